@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The reference run on one screen: raw counts of a 3000 x 2796 x 186 scene to the table of methods.
+# Train on 24 plants (rows 1024:3000), test on 12 (rows 0:1024), 1000 patches of 512 x 512, the same for every method.
+# Every line resumes: run the script again after an interruption. ROOT, STEPS, WIDTH, WORKERS and SEED may be set.
+set -euo pipefail
+
+ROOT=${ROOT:-runs/reference}
+STEPS=${STEPS:-3000}
+WIDTH=${WIDTH:-16}
+WORKERS=${WORKERS:-0}
+SEED=${SEED:-0}
+TRAIN=1024:3000
+TEST=0:1024
+mkdir -p "$ROOT"
+cd "$ROOT"
+
+stage() { # keep each stage's figures, and show where we are
+  local name=$1; shift
+  echo "== $name: tilespec $*" >&2
+  tilespec "$@" --json | tee "$name.json"
+}
+
+stage simulate simulate raw --rows 3000 --cols 2796 --bands 186 --plants 36 --seed "$SEED" --raw
+stage ingest   ingest raw/raw.hdr scene.zarr --white raw/white.hdr --dark raw/dark.hdr --labels raw/labels.hdr
+stage fit      fit scene.zarr recipe --steps vsn,pca=4,scale --rows $TRAIN
+stage train    train preset:demo --out model --set data.scene=scene.zarr --set data.rows=$TRAIN --set data.test_rows=$TEST \
+                 --set recipe.path=recipe --set train.steps="$STEPS" --set net.base_width="$WIDTH" --set train.seed="$SEED"
+stage predict  predict model scene.zarr cgan.zarr --workers "$WORKERS"
+
+stage ndvi     baseline ndvi  scene.zarr ndvi.zarr  --rows $TRAIN --seed "$SEED"
+stage plsda    baseline plsda scene.zarr plsda.zarr --rows $TRAIN --seed "$SEED"
+stage opened   baseline plsda scene.zarr opened.zarr --rows $TRAIN --seed "$SEED" --opening 4
+stage mlp      baseline mlp   scene.zarr mlp.zarr   --rows $TRAIN --seed "$SEED"
+
+for method in ndvi plsda opened mlp cgan; do
+  stage "evaluate-$method" evaluate $method.zarr scene.zarr --rows $TEST --patches 1000 --patch-size 512
+done
+stage report   report scene.zarr model ndvi.zarr plsda.zarr opened.zarr mlp.zarr cgan.zarr report.html

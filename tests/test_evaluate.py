@@ -1,0 +1,250 @@
+"""Evaluate on stores: the protocol, alignment, refusals, and one pass over large maps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from sklearn.metrics import cohen_kappa_score, jaccard_score
+
+from tilespec.errors import UserError
+from tilespec.evaluate import evaluate
+from tilespec.metrics import Patches
+from tilespec.product import Product
+from tilespec.scene import layer_spec
+from tilespec.types import UNLABELLED
+
+NAMES = ("background", "plant")
+
+
+def write_map(path, plane, name="prediction", *, chunk=16, classes=NAMES, **attrs):
+    """Write a class map as one layer of a store, and return its path as text."""
+    plane = np.asarray(plane, np.uint8)
+    product = Product.open(
+        str(path),
+        [layer_spec(name, plane.shape, classes=classes, chunk=chunk)],
+        settings={"map": [name, classes, plane.tolist(), attrs]},
+        attrs=attrs,
+        constants={},
+    )
+    for row in product.missing():
+        y0, y1 = product.span(row)
+        product.write(row, {name: plane[y0:y1]})
+    product.finish()
+    return str(path)
+
+
+@pytest.fixture
+def maps():
+    """Return a truth of blobs with unlabelled pixels, and a prediction with errors and nodata."""
+    rng = np.random.default_rng(1)
+    truth = np.kron(rng.integers(0, 2, (6, 8)), np.ones((12, 11))).astype(np.uint8)
+    predicted = np.where(rng.random(truth.shape) < 0.1, 1 - truth, truth).astype(np.uint8)
+    truth[:3, :5] = UNLABELLED
+    predicted[20:24, 30:40] = UNLABELLED
+    return truth, predicted
+
+
+@pytest.fixture
+def stores(tmp_path, maps):
+    truth, predicted = maps
+    return write_map(tmp_path / "p", predicted, chunk=24), write_map(tmp_path / "t", truth, "labels", chunk=7)
+
+
+def patch_ious(truth, predicted, patches):
+    """Score the plant class of every patch by cutting it out, as the paper defines it."""
+    scores, kept = [], []
+    for y, x in patches.origins:
+        t, p = (m[y : y + patches.size, x : x + patches.size] for m in (truth, predicted))
+        labelled = t != UNLABELLED
+        t, p = (t == 1)[labelled], (p == 1)[labelled]
+        scores.append(((t & p).sum() + 1) / ((t | p).sum() + 1))
+        kept.append(0 < t.sum() < t.size)
+    return np.array(scores), np.array(kept)
+
+
+def test_the_published_protocol_equals_brute_force_and_scikit_learn(stores, maps):
+    truth, predicted = maps
+    result = evaluate(*stores, patches=200, patch_size=9, seed=3)
+    patches = Patches.draw(truth.shape, count=200, size=9, seed=3)
+    scores, kept = patch_ious(truth, predicted, patches)
+    assert 0 < kept.sum() < 200
+    drawn = scores[patches.redraw(kept)]
+    assert result["iou_mean"] == pytest.approx(drawn.mean())
+    assert result["iou_std"] == pytest.approx(drawn.std())
+    assert result["iou_mean_all"] == pytest.approx(scores.mean())
+    assert result["iou_std_all"] == pytest.approx(scores.std())
+    assert result["kept"] == kept.sum()
+    labelled = truth != UNLABELLED
+    t, p = truth[labelled], predicted[labelled]
+    assert result["scene_iou"] == pytest.approx(jaccard_score(t == 1, p == 1))
+    assert result["miou"] == pytest.approx(jaccard_score(t, p, labels=[0, 1], average="macro"))
+    assert result["kappa"] == pytest.approx(cohen_kappa_score(t, p))
+    assert result["oa"] == pytest.approx((t == p).mean())
+    assert (result["nodata"], result["nodata_labelled"], result["labelled"]) == (40, 40, labelled.sum())
+    assert np.sum(result["confusion"]) == labelled.sum()
+
+
+def test_the_result_is_kept_beside_the_prediction_as_it_was_returned(stores):
+    result = evaluate(*stores, patches=10, patch_size=20)
+    kept = Path(f"{stores[0]}.tilespec/evaluation.json")
+    assert json.loads(kept.read_text()) == result
+    assert set(result) >= set(
+        ["iou_mean", "iou_std", "iou_mean_all", "iou_std_all", "patches", "scene_iou", "miou", "oa", "kappa", "overlaps_training", "kept"]
+    )
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(stores):
+    plan = evaluate(*stores, patches=10, patch_size=20, dry_run=True)
+    assert plan["pixels"] == 72 * 88
+    assert not Path(f"{stores[0]}.tilespec/evaluation.json").exists()
+
+
+def test_every_method_is_scored_on_the_same_patches(tmp_path, maps, monkeypatch):
+    truth, predicted = maps
+    seen = []
+    draw = Patches.draw.__func__
+    monkeypatch.setattr(Patches, "draw", classmethod(lambda *a, **k: seen.append(draw(*a, **k)) or seen[-1]))
+    labels = write_map(tmp_path / "t", truth, "labels")
+    for name, plane, chunk in (("a", predicted, 16), ("b", 1 - (truth == 1), 64)):
+        evaluate(write_map(tmp_path / name, plane, chunk=chunk), labels, patches=50, patch_size=16, seed=5)
+    assert (seen[0].origins == seen[1].origins).all()
+    kept = patch_ious(truth, predicted, seen[0])[1]
+    assert (seen[0].redraw(kept) == seen[1].redraw(kept)).all()
+
+
+def test_chunks_and_strips_do_not_change_a_figure(tmp_path, maps, monkeypatch):
+    truth, predicted = maps
+    labels = write_map(tmp_path / "t", truth, "labels")
+    results = []
+    for chunk in (5, 16, 72):
+        monkeypatch.setattr("tilespec.evaluate.PIXELS", chunk * 400)
+        result = evaluate(write_map(tmp_path / f"p{chunk}", predicted, chunk=chunk), labels, patch_size=20)
+        results.append({k: v for k, v in result.items() if k not in {"pred", "seconds", "peak_memory"}})
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_region_scores_as_if_it_were_cut_out(tmp_path, maps, stores):
+    truth, predicted = maps
+    part = np.s_[10:60, 4:80]
+    cut = evaluate(
+        write_map(tmp_path / "cp", predicted[part]),
+        write_map(tmp_path / "ct", truth[part], "labels"),
+        patch_size=9,
+    )
+    asked = evaluate(*stores, rows="10:60", cols="4:80", patch_size=9)
+    placed = write_map(tmp_path / "placed", predicted[part], origin=[10, 4])
+    whole = evaluate(placed, stores[1], patch_size=9)
+    for key in ("iou_mean", "iou_std", "iou_mean_all", "oa", "kappa", "confusion", "nodata"):
+        assert cut[key] == asked[key] == whole[key], key
+    assert whole["region"] == {"rows": [10, 60], "cols": [4, 80]}
+
+
+@pytest.mark.parametrize(
+    ("regions", "rows", "expected"),
+    [
+        ([{"digest": "T", "rows": "0:30", "cols": None}], "30:72", False),
+        ([{"digest": "T", "rows": "0:31", "cols": None}], "30:72", True),
+        ([{"digest": "T", "rows": [0, 31], "cols": [0, 9]}], "30:72", True),
+        ([{"digest": "other", "rows": None, "cols": None}], "30:72", False),
+        ([{"digest": None, "rows": "0:31", "cols": None}], "30:72", None),
+        ([], None, False),
+        (None, None, None),
+    ],
+)
+def test_it_says_whether_the_region_taught_the_model(tmp_path, maps, regions, rows, expected):
+    truth, predicted = maps
+    labels = write_map(tmp_path / "t", truth, "labels")
+    digest = zarr.open_group(labels).attrs["tilespec_digest"]
+    attrs = {} if regions is None else {"train_regions": [dict(r) for r in regions]}
+    for region in attrs.get("train_regions", []):
+        region["digest"] = digest if region["digest"] == "T" else region["digest"]
+    found = evaluate(write_map(tmp_path / "p", predicted, **attrs), labels, rows=rows, patch_size=9)
+    assert found["overlaps_training"] is expected
+
+
+def test_three_classes_score_by_the_mean_over_classes_of_the_truth(tmp_path):
+    truth = np.repeat([[0, 1, 2, 2]], 4, axis=0).astype(np.uint8)
+    predicted = np.repeat([[0, 1, 2, 1]], 4, axis=0).astype(np.uint8)
+    names = ("a", "b", "c")
+    result = evaluate(
+        write_map(tmp_path / "p", predicted, classes=names),
+        write_map(tmp_path / "t", truth, "labels", classes=names),
+        patches=3,
+        patch_size=4,
+    )
+    assert result["iou_mean"] == pytest.approx(np.mean([1.0, 5 / 9, 5 / 9]))
+    assert result["scene_iou"] == result["miou"] == pytest.approx(np.mean([1.0, 0.5, 0.5]))
+
+
+def test_a_method_is_named_in_its_result(tmp_path, maps):
+    pred = write_map(tmp_path / "p", maps[1], method="plsda")
+    assert evaluate(pred, write_map(tmp_path / "t", maps[0], "labels"), patch_size=9)["method"] == "plsda"
+
+
+def test_a_scene_without_a_patch_of_two_classes_has_no_published_figure(tmp_path):
+    plane = np.ones((20, 20), np.uint8)
+    pred = write_map(tmp_path / "p", plane)
+    result = evaluate(pred, write_map(tmp_path / "t", plane, "labels"), patch_size=9)
+    assert (result["iou_mean"], result["iou_std"], result["kept"]) == (None, None, 0)
+    assert result["iou_mean_all"] == 1.0
+
+
+def refusal(*args, **kwargs):
+    with pytest.raises(UserError) as caught:
+        evaluate(*args, **kwargs)
+    return str(caught.value)
+
+
+def test_a_region_smaller_than_a_patch_is_refused_naming_the_largest_that_fits(stores):
+    message = refusal(*stores)
+    assert "512 for a region of 72 x 88" in message
+    assert "--patch-size 72" in message
+    assert "--patch-size 8 " in refusal(*stores, rows="0:8", patch_size=9)
+
+
+def test_maps_of_different_planes_are_refused(tmp_path, maps, stores):
+    small = write_map(tmp_path / "small", maps[0][:50], "labels")
+    assert "rows 0:72" in refusal(stores[0], small, patch_size=9)
+    placed = write_map(tmp_path / "placed", maps[1], origin=[1, 0])
+    assert "inside rows 0:72" in refusal(placed, stores[1], patch_size=9)
+    part = write_map(tmp_path / "part", maps[1][:50], origin=[0, 0])
+    assert "a part of rows 0:50" in refusal(part, stores[1], rows="40:60", patch_size=9)
+
+
+def test_a_part_of_another_scene_is_refused(tmp_path, make_scene, maps):
+    scene = make_scene(tmp_path / "s", 80, 90, 4)
+    part = write_map(tmp_path / "p", maps[1], origin=[0, 0], scene_digest="of another scene")
+    assert "Name the scene that was predicted" in refusal(part, scene, patch_size=9)
+
+
+def test_classes_that_do_not_match_are_refused(tmp_path, maps, stores):
+    swapped = write_map(tmp_path / "swapped", maps[1], classes=NAMES[::-1])
+    assert "plant, background" in refusal(swapped, stores[1], patch_size=9)
+    maps[1][40, 40] = 7
+    assert "the value 7" in refusal(write_map(tmp_path / "seven", maps[1]), stores[1], patch_size=9)
+
+
+def test_stores_that_are_no_class_maps_or_not_complete_are_refused(tmp_path, make_scene, stores):
+    scene = make_scene(tmp_path / "s", 72, 88, 4, labelled=False)
+    assert "labels(y, x)" in refusal(stores[0], scene, patch_size=9)
+    assert "prediction(y, x)" in refusal(scene, stores[1], patch_size=9)
+    zarr.open_group(stores[0]).attrs["tilespec_status"] = "writing"
+    assert "status 'writing'" in refusal(*stores, patch_size=9)
+    assert "found nothing" in refusal(str(tmp_path / "nowhere"), stores[1])
+
+
+def test_no_pixel_is_read_twice(stores, monkeypatch):
+    """The contract that makes a thousand patches cheap: one reading of each map."""
+    read, pixels = zarr.Array.__getitem__, []
+
+    def counted(self, key):
+        out = read(self, key)
+        pixels.append(np.size(out))
+        return out
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    monkeypatch.setattr("tilespec.evaluate.PIXELS", 1000)
+    evaluate(*stores, patches=300, patch_size=40)
+    assert sum(pixels) == 2 * 72 * 88

@@ -1,0 +1,40 @@
+"""The verbs of the command line as functions, with the same names, options and results.
+
+>>> from tilespec import api
+>>> api.simulate("scene", rows=512, cols=512, raw=True)  # doctest: +SKIP
+>>> api.ingest("scene/raw.hdr", "scene.zarr", white="scene/white.hdr", dark="scene/dark.hdr")  # doctest: +SKIP
+
+Every verb returns plain data, what ``--json`` prints; ``dry_run=True`` returns the plan and writes nothing;
+``progress`` takes a `tilespec.progress.Progress`. Verbs load their libraries when they are first used.
+"""
+
+from typing import Any
+
+from tilespec.plugins import load
+
+VERBS = {
+    "simulate": "tilespec.simulate:simulate",
+    "ingest": "tilespec.ingest:ingest",
+    "info": "tilespec.ingest:info",
+    "fit": "tilespec.recipe:fit",
+    "transform": "tilespec.recipe:transform",
+    "train": "tilespec.train:train",
+    "predict": "tilespec.infer:predict",
+    "baseline": "tilespec.baselines:baseline",
+    "evaluate": "tilespec.evaluate:evaluate",
+    "report": "tilespec.report:report",
+    "export": "tilespec.export:export",
+    "demo": "tilespec.demo:demo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return the verb ``name``."""
+    if name not in VERBS:
+        raise AttributeError(f"tilespec.api has no verb {name!r}; verbs are {', '.join(VERBS)}")
+    return load(VERBS, name, "verb")
+
+
+def __dir__() -> list[str]:
+    """List the verbs."""
+    return sorted(VERBS)

@@ -1,0 +1,120 @@
+"""NDVI: a threshold on the vegetation index, fixed or Otsu's. On reflectance, never on normalised spectra."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from tilespec.baselines import Learned, Training
+from tilespec.errors import UserError
+from tilespec.folds import Histogram
+from tilespec.passes import blocks, fold_scene
+from tilespec.scene import Scene
+from tilespec.spectra.operators import Bands
+
+RED, NIR = 670.0, 800.0
+"""Where chlorophyll absorbs and where a leaf's tissue reflects, in nm."""
+NEAR = 20.0
+"""A band farther away than this (nm) is no substitute."""
+BINS = 2000
+"""Bins of the histogram from -1 to 1: 0.001 is finer than any threshold that is quoted."""
+CLASSES = ("background", "plant")
+
+
+@final
+class Fixed:
+    """NDVI above a threshold that the user gives."""
+
+    STEPS: ClassVar[str] = ""
+
+    @staticmethod
+    def fit(on: Training) -> Learned:
+        """Return the net with the given threshold."""
+        return _learned(on.scene, on.threshold, {})
+
+
+@final
+class Otsu:
+    """NDVI above Otsu's threshold of the region."""
+
+    STEPS: ClassVar[str] = ""
+
+    @staticmethod
+    def fit(on: Training) -> Learned:
+        """Return the net with the threshold that one pass over the region gives."""
+        red, nir = bands(on.scene)
+        histogram = fold_scene(
+            blocks(on.scene, on.roi),
+            (Ratio(red=red, nir=nir),),
+            Histogram.zero(-1.0, 1.0, BINS),
+            client=on.client,
+            progress=on.progress,
+        )
+        pixels = int(histogram.counts.sum())
+        if not pixels:
+            raise UserError(on.scene.url, found="no valid pixel", expected="a region with data", do="Choose another.")
+        return _learned(on.scene, histogram.finish(), {"pixels": pixels, "invalid_pixels": histogram.invalid})
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """The normalised difference of two bands, as an operator."""
+
+    name: ClassVar[str] = "ratio"
+    red: int
+    """Index of the red band."""
+    nir: int
+    """Index of the near-infrared band."""
+
+    def apply(self, x: Any) -> Any:
+        """Return NDVI as the only band; NaN for 0/0."""
+        red, nir = x[:, self.red, None], x[:, self.nir, None]
+        with np.errstate(divide="ignore"):
+            return (nir - red) / (nir + red)
+
+    def out(self, bands: Bands) -> Bands:
+        """Return one band."""
+        del bands
+        return Bands(count=1, axis=None)
+
+
+def bands(scene: Scene) -> tuple[int, int]:
+    """Return the indices of the red and the near-infrared band.
+
+    Raises:
+        UserError: no wavelengths, or none within `NEAR` of 670 and of 800 nm.
+    """
+    axis = scene.spectral
+    if axis is None or axis.name != "wavelength" or axis.unit != "nm":
+        raise UserError(
+            scene.url,
+            found="no spectral axis" if axis is None else f"bands by {axis.name} in {axis.unit}",
+            expected="wavelengths in nm, to find 670 and 800 nm",
+            do="Ingest the scene with --wavelengths FILE.",
+        )
+    found = axis.nearest(RED), axis.nearest(NIR)
+    for index, wanted in zip(found, (RED, NIR), strict=True):
+        if abs(axis.values[index] - wanted) > NEAR:
+            raise UserError(
+                scene.url,
+                found=f"{axis.values[index]:g} nm as the band nearest to {wanted:g} nm",
+                expected=f"a band within {NEAR:g} nm",
+                do="NDVI needs red and near infrared; use plsda or mlp for this sensor.",
+            )
+    return found
+
+
+def _learned(scene: Scene, threshold: float, facts: dict[str, Any]) -> Learned:
+    """Return the net of a threshold."""
+    red, nir = bands(scene)
+    axis = scene.spectral
+    assert axis is not None, "bands() refused it"
+    places = {"red_nm": axis.values[red], "nir_nm": axis.values[nir]}
+    return Learned(
+        net={"name": "ndvi", "red": red, "nir": nir, "threshold": threshold},
+        weights={},
+        classes=CLASSES,
+        head="tanh",
+        facts={"threshold": threshold, **places, **facts},
+    )

@@ -1,0 +1,162 @@
+"""Cast: the nets that learn, the task and the objective between them, and the recipe before them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import torch
+from torch import nn
+
+from tilespec.config import Config, Train
+from tilespec.corpus import Corpus, adapted, bands_after, open_corpus
+from tilespec.errors import UserError
+from tilespec.nets import NETS, build
+from tilespec.objectives import Objective, objective
+from tilespec.optimise import OPTIMISERS
+from tilespec.options import checked, filled
+from tilespec.plugins import load
+from tilespec.ranks import Ranks
+from tilespec.recipe import Recipe, fit_steps
+from tilespec.spectra.steps import parse, passes
+from tilespec.tasks import Task, task
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A net that learns."""
+
+    module: nn.Module
+    """The net itself."""
+    net: nn.Module
+    """The net as its own moves call it: gradients are averaged over the ranks."""
+    optimiser: torch.optim.Optimizer
+    """What moves it."""
+
+    @classmethod
+    def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> Self:
+        """Return a net with its optimiser, on this rank's device."""
+        module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
+        return cls(module=module, net=ranks.wrap(module), optimiser=optimiser)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cast:
+    """What a configuration says about nets, before they have weights."""
+
+    task: Task
+    """What is predicted."""
+    objective: Objective
+    """How it is learned."""
+    net: dict[str, Any]
+    """Name and all parameters of the generator."""
+    channels: tuple[int, int]
+    """Of the generator, in and out."""
+
+    @classmethod
+    def of(cls, config: Config, bands: int) -> Self:
+        """Return the cast for scenes of which ``bands`` channels reach the net.
+
+        Raises:
+            UserError: an unknown net, task or objective, or one of their options is unknown or does not fit.
+        """
+        chosen = task({"name": config.task.name, **options(config.task)})
+        kind = load(NETS, config.net.name, "net")
+        params = filled(checked(kind, options(config.net), "net"), options(config.net))
+        if params.get("head", "logits") != options(config.task).get("head", "logits"):
+            raise UserError(
+                "net.head, task.head",
+                found=f"{params.get('head', 'logits')!r} and {options(config.task).get('head', 'logits')!r}",
+                expected="the same",
+                do="Set both to 'logits', or both to 'tanh'.",
+            )
+        learned = objective({"name": config.objective.name, **options(config.objective)}, chosen)
+        net = {"name": config.net.name, **params}
+        return cls(task=chosen, objective=learned, net=net, channels=(bands, chosen.channels_out))
+
+    def nets(self, seed: int) -> dict[str, nn.Module]:
+        """Return the generator and its opponents with weights drawn from ``seed``."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            params = {key: value for key, value in self.net.items() if key != "name"}
+            generator = build(self.net["name"], *self.channels, **params)
+            return {"generator": generator, **self.objective.opponents(self.channels)}
+
+
+def options(table: Any) -> dict[str, Any]:
+    """Return the keys of a table that belong to its plug-in."""
+    return dict(table.model_extra or {})
+
+
+def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]]:
+    """Open everything, check that it fits, and return configuration, corpus and the plan as plain data.
+
+    Raises:
+        UserError: something does not fit; nothing has been computed by then.
+    """
+    corpus = open_corpus(config)
+    with torch.device("meta"):  # shapes without memory
+        known = config.model_copy(update={"task": config.task.model_copy(update={"classes": len(corpus.classes)})})
+        nets = Cast.of(known, corpus.bands).nets(0)
+        config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
+        cast = Cast.of(config, _bands(config, corpus))
+        nets = cast.nets(0)
+    if config.train.batch % ranks:
+        raise UserError(
+            "train.batch",
+            found=f"{config.train.batch} patches for {ranks} ranks",
+            expected="a multiple of the number of ranks",
+            do=f"Set train.batch={-(-config.train.batch // ranks) * ranks}.",
+        )
+    return config, corpus, _plan(config, corpus, cast, nets)
+
+
+def _bands(config: Config, corpus: Corpus) -> int:
+    """Return how many channels reach the net."""
+    if config.recipe.path is None:
+        return bands_after(config, corpus)
+    return _fitted(config.recipe.path, corpus).bands_out
+
+
+def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """Return what will run, as plain data."""
+    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
+    return {
+        "config": config.model_dump(mode="json"),
+        "regions": [str(ground.roi) for ground in corpus.grounds],
+        "classes": list(corpus.classes),
+        "labelled_pixels": list(corpus.counts),
+        "channels": list(cast.channels),
+        "parameters": counts,
+        "passes_over_the_region": passes(parse(config.recipe.steps or "")),
+        "patches": config.train.steps * config.train.batch,
+    }
+
+
+def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Recipe:
+    """Return the recipe: the one that is named, or the steps fitted by rank 0 on the training regions, or none.
+
+    A recipe that an interrupted training had fitted already is used again.
+    """
+    if config.recipe.path is not None:
+        return _fitted(config.recipe.path, corpus)
+    scene = corpus.grounds[0].scene
+    if not config.recipe.steps:
+        return Recipe.empty(scene.shape[2], scene.spectral)
+    kept = folder / "recipe"
+    if ranks.rank == 0 and not (kept / "recipe.json").exists():
+        where = [(ground.scene, ground.roi) for ground in corpus.grounds]
+        fit_steps(config.recipe.steps, where, seed=config.train.seed).save(str(kept))
+    ranks.agree(0)
+    return Recipe.load(str(kept))
+
+
+def _fitted(path: str, corpus: Corpus) -> Recipe:
+    """Return a recipe that was fitted before, if it takes these scenes."""
+    recipe = Recipe.load(path)
+    for ground in corpus.grounds:
+        recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+    return recipe

@@ -1,0 +1,116 @@
+"""The table of readers, and which of them a path needs. A reader is a callable ``(path, options) -> Source``."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+
+from tilespec.errors import UserError
+from tilespec.ingest.envi import header_of
+from tilespec.ingest.source import Facts, Options, Source
+from tilespec.ingest.spectral import spectral_axis, wavelengths_file
+from tilespec.plugins import load
+from tilespec.types import Cube
+
+READERS: Final = {
+    "envi": "tilespec.ingest.envi:read_envi",
+    "raster": "tilespec.ingest.raster:read_raster",
+    "matlab": "tilespec.ingest.matlab:read_matlab",
+    "hdf5": "tilespec.ingest.matlab:read_hdf5",
+    "npy": "tilespec.ingest.arrays:read_npy",
+    "npz": "tilespec.ingest.arrays:read_npz",
+    "zarr": "tilespec.ingest.arrays:read_zarr",
+}
+"""Name to dotted path: a new format is a file and a line here, or a user's own dotted path."""
+SUFFIXES: Final = {
+    ".hdr": "envi",
+    ".mat": "matlab",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".he5": "hdf5",
+    ".nc": "hdf5",
+    ".tif": "raster",
+    ".tiff": "raster",
+    ".png": "raster",
+}
+"""What the end of a name decides. Everything else: ENVI when a header is beside it, else GDAL."""
+STORES: Final = ("zarr.json", ".zgroup", ".zarray")
+"""Files at the root of a Zarr store."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Relabelled:
+    """A source under other facts."""
+
+    facts: Facts
+    """What is said of it now."""
+    inner: Source
+    """What is read."""
+
+    def read_rows(self, y0: int, y1: int) -> Cube:
+        """Return rows of the inner source."""
+        return self.inner.read_rows(y0, y1)
+
+
+def open_source(text: str, options: Options, reader: str | None = None) -> Source:
+    """Return the source at ``PATH`` or ``PATH:VARIABLE``, wavelengths of a separate file included.
+
+    Raises:
+        UserError: there is nothing, no reader takes it, or its reader refuses it.
+    """
+    path, variable = split(text)
+    options = replace(options, variable=variable or options.variable)
+    source: Source = load(READERS, reader or sniff(path), "reader")(path, options)
+    if options.kind != "cube" or options.wavelengths is None:
+        return source
+    return _with_wavelengths(source, path, options.wavelengths)
+
+
+def split(text: str) -> tuple[Path, str | None]:
+    """Return the path and the variable of ``PATH`` or ``PATH:VARIABLE``."""
+    path, colon, variable = text.rpartition(":")
+    if colon and not Path(text).exists() and Path(path).exists():
+        return Path(path), variable
+    if not Path(text).exists():
+        raise UserError(text, found="nothing", expected="a file or a Zarr store", do="Check the path.")
+    return Path(text), None
+
+
+def sniff(path: Path) -> str:
+    """Return the name of the reader for a path."""
+    if path.is_dir():
+        if any((path / name).exists() for name in STORES):
+            return "zarr"
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)[:6]
+        raise UserError(
+            path,
+            found=f"a folder with {', '.join(inside) or 'nothing to read'}",
+            expected="a file or a Zarr store",
+            do="Give one file of it.",
+        )
+    known = SUFFIXES.get(path.suffix.lower())
+    return known or ("envi" if header_of(path) is not None else "raster")
+
+
+def _with_wavelengths(source: Source, path: Path, given: str) -> Source:
+    """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
+    if not Path(given).is_file():
+        if source.facts.spectral is not None and sniff(path) not in ("envi", "raster"):
+            return source
+        raise UserError(
+            "--wavelengths",
+            found=f"neither a file nor a variable {given!r} in {path.name}",
+            expected="a text file, one wavelength a line, or the name of a vector",
+            do="Check the path.",
+        )
+    axis, notes = spectral_axis(given, wavelengths_file(Path(given)), bands=source.facts.shape[2])
+    before = tuple(note for note in source.facts.notes if "wavelength" not in note)
+    facts = replace(
+        source.facts,
+        spectral=axis,
+        notes=(*before, *notes),
+        files=(*source.facts.files, Path(given)),
+    )
+    return Relabelled(facts=facts, inner=source)

@@ -1,0 +1,54 @@
+"""Peak memory as a number: anonymous plus shared memory, summed over the process tree, over time."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import final
+
+import psutil
+
+
+def resident(pid: int | None = None) -> int:
+    """Return the bytes of anonymous and shared memory of a process and all its children.
+
+    Pages of mapped files are left out: the kernel may drop them at any time, so they are no demand.
+    """
+    root = psutil.Process(pid or os.getpid())
+    return sum(_anonymous(p.pid) for p in [root, *root.children(recursive=True)])
+
+
+def _anonymous(pid: int) -> int:
+    """Return RssAnon + RssShmem of one process, 0 when it has ended meanwhile."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(x.split()[1]) * 1024 for x in lines if x.startswith(("RssAnon:", "RssShmem:")))
+
+
+@final
+class Peak:
+    """Watch the process tree from a thread: ``with Peak() as peak: ...; peak.bytes``, ``peak.seconds``."""
+
+    def __init__(self, interval: float = 0.05) -> None:
+        self.bytes = resident()
+        self.seconds = 0.0
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="tilespec-peak")
+
+    def __enter__(self) -> "Peak":
+        self._start = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.bytes = max(self.bytes, resident())
+        self.seconds = time.monotonic() - self._start
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.bytes = max(self.bytes, resident())

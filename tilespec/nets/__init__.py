@@ -1,0 +1,28 @@
+"""Networks: a name, a few numbers, and a torch module. One file and one line in the table for each.
+
+Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y, x``, and has an attribute
+``tile_class`` (`tilespec.types.TileClass`). Published methods that look at one pixel (NDVI, PLS-DA) are nets too,
+so that one predictor serves all.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from tilespec.plugins import load
+
+NETS = {
+    "identity": "tilespec.nets.pixelwise:Identity",
+    "ndvi": "tilespec.nets.pixelwise:Ndvi",
+    "linear": "tilespec.nets.pixelwise:Linear",
+    "mlp": "tilespec.nets.pixelwise:Mlp",
+    "opened": "tilespec.nets.opened:Opened",
+    "unet": "tilespec.nets.unet:Unet",
+    "patchgan": "tilespec.nets.patchgan:PatchGan",
+}
+
+
+def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.Module:
+    """Return the net ``name`` (of the table, or a dotted path ``package.module:Class``) with its parameters."""
+    net: nn.Module = load(NETS, name, "net")(channels_in, channels_out, **params)
+    return net

@@ -1,0 +1,88 @@
+"""Objectives: how a net learns. An objective yields moves; the loop knows no objective by name.
+
+For each move the loop clears the gradients of one player, draws the loss terms one after another, sends each back,
+and lets the player's optimiser step. Only that player's parameters receive gradients. The next move is asked for
+after the step: what it computes, it computes with the new weights.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, final, runtime_checkable
+
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+from tilespec.options import checked
+from tilespec.plugins import load
+from tilespec.tasks import Task
+
+OBJECTIVES = {
+    "supervised": "tilespec.objectives.supervised:Supervised",
+    "cgan": "tilespec.objectives.cgan:Cgan",
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Patches of one rank at one step."""
+
+    x: Float32[Tensor, "batch band y x"]
+    """What the net reads, in channels-last memory."""
+    y: UInt8[Tensor, "batch y x"]
+    """What it should answer: classes, 255 = unlabelled."""
+    ids: tuple[int, ...]
+    """Places of the patches in the stream of all ranks; dropout is seeded by them."""
+
+    def to(self, device: str) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(x=self.x.to(device), y=self.y.to(device), ids=self.ids)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One player's turn."""
+
+    player: str
+    """Whose parameters move."""
+    terms: Iterable[Tensor]
+    """Losses, each drawn when the one before has been sent back; their gradients add up."""
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    """Named values to log, filled while the terms are drawn."""
+
+
+@runtime_checkable
+class Player(Protocol):
+    """A net that learns."""
+
+    @property
+    def net(self) -> nn.Module:
+        """The net as its own moves call it: gradients are averaged over the ranks."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The net as the moves of others call it."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What every objective has."""
+
+    def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
+        """Return the nets that learn beside the ``generator``, which has ``channels`` in and out."""
+
+    def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
+        """Yield the moves of one step. Losses are means over samples, so that ranks average to the whole batch."""
+
+
+def objective(config: Mapping[str, Any], task: Task) -> Objective:
+    """Return the objective ``{"name": ..., **options}`` for a task.
+
+    Raises:
+        UserError: the table has no such objective, or the objective no such option.
+    """
+    options = {key: value for key, value in config.items() if key != "name"}
+    kind = load(OBJECTIVES, config["name"], "objective")
+    built: Objective = checked(kind, options, "objective")(task=task, **options)
+    return built

@@ -1,0 +1,43 @@
+"""Supervised: one net, one loss against the labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor, nn
+
+from tilespec.objectives import Batch, Move, Player
+from tilespec.objectives.losses import loss
+from tilespec.tasks import Task
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """Minimise ``loss`` between what the net answers and the labels."""
+
+    task: Task
+    """What is predicted."""
+    loss: str = "cross_entropy"
+    """``cross_entropy`` or ``l1``."""
+    class_weights: Sequence[float] | None = None
+    """One for each class; None: all equal."""
+
+    def __post_init__(self) -> None:
+        loss(self.loss, self.class_weights, self.task.channels_out)
+
+    def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
+        """Return nothing: the generator learns alone."""
+        del channels
+        return {}
+
+    def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
+        """Yield the generator's move."""
+        logs: dict[str, Tensor] = {}
+        measure = loss(self.loss, self.class_weights, self.task.channels_out)
+
+        def terms() -> Iterator[Tensor]:
+            logs[self.loss] = measure(players["generator"].net(batch.x), batch.y, self.task, self.class_weights)
+            yield logs[self.loss]
+
+        yield Move(player="generator", terms=terms(), logs=logs)

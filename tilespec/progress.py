@@ -1,0 +1,92 @@
+"""Progress on stderr: a live line on a terminal, a plain line every few seconds in a log."""
+
+import sys
+import time
+from typing import Protocol, final, runtime_checkable
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """What long work tells about itself."""
+
+    def start(self, what: str, total: float, unit: str) -> None:
+        """Begin ``what``, which has ``total`` units."""
+
+    def advance(self, units: float, note: str = "") -> None:
+        """Say that ``units`` more are done; ``note`` is shown beside the rate."""
+
+    def finish(self) -> None:
+        """End what was begun."""
+
+
+@final
+class Silent:
+    """Say nothing."""
+
+    def start(self, what: str, total: float, unit: str) -> None:
+        """Ignore."""
+
+    def advance(self, units: float, note: str = "") -> None:
+        """Ignore."""
+
+    def finish(self) -> None:
+        """Ignore."""
+
+
+@final
+class Lines:
+    """Write rate and time left to stderr: in place on a terminal, else a line every ``every`` seconds."""
+
+    def __init__(self, every: float = 10.0) -> None:
+        self._tty = sys.stderr.isatty()
+        self._every = 0.2 if self._tty else every
+
+    def start(self, what: str, total: float, unit: str) -> None:
+        """Begin ``what``, which has ``total`` units."""
+        self._what, self._total, self._unit, self._done = what, total, unit, 0.0
+        self._began = self._said = time.monotonic()
+
+    def advance(self, units: float, note: str = "") -> None:
+        """Count ``units`` and, when it is time, say how far the work is."""
+        self._done += units
+        now = time.monotonic()
+        if now - self._said >= self._every:
+            self._said = now
+            self._say(now - self._began, note)
+
+    def finish(self) -> None:
+        """Say the total and the mean rate."""
+        spent = max(time.monotonic() - self._began, 1e-9)
+        text = f"{self._what}: {_human(self._done)} {self._unit} in {_clock(spent)}"
+        self._write(f"{text} ({_human(self._done / spent)} {self._unit}/s)", end="\n")
+
+    def _say(self, spent: float, note: str) -> None:
+        rate = self._done / spent
+        left = _clock((self._total - self._done) / rate) if rate > 0 else "?"
+        share = 100 * self._done / self._total if self._total else 100.0
+        text = f"{self._what}: {share:5.1f} %  {_human(rate)} {self._unit}/s  {left} left  {note}"
+        self._write(text.rstrip(), end="" if self._tty else "\n")
+
+    def _write(self, text: str, end: str) -> None:
+        sys.stderr.write((f"\r\x1b[2K{text}" if self._tty else text) + end)
+        sys.stderr.flush()
+
+
+def _human(x: float) -> str:
+    """Return a number with three digits and a unit prefix."""
+    for limit, scale, prefix in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(x) >= limit:
+            return f"{x / scale:.3g} {prefix}"
+    return f"{x:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as ``h:mm:ss``, ``m:ss`` or ``s.s s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+__all__ = ["Lines", "Progress", "Silent"]

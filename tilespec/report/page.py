@@ -1,0 +1,107 @@
+"""Page: the verb ``report``, and the one place where text becomes HTML.
+
+Names of files, titles, descriptions, classes and header fields are other people's text. The template escapes all of
+it, the page has no script, and its content policy forbids it to load anything.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tilespec.errors import UserError
+from tilespec.ledger import write_atomic
+from tilespec.memory import Peak
+from tilespec.progress import Progress, Silent
+from tilespec.report.detail import of_detail
+from tilespec.report.maps import compare
+from tilespec.report.overview import Overview, overview, takes
+from tilespec.report.parts import Section
+from tilespec.report.pictures import of_predictions, of_scene
+from tilespec.report.recipes import of_recipe, of_training
+from tilespec.report.runs import RecipeRun, Runs, name_of
+from tilespec.report.scores import by_class, methods
+from tilespec.report.sources import of_provenance
+
+
+def report(
+    runs: Sequence[str],
+    out: str,
+    *,
+    title: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write one self-contained HTML page about ``runs`` to ``out``, and return what it holds.
+
+    Args:
+        runs: Scenes, class maps that were predicted, model folders, recipe folders; any of them, in any order.
+        out: Where the page goes; a page that is there is replaced.
+        title: Of the page.
+        dry_run: Return what would be shown, and write nothing.
+        progress: Told about the pass over each scene.
+
+    Raises:
+        UserError: ``out`` is no .html file, or one of ``runs`` is nothing that a report can show.
+    """
+    if not out.endswith((".html", ".htm")) or Path(out).is_dir():
+        raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
+    opened = Runs.open(runs)
+    plan = {
+        "out": out,
+        "scenes": [name_of(scene.url) for scene in opened.scenes],
+        "predictions": [run.name for run in opened.predictions],
+        "models": [run.name for run in opened.models],
+        "recipes": [run.name for run in opened.recipes],
+    }
+    if dry_run:
+        return {**plan, "dry_run": True}
+    with Peak() as peak:
+        sections = _sections(opened, progress or Silent())
+        html = render(title or _title(opened), sections)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(out), html)
+    facts = {"sections": [section.key for section in sections], "bytes": len(html.encode())}
+    return {**plan, **facts, "seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """Return the page as HTML."""
+    environment = Environment(
+        autoescape=True,
+        loader=PackageLoader("tilespec.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(title=title, sections=sections)
+
+
+def _sections(runs: Runs, progress: Progress) -> list[Section]:
+    """Return all sections that have something to show, in reading order."""
+    recipes = {run.recipe.digest: run.recipe for run in runs.recipes}
+    seen = [overview(scene, recipes, progress) for scene in runs.scenes]
+    compared = [compare(run, runs) for run in runs.predictions]
+    found = [
+        methods(runs),
+        *(of_scene(one) for one in seen),
+        of_predictions(compared),
+        of_detail(compared, runs),
+        *(of_recipe(run, _fitting(run, seen)) for run in runs.recipes),
+        *(of_training(run) for run in runs.models),
+        by_class(runs),
+        of_provenance(runs),
+    ]
+    return [section for section in found if not section.empty]
+
+
+def _fitting(run: RecipeRun, seen: Sequence[Overview]) -> Overview | None:
+    """Return the first scene that a recipe takes."""
+    return next((one for one in seen if takes(run.recipe, one.scene)), None)
+
+
+def _title(runs: Runs) -> str:
+    """Return a title for a page without one."""
+    names = [name_of(scene.url) for scene in runs.scenes] or [run.name for run in runs.predictions]
+    return f"tilespec report: {', '.join(names)}" if names else "tilespec report"

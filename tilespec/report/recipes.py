@@ -1,0 +1,108 @@
+"""Recipes and trainings: VSN weights, loadings, score pictures, losses."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from tilespec.report import plots
+from tilespec.report.overview import Overview
+from tilespec.report.parts import Key, Picture, Row, Section, plain
+from tilespec.report.runs import ModelRun, RecipeRun
+from tilespec.spectra.operators import Bands, Normalise, Project
+from tilespec.types import SpectralAxis
+
+POINTS = 1500
+"""Points of a curve, at most."""
+SCORES = 8
+"""Score pictures of a recipe, at most."""
+UNSAID = ("explained_variance", "explained_variance_ratio", "notes")
+"""Facts of a fit that are drawn, not listed."""
+
+
+def of_recipe(run: RecipeRun, seen: Overview | None) -> Section:
+    """Return VSN weights, loadings, shares of variance and score pictures of a recipe."""
+    bands = Bands(count=run.recipe.bands_in, axis=run.recipe.axis_in)
+    rows: list[Row] = []
+    for name, step in zip(run.recipe.text.split(","), run.recipe.steps, strict=False):
+        if isinstance(step, Normalise) and name.startswith("vsn"):
+            rows.append(_weights(step, bands.axis))
+        if isinstance(step, Project):
+            rows.append(_loadings(step, bands.axis))
+        bands = step.out(bands)
+    if seen is not None and run.recipe.digest in seen.planes:
+        rows.append(_scores(seen.planes[run.recipe.digest], bands.axis))
+    facts = {
+        key.replace("_", " "): plain(v) for found in run.recipe.facts for key, v in found.items() if key not in UNSAID
+    }
+    notes = " ".join(note for found in run.recipe.facts for note in found.get("notes", ()))
+    return Section(
+        key=f"recipe-{run.name}",
+        title=f"Preprocessing: {run.recipe.text}",
+        lead=f"The recipe of {run.name}: fitted once, applied pixel by pixel. {notes}",
+        rows=tuple(rows),
+        facts=(("digest", run.recipe.digest), *facts.items()),
+    )
+
+
+def of_training(run: ModelRun) -> Section:
+    """Return the losses of a training; empty for a method that is solved at once."""
+    curves = losses(run)
+    title, key = f"Training: {run.name}", f"training-{run.name}"
+    if not curves:
+        return Section(key=key, title=title, lead="")
+    keys = tuple(Key.of(_colour(i), name) for i, name in enumerate(curves))
+    caption = "Each step thin, their running mean thick."
+    plot = Picture(source=plots.curves(curves), title="Losses", caption=caption, plot=True)
+    lead = f"The terms of the objective over {int(run.log[-1]['step']) + 1} steps."
+    return Section(key=key, title=title, lead=lead, rows=(Row(pictures=(plot,), legend=keys, columns=1),))
+
+
+def losses(run: ModelRun) -> dict[str, tuple[list[float], list[float]]]:
+    """Return steps and values of every loss in a training's log; values that are no numbers are left out."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for line in run.log[:: max(1, len(run.log) // POINTS)]:
+        for name, value in _terms(line).items():
+            if isinstance(value, int | float) and np.isfinite(value):
+                steps, values = found.setdefault(str(name), ([], []))
+                steps.append(float(line["step"]))
+                values.append(float(value))
+    return found
+
+
+def _terms(line: Any) -> dict[str, Any]:
+    """Return the losses in a line of a log."""
+    return {key: value for key, value in line.items() if key not in ("step", "rate", "seconds")}
+
+
+def _weights(step: Normalise, axis: SpectralAxis | None) -> Row:
+    """Return the weights of VSN along the bands."""
+    relative = step.weights / max(float(step.weights.max()), 1e-30)
+    plot = plots.filled(axis, relative, ylabel="weight, relative to the largest")
+    caption = "How often each band obeys pure scatter between pairs of spectra: heavy bands decide offset and gain."
+    return Row(pictures=(Picture(source=plot, title="VSN weights", caption=caption, plot=True),), columns=1)
+
+
+def _loadings(step: Project, axis: SpectralAxis | None) -> Row:
+    """Return loadings along the bands, with the share of variance of each component."""
+    shares = [100 * float(v) for v in step.ratio]
+    keys = tuple(
+        Key.of(_colour(i), f"component {i + 1}: {share:.2f} % of the variance") for i, share in enumerate(shares)
+    )
+    plot = plots.lines(axis, list(step.loadings), ylabel="loading", zero=True)
+    caption = f"What the components are made of; together they hold {sum(shares):.2f} % of the variance."
+    picture = Picture(source=plot, title="PCA loadings", caption=caption, plot=True)
+    return Row(pictures=(picture,), legend=keys, columns=1)
+
+
+def _scores(planes: Float32[np.ndarray, "y x channel"], axis: SpectralAxis | None) -> Row:
+    """Return the channels that a recipe makes of a scene, as grey pictures."""
+    kind = "Component" if axis is not None and axis.name == "component" else "Channel"
+    shown = range(min(planes.shape[2], SCORES))
+    pictures = tuple(Picture(source=plots.grey(planes[..., i]), title=f"{kind} {i + 1}", caption="") for i in shown)
+    note = "each stretched from its 1st to its 99th percentile"
+    return Row(pictures=pictures, title="What the network sees", note=note, columns=4)
+
+
+def _colour(index: int) -> str:
+    return plots.COLOURS[index % len(plots.COLOURS)]

@@ -1,0 +1,132 @@
+"""Runs: what a path that the user names is, by what lies there. Nothing in it is executed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from tilespec.errors import UserError
+from tilespec.evaluate import PlacedMap
+from tilespec.recipe import Recipe
+from tilespec.scene import Scene, open_group
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PredictionRun:
+    """A class map that was predicted, with its score where it was evaluated."""
+
+    name: str
+    """What readers call it: its store's name."""
+    map: PlacedMap
+    """The class map."""
+    scores: Mapping[str, Any] | None
+    """What `evaluate` kept beside it."""
+
+    @property
+    def method(self) -> str:
+        """What made it."""
+        return str(self.map.attrs.get("method") or self.name)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelRun:
+    """A model folder, without its weights: a report needs no network."""
+
+    name: str
+    """Its folder's name."""
+    card: Mapping[str, Any]
+    """``model.json``."""
+    log: tuple[Mapping[str, Any], ...]
+    """Lines of ``log.jsonl``; none for methods that are solved, not trained."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RecipeRun:
+    """A fitted recipe, of its own folder or of a model's."""
+
+    name: str
+    """Its folder's name, or its model's."""
+    recipe: Recipe
+    """The steps."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Everything that a report is about, in the order in which it was named."""
+
+    scenes: tuple[Scene, ...]
+    """Scenes."""
+    predictions: tuple[PredictionRun, ...]
+    """Class maps."""
+    models: tuple[ModelRun, ...]
+    """Models."""
+    recipes: tuple[RecipeRun, ...]
+    """Recipes with at least one step, each once."""
+
+    @classmethod
+    def open(cls, paths: Sequence[str]) -> "Runs":
+        """Open all ``paths``.
+
+        Raises:
+            UserError: there is none, or one is no scene, prediction, model or recipe.
+        """
+        if not paths:
+            raise UserError("report", found="no RUN", expected="at least one", do="Name a scene, model or prediction.")
+        found = [item for path in dict.fromkeys(paths) for item in _open(path)]
+        recipes = {run.recipe.digest: run for run in reversed(found) if isinstance(run, RecipeRun) and run.recipe.steps}
+        return cls(
+            scenes=tuple(run for run in found if isinstance(run, Scene)),
+            predictions=tuple(run for run in found if isinstance(run, PredictionRun)),
+            models=tuple(run for run in found if isinstance(run, ModelRun)),
+            recipes=tuple(reversed(recipes.values())),
+        )
+
+
+def name_of(url: str) -> str:
+    """Return the last part of a path without a store's suffix: reports name no folders of a machine."""
+    return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr")
+
+
+def _open(path: str) -> list[Any]:
+    """Return what lies at ``path``: one run, or a model and its recipe."""
+    folder = Path(path)
+    if (folder / "model.json").exists():
+        return _model(folder)
+    if (folder / "recipe.json").exists():
+        return [RecipeRun(name=name_of(path), recipe=Recipe.load(path))]
+    if "://" in path or (folder / "zarr.json").exists():
+        return [_store(path)]
+    raise UserError(
+        path,
+        found="nothing" if not folder.exists() else "none of the files zarr.json, model.json, recipe.json",
+        expected="a scene, a prediction, a model folder or a recipe folder",
+        do="Check the path.",
+    )
+
+
+def _store(url: str) -> Scene | PredictionRun:
+    """Return the scene or the class map in a store."""
+    found = open_group(url).get("prediction")
+    if found is None or getattr(found, "ndim", 0) != 2:
+        return Scene.open(url)
+    kept = Path(f"{url.rstrip('/')}.tilespec") / "evaluation.json"
+    scores = json.loads(kept.read_text()) if kept.exists() else None
+    return PredictionRun(name=name_of(url), map=PlacedMap.open(url, "prediction"), scores=scores)
+
+
+def _model(folder: Path) -> list[Any]:
+    """Return a model and its recipe."""
+    log = folder / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    model = ModelRun(
+        name=folder.name,
+        card=json.loads((folder / "model.json").read_text()),
+        log=tuple(json.loads(line) for line in lines if line.strip().endswith("}")),
+    )
+    recipe = Recipe.load(str(folder / "recipe"))
+    return [model, RecipeRun(name=folder.name, recipe=recipe)]

@@ -1,0 +1,250 @@
+"""Scene: one Zarr store with a cube, its spectral axis, labels and georeference, that plain xarray opens.
+
+Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, bands)``; optional ``labels(y, x)``,
+``valid(y, x)`` and any further ``y, x`` layer; coordinates ``wavelength`` (or ``wavenumber``, ``component``,
+``channel``), ``fwhm``, ``good`` over ``band``; the CRS as CF ``spatial_ref``.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from tilespec.errors import UserError
+from tilespec.product import COMPLETE, ArraySpec
+from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
+
+CHUNK = 128
+AXES = ("wavelength", "wavenumber", "component", "channel")
+STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A scene that is there, open for reading."""
+
+    url: str
+    """Where the store is."""
+    shape: tuple[int, int, int]
+    """``y, x, band``."""
+    dtype: np.dtype[Any]
+    """As stored."""
+    chunks: tuple[int, int, int]
+    """Shape of one stored object."""
+    spectral: SpectralAxis | None
+    """What the bands are; None when the source did not say."""
+    scale: float
+    """Stored integers times this are the values."""
+    nodata: float | None
+    """Stored value of pixels without data (NaN always is)."""
+    layers: tuple[str, ...]
+    """Names of the ``y, x`` arrays beside the cube."""
+    attrs: Mapping[str, Any]
+    """Root attributes: title, source header, provenance, status, digest."""
+    georef: Mapping[str, Any] | None
+    """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
+
+    @classmethod
+    def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
+        """Open a scene, or a multi-channel prediction, at ``url``.
+
+        Raises:
+            UserError: there is no store, no ``cube(y, x, band)`` in it, or it is not complete.
+        """
+        group = open_group(url)
+        status = group.attrs.get("tilespec_status", COMPLETE)
+        if status != COMPLETE and not allow_partial:
+            raise UserError(
+                url,
+                found=f"status {status!r}",
+                expected=f"status {COMPLETE!r}",
+                do="The run that writes it has not finished: run the same command again, it resumes.",
+            )
+        name = "cube" if "cube" in group else "prediction"
+        cube = group.get(name)
+        if not isinstance(cube, zarr.Array) or cube.ndim != 3:
+            raise UserError(
+                url,
+                found=f"arrays {sorted(group.array_keys())}",
+                expected="an array cube(y, x, band)",
+                do="Bring other formats in with `tilespec ingest SRC OUT`.",
+            )
+        axis = _spectral(group, cube.shape[2])
+        planes = tuple(k for k, a in group.arrays() if a.shape == cube.shape[:2])
+        return cls(
+            url=url,
+            shape=cube.shape,
+            dtype=cube.dtype,
+            chunks=cube.chunks,
+            spectral=axis,
+            scale=float(cube.attrs.get("scale_factor", 1.0)),
+            nodata=cube.attrs.get("_FillValue"),
+            layers=planes,
+            attrs=dict(group.attrs),
+            georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
+        )
+
+    @property
+    def array(self) -> zarr.Array[Any]:
+        """The stored cube."""
+        group = open_group(self.url)
+        return group["cube" if "cube" in group else "prediction"]
+
+    @property
+    def roi(self) -> Roi:
+        """The whole plane."""
+        return Roi(y0=0, y1=self.shape[0], x0=0, x1=self.shape[1])
+
+    def read(self, roi: Roi) -> Reflectance:
+        """Return the values of a region as float32 ``y, x, band``: scaled, and NaN where there is no data."""
+        stored = np.asarray(self.array[roi.slices])
+        values = stored.astype(np.float32, copy=False)
+        if self.scale != 1.0:
+            values = values * np.float32(self.scale)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            values[stored == self.nodata] = np.nan
+        if "valid" in self.layers:
+            values[self.layer("valid", roi) == 0] = np.nan
+        return values
+
+    def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
+        """Return a ``y, x`` layer, or a region of it, as stored."""
+        if name not in self.layers:
+            raise UserError(
+                self.url,
+                found=f"layers {list(self.layers)}",
+                expected=f"a layer {name!r}",
+                do=f"Bring it in with `tilespec ingest SRC OUT --{name} FILE`, or name another scene.",
+            )
+        return np.asarray(open_group(self.url)[name][(roi or self.roi).slices])
+
+    def labels(self, roi: Roi | None = None) -> ClassMap:
+        """Return class labels, 255 = unlabelled."""
+        return self.layer("labels", roi).astype(np.uint8, copy=False)
+
+    def classes(self, layer: str = "labels") -> tuple[str, ...]:
+        """Return the names of the classes 0, 1, ... of a layer."""
+        return tuple(str(open_group(self.url)[layer].attrs.get("flag_meanings", "")).split())
+
+    @property
+    def digest(self) -> str | None:
+        """Hash of what is stored, from the ledger of the run that wrote it; None for foreign stores."""
+        return self.attrs.get("tilespec_digest")
+
+    def content_digest(self) -> str:
+        """Return the hash of what a foreign store holds, by reading it once."""
+        state = hashlib.blake2b(digest_size=16)
+        for y0 in range(0, self.shape[0], self.chunks[0]):
+            block = np.asarray(self.array[y0 : y0 + self.chunks[0]])
+            state.update(np.ascontiguousarray(block).data)
+        return state.hexdigest()
+
+    def to_xarray(self) -> xr.Dataset:
+        """Return the store as lazily loaded xarray."""
+        return xr.open_zarr(self.url, chunks=None, decode_coords="all")
+
+
+def open_group(url: str) -> zarr.Group:
+    """Open the Zarr group at ``url`` for reading."""
+    if "://" not in url and not (Path(url) / "zarr.json").exists():
+        raise UserError(
+            url,
+            found="nothing" if not Path(url).exists() else "something that is no Zarr v3 store",
+            expected="a Zarr v3 store that tilespec or xarray wrote",
+            do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
+        )
+    return zarr.open_group(url, mode="r", use_consolidated=False)
+
+
+def cube_spec(
+    shape: tuple[int, int, int],
+    dtype: str,
+    *,
+    spectral: SpectralAxis | None,
+    scale: float = 1.0,
+    nodata: float | None = None,
+    georeferenced: bool = False,
+) -> ArraySpec:
+    """Return how ``cube(y, x, band)`` is stored. Integer cubes keep their type, with a CF scale factor."""
+    coordinates = [] if spectral is None else [spectral.name]
+    if spectral is not None:
+        coordinates += [key for key in ("fwhm", "good") if getattr(spectral, key) is not None]
+    attrs: dict[str, Any] = {"coordinates": " ".join(coordinates)} if coordinates else {}
+    if scale != 1.0:
+        attrs["scale_factor"] = scale
+    if nodata is not None and np.dtype(dtype).kind in "iu":
+        attrs["_FillValue"] = int(nodata)
+    if georeferenced:
+        attrs["grid_mapping"] = "spatial_ref"
+    return ArraySpec(
+        name="cube",
+        shape=shape,
+        dtype=dtype,
+        dims=("y", "x", "band"),
+        chunks=(min(CHUNK, shape[0]), min(CHUNK, shape[1]), shape[2]),
+        attrs=attrs,
+        fill=float("nan") if np.dtype(dtype).kind == "f" else 0,
+    )
+
+
+def layer_spec(
+    name: str,
+    shape: tuple[int, int],
+    dtype: str = "uint8",
+    *,
+    classes: tuple[str, ...] = (),
+    chunk: int = CHUNK,
+) -> ArraySpec:
+    """Return how a ``y, x`` layer is stored; a class map carries its flags and 255 as nodata, no `_FillValue`."""
+    attrs: dict[str, Any] = {}
+    if classes:
+        attrs = class_attrs(classes)
+    chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
+    return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=0)
+
+
+def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the attributes of a class map: CF flags, and 255 for unlabelled or nodata."""
+    meanings = " ".join(name.strip().replace(" ", "_") or f"class_{i}" for i, name in enumerate(classes))
+    return {"nodata": UNLABELLED, "flag_values": list(range(len(classes))), "flag_meanings": meanings}
+
+
+def constants(
+    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None
+) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
+    """Return the small arrays of a scene: its spectral coordinate and its georeference."""
+    out: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
+    if spectral is not None:
+        attrs = {"units": spectral.unit}
+        if spectral.name in STANDARD_NAMES:
+            attrs["standard_name"] = STANDARD_NAMES[spectral.name]
+        out[spectral.name] = (("band",), np.asarray(spectral.values, np.float64), attrs)
+        if spectral.fwhm is not None:
+            out["fwhm"] = (("band",), np.asarray(spectral.fwhm, np.float64), {"units": spectral.unit})
+        if spectral.good is not None:
+            out["good"] = (("band",), np.asarray(spectral.good, bool), {"long_name": "band is usable"})
+    if georef is not None:
+        out["spatial_ref"] = ((), np.int64(0), dict(georef))
+    return out
+
+
+def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:
+    """Return the spectral coordinate of a store, if it has one of the right length."""
+    for name in AXES:
+        found = group.get(name)
+        if isinstance(found, zarr.Array) and found.shape == (bands,):
+            fwhm, good = group.get("fwhm"), group.get("good")
+            return SpectralAxis(
+                name=name,  # type: ignore[arg-type]
+                unit=str(found.attrs.get("units", "1")),
+                values=tuple(float(v) for v in np.asarray(found[:])),
+                fwhm=None if fwhm is None else tuple(float(v) for v in np.asarray(fwhm[:])),
+                good=None if good is None else tuple(bool(v) for v in np.asarray(good[:])),
+            )
+    return None

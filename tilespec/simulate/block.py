@@ -1,0 +1,168 @@
+"""One block of a scene, rendered alone: a pure function of (layout, block), whatever was rendered before."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, UInt8, UInt16
+
+from tilespec.simulate import light
+from tilespec.simulate.canopy import Blade, Canopy, Field, Line, canopy, shadow
+from tilespec.simulate.ground import Ground, ground
+from tilespec.simulate.layout import Layout, plant
+from tilespec.simulate.leaf import PER_PIXEL
+from tilespec.simulate.palette import GROUND, MOSS_DRAWS, greens
+from tilespec.simulate.palette import ground as ground_spectra
+from tilespec.simulate.texture import smooth
+from tilespec.types import Reflectance
+
+EDGE = 128
+"""Rows and columns of a block, whatever a scene's size or a run's workers."""
+MATERIALS = ("soil", "leaf", "petiole", "moss", "algae", "bark", "perlite", "rim", "label")
+GREEN = ("leaf", "petiole")
+PLANT_SHARE = 0.5
+"""A pixel is plant when leaves and petioles make up at least this share of it."""
+
+Planes = Float32[np.ndarray, "plane y x"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """`EDGE` x `EDGE` pixels of a scene, before any sensor."""
+
+    reflectance: Reflectance
+    """Apparent reflectance: what a calibrated, noiseless camera sees; shadows are dark in it."""
+    plant: UInt16[np.ndarray, "y x"]
+    """Plant of each pixel, from 1; 0 is background."""
+    material: UInt8[np.ndarray, "y x"]
+    """Index into `MATERIALS` of what makes up most of the pixel (within plant or background)."""
+
+
+def render(layout: Layout, row: int, col: int) -> Block:
+    """Return block ``row``, ``col`` of the scene; pixels beyond the scene's edge are rendered like any other."""
+    y, x = (_positions(k * EDGE) for k in (row, col))
+    margin = 0.2 * layout.pot
+    around = layout.near(y[0] - margin, y[-1] + margin, x[0] - margin, x[-1] + margin)
+    pots = [plant(layout, index) for index in around]
+    leaves = canopy(pots, y, x)
+    below = ground(layout, y, x)
+    dark = shadow(pots, leaves.surface, y, x)
+    cube = _ground(layout, below, leaves.open, dark)
+    _add_moss(cube, layout, below.moss * leaves.open, dark, (y, x))
+    _add_leaves(cube, layout, leaves, dark, (y, x))
+    ids, material = _truth(leaves, below)
+    return Block(reflectance=cube, plant=ids, material=material)
+
+
+def _positions(first: int) -> Line:
+    """Return the positions of a block along one axis: `PER_PIXEL` for each pixel, and one more at each end."""
+    return first + (np.arange(PER_PIXEL * EDGE + 2) - 0.5) / PER_PIXEL
+
+
+def mix(fine: Field) -> Field:
+    """Return pixels from positions: the sensor's point spread, 1 3 3 1 on each axis."""
+    down = fine[:-2:2] + 3 * (fine[1:-1:2] + fine[2::2]) + fine[3::2]
+    return (down[:, :-2:2] + 3 * (down[:, 1:-1:2] + down[:, 2::2]) + down[:, 3::2]) * np.float32(1 / 64)
+
+
+def _lit(dark: Field) -> tuple[Field, Field]:
+    """Return diffuse and direct light where the lamp is taken away by ``dark``."""
+    sky = np.float32(light.DIFFUSE) * (1 - np.float32(0.35) * dark)
+    return sky, np.float32(1 - light.DIFFUSE) * (1 - dark)
+
+
+def _ground(layout: Layout, below: Ground, free: Field, dark: Field) -> Reflectance:
+    """Return the ground's part of the reflectance."""
+    sky, direct = _lit(np.maximum(dark, below.shaded))
+    lamp, through = (sky + direct) * free, np.float32(light.THROUGH) * dark * free
+    planes = [mix(below.parts[name] * lamp) for name in GROUND] + [mix(below.parts[name] * through) for name in GROUND]
+    return _product(np.stack(planes), np.concatenate(ground_spectra(layout)))
+
+
+def _product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Reflectance:
+    """Return planes times their spectra, as ``y, x, band``."""
+    count, height, width = planes.shape
+    return (planes.reshape(count, -1).T @ spectra).reshape(height, width, spectra.shape[1])
+
+
+def _add_moss(cube: Reflectance, layout: Layout, cover: Field, dark: Field, at: tuple[Line, Line]) -> None:
+    """Add moss: at each position a mix of the pot's draws that changes smoothly from place to place."""
+    if not cover.any():
+        return
+    y, x = at
+    sky, direct = _lit(dark)
+    lamp, through = cover * (sky + direct), cover * dark * np.float32(light.THROUGH)
+    weights = [np.exp(smooth(layout.seed, 40 + k, y, x, layout.pot / 14) * np.float32(18)) for k in range(MOSS_DRAWS)]
+    total = np.sum(weights, axis=0)
+    height, width = layout.cell
+    for index in layout.near(y[0], y[-1], x[0], x[-1]):
+        row, col = index // layout.grid[1], index % layout.grid[1]
+        mask = ((y >= row * height) & (y < (row + 1) * height))[:, None] & ((x >= col * width) & (x < (col + 1) * width))
+        lit = lamp * mask / total
+        if lit.any():
+            spectra = greens(layout, index)
+            planes = [mix(lit * weight) for weight in weights] + [mix(through * mask)]
+            shaded = (spectra.moss.mean(0) * spectra.through)[None]
+            cube += _product(np.stack(planes), np.concatenate([spectra.moss, shaded]))
+
+
+def _add_leaves(cube: Reflectance, layout: Layout, leaves: Canopy, dark: Field, at: tuple[Line, Line]) -> None:
+    """Add the visible leaves."""
+    if not leaves.blades:
+        return
+    mottle = smooth(layout.seed, 60, *at, 2.6) + smooth(layout.seed, 61, *at, max(layout.pot / 40, 3.0))
+    for blade in leaves.blades:
+        window = blade.window
+        planes = _blade(blade, dark[window], mottle[window])
+        inner, outer, vein = greens(layout, blade.pot).leaves[blade.number]
+        spectra = np.stack([inner, outer, vein, inner * greens(layout, blade.pot).through, np.ones_like(inner)])
+        _paste(cube, planes, spectra, window)
+
+
+def _blade(blade: Blade, dark: Field, mottle: Field) -> list[Field]:
+    """Return a leaf's planes: inner tissue, outer tissue, veins, the same in others' shadow, gloss."""
+    leaf, relief = blade.leaf, blade.relief
+    sky, direct = _lit(dark)
+    tone = blade.visible * np.float32(leaf.gain) * (1 + np.float32(0.11) * (mottle - 1))
+    lamp = tone * (sky + direct * light.facing(relief.slope_y, relief.slope_x))
+    base, tip, edge = leaf.gradient
+    outer = np.float32(base) + np.float32(tip) * blade.at.along + np.float32(edge) * relief.margin**2 + (mottle - 1) * np.float32(0.5)
+    outer = np.clip(outer, 0, 1) * (1 - relief.vein)
+    through = tone * dark * np.float32(light.THROUGH)
+    gloss = blade.visible * light.gloss(relief.slope_y, relief.slope_x) * (1 - dark)
+    return [lamp * (1 - relief.vein - outer), lamp * outer, lamp * relief.vein, through, gloss]
+
+
+def _paste(cube: Reflectance, planes: list[Field], spectra: Float32[np.ndarray, "plane band"], window: tuple[slice, slice]) -> None:
+    """Add planes that live on a window of the grid."""
+    mixed = np.stack([mix(np.pad(plane, 2)) for plane in planes])
+    inside, outside = [], []
+    for part, size in zip(window, cube.shape, strict=False):
+        first, last = part.start // PER_PIXEL - 1, part.stop // PER_PIXEL
+        outside.append(slice(max(first, 0), min(last, size)))
+        inside.append(slice(max(-first, 0), max(-first, 0) + min(last, size) - max(first, 0)))
+    cube[tuple(outside)] += _product(mixed[:, inside[0], inside[1]], spectra)
+
+
+def _truth(leaves: Canopy, below: Ground) -> tuple[UInt16[np.ndarray, "y x"], UInt8[np.ndarray, "y x"]]:
+    """Return plant and material of each pixel."""
+    shape = leaves.open.shape
+    green = {name: np.zeros(shape, np.float32) for name in GREEN}
+    owner: dict[int, Field] = {}
+    for blade in leaves.blades:
+        stalk = blade.at.along < blade.leaf.petiole
+        green["petiole"][blade.window] += blade.visible * stalk
+        green["leaf"][blade.window] += blade.visible * ~stalk
+        owner.setdefault(blade.pot, np.zeros(shape, np.float32))[blade.window] += blade.visible
+    shares = {name: mix(below.shares[name] * leaves.open) for name in below.shares}
+    shares |= {name: mix(plane) for name, plane in green.items()}
+    planted = shares["leaf"] + shares["petiole"] >= PLANT_SHARE
+    ids = np.zeros(planted.shape, np.uint16)
+    most = np.zeros(planted.shape, np.float32)
+    for pot, fine in owner.items():
+        share = mix(fine)
+        ids[planted & (share > most)] = pot + 1
+        np.maximum(most, share, out=most)
+    stacked = np.stack([np.where(planted == (name in GREEN), shares[name], -1) for name in MATERIALS])
+    return ids, stacked.argmax(0).astype(np.uint8)

@@ -1,0 +1,207 @@
+"""Where everything stands: pots on a grid, a rosette in each pot; a pure function of (seed, pot)."""
+
+from dataclasses import dataclass
+from typing import Self, final
+
+import numpy as np
+
+from tilespec.errors import UserError
+
+SMALLEST_POT = 6.0
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A scene's size and its grid of pots."""
+
+    seed: int
+    """Decides everything that varies."""
+    rows: int
+    """Pixels."""
+    cols: int
+    """Pixels."""
+    bands: int
+    """Even from 407 to 997 nm."""
+    plants: int
+    """Pots with a plant, numbered from 1 in reading order; further pots of the grid stay empty."""
+    grid: tuple[int, int]
+    """Pots down and across."""
+
+    @classmethod
+    def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> Self:
+        """Return the layout whose pots are nearest to square.
+
+        Raises:
+            UserError: a size below one, or more plants than there is room for.
+        """
+        for name, value, least in (("rows", rows, 1), ("cols", cols, 1), ("bands", bands, 1), ("plants", plants, 0)):
+            if value < least:
+                raise UserError(f"--{name}", found=value, expected=f"at least {least}", do="Give another number.")
+        grid = _grid(rows, cols, max(plants, 1))
+        layout = cls(seed=seed, rows=rows, cols=cols, bands=bands, plants=plants, grid=grid)
+        if plants and layout.pot < SMALLEST_POT or plants > 65535:
+            raise UserError(
+                "--plants",
+                found=f"{plants} on {rows} x {cols} pixels, pots of {layout.pot:.1f} pixels",
+                expected=f"at most 65535, in pots of at least {SMALLEST_POT:.0f} pixels",
+                do="Give fewer plants, or more rows and columns.",
+            )
+        return layout
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Height and width of a pot's place."""
+        return self.rows / self.grid[0], self.cols / self.grid[1]
+
+    @property
+    def pot(self) -> float:
+        """The side of a pot: the unit of all lengths in it."""
+        return min(self.cell)
+
+    def rng(self, pot: int, domain: int) -> np.random.Generator:
+        """Return the random numbers of one purpose in one pot."""
+        key = np.array([self.seed, (domain << 32) | pot], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key))
+
+    def near(self, y0: float, y1: float, x0: float, x1: float) -> list[int]:
+        """Return the pots whose place meets a rectangle, in reading order."""
+        height, width = self.cell
+        first, last = (min(max(int(v // height), 0), self.grid[0] - 1) for v in (y0, y1))
+        left, right = (min(max(int(v // width), 0), self.grid[1] - 1) for v in (x0, x1))
+        return [r * self.grid[1] + c for r in range(first, last + 1) for c in range(left, right + 1)]
+
+
+def _grid(rows: int, cols: int, plants: int) -> tuple[int, int]:
+    """Return pots down and across: near square, few left empty."""
+
+    def cost(down: int) -> float:
+        across = -(-plants // down)
+        stretch = abs(np.log(rows / down * across / cols))
+        return float(stretch + 2.0 * (down * across / plants - 1))
+
+    down = min(range(1, plants + 1), key=cost)
+    return down, -(-plants // down)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One leaf's shape and pose. Lengths along and across the leaf are in units of its length."""
+
+    y: float
+    """Row of its origin, pixels of the scene."""
+    x: float
+    """Column of its origin."""
+    angle: float
+    """Direction of growth, radians from +x towards +y."""
+    length: float
+    """From origin to tip, pixels."""
+    bend: float
+    """Sideways curvature of the midrib."""
+    base: float
+    """Height of the origin above the soil, pixels."""
+    rise: float
+    """Slope at the origin."""
+    droop: float
+    """Loss of slope along the leaf."""
+    fold: float
+    """Slope from the midrib up to the margin."""
+    curl: float
+    """Loss of that slope at the margin."""
+    wave: float
+    """Slope of the margin's waves."""
+    petiole: float
+    """Share of the length before the blade."""
+    stalk: float
+    """Half width of the petiole."""
+    width: float
+    """Largest half width of the blade."""
+    blunt: tuple[float, float]
+    """Exponents of the outline at the blade's base and tip."""
+    teeth: float
+    """Teeth on each side."""
+    depth: float
+    """Depth of the teeth."""
+    veins: float
+    """Pairs of side veins."""
+    phase: tuple[float, float]
+    """Where teeth and undulation begin, left and right."""
+    gradient: tuple[float, float, float]
+    """Share of the second spectrum: at the base, more towards the tip, more towards the margin."""
+    gain: float
+    """Brightness."""
+    senescent: bool
+    """Dying."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pot:
+    """What stands in one pot."""
+
+    index: int
+    """In reading order, from 0."""
+    leaves: tuple[Leaf, ...]
+    """Bottom first."""
+    reach: float
+    """No leaf is farther from the middle, pixels."""
+    middle: tuple[float, float]
+    """Row and column."""
+
+
+def plant(layout: Layout, index: int) -> Pot:
+    """Return pot ``index`` with its rosette: leaves at the golden angle, old and long below, young and short above."""
+    rng = layout.rng(index, 1)
+    height, width = layout.cell
+    unit = layout.pot
+    middle = (
+        float((index // layout.grid[1] + 0.5) * height + rng.uniform(-0.04, 0.04) * unit),
+        float((index % layout.grid[1] + 0.5) * width + rng.uniform(-0.04, 0.04) * unit),
+    )
+    if index >= layout.plants:
+        return Pot(index=index, leaves=(), reach=0.0, middle=middle)
+    radius = rng.uniform(0.29, 0.40) * unit
+    count = int(rng.integers(11, 18))
+    habit = rng.random(8)
+    turn = rng.uniform(0, 2 * np.pi)
+    leaves = tuple(_leaf(rng, middle, radius, turn + k * GOLDEN_ANGLE, k / (count - 1), habit) for k in range(count))
+    return Pot(index=index, leaves=leaves, reach=1.12 * radius, middle=middle)
+
+
+def _leaf(
+    rng: np.random.Generator,
+    middle: tuple[float, float],
+    radius: float,
+    angle: float,
+    youth: float,
+    habit: np.ndarray,
+) -> Leaf:
+    """Return a leaf of a rosette; ``youth`` is 0 for the lowest and 1 for the topmost, ``habit`` the plant's own."""
+    length = radius * (1.0 - 0.72 * youth**1.25) * rng.uniform(0.86, 1.06)
+    old = youth < 0.25
+    return Leaf(
+        y=middle[0] + rng.normal(0, 0.012) * radius,
+        x=middle[1] + rng.normal(0, 0.012) * radius,
+        angle=angle + rng.normal(0, 0.14),
+        length=length,
+        bend=rng.normal(0, 0.10),
+        base=radius * (0.05 + 0.30 * youth),
+        rise=rng.uniform(0.10, 0.30) + 0.35 * youth,
+        droop=rng.uniform(0.25, 0.85),
+        fold=rng.uniform(0.05, 0.35) + 0.15 * youth,
+        curl=rng.uniform(0.1, 0.9) * (0.5 + habit[0]),
+        wave=rng.uniform(0.0, 0.35) * (0.4 + habit[1]),
+        petiole=float(np.clip(0.26 + 0.18 * habit[2] - 0.12 * youth + rng.normal(0, 0.03), 0.10, 0.48)),
+        stalk=rng.uniform(0.020, 0.030) * (1 + 0.6 * youth),
+        width=rng.uniform(0.19, 0.27) * (0.95 + 0.45 * habit[3]) * (1 + 0.12 * youth),
+        blunt=(rng.uniform(0.55, 0.85), rng.uniform(0.42, 0.72)),
+        teeth=rng.uniform(4, 9),
+        depth=rng.uniform(0.04, 0.11) * (0.5 + 1.7 * habit[4]) * (1 - 0.5 * youth),
+        veins=rng.uniform(4.5, 7.5),
+        phase=(rng.random(), rng.random()),
+        gradient=(rng.uniform(0, 0.3), rng.uniform(0, 0.5), rng.uniform(0, 0.4)),
+        gain=rng.uniform(0.86, 1.10),
+        senescent=bool(old and rng.random() < 0.22),
+    )

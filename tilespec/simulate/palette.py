@@ -1,0 +1,92 @@
+"""Endmember spectra: of each leaf, of each pot's moss, and of the ground; all continuous draws, none shared."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from tilespec.simulate import laws
+from tilespec.simulate.layout import Layout, plant
+from tilespec.simulate.optics import Bands, Optics
+from tilespec.simulate.prospect import Traits, prospect
+
+MOSS_DRAWS = 12
+Spectra = Float32[np.ndarray, "endmember band"]
+
+GROUND = ("peat", "crumb", "humus", "loam", "film", "bark", "twig", "perlite", "rim", "tray", "stick", "ink")
+"""The ground's endmembers, in the order of `ground`."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Greens:
+    """Spectra of one pot's green matter."""
+
+    leaves: Float32[np.ndarray, "leaf 3 band"]
+    """Reflectance of each leaf's inner tissue, outer tissue and veins."""
+    through: Float32[np.ndarray, " band"]
+    """Mean transmittance of its leaves."""
+    moss: Spectra
+    """Reflectance: draws from the leaves' own law, mixed freely over the cushions."""
+
+
+@lru_cache(maxsize=256)
+def greens(layout: Layout, index: int) -> Greens:
+    """Return the spectra of pot ``index``."""
+    rng = layout.rng(index, 2)
+    rosette = plant(layout, index).leaves
+    inner = laws.blade(rng, len(rosette))
+    dying = laws.senescent(rng, len(rosette))
+    inner = np.where(np.array([[leaf.senescent] for leaf in rosette]).reshape(-1, 1), dying, inner)
+    outer = laws.between(rng, inner, 0.35)
+    veins = laws.vein(rng, len(rosette))
+    moss = laws.blade(rng, MOSS_DRAWS)
+    reflected, passed = prospect(Traits.of(np.concatenate([inner, outer, veins, moss])))
+    response = Bands.even(layout.bands).response()
+    reflected, passed = (v.astype(np.float32) @ response for v in (reflected, passed))
+    n = len(rosette)
+    return Greens(
+        leaves=np.ascontiguousarray(reflected[: 3 * n].reshape(3, n, layout.bands).transpose(1, 0, 2)),
+        through=passed[: 2 * n].mean(0) if n else np.zeros(layout.bands, np.float32),
+        moss=reflected[3 * n :],
+    )
+
+
+@lru_cache(maxsize=8)
+def ground(layout: Layout) -> tuple[Spectra, Spectra]:
+    """Return the ground's endmembers under the lamp, and the same in the light that passed a leaf."""
+    rng = layout.rng(0, 3)
+    table = Optics.load()
+    spectra = np.stack([*_soils(rng, table), *_solids(rng, table)])
+    _, passed = prospect(Traits.of(laws.blade(rng, 16)))
+    response = Bands.even(layout.bands).response()
+    return tuple((v.astype(np.float32)) @ response for v in (spectra, spectra * passed.mean(0)))  # type: ignore[return-value]
+
+
+def _soils(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, " fine"]]:
+    """Return peat, lighter crumbs, dark humus, mineral loam, and peat under a film of algae."""
+    organic = np.stack([table.reflectance[f"organic_{k}"] for k in "abcde"])
+    loam = np.stack([table.reflectance[f"soil_loam_{k}"] for k in "abc"])
+    peat, crumb, humus = (rng.dirichlet(np.full(5, 2.0)) @ organic for _ in range(3))
+    mineral = rng.dirichlet(np.full(3, 2.0)) @ loam
+    film = 2 * (8.0 * table.of("chlorophyll") + 2.0 * table.of("carotenoids"))
+    return [peat, crumb * 1.35, humus * 0.7, mineral, peat * 1.1 * np.exp(-film)]
+
+
+def _solids(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, " fine"]]:
+    """Return bark, twigs, perlite, the pot's plastic, the tray, a label and its ink; plastics are near grey."""
+    nm = table.wavelength
+    white = 1 - np.exp(-(nm - 330) / 45)
+    grey = 1 + 0.25 * (nm - 700) / 600
+    plastic = rng.uniform(0.16, 0.24)
+    return [
+        0.55 * table.reflectance["bark_spruce"] + 0.45 * table.reflectance["bark_twig"],
+        table.reflectance["bark_grey"],
+        0.74 * white**0.5,
+        plastic * grey,
+        0.045 * grey,
+        0.86 * white,
+        0.06 * grey,
+    ]

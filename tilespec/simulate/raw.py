@@ -1,0 +1,181 @@
+"""The simulated scene as a line camera stores it: ENVI BIL counts with white and dark references, and its truth.
+
+A folder of ``raw``, ``white``, ``dark`` (uint16) and ``labels``, ``plant``, ``material``, each ``.hdr`` + ``.bil``. Data
+grow in ``.partial`` files, line block by line block, each recorded in the ledger; names become final at the end, headers
+last: what looks whole is whole.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from tilespec.errors import UserError
+from tilespec.ledger import Ledger, write_atomic
+from tilespec.progress import Progress
+from tilespec.simulate import sensor as camera
+from tilespec.simulate.block import EDGE, MATERIALS
+from tilespec.simulate.header import header
+from tilespec.simulate.layout import Layout
+from tilespec.simulate.sensor import Sensor, sensor
+from tilespec.simulate.stripes import Stripe, painter
+
+REFERENCE_LINES = 100
+CLASSES = ("background", "plant")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One file of the folder."""
+
+    name: str
+    """Without suffix."""
+    lines: int
+    """Rows."""
+    bands: int
+    """Bands; 1 for the truth."""
+    dtype: str
+    """Stored type, little endian."""
+    milliseconds: float | None = None
+    """Integration time of counts."""
+    panel: float | None = None
+    """Reflectance of the white reference."""
+    classes: tuple[str, ...] = ()
+    """Class names of a class map."""
+
+    def line_bytes(self, samples: int) -> int:
+        """Return the bytes of one line of all bands."""
+        return samples * self.bands * np.dtype(self.dtype).itemsize
+
+
+def images(layout: Layout) -> tuple[Image, ...]:
+    """Return the files of a scene, ``raw`` last: its header says that all are there."""
+    lines, counts = layout.rows, {"bands": layout.bands, "dtype": "<u2"}
+    return (
+        Image(name="labels", lines=lines, bands=1, dtype="u1", classes=CLASSES),
+        Image(name="plant", lines=lines, bands=1, dtype="<u2"),
+        Image(name="material", lines=lines, bands=1, dtype="u1", classes=MATERIALS),
+        Image(name="dark", lines=REFERENCE_LINES, **counts, milliseconds=camera.RAW_MS),  # type: ignore[arg-type]
+        Image(
+            name="white",
+            lines=REFERENCE_LINES,
+            **counts,  # type: ignore[arg-type]
+            milliseconds=camera.WHITE_MS,
+            panel=camera.PANEL,
+        ),
+        Image(name="raw", lines=lines, **counts, milliseconds=camera.RAW_MS),  # type: ignore[arg-type]
+    )
+
+
+def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
+    """Write, or finish writing, the folder at ``out`` and return its counts of pixels."""
+    folder = Path(out)
+    if folder.exists() and not Path(f"{out.rstrip('/')}.tilespec").exists():
+        raise UserError(
+            out,
+            found="something that is there already and was not begun by tilespec",
+            expected="a free place, or a folder to resume",
+            do="Give another OUT, or remove it first.",
+        )
+    ledger = Ledger.open(out, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "raw.hdr").exists():
+        _grow(layout, folder, ledger, (workers, progress))
+        _publish(layout, folder)
+    return _totals(ledger)
+
+
+def _grow(layout: Layout, folder: Path, ledger: Ledger, how: tuple[int, Progress]) -> None:
+    """Append what is missing to the ``.partial`` files."""
+    workers, progress = how
+    total = -(-layout.rows // EDGE)
+    done = ledger.done()
+    first = next((row for row in range(total) if row not in done), total)
+    scene = [image for image in images(layout) if image.lines == layout.rows and image.name not in ("white", "dark")]
+    if all((folder / f"{image.name}.bil").exists() for image in scene):
+        return
+    for image in scene:
+        _cut(folder / f"{image.name}.bil.partial", first * EDGE * image.line_bytes(layout.cols))
+    device = sensor(layout.seed, layout.bands)
+    finish = partial(_expose, device)
+    progress.start("simulate", (total - first) * EDGE * layout.cols / 1e6, "Mpixel")
+    with painter(layout, finish, "uint16", workers) as paint:
+        for row in range(first, total):
+            ledger.begin(row)
+            stripe = paint(row)
+            _append(folder, _lines(stripe))
+            ledger.record(row, {"counts": stripe.counts()})
+            progress.advance(stripe.plant.size / 1e6)
+    progress.finish()
+
+
+def _expose(device: Sensor, reflectance: np.ndarray, block: tuple[int, int], first: int) -> np.ndarray:
+    """Return the counts of a block of the scene."""
+    return device.counts(reflectance, camera.RAW_MS, (camera.RAW, block, first))
+
+
+def _lines(stripe: Stripe) -> dict[str, np.ndarray]:
+    """Return a stripe's data by file, as stored: line, band, sample."""
+    return {
+        "labels": stripe.labels,
+        "plant": stripe.plant,
+        "material": stripe.material,
+        "raw": stripe.cube.transpose(0, 2, 1),
+    }
+
+
+def _append(folder: Path, blocks: Mapping[str, np.ndarray]) -> None:
+    """Append lines to the files, durably."""
+    for name, block in blocks.items():
+        with (folder / f"{name}.bil.partial").open("ab") as file:
+            for line in block:
+                file.write(np.ascontiguousarray(line).astype(line.dtype.newbyteorder("<"), copy=False).data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _cut(path: Path, size: int) -> None:
+    """Make the file ``size`` bytes long: what an interrupted run appended after its last record is dropped."""
+    with path.open("ab") as file:
+        file.truncate(size)
+
+
+def _publish(layout: Layout, folder: Path) -> None:
+    """Write the references, then give all files their names, headers last."""
+    for name, lines in _references(layout):
+        path = folder / f"{name}.bil.partial"
+        _cut(path, 0)
+        for block in lines:
+            _append(folder, {name: block})
+    for image in images(layout):
+        grown = folder / f"{image.name}.bil.partial"
+        if grown.exists():
+            grown.replace(folder / f"{image.name}.bil")
+        write_atomic(folder / f"{image.name}.hdr", header(image, layout))
+
+
+def _references(layout: Layout) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+    """Return the line blocks of the dark and the white reference."""
+    device = sensor(layout.seed, layout.bands)
+    yield "dark", _panel(device, layout, 0.0, (camera.DARK, camera.RAW_MS))
+    yield "white", _panel(device, layout, camera.PANEL, (camera.WHITE, camera.WHITE_MS))
+
+
+def _panel(device: Sensor, layout: Layout, reflectance: float, how: tuple[int, float]) -> Iterator[np.ndarray]:
+    """Return lines of an even panel, a few at a time, as stored."""
+    purpose, milliseconds = how
+    step = 20
+    for first in range(0, REFERENCE_LINES, step):
+        seen = np.full((step, layout.cols, layout.bands), reflectance, np.float32)
+        yield device.counts(seen, milliseconds, (purpose, (first, 0), 0)).transpose(0, 2, 1)
+
+
+def _totals(ledger: Ledger) -> dict[str, int]:
+    """Return the counts of all stripes, added up."""
+    records = [record["counts"] for record in ledger.done().values()]
+    return {key: sum(record[key] for record in records) for key in records[0]}

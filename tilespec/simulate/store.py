@@ -1,0 +1,61 @@
+"""The simulated scene as a Scene: calibrated reflectance with labels, plants and materials, resumable."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from tilespec.product import Product
+from tilespec.progress import Progress
+from tilespec.scene import constants, cube_spec, layer_spec
+from tilespec.simulate.block import EDGE, MATERIALS
+from tilespec.simulate.layout import Layout
+from tilespec.simulate.optics import Bands
+from tilespec.simulate.sensor import sensor
+from tilespec.simulate.stripes import painter
+from tilespec.types import SpectralAxis
+
+CLASSES = ("background", "plant")
+
+
+def axis(bands: int) -> SpectralAxis:
+    """Return the spectral axis of ``bands`` simulated bands."""
+    even = Bands.even(bands)
+    return SpectralAxis(name="wavelength", unit="nm", values=even.centre, fwhm=(even.fwhm,) * bands)
+
+
+def write_scene(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
+    """Write, or finish writing, the scene at ``out`` and return its counts of pixels."""
+    plane = (layout.rows, layout.cols)
+    spectral = axis(layout.bands)
+    specs = [
+        cube_spec((*plane, layout.bands), "float32", spectral=spectral),
+        layer_spec("labels", plane, classes=CLASSES),
+        layer_spec("plant", plane, "uint16"),
+        layer_spec("material", plane, classes=MATERIALS),
+    ]
+    attrs = {"title": "Simulated plants in pots", "simulation": settings}
+    product = Product.open(out, specs, settings=settings, attrs=attrs, constants=constants(spectral))
+    assert product.edge in (EDGE, layout.rows), "a stripe of blocks is a row of stored objects"
+    camera = sensor(layout.seed, layout.bands)
+    missing = product.missing()
+    progress.start("simulate", len(missing) * layout.cols * product.edge / 1e6, "Mpixel")
+    with painter(layout, camera.calibrated, "float32", workers) as paint:
+        for row in missing:
+            stripe = paint(row)
+            blocks: dict[str, np.ndarray] = {
+                "cube": stripe.cube,
+                "labels": stripe.labels,
+                "plant": stripe.plant,
+                "material": stripe.material,
+            }
+            product.write(row, blocks, stripe.counts())
+            progress.advance(stripe.plant.size / 1e6)
+    progress.finish()
+    product.finish()
+    return product.counts()
+
+
+def default_workers() -> int:
+    """Return how many threads render: as many as this process may use, at most 8."""
+    return min(len(os.sched_getaffinity(0)), 8)

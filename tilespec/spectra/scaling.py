@@ -1,0 +1,115 @@
+"""Scalings of bands by statistics of every pixel: min-max, standard deviation, mean."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
+
+import numpy as np
+
+from tilespec.errors import UserError
+from tilespec.folds import Spread
+from tilespec.spectra.operators import Affine, Bands, Project
+from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
+
+
+def _none(step: str, args: tuple[str, ...]) -> None:
+    """Refuse parameters where there are none."""
+    if args:
+        raise bad_step(step, ":".join(args), f"{step}, without parameters")
+
+
+def _spread(on: Fitting) -> Spread:
+    """Return the spread of every band, from a pass over all pixels."""
+    shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    spread: Spread = on.fold(Spread.zero(shift))
+    if spread.n == 0:
+        raise UserError("fit", found="no valid pixel", expected="at least one", do="Choose another region.")
+    return spread
+
+
+def _facts(spread: Spread) -> dict[str, int]:
+    return {
+        "pixels": spread.n,
+        "invalid_pixels": spread.invalid,
+        "constant_bands": int((spread.high == spread.low).sum()),
+    }
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MinMax:
+    """Map the range of each band over all pixels to 0..1; a constant band becomes 0."""
+
+    kind: ClassVar[Kind] = "folded"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> Self:
+        """Return ``minmax``."""
+        _none("minmax", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the scaling by the range of each band."""
+        spread = _spread(on)
+        width = spread.high.astype(np.float64) - spread.low
+        gain = 1 / np.where(width > 0, width, 1)
+        return Fitted(operator=Affine(offset=spread.low, gain=gain.astype(np.float32)), facts=_facts(spread))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Divide each band, or component, by its standard deviation over all pixels; nothing is centred.
+
+    Just after a PCA the deviations are the roots of its eigenvalues, and no pass is needed.
+    """
+
+    kind: ClassVar[Kind] = "folded"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> Self:
+        """Return ``scale``."""
+        _none("scale", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the division by deviations; by 1 where a band is constant."""
+        last = on.before[-1] if on.before else None
+        if isinstance(last, Project):
+            deviation, facts = np.sqrt(last.variance), {}
+        else:
+            spread = _spread(on)
+            deviation, facts = spread.finish(), _facts(spread)
+        gain = (1 / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+        return Fitted(operator=Affine(offset=np.zeros_like(gain), gain=gain), facts=facts)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Centre:
+    """Subtract the mean spectrum of all pixels."""
+
+    kind: ClassVar[Kind] = "folded"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> Self:
+        """Return ``mean``."""
+        _none("mean", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the subtraction of the mean."""
+        spread = _spread(on)
+        mean = spread.mean.astype(np.float32)
+        return Fitted(operator=Affine(offset=mean, gain=np.ones_like(mean)), facts=_facts(spread))

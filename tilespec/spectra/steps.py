@@ -1,0 +1,123 @@
+"""Steps: what a user asks a recipe to do, written ``crop=450:950,sg=11:2:1,vsn,pca=4``, and how each is fitted.
+
+A step is a small frozen value; fitting it gives an operator (`tilespec.spectra.operators`). Three kinds: ``plain``
+needs no data, ``sampled`` looks at some hundred pixels, ``folded`` needs a statistic of every pixel and so a pass.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, Protocol, Self, final
+
+from tilespec.errors import UserError
+from tilespec.plugins import load
+from tilespec.spectra.operators import Bands, Operator
+from tilespec.types import Spectra
+
+STEPS = {
+    "crop": "tilespec.spectra.select:Crop",
+    "drop": "tilespec.spectra.select:Drop",
+    "snv": "tilespec.spectra.normalise:Snv",
+    "vsn": "tilespec.spectra.normalise:Vsn",
+    "sg": "tilespec.spectra.savgol:SavGol",
+    "minmax": "tilespec.spectra.scaling:MinMax",
+    "scale": "tilespec.spectra.scaling:Scale",
+    "mean": "tilespec.spectra.scaling:Centre",
+    "pca": "tilespec.pca:Pca",
+}
+"""Steps by name: one small class and one line here, or a user's ``package.module:Class``."""
+
+Kind = Literal["plain", "sampled", "folded"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitting:
+    """What a step is fitted on."""
+
+    bands: Bands
+    """What arrives at the step."""
+    sample: Spectra
+    """Valid pixels from all over the region, through the steps before."""
+    fold: Callable[[Any], Any]
+    """Runs a pass: a fold over every pixel of the region, through the steps before; not finished."""
+    before: tuple[Operator, ...]
+    """The fitted steps before."""
+    seed: int
+    """Of whatever is drawn."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted:
+    """A step that was fitted."""
+
+    operator: Operator
+    """What it does."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What fitting found out: plain data for the result and the recipe's card."""
+
+
+class Step(Protocol):
+    """What the table of steps lists; a frozen dataclass of plain data."""
+
+    kind: ClassVar[Kind]
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> Self:
+        """Return the step with the parameters that were written after ``=``, split at colons."""
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the bands afterwards; refuse what cannot be done with these bands."""
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the operator."""
+
+
+def parse(text: str) -> tuple[Step, ...]:
+    """Return the steps that ``text`` lists, separated by commas; no steps for an empty text.
+
+    Raises:
+        UserError: an unknown step (the known ones are listed), or parameters that a step cannot read.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(_step(part) for part in parts)
+
+
+def _step(text: str) -> Step:
+    name, _, args = text.partition("=")
+    step: Step = load(STEPS, name.strip(), "step").parse(tuple(args.split(":")) if args else ())
+    return step
+
+
+def plan(steps: tuple[Step, ...], bands: Bands) -> Bands:
+    """Return the bands after all steps, so that what cannot be done is refused before any pass."""
+    for step in steps:
+        bands = step.plan(bands)
+    return bands
+
+
+def passes(steps: tuple[Step, ...]) -> int:
+    """Return how many times the cube is read whole: `scale` just after `pca` knows its deviations already."""
+    names = [type(step).__name__ for step in steps]
+    free = sum(pair == ("Pca", "Scale") for pair in pairwise(names))
+    return sum(step.kind == "folded" for step in steps) - free
+
+
+def numbers(step: str, args: tuple[str, ...], usage: str, kinds: tuple[type[Any], ...]) -> list[Any]:
+    """Return the parameters of a step as numbers of ``kinds``; too many or unreadable ones show ``usage``."""
+    wrong = bad_step(step, ":".join(args), usage)
+    if len(args) > len(kinds):
+        raise wrong
+    try:
+        return [kind(arg) for kind, arg in zip(kinds, args, strict=False)]
+    except ValueError:
+        raise wrong from None
+
+
+def bad_step(step: str, found: object, usage: str) -> UserError:
+    """Return the error for a step with parameters that it cannot take."""
+    return UserError(f"step {step!r}", found=repr(found), expected=usage, do="Correct --steps (or recipe.steps).")
+
+
+__all__ = ["STEPS", "Fitted", "Fitting", "Kind", "Step", "bad_step", "numbers", "parse", "passes", "plan"]

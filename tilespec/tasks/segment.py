@@ -1,0 +1,76 @@
+"""Segment: one class for each pixel."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from tilespec.errors import UserError
+from tilespec.tasks import Geometry
+from tilespec.types import UNLABELLED, ClassMap, Reflectance
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Semantic segmentation into any number of classes below 255; 255 is unlabelled and never learned from."""
+
+    classes: int
+    """How many classes there are."""
+    head: str = "logits"
+    """What the net answers: ``logits``, or ``tanh``: planes near 0 and 1 as in pix2pix (Mishra and Herrmann 2021)."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.classes < UNLABELLED:
+            raise UserError(
+                "task.classes",
+                found=self.classes,
+                expected=f"2 to {UNLABELLED - 1} classes",
+                do="Classes are numbered 0, 1, ...; 255 means unlabelled.",
+            )
+        if self.head not in ("logits", "tanh"):
+            raise UserError(
+                "task.head", found=repr(self.head), expected="logits or tanh", do="Use what the net ends in."
+            )
+
+    @property
+    def channels_out(self) -> int:
+        """One channel for each class."""
+        return self.classes
+
+    @property
+    def geometry(self) -> Geometry:
+        """One output pixel for each input pixel."""
+        return Geometry()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Confusion gives IoU, overall accuracy and kappa."""
+        return ("confusion",)
+
+    def pair(self, scores: Reflectance, labels: ClassMap) -> tuple[Reflectance, ClassMap]:
+        """Return scores and labels: 0 and 255 where a pixel has no data, so that nodata teaches nothing."""
+        blank = ~np.isfinite(scores).all(axis=2)
+        if not blank.any():
+            return scores, labels
+        seen = np.where(blank[:, :, None], np.float32(0), scores)
+        return seen, np.where(blank, np.uint8(UNLABELLED), labels)
+
+    def planes(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return one 0/1 plane for each class; all planes are 0 where the target is unlabelled."""
+        known = target != UNLABELLED
+        hot = one_hot(torch.where(known, target, 0).long(), self.classes)
+        return (hot * known.unsqueeze(-1)).permute(0, 3, 1, 2).float()
+
+    def activate(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return probabilities of logits; planes from tanh as they are."""
+        return torch.softmax(raw, dim=1) if self.head == "logits" else raw
+
+    def decode(self, blended: Float[np.ndarray, "y x channel"]) -> ClassMap:
+        """Return the class with the largest value, the first of equals."""
+        classes: ClassMap = np.argmax(blended, axis=2).astype(np.uint8)
+        return classes
