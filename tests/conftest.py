@@ -5,11 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from scipy.ndimage import gaussian_filter
 
 from tilespec.product import Product
 from tilespec.scene import class_attrs, constants, cube_spec, layer_spec
 from tilespec.types import SpectralAxis
+
+settings.register_profile("busy", deadline=None)  # a law holds however busy the machine is
+settings.load_profile("busy")
 
 NAMES = {2: ("background", "plant")}
 
@@ -35,16 +39,12 @@ def write_scene(
     reflectance times 10000.
     """
     rng = np.random.default_rng(seed)
-    fields = np.stack(
-        [gaussian_filter(rng.normal(size=(rows, cols)), 4, mode="wrap") for _ in range(classes)]
-    )
+    fields = np.stack([gaussian_filter(rng.normal(size=(rows, cols)), 4, mode="wrap") for _ in range(classes)])
     fields /= np.maximum(fields.std(axis=(1, 2), keepdims=True), 1e-9)
     labels = fields.argmax(axis=0).astype(np.uint8)
     knots = rng.uniform(0.1, 0.9, size=(classes, 5))
     spectra = np.stack([np.interp(np.linspace(0, 4, bands), np.arange(5), k) for k in knots])
-    cube = spectra[labels] * rng.uniform(0.8, 1.2, size=(rows, cols, 1)) + rng.normal(
-        0, noise, (rows, cols, bands)
-    )
+    cube = spectra[labels] * rng.uniform(0.8, 1.2, size=(rows, cols, 1)) + rng.normal(0, noise, (rows, cols, bands))
     cube = np.clip(cube, 0.001, 2).astype(np.float32)
     cube[rng.random((rows, cols)) < nan] = np.nan
     labels[rng.random((rows, cols)) < unlabelled] = 255

@@ -12,7 +12,8 @@ LAYERS = {
     0: "types grid blend spectra folds metrics errors memory progress plugins options",
     1: "ledger product scene rows ingest export picture",
     2: "graph passes recipe pca predict evaluate simulate cluster",
-    3: "nets objectives tasks sample train model infer checkpoint ranks config presets",
+    3: "nets objectives tasks sample train model infer checkpoint ranks config presets"
+    " blocks cast corpus optimise rundir",
     4: "baselines estimators report api cli demo __main__ __init__",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

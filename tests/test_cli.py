@@ -10,7 +10,7 @@ import pytest
 
 VERBS = {
     "simulate": ["--rows", "--cols", "--bands", "--plants", "--seed", "--raw"],
-    "ingest": "--white --dark --labels --dtype --wavelengths --variable --axes --ignore-label".split(),
+    "ingest": ["--white", "--dark", "--labels", "--dtype", "--wavelengths", "--variable", "--axes", "--ignore-label"],
     "info": [],
     "fit": ["--steps", "--rows", "--cols"],
     "transform": [],
@@ -26,7 +26,7 @@ VERBS = {
 
 def tilespec(*words, cwd=None):
     command = [sys.executable, "-m", "tilespec", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("verb", VERBS)

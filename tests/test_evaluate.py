@@ -90,9 +90,19 @@ def test_the_result_is_kept_beside_the_prediction_as_it_was_returned(stores):
     result = evaluate(*stores, patches=10, patch_size=20)
     kept = Path(f"{stores[0]}.tilespec/evaluation.json")
     assert json.loads(kept.read_text()) == result
-    assert set(result) >= set(
-        ["iou_mean", "iou_std", "iou_mean_all", "iou_std_all", "patches", "scene_iou", "miou", "oa", "kappa", "overlaps_training", "kept"]
-    )
+    assert set(result) >= {
+        "iou_mean",
+        "iou_std",
+        "iou_mean_all",
+        "iou_std_all",
+        "patches",
+        "scene_iou",
+        "miou",
+        "oa",
+        "kappa",
+        "overlaps_training",
+        "kept",
+    }
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(stores):

@@ -1,4 +1,4 @@
-"""A model folder and a raw scene in, a blended product out: one worker equals two, killed and resumed equals undisturbed."""
+"""A model and a raw scene in, a blended product out: one worker equals two, killed and resumed equals undisturbed."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import pytest
 import torch
 import xarray as xr
 import zarr
+
 from tilespec.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-
 
 UNET = {"name": "unet", "base_width": 4, "n_down": 3, "norm": "channel", "dropout": 0.0, "init": "kaiming"}
 APPROXIMATE = {**UNET, "norm": "instance"}

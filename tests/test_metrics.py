@@ -72,8 +72,7 @@ def by_hand(block, patches):
         labelled = truth != UNLABELLED
         present = np.unique(truth[labelled])
         iou = [
-            (((truth == k) & (predicted == k)).sum() + 1)
-            / (((truth == k) | (predicted == k))[labelled].sum() + 1)
+            (((truth == k) & (predicted == k)).sum() + 1) / (((truth == k) | (predicted == k))[labelled].sum() + 1)
             for k in present
         ]
         scores.append(np.mean(iou) if iou else np.nan)
@@ -98,9 +97,7 @@ def binary(truth, predicted):
     block = np.array([truth, predicted], np.uint8)
     true, claimed, both = (block[0] == 1).sum(), (block[1] == 1).sum(), (block == 1).all(axis=0).sum()
     n = block[0].size
-    sums = np.array(
-        [[[n - true, true]], [[n - claimed, claimed]], [[n - true - claimed + both, both]]], np.int64
-    )
+    sums = np.array([[[n - true, true]], [[n - claimed, claimed]], [[n - true - claimed + both, both]]], np.int64)
     return patch_scores(*sums)[0]
 
 
@@ -113,9 +110,7 @@ def test_patch_iou_has_the_values_of_its_definition():
     assert binary(some, [[0, 1, 0], [1, 1, 0], [0, 0, 0]]) == (2 + 1) / (4 + 1)
 
 
-@given(
-    seed=st.integers(0, 2**63), height=st.integers(1, 50), width=st.integers(1, 50), count=st.integers(1, 50)
-)
+@given(seed=st.integers(0, 2**63), height=st.integers(1, 50), width=st.integers(1, 50), count=st.integers(1, 50))
 def test_patches_are_a_pure_function_of_seed_and_shape_and_lie_inside(seed, height, width, count):
     size = min(height, width)
     a, b = (Patches.draw((height, width), count=count, size=size, seed=seed) for _ in range(2))

@@ -135,7 +135,7 @@ def test_the_generator_meets_the_discriminator_as_it_is_after_its_step():
 
 
 def test_the_discriminator_does_not_see_what_the_generator_says_where_labels_are_unknown():
-    built, players = cast("cgan", discriminator=SMALL)
+    built, _ = cast("cgan", discriminator=SMALL)
     batch = pairs()
     raw = torch.randn(4, 3, 8, 8, requires_grad=True)
     pair = built._pair(batch, SEGMENT.activate(raw))

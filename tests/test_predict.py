@@ -107,16 +107,34 @@ def test_the_identity_comes_back_bit_for_bit(tmp_path_factory, shape, tile, data
     np.testing.assert_array_equal(predicted(plan), cube)
 
 
+def shifting(tiles):
+    """Depend on the position inside the tile, so that every blend is a real one."""
+    ramp = np.arange(tiles.shape[1], dtype=np.float32)[:, None, None]
+    return tiles + ramp * ramp[:, 0][None, :, None]
+
+
+@pytest.mark.parametrize("window", ["cosine", "linear"])
+@pytest.mark.parametrize("overlap", [0, 3, 8, 13])
+def test_blending_is_the_mean_of_the_tiles_weighted_by_their_windows(tmp_path, window, overlap):
+    cube = np.random.default_rng(5).normal(size=(70, 41, 2)).astype(np.float32)
+    plan = make_plan(tmp_path, cube, Fake(2, shifting), tile=16, overlap=overlap, edge=17, window=window)
+    y, x = plan.grid.y, plan.grid.x
+    padded = np.pad(cube, ((0, y.end - 70), (0, x.end - 41), (0, 0)), mode="reflect").astype(np.float64)
+    total, weight = np.zeros_like(padded), np.zeros((y.end, x.end, 1))
+    for row in range(y.count):
+        for column in range(x.count):
+            part = np.s_[row * y.step : row * y.step + 16, column * x.step : column * x.step + 16]
+            w = (y.weights(row, window)[:, None] * x.weights(column, window))[..., None]
+            total[part] += w * shifting(padded[part].astype(np.float32)[None])[0]
+            weight[part] += w
+    np.testing.assert_allclose(predicted(plan), (total / weight)[:70, :41], rtol=2e-5, atol=2e-4)
+
+
 @settings(max_examples=15, deadline=None)
 @given(overlap=st.integers(0, 15), edge=st.integers(5, 40), order=st.permutations(range(4)))
 def test_any_cut_into_slabs_in_any_order_gives_the_same_bits(tmp_path_factory, overlap, edge, order):
     tmp = tmp_path_factory.mktemp("slabs")
     cube = np.random.default_rng(1).normal(size=(90, 50, 2)).astype(np.float32)
-
-    def shifting(tiles):
-        """Depend on the position inside the tile, so that every blend is a real one."""
-        ramp = np.arange(tiles.shape[1], dtype=np.float32)[:, None, None]
-        return tiles + ramp * ramp[:, 0][None, :, None]
 
     spec = Fake(2, shifting)
     whole = predicted(make_plan(tmp, cube, spec, tile=16, overlap=overlap, edge=edge, name="whole"))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, final
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ class Player:
     """What moves it."""
 
     @classmethod
-    def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> Self:
+    def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
         """Return a net with its optimiser, on this rank's device."""
         module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
@@ -57,7 +57,7 @@ class Cast:
     """Of the generator, in and out."""
 
     @classmethod
-    def of(cls, config: Config, bands: int) -> Self:
+    def of(cls, config: Config, bands: int) -> "Cast":
         """Return the cast for scenes of which ``bands`` channels reach the net.
 
         Raises:
@@ -104,6 +104,8 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
         config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
         cast = Cast.of(config, _bands(config, corpus))
         nets = cast.nets(0)
+    if ranks < 1:
+        raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     if config.train.batch % ranks:
         raise UserError(
             "train.batch",

@@ -52,6 +52,8 @@ def _run(verb: str, *, as_json: bool, quiet: bool, **options: Any) -> None:
     except KeyboardInterrupt:
         _fail(f"tilespec {verb}: interrupted; run the same command again, it resumes", EXIT_INTERRUPTED)
     else:
+        for note in result.get("notes", []):
+            print(f"tilespec {verb}: note: {note}", file=sys.stderr)  # noqa: T201 - what users should know
         print(json.dumps(result) if as_json else _human(result))  # noqa: T201 - the verb's answer
 
 
@@ -256,7 +258,9 @@ def baseline(
     rows: Annotated[str | None, typer.Option(metavar="A:B", help="Rows to fit on.")] = None,
     cols: Annotated[str | None, typer.Option(metavar="A:B", help="Columns to fit on.")] = None,
     components: Annotated[int, typer.Option(help="Latent variables (plsda).")] = 6,
-    samples: Annotated[int, typer.Option(help="Spectra to fit on, balanced over classes.")] = 3000,
+    samples: Annotated[
+        int | None, typer.Option(help="Spectra to fit on, balanced over classes; default 3000, mlp 200,000.")
+    ] = None,
     threshold: Annotated[float, typer.Option(help="NDVI above which a pixel is plant.")] = 0.69,
     opening: Annotated[int, typer.Option(help="Radius of a morphological opening, in pixels.")] = 0,
     seed: Seed = 0,

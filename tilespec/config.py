@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -77,7 +77,7 @@ class RecipeTable(_Table):
     """Folder of a recipe that `tilespec fit` wrote."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _one(self) -> "RecipeTable":
         if self.steps and self.path:
             raise ValueError("give steps or path, not both")
         return self

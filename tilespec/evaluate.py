@@ -99,46 +99,43 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     cols: str | None = None,
     seed: int = 0,
     dry_run: bool = False,
-    progress: Progress = Silent(),  # noqa: B008 - Silent holds nothing
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of the class map ``pred`` against the labels ``truth``; keep them beside ``pred``.
 
-    Pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as
-    errors. ``rows`` and ``cols`` ("A:B", in pixels of the scene) restrict both; default is all that was
-    predicted.
+    Pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors.
+    ``rows`` and ``cols`` ("A:B", in pixels of the scene) restrict both; default is all that was predicted.
 
     Raises:
-        UserError: the two lie on different planes, their classes differ, or a patch does not fit into the
-        region.
+        UserError: the two lie on different planes, their classes differ, or a patch does not fit into the region.
     """
     predicted, true = PlacedMap.open(pred, "prediction"), PlacedMap.open(truth, "labels", "prediction")
     roi = _region(predicted, true, rows, cols)
-    names = _classes(predicted, true)
     _check_patches(roi, patches, patch_size)
-    plan = {
-        "pred": pred,
-        "truth": truth,
-        "method": _method(predicted.attrs),
-        "classes": list(names),
-        "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "patches": patches,
-        "patch_size": patch_size,
-        "seed": seed,
-        "overlaps_training": _overlaps(predicted.attrs, true.attrs.get("tilespec_digest"), roi),
-    }
+    plan = {**_plan(predicted, true, roi), "patches": patches, "patch_size": patch_size, "seed": seed}
     if dry_run:
         return {**plan, "pixels": roi.shape[0] * roi.shape[1], "dry_run": True}
     drawn = Patches.draw(roi.shape, count=patches, size=patch_size, seed=seed)
     with Peak() as peak:
-        scores = _fold(predicted, true, roi, drawn, progress)
+        scores = _fold(predicted, true, roi, drawn, progress or Silent())
     result = {**plan, **scores, "seconds": peak.seconds, "peak_memory": peak.bytes}
     _keep(pred, result)
     return result
 
 
-def _fold(
-    predicted: PlacedMap, true: PlacedMap, roi: Roi, drawn: Patches, progress: Progress
-) -> dict[str, Any]:
+def _plan(predicted: PlacedMap, true: PlacedMap, roi: Roi) -> dict[str, Any]:
+    """Return what is scored against what, and whether the model has seen it."""
+    return {
+        "pred": predicted.url,
+        "truth": true.url,
+        "method": _method(predicted.attrs),
+        "classes": list(_classes(predicted, true)),
+        "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
+        "overlaps_training": _overlaps(predicted.attrs, true.attrs.get("tilespec_digest"), roi),
+    }
+
+
+def _fold(predicted: PlacedMap, true: PlacedMap, roi: Roi, drawn: Patches, progress: Progress) -> dict[str, Any]:
     """Return all metrics of a region, from one pass over its strips."""
     classes = max(len(predicted.classes), len(true.classes), 2)
     confusion, counts, nodata = Confusion.zero(classes), PatchCounts.zero(drawn, classes), 0

@@ -8,7 +8,7 @@ The folds here take spectra after a recipe: float32 ``pixel band``, an invalid p
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Num
@@ -18,13 +18,14 @@ from tilespec.types import Spectra
 Origin = tuple[int, int]
 
 
+@runtime_checkable
 class Fold(Protocol):
     """What `tilespec.graph.fold` accepts; a value, and itself the empty contribution to begin with."""
 
-    def of(self, block: Any, origin: Origin) -> Self:
+    def of(self, block: Any, origin: Origin) -> Any:
         """Return the contribution of one block, whose first pixel lies at ``origin`` (y, x)."""
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: Any) -> Any:
         """Return the contribution of both."""
 
     def finish(self) -> Any:
@@ -53,12 +54,12 @@ class Moments:
     """Sum of outer products of shifted spectra."""
 
     @classmethod
-    def zero(cls, shift: Float32[np.ndarray, " band"]) -> Self:
+    def zero(cls, shift: Float32[np.ndarray, " band"]) -> "Moments":
         """Return the empty moments about ``shift``."""
         p = len(shift)
         return cls(shift=shift, n=0, invalid=0, sums=np.zeros(p), products=np.zeros((p, p)))
 
-    def of(self, block: Spectra, origin: Origin = (0, 0)) -> Self:
+    def of(self, block: Spectra, origin: Origin = (0, 0)) -> "Moments":
         """Return the moments of one block of spectra."""
         del origin
         shifted, n = _valid(block, self.shift)
@@ -70,7 +71,7 @@ class Moments:
             products=(shifted.T @ shifted).astype(np.float64),
         )
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Moments") -> "Moments":
         assert self.shift is other.shift or np.array_equal(self.shift, other.shift), "moments about two shifts"
         return replace(
             self,
@@ -111,12 +112,12 @@ class Spread:
     """Largest value."""
 
     @classmethod
-    def zero(cls, shift: Float32[np.ndarray, " band"]) -> Self:
+    def zero(cls, shift: Float32[np.ndarray, " band"]) -> "Spread":
         """Return the empty spread about ``shift``."""
         p, far = len(shift), np.full(len(shift), np.inf, np.float32)
         return cls(shift=shift, n=0, invalid=0, sums=np.zeros(p), squares=np.zeros(p), low=far, high=-far)
 
-    def of(self, block: Spectra, origin: Origin = (0, 0)) -> Self:
+    def of(self, block: Spectra, origin: Origin = (0, 0)) -> "Spread":
         """Return the spread of one block of spectra."""
         del origin
         valid = block[np.isfinite(block).all(axis=1)]
@@ -131,7 +132,7 @@ class Spread:
             high=valid.max(axis=0, initial=-np.inf),
         )
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Spread") -> "Spread":
         return replace(
             self,
             n=self.n + other.n,
@@ -167,11 +168,11 @@ class Histogram:
     """Values left out because they are NaN."""
 
     @classmethod
-    def zero(cls, low: float, high: float, bins: int) -> Self:
+    def zero(cls, low: float, high: float, bins: int) -> "Histogram":
         """Return the empty histogram."""
         return cls(low=low, high=high, counts=np.zeros(bins, np.int64), invalid=0)
 
-    def of(self, block: Num[np.ndarray, "..."], origin: Origin = (0, 0)) -> Self:
+    def of(self, block: Num[np.ndarray, "..."], origin: Origin = (0, 0)) -> "Histogram":
         """Return the histogram of one block of values, of any shape."""
         del origin
         values = block[np.isfinite(block)].astype(np.float64)
@@ -179,7 +180,7 @@ class Histogram:
         index = ((values - self.low) * (bins / (self.high - self.low))).clip(0, bins - 1).astype(np.int64)
         return replace(self, counts=np.bincount(index, minlength=bins), invalid=block.size - values.size)
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Histogram") -> "Histogram":
         return replace(self, counts=self.counts + other.counts, invalid=self.invalid + other.invalid)
 
     def finish(self) -> float:

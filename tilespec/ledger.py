@@ -70,6 +70,11 @@ class Ledger:
             for path in sorted(self._rows.glob("row-*.json"))
         }
 
+    def forget(self) -> None:
+        """Drop all records: the objects they speak of are gone."""
+        for path in self._rows.iterdir():
+            path.unlink()
+
     def begin(self, row: int) -> None:
         """Mark ``row`` as in flight: its objects may be torn until it is recorded."""
         self._marker(row).touch()

@@ -178,9 +178,7 @@ def patch_scores(
     return np.where(count > 0, mean, np.nan)
 
 
-def _corners(
-    patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]
-) -> list[Int64[np.ndarray, " patch"]]:
+def _corners(patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]) -> list[Int64[np.ndarray, " patch"]]:
     """Return top, bottom, left and right of each patch within a block, clipped to it."""
     out = []
     for axis in (0, 1):
@@ -189,9 +187,7 @@ def _corners(
     return out
 
 
-def _box_sums(
-    mask: Bool[np.ndarray, "y x"], corners: list[Int64[np.ndarray, " patch"]]
-) -> Int64[np.ndarray, " patch"]:
+def _box_sums(mask: Bool[np.ndarray, "y x"], corners: list[Int64[np.ndarray, " patch"]]) -> Int64[np.ndarray, " patch"]:
     """Return how many pixels of ``mask`` lie in each box, by its summed-area table."""
     top, bottom, left, right = corners
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)

@@ -1,7 +1,7 @@
 """PCA: exact, in one pass over the scene, from shifted moments; deterministic signs."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Pca:
             raise bad_step("pca", self.components, USAGE)
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Pca":
         """Return ``pca=COMPONENTS``."""
         given = numbers("pca", args, USAGE, (int,))
         if not given:

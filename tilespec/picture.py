@@ -58,9 +58,7 @@ def false_colour(
 
 def class_colours(n: int) -> UInt8[np.ndarray, "n 3"]:
     """Return one colour for each of ``n`` classes, the same for a class whatever ``n``."""
-    return np.array([PALETTE[i] if i < len(PALETTE) else _golden(i) for i in range(n)], np.uint8).reshape(
-        n, 3
-    )
+    return np.array([PALETTE[i] if i < len(PALETTE) else _golden(i) for i in range(n)], np.uint8).reshape(n, 3)
 
 
 def class_picture(classes: Integer[np.ndarray, "y x"]) -> Picture:
@@ -82,9 +80,7 @@ def picture_bands(axis: SpectralAxis | None, bands: int) -> tuple[int, int, int]
     return _spread(bands)
 
 
-def thumbnail(
-    scene: Scene, roi: Roi, bands: tuple[int, int, int], max_side: int
-) -> Float32[np.ndarray, "y x 3"]:
+def thumbnail(scene: Scene, roi: Roi, bands: tuple[int, int, int], max_side: int) -> Float32[np.ndarray, "y x 3"]:
     """Return the mean of each square of pixels, at most ``max_side`` squares a side; NaN = no data."""
     side = max(1, -(-max(roi.shape) // max_side))
     shape = (-(-roi.shape[0] // side), -(-roi.shape[1] // side), 3)

@@ -79,15 +79,10 @@ class Product:
         edges = {spec.chunks[0] for spec in specs}
         assert len(edges) == 1, "arrays of one product share the height of an object"
         path = Path(url)
-        if path.exists() and not Path(f"{url.rstrip('/')}.tilespec").exists():
-            raise UserError(
-                url,
-                found="something that is there already and was not begun by tilespec",
-                expected="a free place, or a product to resume",
-                do="Give another OUT, or remove it first.",
-            )
+        begun = _begun(path, Path(f"{url.rstrip('/')}.tilespec"))
         ledger = Ledger.open(url, settings)
-        if not (path / "zarr.json").exists():
+        if not begun:
+            ledger.forget()  # records without a store speak of objects that are gone
             _create(url, specs, {**attrs, "tilespec_status": WRITING}, constants)
         return cls(url=url, height=specs[0].shape[0], edge=edges.pop(), ledger=ledger)
 
@@ -139,6 +134,35 @@ class Product:
         return total
 
 
+def _begun(path: Path, ledger: Path) -> bool:
+    """Return whether a store was created whole; refuse what is not ours."""
+    if not path.exists():
+        return False
+    root = _metadata(path / "zarr.json")
+    if not ledger.exists() or "tilespec_status" not in root.get("attributes", {}):
+        raise UserError(
+            path,
+            found="something that is there already and was not begun by tilespec",
+            expected="a free place, or a product to resume",
+            do="Give another OUT, or remove it first.",
+        )
+    return "consolidated_metadata" in root
+
+
+def _metadata(root: Path) -> dict[str, Any]:
+    """Return the root's metadata, empty where there is none; refuse it when it is damaged."""
+    try:
+        found: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
+    except ValueError as error:
+        raise UserError(
+            root,
+            found=f"JSON that ends early or is damaged ({error})",
+            expected="whole metadata",
+            do="Remove the store and its .tilespec folder, and run the same command again.",
+        ) from error
+    return found
+
+
 def _digest(block: np.ndarray) -> str:
     """Return the hash of an array's bytes."""
     return hashlib.blake2b(block.data, digest_size=16).hexdigest()
@@ -168,8 +192,8 @@ def _create(
     attrs: Mapping[str, Any],
     constants: Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]],
 ) -> None:
-    """Create the arrays, and the root's metadata last: a store without it was never begun."""
-    group = zarr.create_group(url)
+    """Create the arrays; a store counts as begun once `publish` has consolidated its metadata, last of all."""
+    group = zarr.create_group(url, overwrite=True, attributes={"tilespec_status": WRITING})
     for spec in specs:
         group.create_array(
             name=spec.name,

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tilespec.errors import IncompleteError, UserError
+
 TIMEOUT = timedelta(minutes=30)
 """No rank waits longer for another: a lost rank ends all, and the same command resumes."""
 
@@ -60,8 +62,8 @@ class Ranks:
 def joined(device: str) -> Iterator[Ranks]:
     """Give this process's `Ranks`: alone, or as `torchrun`, Slurm or `spawn` say in the environment."""
     kind = _device(device)
-    world = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-    if world == 1 or dist.is_initialized():
+    world = launched()
+    if world <= 1:
         yield Ranks(device=kind)
         return
     rank = int(os.environ["RANK"])
@@ -77,21 +79,26 @@ def joined(device: str) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def launched() -> bool:
-    """Say whether a launcher such as `torchrun` has started several ranks already."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+def launched() -> int:
+    """Return how many ranks a launcher such as `torchrun` has started, 0 when this is a plain process."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 0
 
 
 def spawn(function: Callable[..., None], args: tuple[Any, ...], world: int) -> None:
     """Run ``function(*args)`` in ``world`` processes of this machine; when one fails, all end.
 
     Raises:
+        IncompleteError: a rank was killed.
         torch.multiprocessing.ProcessRaisedException: what a rank raised.
     """
+    from torch.multiprocessing.spawn import ProcessExitedException
     from torch.multiprocessing.spawn import spawn as start
 
     with tempfile.TemporaryDirectory(prefix="tilespec-ranks-") as folder:
-        start(_start, (function, args, world, str(Path(folder) / "rendezvous")), nprocs=world)  # type: ignore[no-untyped-call]
+        try:
+            start(_start, (function, args, world, str(Path(folder) / "rendezvous")), nprocs=world)  # type: ignore[no-untyped-call]
+        except ProcessExitedException as error:
+            raise IncompleteError(f"{error}. All ranks have ended; the same command resumes.") from error
 
 
 def _start(rank: int, function: Callable[..., None], args: tuple[Any, ...], world: int, meeting: str) -> None:
@@ -104,5 +111,9 @@ def _start(rank: int, function: Callable[..., None], args: tuple[Any, ...], worl
 
 
 def _device(asked: str) -> str:
-    """Return ``cpu`` or ``cuda``."""
+    """Return ``cpu`` or ``cuda``; refuse a GPU that torch does not see."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "train.device", found="cuda", expected="a GPU that torch can use", do="Set train.device=cpu, or auto."
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, final
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,6 +22,7 @@ from tilespec.progress import Progress
 from tilespec.scene import Scene
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import OPERATORS, Bands, Operator, arrays
+from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.steps import Fitting, parse, passes, plan
 from tilespec.types import Roi, Spectra, SpectralAxis
@@ -46,7 +47,7 @@ class Recipe:
     """Their spectral axis."""
 
     @classmethod
-    def empty(cls, bands: int, axis: SpectralAxis | None) -> Self:
+    def empty(cls, bands: int, axis: SpectralAxis | None) -> "Recipe":
         """Return the recipe that does nothing."""
         return cls(text="", steps=(), facts=(), bands_in=bands, axis_in=axis)
 
@@ -80,7 +81,7 @@ class Recipe:
                 state.update(np.ascontiguousarray(values).tobytes())
         return state.hexdigest()
 
-    def apply(self, x: Spectra) -> Spectra:
+    def apply(self, x: Spectra) -> Transformed:
         """Return the transformed spectra; a pixel with NaN or infinity in a band that is used is NaN throughout.
 
         Bits do not depend on how pixels are split into calls. Safe to call from many threads.
@@ -116,7 +117,7 @@ class Recipe:
         write_atomic(path / "recipe.json", json.dumps(card, indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: str) -> Self:
+    def load(cls, folder: str) -> "Recipe":
         """Read a recipe folder; nothing in it is executed.
 
         Raises:

@@ -19,7 +19,7 @@ from tilespec.recipe import Recipe
 CHECKPOINTS = "checkpoints"
 
 
-def settle(folder: Path, config: Config, regions: list[dict[str, Any]], *, write: bool) -> None:
+def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
     """Keep the settings of a training in its folder, or compare them with those it was begun with.
 
     Raises:
@@ -39,7 +39,7 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]], *, write
             )
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(folder, found="files that no training wrote", expected="a free place", do="Give another --out.")
-    elif write:
+    else:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "config.json", config.model_dump_json(indent=1) + "\n")
         write_atomic(kept, json.dumps(settings, indent=1) + "\n")
@@ -93,6 +93,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
         weights=weights,
         tile=config.data.patch,
         provenance={
+            "method": config.objective.name,
             "config": source.rpartition("/")[2],
             "seed": config.train.seed,
             "steps": config.train.steps,

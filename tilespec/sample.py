@@ -82,10 +82,7 @@ class Law:
 def _epoch(law: Law, epoch: int) -> tuple[Patch, ...]:
     """Return all patches of an epoch, in order."""
     rng = np.random.default_rng([law.seed, 0, epoch])
-    if law.kept:
-        drawn = [law.kept[i] for i in rng.integers(len(law.kept), size=law.length)]
-    else:
-        drawn = _anywhere(law, rng)
+    drawn = [law.kept[i] for i in rng.integers(law.length, size=law.length)] if law.kept else _anywhere(law, rng)
     near = sorted(drawn, key=lambda p: (p.scene, p.y // law.side, p.x)) if law.window > 1 else drawn
     windows = [near[i : i + law.window] for i in range(0, len(near), law.window)]
     shuffled = [windows[i] for i in rng.permutation(len(windows))]
@@ -107,7 +104,7 @@ def _anywhere(law: Law, rng: np.random.Generator) -> list[Patch]:
 
 
 def turned(plane: np.ndarray, turn: int) -> np.ndarray:
-    """Return ``plane`` (``y, x, ...``, square) in one of the 8 symmetries: ``turn % 4`` quarters, mirrored from 4 on."""
+    """Return ``plane`` (``y, x, ...``, square) turned by ``turn % 4`` quarters, and mirrored from 4 on."""
     rotated = np.rot90(plane, turn % 4)
     return rotated[:, ::-1] if turn >= TURNS // 2 else rotated
 

@@ -159,7 +159,15 @@ def open_group(url: str) -> zarr.Group:
             expected="a Zarr v3 store that tilespec or xarray wrote",
             do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
         )
-    return zarr.open_group(url, mode="r", use_consolidated=False)
+    try:
+        return zarr.open_group(url, mode="r", use_consolidated=False)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            url,
+            found=f"damaged metadata, or no group ({error})",
+            expected="a Zarr v3 group",
+            do="Write the store again: remove it and its .tilespec folder, and run its command.",
+        ) from error
 
 
 def cube_spec(

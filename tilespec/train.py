@@ -51,33 +51,40 @@ def train(
         dry_run: Return the plan and write nothing.
         progress: Told about steps.
 
-    Returns:
-        ``steps, resumed_from, seconds, steps_per_second, peak_memory, parameters, losses, starvation,
-        read_amplification, model``; of a finished training, what it came to.
+    Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
+    starvation, read_amplification, model``; of a finished training, what it came to.
 
     Raises:
         UserError: settings, scenes or labels that do not fit; a folder of another training; a loss that is no number.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
-    settings, corpus, plan = prepared(resolve(config, overrides), ranks)
+    world = launched() or ranks
+    settings, corpus, plan = prepared(resolve(config, overrides), world)
     if dry_run:
-        return {**plan, "model": out, "ranks": ranks}
-    folder = Path(out)
-    rundir.settle(folder, settings, corpus.provenance(), write=os.environ.get("RANK", "0") == "0")
-    done = rundir.result(folder)
-    if done is not None and "failed" not in done:
+        return {**plan, "model": out, "ranks": world}
+    folder, first = Path(out), os.environ.get("RANK", "0") == "0"
+    if first:
+        rundir.settle(folder, settings, corpus.provenance())
+    if "failed" not in (done := rundir.result(folder) or {"failed": "not begun"}):
         return done
+    facts = _work(settings, out, source, progress or Silent(), world)
+    facts |= {"parameters": plan["parameters"], "ranks": world, "model": out}
+    if first:
+        rundir.conclude(folder, facts)
+    return facts
+
+
+def _work(config: Config, out: str, source: str, progress: Progress, world: int) -> dict[str, Any]:
+    """Learn, here or in ``world`` processes, and return what it came to."""
     with Peak() as peak:
-        if ranks > 1 and not launched():
-            spawn(_rank, (settings, out, source, progress or Silent()), ranks)
+        if world > 1 and not launched():
+            spawn(_rank, (config, out, source, progress), world)
         else:
-            _rank(settings, out, source, progress or Silent())
-    facts = rundir.result(folder) or {}
+            _rank(config, out, source, progress)
+    facts = rundir.result(Path(out)) or {}
     if "failed" in facts:
         raise UserError(out, **facts["failed"])
-    facts |= {"peak_memory": peak.bytes, "parameters": plan["parameters"], "ranks": ranks, "model": out}
-    rundir.conclude(folder, facts)
-    return facts
+    return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
 
 
 def _rank(config: Config, out: str, source: str, progress: Progress) -> None:

@@ -199,7 +199,7 @@ def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
         weights=weights,
         tile=None,
         provenance={
-            "method": name,
+            "method": f"{name}, opened by {opening}" if opening else name,
             "opening": opening,
             "seed": on.seed,
             "train_regions": [{"scene": Path(on.scene.url).name, "digest": on.scene.digest, **region}],

@@ -30,6 +30,8 @@ class Labelled:
     """Class of each."""
     names: tuple[str, ...]
     """Names of all classes."""
+    absent: tuple[str, ...]
+    """Classes without a pixel: they keep their number, and are never predicted."""
     invalid: int
     """Drawn pixels that were left out because they have no valid spectrum."""
 
@@ -40,7 +42,7 @@ class _Draw:
     """Which labelled pixels of a block are wanted: by class, their ranks among the block's pixels of that class."""
 
     block: Block
-    ranks: tuple[Int64[np.ndarray, " rank"], ...]
+    ranks: tuple[Int64[np.ndarray, " _"], ...]
 
 
 def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
@@ -49,7 +51,7 @@ def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
     Reads the labels once to count them, then the blocks that hold a drawn pixel once.
 
     Raises:
-        UserError: no labels, or a class without a pixel in the region.
+        UserError: no labels, or fewer than two classes in the region.
     """
     parts = blocks(on.scene, on.roi)
     groups = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
@@ -64,10 +66,12 @@ def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
     on.progress.finish()
     spectra, classes = np.concatenate(found[::2]), np.concatenate(found[1::2])
     valid = np.isfinite(spectra[:, 0])
-    missing = set(range(len(names))) - set(classes[valid].tolist())
-    if missing:
-        raise _no_pixels(on, [names[i] for i in sorted(missing)], "no valid spectrum")
-    return Labelled(spectra=spectra[valid], classes=classes[valid], names=names, invalid=int((~valid).sum()))
+    absent = tuple(name for i, name in enumerate(names) if not (classes[valid] == i).any())
+    if len(names) - len(absent) < 2:
+        raise _no_pixels(on, absent, "no valid spectrum")
+    return Labelled(
+        spectra=spectra[valid], classes=classes[valid], names=names, absent=absent, invalid=int((~valid).sum())
+    )
 
 
 def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
@@ -77,12 +81,12 @@ def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
 
 
 def _names(scene: Scene, totals: Counts, on: Training) -> tuple[str, ...]:
-    """Return the names of the classes; refuse a class without a pixel in the region."""
+    """Return the names of the classes, absent ones too; refuse a region with fewer than two."""
     known = scene.classes()
     number = max(len(known), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
     names = tuple(known[i] if i < len(known) else f"class_{i}" for i in range(number))
     empty = [name for name, n in zip(names, totals, strict=False) if n == 0]
-    if empty or number < 2:
+    if number - len(empty) < 2:
         raise _no_pixels(on, empty or ["a second class"], "no labelled pixel")
     return names
 
@@ -91,14 +95,14 @@ def _no_pixels(on: Training, names: Sequence[str], what: str) -> UserError:
     return UserError(
         on.scene.url,
         found=f"{what} of {', '.join(names)} in {on.roi}",
-        expected="labelled pixels of at least two classes, and of every class that the labels name",
+        expected="labelled pixels of at least two classes",
         do="Choose other --rows and --cols, or correct the labels.",
     )
 
 
 def _wanted(totals: Counts, count: int, *, balanced: bool) -> list[int]:
-    """Return how many pixels to draw of each class; one at least."""
-    shares = np.full(len(totals), 1 / len(totals)) if balanced else totals / totals.sum()
+    """Return how many pixels to draw of each class; one at least of those that are there."""
+    shares = np.full(len(totals), 1 / np.count_nonzero(totals)) if balanced else totals / totals.sum()
     return [min(int(n), max(1, round(count * share))) for n, share in zip(totals, shares, strict=True)]
 
 

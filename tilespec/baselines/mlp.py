@@ -41,6 +41,7 @@ class Perceptron:
             facts={
                 "samples": len(guess),
                 "invalid_samples": found.invalid,
+                "absent_classes": list(found.absent),
                 "calibration_accuracy": float((guess == found.classes).mean()),
             },
         )

@@ -12,6 +12,9 @@ from tilespec.errors import UserError
 SAMPLES = 3000
 """Mishra and Herrmann (2021) drew 1500 spectra of each of two classes."""
 
+NEVER = -1e3
+"""Score of a class that the region does not have: below every other."""
+
 
 @final
 class PlsDa:
@@ -34,6 +37,7 @@ class PlsDa:
         pls = PLSRegression(n_components=on.components, scale=False).fit(x, np.eye(len(found.names))[found.classes])
         weight = pls.coef_
         bias = pls.intercept_ - x.mean(axis=0) @ weight.T
+        bias[[name in found.absent for name in found.names]] = NEVER
         right = (x @ weight.T + bias).argmax(axis=1) == found.classes
         return Learned(
             net={"name": "linear"},
@@ -44,6 +48,7 @@ class PlsDa:
                 "components": on.components,
                 "samples": len(x),
                 "invalid_samples": found.invalid,
+                "absent_classes": list(found.absent),
                 "calibration_accuracy": float(right.mean()),
             },
         )

@@ -82,6 +82,7 @@ def _scene(path: Path) -> ArraySource:
         nodata=scene.nodata,
         scale=scene.scale,
         header={key: str(value) for key, value in scene.attrs.get("header", {}).items()},
+        notes=tuple(f"{path.name}: its layer {name} is not taken along" for name in scene.layers),
         files=(path / "zarr.json",),
         read_bytes=scene.chunks[0] * scene.shape[1] * scene.shape[2] * scene.dtype.itemsize,
     )

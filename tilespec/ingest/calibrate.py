@@ -89,17 +89,11 @@ def calibration(
     Raises:
         UserError: a reference of another width or other bands; white nowhere brighter than dark.
     """
+    for name, source in zip(names, (white, dark), strict=True):
+        _check_wavelengths(name, raw, source)
     bright, saturated = mean_lines(names[0], raw, white)
     zero = np.zeros_like(bright) if dark is None else mean_lines(names[1], raw, dark)[0]
-    with np.errstate(invalid="ignore"):
-        alive = (bright - zero > 0) & ~saturated
-    if not alive.any():
-        raise UserError(
-            names[0],
-            found="a white reference that is nowhere brighter than the dark one (or saturated)",
-            expected="white > dark",
-            do="Check that --white and --dark are not the same file and not swapped.",
-        )
+    alive = _alive(names[0], bright - zero, saturated)
     ratio, times, notes = _times(raw, white.facts, None if dark is None else dark.facts)
     panel, panel_notes = _panel(names[0], white.facts)
     gain = np.full(bright.shape, np.nan)
@@ -146,6 +140,39 @@ def mean_lines(
         if facts.dtype.kind in "iu":
             saturated |= (rows == np.iinfo(facts.dtype).max).any(axis=0)
     return total / facts.shape[0], saturated
+
+
+def _alive(
+    name: str, light: Float64[np.ndarray, "x band"], saturated: Bool[np.ndarray, "x band"]
+) -> Bool[np.ndarray, "x band"]:
+    """Return which elements see white brighter than dark; refuse references where none does."""
+    with np.errstate(invalid="ignore"):
+        alive: np.ndarray = (light > 0) & ~saturated
+    if not alive.any():
+        raise UserError(
+            name,
+            found="a white reference that is nowhere brighter than the dark one (or saturated)",
+            expected="white > dark",
+            do="Check that --white and --dark are not the same file and not swapped.",
+        )
+    return alive
+
+
+def _check_wavelengths(name: str, raw: Facts, reference: Source | None) -> None:
+    """Refuse a reference whose wavelengths are those of other bands."""
+    theirs = None if reference is None else reference.facts.spectral
+    ours = raw.spectral
+    if ours is None or theirs is None or ours.unit != theirs.unit or len(ours.values) != len(theirs.values):
+        return
+    shift = np.abs(np.subtract(ours.values, theirs.values))
+    if len(shift) > 1 and shift.max() > np.median(np.abs(np.diff(ours.values))):
+        band = int(shift.argmax())
+        raise UserError(
+            f"{name}: wavelength",
+            found=f"{theirs.values[band]:g} {theirs.unit} for band {band}",
+            expected=f"{ours.values[band]:g}, as the scene has, within one band",
+            do="Give the reference that was taken with the same camera settings.",
+        )
 
 
 def integration_time(facts: Facts) -> float | None:

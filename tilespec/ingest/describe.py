@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tilespec.ingest.readers import STORES, open_source
+from tilespec.ingest.readers import open_source
 from tilespec.ingest.source import Options
 from tilespec.product import COMPLETE
 from tilespec.scene import Scene, open_group
@@ -15,7 +15,7 @@ from tilespec.types import SpectralAxis
 
 def describe(url: str) -> dict[str, Any]:
     """Return shape, data type, chunks, spectral axis, CRS, status, provenance and layers of a store or a file."""
-    if "://" in url or any((Path(url) / name).exists() for name in STORES):
+    if "://" in url or (Path(url) / "zarr.json").exists():
         return _store(url)
     return _file(url)
 

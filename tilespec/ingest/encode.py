@@ -5,7 +5,7 @@ order of the source, so that arithmetic runs along memory and the one transposit
 """
 
 from dataclasses import dataclass
-from typing import Final, Protocol, final
+from typing import Final, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -28,6 +28,7 @@ Counts = dict[str, int]
 Good = Int64[np.ndarray, " good"] | None
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """How rows of a source become rows of the stored cube."""
 
@@ -226,9 +227,11 @@ def _quantise(work: Cube, factor: float, out: Cube) -> int:
     top = QUANTISED_NODATA - 1
     np.multiply(work, factor / QUANTUM, out=work)
     np.rint(work, out=work)
-    with np.errstate(invalid="ignore"):
-        clipped = int(((work < 0) | (work > top)).sum())
-    np.clip(work, 0, top, out=work)
-    work[np.isnan(work)] = QUANTISED_NODATA
+    clipped = 0
+    if not (work.min() >= 0 and work.max() <= top):  # also when one is NaN; most pieces need none of this
+        with np.errstate(invalid="ignore"):
+            clipped = int(((work < 0) | (work > top)).sum())
+        np.clip(work, 0, top, out=work)
+        work[np.isnan(work)] = QUANTISED_NODATA
     np.copyto(out, work, casting="unsafe")
     return clipped

@@ -44,9 +44,15 @@ def from_envi(where: object, header: dict[str, str]) -> tuple[dict[str, Any] | N
         return None, (f"{where}: map info is {info[0]}: no georeference",)
     transform = _transform(where, info)
     wkt = unbraced(header.get("coordinate system string", ""))
-    crs = (crs_of(wkt) if wkt else None) or crs_of(_epsg(info))
+    crs = _identified(crs_of(wkt) if wkt else None) or crs_of(_epsg(info))
     notes = () if crs is not None else (f"{where}: the projection {info[0]!r} is unknown; only the transform is kept",)
     return grid_mapping(crs, transform), notes
+
+
+def _identified(crs: Any) -> Any:
+    """Return the EPSG's own definition of a CRS that Esri spells otherwise, else the CRS as it is."""
+    code = None if crs is None else crs.to_epsg()
+    return crs if code is None else crs_of(code)
 
 
 def _transform(where: object, info: tuple[str, ...]) -> Transform:
@@ -61,8 +67,8 @@ def _transform(where: object, info: tuple[str, ...]) -> Transform:
             do="Correct the line, or remove it to go without a georeference.",
         ) from error
     angle = math.radians(_rotation(where, info))
-    a, b = math.cos(angle) * width, -math.sin(angle) * width
-    d, e = -math.sin(angle) * height, -math.cos(angle) * height
+    a, d = math.cos(angle) * width, math.sin(angle) * width
+    b, e = math.sin(angle) * height, -math.cos(angle) * height
     return x - a * (column - 1) - b * (row - 1), a, b, y - d * (column - 1) - e * (row - 1), d, e
 
 

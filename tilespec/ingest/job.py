@@ -128,10 +128,14 @@ def prepare(request: Request) -> Job:
         labels=labels,
         settings=_settings(request, sources),
         attrs=_attrs(request, facts, found),
-        notes=tuple(
-            dict.fromkeys([*(note for s in sources for note in s.facts.notes), *(() if found is None else found.notes)])
-        ),
+        notes=_notes(sources, found),
     )
+
+
+def _notes(sources: tuple[Source, ...], found: Calibration | None) -> tuple[str, ...]:
+    """Return every assumption once; wavelengths concern the cube alone."""
+    others = [note for source in sources[1:] for note in source.facts.notes if "wavelength" not in note]
+    return tuple(dict.fromkeys([*sources[0].facts.notes, *others, *(() if found is None else found.notes)]))
 
 
 def _calibrate(request: Request, facts: Facts) -> tuple[Calibration | None, tuple[Source, ...]]:

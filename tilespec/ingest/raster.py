@@ -11,6 +11,7 @@ import numpy as np
 
 from tilespec.errors import UserError
 from tilespec.ingest.georef import crs_of, grid_mapping
+from tilespec.ingest.header import names
 from tilespec.ingest.source import Facts, Options, refuse_array_options
 from tilespec.ingest.spectral import spectral_axis
 from tilespec.types import Cube, SpectralAxis
@@ -49,7 +50,9 @@ def read_raster(path: Path, options: Options) -> RasterSource:
     refuse_array_options(path, options)
     with _opened(str(path)) as raster:
         _refuse(path, raster)
-        spectral, notes = _spectral(path, raster)
+        spectral, notes = _spectral(path.name, raster)
+        tags = {key: str(value) for key, value in raster.tags().items() if key != "AREA_OR_POINT"}
+        class_names = tags.pop("class_names", "")
         facts = Facts(
             shape=(raster.height, raster.width, raster.count),
             dtype=np.dtype(raster.dtypes[0]),
@@ -57,7 +60,8 @@ def read_raster(path: Path, options: Options) -> RasterSource:
             georef=_georef(raster),
             nodata=raster.nodata,
             scale=float(raster.scales[0]),
-            header={key: str(value) for key, value in raster.tags().items() if key != "AREA_OR_POINT"},
+            classes=names(class_names) if class_names else (),
+            header=tags,
             notes=notes,
             files=tuple(p for p in (path,) if p.exists()),
             read_bytes=GATHER,
@@ -124,20 +128,20 @@ def _georef(raster: Any) -> dict[str, Any] | None:
     return grid_mapping(crs, raster.transform.to_gdal())
 
 
-def _spectral(path: Path, raster: Any) -> tuple[SpectralAxis | None, tuple[str, ...]]:
+def _spectral(where: str, raster: Any) -> tuple[SpectralAxis | None, tuple[str, ...]]:
     """Return the axis of the bands' tags: ``wavelength``, or GDAL's IMAGERY domain in micrometres."""
     tags = [_band_tags(raster, band) for band in range(1, raster.count + 1)]
     columns = {key: [tag.get(key) for tag in tags] for key in ("wavelength", "fwhm", "bbl")}
     if any(value is None for value in columns["wavelength"]):
         some = any(value is not None for value in columns["wavelength"])
-        return None, (f"{path.name}: some bands have no wavelength, none is kept",) if some else ()
+        return None, (f"{where}: some bands have no wavelength, none is kept",) if some else ()
     try:
         lists = {key: [float(v) for v in values if v is not None] for key, values in columns.items()}
     except ValueError as error:
-        return None, (f"{path.name}: wavelengths are not kept: {error}",)
+        return None, (f"{where}: wavelengths are not kept: {error}",)
     full = {key: values if len(values) == raster.count else None for key, values in lists.items()}
     return spectral_axis(
-        path,
+        where,
         lists["wavelength"],
         bands=raster.count,
         unit=tags[0].get("wavelength_units", ""),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Facts:
     """A good size of one read, in bytes."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """A cube that can be read by rows."""
 

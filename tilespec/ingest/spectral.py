@@ -46,10 +46,11 @@ def spectral_axis(
         UserError: a list has another length than there are bands, or is not finite; an unknown unit.
     """
     check_count(f"{where}: wavelength", values, bands)
-    check_count(f"{where}: fwhm", fwhm, bands)
     check_count(f"{where}: bbl", good, bands)
     centres = np.asarray(values, np.float64)
     name, factor, notes = _unit(where, centres, unit)
+    if fwhm is not None and len(fwhm) != bands:
+        notes, fwhm = (*notes, f"{where}: fwhm has {len(fwhm)} values for {bands} bands and is left out"), None
     if not np.isfinite(centres).all():
         raise UserError(
             f"{where}: wavelength",

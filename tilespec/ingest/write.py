@@ -1,9 +1,12 @@
 """Write a prepared ingest: row of objects by row of objects, one buffer, resumable."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tilespec.errors import UserError
 from tilespec.ingest.encode import Counts, narrow
 from tilespec.ingest.job import Job
 from tilespec.ingest.source import lines_per_read
@@ -15,6 +18,7 @@ from tilespec.types import Cube
 
 def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     """Write what is missing of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
+    _check_space(job, Path(out))
     with Peak() as peak:
         product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
         missing = product.missing()
@@ -37,12 +41,26 @@ def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     return facts
 
 
+def _check_space(job: Job, out: Path) -> None:
+    """Refuse to begin a scene of floats, which do not compress, on a disk that cannot hold it."""
+    plan = job.plan()
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if not out.exists() and np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free:
+        raise UserError(
+            out,
+            found=f"{free} bytes free",
+            expected=f"{plan['bytes']} for the scene",
+            do="Free space, choose another place, or store --dtype uint16.",
+        )
+
+
 def _rows(job: Job, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
     """Write the missing rows of objects; return the one value of each band that has only one."""
     facts = job.source.facts
     room = np.empty((product.edge, *facts.shape[1:]), job.encoder.dtype)
     known = np.full(facts.shape[2], np.nan)
-    progress.start("ingest", sum(np.diff(product.span(row))[0] for row in missing), "lines")
+    progress.start("ingest", sum(y1 - y0 for y0, y1 in map(product.span, missing)), "lines")
     for row in missing:
         y0, y1 = product.span(row)
         block = room[: y1 - y0]

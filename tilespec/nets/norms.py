@@ -15,7 +15,6 @@ from typing import final
 
 import numpy as np
 import torch
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,9 +49,7 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(
-        self, channels: int, *, live: bool = False, eps: float = 1e-3, momentum: float = 0.01
-    ) -> None:
+    def __init__(self, channels: int, *, live: bool = False, eps: float = 1e-3, momentum: float = 0.01) -> None:
         super().__init__()
         self.weight, self.bias = _affine(channels)
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -70,9 +67,7 @@ class BatchNorm(nn.Module):
 def norm(name: str, channels: int, *, live: bool = False) -> nn.Module:
     """Return the norm ``name`` over ``channels``."""
     if name not in NORMS:
-        raise UserError(
-            "net.norm", found=repr(name), expected=f"one of {', '.join(NORMS)}", do="Check the spelling."
-        )
+        raise UserError("net.norm", found=repr(name), expected=f"one of {', '.join(NORMS)}", do="Check the spelling.")
     return NORMS[name](channels, live)
 
 
@@ -140,9 +135,7 @@ def initialise(module: nn.Module, init: str) -> None:
     ``normal`` is the Normal(0, 0.02) of pix2pix; ``kaiming`` keeps the variance through leaky ReLUs (He et al. 2015).
     """
     if init not in INITS:
-        raise UserError(
-            "net.init", found=repr(init), expected=f"one of {', '.join(INITS)}", do="Check the spelling."
-        )
+        raise UserError("net.init", found=repr(init), expected=f"one of {', '.join(INITS)}", do="Check the spelling.")
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             INITS[init](layer.weight)

@@ -1,5 +1,6 @@
 """PatchGAN: a discriminator that judges every patch of an image (Isola et al. 2017; Mishra and Herrmann 2021)."""
 
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -29,7 +30,7 @@ class PatchGan(nn.Module):
         init: ``normal`` as published, or ``kaiming``.
     """
 
-    def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
+    def __init__(
         self,
         channels_in: int,
         channels_out: int = 1,
@@ -49,7 +50,7 @@ class PatchGan(nn.Module):
             )
         widths = [base_width * min(2**layer, WIDEST) for layer in range(n_layers + 1)]
         layers = [_layer(channels_in, widths[0], "none", 2)]
-        layers += [_layer(a, b, norm, 2) for a, b in zip(widths[:-2], widths[1:-1], strict=True)]
+        layers += [_layer(a, b, norm, 2) for a, b in pairwise(widths[:-1])]
         layers += [_layer(widths[-2], widths[-1], norm, 1), _same(widths[-1], channels_out)]
         self.layers = nn.Sequential(*layers)
         self.tile_class = TileClass(kind="approximate", align=2**n_layers)
@@ -68,11 +69,7 @@ class PatchGan(nn.Module):
 def _layer(channels_in: int, channels_out: int, name: str, stride: int) -> nn.Module:
     """Return one layer: convolution, norm, leaky ReLU."""
     halving = stride == 2
-    conv = (
-        nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
-        if halving
-        else _same(channels_in, channels_out)
-    )
+    conv = nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1) if halving else _same(channels_in, channels_out)
     return nn.Sequential(conv, norm(name, channels_out), nn.LeakyReLU(SLOPE))
 
 

@@ -21,6 +21,7 @@ GROUP = 32
 """Pieces at a time: bounds what hidden layers take."""
 
 Image = Float[Tensor, "batch channel y x"]
+Answer = Float[Tensor, "batch out y x"]
 Pieces = Float[Tensor, "piece pixel _"]
 
 
@@ -34,7 +35,7 @@ class Identity(nn.Module):
         super().__init__()
         _expect("identity", channels_out, channels_in)
 
-    def forward(self, x: Image) -> Image:
+    def forward(self, x: Image) -> Answer:
         """Return ``x``."""
         return x
 
@@ -54,7 +55,7 @@ class Ndvi(nn.Module):
         assert max(red, nir) < channels_in, "bands beyond the input"
         self.red, self.nir, self.threshold = red, nir, threshold
 
-    def forward(self, x: Image) -> Image:
+    def forward(self, x: Image) -> Answer:
         """Return the class of each pixel, one-hot."""
         red, nir = x[:, self.red], x[:, self.nir]
         plant = (nir - red) / (nir + red) > self.threshold  # False for 0/0
@@ -71,7 +72,7 @@ class Linear(nn.Module):
         super().__init__()
         self.affine = nn.Linear(channels_in, channels_out)
 
-    def forward(self, x: Image) -> Image:
+    def forward(self, x: Image) -> Answer:
         """Return the scores of each class."""
         return each_pixel(lambda pieces: affine(self.affine, pieces), x)
 
@@ -99,7 +100,7 @@ class Mlp(nn.Module):
             x = affine(layer, x).relu_()
         return affine(last, x)
 
-    def forward(self, x: Image) -> Image:
+    def forward(self, x: Image) -> Answer:
         """Return the logits of each class."""
         return each_pixel(self.logits, x)
 
@@ -110,7 +111,7 @@ def affine(layer: nn.Module, pieces: Pieces) -> Pieces:
     return torch.baddbmm(bias, pieces, weight.T.expand(len(pieces), -1, -1))
 
 
-def each_pixel(net: Callable[[Tensor], Tensor], x: Image) -> Image:
+def each_pixel(net: Callable[[Tensor], Tensor], x: Image) -> Answer:
     """Return ``net``, which maps ``piece pixel channel``, on every pixel; the last piece is padded."""
     last = x.permute(0, 2, 3, 1)
     pixels = last.reshape(-1, last.shape[-1])

@@ -115,9 +115,7 @@ def _down(channels_in: int, channels_out: int, name: str, live: bool) -> nn.Modu
     return nn.Sequential(conv, norm(name, channels_out, live=live), nn.LeakyReLU(SLOPE))
 
 
-def _up(
-    channels_in: int, channels_out: int, name: str, dropout: float, layer: int, *, live: bool
-) -> nn.Module:  # noqa: PLR0913
+def _up(channels_in: int, channels_out: int, name: str, dropout: float, layer: int, *, live: bool) -> nn.Module:
     """Return one doubling: transposed convolution, norm, dropout. The ReLU follows the skip's concatenation."""
     conv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
     return nn.Sequential(conv, norm(name, channels_out, live=live), SeededDropout(dropout, layer, live=live))

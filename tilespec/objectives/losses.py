@@ -35,7 +35,9 @@ def l1(
     """Return the mean absolute difference of what is blended to the task's 0/1 planes (Isola et al. 2017)."""
     difference = (task.activate(raw.float()) - task.planes(target)).abs()
     if weights is not None:
-        difference = difference * torch.tensor(list(weights), dtype=torch.float32, device=raw.device)[None, :, None, None]
+        difference = (
+            difference * torch.tensor(list(weights), dtype=torch.float32, device=raw.device)[None, :, None, None]
+        )
     return _mean(difference.mean(dim=1), target)
 
 

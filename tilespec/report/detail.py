@@ -31,7 +31,7 @@ def of_detail(compared: list[Compared], runs: Runs) -> Section:
     pictures.append(Picture(source=plots.png(class_picture(truth)), title="Truth", caption=""))
     pictures += [errors(one, one.run.name) for one in near]
     lead = f"Every pixel of {roi}, where the methods make the most mistakes between them."
-    row = Row(pictures=tuple(pictures), legend=legend(near), columns=4)
+    row = Row(pictures=tuple(pictures), legend=legend(near), columns=3 if len(pictures) in (3, 5, 6) else 4)
     return Section(key="detail", title="A closer look", lead=lead, rows=(row,))
 
 

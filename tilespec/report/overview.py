@@ -44,13 +44,14 @@ class ClassSpectra:
     @classmethod
     def of(cls, values: Reflectance, labels: UInt8[np.ndarray, "y x"], classes: int) -> "ClassSpectra":
         """Return the sums of a block; pixels without data count nowhere."""
-        which = np.where(labels == UNLABELLED, classes, np.minimum(labels, classes))
-        which[~np.isfinite(values).all(axis=-1)] = classes + 1
-        spectra = [values[which == index].astype(np.float64) for index in range(classes + 1)]
+        spectra, which = values.reshape(-1, values.shape[2]), np.minimum(labels.ravel(), classes)
+        known = np.isfinite(spectra.sum(axis=1))
+        spectra = np.where(known[:, None], spectra, np.float32(0))
+        member = ((which[:, None] == np.arange(classes + 1)) & known[:, None]).astype(np.float32)
         return cls(
-            count=np.array([len(x) for x in spectra], np.int64),
-            sums=np.stack([x.sum(axis=0) for x in spectra]),
-            squares=np.stack([np.square(x).sum(axis=0) for x in spectra]),
+            count=member.sum(axis=0, dtype=np.int64),
+            sums=(member.T @ spectra).astype(np.float64),
+            squares=(member.T @ np.square(spectra)).astype(np.float64),
         )
 
     def __add__(self, other: "ClassSpectra") -> "ClassSpectra":

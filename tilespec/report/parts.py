@@ -1,5 +1,6 @@
 """Parts of the page as values: what the template lays out. They hold text of users; the template escapes it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -109,8 +110,13 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(plain(item) for item in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_nested(item) for item in value) or "none"
+    if isinstance(value, Mapping):
+        return " · ".join(f"{key}: {_nested(item)}" for key, item in value.items())
     return str(value)
+
+
+def _nested(value: Any) -> str:
+    """Return a value inside another one."""
+    return f"({plain(value)})" if isinstance(value, Mapping) else plain(value)

@@ -2,16 +2,19 @@
 
 import numpy as np
 
-from tilespec.picture import class_colours, class_picture, picture_bands
+from tilespec.picture import NO_DATA, class_colours, class_picture, picture_bands
 from tilespec.report import plots
 from tilespec.report.maps import VERDICTS, Compared, legend
 from tilespec.report.overview import Overview, facts, ndvi_bands
 from tilespec.report.parts import Key, Picture, Row, Section
 from tilespec.report.runs import name_of
 from tilespec.report.scores import digits, spread
+from tilespec.types import UNLABELLED, ClassMap
 
 THRESHOLD = 0.69
 """NDVI above which Mishra and Herrmann (2021) call a pixel a plant."""
+FEW = 4
+"""Classes that a plot can tell apart where they overlap."""
 ORDINALS = {2: "second", 3: "third"}
 
 
@@ -24,7 +27,11 @@ def of_scene(seen: Overview) -> Section:
     pictures = [Picture(source=plots.png(plots.colour(seen.planes["rgb"])), title="False colour", caption=stretch)]
     if seen.labels is not None:
         pictures.append(Picture(source=plots.png(class_picture(seen.labels)), title="Truth", caption="The labels."))
-    rows = [Row(pictures=tuple(pictures), legend=class_keys(names) if names else ())]
+    rows = [
+        Row(
+            pictures=tuple(pictures), legend=class_keys(names, seen.labels) if names and seen.labels is not None else ()
+        )
+    ]
     rows += [row for row in (_spectra(seen, names), _ndvi(seen, names)) if row is not None]
     return Section(
         key=f"scene-{name_of(scene.url)}",
@@ -52,9 +59,10 @@ def errors(one: Compared, title: str, frame: tuple[float, float, float, float] |
     return Picture(source=source, title=title, caption="", frame=frame)
 
 
-def class_keys(names: tuple[str, ...]) -> tuple[Key, ...]:
+def class_keys(names: tuple[str, ...], shown: ClassMap) -> tuple[Key, ...]:
     """Return the legend of a class map."""
-    return (*(Key.of(css(i), name) for i, name in enumerate(names)), Key.of((0, 0, 0), "no label or no data"))
+    keys = tuple(Key.of(css(i), name) for i, name in enumerate(names))
+    return (*keys, Key.of(NO_DATA, "no label or no data")) if (shown == UNLABELLED).any() else keys
 
 
 def css(index: int) -> str:
@@ -67,7 +75,7 @@ def _prediction(one: Compared) -> Row:
     """Return a prediction beside its error map."""
     scores, frame = one.run.scores, one.scored
     pictures = [Picture(source=plots.png(class_picture(one.predicted)), title="Prediction", caption="", frame=frame)]
-    keys = class_keys(one.classes)
+    keys = class_keys(one.classes, one.predicted)
     if one.truth is not None:
         pictures.append(errors(one, "Errors", frame))
         keys = (*keys, *legend([one]))
@@ -85,9 +93,11 @@ def _spectra(seen: Overview, names: tuple[str, ...]) -> Row | None:
     if not shown or seen.scene.shape[2] < 2:
         return None
     colours = [css(i) for i in shown]
-    plot = plots.banded(seen.scene.spectral, [mean[i] for i in shown], [deviation[i] for i in shown], colours)
+    few = len(shown) <= FEW
+    around = [deviation[i] if few else np.zeros_like(deviation[i]) for i in shown]
+    plot = plots.banded(seen.scene.spectral, [mean[i] for i in shown], around, colours)
     keys = tuple(Key.of(c, names[i] if names else "all pixels") for c, i in zip(colours, shown, strict=True))
-    caption = "Mean spectrum of each class, and one standard deviation on either side."
+    caption = "Mean spectrum of each class" + (", and one standard deviation on either side." if few else ".")
     return Row(pictures=(Picture(source=plot, title="Spectra", caption=caption, plot=True),), legend=keys, columns=1)
 
 
@@ -99,7 +109,7 @@ def _ndvi(seen: Overview, names: tuple[str, ...]) -> Row | None:
     values = seen.planes["ndvi"][..., 0]
     known = np.isfinite(values)
     groups = {"all pixels": known}
-    if seen.labels is not None and names:
+    if seen.labels is not None and 0 < len(names) <= FEW:
         groups = {name: known & (seen.labels == i) for i, name in enumerate(names)}
     edges = np.linspace(-0.4, 1.0, 141)
     colours = [css(i) for i in range(len(groups))]

@@ -39,13 +39,15 @@ STYLE: dict[str, Any] = {
 }
 WIDE, NARROW = (8.6, 2.9), (4.2, 2.9)
 """Inches; half of a page is narrow."""
+SHARP = 560
+"""Pixels on the longer side of a picture, about, below which its pixels are repeated."""
 
 
 def png(pixels: UInt8[np.ndarray, "y x 3"]) -> str:
     """Return a picture as a data URI."""
     from PIL import Image
 
-    return _encoded(Image.fromarray(pixels))
+    return _encoded(Image.fromarray(enlarged(pixels)))
 
 
 def indexed(index: UInt8[np.ndarray, "y x"], colours: Mapping[int, tuple[int, int, int]]) -> str:
@@ -55,7 +57,7 @@ def indexed(index: UInt8[np.ndarray, "y x"], colours: Mapping[int, tuple[int, in
     table = np.zeros((256, 3), np.uint8)
     for value, colour in colours.items():
         table[value] = colour
-    image = Image.fromarray(index)
+    image = Image.fromarray(enlarged(index))
     image.putpalette(table.ravel().tolist())
     return _encoded(image)
 
@@ -64,7 +66,13 @@ def grey(plane: Float[np.ndarray, "y x"]) -> str:
     """Return a plane of values as a grey picture, stretched between its 1st and 99th percentile."""
     from PIL import Image
 
-    return _encoded(Image.fromarray(stretched(plane, (1, 99))))
+    return _encoded(Image.fromarray(enlarged(stretched(plane, (1, 99)))))
+
+
+def enlarged(pixels: UInt8[np.ndarray, "y x ..."]) -> UInt8[np.ndarray, "y2 x2 ..."]:
+    """Return a small picture with every pixel repeated, so that a browser shows pixels and does not blur them."""
+    times = max(1, SHARP // max(pixels.shape[:2]))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def colour(planes: Float[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "y x 3"]:
@@ -145,6 +153,8 @@ def curves(steps: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylab
         values = np.concatenate([np.asarray(y, np.float64) for _, y in steps.values()])
         if (values > 0).all() and values.max() / values.min() > 30:
             axes.set_yscale("log")
+            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                formatted(_sparse)
         axes.set(xlabel="step", ylabel=ylabel)
         return _svg(figure)
 
@@ -166,6 +176,12 @@ def histogram(
         )
         axes.set(xlabel="NDVI", ylabel="thousand pixels", xlim=(float(edges[0]), float(edges[-1])))
         return _svg(figure)
+
+
+def _sparse(value: float, position: int | None = None) -> str:
+    """Return the label of a logarithmic tick: 1, 2 and 5 times powers of ten, as plain numbers."""
+    del position
+    return f"{value:g}" if f"{value:e}"[0] in "125" else ""
 
 
 def smooth(values: Float64[np.ndarray, " step"]) -> Float64[np.ndarray, " step"]:

@@ -39,7 +39,7 @@ def of_recipe(run: RecipeRun, seen: Overview | None) -> Section:
     return Section(
         key=f"recipe-{run.name}",
         title=f"Preprocessing: {run.recipe.text}",
-        lead=f"The recipe of {run.name}: fitted once, applied pixel by pixel. {notes}",
+        lead=f"Recipe “{run.name}”, fitted once and applied pixel by pixel. {notes}",
         rows=tuple(rows),
         facts=(("digest", run.recipe.digest), *facts.items()),
     )

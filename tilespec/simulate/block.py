@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float32, Float64, UInt8, UInt16
 
 from tilespec.simulate import light
-from tilespec.simulate.canopy import Blade, Canopy, Field, Line, canopy, shadow
+from tilespec.simulate.canopy import Blade, Canopy, canopy, shadow
 from tilespec.simulate.ground import Ground, ground
 from tilespec.simulate.layout import Layout, plant
 from tilespec.simulate.leaf import PER_PIXEL
 from tilespec.simulate.palette import GROUND, MOSS_DRAWS, greens
 from tilespec.simulate.palette import ground as ground_spectra
-from tilespec.simulate.texture import smooth
+from tilespec.simulate.texture import Field, X, Y, smooth
 from tilespec.types import Reflectance
 
 EDGE = 128
@@ -23,7 +23,10 @@ GREEN = ("leaf", "petiole")
 PLANT_SHARE = 0.5
 """A pixel is plant when leaves and petioles make up at least this share of it."""
 
-Planes = Float32[np.ndarray, "plane y x"]
+Line = Float64[np.ndarray, " n"]
+Pixels = Float32[np.ndarray, "row col"]
+Planes = Float32[np.ndarray, "plane row col"]
+Cube = Float32[np.ndarray, "row col band"]
 
 
 @final
@@ -60,7 +63,7 @@ def _positions(first: int) -> Line:
     return first + (np.arange(PER_PIXEL * EDGE + 2) - 0.5) / PER_PIXEL
 
 
-def mix(fine: Field) -> Field:
+def mix(fine: Field) -> Pixels:
     """Return pixels from positions: the sensor's point spread, 1 3 3 1 on each axis."""
     down = fine[:-2:2] + 3 * (fine[1:-1:2] + fine[2::2]) + fine[3::2]
     return (down[:, :-2:2] + 3 * (down[:, 1:-1:2] + down[:, 2::2]) + down[:, 3::2]) * np.float32(1 / 64)
@@ -72,7 +75,7 @@ def _lit(dark: Field) -> tuple[Field, Field]:
     return sky, np.float32(1 - light.DIFFUSE) * (1 - dark)
 
 
-def _ground(layout: Layout, below: Ground, free: Field, dark: Field) -> Reflectance:
+def _ground(layout: Layout, below: Ground, free: Field, dark: Field) -> Cube:
     """Return the ground's part of the reflectance."""
     sky, direct = _lit(np.maximum(dark, below.shaded))
     lamp, through = (sky + direct) * free, np.float32(light.THROUGH) * dark * free
@@ -80,25 +83,27 @@ def _ground(layout: Layout, below: Ground, free: Field, dark: Field) -> Reflecta
     return _product(np.stack(planes), np.concatenate(ground_spectra(layout)))
 
 
-def _product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Reflectance:
+def _product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Cube:
     """Return planes times their spectra, as ``y, x, band``."""
     count, height, width = planes.shape
     return (planes.reshape(count, -1).T @ spectra).reshape(height, width, spectra.shape[1])
 
 
-def _add_moss(cube: Reflectance, layout: Layout, cover: Field, dark: Field, at: tuple[Line, Line]) -> None:
+def _add_moss(cube: Cube, layout: Layout, cover: Field, dark: Field, at: tuple[Y, X]) -> None:
     """Add moss: at each position a mix of the pot's draws that changes smoothly from place to place."""
     if not cover.any():
         return
     y, x = at
     sky, direct = _lit(dark)
     lamp, through = cover * (sky + direct), cover * dark * np.float32(light.THROUGH)
-    weights = [np.exp(smooth(layout.seed, 40 + k, y, x, layout.pot / 14) * np.float32(18)) for k in range(MOSS_DRAWS)]
+    weights = [np.exp(smooth(layout.seed, 40 + k, y, x, layout.pot / 14) * np.float32(30)) for k in range(MOSS_DRAWS)]
     total = np.sum(weights, axis=0)
     height, width = layout.cell
     for index in layout.near(y[0], y[-1], x[0], x[-1]):
         row, col = index // layout.grid[1], index % layout.grid[1]
-        mask = ((y >= row * height) & (y < (row + 1) * height))[:, None] & ((x >= col * width) & (x < (col + 1) * width))
+        mask = ((y >= row * height) & (y < (row + 1) * height))[:, None] & (
+            (x >= col * width) & (x < (col + 1) * width)
+        )
         lit = lamp * mask / total
         if lit.any():
             spectra = greens(layout, index)
@@ -107,7 +112,7 @@ def _add_moss(cube: Reflectance, layout: Layout, cover: Field, dark: Field, at: 
             cube += _product(np.stack(planes), np.concatenate([spectra.moss, shaded]))
 
 
-def _add_leaves(cube: Reflectance, layout: Layout, leaves: Canopy, dark: Field, at: tuple[Line, Line]) -> None:
+def _add_leaves(cube: Cube, layout: Layout, leaves: Canopy, dark: Field, at: tuple[Y, X]) -> None:
     """Add the visible leaves."""
     if not leaves.blades:
         return
@@ -127,14 +132,21 @@ def _blade(blade: Blade, dark: Field, mottle: Field) -> list[Field]:
     tone = blade.visible * np.float32(leaf.gain) * (1 + np.float32(0.11) * (mottle - 1))
     lamp = tone * (sky + direct * light.facing(relief.slope_y, relief.slope_x))
     base, tip, edge = leaf.gradient
-    outer = np.float32(base) + np.float32(tip) * blade.at.along + np.float32(edge) * relief.margin**2 + (mottle - 1) * np.float32(0.5)
+    outer = (
+        np.float32(base)
+        + np.float32(tip) * blade.at.along
+        + np.float32(edge) * relief.margin**2
+        + (mottle - 1) * np.float32(0.5)
+    )
     outer = np.clip(outer, 0, 1) * (1 - relief.vein)
     through = tone * dark * np.float32(light.THROUGH)
     gloss = blade.visible * light.gloss(relief.slope_y, relief.slope_x) * (1 - dark)
     return [lamp * (1 - relief.vein - outer), lamp * outer, lamp * relief.vein, through, gloss]
 
 
-def _paste(cube: Reflectance, planes: list[Field], spectra: Float32[np.ndarray, "plane band"], window: tuple[slice, slice]) -> None:
+def _paste(
+    cube: Cube, planes: list[np.ndarray], spectra: Float32[np.ndarray, "plane band"], window: tuple[slice, slice]
+) -> None:
     """Add planes that live on a window of the grid."""
     mixed = np.stack([mix(np.pad(plane, 2)) for plane in planes])
     inside, outside = [], []
@@ -145,7 +157,7 @@ def _paste(cube: Reflectance, planes: list[Field], spectra: Float32[np.ndarray, 
     cube[tuple(outside)] += _product(mixed[:, inside[0], inside[1]], spectra)
 
 
-def _truth(leaves: Canopy, below: Ground) -> tuple[UInt16[np.ndarray, "y x"], UInt8[np.ndarray, "y x"]]:
+def _truth(leaves: Canopy, below: Ground) -> tuple[UInt16[np.ndarray, "row col"], UInt8[np.ndarray, "row col"]]:
     """Return plant and material of each pixel."""
     shape = leaves.open.shape
     green = {name: np.zeros(shape, np.float32) for name in GREEN}

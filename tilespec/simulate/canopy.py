@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Float64
 
 from tilespec.simulate import light
 from tilespec.simulate.layout import Leaf, Pot
 from tilespec.simulate.leaf import PER_PIXEL, Local, Relief, height, local, relief
+from tilespec.simulate.texture import Field, X, Y
 
-Line = Float64[np.ndarray, " n"]
-Field = Float32[np.ndarray, "y x"]
 Window = tuple[slice, slice]
 
 
@@ -50,7 +48,7 @@ class Canopy:
     """Height of what shows, pixels above the soil."""
 
 
-def canopy(pots: Sequence[Pot], y: Line, x: Line) -> Canopy:
+def canopy(pots: Sequence[Pot], y: Y, x: X) -> Canopy:
     """Return the leaves of ``pots`` on the grid ``y`` by ``x``, each hidden by those above it."""
     free = np.ones((y.size, x.size), np.float32)
     surface = np.zeros_like(free)
@@ -82,7 +80,7 @@ def canopy(pots: Sequence[Pot], y: Line, x: Line) -> Canopy:
     return Canopy(blades=tuple(blades), open=free, surface=surface)
 
 
-def shadow(pots: Sequence[Pot], surface: Field, y: Line, x: Line) -> Field:
+def shadow(pots: Sequence[Pot], surface: Field, y: Y, x: X) -> Field:
     """Return the share of the lamp that leaves take from the visible surface, blurred by their height above it."""
     lit = np.ones_like(surface)
     for pot in pots:
@@ -100,7 +98,7 @@ def shadow(pots: Sequence[Pot], surface: Field, y: Line, x: Line) -> Field:
     return 1 - lit
 
 
-def _window(leaf: Leaf, y: Line, x: Line, top: float) -> Window | None:
+def _window(leaf: Leaf, y: Y, x: X, top: float) -> Window | None:
     """Return the part of the grid that a leaf, or its shadow from ``top`` pixels up, can touch; None when empty."""
     tip_y = leaf.y + leaf.length * np.sin(leaf.angle)
     tip_x = leaf.x + leaf.length * np.cos(leaf.angle)

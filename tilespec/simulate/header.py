@@ -1,7 +1,8 @@
 """ENVI headers in the manner of a HySpex VNIR-1800."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 
@@ -14,19 +15,32 @@ ACQUIRED = {"acquisition date": "2021-06-15", "acquisition start time": "10:00:0
 COLOURS_NM = (641.0, 551.0, 460.0)
 
 
-class Stored(Protocol):
-    """What a header speaks of."""
+@final
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One ENVI file, before it exists."""
 
     name: str
+    """Without suffix."""
     lines: int
+    """Rows."""
     bands: int
+    """Bands; 1 for the truth."""
     dtype: str
-    milliseconds: float | None
-    panel: float | None
-    classes: tuple[str, ...]
+    """Image type, little endian."""
+    milliseconds: float | None = None
+    """Integration time of counts."""
+    panel: float | None = None
+    """Reflectance of the white reference."""
+    classes: tuple[str, ...] = ()
+    """Class names of a class map."""
+
+    def line_bytes(self, samples: int) -> int:
+        """Return the bytes of one line of all bands."""
+        return samples * self.bands * np.dtype(self.dtype).itemsize
 
 
-def header(image: Stored, layout: Layout) -> str:
+def header(image: Image, layout: Layout) -> str:
     """Return the text of an image's ``.hdr``."""
     fields: dict[str, Any] = {
         "description": _description(image, layout),
@@ -43,7 +57,7 @@ def header(image: Stored, layout: Layout) -> str:
     return "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in fields.items())
 
 
-def _description(image: Stored, layout: Layout) -> str:
+def _description(image: Image, layout: Layout) -> str:
     """Return the block of camera settings that HySpex writes, one on each line."""
     if image.milliseconds is None:
         return "{ Simulated plants in pots, truth: " + image.name + " }"
@@ -61,7 +75,7 @@ def _description(image: Stored, layout: Layout) -> str:
     return "{\n" + "\n".join(f"{key} = {value}" for key, value in settings.items()) + " }"
 
 
-def _counts(image: Stored, layout: Layout) -> dict[str, Any]:
+def _counts(image: Image, layout: Layout) -> dict[str, Any]:
     """Return the fields of an image of counts; ``integration time`` in ms, ``panel reflectance`` as a fraction."""
     even = Bands.even(layout.bands)
     centre = np.asarray(even.centre)
@@ -80,7 +94,7 @@ def _counts(image: Stored, layout: Layout) -> dict[str, Any]:
     return fields
 
 
-def _truth(image: Stored) -> dict[str, Any]:
+def _truth(image: Image) -> dict[str, Any]:
     """Return the fields of a class map, or of plant numbers."""
     if not image.classes:
         return {"band names": "{" + image.name + "}"}

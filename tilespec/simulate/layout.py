@@ -1,7 +1,7 @@
 """Where everything stands: pots on a grid, a rosette in each pot; a pure function of (seed, pot)."""
 
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import numpy as np
 
@@ -30,18 +30,19 @@ class Layout:
     """Pots down and across."""
 
     @classmethod
-    def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> Self:
+    def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> "Layout":
         """Return the layout whose pots are nearest to square.
 
         Raises:
             UserError: a size below one, or more plants than there is room for.
         """
-        for name, value, least in (("rows", rows, 1), ("cols", cols, 1), ("bands", bands, 1), ("plants", plants, 0)):
-            if value < least:
+        limits = {"rows": (rows, 1), "cols": (cols, 1), "bands": (bands, 1), "plants": (plants, 0), "seed": (seed, 0)}
+        for name, (value, least) in limits.items():
+            if not least <= value < 2**62:
                 raise UserError(f"--{name}", found=value, expected=f"at least {least}", do="Give another number.")
         grid = _grid(rows, cols, max(plants, 1))
         layout = cls(seed=seed, rows=rows, cols=cols, bands=bands, plants=plants, grid=grid)
-        if plants and layout.pot < SMALLEST_POT or plants > 65535:
+        if (plants and layout.pot < SMALLEST_POT) or plants > 65535:
             raise UserError(
                 "--plants",
                 found=f"{plants} on {rows} x {cols} pixels, pots of {layout.pot:.1f} pixels",

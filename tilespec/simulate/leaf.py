@@ -5,16 +5,15 @@ from functools import lru_cache
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from tilespec.simulate.layout import Leaf
+from tilespec.simulate.texture import Field, X, Y
 
 STEPS = 1024
 PER_PIXEL = 2
 """Positions for each pixel and axis: edges are mixed by averaging them."""
 
-Line = Float64[np.ndarray, " n"]
-Field = Float32[np.ndarray, "y x"]
 Outline = Float32[np.ndarray, " step"]
 
 
@@ -57,7 +56,7 @@ class Local:
         return np.clip(depth + np.float32(0.5), 0, 1)
 
 
-def local(leaf: Leaf, y: Field | Line, x: Field | Line) -> Local:
+def local(leaf: Leaf, y: Field | Y, x: Field | X) -> Local:
     """Return positions (full fields, or the two axes of a grid) in the leaf's frame."""
     dy = np.asarray(y - leaf.y, np.float32)
     dx = np.asarray(x - leaf.x, np.float32)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Self, final
+from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -31,7 +31,7 @@ class Optics:
 
     @classmethod
     @cache
-    def load(cls) -> Self:
+    def load(cls) -> "Optics":
         """Return the table that the package ships."""
         with (
             files("tilespec.simulate").joinpath("optics.npz").open("rb") as file,
@@ -62,7 +62,7 @@ class Bands:
     """Full width at half maximum, nanometres."""
 
     @classmethod
-    def even(cls, count: int) -> Self:
+    def even(cls, count: int) -> "Bands":
         """Return ``count`` bands from 407 to 997 nm; 186 of them have the step of a HySpex VNIR-1800."""
         centre = np.linspace(FIRST_NM, LAST_NM, count)
         step = (LAST_NM - FIRST_NM) / max(count - 1, 1)

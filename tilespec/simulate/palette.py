@@ -62,7 +62,8 @@ def ground(layout: Layout) -> tuple[Spectra, Spectra]:
     spectra = np.stack([*_soils(rng, table), *_solids(rng, table)])
     _, passed = prospect(Traits.of(laws.blade(rng, 16)))
     response = Bands.even(layout.bands).response()
-    return tuple((v.astype(np.float32)) @ response for v in (spectra, spectra * passed.mean(0)))  # type: ignore[return-value]
+    lit, under = (v.astype(np.float32) @ response for v in (spectra, spectra * passed.mean(0)))
+    return lit, under
 
 
 def _soils(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, " fine"]]:
@@ -76,7 +77,7 @@ def _soils(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, 
 
 
 def _solids(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, " fine"]]:
-    """Return bark, twigs, perlite, the pot's plastic, the tray, a label and its ink; plastics are near grey."""
+    """Return bark, twigs, perlite, the pot's dusty plastic, the tray, a label and its ink; plastics are near grey."""
     nm = table.wavelength
     white = 1 - np.exp(-(nm - 330) / 45)
     grey = 1 + 0.25 * (nm - 700) / 600
@@ -85,7 +86,7 @@ def _solids(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray,
         0.55 * table.reflectance["bark_spruce"] + 0.45 * table.reflectance["bark_twig"],
         table.reflectance["bark_grey"],
         0.74 * white**0.5,
-        plastic * grey,
+        0.5 * plastic * grey + 0.9 * table.reflectance["organic_a"],
         0.045 * grey,
         0.86 * white,
         0.06 * grey,

@@ -6,7 +6,7 @@ Stern's formula as given by Allen (1973); N need not be whole (Stokes 1862).
 """
 
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -47,7 +47,7 @@ class Traits:
         return np.stack([getattr(self, name) for name in self.__dataclass_fields__], axis=-1)
 
     @classmethod
-    def of(cls, matrix: Float64[np.ndarray, "leaf 7"]) -> Self:
+    def of(cls, matrix: Float64[np.ndarray, "leaf 7"]) -> "Traits":
         """Return the traits whose `matrix` is given."""
         return cls(**dict(zip(cls.__dataclass_fields__, matrix.T, strict=True)))
 

@@ -1,16 +1,15 @@
 """The simulated scene as a line camera stores it: ENVI BIL counts with white and dark references, and its truth.
 
-A folder of ``raw``, ``white``, ``dark`` (uint16) and ``labels``, ``plant``, ``material``, each ``.hdr`` + ``.bil``. Data
-grow in ``.partial`` files, line block by line block, each recorded in the ledger; names become final at the end, headers
-last: what looks whole is whole.
+A folder of ``raw``, ``white``, ``dark`` (uint16) and ``labels``, ``plant``, ``material``, each ``.hdr`` + ``.bil``.
+Data grow in ``.partial`` files, line block by line block, each recorded in the ledger; names become final at the end,
+headers last: what looks whole is whole.
 """
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 
@@ -19,38 +18,15 @@ from tilespec.ledger import Ledger, write_atomic
 from tilespec.progress import Progress
 from tilespec.simulate import sensor as camera
 from tilespec.simulate.block import EDGE, MATERIALS
-from tilespec.simulate.header import header
+from tilespec.simulate.header import Image, header
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.sensor import Sensor, sensor
 from tilespec.simulate.stripes import Stripe, painter
 
 REFERENCE_LINES = 100
 CLASSES = ("background", "plant")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """One file of the folder."""
-
-    name: str
-    """Without suffix."""
-    lines: int
-    """Rows."""
-    bands: int
-    """Bands; 1 for the truth."""
-    dtype: str
-    """Stored type, little endian."""
-    milliseconds: float | None = None
-    """Integration time of counts."""
-    panel: float | None = None
-    """Reflectance of the white reference."""
-    classes: tuple[str, ...] = ()
-    """Class names of a class map."""
-
-    def line_bytes(self, samples: int) -> int:
-        """Return the bytes of one line of all bands."""
-        return samples * self.bands * np.dtype(self.dtype).itemsize
+SCENE_FILES = ("labels", "plant", "material", "raw")
+"""Grown line block by line block; the references are made at the end."""
 
 
 def images(layout: Layout) -> tuple[Image, ...]:
@@ -96,11 +72,11 @@ def _grow(layout: Layout, folder: Path, ledger: Ledger, how: tuple[int, Progress
     total = -(-layout.rows // EDGE)
     done = ledger.done()
     first = next((row for row in range(total) if row not in done), total)
-    scene = [image for image in images(layout) if image.lines == layout.rows and image.name not in ("white", "dark")]
-    if all((folder / f"{image.name}.bil").exists() for image in scene):
+    if first == total:
         return
-    for image in scene:
-        _cut(folder / f"{image.name}.bil.partial", first * EDGE * image.line_bytes(layout.cols))
+    for image in images(layout):
+        if image.name in SCENE_FILES:
+            _cut(folder / f"{image.name}.bil.partial", first * EDGE * image.line_bytes(layout.cols))
     device = sensor(layout.seed, layout.bands)
     finish = partial(_expose, device)
     progress.start("simulate", (total - first) * EDGE * layout.cols / 1e6, "Mpixel")
@@ -142,6 +118,13 @@ def _append(folder: Path, blocks: Mapping[str, np.ndarray]) -> None:
 def _cut(path: Path, size: int) -> None:
     """Make the file ``size`` bytes long: what an interrupted run appended after its last record is dropped."""
     with path.open("ab") as file:
+        if file.tell() < size:
+            raise UserError(
+                path,
+                found=f"{file.tell()} bytes",
+                expected=f"{size} bytes, which the ledger says were written",
+                do="The file was changed: remove the folder and its .tilespec folder, and start again.",
+            )
         file.truncate(size)
 
 

@@ -6,7 +6,7 @@ generator (Philox; Salmon et al. 2011), so that neither the order of blocks nor 
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self, final
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt16
@@ -46,7 +46,7 @@ class Sensor:
     """Electrons for reflectance one in `RAW_MS`, by band: few at both ends of the spectrum."""
 
     @classmethod
-    def of(cls, seed: int, bands: int) -> Self:
+    def of(cls, seed: int, bands: int) -> "Sensor":
         """Return the camera of a scene: a halogen lamp at 3000 K on a silicon detector."""
         even = Bands.even(bands)
         nm = np.asarray(even.centre)
@@ -98,7 +98,9 @@ class Sensor:
     def offset(self, first: int, count: int) -> Elements:
         """Return the counts of each element without light."""
         cols, rows = np.arange(first, first + count), np.arange(len(self.bands.centre))
-        return np.float32(DARK_COUNTS) + np.float32(2 * DARK_SPREAD) * (uniform(self.seed, 73, cols, rows) - np.float32(0.5))
+        return np.float32(DARK_COUNTS) + np.float32(2 * DARK_SPREAD) * (
+            uniform(self.seed, 73, cols, rows) - np.float32(0.5)
+        )
 
 
 @lru_cache(maxsize=8)

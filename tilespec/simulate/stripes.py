@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 from threadpoolctl import threadpool_limits
 
-from tilespec.simulate.block import EDGE, GREEN, MATERIALS, render
+from tilespec.simulate.block import EDGE, MATERIALS, render
 from tilespec.simulate.layout import Layout
 
 Finish = Callable[[Float32[np.ndarray, "y x band"], tuple[int, int], int], np.ndarray]
@@ -69,6 +69,3 @@ def _fill(layout: Layout, finish: Finish, stripe: Stripe, at: tuple[int, int]) -
     stripe.cube[:, here] = finish(block.reflectance, at, first)[:height, :width]
     stripe.plant[:, here] = block.plant[:height, :width]
     stripe.material[:, here] = block.material[:height, :width]
-
-
-__all__ = ["GREEN", "Stripe", "painter"]

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 Line = Float64[np.ndarray, " n"]
+Y = Float64[np.ndarray, " y"]
+X = Float64[np.ndarray, " x"]
 Field = Float32[np.ndarray, "y x"]
 Lattice = Float32[np.ndarray, "row col"]
 
@@ -20,7 +22,7 @@ def uniform(seed: int, domain: int, rows: Int64[np.ndarray, " row"], cols: Int64
 
     The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood 2014), once for each coordinate.
     """
-    key = _mix(np.array([seed * 1_000_003 + domain], np.int64).view(np.uint64))
+    key = _mix(np.array([(seed * 1_000_003 + domain) % 2**64], np.uint64))
     mixed = _mix(_mix(key ^ rows.view(np.uint64))[:, None] ^ cols.view(np.uint64)[None, :])
     return ((mixed >> np.uint64(40)).astype(np.float32)) * np.float32(2**-24)
 
@@ -33,7 +35,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def smooth(seed: int, domain: int, y: Line, x: Line, size: float) -> Field:
+def smooth(seed: int, domain: int, y: Y, x: X, size: float) -> Field:
     """Return smooth noise in [0, 1] whose features are ``size`` pixels wide, on the grid ``y`` by ``x``."""
     rows, wy = _span(y / size)
     cols, wx = _span(x / size)
@@ -71,7 +73,7 @@ class Cells:
         return wide - np.floor(wide)
 
 
-def cells(seed: int, domain: int, y: Line, x: Line, size: float) -> Cells:
+def cells(seed: int, domain: int, y: Y, x: X, size: float) -> Cells:
     """Return the cells around one jittered point in each square of ``size`` pixels."""
     v, u = y / size, x / size
     row, col = np.floor(v).astype(np.int64), np.floor(u).astype(np.int64)

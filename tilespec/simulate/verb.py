@@ -12,11 +12,11 @@ from tilespec.simulate.store import default_workers, write_scene
 
 VERSION = 1
 """Raised whenever the same seed would give another scene."""
-BLOCK_BYTES = 60_000_000
-"""Working memory of one thread that renders a block of 186 bands, measured."""
+IDLE_BYTES, BLOCK_BYTES, WRITING = 180_000_000, 60_000_000, 10
+"""Measured: the interpreter and its libraries; a thread that renders a block; objects that zarr has in flight."""
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - the options of a verb
     out: str | Path,
     *,
     rows: int = 3000,
@@ -76,5 +76,5 @@ def _plan(layout: Layout, *, raw: bool, threads: int) -> dict[str, Any]:
         "blocks": -(-layout.rows // EDGE) * -(-layout.cols // EDGE),
         "workers": threads,
         "bytes": stored,
-        "memory": stripe + threads * BLOCK_BYTES,
+        "memory": IDLE_BYTES + threads * BLOCK_BYTES + stripe + min(stripe, WRITING * EDGE**2 * layout.bands * 4) * 2,
     }

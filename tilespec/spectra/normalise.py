@@ -1,7 +1,7 @@
 """SNV and VSN: remove each spectrum's offset and gain, over all bands or over those that scatter alone moves."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, final
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,7 +13,7 @@ from tilespec.spectra.vsn import weigh
 from tilespec.types import Spectra
 
 USAGE = "vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]] with 2, 3 or 4; auto or a number > 0; paper or weighted"
-Denominator = Literal["paper", "weighted"]
+DENOMINATORS = ("paper", "weighted")
 
 
 def _two_bands(step: str, bands: Bands) -> Bands:
@@ -31,7 +31,7 @@ class Snv:
     kind: ClassVar[Kind] = "plain"
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Snv":
         """Return ``snv``."""
         if args:
             raise bad_step("snv", ":".join(args), "snv, without parameters")
@@ -52,11 +52,11 @@ class Vsn:
     """Weighted SNV with the weights of `tilespec.spectra.vsn`; weighted MSC for 3 and 4 parameters."""
 
     kind: ClassVar[Kind] = "sampled"
-    n_params: Literal[2, 3, 4] = 2
+    n_params: int = 2
     """2: gain and offset; 3 and 4: a slope and a curvature along the bands too."""
     tol: float | None = None
     """Largest residual at gain 1, in units of the data; None estimates it from the noise."""
-    denominator: Denominator = "paper"
+    denominator: str = "paper"
     """``paper``: deviation (ddof 1) of weighted bands; ``weighted``: root of the weighted mean square."""
     n_pairs: int = field(default=2000, kw_only=True)
     """Pairs of spectra to compare."""
@@ -66,11 +66,11 @@ class Vsn:
     def __post_init__(self) -> None:
         if self.n_params not in (2, 3, 4) or not (self.tol is None or self.tol > 0):
             raise bad_step("vsn", f"{self.n_params}:{self.tol}", USAGE)
-        if self.denominator not in ("paper", "weighted"):
+        if self.denominator not in DENOMINATORS:
             raise bad_step("vsn", self.denominator, USAGE)
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Vsn":
         """Return ``vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]]``."""
         n_params, tol, denominator = (*args, *("2", "auto", "paper")[len(args) :])[:3]
         given = numbers(
@@ -80,10 +80,10 @@ class Vsn:
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands."""
-        if bands.count <= self.n_params:
-            raise bad_step(
-                "vsn", f"{self.n_params} parameters on {bands.count} bands", USAGE + "; more bands than that"
-            )
+        least = self.n_params if self.tol is not None else self.n_params + 1
+        if bands.count < least:
+            found = f"{self.n_params} parameters on {bands.count} bands"
+            raise bad_step("vsn", found, f"at least {least} bands, to leave any to compare")
         return _two_bands("vsn", bands)
 
     def fit(self, on: Fitting) -> Fitted:
@@ -104,7 +104,7 @@ class Vsn:
         return Fitted(operator=operator, facts=found.facts)
 
 
-def normalise(raw: Float64[np.ndarray, " band"], denominator: Denominator = "paper") -> Normalise:
+def normalise(raw: Float64[np.ndarray, " band"], denominator: str = "paper") -> Normalise:
     """Return weighted SNV for raw weights (0..1); SNV, with ddof 1, where they are all 1.
 
     With ``w = raw / s``, ``s = sum(raw)`` and ``c = x - sum(w * x)`` the paper's ``z`` is ``c / (s * sd(w * c))``,

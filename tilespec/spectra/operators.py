@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -32,6 +32,7 @@ class Bands:
     """Their coordinate, where it is known."""
 
 
+@runtime_checkable
 class Operator(Protocol):
     """What a fitted recipe is a tuple of; a frozen dataclass of arrays."""
 

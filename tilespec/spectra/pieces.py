@@ -7,15 +7,18 @@ does not: tiles equal the scene bit for bit. A piece of 186 bands (1.5 MB) also 
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float32
 
 from tilespec.spectra.operators import Operator, Take
 from tilespec.types import Spectra
+
+Transformed = Float32[np.ndarray, "pixel out"]
 
 PIECE = 2048
 """Rows of a piece; a multiple of every BLAS kernel's row block."""
 
 
-def transform(operators: tuple[Operator, ...], x: Spectra, width: int) -> Spectra:
+def transform(operators: tuple[Operator, ...], x: Spectra, width: int) -> Transformed:
     """Return ``x`` after ``operators``, which leave ``width`` bands; an invalid pixel is NaN in all of them."""
     out = np.empty((len(x), width), np.float32)
     start = 0
@@ -25,7 +28,7 @@ def transform(operators: tuple[Operator, ...], x: Spectra, width: int) -> Spectr
     return out
 
 
-def pieces(operators: tuple[Operator, ...], x: Spectra) -> Iterator[Spectra]:
+def pieces(operators: tuple[Operator, ...], x: Spectra) -> Iterator[Transformed]:
     """Yield ``x`` after ``operators``, piece by piece; each piece may be overwritten.
 
     A pixel is invalid when a band that the operators look at is NaN or infinite, or when they cannot map it.
@@ -38,7 +41,7 @@ def pieces(operators: tuple[Operator, ...], x: Spectra) -> Iterator[Spectra]:
         yield _padded(operators[taken:], piece)
 
 
-def _padded(operators: tuple[Operator, ...], piece: Spectra) -> Spectra:
+def _padded(operators: tuple[Operator, ...], piece: Spectra) -> Transformed:
     """Return one piece after ``operators``."""
     n = len(piece)
     full = np.empty((PIECE, piece.shape[1]), np.float32)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import factorial
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import numpy as np
 from jaxtyping import Float64
@@ -35,7 +35,7 @@ class SavGol:
             raise bad_step("sg", f"{self.window}:{self.polyorder}:{self.deriv}", USAGE)
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "SavGol":
         """Return ``sg=WINDOW:POLYORDER[:DERIVATIVE]``."""
         given = numbers("sg", args, USAGE, (int, int, int))
         if len(given) < 2:

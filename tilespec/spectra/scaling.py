@@ -1,7 +1,7 @@
 """Scalings of bands by statistics of every pixel: min-max, standard deviation, mean."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class MinMax:
     kind: ClassVar[Kind] = "folded"
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "MinMax":
         """Return ``minmax``."""
         _none("minmax", args)
         return cls()
@@ -70,7 +70,7 @@ class Scale:
     kind: ClassVar[Kind] = "folded"
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Scale":
         """Return ``scale``."""
         _none("scale", args)
         return cls()
@@ -99,7 +99,7 @@ class Centre:
     kind: ClassVar[Kind] = "folded"
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Centre":
         """Return ``mean``."""
         _none("mean", args)
         return cls()

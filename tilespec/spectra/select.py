@@ -1,7 +1,7 @@
 """Crop and drop: which bands stay, by the spectral coordinate or by index."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import numpy as np
 from jaxtyping import Bool
@@ -77,7 +77,7 @@ class Crop:
     """What stays."""
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Crop":
         """Return ``crop=FROM:TO``."""
         if len(args) != 2:
             raise bad_step("crop", ":".join(args), CROP)
@@ -105,7 +105,7 @@ class Drop:
     """What goes; None for the bands that are marked bad."""
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> "Drop":
         """Return ``drop=FROM:TO``, ``drop=AT`` or ``drop=bad``."""
         return cls(span=None if args == ("bad",) else _span(args, "drop", DROP))
 

@@ -7,7 +7,7 @@ needs no data, ``sampled`` looks at some hundred pixels, ``folded`` needs a stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol, Self, final
+from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 
 from tilespec.errors import UserError
 from tilespec.plugins import load
@@ -58,13 +58,14 @@ class Fitted:
     """What fitting found out: plain data for the result and the recipe's card."""
 
 
+@runtime_checkable
 class Step(Protocol):
     """What the table of steps lists; a frozen dataclass of plain data."""
 
     kind: ClassVar[Kind]
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> Self:
+    def parse(cls, args: tuple[str, ...]) -> Any:
         """Return the step with the parameters that were written after ``=``, split at colons."""
 
     def plan(self, bands: Bands) -> Bands:

@@ -22,6 +22,10 @@ GAINS = (0.2, 5.0)
 """Gains between two spectra of one material."""
 FLAT_RANGE = 10.0
 """A spectrum whose range is below this many tolerances carries no shape to compare."""
+FEW = 0.1
+"""With fewer spectra above that than this share, the noise is high: the half with the largest ranges is compared."""
+LEAST_TOL = 1e-4
+"""Smallest automatic tolerance, as a share of the median range: noise-free spectra differ by rounding."""
 MUCH = 0.1
 """A share of degenerate pairs above this is worth a warning."""
 
@@ -41,16 +45,25 @@ class Weights:
     """Share of pairs left out because their best gain is not that of two spectra of one material."""
     flat: int
     """Spectra left out because they have no shape."""
+    noisy: bool
+    """Whether most spectra are flat to the tolerance."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """Plain data for a result, with a note where there is something to warn of."""
-        facts = {"tol": self.tol, "pairs": self.pairs, "degenerate": self.degenerate, "flat_spectra": self.flat}
-        note = (
-            f"{self.degenerate:.0%} of the pairs that VSN compared are degenerate: the scene mixes materials, and the "
-            "weights come from the other pairs."
-        )
-        return facts | {"notes": [note]} if self.degenerate > MUCH else facts
+        notes = []
+        if self.degenerate > MUCH:
+            notes.append(
+                f"{self.degenerate:.0%} of the pairs that VSN compared are degenerate: the scene mixes materials, and "
+                "the weights come from the other pairs."
+            )
+        if self.noisy:
+            notes.append(
+                f"The range of most spectra is below {FLAT_RANGE:g} times VSN's tolerance {self.tol:.3g}: with that "
+                "much noise its weights are nearly equal, and VSN is nearly SNV."
+            )
+        numbers = {"tol": self.tol, "pairs": self.pairs, "degenerate": self.degenerate, "flat_spectra": self.flat}
+        return numbers | ({"notes": notes} if notes else {})
 
 
 def tolerance(spectra: Spectra) -> float:
@@ -61,7 +74,8 @@ def tolerance(spectra: Spectra) -> float:
     """
     second = np.diff(spectra.astype(np.float64), n=2, axis=1)
     mad = np.median(np.abs(second - np.median(second)))
-    return float(3 * np.sqrt(2) * mad / (0.6745 * np.sqrt(6)))
+    least = LEAST_TOL * np.median(np.ptp(spectra, axis=1))
+    return float(max(3 * np.sqrt(2) * mad / (0.6745 * np.sqrt(6)), least))
 
 
 def weigh(
@@ -87,14 +101,14 @@ def weigh(
         UserError: fewer than two spectra with a shape, or only degenerate pairs.
     """
     tol = tolerance(spectra) if tol is None else tol
-    shaped = spectra[np.ptp(spectra, axis=1) >= FLAT_RANGE * tol]
+    shaped, noisy = _shaped(spectra, tol)
     pairs = draw_pairs(len(shaped), n_pairs, np.random.default_rng([seed, 0]))
-    if tol <= 0 or not len(pairs):
+    if not len(pairs):
         raise UserError(
             "step 'vsn'",
-            found=f"{len(shaped)} of {len(spectra)} sampled spectra with a range of {FLAT_RANGE:g} tol = {tol:.3g}",
-            expected="at least 2, and tol > 0",
-            do="Give the tolerance in units of the data (vsn=2:0.003), choose another region, or use snv.",
+            found=f"{len(shaped)} of {len(spectra)} sampled spectra with any shape",
+            expected="at least 2 that are not constant",
+            do="Choose another region, or leave vsn out.",
         )
     sums, used = np.zeros(spectra.shape[1]), 0
     search = _Search.of(spectra.shape[1], n_params, n_iter, tol, np.random.default_rng([seed, 1]))
@@ -113,7 +127,17 @@ def weigh(
             do="Give a larger tolerance (vsn=2:0.01), or use snv.",
         )
     share = 1 - used / len(pairs)
-    return Weights(raw=sums / used, tol=tol, pairs=used, degenerate=share, flat=len(spectra) - len(shaped))
+    return Weights(raw=sums / used, tol=tol, pairs=used, degenerate=share, flat=len(spectra) - len(shaped), noisy=noisy)
+
+
+def _shaped(spectra: Spectra, tol: float) -> tuple[Float32[np.ndarray, "shaped band"], bool]:
+    """Return the spectra whose shape stands out of the noise, and whether they are so few that others had to do."""
+    spans = np.ptp(spectra, axis=1)
+    shaped = spans >= FLAT_RANGE * tol
+    noisy = bool(shaped.mean() < FEW)
+    if noisy:
+        shaped = (spans >= np.median(spans)) & (spans > 0)
+    return spectra[shaped], noisy
 
 
 def draw_pairs(n: int, n_pairs: int, rng: np.random.Generator) -> Int64[np.ndarray, "pair 2"]:

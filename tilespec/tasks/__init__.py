@@ -8,8 +8,8 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from tilespec.plugins import load
 from tilespec.options import checked
+from tilespec.plugins import load
 from tilespec.types import ClassMap, Reflectance
 
 TASKS = {"segment": "tilespec.tasks.segment:Segment"}

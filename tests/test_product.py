@@ -1,0 +1,273 @@
+"""Products and their ledger: written once, resumable, whole or refused, and no flipped bit goes unseen."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from tilespec import product as module
+from tilespec.errors import UserError
+from tilespec.ledger import Ledger, fingerprint, write_atomic
+from tilespec.product import ArraySpec, Product, compressors, publish
+from tilespec.scene import Scene, constants, cube_spec, layer_spec
+from tilespec.types import SpectralAxis
+
+AXIS = SpectralAxis(name="wavelength", unit="nm", values=(400.0, 500.0, 600.0), good=(True, False, True))
+SHAPE = (300, 140, 3)
+
+
+def values(dtype="uint16"):
+    return np.random.default_rng(0).integers(0, 200, SHAPE).astype(dtype)
+
+
+def begin(url, dtype="uint16", key="a"):
+    specs = [cube_spec(SHAPE, dtype, spectral=AXIS), layer_spec("labels", SHAPE[:2], classes=("soil", "leaf"))]
+    return Product.open(str(url), specs, settings={"key": key}, attrs={"title": "t"}, constants=constants(AXIS))
+
+
+def fill(product, rows=None, dtype="uint16"):
+    data = values(dtype)
+    for row in product.missing() if rows is None else rows:
+        y0, y1 = product.span(row)
+        blocks = {"cube": data[y0:y1], "labels": (data[y0:y1, :, 0] % 2).astype(np.uint8)}
+        product.write(row, blocks, {"seen": y1 - y0})
+
+
+def tree(url):
+    return {str(p.relative_to(url)): p.read_bytes() for p in sorted(Path(url).rglob("*")) if p.is_file()}
+
+
+def objects(url):
+    return sorted(p for p in (Path(url) / "cube" / "c").rglob("*") if p.is_file())
+
+
+def test_rows_of_objects_cover_the_plane_once(tmp_path):
+    product = begin(tmp_path / "p")
+    assert [product.span(row) for row in range(product.rows)] == [(0, 128), (128, 256), (256, 300)]
+    assert product.missing() == [0, 1, 2]
+
+
+def test_what_is_written_is_what_is_read_and_counts_add_up(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product)
+    digest = product.finish()
+    scene = Scene.open(str(tmp_path / "p"))
+    assert_array_equal(scene.array[...], values())
+    assert scene.digest == digest
+    assert product.counts() == {"seen": 300}
+
+
+@pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]])
+def test_the_order_of_rows_decides_no_byte(tmp_path, order):
+    for name, rows in (("a", [0, 1, 2]), ("b", order)):
+        product = begin(tmp_path / name)
+        fill(product, rows)
+        product.finish()
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_a_product_begun_and_left_is_resumed_where_it_stopped(tmp_path):
+    fill(begin(tmp_path / "p"), [1])
+    with pytest.raises(UserError, match="found status 'writing'; expected status 'complete'"):
+        Scene.open(str(tmp_path / "p"))
+    assert Scene.open(str(tmp_path / "p"), allow_partial=True).shape == SHAPE
+    again = begin(tmp_path / "p")
+    assert again.missing() == [0, 2]
+    fill(again)
+    again.finish()
+    assert_array_equal(Scene.open(str(tmp_path / "p")).array[...], values())
+
+
+def test_a_product_cannot_be_finished_while_rows_are_missing(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product, [0])
+    with pytest.raises(AssertionError, match=r"rows of objects \[1, 2\] are missing"):
+        product.finish()
+
+
+def test_a_row_that_was_torn_is_written_again(tmp_path):
+    """Objects without a record are not done, whatever lies there."""
+    fill(begin(tmp_path / "p"))
+    record = next((tmp_path / "p.tilespec").rglob("row-000001.json"))
+    record.unlink()
+    objects(tmp_path / "p")[2].write_bytes(b"torn")
+    again = begin(tmp_path / "p")
+    assert again.missing() == [1]
+    fill(again)
+    again.finish()
+    assert_array_equal(Scene.open(str(tmp_path / "p")).array[...], values())
+
+
+def test_a_store_that_was_removed_is_begun_again_and_not_believed(tmp_path):
+    """The ledger beside a removed store speaks of objects that are gone."""
+    import shutil
+
+    product = begin(tmp_path / "p")
+    fill(product)
+    product.finish()
+    shutil.rmtree(tmp_path / "p")
+    again = begin(tmp_path / "p")
+    assert again.missing() == [0, 1, 2]
+    fill(again)
+    again.finish()
+    assert_array_equal(Scene.open(str(tmp_path / "p")).array[...], values())
+
+
+def test_a_process_killed_while_it_creates_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "publish", dies)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "p")
+    with pytest.raises(UserError, match="status 'writing'"):
+        Scene.open(str(tmp_path / "p"))
+    monkeypatch.undo()
+    product = begin(tmp_path / "p")
+    fill(product)
+    product.finish()
+    assert_array_equal(Scene.open(str(tmp_path / "p")).array[...], values())
+
+
+def test_a_store_whose_metadata_was_cut_is_refused(tmp_path):
+    fill(begin(tmp_path / "p"), [0])
+    root = tmp_path / "p" / "zarr.json"
+    root.write_text(root.read_text()[:100])
+    with pytest.raises(UserError, match=r"zarr\.json.* expected whole metadata"):
+        begin(tmp_path / "p")
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    begin(tmp_path / "p")
+    with pytest.raises(UserError, match='found a product of other settings: key was "a", is "b"'):
+        begin(tmp_path / "p", key="b")
+
+
+def test_something_that_is_there_already_is_not_touched(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "thesis.txt").write_text("all of it")
+    with pytest.raises(UserError, match="something that is there already"):
+        begin(tmp_path / "p")
+    assert (tmp_path / "p" / "thesis.txt").read_text() == "all of it"
+    assert not (tmp_path / "p.tilespec").exists()
+    (tmp_path / "p.tilespec").mkdir()
+    with pytest.raises(UserError, match="something that is there already"):
+        begin(tmp_path / "p")
+    assert (tmp_path / "p" / "thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16", "uint8", "int16", "float64"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_object_is_an_error_and_never_a_value(tmp_path, dtype, damage):
+    product = begin(tmp_path / "p", dtype)
+    fill(product, dtype=dtype)
+    product.finish()
+    victim = objects(tmp_path / "p")[0]
+    raw = bytearray(victim.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    victim.write_bytes({"flip": bytes(raw), "cut": bytes(raw[:-10]), "empty": b""}[damage])
+    with pytest.raises((ValueError, RuntimeError)):
+        Scene.open(str(tmp_path / "p")).array[:128, :128]
+
+
+def test_an_object_that_is_all_fill_value_is_stored_all_the_same(tmp_path):
+    product = begin(tmp_path / "p")
+    for row in range(product.rows):
+        y0, y1 = product.span(row)
+        product.write(row, {"cube": np.zeros((y1 - y0, *SHAPE[1:]), "u2"), "labels": np.zeros((y1 - y0, 140), "u1")})
+    assert len(objects(tmp_path / "p")) == 6
+
+
+def test_a_block_of_another_shape_is_our_own_mistake(tmp_path):
+    with pytest.raises(AssertionError, match="is no whole row of objects"):
+        begin(tmp_path / "p").write(0, {"cube": np.zeros((127, 140, 3), "u2")})
+
+
+def test_plain_xarray_opens_a_product_without_a_warning(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product)
+    product.finish()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = xr.open_zarr(tmp_path / "p")
+    assert_array_equal(dataset.wavelength, AXIS.values)
+    assert_array_equal(dataset.good, AXIS.good)
+    assert dataset.labels.dtype == np.uint8
+    assert dataset.labels.attrs["flag_meanings"] == "soil leaf"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16", "uint8"])
+def test_every_type_has_a_checksum(dtype):
+    text = str(compressors(dtype))
+    assert "Crc32c" in text or "checksum=True" in text
+
+
+def test_publish_keeps_what_was_there(tmp_path):
+    begin(tmp_path / "p")
+    publish(str(tmp_path / "p"), {"more": [1]})
+    attrs = dict(zarr.open_group(tmp_path / "p", mode="r").attrs)
+    assert (attrs["title"], attrs["more"], attrs["tilespec_status"]) == ("t", [1], "writing")
+
+
+def test_arrays_of_one_product_share_the_height_of_an_object(tmp_path):
+    specs = [
+        ArraySpec(name=n, shape=(4, 4), dtype="u1", dims=("y", "x"), chunks=(e, 4)) for n, e in (("a", 2), ("b", 4))
+    ]
+    with pytest.raises(AssertionError, match="share the height"):
+        Product.open(str(tmp_path / "p"), specs, settings={}, attrs={}, constants={})
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------------
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False))))
+@settings(max_examples=30)
+def test_a_fingerprint_does_not_depend_on_the_order_of_keys(settings_):
+    turned = dict(reversed(settings_.items()))
+    assert fingerprint(settings_) == fingerprint(turned)
+    assert fingerprint(settings_) != fingerprint({**settings_, "another": 1, "": "x"})
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_atomic(tmp_path / "x", "before")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "x", "after")
+    assert (tmp_path / "x").read_text() == "before"
+
+
+def test_a_row_in_flight_is_marked_until_it_is_recorded(tmp_path):
+    ledger = Ledger.open(str(tmp_path / "p"), {"a": 1})
+    ledger.begin(3)
+    assert [p.name for p in (tmp_path / "p.tilespec").rglob("*.writing")] == ["row-000003.writing"]
+    assert ledger.done() == {}
+    ledger.record(3, {"counts": {"n": 1}})
+    assert ledger.done() == {3: {"counts": {"n": 1}}}
+    assert not list((tmp_path / "p.tilespec").rglob("*.writing"))
+
+
+def test_records_of_other_settings_do_not_count(tmp_path):
+    ledger = Ledger.open(str(tmp_path / "p"), {"a": 1})
+    ledger.record(0, {})
+    other = Ledger(folder=ledger.folder, key=fingerprint({"a": 2}))
+    assert other.done() == {}
+
+
+def test_settings_and_notes_are_plain_json_beside_the_product(tmp_path):
+    ledger = Ledger.open(str(tmp_path / "p") + "/", {"path": Path("x"), "n": 1})
+    ledger.note("ingest", {"seconds": 1.5})
+    assert json.loads((tmp_path / "p.tilespec" / "settings.json").read_text()) == {"n": 1, "path": "x"}
+    assert json.loads((tmp_path / "p.tilespec" / "ingest.json").read_text()) == {"seconds": 1.5}
+    Ledger.open(str(tmp_path / "p"), {"path": "x", "n": 1})
