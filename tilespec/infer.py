@@ -30,8 +30,10 @@ NUMERICS = 1
 """Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""
 OBJECT = 256
 """Edge of a stored object of a prediction."""
-TILES = {"pixelwise": 128, "exact": 256, "approximate": 256}
-"""Default tile by tile class, where the model does not say what it was trained on."""
+TILE = 256
+"""Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
+VALUES = 1 << 22
+"""Input values of a default tile: many channels make small tiles, so that memory stays flat."""
 
 
 @final
@@ -257,13 +259,21 @@ def _prepared(model: Model, scene: Scene) -> bool:
 def _grid(model: Model, roi: Roi, tile: int | None, overlap: int | None, window: str) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for what is not given."""
     reach: TileClass = model.module().tile_class  # type: ignore[assignment]
-    side = tile or model.tile or -(-TILES[reach.kind] // reach.align) * reach.align
+    side = tile or model.tile or _side(model.channels[0], reach.align)
     shared = overlap if overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
     geometry = task(model.task).geometry
     plane = tuple(int((length - 2 * geometry.margin) * geometry.scale) for length in roi.shape)
     y, x = axes((plane[0], plane[1]), side, shared)
     reach = replace(reach, halo=reach.halo + geometry.margin)
     return Grid(y=y, x=x, window=window, scale=geometry.scale, origin=geometry.margin, reach=reach)
+
+
+def _side(channels: int, align: int) -> int:
+    """Return the default tile of a net that was not trained on patches."""
+    side = TILE
+    while side > TILE // 4 and side * side * channels > VALUES:
+        side //= 2
+    return -(-side // align) * align
 
 
 def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, probabilities: bool) -> dict[str, Any]:

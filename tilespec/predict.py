@@ -184,11 +184,12 @@ def _tile_row(
     grid: Grid, k: int, predictor: Predictor, reader: RowReader, facts: Facts
 ) -> Float32[np.ndarray, "y x channel"]:
     """Return one tile row, blended along x and cut to the plane's width."""
-    scores = reader.scores(reflect(np.arange(*grid.read(grid.y, k)), reader.height))
+    index = reflect(np.arange(*grid.read(grid.y, k)), reader.height)
+    reader.load(index)
     out = np.empty((grid.x.end, grid.y.tile, predictor.channels[1]), np.float32)
     for first in range(0, grid.x.count, BATCH):
         columns = range(first, min(first + BATCH, grid.x.count))
-        tiles = _predict_batch(grid, k, list(columns), scores, predictor, facts)
+        tiles = _predict_batch(grid, k, columns, predictor, reader, facts)
         for column, tile in zip(columns, tiles, strict=True):
             begin = column * grid.x.step
             # x leads while blending along x, so that one function serves both axes
@@ -197,33 +198,27 @@ def _tile_row(
 
 
 def _predict_batch(
-    grid: Grid,
-    k: int,
-    columns: list[int],
-    scores: Float32[np.ndarray, "y x channel"],
-    predictor: Predictor,
-    facts: Facts,
-) -> Float32[np.ndarray, "tile x2 y2 channel2"]:
-    """Return the predictions of some tiles of a tile row, cropped to the tile, x before y."""
-    width = scores.shape[1]
-    sides = [scores[:, reflect(np.arange(*grid.read(grid.x, c)), width)] for c in columns]
-    batch = np.zeros((BATCH, *sides[0].shape), np.float32)
-    filled = [not np.isnan(side[..., 0]).all() for side in sides]
-    for slot, side in enumerate(sides):
-        np.nan_to_num(side, copy=False, nan=0.0)
-        batch[slot] = side
+    grid: Grid, k: int, columns: range, predictor: Predictor, reader: RowReader, facts: Facts
+) -> list[Float32[np.ndarray, "x2 y2 channel2"]]:
+    """Return the predictions of some tiles of tile row ``k``, cropped to the tile, x before y."""
+    y = reflect(np.arange(*grid.read(grid.y, k)), reader.height)
+    spans = [reflect(np.arange(*grid.read(grid.x, c)), reader.roi.shape[1]) for c in columns]
+    batch = np.zeros((BATCH, len(y), len(spans[0]), predictor.channels[0]), np.float32)
+    filled = [reader.tile(batch[slot], y, x) for slot, x in enumerate(spans)]
     facts.tiles += sum(filled)
     facts.empty += len(columns) - sum(filled)
-    shape = (len(columns), grid.x.tile, grid.y.tile, predictor.channels[1])
     if not any(filled):
-        return np.zeros(shape, np.float32)
+        return [np.zeros((grid.x.tile, grid.y.tile, predictor.channels[1]), np.float32)] * len(columns)
     ids = [k * grid.x.count + c for c in columns] + [-1] * (BATCH - len(columns))
     began = time.monotonic()
-    out = predictor(batch, ids)[: len(columns)]
+    out = predictor(batch, ids)
     facts.network_seconds += time.monotonic() - began
-    top, left = grid.crop(grid.y, k), [grid.crop(grid.x, c) for c in columns]
-    cut = [o[top : top + grid.y.tile, x : x + grid.x.tile] for o, x in zip(out, left, strict=True)]
-    return np.stack([tile.swapaxes(0, 1) for tile in cut])
+    top = grid.crop(grid.y, k)
+    lefts = [grid.crop(grid.x, c) for c in columns]
+    return [
+        tile[top : top + grid.y.tile, left : left + grid.x.tile].swapaxes(0, 1)
+        for tile, left in zip(out, lefts, strict=False)
+    ]
 
 
 def axes(plane: tuple[int, int], tile: int, overlap: int) -> tuple[Axis, Axis]:

@@ -46,7 +46,7 @@ class RowReader:
     prepares: Prepares
     """The recipe that is applied at reading."""
     strips: dict[int, Float32[np.ndarray, "y x channel"]] = field(default_factory=dict)
-    """Prepared rows by strip number."""
+    """Prepared rows by strip number; 0 where there is no data."""
     masks: dict[int, Bool[np.ndarray, "y x"]] = field(default_factory=dict)
     """Validity by strip number; kept longer than the values, a byte a pixel."""
     seconds: float = 0.0
@@ -64,17 +64,25 @@ class RowReader:
         """Rows of the region."""
         return self.roi.shape[0]
 
-    def scores(self, index: Int64[np.ndarray, " y"]) -> Float32[np.ndarray, "y x channel"]:
-        """Return the prepared rows ``index``, in that order; NaN where there is no data."""
-        out = np.empty((len(index), self.roi.shape[1], self.prepares.channels[0]), np.float32)
-        numbers = self._number(index)
-        needed = np.unique(numbers).tolist()
+    def load(self, index: Int64[np.ndarray, " y"]) -> None:
+        """Read what the rows ``index`` need, and forget the strips above them."""
+        needed = np.unique(self._number(index)).tolist()
         for old in [n for n in self.strips if n < needed[0]]:
             del self.strips[old]
         for number in needed:
+            self._strip(number)
+
+    def tile(
+        self, out: Float32[np.ndarray, "y x channel"], y: Int64[np.ndarray, " y"], x: Int64[np.ndarray, " x"]
+    ) -> bool:
+        """Copy rows ``y`` and columns ``x`` into ``out``, 0 where there is no data; return whether there is any."""
+        numbers, found = self._number(y), False
+        for number in np.unique(numbers).tolist():
             rows = numbers == number
-            out[rows] = self._strip(number)[index[rows] - self._span(number)[0]]
-        return out
+            local = np.ix_(y[rows] - self._span(number)[0], x)
+            out[rows] = self._strip(number)[local]
+            found = found or bool(self.masks[number][local].any())
+        return found
 
     def valid(self, index: Int64[np.ndarray, " y"]) -> Bool[np.ndarray, "y x"]:
         """Return where the rows ``index`` have data; rows above them are forgotten."""
@@ -106,18 +114,22 @@ class RowReader:
         began = time.monotonic()
         y0, y1 = self._span(number)
         out = np.empty((y1 - y0, self.roi.shape[1], self.prepares.channels[0]), np.float32)
+        mask = np.empty(out.shape[:2], bool)
 
         def fill(columns: tuple[int, int]) -> None:
             x0, x1 = columns
             piece = self._roi(y0, y1, x0, x1)
             block = self.scene.read(piece)
             flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
+            valid = np.logical_not(np.isnan(flat).any(axis=1))
+            if not valid.all():
+                flat = np.where(valid[:, None], flat, np.float32(0))
             out[:, x0:x1] = flat.reshape(y1 - y0, x1 - x0, -1)
+            mask[:, x0:x1] = valid.reshape(y1 - y0, x1 - x0)
 
         with ThreadPoolExecutor(self.prepares.threads) as pool:
             list(pool.map(fill, self._columns()))
-        self.strips[number] = out
-        self.masks[number] = np.logical_not(np.isnan(out).any(axis=2))
+        self.strips[number], self.masks[number] = out, mask
         self.seconds += time.monotonic() - began
         self.bytes += (y1 - y0) * self.roi.shape[1] * self.scene.shape[2] * self.scene.dtype.itemsize
         return out
