@@ -49,6 +49,8 @@ def _run(verb: str, *, as_json: bool, quiet: bool, **options: Any) -> None:
         _fail(f"tilespec {verb}: {error}", EXIT_USER)
     except IncompleteError as error:
         _fail(f"tilespec {verb}: {error}", EXIT_INCOMPLETE)
+    except OSError as error:
+        _fail(f"tilespec {verb}: {error.filename or 'storage'}: {error.strerror or error}", EXIT_USER)
     except KeyboardInterrupt:
         _fail(f"tilespec {verb}: interrupted; run the same command again, it resumes", EXIT_INTERRUPTED)
     else:

@@ -23,6 +23,8 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
     ``cluster`` is ``local``, the address of a scheduler (``tcp://`` on loopback only, ``tls://`` anywhere), or a
     dotted path to a context manager that takes the number of workers and yields a client.
     """
+    if workers < 0:
+        raise UserError("--workers", found=workers, expected="0 or more", do="0 works in this process.")
     if cluster is None and workers == 0:
         yield None
     elif cluster is not None and "://" in cluster:

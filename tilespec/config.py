@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tilespec.errors import UserError
 from tilespec.presets import preset
+from tilespec.recipe import Recipe
 
 Place = tuple[int | str, ...]
 
@@ -165,6 +166,8 @@ class Config(_Table):
         plain = self.model_dump(mode="json")
         for table, key in EXECUTION:
             del plain[table][key]
+        if self.recipe.path is not None:
+            plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the recipe, wherever it lies
         return plain
 
 
@@ -247,7 +250,8 @@ def _scalar(text: str) -> Any:
 
 def _explain(where: str, error: ValidationError) -> UserError:
     """Return the first mistake as one message: its key, what was found, and the keys or values that are known."""
-    first = error.errors(include_url=False)[0]
+    mistakes = error.errors(include_url=False)
+    first = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
     key = ".".join(str(part) for part in first["loc"])
     table = ".".join(str(part) for part in first["loc"][:-1])
     if first["type"] == "extra_forbidden":

@@ -125,7 +125,7 @@ def bands_after(config: Config, corpus: Corpus) -> int:
 
 def _ground(data: Data, url: str, store: str) -> Ground:
     """Return the ground of one scene, with a region that keeps off the test region."""
-    scene = Scene.open(url)
+    scene = Scene.open(url).raw()
     roi = Roi.of(scene.shape, data.rows, data.cols)
     if data.test_rows or data.test_cols:
         test = Roi.of(scene.shape, data.test_rows, data.test_cols)

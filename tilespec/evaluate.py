@@ -20,7 +20,7 @@ from tilespec.memory import Peak
 from tilespec.metrics import Confusion, MapPair, PatchCounts, Patches
 from tilespec.product import COMPLETE
 from tilespec.progress import Progress, Silent
-from tilespec.scene import open_group
+from tilespec.scene import content_of, open_group
 from tilespec.types import UNLABELLED, Roi
 
 PIXELS = 1 << 22
@@ -131,7 +131,7 @@ def _plan(predicted: PlacedMap, true: PlacedMap, roi: Roi) -> dict[str, Any]:
         "method": _method(predicted.attrs),
         "classes": list(_classes(predicted, true)),
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "overlaps_training": _overlaps(predicted.attrs, true.attrs.get("tilespec_digest"), roi),
+        "overlaps_training": _overlaps(predicted.attrs, content_of(true.attrs), roi),
     }
 
 
@@ -209,7 +209,7 @@ def _region(predicted: PlacedMap, true: PlacedMap, rows: str | None, cols: str |
 
 def _strangers(predicted: PlacedMap, true: PlacedMap) -> bool:
     """Whether the truth is a whole scene, and known not to be the one that was predicted."""
-    ours, theirs = predicted.attrs.get("scene_digest"), true.attrs.get("tilespec_digest")
+    ours, theirs = predicted.attrs.get("scene_digest"), content_of(true.attrs)
     return true.whole_scene and None not in (ours, theirs) and ours != theirs
 
 
@@ -256,10 +256,11 @@ def _method(attrs: Mapping[str, Any]) -> str | None:
 def _overlaps(attrs: Mapping[str, Any], digest: str | None, roi: Roi) -> bool | None:
     """Whether pixels of the region taught the model; None when nobody knows."""
     regions = attrs.get("train_regions")
-    if regions is None or digest is None:
+    known = {digest, attrs.get("scene_digest")} - {None}
+    if regions is None or not known:
         return None
     far = 1 << 62
-    same = [region for region in regions if region.get("digest") == digest]
+    same = [region for region in regions if region.get("digest") in known]
     if any(roi.overlaps(Roi.of((far, far), _text(r.get("rows")), _text(r.get("cols")))) for r in same):
         return True
     return None if any(not region.get("digest") for region in regions) else False

@@ -42,6 +42,8 @@ class Axis:
     """Output pixels that neighbouring tiles share."""
 
     def __post_init__(self) -> None:
+        if self.tile < 1:
+            raise UserError("--tile", found=self.tile, expected="1 or more", do="256 is usual.")
         if not 0 <= self.overlap < self.tile:
             raise UserError(
                 "--overlap",

@@ -217,7 +217,8 @@ def _execute(plan: PredictPlan, workers: int, cluster: str | None, progress: Pro
         "workers": workers,
         "out": plan.product.url,
     }
-    plan.product.ledger.note("predict", result)
+    if missing:
+        plan.product.ledger.note("predict", result)
     return result
 
 
@@ -259,7 +260,7 @@ def _prepared(model: Model, scene: Scene) -> bool:
 def _grid(model: Model, roi: Roi, tile: int | None, overlap: int | None, window: str) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for what is not given."""
     reach: TileClass = model.module().tile_class  # type: ignore[assignment]
-    side = tile or model.tile or _side(model.channels[0], reach.align)
+    side = tile if tile is not None else model.tile or _side(model.channels[0], reach.align)
     shared = overlap if overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
     geometry = task(model.task).geometry
     plane = tuple(int((length - 2 * geometry.margin) * geometry.scale) for length in roi.shape)
@@ -303,6 +304,7 @@ def _create(plan: PredictPlan, scene: Scene, model: Model, settings: Mapping[str
         dims=("y", "x"),
         chunks=edge,
         attrs={**class_attrs(model.classes), **mapping},
+        fill=UNLABELLED,
     )
     many = replace(
         one,

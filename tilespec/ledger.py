@@ -80,7 +80,7 @@ class Ledger:
         self._marker(row).touch()
 
     def record(self, row: int, facts: dict[str, Any]) -> None:
-        """Say that ``row`` is done, durably."""
+        """Say that ``row`` is done."""
         write_atomic(self._rows / f"row-{row:06d}.json", _dumps(facts))
         self._marker(row).unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tilespec.errors import UserError
@@ -95,9 +96,20 @@ class Model:
                 expected="a model folder that `tilespec train` or `tilespec baseline` wrote",
                 do="Check the path; an interrupted training resumes with the same command.",
             )
-        card = json.loads(path.read_text())
+        try:
+            return cls._read(folder, json.loads(path.read_text()))
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                folder, found=f"a damaged model ({error})", expected="a whole model folder", do="Train it again."
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: str, card: dict[str, Any]) -> "Model":
+        """Return the model of a card and the files beside it."""
         if card.get("format") != FORMAT:
-            raise UserError(path, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
+            raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
         return cls(
             net=card["net"],
             task=card["task"],

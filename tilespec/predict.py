@@ -21,7 +21,7 @@ from tilespec.product import Product
 from tilespec.progress import Progress
 from tilespec.rows import RowReader
 from tilespec.scene import Scene
-from tilespec.types import Roi, TileClass
+from tilespec.types import Roi
 
 BATCH = 4
 """Tiles in a canonical batch: in plan order inside a tile row, the last one padded."""
@@ -252,6 +252,3 @@ def describe(plan: PredictPlan, channels: tuple[int, int], scene: Scene) -> dict
         "bytes_to_read": plan.roi.shape[0] * width * bands * scene.dtype.itemsize,
         "memory_without_network": memory,
     }
-
-
-__all__ = ["Facts", "PredictPlan", "Predictor", "PredictorSpec", "TileClass", "axes", "describe", "run_slab"]

@@ -5,8 +5,9 @@ Everything that tilespec writes in bulk goes through here: ingest, simulate, tra
 
 import hashlib
 import json
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,9 +97,19 @@ class Product:
         return row * self.edge, min((row + 1) * self.edge, self.height)
 
     def missing(self) -> list[int]:
-        """Return the rows of objects that are not recorded, ascending."""
+        """Return the rows of objects that are not recorded, or whose objects are gone, ascending."""
         done = self.ledger.done()
-        return [row for row in range(self.rows) if row not in done]
+        return [row for row in range(self.rows) if row not in done or not self._whole(row, done[row]["digests"])]
+
+    def _whole(self, row: int, names: Iterable[str]) -> bool:
+        """Return whether every object of a recorded row is there; no object is ever left out for being empty."""
+        group = zarr.open_group(self.url, mode="r", use_consolidated=False)
+        for name in names:
+            array = group[name]
+            there = sum(path.is_file() for path in (Path(self.url) / name / "c" / str(row)).rglob("*"))
+            if there < math.prod(-(-n // c) for n, c in zip(array.shape[1:], array.chunks[1:], strict=True)):
+                return False
+        return True
 
     def write(self, row: int, blocks: Mapping[str, np.ndarray], counts: Mapping[str, int] | None = None) -> None:
         """Write one whole row of objects of every array, then record it with digests and ``counts``."""
@@ -122,7 +133,9 @@ class Product:
         assert not missing, f"rows of objects {missing[:5]} are missing"
         done = self.ledger.done()
         digest = fingerprint([done[row]["digests"] for row in range(self.rows)])
-        publish(self.url, {"tilespec_status": COMPLETE, "tilespec_digest": digest})
+        cube = [done[row]["digests"].get("cube") for row in range(self.rows)]
+        parts = {"tilespec_cube": fingerprint(cube)} if all(cube) else {}
+        publish(self.url, {"tilespec_status": COMPLETE, "tilespec_digest": digest, **parts})
         return digest
 
     def counts(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Ranks: processes that learn one model together. One function for a plain process, `torchrun` and ``--ranks N``."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,6 +109,11 @@ def _start(rank: int, function: Callable[..., None], args: tuple[Any, ...], worl
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(max(1, torch.get_num_threads() // world))
     function(*args)
+    # All is written. Leave without C++ destructors: gloo's and autograd's threads race with them, and now and then
+    # a rank that did its work would end in "terminate called without an active exception".
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _device(asked: str) -> str:

@@ -204,7 +204,8 @@ def fit(  # noqa: PLR0913 - the options of a verb
         ``pixels``, ``invalid_pixels``, ``explained_variance_ratio``, ``seconds``, ``peak_memory`` and facts of steps.
     """
     urls = [scene] if isinstance(scene, str) else list(scene)
-    where = [(found, Roi.of(found.shape, rows, cols)) for found in map(Scene.open, urls)]
+    where = [(found, Roi.of(found.shape, rows, cols)) for found in (Scene.open(url).raw() for url in urls)]
+    _free(out)
     planned = _plan(steps, where)
     if dry_run:
         return planned | {"out": out, "dry_run": True}
@@ -212,6 +213,7 @@ def fit(  # noqa: PLR0913 - the options of a verb
     with connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         recipe = fit_steps(steps, where, seed=seed, client=client, progress=progress)
+    _free(out, recipe)
     recipe.save(out)
     return (
         planned
@@ -223,6 +225,19 @@ def fit(  # noqa: PLR0913 - the options of a verb
             "peak_memory": peak.bytes,
         }
     )
+
+
+def _free(out: str, recipe: Recipe | None = None) -> None:
+    """Refuse to write over anything but the same recipe."""
+    kept = Path(out)
+    ours = (kept / "recipe.json").exists()
+    if (kept.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
+        raise UserError(
+            out,
+            found="another recipe" if ours else "something that is no recipe",
+            expected="a free place, or the same recipe",
+            do="Give another OUT, or remove it first: models and products may have been made with it.",
+        )
 
 
 def transform(  # noqa: PLR0913 - the options of a verb
@@ -240,7 +255,7 @@ def transform(  # noqa: PLR0913 - the options of a verb
     Georeference and every ``y, x`` layer (labels, plants, ...) come along. Pixels without data, and pixels that the
     recipe cannot map, are NaN and counted. `predict` recognises the product and skips its model's equal recipe.
     """
-    fitted, source = Recipe.load(recipe), Scene.open(scene)
+    fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
     fitted.check(source.shape[2], source.spectral, scene)
     planned = {
         "out": out,

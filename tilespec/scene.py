@@ -103,7 +103,7 @@ class Scene:
 
     def read(self, roi: Roi) -> Reflectance:
         """Return the values of a region as float32 ``y, x, band``: scaled, and NaN where there is no data."""
-        stored = np.asarray(self.array[roi.slices])
+        stored = self._stored(roi)
         values = stored.astype(np.float32, copy=False)
         if self.scale != 1.0:
             values = values * np.float32(self.scale)
@@ -112,6 +112,18 @@ class Scene:
         if "valid" in self.layers:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
+
+    def _stored(self, roi: Roi) -> np.ndarray:
+        """Return a region of the cube as stored; every object carries a checksum."""
+        try:
+            return np.asarray(self.array[roi.slices])
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                self.url,
+                found=f"a damaged object in {roi} ({error})",
+                expected="objects whose checksums hold",
+                do="Write the store again from its source, or restore it from a copy.",
+            ) from error
 
     def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
         """Return a ``y, x`` layer, or a region of it, as stored."""
@@ -132,10 +144,21 @@ class Scene:
         """Return the names of the classes 0, 1, ... of a layer."""
         return tuple(str(open_group(self.url)[layer].attrs.get("flag_meanings", "")).split())
 
+    def raw(self) -> "Scene":
+        """Return the scene itself; refuse one that `transform` wrote: a recipe applied twice is another recipe."""
+        if "recipe_digest" in self.attrs:
+            raise UserError(
+                self.url,
+                found="a scene that `transform` wrote",
+                expected="a raw scene",
+                do="Give the raw scene: recipes are applied as it is read.",
+            )
+        return self
+
     @property
     def digest(self) -> str | None:
-        """Hash of what is stored, from the ledger of the run that wrote it; None for foreign stores."""
-        return self.attrs.get("tilespec_digest")
+        """Hash of the stored cube, from the ledger of the run that wrote it; None for foreign stores."""
+        return content_of(self.attrs)
 
     def content_digest(self) -> str:
         """Return the hash of what a foreign store holds, by reading it once."""
@@ -148,6 +171,11 @@ class Scene:
     def to_xarray(self) -> xr.Dataset:
         """Return the store as lazily loaded xarray."""
         return xr.open_zarr(self.url, chunks=None, decode_coords="all")
+
+
+def content_of(attrs: Mapping[str, Any]) -> str | None:
+    """Return the hash of what a store's root says it holds: of its cube where it has one, labels aside."""
+    return attrs.get("tilespec_cube", attrs.get("tilespec_digest"))
 
 
 def open_group(url: str) -> zarr.Group:
@@ -213,8 +241,9 @@ def layer_spec(
     attrs: dict[str, Any] = {}
     if classes:
         attrs = class_attrs(classes)
+    fill = UNLABELLED if classes else 0  # an object that is lost is no class
     chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
-    return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=0)
+    return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=fill)
 
 
 def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:

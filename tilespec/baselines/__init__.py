@@ -113,9 +113,8 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     Returns:
         What `predict` returns, with ``model``, ``fit_seconds``, ``predict_seconds`` and what the method found out.
     """
-    method, opened = load(BASELINES, name, "baseline"), Scene.open(scene)
+    method, opened = load(BASELINES, name, "baseline"), Scene.open(scene).raw()
     roi = Roi.of(opened.shape, rows, cols)
-    _raw(opened)
     folder = f"{out.rstrip('/')}.model"
     planned = {
         "method": name,
@@ -142,7 +141,9 @@ def baseline(  # noqa: PLR0913 - the options of a verb
             progress=say,
         )
         learned = method.fit(on)
-        _model(name, on, learned, opening).save(folder)
+        model = _model(name, on, learned, opening)
+        _free(folder, model)
+        model.save(folder)
     predicted = predict(folder, scene, out, workers=workers, cluster=cluster, progress=say)
     spent = {
         "fit_seconds": peak.seconds,
@@ -171,14 +172,14 @@ def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: in
     return fit_steps(steps, [(scene, roi)], seed=seed, client=client)
 
 
-def _raw(scene: Scene) -> None:
-    """Refuse a scene that went through a recipe already."""
-    if "recipe_digest" in scene.attrs:
+def _free(folder: str, model: Model) -> None:
+    """Refuse to replace another model: a prediction of it may lie beside."""
+    if Path(folder).exists() and Model.load(folder).digest != model.digest:
         raise UserError(
-            scene.url,
-            found="a scene that `transform` wrote",
-            expected="a raw scene",
-            do="Give the raw scene; --recipe R applies a recipe on the fly.",
+            folder,
+            found="the model of a product of other settings",
+            expected="a free place, or the same model",
+            do="Give another OUT, or remove the old product, its .tilespec and its .model folder first.",
         )
 
 

@@ -59,6 +59,8 @@ def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, 
             do="Give another OUT, or remove it first.",
         )
     ledger = Ledger.open(out, settings)
+    if not folder.exists():
+        ledger.forget()  # records without files speak of lines that are gone
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "raw.hdr").exists():
         _grow(layout, folder, ledger, (workers, progress))
