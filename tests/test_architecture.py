@@ -13,7 +13,7 @@ LAYERS = {
     1: "ledger product scene rows ingest export picture",
     2: "graph passes recipe pca predict evaluate simulate cluster",
     3: "nets objectives tasks sample train model infer checkpoint ranks config presets"
-    " blocks cast corpus optimise rundir",
+    " blocks cast corpus optimise predictor rundir",
     4: "baselines estimators report api cli demo __main__ __init__",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

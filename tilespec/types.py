@@ -1,7 +1,7 @@
 """The values that every layer speaks of: regions, spectral axes, tile classes, array shapes.
 
 One axis order on disk and in NumPy: ``y, x, band``. Torch's ``batch, band, y, x`` exists in `sample.py` and
-`infer.py` only.
+`predictor.py` only.
 """
 
 from dataclasses import dataclass
