@@ -51,7 +51,7 @@ class Ledger:
             if fingerprint(before) != ledger.key:
                 raise UserError(
                     product,
-                    found="a product of other settings: " + _difference(before, json.loads(_dumps(settings))),
+                    found="a product of other settings: " + difference(before, json.loads(_dumps(settings))),
                     expected="the same settings, to resume it",
                     do="Give another OUT, or remove the old product and its .tilespec folder first.",
                 )
@@ -96,7 +96,7 @@ def _dumps(data: Any) -> str:
     return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"
 
 
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Name the settings that differ, by dotted keys."""
     old, new = _flat(before), _flat(now)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]

@@ -12,7 +12,7 @@ from tilespec.cast import Cast
 from tilespec.config import Config
 from tilespec.corpus import Corpus
 from tilespec.errors import UserError
-from tilespec.ledger import fingerprint, write_atomic
+from tilespec.ledger import difference, fingerprint, write_atomic
 from tilespec.model import Model
 from tilespec.recipe import Recipe
 
@@ -33,7 +33,7 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
         if fingerprint(before) != fingerprint(settings):
             raise UserError(
                 folder,
-                found="a training begun with other settings: " + "; ".join(_differences(before, settings)),
+                found="a training begun with other settings: " + difference(before, settings),
                 expected="the same settings, to resume it or to find it finished",
                 do="Give another --out, or remove that folder first.",
             )
@@ -109,17 +109,3 @@ def _step(line: str) -> float:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
-
-
-def _differences(before: Any, now: Any, place: str = "") -> list[str]:
-    """Name the settings that differ, by dotted key."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted({*before, *now})
-        inner = ((before.get(key), now.get(key), f"{place}.{key}".lstrip(".")) for key in keys)
-        return [text for pair in inner for text in _differences(*pair)]
-    return [] if before == now else [f"{place} was {_short(before)}, is {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
