@@ -9,12 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tilespec"
 LAYERS = {
-    0: "types grid blend spectra folds metrics errors memory progress plugins options",
-    1: "ledger product scene rows ingest export picture",
-    2: "graph passes recipe pca predict evaluate simulate cluster",
+    0: "types grid blend jumps spectra folds metrics errors memory progress plugins options stream stop",
+    1: "ledger stored lock audit product scene rows ingest export picture",
+    2: "graph passes recipe pca predict slab lanes finished strips quarantine seams evaluate simulate cluster workers",
     3: "nets objectives tasks sample train model infer checkpoint ranks config presets"
-    " blocks cast corpus optimise predictor rundir",
-    4: "baselines estimators report api cli demo __main__ __init__",
+    " blocks cast corpus optimise predictor rundir determinism frozen probe planning outputs projection",
+    4: "baselines estimators report repair api cli demo __main__ __init__",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 ALLOWED = {

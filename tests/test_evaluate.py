@@ -13,6 +13,7 @@ from tilespec.evaluate import evaluate
 from tilespec.metrics import Patches
 from tilespec.product import Product
 from tilespec.scene import layer_spec
+from tilespec.seams import seam_score
 from tilespec.types import UNLABELLED
 
 NAMES = ("background", "plant")
@@ -245,8 +246,28 @@ def test_stores_that_are_no_class_maps_or_not_complete_are_refused(tmp_path, mak
     assert "found nothing" in refusal(str(tmp_path / "nowhere"), stores[1])
 
 
-def test_no_pixel_is_read_twice(stores, monkeypatch):
-    """The contract that makes a thousand patches cheap: one reading of each map."""
+GRID = {"tile": 16, "overlap": 8, "window": "cosine", "scale": "1", "kind": "approximate"}
+
+
+def test_the_seam_score_stands_beside_the_score(tmp_path, maps, stores):
+    pred = write_map(tmp_path / "tiled", maps[1], grid=GRID)
+    result = evaluate(pred, stores[1], patch_size=9, rows="10:60")
+    seams = seam_score(pred, truth=stores[1], rows="10:60")
+    assert seams["seam_score"] is not None
+    assert seams["seam_score_truth"] is not None
+    assert {key: result[key] for key in seams} == seams
+    whole = evaluate(stores[0], stores[1], patch_size=9)
+    assert whole["seam_score"] is None
+    assert whole["seam_note"] == "no seam score: not tiled"
+
+
+def test_an_incomplete_prediction_is_scored_and_said_to_be_incomplete(stores):
+    zarr.open_group(stores[0]).attrs["tilespec_status"] = "incomplete"
+    assert evaluate(*stores, patch_size=9)["status"] == "incomplete"
+
+
+def test_every_pixel_is_read_once_for_the_scores_and_once_for_the_seams(tmp_path, maps, stores, monkeypatch):
+    """The contract that makes a thousand patches cheap: their number does not matter to what is read."""
     read, pixels = zarr.Array.__getitem__, []
 
     def counted(self, key):
@@ -258,3 +279,6 @@ def test_no_pixel_is_read_twice(stores, monkeypatch):
     monkeypatch.setattr("tilespec.evaluate.PIXELS", 1000)
     evaluate(*stores, patches=300, patch_size=40)
     assert sum(pixels) == 2 * 72 * 88
+    pixels.clear()
+    evaluate(write_map(tmp_path / "tiled", maps[1], grid=GRID), stores[1], patches=300, patch_size=40)
+    assert sum(pixels) == 4 * 72 * 88

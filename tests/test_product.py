@@ -1,8 +1,10 @@
 """Products and their ledger: written once, resumable, whole or refused, and no flipped bit goes unseen."""
 
+import hashlib
 import json
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +227,261 @@ def test_arrays_of_one_product_share_the_height_of_an_object(tmp_path):
         Product.open(str(tmp_path / "p"), specs, settings={}, attrs={}, constants={})
 
 
+# --- resuming, and what is written at once --------------------------------------------------------------------------
+
+
+def entries(product):
+    """Return what the records of a product say of its objects."""
+    held = [of for record in product.ledger.records().values() for of in record["objects"].values()]
+    return {key: entry for of in held for key, entry in of.items()}
+
+
+def test_records_hold_size_and_hash_of_every_object_as_it_lies_there(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product)
+    files = [p for name in ("cube", "labels") for p in (tmp_path / "p" / name / "c").rglob("*") if p.is_file()]
+    assert entries(product) == {
+        p.relative_to(tmp_path / "p").as_posix(): [
+            p.stat().st_size,
+            hashlib.blake2b(p.read_bytes(), digest_size=16).hexdigest(),
+        ]
+        for p in files
+    }
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "longer", "gone", "linked"])
+def test_a_recorded_row_whose_object_has_another_size_is_missing_and_written_again(tmp_path, damage):
+    """What a power cut leaves: the record reached the disk, its objects did not."""
+    product = begin(tmp_path / "p")
+    fill(product)
+    product.finish()
+    before = tree(tmp_path / "p")
+    victim = objects(tmp_path / "p")[2]
+    raw = victim.read_bytes()
+    victim.unlink()
+    if damage == "linked":
+        victim.symlink_to(tmp_path / "p" / "zarr.json")
+    elif damage != "gone":
+        victim.write_bytes({"cut": raw[:-10], "empty": b"", "longer": raw + b"0"}[damage])
+    again = begin(tmp_path / "p")
+    assert again.missing() == [1]
+    with pytest.raises(UserError, match="status 'writing'"):
+        Scene.open(str(tmp_path / "p"))
+    fill(again)
+    again.finish()
+    assert tree(tmp_path / "p") == before
+
+
+def sharded(url, dtype="float32"):
+    """Begin a product, then store its cube in shards of 2 x 2 chunks: what other writers of the format do."""
+    spec = ArraySpec(name="cube", shape=(48, 40, 2), dtype=dtype, dims=("y", "x", "band"), chunks=(16, 16, 2))
+    product = Product.open(str(url), [spec], settings={"s": 1}, attrs={}, constants={})
+    zarr.open_group(url, mode="r+").create_array(
+        "cube", shape=spec.shape, dtype=dtype, chunks=(8, 8, 2), shards=(16, 16, 2), overwrite=True
+    )
+    zarr.consolidate_metadata(url)
+    return product
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_a_torn_shard_is_deleted_and_written_whole(tmp_path):
+    """A plain overwrite of a shard that was cut fails: its index is gone."""
+    product, block = sharded(tmp_path / "p"), np.random.default_rng(0).random((16, 40, 2), np.float32)
+    product.write(0, {"cube": block})
+    whole = tree(tmp_path / "p")
+    victim = objects(tmp_path / "p")[0]
+    os.truncate(victim, victim.stat().st_size - 10)
+    product.ledger.drop(0)
+    product.ledger.begin(0)
+    product.write(0, {"cube": block})
+    assert tree(tmp_path / "p") == whole
+    assert len(entries(product)) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_a_region_that_cuts_a_stored_object_is_refused_before_anything_is_written(tmp_path):
+    product = replace(sharded(tmp_path / "p"), edge=24)
+    with pytest.raises(AssertionError, match="cube: 0:24 of axis 0 cuts objects of 16"):
+        product.write(0, {"cube": np.zeros((24, 40, 2), np.float32)})
+    narrow = replace(sharded(tmp_path / "q"), panel=8)
+    with pytest.raises(AssertionError, match="cube: 8:16 of axis 1 cuts objects of 16"):
+        narrow.write(0, {"cube": np.zeros((16, 8, 2), np.float32)}, panel=1)
+    for name, one in (("p", product), ("q", narrow)):
+        assert objects(tmp_path / name) == []
+        assert one.ledger.in_flight() == []
+
+
+def test_a_row_that_a_killed_run_left_is_overwritten_and_never_merged_with(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product, [0])
+    whole = tree(tmp_path / "p")
+    for victim in objects(tmp_path / "p"):
+        victim.write_bytes(b"torn")
+    product.ledger.drop(0)
+    product.ledger.begin(0)
+    begin(tmp_path / "p")
+    fill(product, [0])
+    assert tree(tmp_path / "p") == whole
+
+
+def test_a_write_that_fails_leaves_no_record_and_no_half_of_an_object(tmp_path, monkeypatch):
+    product = begin(tmp_path / "p")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zarr.storage._local._put", full)
+    with pytest.raises(OSError, match="No space left"):
+        fill(product, [0])
+    monkeypatch.undo()
+    assert (product.missing(), product.ledger.in_flight()) == ([0, 1, 2], [(0, 0)])
+    assert not list(tmp_path.rglob("*.partial"))
+    fill(product)
+    assert product.ledger.in_flight() == []
+
+
+def test_a_process_killed_while_it_publishes_loses_nothing(tmp_path, monkeypatch):
+    """Attributes are changed in one step: there is no moment at which the store looks as if it were not begun."""
+    product, seen = begin(tmp_path / "p"), []
+    fill(product)
+    kept = Path.replace
+
+    def watched(self, target):
+        kept(self, target)
+        if str(target).endswith("p/zarr.json"):
+            seen.append(json.loads(Path(target).read_text()))
+
+    monkeypatch.setattr(Path, "replace", watched)
+    product.finish()
+    assert seen
+    assert all("consolidated_metadata" in root for root in seen)
+
+
+def test_a_product_of_an_older_version_is_refused_and_left(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product)
+    product.finish()
+    (tmp_path / "p.tilespec" / "layout.json").unlink()
+    before = tree(tmp_path / "p")
+    with pytest.raises(UserError, match=r"records of format 1; expected format 2\. It can be read as it is"):
+        begin(tmp_path / "p")
+    assert tree(tmp_path / "p") == before
+
+
+def test_settings_that_were_cut_are_no_other_settings(tmp_path):
+    begin(tmp_path / "p")
+    kept = tmp_path / "p.tilespec" / "settings.json"
+    kept.write_text(kept.read_text()[:-3])
+    with pytest.raises(UserError, match=r"settings\.json: found JSON that ends early"):
+        begin(tmp_path / "p")
+
+
+def test_a_record_that_was_cut_records_nothing(tmp_path):
+    product = begin(tmp_path / "p")
+    fill(product)
+    (record,) = product.ledger.folder.rglob("row-000002.json")
+    record.write_text(record.read_text()[:40])
+    assert product.missing() == [2]
+
+
+def test_the_scratch_of_a_run_goes_when_the_product_is_finished(tmp_path):
+    product = begin(tmp_path / "p")
+    product.scratch.mkdir()
+    (product.scratch / "strip").touch()
+    fill(product)
+    product.ledger.begin(1)  # a second worker began the row and was ended
+    product.finish()
+    assert not product.scratch.exists()
+    assert product.ledger.in_flight() == []
+    assert not list(product.ledger.rows.glob("*.writing"))
+
+
+# --- poison ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_product_with_poison_is_incomplete_and_its_rows_get_another_try(tmp_path):
+    product, data = begin(tmp_path / "p"), values()
+    fill(product, [0, 2])
+    blocks = {"cube": data[128:256], "labels": np.zeros((128, 140), "u1")}
+    product.write(1, blocks, {"seen": 1}, poison=[9, 4])
+    assert (product.missing(), product.poison()) == ([1], [4, 9])
+    product.finish()
+    with pytest.raises(UserError, match="status 'incomplete'"):
+        Scene.open(str(tmp_path / "p"))
+    again = begin(tmp_path / "p")
+    assert again.missing() == [1]
+    fill(again)
+    again.finish()
+    assert again.poison() == []
+    assert Scene.open(str(tmp_path / "p")).attrs["tilespec_status"] == "complete"
+
+
+# --- panels ---------------------------------------------------------------------------------------------------------
+
+PLANE = (40, 56, 2)
+
+
+def panelled(url, panel):
+    specs = [
+        ArraySpec(name=name, shape=PLANE[:n], dtype="u2", dims=("y", "x", "band")[:n], chunks=(16, 8, 2)[:n])
+        for name, n in (("cube", 3), ("labels", 2))
+    ]
+    return Product.open(str(url), specs, settings={"p": 1}, attrs={}, constants={}, panel=panel)
+
+
+def write_panels(product, order):
+    data = np.random.default_rng(0).integers(0, 999, PLANE).astype("u2")
+    for panel, row in order:
+        (y0, y1), (x0, x1) = product.span(row), product.columns(panel)
+        block = data[y0:y1, x0:x1]
+        product.write(row, {"cube": block, "labels": block[:, :, 0]}, {"n": block[:, :, 0].size}, panel=panel)
+    return data
+
+
+def cells(product):
+    return [(panel, row) for panel in range(product.panels) for row in range(product.rows)]
+
+
+@given(panel=st.sampled_from([None, 8, 16, 24, 56, 64]), seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_panels_and_their_order_decide_no_byte_and_no_digest(tmp_path_factory, panel, seed):
+    tmp = tmp_path_factory.mktemp("panels")
+    whole, other = panelled(tmp / "a", None), panelled(tmp / "b", panel)
+    data = write_panels(whole, cells(whole))
+    order = cells(other)
+    np.random.default_rng(seed).shuffle(order)
+    write_panels(other, order)
+    assert whole.finish() == other.finish()
+    assert tree(tmp / "a") == tree(tmp / "b")
+    assert other.counts() == whole.counts() == {"n": PLANE[0] * PLANE[1]}
+    assert_array_equal(zarr.open_group(tmp / "b", mode="r")["cube"][...], data)
+
+
+def test_panels_cover_the_plane_once_and_each_has_its_own_rows(tmp_path):
+    product = panelled(tmp_path / "p", 24)
+    assert [product.columns(panel) for panel in range(product.panels)] == [(0, 24), (24, 48), (48, 56)]
+    write_panels(product, [(0, 1), (2, 0), (2, 1), (2, 2)])
+    again = panelled(tmp_path / "p", 24)
+    assert [again.missing(panel) for panel in range(3)] == [[0, 2], [0, 1, 2], []]
+    with pytest.raises(AssertionError, match="are missing"):
+        again.finish()
+
+
+def test_other_panels_than_it_was_begun_with_begin_its_rows_again(tmp_path):
+    product = panelled(tmp_path / "p", 24)
+    write_panels(product, cells(product))
+    product.finish()
+    other = panelled(tmp_path / "p", 32)
+    assert [other.missing(panel) for panel in range(2)] == [[0, 1, 2]] * 2
+    write_panels(other, cells(other))
+    assert zarr.open_group(tmp_path / "p", mode="r").attrs["tilespec_digest"] == other.finish()
+
+
+def test_a_panel_that_cuts_objects_is_our_own_mistake(tmp_path):
+    with pytest.raises(AssertionError, match="a panel holds whole objects"):
+        panelled(tmp_path / "p", 12)
+
+
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +502,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_atomic(tmp_path / "x", "after")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "before"
 
 

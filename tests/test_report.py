@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from tilespec.report.maps import (
     judge,
 )
 from tilespec.report.overview import overview
-from tilespec.report.plots import enlarged
+from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.report.recipes import losses
 from tilespec.report.runs import Runs
 from tilespec.scene import Scene, cube_spec, layer_spec
@@ -69,26 +70,34 @@ class Page(HTMLParser):
         return [base64.b64decode(body) for head, _, body in found if kind in head]
 
 
-def write_map(path, plane, *, name="prediction", classes=("background", "plant"), **attrs):
-    plane = np.asarray(plane, np.uint8)
+def write_map(path, plane, *, name="prediction", classes=("background", "plant"), poison=(), beside=None, **attrs):
+    plane, blocks = np.asarray(plane, np.uint8), dict(beside or {})
+    more = [replace(layer_spec(key, plane.shape, "float32", chunk=32), fill=float("nan")) for key in blocks]
+    blocks[name] = plane
     product = Product.open(
         str(path),
-        [layer_spec(name, plane.shape, classes=classes, chunk=32)],
+        [layer_spec(name, plane.shape, classes=classes, chunk=32), *more],
         settings={"map": [name, plane.tolist()]},
         attrs=attrs,
         constants={},
     )
     for row in product.missing():
         y0, y1 = product.span(row)
-        product.write(row, {name: plane[y0:y1]})
+        product.write(row, {key: block[y0:y1] for key, block in blocks.items()}, poison=poison if row == 0 else ())
     product.finish()
     return str(path)
 
 
-def write_model(folder, recipe, *, name="unet", log=()):
+def write_model(folder, recipe, *, name="unet", log=(), **net):
     folder.mkdir()
     recipe.save(str(folder / "recipe"))
-    card = {"format": 1, "net": {"name": name}, "task": {"name": "segment"}, "provenance": {"seed": 0}, "digest": "d"}
+    card = {
+        "format": 1,
+        "net": {"name": name, **net},
+        "task": {"name": "segment"},
+        "provenance": {"seed": 0},
+        "digest": "d",
+    }
     (folder / "model.json").write_text(json.dumps(card))
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     return str(folder)
@@ -281,6 +290,84 @@ def test_the_closer_look_is_where_the_errors_are(tmp_path):
     assert roi.y1 >= 560
     assert roi.x0 <= 300
     assert roi.x1 >= 380
+
+
+def tiled(tile=16, overlap=8, kind="approximate"):
+    return {"tile": tile, "overlap": overlap, "window": "cosine", "scale": "1", "kind": kind}
+
+
+def test_the_seam_score_stands_beside_the_iou(page, tmp_path, study):
+    truth = Scene.open(study["scene"]).labels()
+    pred = write_map(tmp_path / "tiled", np.where(np.arange(90) % 32 < 16, 0, truth == 1), grid=tiled(16, 0))
+    found = evaluate(pred, study["scene"], patches=20, patch_size=20)
+    cell = f"{found['seam_score']:.2f} ({found['seam_score_truth']:.2f})"
+    text = page(pred).text
+    assert f"{found['iou_mean']:.3f} ± {found['iou_std']:.3f} {cell}" in text
+    assert f"seam score {cell}" in text
+    assert "1 is seamless" in text
+    assert "1 is seamless" not in page("good").text
+    pixelwise = write_map(tmp_path / "one", Scene.open(study["scene"]).labels(), grid=tiled(16, 0, "pixelwise"))
+    evaluate(pixelwise, study["scene"], patches=20, patch_size=20)
+    assert "seam score exact" in page(pixelwise).text
+
+
+@pytest.mark.parametrize(
+    ("net", "grid", "attrs", "warned"),
+    [
+        ({"norm": "instance"}, tiled(), {}, True),
+        ({"norm": "batch", "live": True}, tiled(), {}, True),
+        ({"norm": "batch", "live": False}, tiled(), {}, False),
+        ({"norm": "instance"}, tiled(), {"norm": "frozen"}, False),
+        ({"norm": "batch"}, tiled(), {"spatial_norms": ["downs.1.1"]}, True),
+        ({"norm": "instance"}, tiled(kind="exact"), {}, False),
+    ],
+)
+def test_statistics_of_each_tile_are_warned_of(page, tmp_path, study, net, grid, attrs, warned):
+    model = write_model(tmp_path / "m", Recipe.load(study["recipe"]), **net)
+    pred = write_map(tmp_path / "p", Scene.open(study["scene"]).labels(), grid=grid, model_digest="d", **attrs)
+    evaluate(pred, study["scene"], patches=5, patch_size=20)
+    assert ("p normalised every tile by itself" in page(model, pred).text) is warned
+
+
+def test_disagreement_is_shown_on_one_scale_for_all_predictions(page, tmp_path):
+    rng = np.random.default_rng(0)
+    planes = [rng.random((40, 50)).astype(np.float32) * share for share in (0.1, 0.4)]
+    planes[0][5:9, 7:12] = np.nan
+    runs = [
+        write_map(tmp_path / f"p{i}", np.ones((40, 50)), beside={"disagreement": plane})
+        for i, plane in enumerate(planes)
+    ]
+    found, end = page(*runs), top(planes)
+    assert 0.39 <= end <= 0.41
+    assert f"{end:.3g} and more is bright" in found.text
+    assert found.text.count("Disagreement of tiles") == 2
+    assert {shade(s) for s in (0, 1)} == {(68, 1, 84), (253, 231, 36)}
+    shown = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in found.images()]
+    for plane in planes:
+        steps = np.rint(np.clip(plane / end, 0, 1) * (SHADES - 1)).tolist()
+        colours = [[(0, 0, 0) if np.isnan(s) else shade(s / (SHADES - 1)) for s in row] for row in steps]
+        expected = enlarged(np.array(colours, np.uint8))
+        assert any(one.shape == expected.shape and (one == expected).all() for one in shown)
+    assert "Disagreement" not in page(write_map(tmp_path / "without", np.ones((40, 50)))).text
+
+
+@pytest.mark.parametrize("planes", [[], [np.full((3, 3), np.nan)], [np.zeros((3, 3))]])
+def test_disagreement_that_is_nowhere_has_a_scale_too(planes):
+    assert top(planes) == 1.0
+    assert all(sequential(plane.astype(np.float32), top(planes)).startswith("data:image/png") for plane in planes)
+
+
+def test_failed_tiles_are_shown_with_their_places(page, tmp_path, study):
+    plane = Scene.open(study["scene"]).labels()
+    plane[8:24, 16:32] = UNLABELLED
+    pred = write_map(tmp_path / "p", plane, poison=[12], origin=[0, 0], grid=tiled())
+    evaluate(pred, study["scene"], patches=5, patch_size=20)
+    text = page(pred).text
+    assert "p ‡" in text
+    assert text.count("incomplete: 1 failed tile, no prediction there") == 2, "in the table and beside the picture"
+    assert "tile 12 (rows 8:24, columns 8:24)" in text
+    many = write_map(tmp_path / "many", plane, poison=list(range(30)), grid=tiled())
+    assert "and 18 more" in page(many).text
 
 
 def test_a_prediction_without_its_truth_is_shown_without_errors(page, tmp_path, make_scene):

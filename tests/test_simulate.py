@@ -35,6 +35,8 @@ class StoppedError(RuntimeError):
 class StopAfterOne:
     """Progress that interrupts the run after its first row of blocks."""
 
+    def say(self, text): ...
+
     def start(self, what, total, unit):
         pass
 

@@ -29,6 +29,8 @@ class StoppedError(RuntimeError):
 class StopAfterOne:
     """Progress that interrupts the run after its first lines."""
 
+    def say(self, text): ...
+
     def start(self, what, total, unit):
         pass
 

@@ -35,6 +35,8 @@ class Stops:
     def __init__(self, at):
         self.left = at
 
+    def say(self, text): ...
+
     def start(self, what, total, unit):
         pass
 

@@ -22,6 +22,8 @@ class Kills:
     def __init__(self, at):
         self.left = at
 
+    def say(self, text): ...
+
     def start(self, what, total, unit):
         pass
 

@@ -14,6 +14,7 @@ import typer
 
 from tilespec import api
 from tilespec.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
+from tilespec.memory import one_heap
 from tilespec.progress import Lines, Silent
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ def main() -> None:
     """Run the command line."""
     # Idle OpenMP threads that spin cost half the speed beside one busy neighbour; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    one_heap()
     app()
 
 
@@ -57,6 +59,8 @@ def _run(verb: str, *, as_json: bool, quiet: bool, **options: Any) -> None:
         for note in result.get("notes", []):
             print(f"tilespec {verb}: note: {note}", file=sys.stderr)  # noqa: T201 - what users should know
         print(json.dumps(result) if as_json else _human(result))  # noqa: T201 - the verb's answer
+        if result.get("status") == "incomplete" or result.get("whole") is False:  # ended, but not whole
+            raise typer.Exit(EXIT_INCOMPLETE)
 
 
 def _fail(message: str, code: int) -> None:
@@ -214,31 +218,39 @@ def _pair(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-@app.command(help="Predict a scene with a model, blended over overlapping tiles; resumes by itself.")
+@app.command(help="Predict one scene, or several into the folder OUT: blended tiles; resumes by itself.")
 def predict(
     model: str,
-    scene: str,
-    out: str,
+    scene: Annotated[list[str], typer.Argument(metavar="SCENE... OUT", help="Scenes, then where the product goes.")],
     tile: Annotated[int | None, typer.Option(help="Output pixels of a tile.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Output pixels that neighbours share.")] = None,
-    window: Annotated[str, typer.Option(help="cosine, linear or none.")] = "cosine",
+    window: Annotated[str, typer.Option(help="cosine, linear, gaussian or none.")] = "cosine",
     workers: Workers = 0,
     cluster: Annotated[str | None, typer.Option(help="local, tls://..., or a dotted path.")] = None,
     rows: Rows = None,
     cols: Cols = None,
+    norm: Annotated[str, typer.Option(help="tile, or frozen: norms over space use the scene's statistics.")] = "tile",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16: faster, other bits.")] = "float32",
+    samples: Annotated[int, typer.Option(help="Average over so many draws of dropout.")] = 0,
+    memory: Annotated[str | None, typer.Option(help="Budget such as 4GB; default: what is available.")] = None,
     *,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over the eight symmetries of the square.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Store class probabilities.")] = False,
+    disagreement: Annotated[bool, typer.Option("--disagreement", help="Store the spread of tiles.")] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
+    *scenes, out = scene
+    if not scenes:
+        raise typer.BadParameter("predict takes a model, one or more scenes, and OUT", param_hint="SCENE... OUT")
     _run(
         "predict",
         as_json=as_json,
         quiet=quiet,
         dry_run=dry_run,
         model=model,
-        scene=scene,
+        scene=scenes[0] if len(scenes) == 1 else scenes,
         out=out,
         tile=tile,
         overlap=overlap,
@@ -247,8 +259,44 @@ def predict(
         cluster=cluster,
         rows=rows,
         cols=cols,
+        norm=norm,
+        precision=precision,
+        samples=samples,
+        memory=memory,
+        flips=flips,
         probabilities=probabilities,
+        disagreement=disagreement,
     )
+
+
+@app.command(help="Say how far a product is: done, missing, torn, in quarantine; who writes it.")
+def status(out: str, *, as_json: Json = False) -> None:
+    _run("status", as_json=as_json, quiet=True, out=out)
+
+
+@app.command(help="Hash every object of a product again; exit 3 when one is damaged.")
+def verify(out: str, *, as_json: Json = False, quiet: Quiet = False) -> None:
+    _run("verify", as_json=as_json, quiet=quiet, out=out)
+
+
+@app.command(help="Remove damaged objects of a product and compute them again, and only them.")
+def repair(out: str, *, as_json: Json = False, quiet: Quiet = False) -> None:
+    _run("repair", as_json=as_json, quiet=quiet, out=out)
+
+
+@app.command(help="Measure a model: receptive field, tile class, overlap to use, determinism.")
+def probe(
+    model: str,
+    scene: Annotated[str | None, typer.Option(help="A scene for real tiles; default: random ones.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Output pixels of a tile.")] = None,
+    seed: Seed = 0,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"model": model, "scene": scene, "tile": tile, "seed": seed}
+    _run("probe", as_json=as_json, quiet=quiet, dry_run=dry_run, **options)
 
 
 @app.command(help="Fit a classical method (ndvi, ndvi-otsu, plsda, mlp) as a model, and predict with it.")

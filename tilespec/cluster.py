@@ -4,16 +4,22 @@ Dask only schedules: opaque tasks, tiny results, state on storage. Workers are p
 task sets its own torch and BLAS threads.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlparse
 
-from tilespec.errors import UserError
+from tilespec.errors import IncompleteError, UserError
 from tilespec.plugins import load
 
 CLUSTERS = {"local": "tilespec.cluster:local"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+POLL = 1.0
+"""Seconds between looks at a cluster that says nothing."""
+PATIENCE = 60.0
+"""Seconds without any worker, after which nobody is expected to come back."""
 
 
 @contextmanager
@@ -42,6 +48,8 @@ def local(workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
+    from tilespec.workers import Settings
+
     with (
         dask.config.set({"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}),
         LocalCluster(
@@ -49,12 +57,13 @@ def local(workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
             memory_limit=0,
             silence_logs=40,
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(Settings())
         yield client
 
 
@@ -76,20 +85,72 @@ def _scheduler(address: str) -> Iterator[Any]:
         yield client
 
 
-def run(client: Any, function: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> Iterator[Any]:
-    """Yield the results of ``function(*args)`` as they come: few in flight, each released at once, retried twice.
+def run(
+    client: Any,
+    function: Callable[..., Any],
+    arguments: list[tuple[Any, ...]],
+    *,
+    stop: Callable[[], bool] = bool,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield arguments and results of ``function(*args)`` as they come: few in flight, each released at once.
 
-    Tasks may run more than once; theirs are whole, idempotent writes and tiny results.
+    Tasks may run more than once: theirs are whole, idempotent writes and tiny results. A task that killed its workers
+    again and again yields the `distributed.KilledWorker` itself, so that the others finish.
+
+    Args:
+        client: A ``distributed.Client``.
+        function: What a task does.
+        arguments: One tuple for each task.
+        stop: When it says so, no further task is submitted.
+        tick: Called every `POLL` seconds, for progress that tasks do not tell.
+
+    Raises:
+        IncompleteError: the scheduler is lost, or no worker is left for `PATIENCE` seconds.
     """
-    from distributed import as_completed
+    from distributed import KilledWorker, wait
 
     waiting = list(reversed(arguments))
-    window = max(2, 2 * len(client.scheduler_info(n_workers=-1)["workers"]))
-    flying = [client.submit(function, *waiting.pop(), pure=False, retries=2) for _ in waiting[:window]]
-    queue = as_completed(flying)
-    for future in queue:
-        if waiting:
-            queue.add(client.submit(function, *waiting.pop(), pure=False, retries=2))
-        result = future.result()
-        future.release()
-        yield result
+    slots = workers_of(client)
+    flying: dict[Any, tuple[Any, ...]] = {}
+    seen = time.monotonic()
+    while waiting or flying:
+        while waiting and len(flying) < max(2, slots + 1) and not stop():
+            task = waiting.pop()
+            flying[client.submit(function, *task, pure=False, retries=2)] = task
+        if not flying:
+            return
+        try:
+            done = wait(list(flying), timeout=POLL, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        tick()
+        seen = time.monotonic() if workers_of(client) else seen
+        if time.monotonic() - seen > PATIENCE:
+            raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
+        for future in done:
+            task = flying.pop(future)
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                result = error
+            except CancelledError as error:
+                raise _lost() from error
+            future.release()
+            yield task, result
+
+
+def workers_of(client: Any) -> int:
+    """Return how many workers there are.
+
+    Raises:
+        IncompleteError: the scheduler does not answer.
+    """
+    try:
+        return len(client.sync(client.scheduler.identity)["workers"])
+    except (OSError, TimeoutError, CancelledError) as error:
+        raise _lost() from error
+
+
+def _lost() -> IncompleteError:
+    return IncompleteError("the scheduler is lost; start it again and run the same command, it resumes")

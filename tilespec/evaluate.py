@@ -1,5 +1,8 @@
 """Evaluate: metrics of a class map against labels, in one pass over both, kept beside the prediction.
 
+Beside the task's own score stands the seam score (`tilespec.seams`, one more pass): a net with statistics of each tile
+can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown alone.
+
 The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
 pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
 counts come from `tilespec.metrics.PatchCounts`, without reading a pixel twice.
@@ -18,9 +21,10 @@ from tilespec.errors import UserError
 from tilespec.ledger import write_atomic
 from tilespec.memory import Peak
 from tilespec.metrics import Confusion, MapPair, PatchCounts, Patches
-from tilespec.product import COMPLETE
+from tilespec.product import COMPLETE, WRITING
 from tilespec.progress import Progress, Silent
 from tilespec.scene import content_of, open_group
+from tilespec.seams import seam_score
 from tilespec.types import UNLABELLED, Roi
 
 PIXELS = 1 << 22
@@ -50,7 +54,7 @@ class PlacedMap:
         """Open the first array of ``names`` in the store at ``url`` as a class map.
 
         Raises:
-            UserError: there is no such store or array, it is no class map, or the store is not complete.
+            UserError: there is no such store or array, it is no class map, or it is still being written.
         """
         group = open_group(url)
         name = next((name for name in names if name in group), None)
@@ -63,7 +67,7 @@ class PlacedMap:
                 do="Name a store that `tilespec predict` wrote, and a scene with labels.",
             )
         status = group.attrs.get("tilespec_status", COMPLETE)
-        if status != COMPLETE:
+        if status == WRITING:  # what is incomplete has ended: the parts that failed are nodata
             raise UserError(
                 url,
                 found=f"status {status!r}",
@@ -82,6 +86,11 @@ class PlacedMap:
             attrs=dict(group.attrs),
             whole_scene="cube" in group,
         )
+
+    @property
+    def status(self) -> str:
+        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        return str(self.attrs.get("tilespec_status", COMPLETE))
 
     def read(self, roi: Roi) -> np.ndarray:
         """Return the classes of a region, given in pixels of the scene."""
@@ -103,7 +112,8 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
 ) -> dict[str, Any]:
     """Return the metrics of the class map ``pred`` against the labels ``truth``; keep them beside ``pred``.
 
-    Pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors.
+    Pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors. The
+    keys ``seam_*`` are those of `tilespec.seams.seam_score`, None where there are no tiles or only one.
     ``rows`` and ``cols`` ("A:B", in pixels of the scene) restrict both; default is all that was predicted.
 
     Raises:
@@ -118,7 +128,9 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     drawn = Patches.draw(roi.shape, count=patches, size=patch_size, seed=seed)
     with Peak() as peak:
         scores = _fold(predicted, true, roi, drawn, progress or Silent())
-    result = {**plan, **scores, "seconds": peak.seconds, "peak_memory": peak.bytes}
+        rows, cols = f"{roi.y0}:{roi.y1}", f"{roi.x0}:{roi.x1}"
+        seams = seam_score(pred, truth=truth, rows=rows, cols=cols, progress=progress)
+    result = {**plan, **scores, **seams, "seconds": peak.seconds, "peak_memory": peak.bytes}
     _keep(pred, result)
     return result
 
@@ -129,6 +141,7 @@ def _plan(predicted: PlacedMap, true: PlacedMap, roi: Roi) -> dict[str, Any]:
         "pred": predicted.url,
         "truth": true.url,
         "method": _method(predicted.attrs),
+        "status": predicted.status,
         "classes": list(_classes(predicted, true)),
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
         "overlaps_training": _overlaps(predicted.attrs, content_of(true.attrs), roi),

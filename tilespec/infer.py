@@ -1,260 +1,242 @@
-"""Infer: a model folder and a raw scene in, the blended prediction out."""
+"""Infer: a model folder and raw scenes in, blended predictions out."""
 
+import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tilespec.cluster import connect, run
+from safetensors.numpy import save_file
+
+from tilespec.cluster import connect, run, workers_of
 from tilespec.errors import UserError
-from tilespec.grid import Grid
-from tilespec.ledger import Ledger, fingerprint
+from tilespec.frozen import norm_statistics
+from tilespec.lock import locked
 from tilespec.memory import Peak
 from tilespec.model import Model
-from tilespec.predict import Facts, PredictPlan, axes, describe, run_slab
-from tilespec.predictor import ModelSpec
-from tilespec.product import ArraySpec, Product
+from tilespec.outputs import create
+from tilespec.planning import Asked, cores, plan_of, with_norms, with_threads
+from tilespec.predict import Facts, Part, PredictPlan, describe
+from tilespec.product import COMPLETE, INCOMPLETE, publish
 from tilespec.progress import Progress, Silent
-from tilespec.scene import Scene, class_attrs, constants
-from tilespec.tasks import task
-from tilespec.types import UNLABELLED, Roi, SpectralAxis, TileClass
+from tilespec.projection import budget, project
+from tilespec.scene import Scene
+from tilespec.slab import run_part
+from tilespec.stop import stopping
 
-NUMERICS = 1
-"""Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""
-OBJECT = 256
-"""Edge of a stored object of a prediction."""
-TILE = 256
-"""Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
-VALUES = 1 << 22
-"""Input values of a default tile: many channels make small tiles, so that memory stays flat."""
+PARTS = 2
+"""Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""
+OPTIONS = {field.name for field in fields(Asked)}
 
 
 def predict(  # noqa: PLR0913 - the options of a verb
     model: str,
-    scene: str,
+    scene: str | Sequence[str],
     out: str,
     *,
-    tile: int | None = None,
-    overlap: int | None = None,
-    window: str = "cosine",
     workers: int = 0,
     cluster: str | None = None,
-    rows: str | None = None,
-    cols: str | None = None,
-    probabilities: bool = False,
+    memory: str | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
+    **asked: Any,
 ) -> dict[str, Any]:
     """Predict ``scene`` with ``model`` into the store ``out``, blended; resume what was interrupted.
 
     Args:
         model: Model folder.
-        scene: Scene store, raw or transformed by the model's own recipe.
+        scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``.
         out: Prediction store: ``prediction(y, x)`` uint8 for classes, else ``prediction(y, x, channel)`` float32.
-        tile: Output pixels of a tile; default: the patch the model was trained on.
-        overlap: Output pixels that neighbours share; default: half a tile, 0 for exact nets.
-        window: Blending window: cosine, linear, none.
         workers: Processes on this machine; 0 stays in this one.
         cluster: ``local``, the address of a scheduler, or a dotted path.
-        rows: Region "A:B"; the product covers only the region, and says its origin.
-        cols: Region "A:B".
-        probabilities: Store ``probability(y, x, class)`` as well.
+        memory: Budget such as "4GB"; default: what is available. A plan beyond it is refused before any work.
         dry_run: Return the plan, write nothing.
         progress: Where progress goes.
+        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.planning.Asked`.
+
+    Returns:
+        Tiles, seconds, bytes, peak memory, fingerprint and status: ``complete``, or ``incomplete`` where tiles are in
+        quarantine or workers died on a part again and again.
 
     Raises:
         UserError: bands or wavelengths differ from the model's, overlap >= tile, or other settings in ``out``.
+        KeyboardInterrupt: stopped by a signal; what was in flight is finished, and the same command resumes.
     """
-    opened, loaded = Scene.open(scene), Model.load(model)
-    roi = Roi.of(opened.shape, rows, cols)
-    prepared = _prepared(loaded, opened)
-    grid = _grid(loaded, roi, tile, overlap, window)
-    spec = ModelSpec(folder=model, digest=loaded.digest, prepared=prepared, probabilities=probabilities)
-    settings = _settings(opened, loaded, roi, grid, probabilities)
-    plan = PredictPlan(
-        scene=scene,
-        roi=roi,
-        product=Product(
-            url=out,
-            height=grid.y.length,
-            edge=min(OBJECT, grid.y.length),
-            ledger=Ledger(folder=Path(f"{out.rstrip('/')}.tilespec"), key=fingerprint(settings)),
-        ),
-        grid=grid,
-        spec=spec,
-        threads=_threads(workers),
-    )
+    unknown = sorted(set(asked) - OPTIONS)
+    if unknown:
+        raise TypeError(f"predict() has no option {unknown[0]!r}; options are {', '.join(sorted(OPTIONS))}")
+    say = progress or Silent()
+    if not isinstance(scene, str):
+        options: dict[str, Any] = {**asked, "workers": workers, "cluster": cluster, "memory": memory}
+        done = {
+            where: predict(model, one, where, dry_run=dry_run, progress=say, **options)
+            for one, where in _places(scene, out).items()
+        }
+        return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
+    plan, settings = plan_of(model, scene, out, Asked(**asked), max(1, cores() // max(workers, 1)))
+    limit, projection = budget(memory), project(plan, workers)
+    lanes = projection.lanes(plan.threads, limit)
+    plan = with_threads(plan, lanes, plan.threads)
+    expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
     if dry_run:
-        return describe(plan, loaded.channels, opened)
-    _create(plan, opened, loaded, settings)
-    return _execute(plan, workers, cluster, progress or Silent())
+        opened = Scene.open(scene)
+        return describe(plan, opened.shape[2], opened.dtype.itemsize, expected)
+    say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
+    with locked(plan.product.url):
+        create(plan, settings, probabilities=asked.get("probabilities", False))
+        kept = {"model": plan.spec.folder, "scene": plan.scene, "out": plan.product.url, **asked}  # type: ignore[attr-defined]
+        plan.product.ledger.command("predict", **kept)
+        return _execute(plan, Asked(**asked), workers, cluster, say) | expected
 
 
-def _execute(plan: PredictPlan, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
-    """Run the slabs that are missing, publish, and return what was counted."""
-    total, missing = Facts(), plan.product.missing()
+def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
+    return any(result.get("status") == INCOMPLETE for result in done.values())
+
+
+def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
+    """Return where the prediction of each scene goes: in the folder ``out``, under the scene's own name."""
+    names = [Path(scene).name for scene in scenes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            "SCENE",
+            found=f"several scenes named {twice[0]}",
+            expected="scenes of different names, which name their predictions",
+            do="Predict them one by one, each into an OUT of its own.",
+        )
+    return {scene: str(Path(out) / name) for scene, name in zip(scenes, names, strict=True)}
+
+
+def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
+    """Run the parts that are missing, publish, and return what was counted."""
+    total, failed = Facts(), []
+    shutil.rmtree(
+        plan.product.scratch, ignore_errors=True
+    )  # strips of a run that was killed: cheaper made than trusted
+    shutil.rmtree(plan.product.scratch.with_name("poison"), ignore_errors=True)
     started = time.monotonic()
     with connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - started
-        progress.start("predict", _tiles(plan, missing), "tiles")
-        if client is None:
-            for rows in plan.slabs(missing, 1):
-                total.add(run_slab(plan, rows, progress))
-        else:
-            slabs = plan.slabs(missing, 2 * max(workers, 1))
-            for facts in run(client, _slab, [(plan, rows) for rows in slabs]):
-                total.add(facts)
-                progress.advance(facts.tiles + facts.empty)
+        plan = _frozen(plan, client, progress) if asked.norm == "frozen" else plan
+        parts = plan.parts(1 if client is None else PARTS * max(1, workers_of(client)))
+        progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
+        with stopping(plan.product.ledger.folder / "stop") as stop:
+            for part, facts in _facts(plan, parts, client, progress, stop):
+                if isinstance(facts, Facts):
+                    total.add(facts)
+                else:
+                    failed.append(_died(plan, part))
+            interrupted = total.stopped or stop()
         progress.finish()
-        plan.product.finish()
-    result = {
-        "tiles": total.tiles,
-        "tiles_empty": total.empty,
-        "tiles_planned": plan.grid.tiles,
-        "rows_done": len(missing),
-        "nodata": plan.product.counts().get("nodata", 0),
+        if interrupted:
+            raise KeyboardInterrupt
+        status = _publish(plan, failed)
+    result = _result(plan, total, parts, failed) | {
+        "status": status,
         "seconds": peak.seconds,
         "startup_seconds": startup,
-        "network_seconds": total.network_seconds,
-        "read_seconds": total.read_seconds,
-        "bytes_read": total.bytes_read,
-        "bytes_written": total.bytes_written,
         "peak_memory": peak.bytes,
-        "fingerprint": plan.product.ledger.key,
         "workers": workers,
-        "out": plan.product.url,
     }
-    if missing:
+    if parts:
         plan.product.ledger.note("predict", result)
     return result
 
 
-def _slab(plan: PredictPlan, rows: list[int]) -> Facts:
-    """Run one slab on a worker."""
-    return run_slab(plan, rows, Silent())
+def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
+    """Yield each part with what it counted, or with the error that took its workers, as they end."""
+    if client is None:
+        for part in parts:
+            if not stop():
+                yield part, run_part(plan, part, progress, stop)
+        return
+    tick = _told_by_records(plan, parts, progress)
+    for (_, part), facts in run(client, _part, [(plan, part) for part in parts], stop=stop, tick=tick):
+        yield part, facts
 
 
-def _tiles(plan: PredictPlan, missing: list[int]) -> int:
-    """Return how many tile evaluations the missing rows need in this process."""
-    spans = [(plan.product.span(s[0])[0], plan.product.span(s[-1])[1]) for s in plan.slabs(missing, 1)]
-    return sum(len(plan.grid.y.covering(*span)) for span in spans) * plan.grid.x.count
+def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -> Callable[[], None]:
+    """Return what tells the progress of workers by the records they leave, in tiles."""
+    folder, rows = plan.product.ledger.rows, max(1, sum(len(part.rows) for part in parts))
+    each = sum(_tiles(plan, part) for part in parts) / rows
+    before = len(list(folder.glob("row-*.json")))
+
+    def tick() -> None:
+        nonlocal before
+        now = len(list(folder.glob("row-*.json")))
+        progress.advance((now - before) * each)
+        before = now
+
+    return tick
 
 
-def _threads(workers: int) -> int:
-    """Return the threads of one task: all cores in this process, one for each worker."""
-    import os
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(workers, 1))
+def _part(plan: PredictPlan, part: Part) -> Facts:
+    """Run one part on a worker."""
+    return run_part(plan, part, Silent(), (plan.product.ledger.folder / "stop").exists)
 
 
-def _prepared(model: Model, scene: Scene) -> bool:
-    """Return whether the scene went through the model's recipe already; refuse one that does not fit."""
-    digest = scene.attrs.get("recipe_digest")
-    if digest is None:
-        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
-        return False
-    if digest != model.recipe.digest:
-        raise UserError(
-            scene.url,
-            found=f"a scene transformed by recipe {digest}",
-            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
-            do="Give the raw scene: predict applies the recipe itself.",
+def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
+    """Return the plan with the scene's norm statistics, gathered by a first pass, or by the run before."""
+    file = plan.product.ledger.rows / "norms.safetensors"
+    if not file.exists():
+        spec: Any = plan.spec
+        statistics = norm_statistics(
+            Model.load(spec.folder),
+            Scene.open(plan.scene),
+            plan.roi,
+            tile=plan.grid.y.tile,
+            prepared=spec.prepared,
+            client=client,
+            folder=spec.folder,
+            progress=progress,
         )
-    return True
+        partial = file.with_suffix(".partial")
+        save_file(dict(statistics), partial)
+        partial.replace(file)
+    return with_norms(plan, file)
 
 
-def _grid(model: Model, roi: Roi, tile: int | None, overlap: int | None, window: str) -> Grid:
-    """Return the grid of a model on a region, with the model's defaults for what is not given."""
-    reach: TileClass = model.module().tile_class  # type: ignore[assignment]
-    side = tile if tile is not None else model.tile or _side(model.channels[0], reach.align)
-    shared = overlap if overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
-    geometry = task(model.task).geometry
-    plane = tuple(int((length - 2 * geometry.margin) * geometry.scale) for length in roi.shape)
-    y, x = axes((plane[0], plane[1]), side, shared)
-    reach = replace(reach, halo=reach.halo + geometry.margin)
-    return Grid(y=y, x=x, window=window, scale=geometry.scale, origin=geometry.margin, reach=reach)
+def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
+    """Publish the status, last of all."""
+    if failed:
+        publish(plan.product.url, {"tilespec_status": INCOMPLETE})
+        return INCOMPLETE
+    plan.product.finish()
+    return INCOMPLETE if plan.product.poison() else COMPLETE
 
 
-def _side(channels: int, align: int) -> int:
-    """Return the default tile of a net that was not trained on patches."""
-    side = TILE
-    while side > TILE // 4 and side * side * channels > VALUES:
-        side //= 2
-    return -(-side // align) * align
-
-
-def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, probabilities: bool) -> dict[str, Any]:
-    """Return everything that decides the bytes of the prediction."""
+def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was counted."""
     return {
-        "verb": "predict",
-        "scene": scene.digest or scene.content_digest(),
-        "region": [roi.y0, roi.y1, roi.x0, roi.x1],
-        "model": model.digest,
-        "grid": grid.to_json(),
-        "probabilities": probabilities,
-        "numerics": NUMERICS,
-    }
-
-
-def _create(plan: PredictPlan, scene: Scene, model: Model, settings: Mapping[str, Any]) -> None:
-    """Create the store, or open it to resume."""
-    height, width = plan.grid.y.length, plan.grid.x.length
-    channels, classes = model.channels[1], bool(model.classes)
-    edge = (plan.product.edge, min(OBJECT, width))
-    georef = _shifted(scene.georef, plan.roi)
-    mapping = {} if georef is None else {"grid_mapping": "spatial_ref"}
-    one = ArraySpec(
-        name="prediction",
-        shape=(height, width),
-        dtype="uint8",
-        dims=("y", "x"),
-        chunks=edge,
-        attrs={**class_attrs(model.classes), **mapping},
-        fill=UNLABELLED,
-    )
-    many = replace(
-        one,
-        shape=(height, width, channels),
-        dtype="float32",
-        dims=("y", "x", "class" if classes else "band"),
-        chunks=(*edge, channels),
-        attrs=mapping,
-        fill=float("nan"),
-    )
-    specs = [one if classes else many]
-    if classes and plan.spec.probabilities:  # type: ignore[attr-defined]
-        specs.append(replace(many, name="probability"))
-    axis = None if classes else SpectralAxis(name="channel", unit="1", values=tuple(range(channels)))
-    Product.open(
-        plan.product.url,
-        specs,
-        settings=dict(settings),
-        attrs=_attrs(plan, scene, model),
-        constants=constants(axis, georef),
-    )
-
-
-def _attrs(plan: PredictPlan, scene: Scene, model: Model) -> dict[str, Any]:
-    """Return the root attributes: nothing that varies between runs."""
-    return {
-        "title": f"Prediction of {Path(scene.url).name}",
-        "tilespec_kind": "prediction",
-        "origin": [plan.roi.y0, plan.roi.x0],
-        "method": model.provenance.get("method", model.net["name"]),
-        "model_digest": model.digest,
-        "scene_digest": scene.digest,
-        "train_regions": model.provenance.get("train_regions", []),
+        "tiles": total.tiles,
+        "tiles_empty": total.empty,
+        "tiles_shared": total.shared,
+        "tiles_planned": plan.grid.tiles,
+        "rows_done": sum(len(part.rows) for part in parts),
+        "nodata": plan.product.counts().get("nodata", 0),
+        "quarantined": plan.product.poison(),
+        "failed": failed,
+        "network_seconds": total.network_seconds,
+        "read_seconds": total.read_seconds,
+        "bytes_read": total.bytes_read,
+        "bytes_written": total.bytes_written,
         "fingerprint": plan.product.ledger.key,
-        "grid": plan.grid.to_json(),
+        "out": plan.product.url,
     }
 
 
-def _shifted(georef: Mapping[str, Any] | None, roi: Roi) -> dict[str, Any] | None:
-    """Return the georeference of a region."""
-    if georef is None or "GeoTransform" not in georef:
-        return None if georef is None else dict(georef)
-    a, b, c, d, e, f = (float(v) for v in str(georef["GeoTransform"]).split())
-    moved = (a + b * roi.x0 + c * roi.y0, b, c, d + e * roi.x0 + f * roi.y0, e, f)
-    return {**georef, "GeoTransform": " ".join(repr(v) for v in moved)}
+def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
+    """Return what is said of a part on which workers died again and again."""
+    tiles = plan.tiles(part)[0]
+    return {
+        "rows": list(plan.span(part)),
+        "tile_rows": [tiles[0], tiles[-1]],
+        "do": "Its workers were killed again and again, mostly for memory: choose a smaller --tile or fewer --workers.",
+    }
+
+
+def _tiles(plan: PredictPlan, part: Part) -> int:
+    """Return how many tiles touch a part."""
+    rows, columns = plan.tiles(part)
+    return len(rows) * len(columns)

@@ -2,16 +2,26 @@
 
 "The file exists" is never "done": a record is written after the objects it speaks of, and it is keyed by a
 fingerprint of everything that decides their bytes. The ledger needs nothing of its storage but get, put and list.
+
+What survives a power cut: records are flushed to the disk, the bulk objects they speak of are not (that would cost
+more than writing them). So a record may outlive the bytes of its objects. A resumed run compares every object's size
+with its record, which finds what file systems leave behind then, files of no length, without reading one; `verify`
+reads everything, and finds the rest.
 """
 
 import hashlib
 import json
 import os
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from tilespec.errors import UserError
+
+STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
+"""Name of a record or a marker; panel 0 stands for a plane without panels too."""
 
 
 def fingerprint(settings: Any) -> str:
@@ -23,11 +33,15 @@ def fingerprint(settings: Any) -> str:
 def write_atomic(path: Path, text: str) -> None:
     """Replace the file at ``path`` whole, or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # a full disk keeps no half of it
+        raise
 
 
 @final
@@ -43,53 +57,118 @@ class Ledger:
     @classmethod
     def open(cls, product: str, settings: dict[str, Any]) -> "Ledger":
         """Return the ledger of ``product``; refuse when it was begun with other settings, naming the difference."""
-        ledger = cls(folder=Path(f"{product.rstrip('/')}.tilespec"), key=fingerprint(settings))
-        ledger._rows.mkdir(parents=True, exist_ok=True)
-        kept = ledger.folder / "settings.json"
-        if kept.exists():
-            before = json.loads(kept.read_text())
-            if fingerprint(before) != ledger.key:
-                raise UserError(
-                    product,
-                    found="a product of other settings: " + difference(before, json.loads(_dumps(settings))),
-                    expected="the same settings, to resume it",
-                    do="Give another OUT, or remove the old product and its .tilespec folder first.",
-                )
-        else:
-            write_atomic(kept, _dumps(settings))
+        ledger = cls(folder=beside(product), key=fingerprint(settings))
+        kept = ledger.noted("settings")
+        if kept is not None and fingerprint(kept) != ledger.key:
+            raise UserError(
+                product,
+                found="a product of other settings: " + difference(kept, json.loads(_dumps(settings))),
+                expected="the same settings, to resume it",
+                do="Give another OUT, or remove the old product and its .tilespec folder first.",
+            )
+        if kept is None and (ledger.folder / "settings.json").exists():
+            raise UserError(
+                ledger.folder / "settings.json",
+                found="JSON that ends early or is damaged",
+                expected="the settings that the product was begun with",
+                do="Restore the file from a copy, or remove the product and its .tilespec folder and start again.",
+            )
+        ledger.rows.mkdir(parents=True, exist_ok=True)
+        if kept is None:
+            ledger.note("settings", settings)
         return ledger
 
+    @classmethod
+    def found(cls, product: str) -> "Ledger | None":
+        """Return the ledger that lies beside ``product``, if a run has begun one."""
+        settings = noted(beside(product), "settings")
+        return None if settings is None else cls(folder=beside(product), key=fingerprint(settings))
+
     @property
-    def _rows(self) -> Path:
+    def rows(self) -> Path:
+        """Folder of the records and markers."""
         return self.folder / self.key
 
-    def done(self) -> dict[int, dict[str, Any]]:
-        """Return the records by row."""
-        return {
-            int(path.stem.removeprefix("row-")): json.loads(path.read_text())
-            for path in sorted(self._rows.glob("row-*.json"))
-        }
+    def done(self, panel: int = 0) -> dict[int, dict[str, Any]]:
+        """Return the records of a panel by row."""
+        return {row: record for (row, of), record in self.records().items() if of == panel}
+
+    def records(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """Return all records by row and panel; one that cannot be read records nothing."""
+        found = {where: _read(path) for where, path in self._listed(".json")}
+        return {where: record for where, record in found.items() if record is not None}
+
+    def in_flight(self) -> list[tuple[int, int]]:
+        """Return rows and panels that were begun and not recorded: somebody writes them, or was killed doing so."""
+        done = self.records()
+        return [where for where, _ in self._listed(".writing") if where not in done]
 
     def forget(self) -> None:
         """Drop all records: the objects they speak of are gone."""
-        for path in self._rows.iterdir():
-            path.unlink()
+        for path in self.rows.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def begin(self, row: int) -> None:
-        """Mark ``row`` as in flight: its objects may be torn until it is recorded."""
-        self._marker(row).touch()
+    def begin(self, row: int, panel: int = 0) -> bool:
+        """Mark ``row`` as in flight: its objects may be torn until it is recorded. Return whether it was already."""
+        marker = self._path(row, panel, ".writing")
+        try:
+            marker.touch(exist_ok=False)
+        except FileExistsError:
+            return True
+        return False
 
-    def record(self, row: int, facts: dict[str, Any]) -> None:
+    def record(self, row: int, facts: dict[str, Any], panel: int = 0) -> None:
         """Say that ``row`` is done."""
-        write_atomic(self._rows / f"row-{row:06d}.json", _dumps(facts))
-        self._marker(row).unlink(missing_ok=True)
+        write_atomic(self._path(row, panel, ".json"), _dumps(facts))
+        self._path(row, panel, ".writing").unlink(missing_ok=True)
+
+    def drop(self, row: int, panel: int = 0) -> None:
+        """Say that ``row`` is not done."""
+        self._path(row, panel, ".json").unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        """Drop markers of rows that are done: a second worker began them and was ended."""
+        for _, path in self._listed(".writing"):
+            path.unlink(missing_ok=True)
 
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Keep facts that vary between runs (seconds, hosts, memory) beside the product, never in it."""
         write_atomic(self.folder / f"{name}.json", _dumps(facts))
 
-    def _marker(self, row: int) -> Path:
-        return self._rows / f"row-{row:06d}.writing"
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return the facts kept as ``name``, if there are any."""
+        return noted(self.folder, name)
+
+    def command(self, verb: str, **options: Any) -> None:
+        """Keep the command that writes the product, so that `repair` can run it again."""
+        self.note("command", {"verb": verb, "options": options, "folder": str(Path.cwd())})
+
+    def _path(self, row: int, panel: int, suffix: str) -> Path:
+        return self.rows / (f"row-{row:06d}" + (f"-panel-{panel:04d}" if panel else "") + suffix)
+
+    def _listed(self, suffix: str) -> list[tuple[tuple[int, int], Path]]:
+        """Return row, panel and path of the records or markers, ascending; none where no run has begun."""
+        named = [(STEM.fullmatch(path.stem), path) for path in self.rows.glob(f"row-*{suffix}")]
+        return sorted(((int(m[1]), int(m[2] or 0)), path) for m, path in named if m is not None)
+
+
+def beside(product: str) -> Path:
+    """Return the folder beside a product, where its ledger lies."""
+    return Path(f"{product.rstrip('/')}.tilespec")
+
+
+def noted(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return the facts kept as ``name`` in the folder beside a product, if there are any."""
+    return _read(folder / f"{name}.json")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None where there is none that is whole."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _dumps(data: Any) -> str:

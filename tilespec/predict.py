@@ -1,30 +1,33 @@
-"""Predict: slabs of tile rows stream through the net, and finished rows of objects leave for the store.
+"""Predict: what tiled prediction is, as values. The plan, the parts it is cut into, and what a predictor must be.
 
-A slab is a run of rows of objects that one task owns: it evaluates every tile row that touches them, in ascending
-order, so its bits are those of the whole plane, whatever the cut. Tile rows that two slabs share are evaluated
-twice; nothing is exchanged, locked or modified in place. This module knows arithmetic and storage, no network:
-the net comes in as a `Predictor`.
+A *slab* is a run of rows of objects that one task streams (`tilespec.slab`). Where the plane is too wide, or has too
+many channels, it is cut into *panels* of whole objects first, each predicted as a narrower plane. Both are scheduling:
+a pixel is the running mean of the same tiles in the same order, whatever the cut, so the bits are the same.
 """
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from tilespec.blend import mix
-from tilespec.graph import one_blas_thread
 from tilespec.grid import Axis, Grid, reflect
 from tilespec.product import Product
-from tilespec.progress import Progress
-from tilespec.rows import RowReader
-from tilespec.scene import Scene
 from tilespec.types import Roi
 
-BATCH = 4
-"""Tiles in a canonical batch: in plan order inside a tile row, the last one padded."""
+AREA = 1 << 18
+"""Input pixels of a canonical batch: one tile of 512, four of 256. Fewer leave cores idle, more leave the cache."""
+VALUES = 1 << 24
+"""Values of a canonical batch, in or out, at most: many channels make small batches."""
+LARGEST = 16
+"""Tiles of a canonical batch at most."""
+
+
+def canonical_batch(grid: Grid, channels: tuple[int, int]) -> int:
+    """Return the tiles of a canonical batch: a function of grid and channels alone, since it may decide bits."""
+    first, last = grid.read(grid.y, 0)
+    area = (last - first) ** 2
+    return int(max(1, min(LARGEST, AREA // area, VALUES // (area * max(channels)))))
 
 
 @runtime_checkable
@@ -38,7 +41,7 @@ class Predictor(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many threads may read and prepare at once."""
+        """How many threads may read, prepare and call it at once."""
         ...
 
     def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
@@ -48,13 +51,17 @@ class Predictor(Protocol):
     def __call__(
         self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
     ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
-        """Evaluate the net on a batch; ``ids`` are the tiles' numbers (they seed what is random)."""
+        """Evaluate the net on a batch; ``ids`` are the tiles' numbers (they seed what is random). Thread-safe."""
+        ...
+
+    def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
+        """Return whether a tile of ``shape`` (y, x, channel) has the same bits in any batch of up to ``batch``."""
         ...
 
     def decode(
         self, blended: Float32[np.ndarray, "y x channel"], valid: Bool[np.ndarray, "y x"]
     ) -> dict[str, np.ndarray]:
-        """Return what is stored of finished rows, by array name, with nodata where not ``valid``."""
+        """Return what is stored of finished rows, by array name, with nodata where not ``valid``. Pixelwise."""
         ...
 
 
@@ -65,6 +72,21 @@ class PredictorSpec(Protocol):
     def open(self, threads: int) -> Predictor:
         """Return the predictor, computing on ``threads`` threads."""
         ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one task does: a run of rows of objects of a panel."""
+
+    rows: tuple[int, ...]
+    """Consecutive rows of objects."""
+    panel: int = 0
+    """The panel."""
+    above: tuple[int, int] | None = None
+    """Pixel rows of the part above, when it runs in other hands: tile rows that both need are shared."""
+    below: tuple[int, int] | None = None
+    """Pixel rows of the part below, likewise."""
 
 
 @final
@@ -84,141 +106,105 @@ class PredictPlan:
     """What predicts."""
     threads: int
     """Threads of one task."""
+    batch: int = 1
+    """Tiles of a canonical batch (`canonical_batch`)."""
+    disagreement: bool = False
+    """Whether the spread of the tiles that cover a pixel is stored too."""
 
-    def slabs(self, missing: list[int], parts: int) -> list[list[int]]:
-        """Group missing rows of objects into runs: about ``parts`` of them, each three tile rows high at least."""
-        height = max(-(-3 * self.grid.y.step // self.product.edge), -(-len(missing) // max(parts, 1)))
+    def parts(self, hands: int) -> list[Part]:
+        """Cut what is missing into about ``hands`` parts, at least a tile and three tile rows high each.
+
+        Every second part of a panel comes first: it evaluates the tile rows at both its ends and leaves strips of them
+        for its neighbours, which find them when their turn comes, so that no tile is evaluated twice.
+        """
+        missing = [self.product.missing(panel) for panel in range(self.product.panels)]
+        each = max(1, -(-hands // max(1, sum(map(bool, missing)))))
+        runs = [run for panel, rows in enumerate(missing) for run in self._runs(panel, rows, each)]
+        return runs[::2] + runs[1::2]
+
+    def _runs(self, panel: int, missing: list[int], hands: int) -> list[Part]:
+        """Cut the missing rows of one panel into runs, and tell each which run it touches."""
+        least = max(3 * self.grid.y.step, self.grid.y.tile)
+        height = max(-(-least // self.product.edge), -(-len(missing) // hands))
         runs: list[list[int]] = []
         for row in missing:
             if runs and runs[-1][-1] == row - 1 and len(runs[-1]) < height:
                 runs[-1].append(row)
             else:
                 runs.append([row])
-        return runs
+        spans = [self.span(Part(rows=tuple(run))) for run in runs]
+        return [
+            Part(
+                rows=tuple(run),
+                panel=panel,
+                above=spans[i - 1] if i and spans[i - 1][1] == spans[i][0] else None,
+                below=spans[i + 1] if i + 1 < len(runs) and spans[i + 1][0] == spans[i][1] else None,
+            )
+            for i, run in enumerate(runs)
+        ]
+
+    def span(self, part: Part) -> tuple[int, int]:
+        """Return first and last pixel row (exclusive) of a part."""
+        return self.product.span(part.rows[0])[0], self.product.span(part.rows[-1])[1]
+
+    def tiles(self, part: Part) -> tuple[range, range]:
+        """Return the tile rows and the tile columns that touch a part."""
+        return self.grid.y.covering(*self.span(part)), self.grid.x.covering(*self.product.columns(part.panel))
+
+    def own(self, part: Part, k: int) -> tuple[int, int]:
+        """Return the rows of the plane that tile row ``k`` has in a part."""
+        axis, (start, stop) = self.grid.y, self.span(part)
+        return max(k * axis.step, start), min(k * axis.step + axis.tile, stop)
+
+    def wanted(self, part: Part, k: int) -> tuple[int, int]:
+        """Return the rows of tile row ``k`` that a part and its neighbours in other hands need."""
+        axis, (start, stop) = self.grid.y, self.span(part)
+        top, bottom = part.above[0] if part.above else start, part.below[1] if part.below else stop
+        return max(k * axis.step, top), min(k * axis.step + axis.tile, bottom)
+
+    def across(self, part: Part, column: int) -> tuple[int, int]:
+        """Return the columns of the plane that a tile column has in a part's panel."""
+        axis, (start, stop) = self.grid.x, self.product.columns(part.panel)
+        return max(column * axis.step, start), min(column * axis.step + axis.tile, stop)
+
+    def columns_read(self, panel: int) -> tuple[int, int]:
+        """Return the input columns, relative to the region, that the tiles of a panel read."""
+        tiles = self.grid.x.covering(*self.product.columns(panel))
+        first, last = self.grid.read(self.grid.x, tiles[0])[0], self.grid.read(self.grid.x, tiles[-1])[1]
+        index = reflect(np.arange(first, last), self.roi.shape[1])
+        return int(index.min()), int(index.max()) + 1
 
 
 @final
 @dataclass(kw_only=True)
 class Facts:
-    """What a slab counted."""
+    """What a part counted."""
 
     tiles: int = 0
     """Tiles evaluated by the net."""
     empty: int = 0
     """Tiles without one valid pixel, not evaluated."""
+    shared: int = 0
+    """Tiles whose predictions a neighbour had left."""
     nodata: int = 0
     """Output pixels without data."""
+    poison: list[int] = field(default_factory=list)
+    """Tiles that were quarantined."""
     network_seconds: float = 0.0
-    """Time inside the net."""
+    """Time inside the net, summed over threads."""
     read_seconds: float = 0.0
     """Time reading and preparing."""
     bytes_read: int = 0
     """Decoded bytes of the scene."""
     bytes_written: int = 0
     """Bytes of the prediction before encoding."""
+    stopped: bool = False
+    """Whether it was asked to stop before its end."""
 
     def add(self, other: "Facts") -> None:
-        """Count what another slab counted."""
+        """Count what another part counted."""
         for key, value in vars(other).items():
             setattr(self, key, getattr(self, key) + value)
-
-
-def run_slab(plan: PredictPlan, rows: list[int], progress: Progress) -> Facts:
-    """Predict, write and record the rows of objects ``rows`` (consecutive)."""
-    with one_blas_thread():  # set once for the slab: readers are parallel already
-        return _run_slab(plan, rows, progress)
-
-
-def _run_slab(plan: PredictPlan, rows: list[int], progress: Progress) -> Facts:
-    facts = Facts()
-    predictor = plan.spec.open(plan.threads)
-    scene = Scene.open(plan.scene)
-    reader = RowReader.of(scene, plan.roi, predictor)
-    start, stop = plan.product.span(rows[0])[0], plan.product.span(rows[-1])[1]
-    pending = np.empty((0, plan.grid.x.length, predictor.channels[1]), np.float32)
-    row = rows[0]
-    source_x = plan.grid.source(plan.grid.x, plan.roi.shape[1])
-    source_y = plan.grid.source(plan.grid.y, plan.roi.shape[0])
-    for finished in _finished(plan, predictor, reader, (start, stop), facts, progress):
-        pending = np.concatenate([pending, finished]) if len(pending) else finished
-        while row <= rows[-1] and len(pending) >= (height := np.subtract(*plan.product.span(row)[::-1])):
-            y0, y1 = plan.product.span(row)
-            valid = reader.valid(source_y[y0:y1])[:, source_x]
-            blocks = predictor.decode(pending[:height], valid)
-            nodata = int((~valid).sum())
-            plan.product.write(row, blocks, {"nodata": nodata})
-            facts.nodata += nodata
-            facts.bytes_written += sum(block.nbytes for block in blocks.values())
-            pending, row = pending[height:].copy(), row + 1
-    assert row == rows[-1] + 1, "every row of the slab was written"
-    facts.read_seconds, facts.bytes_read = reader.seconds, reader.bytes
-    return facts
-
-
-def _finished(
-    plan: PredictPlan,
-    predictor: Predictor,
-    reader: RowReader,
-    span: tuple[int, int],
-    facts: Facts,
-    progress: Progress,
-) -> Iterator[Float32[np.ndarray, "y x channel"]]:
-    """Yield the blended rows ``span[0]`` to ``span[1]`` of the plane, as soon as no later tile row reaches them."""
-    axis, (start, stop) = plan.grid.y, span
-    tile_rows = axis.covering(start, stop)
-    mean = np.empty((0, 0, 0), np.float32)
-    for k in tile_rows:
-        strip = _tile_row(plan.grid, k, predictor, reader, facts)
-        progress.advance(plan.grid.x.count)
-        if len(mean):
-            mean = np.concatenate([mean[axis.step :], strip[axis.overlap :]])
-            mix(mean, strip, axis.gains(k, plan.grid.window))
-        else:
-            mean = strip  # rows that an earlier tile row shares lie above `start`, and are not asked for
-        top = k * axis.step
-        last = stop if k == tile_rows[-1] else min(top + axis.step, stop)
-        yield mean[max(start - top, 0) : last - top].copy()
-
-
-def _tile_row(
-    grid: Grid, k: int, predictor: Predictor, reader: RowReader, facts: Facts
-) -> Float32[np.ndarray, "y x channel"]:
-    """Return one tile row, blended along x and cut to the plane's width."""
-    index = reflect(np.arange(*grid.read(grid.y, k)), reader.height)
-    reader.load(index)
-    out = np.empty((grid.x.end, grid.y.tile, predictor.channels[1]), np.float32)
-    for first in range(0, grid.x.count, BATCH):
-        columns = range(first, min(first + BATCH, grid.x.count))
-        tiles = _predict_batch(grid, k, columns, predictor, reader, facts)
-        for column, tile in zip(columns, tiles, strict=True):
-            begin = column * grid.x.step
-            # x leads while blending along x, so that one function serves both axes
-            mix(out[begin : begin + grid.x.tile], tile, grid.x.gains(column, grid.window))
-    return np.ascontiguousarray(out[: grid.x.length].swapaxes(0, 1))
-
-
-def _predict_batch(
-    grid: Grid, k: int, columns: range, predictor: Predictor, reader: RowReader, facts: Facts
-) -> list[Float32[np.ndarray, "x2 y2 channel2"]]:
-    """Return the predictions of some tiles of tile row ``k``, cropped to the tile, x before y."""
-    y = reflect(np.arange(*grid.read(grid.y, k)), reader.height)
-    spans = [reflect(np.arange(*grid.read(grid.x, c)), reader.roi.shape[1]) for c in columns]
-    batch = np.zeros((BATCH, len(y), len(spans[0]), predictor.channels[0]), np.float32)
-    filled = [reader.tile(batch[slot], y, x) for slot, x in enumerate(spans)]
-    facts.tiles += sum(filled)
-    facts.empty += len(columns) - sum(filled)
-    if not any(filled):
-        return [np.zeros((grid.x.tile, grid.y.tile, predictor.channels[1]), np.float32)] * len(columns)
-    ids = [k * grid.x.count + c for c in columns] + [-1] * (BATCH - len(columns))
-    began = time.monotonic()
-    out = predictor(batch, ids)
-    facts.network_seconds += time.monotonic() - began
-    top = grid.crop(grid.y, k)
-    lefts = [grid.crop(grid.x, c) for c in columns]
-    return [
-        tile[top : top + grid.y.tile, left : left + grid.x.tile].swapaxes(0, 1)
-        for tile, left in zip(out, lefts, strict=False)
-    ]
 
 
 def axes(plane: tuple[int, int], tile: int, overlap: int) -> tuple[Axis, Axis]:
@@ -226,29 +212,26 @@ def axes(plane: tuple[int, int], tile: int, overlap: int) -> tuple[Axis, Axis]:
     return tuple(Axis(length=length, tile=tile, overlap=overlap) for length in plane)  # type: ignore[return-value]
 
 
-def describe(plan: PredictPlan, channels: tuple[int, int], scene: Scene) -> dict[str, Any]:
-    """Return the plan as plain data: tiles, objects, bytes, projected memory of one task."""
-    grid, width, bands = plan.grid, plan.roi.shape[1], scene.shape[2]
-    reads = grid.read(grid.y, 0)
-    rows_in = reads[1] - reads[0] + 2 * scene.chunks[0]
-    area = (reads[1] - reads[0]) ** 2
-    memory = 4 * (
-        rows_in * width * channels[0]
-        + (2 * grid.y.tile + plan.product.edge) * width * channels[1]
-        + plan.threads * 2 * scene.chunks[0] * scene.chunks[1] * 4 * bands
-        + BATCH * area * (channels[0] + channels[1])
-    )
+def describe(plan: PredictPlan, bands: int, itemsize: int, memory: dict[str, int]) -> dict[str, Any]:
+    """Return the plan as plain data: tiles, objects, bytes, projected memory."""
+    product, grid = plan.product, plan.grid
+    begun = product.ledger.folder.exists()
+    missing = sum(len(product.missing(panel)) for panel in range(product.panels)) if begun else None
+    extra = sum(len(plan.tiles(Part(rows=(0,), panel=panel))[1]) for panel in range(product.panels)) - grid.x.count
     return {
         "scene": plan.scene,
-        "out": plan.product.url,
+        "out": product.url,
         "region": str(plan.roi),
         "tiles": grid.tiles,
         "tile": grid.y.tile,
         "overlap": grid.y.overlap,
         "window": grid.window,
         "tile_class": grid.reach.kind,
-        "rows_of_objects": plan.product.rows,
-        "rows_missing": len(plan.product.missing()) if plan.product.ledger.folder.exists() else plan.product.rows,
-        "bytes_to_read": plan.roi.shape[0] * width * bands * scene.dtype.itemsize,
-        "memory_without_network": memory,
+        "batch": plan.batch,
+        "panels": product.panels,
+        "tiles_at_panel_edges": extra * grid.y.count,
+        "rows_of_objects": product.rows,
+        "rows_missing": product.rows * product.panels if missing is None else missing,
+        "bytes_to_read": plan.roi.shape[0] * plan.roi.shape[1] * bands * itemsize,
+        **memory,
     }

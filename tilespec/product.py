@@ -1,14 +1,14 @@
 """Writing stores: a product is written row of objects by row of objects, every object once, resumably.
 
-Everything that tilespec writes in bulk goes through here: ingest, simulate, transform, predict.
+Everything that tilespec writes in bulk goes through here: ingest, simulate, transform, predict. A row of objects is
+the unit of work, of resuming and of repair; a plane too wide for that is cut into panels, each with rows of its own.
 """
 
-import hashlib
 import json
 import math
+import shutil
 import warnings
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -18,9 +18,18 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.errors import UserError
-from tilespec.ledger import Ledger, fingerprint
+from tilespec.ledger import Ledger, beside, fingerprint, write_atomic
+from tilespec.stored import Recording, has_size, keys, place
 
+FORMAT = 2
+"""Of records: 2 holds size and hash of every encoded object, 1 held a hash of each array's rows."""
+ENCODED, ENCODING_BYTES = 10, 1 << 25
+"""Objects that are encoded at once, and their bytes: at most."""
 COMPLETE, WRITING, INCOMPLETE = "complete", "writing", "incomplete"
+MEND = "mend.json"
+"""Beside a product whose metadata are to be created again around its objects; only `repair` leaves it."""
+
+Constants = Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
 
 @final
@@ -47,7 +56,7 @@ class ArraySpec:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A store in the making, with its ledger."""
+    """A store in the making, with its ledger: a small value that travels to workers."""
 
     url: str
     """Where the store is."""
@@ -57,6 +66,10 @@ class Product:
     """Rows of one stored object."""
     ledger: Ledger
     """What is done."""
+    width: int = 0
+    """Columns of the plane; needed where there are panels."""
+    panel: int | None = None
+    """Columns of a panel, a multiple of the objects' width; None: one panel as wide as the plane."""
 
     @classmethod
     def open(
@@ -66,7 +79,8 @@ class Product:
         *,
         settings: dict[str, Any],
         attrs: Mapping[str, Any],
-        constants: Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]],
+        constants: Constants,
+        panel: int | None = None,
     ) -> "Product":
         """Create the store, or resume the one that was begun with the same ``settings``.
 
@@ -76,83 +90,170 @@ class Product:
             settings: Everything that decides the bytes; hashed, and compared on resume.
             attrs: Root attributes; nothing here may vary between runs.
             constants: Small arrays written at once (coordinates): name to dims, values, attributes.
+            panel: Columns of a panel; another one than the product was begun with starts its rows again.
+
+        Raises:
+            UserError: something else is there, or a product of other settings, or of an older version.
         """
+        shape = specs[0].shape
         edges = {spec.chunks[0] for spec in specs}
         assert len(edges) == 1, "arrays of one product share the height of an object"
-        path = Path(url)
-        begun = _begun(path, Path(f"{url.rstrip('/')}.tilespec"))
+        assert panel is None or all(panel % spec.chunks[1] == 0 for spec in specs), "a panel holds whole objects"
+        mended = beside(url) / MEND
+        begun = mended.exists() or _begun(Path(url), beside(url))
         ledger = Ledger.open(url, settings)
+        product = cls(url=url, height=shape[0], edge=edges.pop(), ledger=ledger, width=shape[1], panel=panel)
         if not begun:
             ledger.forget()  # records without a store speak of objects that are gone
-            _create(url, specs, {**attrs, "tilespec_status": WRITING}, constants)
-        return cls(url=url, height=specs[0].shape[0], edge=edges.pop(), ledger=ledger)
+            product._create(specs, attrs, constants, fresh=True)
+        elif mended.exists():
+            _strip(url, [*(spec.name for spec in specs), *constants])
+            product._create(specs, attrs, constants, fresh=False)
+            mended.unlink()
+        product._resume()
+        return product
 
     @property
     def rows(self) -> int:
         """How many rows of objects there are."""
         return -(-self.height // self.edge)
 
+    @property
+    def panels(self) -> int:
+        """How many panels there are."""
+        return 1 if self.panel is None else -(-self.width // self.panel)
+
+    @property
+    def scratch(self) -> Path:
+        """Where the tasks of a run leave data for each other; gone when the product is finished."""
+        return self.ledger.rows / "strips"
+
     def span(self, row: int) -> tuple[int, int]:
         """Return first and last pixel row (exclusive) of a row of objects."""
         return row * self.edge, min((row + 1) * self.edge, self.height)
 
-    def missing(self) -> list[int]:
-        """Return the rows of objects that are not recorded, or whose objects are gone, ascending."""
-        done = self.ledger.done()
-        return [row for row in range(self.rows) if row not in done or not self._whole(row, done[row]["digests"])]
+    def columns(self, panel: int = 0) -> tuple[int, int]:
+        """Return first and last pixel column (exclusive) of a panel."""
+        if self.panel is None:
+            return 0, self.width
+        return panel * self.panel, min((panel + 1) * self.panel, self.width)
 
-    def _whole(self, row: int, names: Iterable[str]) -> bool:
-        """Return whether every object of a recorded row is there; no object is ever left out for being empty."""
-        group = zarr.open_group(self.url, mode="r", use_consolidated=False)
-        for name in names:
-            array = group[name]
-            there = sum(path.is_file() for path in (Path(self.url) / name / "c" / str(row)).rglob("*"))
-            if there < math.prod(-(-n // c) for n, c in zip(array.shape[1:], array.chunks[1:], strict=True)):
-                return False
-        return True
+    def missing(self, panel: int = 0) -> list[int]:
+        """Return the rows of a panel to be written, ascending.
 
-    def write(self, row: int, blocks: Mapping[str, np.ndarray], counts: Mapping[str, int] | None = None) -> None:
-        """Write one whole row of objects of every array, then record it with digests and ``counts``."""
-        y0, y1 = self.span(row)
-        self.ledger.begin(row)
-        group = zarr.open_group(self.url, mode="r+")
-        digests = {}
+        They are not recorded; or objects of theirs are gone or of another size than recorded, which is what a power
+        cut leaves (their bytes are not read here: `verify` does); or tiles of theirs were poison, and get another try.
+        """
+        done = self.ledger.done(panel)
+        return [row for row in range(self.rows) if not self._whole(done.get(row)) or done[row].get("poison")]
+
+    def _whole(self, record: dict[str, Any] | None) -> bool:
+        """Return whether a row is recorded and every object is there in its size."""
+        if record is None or "objects" not in record:
+            return False
+        root = Path(self.url)
+        named = (entry for objects in record["objects"].values() for entry in objects.items())
+        return all(has_size(root / key, size) for key, (size, _) in named)
+
+    def write(
+        self,
+        row: int,
+        blocks: Mapping[str, np.ndarray],
+        counts: Mapping[str, int] | None = None,
+        *,
+        panel: int = 0,
+        poison: Sequence[int] = (),
+    ) -> None:
+        """Write one whole row of objects of every array, then record it: objects, ``counts``, poison tiles.
+
+        Whatever lies there already, from a run that was killed or because it is damaged, is deleted first: objects
+        are overwritten whole, and never merged with.
+        """
+        (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
+        store = Recording.at(self.url)
+        group = zarr.open_group(store, mode="r+")
+        arrays = {name: group[name].with_config({"write_empty_chunks": True}) for name in blocks}
+        x1 = x1 or next(iter(arrays.values())).shape[1]
+        named = {name: keys(array, name, (y0, x0), (y1, x1)) for name, array in arrays.items()}
         for name, block in blocks.items():
-            array = group[name].with_config({"write_empty_chunks": True})
-            assert block.shape == (y1 - y0, *array.shape[1:]), f"{name}: {block.shape} is no whole row of objects"
-            stored = np.ascontiguousarray(block, dtype=array.dtype)
-            with ThreadPoolExecutor(1) as beside:  # hashing takes as long as writing, and needs no lock
-                digest = beside.submit(_digest, stored)
-                array[y0:y1] = stored
-            digests[name] = digest.result()
-        self.ledger.record(row, {"digests": digests, "counts": dict(counts or {})})
+            whole = (y1 - y0, x1 - x0, *arrays[name].shape[2:])
+            assert block.shape == whole, f"{name}: {block.shape} is no whole row of objects, {whole}"
+        self.ledger.begin(row, panel)
+        for key in (key for of in named.values() for key in of):
+            place(Path(self.url), key).unlink(missing_ok=True)
+        for name, block in blocks.items():
+            array = arrays[name]
+            with zarr.config.set({"async.concurrency": encoding(math.prod(array.chunks) * array.dtype.itemsize)}):
+                array[y0:y1, x0:x1] = np.ascontiguousarray(block, dtype=array.dtype)
+        objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
+        facts = {"objects": objects, "counts": dict(counts or {}), "poison": sorted(poison)}
+        self.ledger.record(row, facts, panel)
 
     def finish(self) -> str:
-        """Publish completeness, last of all, and return the product's digest; refuse while rows are missing."""
-        missing = self.missing()
+        """Publish completeness, last of all, and return the product's digest; refuse while rows are missing.
+
+        With poison tiles in it the product is `INCOMPLETE`: all rows are there, and some hold nodata for data.
+        """
+        records = [self.ledger.done(panel) for panel in range(self.panels)]
+        missing = [row for done in records for row in range(self.rows) if not self._whole(done.get(row))]
         assert not missing, f"rows of objects {missing[:5]} are missing"
-        done = self.ledger.done()
-        digest = fingerprint([done[row]["digests"] for row in range(self.rows)])
-        cube = [done[row]["digests"].get("cube") for row in range(self.rows)]
-        parts = {"tilespec_cube": fingerprint(cube)} if all(cube) else {}
-        publish(self.url, {"tilespec_status": COMPLETE, "tilespec_digest": digest, **parts})
-        return digest
+        held = [done[row]["objects"] for done in records for row in range(self.rows)]
+        parts = {"tilespec_digest": _digest(held)}
+        if all("cube" in objects for objects in held):
+            parts["tilespec_cube"] = _digest([{"cube": objects["cube"]} for objects in held])
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.ledger.settle()
+        publish(self.url, {"tilespec_status": INCOMPLETE if self.poison() else COMPLETE, **parts})
+        return parts["tilespec_digest"]
+
+    def poison(self) -> list[int]:
+        """Return the tiles that no attempt could predict, ascending."""
+        return sorted({tile for record in self.ledger.records().values() for tile in record.get("poison", ())})
 
     def counts(self) -> dict[str, int]:
         """Return the counts of all recorded rows, added up."""
         total: dict[str, int] = {}
-        for record in self.ledger.done().values():
+        for record in self.ledger.records().values():
             for key, value in record["counts"].items():
                 total[key] = total.get(key, 0) + value
         return total
 
+    def _create(self, specs: list[ArraySpec], attrs: Mapping[str, Any], constants: Constants, *, fresh: bool) -> None:
+        """Create the store, or its metadata again; it counts as begun once `publish` consolidates them, last of all."""
+        entries = _create(self.url, specs, constants, fresh=fresh)
+        layout = {key: getattr(self, key) for key in ("height", "width", "edge", "panel")}
+        self.ledger.note("layout", {"format": FORMAT, **layout, "metadata": entries})
+        publish(self.url, {**attrs, "tilespec_status": WRITING})
 
-def _begun(path: Path, ledger: Path) -> bool:
+    def _resume(self) -> None:
+        """Compare the layout with that of the records, and say that the product is being written if it is."""
+        layout = self.ledger.noted("layout") or {}
+        if layout.get("format") != FORMAT:
+            raise UserError(
+                self.url,
+                found=f"a product with records of format {layout.get('format', 1)}",
+                expected=f"format {FORMAT}",
+                do="It can be read as it is. To write it again, remove it and its .tilespec folder first.",
+            )
+        if layout["panel"] != self.panel:
+            self.ledger.forget()
+            self.ledger.note("layout", {**layout, "panel": self.panel})
+        status = metadata(Path(self.url) / "zarr.json")["attributes"]["tilespec_status"]
+        if status != WRITING and any(self.missing(panel) for panel in range(self.panels)):
+            publish(self.url, {"tilespec_status": WRITING})
+
+
+def _digest(held: list[dict[str, dict[str, list[Any]]]]) -> str:
+    """Return the hash of what all objects hold, whatever rows and panels they were written by, in any order."""
+    return fingerprint({key: entry[1] for arrays in held for of in arrays.values() for key, entry in of.items()})
+
+
+def _begun(path: Path, folder: Path) -> bool:
     """Return whether a store was created whole; refuse what is not ours."""
     if not path.exists():
         return False
-    root = _metadata(path / "zarr.json")
-    if not ledger.exists() or "tilespec_status" not in root.get("attributes", {}):
+    root = metadata(path / "zarr.json")
+    if not (folder / "settings.json").exists() or "tilespec_status" not in root.get("attributes", {}):
         raise UserError(
             path,
             found="something that is there already and was not begun by tilespec",
@@ -162,7 +263,7 @@ def _begun(path: Path, ledger: Path) -> bool:
     return "consolidated_metadata" in root
 
 
-def _metadata(root: Path) -> dict[str, Any]:
+def metadata(root: Path) -> dict[str, Any]:
     """Return the root's metadata, empty where there is none; refuse it when it is damaged."""
     try:
         found: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
@@ -171,14 +272,14 @@ def _metadata(root: Path) -> dict[str, Any]:
             root,
             found=f"JSON that ends early or is damaged ({error})",
             expected="whole metadata",
-            do="Remove the store and its .tilespec folder, and run the same command again.",
+            do="`tilespec repair` writes it again; or remove the store and its .tilespec folder, and run its command.",
         ) from error
     return found
 
 
-def _digest(block: np.ndarray) -> str:
-    """Return the hash of an array's bytes."""
-    return hashlib.blake2b(block.data, digest_size=16).hexdigest()
+def encoding(size: int) -> int:
+    """Return how many objects of so many bytes are encoded at once: few large ones, for each is in memory thrice."""
+    return max(2, min(ENCODED, ENCODING_BYTES // max(size, 1)))
 
 
 def compressors(dtype: str) -> list[Any]:
@@ -192,21 +293,31 @@ def compressors(dtype: str) -> list[Any]:
 
 
 def publish(url: str, attrs: Mapping[str, Any]) -> None:
-    """Set root attributes and consolidate the metadata, so that plain `xarray.open_zarr` opens without a warning."""
-    zarr.open_group(url, mode="r+", use_consolidated=False).attrs.update(json.loads(json.dumps(dict(attrs))))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(url)
+    """Set root attributes, in one atomic step that reaches the disk.
+
+    Metadata that are not consolidated yet are, after that, so that plain `xarray.open_zarr` opens without a warning.
+    """
+    path = Path(url) / "zarr.json"
+    root = metadata(path)
+    root["attributes"] = {**root.get("attributes", {}), **json.loads(json.dumps(dict(attrs)))}
+    write_atomic(path, json.dumps(root, indent=2))
+    if "consolidated_metadata" not in root:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+            warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
+            zarr.consolidate_metadata(url)
 
 
-def _create(
-    url: str,
-    specs: list[ArraySpec],
-    attrs: Mapping[str, Any],
-    constants: Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]],
-) -> None:
-    """Create the arrays; a store counts as begun once `publish` has consolidated its metadata, last of all."""
-    group = zarr.create_group(url, overwrite=True, attributes={"tilespec_status": WRITING})
+def _strip(url: str, names: list[str]) -> None:
+    """Delete the metadata of a store, and nothing else."""
+    for key in ("zarr.json", *(f"{name}/zarr.json" for name in names)):
+        place(Path(url), key).unlink(missing_ok=True)
+
+
+def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bool) -> dict[str, list[Any]]:
+    """Create the arrays; return the entries of their metadata and of the constants. ``fresh`` clears the place."""
+    store = Recording.at(url)
+    group = zarr.create_group(store, overwrite=fresh, attributes={"tilespec_status": WRITING})
     for spec in specs:
         group.create_array(
             name=spec.name,
@@ -230,4 +341,4 @@ def _create(
             compressors=compressors(str(data.dtype)),
         )
         array[...] = data
-    publish(url, attrs)
+    return {key: entry for key, entry in store.entries.items() if key != "zarr.json"}

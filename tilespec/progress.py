@@ -9,6 +9,9 @@ from typing import Protocol, final, runtime_checkable
 class Progress(Protocol):
     """What long work tells about itself."""
 
+    def say(self, text: str) -> None:
+        """Tell something once: a projection, a plan."""
+
     def start(self, what: str, total: float, unit: str) -> None:
         """Begin ``what``, which has ``total`` units."""
 
@@ -22,6 +25,9 @@ class Progress(Protocol):
 @final
 class Silent:
     """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Ignore."""
 
     def start(self, what: str, total: float, unit: str) -> None:
         """Ignore."""
@@ -40,6 +46,10 @@ class Lines:
     def __init__(self, every: float = 10.0) -> None:
         self._tty = sys.stderr.isatty()
         self._every = 0.2 if self._tty else every
+
+    def say(self, text: str) -> None:
+        """Write ``text`` on a line of its own."""
+        self._write(text, end="\n")
 
     def start(self, what: str, total: float, unit: str) -> None:
         """Begin ``what``, which has ``total`` units."""

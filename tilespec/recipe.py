@@ -16,6 +16,7 @@ from tilespec.cluster import connect
 from tilespec.errors import UserError
 from tilespec.graph import one_blas_thread
 from tilespec.ledger import write_atomic
+from tilespec.lock import locked
 from tilespec.memory import Peak
 from tilespec.passes import blocks, fold_scene, sample, transformed, write_scene
 from tilespec.progress import Progress
@@ -267,10 +268,12 @@ def transform(  # noqa: PLR0913 - the options of a verb
     if dry_run:
         return planned | {"dry_run": True}
     began = time.monotonic()
-    with connect(workers, cluster) as client, Peak() as peak:
+    with locked(out), connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
         product = transformed(source, bands, out, fitted.digest)
+        options = {"recipe": recipe, "scene": scene, "out": out, "workers": workers, "cluster": cluster}
+        product.ledger.command("transform", **options)
         counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | spent

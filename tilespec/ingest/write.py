@@ -10,6 +10,7 @@ from tilespec.errors import UserError
 from tilespec.ingest.encode import Counts, narrow
 from tilespec.ingest.job import Job
 from tilespec.ingest.source import lines_per_read
+from tilespec.lock import locked
 from tilespec.memory import Peak
 from tilespec.product import Product
 from tilespec.progress import Progress
@@ -19,8 +20,9 @@ from tilespec.types import Cube
 def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     """Write what is missing of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
     _check_space(job, Path(out))
-    with Peak() as peak:
+    with locked(out), Peak() as peak:
         product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
+        product.ledger.command("ingest", out=out, **job.settings["options"])
         missing = product.missing()
         known = _rows(job, product, missing, progress)
         digest = product.finish()

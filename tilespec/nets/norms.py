@@ -11,7 +11,7 @@ instance   one tile                                    differ from tile to tile:
 """
 
 from collections.abc import Callable, Iterable
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -69,6 +69,24 @@ def norm(name: str, channels: int, *, live: bool = False) -> nn.Module:
     if name not in NORMS:
         raise UserError("net.norm", found=repr(name), expected=f"one of {', '.join(NORMS)}", do="Check the spelling.")
     return NORMS[name](channels, live)
+
+
+SPATIAL: dict[type[nn.Module], Callable[[Any], bool]] = {
+    BatchNorm: lambda norm: norm.live or norm.training,
+    nn.InstanceNorm2d: lambda norm: norm.training or not norm.track_running_stats,
+    nn.BatchNorm2d: lambda norm: norm.training or norm.running_mean is None,
+    nn.GroupNorm: lambda _: True,
+}
+"""Norms that may look at the whole tile, and when they do."""
+
+
+def spatial_norms(module: nn.Module) -> list[str]:
+    """Return the names of the norms whose statistics are those of the tile."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if any(isinstance(layer, kind) and spatial(layer) for kind, spatial in SPATIAL.items())
+    ]
 
 
 NORMS: dict[str, Callable[[int, bool], nn.Module]] = {

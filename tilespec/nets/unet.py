@@ -67,7 +67,9 @@ class Unet(nn.Module):
         self.out = nn.ConvTranspose2d(below, channels_out, 4, stride=2, padding=1)
         self.head = HEADS[head]()
         self.align = 2**n_down
-        self.tile_class = tile_class(n_down, norm, live=live)
+        random = live and dropout > 0 and n_down > 1
+        self.tile_class = tile_class(n_down, norm, live=live, random=random)
+        self.frozen_class = tile_class(n_down, "batch", live=False, random=random)
         initialise(self, init)
 
     def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
@@ -89,22 +91,22 @@ class Unet(nn.Module):
             skips.append(x)
         x = torch.relu(skips.pop())
         for up in self.ups:
-            x = torch.relu(torch.cat([up(x), skips.pop()], dim=1))
+            x = torch.cat([up(x), skips.pop()], dim=1).relu_()  # in place: the same bits, a pass over memory less
         y: Tensor = self.head(self.out(x))
         return y
 
 
-def tile_class(n_down: int, norm: str, *, live: bool) -> TileClass:
-    """Return how tiles relate to the scene.
+def tile_class(n_down: int, norm: str, *, live: bool, random: bool = False) -> TileClass:
+    """Return how tiles relate to the scene; ``frozen_class`` of a net is that once its norms know no tile.
 
     An aligned tile needs one more pixel of the bottleneck on each side, and each convolution above one more of its
     level: ``2 ** (n_down + 1) - 1`` pixels of the scene, here rounded up to the alignment. Large nets are called
     approximate, since a halo wider than the tile costs more than it gives: there, independent tiles of the training
-    size are the published definition.
+    size are the published definition. So are nets that are ``random`` at prediction: each tile draws its own mask.
     """
     halo = 2 * 2**n_down
     by_pixel = norm in ("channel", "none") or (norm == "batch" and not live)
-    if by_pixel and halo <= EXACT_HALO:
+    if by_pixel and not random and halo <= EXACT_HALO:
         return TileClass(kind="exact", halo=halo, align=2**n_down)
     return TileClass(kind="approximate", align=2**n_down)
 
@@ -112,7 +114,7 @@ def tile_class(n_down: int, norm: str, *, live: bool) -> TileClass:
 def _down(channels_in: int, channels_out: int, name: str, live: bool) -> nn.Module:
     """Return one halving: convolution, norm, leaky ReLU."""
     conv = nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
-    return nn.Sequential(conv, norm(name, channels_out, live=live), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(conv, norm(name, channels_out, live=live), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def _up(channels_in: int, channels_out: int, name: str, dropout: float, layer: int, *, live: bool) -> nn.Module:

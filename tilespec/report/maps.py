@@ -1,17 +1,19 @@
 """Maps: truth, prediction and where they differ, as small pictures of indexed colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 import numpy as np
-from jaxtyping import UInt8
+import zarr
+from jaxtyping import Float32, Shaped, UInt8
 
 from tilespec.errors import UserError
 from tilespec.evaluate import PlacedMap
 from tilespec.report.overview import SIDE
 from tilespec.report.parts import Key
 from tilespec.report.runs import PredictionRun, Runs
+from tilespec.scene import open_group
 from tilespec.types import UNLABELLED, ClassMap, Roi
 
 STRIP = 512
@@ -42,6 +44,8 @@ class Compared:
     """The labels at the same pixels, where they can be had."""
     classes: tuple[str, ...]
     """Names."""
+    disagreement: Float32[np.ndarray, "y x"] | None = None
+    """Weighted standard deviation of the tiles that cover a pixel, where it was stored; NaN = no data."""
 
     @property
     def verdicts(self) -> UInt8[np.ndarray, "y x"] | None:
@@ -101,9 +105,10 @@ def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> Compared
     theirs = () if truth is None else truth.classes
     return Compared(
         run=run,
-        predicted=_thin(run.map, roi, stride),
-        truth=None if truth is None else _thin(truth, roi, stride),
+        predicted=_thin(run.map, roi, stride).astype(np.uint8),
+        truth=None if truth is None else _thin(truth, roi, stride).astype(np.uint8),
         classes=max(run.map.classes, theirs, key=len) or ("class 0", "class 1"),
+        disagreement=_disagreement(run.map, roi, stride),
     )
 
 
@@ -124,11 +129,19 @@ def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
     return None
 
 
-def _thin(source: PlacedMap, roi: Roi, stride: int) -> ClassMap:
+def _disagreement(source: PlacedMap, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:
+    """Return how far tiles disagree, at the same pixels; None where it was not stored."""
+    found = open_group(source.url).get("disagreement")
+    if not isinstance(found, zarr.Array) or found.shape != source.array.shape:
+        return None
+    return _thin(replace(source, array=found), roi, stride).astype(np.float32)
+
+
+def _thin(source: PlacedMap, roi: Roi, stride: int) -> Shaped[np.ndarray, "y x"]:
     """Return every ``stride``-th pixel of a region, read strip by strip."""
     parts = []
     height = STRIP // stride * stride or stride
     for y in range(roi.y0, roi.y1, height):
         strip = Roi(y0=y, y1=min(y + height, roi.y1), x0=roi.x0, x1=roi.x1)
-        parts.append(source.read(strip)[::stride, ::stride].astype(np.uint8))
+        parts.append(source.read(strip)[::stride, ::stride])
     return np.concatenate(parts)

@@ -1,6 +1,7 @@
 """Pictures: what a report shows of scenes and of predictions."""
 
 import numpy as np
+from jaxtyping import Float32
 
 from tilespec.picture import NO_DATA, class_colours, class_picture, picture_bands
 from tilespec.report import plots
@@ -8,7 +9,8 @@ from tilespec.report.maps import VERDICTS, Compared, legend
 from tilespec.report.overview import Overview, facts, ndvi_bands
 from tilespec.report.parts import Key, Picture, Row, Section
 from tilespec.report.runs import name_of
-from tilespec.report.scores import digits, spread
+from tilespec.report.scores import digits, seams, spread
+from tilespec.report.state import failures, told
 from tilespec.types import UNLABELLED, ClassMap
 
 THRESHOLD = 0.69
@@ -47,8 +49,10 @@ def of_predictions(compared: list[Compared]) -> Section:
     lead = "What each method says of every pixel, and where it is wrong."
     if any(one.scored for one in compared):
         lead += " The frame is the region that was scored."
-    rows = tuple(_prediction(one) for one in compared)
-    return Section(key="predictions", title="Predictions and their errors", lead=lead, rows=rows)
+    top = plots.top([one.disagreement for one in compared if one.disagreement is not None])
+    rows = tuple(_prediction(one, top) for one in compared)
+    lost = tuple(fact for one in compared for fact in failures(one.run))
+    return Section(key="predictions", title="Predictions and their errors", lead=lead, rows=rows, facts=lost)
 
 
 def errors(one: Compared, title: str, frame: tuple[float, float, float, float] | None = None) -> Picture:
@@ -71,19 +75,43 @@ def css(index: int) -> str:
     return Key.of((red, green, blue), "").colour
 
 
-def _prediction(one: Compared) -> Row:
-    """Return a prediction beside its error map."""
+def _prediction(one: Compared, top: float) -> Row:
+    """Return a prediction beside its error map, and the map of disagreement on a scale from 0 to ``top``."""
     scores, frame = one.run.scores, one.scored
     pictures = [Picture(source=plots.png(class_picture(one.predicted)), title="Prediction", caption="", frame=frame)]
     keys = class_keys(one.classes, one.predicted)
     if one.truth is not None:
         pictures.append(errors(one, "Errors", frame))
         keys = (*keys, *legend([one]))
+    if one.disagreement is not None:
+        pictures.append(_disagreement(one.disagreement, top, frame))
+        keys = (*keys, *_scale(top))
     note = "not evaluated"
     if scores is not None:
         note = f"patch IoU {spread(scores['iou_mean'], scores['iou_std'])} · accuracy {digits(scores['oa'])}"
+        note += f" · seam score {seams(one.run, scores)}" if scores.get("seam_score") is not None else ""
         note += " · on training pixels" if scores.get("overlaps_training") else ""
-    return Row(pictures=tuple(pictures), title=one.run.name, note=note, legend=keys)
+    note += f" · {told(one.run)}" if told(one.run) else ""
+    return Row(pictures=tuple(pictures), title=one.run.name, note=note, legend=keys, columns=max(2, len(pictures)))
+
+
+def _disagreement(
+    plane: Float32[np.ndarray, "y x"], top: float, frame: tuple[float, float, float, float] | None
+) -> Picture:
+    """Return the map of disagreement."""
+    caption = (
+        f"Standard deviation between the tiles that cover a pixel, by their weights: 0 is dark, {top:.3g} and more is "
+        "bright, on one scale for all predictions of this page. Where a single tile reaches, it is 0."
+    )
+    source = plots.sequential(plane, top)
+    return Picture(source=source, title="Disagreement of tiles", caption=caption, frame=frame)
+
+
+def _scale(top: float) -> tuple[Key, ...]:
+    """Return the legend of a map of disagreement."""
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    texts = [f"disagreement {'≥ ' if share == 1 else ''}{share * top:.2g}" for share in shares]
+    return tuple(Key.of(plots.shade(share), text) for share, text in zip(shares, texts, strict=True))
 
 
 def _spectra(seen: Overview, names: tuple[str, ...]) -> Row | None:

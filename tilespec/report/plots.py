@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Integer, UInt8
 
+from tilespec.picture import NO_DATA
 from tilespec.types import SpectralAxis
 
 INK, GRID = "#7b838d", "#7b838d40"
@@ -39,6 +40,8 @@ STYLE: dict[str, Any] = {
 }
 WIDE, NARROW = (8.6, 2.9), (4.2, 2.9)
 """Inches; half of a page is narrow."""
+SHADES = 255
+"""Steps of a sequential colour map; one more stands for no data."""
 SHARP = 560
 """Pixels on the longer side of a picture, about, below which its pixels are repeated."""
 
@@ -67,6 +70,31 @@ def grey(plane: Float[np.ndarray, "y x"]) -> str:
     from PIL import Image
 
     return _encoded(Image.fromarray(enlarged(stretched(plane, (1, 99)))))
+
+
+def sequential(plane: Float[np.ndarray, "y x"], top: float) -> str:
+    """Return values from 0 to ``top`` in a sequential colour map; black where there is no data."""
+    share = np.clip(np.nan_to_num(plane, nan=0.0) / top, 0, 1)
+    index = np.where(np.isfinite(plane), np.rint(share * (SHADES - 1)), SHADES).astype(np.uint8)
+    return indexed(index, {i: shade(i / (SHADES - 1)) for i in range(SHADES)} | {SHADES: NO_DATA})
+
+
+def shade(share: float) -> tuple[int, int, int]:
+    """Return the colour of a share: viridis, even steps of lightness, read by colour-blind eyes too."""
+    from matplotlib import colormaps
+
+    red, green, blue, _ = colormaps["viridis"](float(share), bytes=True)
+    return int(red), int(green), int(blue)
+
+
+def top(planes: Sequence[Float[np.ndarray, "y x"]]) -> float:
+    """Return the end of the scale that all ``planes`` share: the largest of their 99.5th percentiles, rounded up."""
+    known = [plane[np.isfinite(plane)] for plane in planes]
+    largest = max((float(np.percentile(values, 99.5)) for values in known if len(values)), default=0.0)
+    if largest <= 0:
+        return 1.0
+    digit = 10.0 ** (np.floor(np.log10(largest)) - 1)
+    return float(np.ceil(largest / digit) * digit)
 
 
 def enlarged(pixels: UInt8[np.ndarray, "y x ..."]) -> UInt8[np.ndarray, "y2 x2 ..."]:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from tilespec.errors import UserError
 from tilespec.evaluate import PlacedMap
+from tilespec.ledger import Ledger
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene, open_group
 
@@ -23,6 +24,8 @@ class PredictionRun:
     """The class map."""
     scores: Mapping[str, Any] | None
     """What `evaluate` kept beside it."""
+    failed: tuple[int, ...] = ()
+    """Numbers of the tiles that failed and are nodata."""
 
     @property
     def method(self) -> str:
@@ -116,7 +119,15 @@ def _store(url: str) -> Scene | PredictionRun:
         return Scene.open(url)
     kept = Path(f"{url.rstrip('/')}.tilespec") / "evaluation.json"
     scores = json.loads(kept.read_text()) if kept.exists() else None
-    return PredictionRun(name=name_of(url), map=PlacedMap.open(url, "prediction"), scores=scores)
+    opened = PlacedMap.open(url, "prediction")
+    return PredictionRun(name=name_of(url), map=opened, scores=scores, failed=_failed(url))
+
+
+def _failed(url: str) -> tuple[int, ...]:
+    """Return the tiles that failed, by the records of the run that wrote the store."""
+    ledger = Ledger.found(url)
+    records = [] if ledger is None else ledger.records().values()
+    return tuple(sorted({int(tile) for record in records for tile in record.get("poison", ())}))
 
 
 def _model(folder: Path) -> list[Any]:

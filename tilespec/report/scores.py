@@ -6,6 +6,7 @@ from typing import Any
 from tilespec.report.overview import simulated
 from tilespec.report.parts import Section, Table
 from tilespec.report.runs import PredictionRun, Runs
+from tilespec.report.state import PER_TILE, looks_at_tiles, told
 
 PUBLISHED = (
     ("NDVI > 0.69", "not reported"),
@@ -13,7 +14,24 @@ PUBLISHED = (
     ("pix2pix cGAN", "0.95 ± 0.04"),
 )
 """IoU, mean ± std over 1000 patches of 512 x 512: Mishra and Herrmann, Chemometr. Intell. Lab. Syst. 215 (2021)."""
-HEAD = ("method", "IoU, patches of two classes", "IoU, all patches", "IoU, region", "mean IoU", "accuracy", "kappa")
+HEAD = (
+    "method",
+    "IoU, patches of two classes",
+    "seam score",
+    "IoU, all patches",
+    "IoU, region",
+    "mean IoU",
+    "accuracy",
+    "kappa",
+)
+SEAMS = (
+    "Seam score: how much more often classes change where tiles meet than elsewhere; 1 is seamless. In brackets the "
+    "truth along the same lines, which is not 1 where the scene itself changes there. No score: one tile, or so few "
+    "borders that any other lines would score as much. Exact: the method gives for a tile what it gives for the whole "
+    "scene, so that only the scene itself changes at a border."
+)
+EXACT = ("exact", "pixelwise")
+"""Kinds of nets that make no seams."""
 CITATION = (
     "In grey: published by Mishra and Herrmann (Chemometrics and Intelligent Laboratory Systems 215, 2021, 104362) on "
     "their measured scene of 36 Arabidopsis plants, 3000 × 2796 × 186. That scene is not bundled, and none of our "
@@ -39,7 +57,7 @@ def methods(runs: Runs) -> Section:
         rows=(*ours, *theirs),
         muted=tuple(range(len(ours), len(ours) + len(theirs))),
         best=(0,) if len(ours) > 1 else (),
-        notes=(*_warnings(scored), CITATION if comparable else NO_CITATION),
+        notes=(*_warnings(runs, scored), CITATION if comparable else NO_CITATION),
     )
     return Section(key="methods", title="Methods", lead=_protocol(runs, scored[0][1]), tables=(table,))
 
@@ -59,10 +77,11 @@ def _rank(scores: Mapping[str, Any]) -> float:
 def _line(run: PredictionRun, scores: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a method's line of the table."""
     name = run.name if run.method == run.name else f"{run.name} ({run.method})"
-    flag = " †" if scores.get("overlaps_training") else ""
+    flag = " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(told(run))
     return (
         name + flag,
         spread(scores.get("iou_mean"), scores.get("iou_std")),
+        seams(run, scores),
         spread(scores.get("iou_mean_all"), scores.get("iou_std_all")),
         *(digits(scores.get(key)) for key in ("scene_iou", "miou", "oa", "kappa")),
     )
@@ -71,6 +90,16 @@ def _line(run: PredictionRun, scores: Mapping[str, Any]) -> tuple[str, ...]:
 def spread(mean: float | None, deviation: float | None) -> str:
     """Return ``mean ± deviation`` with three digits."""
     return "–" if mean is None or deviation is None else f"{mean:.3f} ± {deviation:.3f}"
+
+
+def seams(run: PredictionRun, scores: Mapping[str, Any]) -> str:
+    """Return the seam score and, in brackets, that of the truth; no figure where tiles cannot make seams."""
+    if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
+        return "exact"
+    found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
+    if found is None:
+        return "–"
+    return f"{found:.2f}" if truth is None else f"{found:.2f} ({truth:.2f})"
 
 
 def digits(value: float | None) -> str:
@@ -91,11 +120,15 @@ def _protocol(runs: Runs, scores: Mapping[str, Any]) -> str:
     )
 
 
-def _warnings(scored: Sequence[tuple[PredictionRun, Mapping[str, Any]]]) -> tuple[str, ...]:
+def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any]]]) -> tuple[str, ...]:
     """Return what readers must know before they compare the lines."""
     notes = []
     if any(scores.get("overlaps_training") for _, scores in scored):
         notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+    notes += [f"‡ {run.name} is {told(run)}." for run, _ in scored if told(run)]
+    tiles = [run.name for run, _ in scored if looks_at_tiles(run, runs.models)]
+    notes += [PER_TILE.replace("{names}", ", ".join(tiles))] if tiles else []
+    notes += [SEAMS] if any(scores.get("seam_score") is not None for _, scores in scored) else []
     if any(scores.get("overlaps_training", None) is None for _, scores in scored):
         notes.append("For some lines it is not known whether the scored pixels taught the model.")
     keys = ("patches", "patch_size", "seed", "region")

@@ -51,7 +51,7 @@ def images(layout: Layout) -> tuple[Image, ...]:
 def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
     """Write, or finish writing, the folder at ``out`` and return its counts of pixels."""
     folder = Path(out)
-    if folder.exists() and not Path(f"{out.rstrip('/')}.tilespec").exists():
+    if folder.exists() and Ledger.found(out) is None:
         raise UserError(
             out,
             found="something that is there already and was not begun by tilespec",

@@ -36,6 +36,8 @@ def write_scene(layout: Layout, out: str, settings: dict[str, Any], workers: int
     ]
     attrs = {"title": "Simulated plants in pots", "simulation": settings}
     product = Product.open(out, specs, settings=settings, attrs=attrs, constants=constants(spectral))
+    options = {key: value for key, value in settings.items() if key not in ("verb", "version")}
+    product.ledger.command("simulate", out=out, **options)
     assert product.edge in (EDGE, layout.rows), "a stripe of blocks is a row of stored objects"
     camera = sensor(layout.seed, layout.bands)
     missing = product.missing()

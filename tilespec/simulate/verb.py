@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tilespec.lock import locked
 from tilespec.memory import Peak
 from tilespec.progress import Progress, Silent
 from tilespec.simulate.block import EDGE
@@ -59,7 +60,7 @@ def simulate(  # noqa: PLR0913 - the options of a verb
     plan = {**settings, "out": str(out), **_plan(layout, raw=raw, threads=threads)}
     if dry_run:
         return {**plan, "dry_run": True}
-    with Peak() as peak:
+    with locked(str(out)), Peak() as peak:
         counts = (write_raw if raw else write_scene)(layout, str(out), settings, threads, progress)
     return {**plan, **counts, "seconds": peak.seconds, "peak_memory": peak.bytes}
 

@@ -1,0 +1,202 @@
+"""Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+from tilespec.errors import UserError
+from tilespec.grid import Grid
+from tilespec.ledger import Ledger, fingerprint
+from tilespec.model import Model
+from tilespec.outputs import edge_of
+from tilespec.predict import PredictPlan, axes, canonical_batch
+from tilespec.predictor import PRECISIONS, Averaging, ModelSpec
+from tilespec.probe.reach import measured_class
+from tilespec.product import Product
+from tilespec.scene import Scene
+from tilespec.tasks import task
+from tilespec.types import Roi, TileClass
+
+NUMERICS = 2
+"""Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""
+TILE = 256
+"""Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
+VALUES = 1 << 22
+"""Input values of a default tile: many channels make small tiles, so that memory stays flat."""
+PANEL_BYTES = 3 << 29
+"""Buffers that grow with a panel's width, at most: wider planes are cut into panels. 1.5 GiB."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a user can ask of a prediction, beyond model and scene; the defaults of `tilespec predict`."""
+
+    tile: int | None = None
+    """Output pixels of a tile."""
+    overlap: int | None = None
+    """Output pixels that neighbours share."""
+    window: str = "cosine"
+    """Blending window."""
+    rows: str | None = None
+    """Region "A:B"."""
+    cols: str | None = None
+    """Region "A:B"."""
+    probabilities: bool = False
+    """Store class probabilities."""
+    disagreement: bool = False
+    """Store the spread of the tiles (and variants) that cover a pixel."""
+    flips: bool = False
+    """Average over the eight symmetries of the square."""
+    samples: int = 0
+    """Average over draws of dropout."""
+    norm: str = "tile"
+    """``frozen``: spatial norms use the scene's statistics."""
+    precision: str = "float32"
+    """In which the net computes."""
+
+    def __post_init__(self) -> None:
+        _one_of("--norm", self.norm, ("tile", "frozen"))
+        _one_of("--precision", self.precision, tuple(PRECISIONS))
+        if not 0 <= self.samples <= 1000:
+            raise UserError("--samples", found=self.samples, expected="0 to 1000", do="0 leaves dropout off.")
+
+
+def _one_of(option: str, found: str, names: tuple[str, ...]) -> None:
+    if found not in names:
+        raise UserError(option, found=repr(found), expected=f"one of {', '.join(names)}", do="Check the spelling.")
+
+
+def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tuple[PredictPlan, dict[str, Any]]:
+    """Return the plan of a prediction and the settings that decide its bytes. Nothing is written.
+
+    Raises:
+        UserError: bands or wavelengths differ from the model's, overlap >= tile, or a region outside the scene.
+    """
+    opened, loaded = Scene.open(scene), Model.load(model)
+    roi = Roi.of(opened.shape, asked.rows, asked.cols)
+    averaging = Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement)
+    spec = ModelSpec(
+        folder=str(Path(model).absolute()),
+        digest=loaded.digest,
+        prepared=_prepared(loaded, opened),
+        probabilities=asked.probabilities,
+        precision=asked.precision,
+        averaging=averaging,
+    )
+    grid = grid_of(loaded, roi, asked)
+    settings = _settings(opened, loaded, roi, grid, asked)
+    edge = edge_of(loaded.channels[1] if asked.probabilities or not loaded.classes else 1)
+    url = str(Path(out).absolute())
+    product = Product(
+        url=url,
+        height=grid.y.length,
+        edge=min(edge, grid.y.length),
+        ledger=Ledger(folder=Path(f"{url.rstrip('/')}.tilespec"), key=fingerprint(settings)),
+        width=grid.x.length,
+        panel=_panel(grid, loaded.channels, edge),
+    )
+    plan = PredictPlan(
+        scene=str(Path(scene).absolute()),
+        roi=roi,
+        product=product,
+        grid=grid,
+        spec=spec,
+        threads=threads,
+        batch=canonical_batch(grid, loaded.channels),
+        disagreement=asked.disagreement,
+    )
+    return plan, settings
+
+
+def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
+    """Return the grid of a model on a region, with the model's defaults for what is not given."""
+    module = model.module()
+    declared = getattr(module, "tile_class", None)  # users' nets may not say: then it is measured
+    reach: TileClass = declared or measured_class(module, model.channels[0])
+    side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
+    shared = asked.overlap if asked.overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
+    geometry = task(model.task).geometry
+    plane = tuple(int((length - 2 * geometry.margin) * geometry.scale) for length in roi.shape)
+    if min(plane) < 1:
+        raise UserError(
+            "region",
+            found=f"{roi.shape[0]} x {roi.shape[1]} pixels",
+            expected=f"more: output scale {geometry.scale}, margin {geometry.margin} leave no output pixel",
+            do="Choose a larger region.",
+        )
+    y, x = axes((plane[0], plane[1]), side, shared)
+    reach = replace(reach, halo=reach.halo + geometry.margin)
+    return Grid(y=y, x=x, window=asked.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
+
+
+def _side(channels: int, align: int) -> int:
+    """Return the default tile of a net that was not trained on patches."""
+    side = TILE
+    while side > TILE // 4 and side * side * channels > VALUES:
+        side //= 2
+    return -(-side // align) * align
+
+
+def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
+    """Return the columns of a panel, None for a single one: a function of grid and channels, of no machine."""
+    first, last = grid.read(grid.y, 0)
+    rows_in = 2 * (last - first) / grid.scale  # a tile row and the next
+    column = 4 * (rows_in * channels[0] / grid.scale + (2 * grid.y.tile + 2 * edge) * channels[1])
+    panels = -int(-(column * grid.x.length) // PANEL_BYTES)
+    width = -(-grid.x.length // max(panels, 1))
+    return None if panels <= 1 else -(-width // edge) * edge
+
+
+def _prepared(model: Model, scene: Scene) -> bool:
+    """Return whether the scene went through the model's recipe already; refuse one that does not fit."""
+    digest = scene.attrs.get("recipe_digest")
+    if digest is None:
+        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
+        return False
+    if digest != model.recipe.digest:
+        raise UserError(
+            scene.url,
+            found=f"a scene transformed by recipe {digest}",
+            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
+            do="Give the raw scene: predict applies the recipe itself.",
+        )
+    return True
+
+
+def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) -> dict[str, Any]:
+    """Return everything that decides the bytes of the prediction."""
+    return {
+        "verb": "predict",
+        "scene": scene.digest or scene.content_digest(),
+        "region": [roi.y0, roi.y1, roi.x0, roi.x1],
+        "model": model.digest,
+        "grid": grid.to_json(),
+        "probabilities": asked.probabilities,
+        "disagreement": asked.disagreement,
+        "flips": asked.flips,
+        "samples": asked.samples,
+        "norm": asked.norm,
+        "precision": asked.precision,
+        "backend": "torch cpu",
+        "numerics": NUMERICS,
+    }
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def with_norms(plan: PredictPlan, file: Path) -> PredictPlan:
+    """Return the plan with a scene's norm statistics."""
+    assert isinstance(plan.spec, ModelSpec)
+    return replace(plan, spec=replace(plan.spec, norms=str(file)))
+
+
+def with_threads(plan: PredictPlan, threads: int, available: int) -> PredictPlan:
+    """Return the plan on ``threads`` lanes, which share the ``available`` cores."""
+    assert isinstance(plan.spec, ModelSpec)
+    spec = replace(plan.spec, intra=max(1, available // threads))
+    return replace(plan, threads=threads, spec=spec)
