@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "tilespec"
 LAYERS = {
     0: "types grid blend jumps spectra folds metrics errors memory progress plugins options stream stop",
     1: "ledger stored lock audit product scene rows ingest export picture",
-    2: "graph passes recipe pca predict slab lanes finished strips quarantine seams evaluate simulate cluster workers",
+    2: "graph passes recipe pca predict seams evaluate simulate cluster workers",
     3: "nets objectives tasks sample train model infer checkpoint ranks config presets"
-    " blocks cast corpus optimise predictor rundir determinism frozen probe planning outputs projection",
+    " blocks cast corpus optimise rundir determinism frozen probe",
     4: "baselines estimators report repair api cli demo __main__ __init__",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

@@ -115,13 +115,13 @@ def test_group_norm_is_frozen_by_the_moments_of_its_groups(make_scene, tmp_path)
 def test_the_same_bits_in_this_process_on_one_and_on_two_workers_and_again(scene, tmp_path):
     subject = model(scene)
     subject.save(str(tmp_path / "m"))
-    local = statistics(subject, scene)
+    here = statistics(subject, scene)
     found = [statistics(subject, scene)]
     for workers in (1, 2):
         with local(workers) as client:
             found.append(statistics(subject, scene, client=client, folder=str(tmp_path / "m")))
     for other in found:
-        assert {k: v.tobytes() for k, v in other.items()} == {k: v.tobytes() for k, v in local.items()}
+        assert {k: v.tobytes() for k, v in other.items()} == {k: v.tobytes() for k, v in here.items()}
 
 
 def test_threads_of_torch_change_no_bit_and_are_restored(scene):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tilespec.errors import UserError
 from tilespec.grid import Grid
 from tilespec.predict import Facts, Part, PredictPlan, axes, canonical_batch
+from tilespec.predict.slab import run_part
 from tilespec.product import ArraySpec, Product
 from tilespec.progress import Silent
 from tilespec.scene import Scene, constants, cube_spec
-from tilespec.slab import run_part
 from tilespec.types import Roi, TileClass
 
 

@@ -14,16 +14,15 @@ import torch
 import zarr
 from test_infer import APPROXIMATE, UNET, objects, save_model, stored
 
-from tilespec import planning
 from tilespec.errors import UserError
 from tilespec.grid import Grid
-from tilespec.infer import predict
+from tilespec.infer import planning, predict
+from tilespec.infer.outputs import moved
+from tilespec.infer.planning import Asked, plan_of
+from tilespec.infer.predictor import TURNS, _turned
+from tilespec.infer.projection import budget, project
 from tilespec.model import Model
-from tilespec.outputs import moved
-from tilespec.planning import Asked, plan_of
 from tilespec.predict import axes
-from tilespec.predictor import TURNS, _turned
-from tilespec.projection import budget, project
 from tilespec.scene import Scene
 from tilespec.types import Roi
 
@@ -97,7 +96,7 @@ def test_frozen_norms_are_gathered_once_and_give_the_same_bytes_on_workers(scene
 
 
 def test_panels_change_no_byte_of_the_pixels(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr("tilespec.outputs.OBJECTS", (16,))
+    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (16,))
     model = save_model(tmp_path / "model", scene, net=APPROXIMATE)
     predict(model, scene, str(tmp_path / "one"), probabilities=True)
     monkeypatch.setattr(planning, "PANEL_BYTES", 20_000)
@@ -172,7 +171,8 @@ def test_the_georeference_follows_the_output_scale():
 SLOW = """
 import sys, time
 import numpy as np
-from tilespec import cli, outputs, predictor
+from tilespec import cli
+from tilespec.infer import outputs, predictor
 outputs.OBJECTS = (16,)
 call = predictor.TorchPredictor.__call__
 def slow(self, tiles, ids):

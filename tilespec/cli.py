@@ -43,10 +43,11 @@ def main() -> None:
     app()
 
 
-def _run(verb: str, *, as_json: bool, quiet: bool, **options: Any) -> None:
+def _run(verb: str, *, as_json: bool, quiet: bool | None, **options: Any) -> None:
     """Call a verb, print what it returns, and turn errors into exit codes."""
     try:
-        result = getattr(api, verb)(progress=Silent() if quiet else Lines(), **options)
+        told = {} if quiet is None else {"progress": Silent() if quiet else Lines()}
+        result = getattr(api, verb)(**told, **options)
     except UserError as error:
         _fail(f"tilespec {verb}: {error}", EXIT_USER)
     except IncompleteError as error:
@@ -271,7 +272,7 @@ def predict(
 
 @app.command(help="Say how far a product is: done, missing, torn, in quarantine; who writes it.")
 def status(out: str, *, as_json: Json = False) -> None:
-    _run("status", as_json=as_json, quiet=True, out=out)
+    _run("status", as_json=as_json, quiet=None, out=out)
 
 
 @app.command(help="Hash every object of a product again; exit 3 when one is damaged.")

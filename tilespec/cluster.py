@@ -4,10 +4,13 @@ Dask only schedules: opaque tasks, tiny results, state on storage. Workers are p
 task sets its own torch and BLAS threads.
 """
 
+import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlparse
 
@@ -50,21 +53,37 @@ def local(workers: int) -> Iterator[Any]:
 
     from tilespec.workers import Settings
 
-    with (
-        dask.config.set({"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
-            memory_limit=0,
-            silence_logs=40,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    settings = {"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        with _deaf():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        client = stack.enter_context(Client(cluster))
         client.register_plugin(Settings())
         yield client
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore SIGINT for a while: processes that start meanwhile inherit it, and a terminal's Ctrl-C spares them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -80,6 +99,8 @@ def _scheduler(address: str) -> Iterator[Any]:
             expected="tls:// for a scheduler on another machine",
             do="Start scheduler and workers with certificates (distributed.comm.tls), then give tls://HOST:PORT.",
         )
+    for name in ("distributed", "tornado"):  # what they lose, we tell
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with Client(address, timeout="30s") as client:
         client.get_versions(check=True)
         yield client
@@ -96,7 +117,7 @@ def run(
     """Yield arguments and results of ``function(*args)`` as they come: few in flight, each released at once.
 
     Tasks may run more than once: theirs are whole, idempotent writes and tiny results. A task that killed its workers
-    again and again yields the `distributed.KilledWorker` itself, so that the others finish.
+    again and again, also when it ran alone, yields the `distributed.KilledWorker` itself, and the others finish.
 
     Args:
         client: A ``distributed.Client``.
@@ -108,36 +129,57 @@ def run(
     Raises:
         IncompleteError: the scheduler is lost, or no worker is left for `PATIENCE` seconds.
     """
-    from distributed import KilledWorker, wait
+    from distributed import KilledWorker
 
     waiting = list(reversed(arguments))
-    slots = workers_of(client)
+    accused: list[tuple[Any, ...]] = []  # all that waited on a worker that died, with the one that killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    seen = time.monotonic()
-    while waiting or flying:
-        while waiting and len(flying) < max(2, slots + 1) and not stop():
+    slots, seen = workers_of(client) + 1, time.monotonic()
+    while waiting or flying or accused:
+        if not waiting and not flying:
+            waiting, accused, slots = accused, [], 0  # each once more, by itself: then the blame is just
+        while waiting and len(flying) < max(slots, 1) and not stop():
             task = waiting.pop()
             flying[client.submit(function, *task, pure=False, retries=2)] = task
         if not flying:
             return
-        try:
-            done = wait(list(flying), timeout=POLL, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            done = set()
+        done = _ended(list(flying))
         tick()
         seen = time.monotonic() if workers_of(client) else seen
         if time.monotonic() - seen > PATIENCE:
             raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
         for future in done:
-            task = flying.pop(future)
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                result = error
-            except CancelledError as error:
-                raise _lost() from error
+            task, result = flying.pop(future), _result(future)
             future.release()
-            yield task, result
+            if isinstance(result, KilledWorker) and slots:
+                accused.append(task)
+            else:
+                yield task, result
+
+
+def _ended(futures: list[Any]) -> set[Any]:
+    """Return the futures that ended, after `POLL` seconds at most."""
+    from distributed import wait
+
+    try:
+        ended: set[Any] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return set()
+    except CancelledError as error:
+        raise _lost() from error
+    return ended
+
+
+def _result(future: Any) -> Any:
+    """Return the result of a task, or the error that says that it kills its workers; raise any other."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        return error
+    except CancelledError as error:
+        raise _lost() from error
 
 
 def workers_of(client: Any) -> int:

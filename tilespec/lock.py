@@ -73,6 +73,14 @@ def holder(url: str) -> dict[str, Any] | None:
     return _describe(lock) if lock.exists() else None
 
 
+def holder_token(url: str) -> str:
+    """Return the token of the run that holds the product's lock, empty if nobody does: workers of others stop."""
+    try:
+        return str(json.loads((beside(url) / "lock").read_text())["token"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
 def _take(lock: Path, url: str) -> str:
     """Create the lock, breaking one whose holder is gone; return its token."""
     mine = {**_self(), "token": uuid4().hex}

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from jaxtyping import Bool, Float32, Int64
 
 from tilespec.scene import Scene
 from tilespec.types import Roi
+
+CALL = 1 << 22
+"""Bytes that one call of the store reads at least, where a strip has so many: a call costs a millisecond by itself."""
 
 
 @runtime_checkable
@@ -112,6 +116,8 @@ class RowReader:
     """Threads that decode and prepare."""
     strips: dict[int, Strip] = field(default_factory=dict)
     """Prepared rows by strip number."""
+    free: list[np.ndarray] = field(default_factory=list)
+    """Memory of strips that nobody holds any more."""
     seconds: float = 0.0
     """Time spent reading and preparing."""
     bytes: int = 0
@@ -145,7 +151,7 @@ class RowReader:
         """Read and prepare a strip, column by column of chunks."""
         began = time.monotonic()
         y0, y1 = self._span(number)
-        values = np.empty((y1 - y0, self.roi.shape[1], self.prepares.channels[0]), np.float32)
+        values = self._empty((y1 - y0, self.roi.shape[1], self.prepares.channels[0]))
         valid = np.empty(values.shape[:2], bool)
 
         def fill(columns: tuple[int, int]) -> bool:
@@ -165,12 +171,23 @@ class RowReader:
         whole = all(list(self.pool.map(fill, self._columns())))
         self.seconds += time.monotonic() - began
         self.bytes += (y1 - y0) * self.roi.shape[1] * self.scene.shape[2] * self.scene.dtype.itemsize
-        return Strip(top=y0, values=values, valid=None if whole else valid)
+        strip = Strip(top=y0, values=values, valid=None if whole else valid)
+        weakref.finalize(strip, self.free.append, values)
+        return strip
+
+    def _empty(self, shape: tuple[int, int, int]) -> Float32[np.ndarray, "y x channel"]:
+        """Return memory for a strip, of one that nobody needs any more if there is one: fresh pages cost as much."""
+        for index, old in enumerate(self.free):
+            if old.shape == shape:
+                return self.free.pop(index)
+        return np.empty(shape, np.float32)
 
     def _columns(self) -> list[tuple[int, int]]:
-        """Return the spans of columns that fall into one chunk each, relative to the region."""
+        """Return the spans of columns that are read at once: whole chunks, as many as make a call worth its while."""
         edge, x0, width = self.scene.chunks[1], self.roi.x0, self.roi.shape[1]
-        return list(_cuts(np.arange(edge - x0 % edge, width, edge), width))
+        bytes_of_chunk = self.scene.chunks[0] * edge * self.scene.shape[2] * self.scene.dtype.itemsize
+        step = edge * max(1, CALL // bytes_of_chunk)
+        return list(_cuts(np.arange(step - x0 % edge, width, step), width))
 
     def _roi(self, y0: int, y1: int, x0: int, x1: int) -> Roi:
         oy, ox = self.roi.y0, self.roi.x0

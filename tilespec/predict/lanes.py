@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32
 
 from tilespec.grid import reflect
 from tilespec.predict import Part, Predictor, PredictPlan
-from tilespec.quarantine import Quarantine
+from tilespec.predict.quarantine import Quarantine
 from tilespec.rows import Rows
 
 Plane = Float32[np.ndarray, "_y _x channel"]

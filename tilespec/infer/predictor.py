@@ -73,8 +73,8 @@ class TorchPredictor:
     """Which threads have set torch's threads."""
 
     def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
-        """Apply the recipe."""
-        return self.recipe.apply(spectra)
+        """Apply the recipe; without steps spectra are what they are, and whoever reads them looks for gaps."""
+        return self.recipe.apply(spectra) if self.recipe.steps else spectra
 
     def __call__(
         self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]

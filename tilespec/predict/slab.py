@@ -16,16 +16,16 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.blend import mix
-from tilespec.finished import ObjectRows
 from tilespec.graph import one_blas_thread
 from tilespec.grid import reflect
-from tilespec.lanes import Answers, Batch, Lanes
 from tilespec.predict import Facts, Part, Predictor, PredictPlan
+from tilespec.predict.finished import ObjectRows
+from tilespec.predict.lanes import Answers, Batch, Lanes
+from tilespec.predict.strips import Strips
 from tilespec.progress import Progress
 from tilespec.rows import RowReader, Rows
 from tilespec.scene import Scene
 from tilespec.stream import Ahead, Behind, in_order
-from tilespec.strips import Strips
 from tilespec.types import Roi
 
 Stop = Callable[[], bool]

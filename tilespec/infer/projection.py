@@ -1,6 +1,5 @@
 """Projection: how much memory a prediction will take, measured where it can be and counted where it cannot."""
 
-import gc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import final
@@ -14,7 +13,6 @@ from tilespec.predict import PredictPlan
 from tilespec.product import encoding
 from tilespec.scene import Scene
 from tilespec.types import Roi
-
 
 DASK = 110 << 20
 """What distributed takes in every process, the command's own too, as measured (2026.8.0)."""
@@ -93,7 +91,6 @@ def project(plan: PredictPlan, workers: int) -> Projection:
     (y0, y1), (x0, x1) = plan.grid.read(plan.grid.y, 0), plan.grid.read(plan.grid.x, 0)
     shape = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
     tiles = np.random.default_rng(0).standard_normal(shape, np.float32)
-    gc.collect()
     base, times = resident() - tiles.nbytes, 2 * plan.threads
     with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread keeps its own heap
         answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # and some wait

@@ -1,6 +1,6 @@
 """Predict: what tiled prediction is, as values. The plan, the parts it is cut into, and what a predictor must be.
 
-A *slab* is a run of rows of objects that one task streams (`tilespec.slab`). Where the plane is too wide, or has too
+A *slab* is a run of rows of objects that one task streams. Where the plane is too wide, or has too
 many channels, it is cut into *panels* of whole objects first, each predicted as a narrower plane. Both are scheduling:
 a pixel is the running mean of the same tiles in the same order, whatever the cut, so the bits are the same.
 """

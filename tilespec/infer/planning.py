@@ -7,11 +7,11 @@ from typing import Any, final
 
 from tilespec.errors import UserError
 from tilespec.grid import Grid
+from tilespec.infer.outputs import edge_of
+from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
 from tilespec.ledger import Ledger, fingerprint
 from tilespec.model import Model
-from tilespec.outputs import edge_of
 from tilespec.predict import PredictPlan, axes, canonical_batch
-from tilespec.predictor import PRECISIONS, Averaging, ModelSpec
 from tilespec.probe.reach import measured_class
 from tilespec.product import Product
 from tilespec.scene import Scene

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ from safetensors.numpy import save_file
 from tilespec.cluster import connect, run, workers_of
 from tilespec.errors import UserError
 from tilespec.frozen import norm_statistics
-from tilespec.lock import locked
+from tilespec.infer.outputs import create
+from tilespec.infer.planning import Asked, cores, plan_of, with_norms, with_threads
+from tilespec.infer.projection import budget, project
+from tilespec.lock import holder_token, locked
 from tilespec.memory import Peak
 from tilespec.model import Model
-from tilespec.outputs import create
-from tilespec.planning import Asked, cores, plan_of, with_norms, with_threads
 from tilespec.predict import Facts, Part, PredictPlan, describe
+from tilespec.predict.slab import run_part
 from tilespec.product import COMPLETE, INCOMPLETE, publish
 from tilespec.progress import Progress, Silent
-from tilespec.projection import budget, project
 from tilespec.scene import Scene
-from tilespec.slab import run_part
 from tilespec.stop import stopping
 
 PARTS = 2
@@ -53,7 +53,7 @@ def predict(  # noqa: PLR0913 - the options of a verb
         memory: Budget such as "4GB"; default: what is available. A plan beyond it is refused before any work.
         dry_run: Return the plan, write nothing.
         progress: Where progress goes.
-        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.planning.Asked`.
+        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.infer.planning.Asked`.
 
     Returns:
         Tiles, seconds, bytes, peak memory, fingerprint and status: ``complete``, or ``incomplete`` where tiles are in
@@ -116,18 +116,18 @@ def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None,
     )  # strips of a run that was killed: cheaper made than trusted
     shutil.rmtree(plan.product.scratch.with_name("poison"), ignore_errors=True)
     started = time.monotonic()
-    with connect(workers, cluster) as client, Peak() as peak:
+    flag = plan.product.ledger.folder / "stop"
+    with stopping(flag) as stop, connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - started
         plan = _frozen(plan, client, progress) if asked.norm == "frozen" else plan
         parts = plan.parts(1 if client is None else PARTS * max(1, workers_of(client)))
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
-        with stopping(plan.product.ledger.folder / "stop") as stop:
-            for part, facts in _facts(plan, parts, client, progress, stop):
-                if isinstance(facts, Facts):
-                    total.add(facts)
-                else:
-                    failed.append(_died(plan, part))
-            interrupted = total.stopped or stop()
+        for part, facts in _facts(plan, parts, client, progress, stop):
+            if isinstance(facts, Facts):
+                total.add(facts)
+            else:
+                failed.append(_died(plan, part))
+        interrupted = total.stopped or stop()
         progress.finish()
         if interrupted:
             raise KeyboardInterrupt
@@ -151,8 +151,9 @@ def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress
             if not stop():
                 yield part, run_part(plan, part, progress, stop)
         return
-    tick = _told_by_records(plan, parts, progress)
-    for (_, part), facts in run(client, _part, [(plan, part) for part in parts], stop=stop, tick=tick):
+    token = holder_token(plan.product.url)
+    tasks, tick = [(plan, part, token) for part in parts], _told_by_records(plan, parts, progress)
+    for (_, part, _), facts in run(client, _part, tasks, stop=stop, tick=tick):
         yield part, facts
 
 
@@ -171,9 +172,16 @@ def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -
     return tick
 
 
-def _part(plan: PredictPlan, part: Part) -> Facts:
-    """Run one part on a worker."""
-    return run_part(plan, part, Silent(), (plan.product.ledger.folder / "stop").exists)
+def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
+    """Run what is still missing of a part on a worker, until someone says stop or the run has ended without it."""
+    missing = set(plan.product.missing(part.panel)) & set(part.rows)
+    if not missing:
+        return Facts()
+    first = min(missing)
+    if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
+        part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
+    flag = plan.product.ledger.folder / "stop"
+    return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
 
 
 def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
