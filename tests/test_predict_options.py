@@ -7,6 +7,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,15 +15,19 @@ import torch
 import zarr
 from test_infer import APPROXIMATE, UNET, objects, save_model, stored
 
+from tilespec import infer
 from tilespec.errors import UserError
 from tilespec.grid import Grid
 from tilespec.infer import planning, predict
-from tilespec.infer.outputs import moved
+from tilespec.infer.outputs import create, moved
 from tilespec.infer.planning import Asked, plan_of
 from tilespec.infer.predictor import TURNS, _turned
 from tilespec.infer.projection import budget, project
+from tilespec.lock import holder_token, locked
 from tilespec.model import Model
-from tilespec.predict import axes
+from tilespec.predict import Part, axes
+from tilespec.predict.slab import run_part
+from tilespec.progress import Silent
 from tilespec.scene import Scene
 from tilespec.types import Roi
 
@@ -222,3 +227,40 @@ def test_a_second_signal_ends_at_once(make_scene, tmp_path):
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - began < 10
+
+
+def begun(scene, tmp_path, monkeypatch):
+    """Return the plan and the only part of a prediction that was created and not run."""
+    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (16,))
+    model = save_model(tmp_path / "model", scene)
+    plan, settings = plan_of(model, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
+    create(plan, settings, probabilities=False)
+    return plan, plan.parts(1)[0]
+
+
+def test_a_part_that_comes_again_after_its_worker_died_skips_what_is_recorded(scene, tmp_path, monkeypatch):
+    plan, part = begun(scene, tmp_path, monkeypatch)
+    with locked(plan.product.url):
+        token = holder_token(plan.product.url)
+        run_part(plan, Part(rows=part.rows[:3]), Silent())
+        facts = infer._part(plan, part, token)
+        assert plan.product.missing() == []
+        assert 0 < facts.tiles < len(plan.tiles(part)[0]) * len(plan.tiles(part)[1])
+        assert infer._part(plan, part, token).tiles == 0
+
+
+def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
+    plan, part = begun(scene, tmp_path, monkeypatch)
+    with locked(plan.product.url):
+        facts = infer._part(plan, part, "another run")
+    assert facts.stopped
+    assert facts.tiles == 0
+
+
+def test_a_product_that_may_not_fit_the_disk_is_told_beforehand(scene, tmp_path, monkeypatch):
+    model, told = save_model(tmp_path / "model", scene), []
+    assert predict(model, scene, str(tmp_path / "out"), dry_run=True)["bytes_to_write"] == 90 * 70
+    monkeypatch.setattr("tilespec.infer.outputs.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(Silent, "say", lambda _, text: told.append(text))
+    predict(model, scene, str(tmp_path / "out"))
+    assert "6300 bytes may not fit into the 100 that are free" in told

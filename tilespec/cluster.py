@@ -134,7 +134,7 @@ def run(
     waiting = list(reversed(arguments))
     accused: list[tuple[Any, ...]] = []  # all that waited on a worker that died, with the one that killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots, seen = workers_of(client) + 1, time.monotonic()
+    slots, seen = workers_of(client), time.monotonic()  # one each: a task that waits is bound to a worker too early
     while waiting or flying or accused:
         if not waiting and not flying:
             waiting, accused, slots = accused, [], 0  # each once more, by itself: then the blame is just

@@ -29,18 +29,21 @@ def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], dep
 
 @final
 class Ahead(Generic[T, R]):
-    """Results of ``function`` on known items, one item ahead of whoever asks for them."""
+    """Results of ``function`` on items that can be begun before they are asked for."""
 
     def __init__(self, pool: Executor, function: Callable[[T], R]) -> None:
         self._pool, self._function = pool, function
         self._flying: dict[T, Future[R]] = {}
 
-    def get(self, item: T, following: T | None) -> R:
-        """Return the result for ``item``, and begin with the ``following`` one."""
-        future = self._flying.pop(item, None) or self._pool.submit(self._function, item)
-        if following is not None and following not in self._flying:
-            self._flying[following] = self._pool.submit(self._function, following)
-        return future.result()
+    def begin(self, item: T) -> None:
+        """Begin with an item that will be asked for."""
+        if item not in self._flying:
+            self._flying[item] = self._pool.submit(self._function, item)
+
+    def get(self, item: T) -> R:
+        """Return the result for an item, begun or not."""
+        self.begin(item)
+        return self._flying.pop(item).result()
 
 
 @final

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from tilespec.cluster import connect, run, workers_of
 from tilespec.errors import UserError
 from tilespec.frozen import norm_statistics
-from tilespec.infer.outputs import create
+from tilespec.infer.outputs import create, room
 from tilespec.infer.planning import Asked, cores, plan_of, with_norms, with_threads
 from tilespec.infer.projection import budget, project
 from tilespec.lock import holder_token, locked
@@ -79,10 +79,13 @@ def predict(  # noqa: PLR0913 - the options of a verb
     lanes = projection.lanes(plan.threads, limit)
     plan = with_threads(plan, lanes, plan.threads)
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
+    space = room(plan, probabilities=asked.get("probabilities", False))
     if dry_run:
         opened = Scene.open(scene)
-        return describe(plan, opened.shape[2], opened.dtype.itemsize, expected)
+        return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
     say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
+    if space["bytes_to_write"] > space["bytes_free"]:
+        say.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
     with locked(plan.product.url):
         create(plan, settings, probabilities=asked.get("probabilities", False))
         kept = {"model": plan.spec.folder, "scene": plan.scene, "out": plan.product.url, **asked}  # type: ignore[attr-defined]

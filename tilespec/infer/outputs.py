@@ -1,5 +1,6 @@
 """Outputs: the arrays and attributes of a prediction's store."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -23,6 +24,16 @@ OBJECT_BYTES = 16 << 20
 def edge_of(channels: int) -> int:
     """Return the edge of a stored object with so many float32 channels: a function of the output alone."""
     return next((edge for edge in OBJECTS if 4 * edge * edge * channels <= OBJECT_BYTES), OBJECTS[-1])
+
+
+def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
+    """Return the bytes that a product will take before encoding, and the bytes that are free where it goes."""
+    model = Model.load(plan.spec.folder)  # type: ignore[attr-defined]
+    channels = model.channels[1]
+    pixel = (1 + 4 * channels * probabilities) if model.classes else 4 * channels
+    there = next(folder for folder in Path(plan.product.url).parents if folder.exists())
+    size = plan.grid.y.length * plan.grid.x.length * (pixel + 4 * plan.disagreement)
+    return {"bytes_to_write": size, "bytes_free": shutil.disk_usage(there).free}
 
 
 def create(plan: PredictPlan, settings: Mapping[str, Any], *, probabilities: bool) -> None:

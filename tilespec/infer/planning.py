@@ -24,8 +24,8 @@ TILE = 256
 """Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
 VALUES = 1 << 22
 """Input values of a default tile: many channels make small tiles, so that memory stays flat."""
-PANEL_BYTES = 3 << 29
-"""Buffers that grow with a panel's width, at most: wider planes are cut into panels. 1.5 GiB."""
+PANEL_BYTES = 1 << 30
+"""Buffers that grow with a panel's width, at most: wider planes are cut into panels."""
 
 
 @final
@@ -142,7 +142,7 @@ def _side(channels: int, align: int) -> int:
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     """Return the columns of a panel, None for a single one: a function of grid and channels, of no machine."""
     first, last = grid.read(grid.y, 0)
-    rows_in = 2 * (last - first) / grid.scale  # a tile row and the next
+    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
     column = 4 * (rows_in * channels[0] / grid.scale + (2 * grid.y.tile + 2 * edge) * channels[1])
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))

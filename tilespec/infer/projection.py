@@ -14,6 +14,8 @@ from tilespec.product import encoding
 from tilespec.scene import Scene
 from tilespec.types import Roi
 
+WAITING = 2
+"""Answers that wait to be blended (`tilespec.predict.slab.Slab.depth` beyond the threads)."""
 DASK = 110 << 20
 """What distributed takes in every process, the command's own too, as measured (2026.8.0)."""
 
@@ -26,7 +28,7 @@ class Projection:
     base: int
     """One process with its libraries and the model, before any work."""
     lane: int
-    """What the net takes while it evaluates one batch, measured on a random one."""
+    """What the net takes while it evaluates one batch, measured on one."""
     buffers: int
     """Strips, tiles, blended rows and objects of one part."""
     reading: int
@@ -85,19 +87,19 @@ def budget(asked: str | None) -> int:
 
 
 def project(plan: PredictPlan, workers: int) -> Projection:
-    """Return the projected memory of a plan; loads the model and evaluates the net on one random batch."""
+    """Return the projected memory of a plan; loads the model and evaluates the net on one batch in each lane."""
     scene = Scene.open(plan.scene)
     predictor = plan.spec.open(plan.threads)
     (y0, y1), (x0, x1) = plan.grid.read(plan.grid.y, 0), plan.grid.read(plan.grid.x, 0)
     shape = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
-    tiles = np.random.default_rng(0).standard_normal(shape, np.float32)
-    base, times = resident() - tiles.nbytes, 2 * plan.threads
+    tiles = np.full(shape, 0.5, np.float32)
+    base, times = resident() - tiles.nbytes, plan.threads
     with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread keeps its own heap
         answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # and some wait
     grown = peak.bytes - base - tiles.nbytes
     return Projection(
         base=base,
-        lane=max(grown, sum(answer.nbytes for answer in answers)) // plan.threads + tiles.nbytes,
+        lane=(max(grown, sum(a.nbytes for a in answers)) + WAITING * answers[0].nbytes) // plan.threads + tiles.nbytes,
         buffers=max(_buffers(plan, panel, predictor.channels, scene) for panel in range(plan.product.panels)),
         reading=_reading(scene, plan.roi, predictor.channels[0]),
         workers=workers,
@@ -105,10 +107,10 @@ def project(plan: PredictPlan, workers: int) -> Projection:
 
 
 def _buffers(plan: PredictPlan, panel: int, channels: tuple[int, int], scene: Scene) -> int:
-    """Return the bytes of what one part keeps: strips of three tile rows, two blended rows, two rows of objects."""
+    """Return the bytes of what one part keeps: strips of a tile row and the next, blended rows, rows of objects."""
     (x0, x1), (y0, y1) = plan.columns_read(panel), plan.grid.read(plan.grid.y, 0)
     step = plan.grid.read(plan.grid.y, 1)[0] - y0
-    height = min(plan.roi.shape[0], -(-(y1 - y0 + 2 * step) // scene.chunks[0]) * scene.chunks[0])
+    height = min(plan.roi.shape[0], -(-(y1 - y0 + step) // scene.chunks[0] + 1) * scene.chunks[0])
     width, edge = plan.product.columns(panel)[1] - plan.product.columns(panel)[0], plan.product.edge
     blended = channels[1] + plan.disagreement
     strips = height * (x1 - x0) * (4 * channels[0] + 1)

@@ -71,6 +71,11 @@ class Slab:
         lanes = Lanes(plan=plan, part=part, predictor=predictor, left=first)
         return cls(plan=plan, part=part, stop=stop, predictor=predictor, reader=reader, lanes=lanes)
 
+    @property
+    def depth(self) -> int:
+        """Batches that are evaluated or wait at once."""
+        return self.plan.threads + 2
+
     def run(self, progress: Progress) -> Facts:
         """Stream the part."""
         with self.reader.pool, Behind(self._write) as writer:
@@ -115,7 +120,7 @@ class Slab:
         buffers = itertools.cycle([np.empty(shape, np.float32) for _ in range(2)])  # the other one is the carry's
         with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
             batches = self._batches(strips, Ahead(reading, self._load))
-            answers = in_order(pool, self.lanes.evaluate, batches, threads + 2)
+            answers = in_order(pool, self.lanes.evaluate, batches, self.depth)
             for k, row in itertools.groupby(answers, key=lambda pair: pair[0].k):
                 (first, last), (y0, y1) = self.plan.wanted(self.part, k), self.plan.own(self.part, k)
                 strip, left = next(buffers)[: last - first], None
@@ -141,8 +146,10 @@ class Slab:
                 self.facts.shared += len(columns)
                 yield Batch(k=k, columns=tuple(columns), rows=None, strip=left)
                 continue
-            rows = ahead.get(k, k + 1 if k < tile_rows[-1] else None)
-            for first in range(0, len(columns), size):
+            rows = ahead.get(k)
+            for number, first in enumerate(range(0, len(columns), size)):
+                if number == self.depth and k < tile_rows[-1]:  # the row before is through: its strips are free
+                    ahead.begin(k + 1)
                 yield Batch(k=k, columns=tuple(columns[first : first + size]), rows=rows)
 
     def _load(self, k: int) -> Rows:
