@@ -76,7 +76,8 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(make_scene, tmp_path):
 
 def test_an_interrupted_run_exits_130_and_says_that_it_resumes(tmp_path):
     words = ["simulate", str(tmp_path / "out"), "--rows", "2000", "--cols", "2000", "--plants", "16"]
-    run = subprocess.Popen([sys.executable, "-m", "tilespec", *words], stderr=subprocess.PIPE, text=True)
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # also where tests run behind a shell
+    run = subprocess.Popen([sys.executable, "-m", "tilespec", *words], stderr=subprocess.PIPE, text=True, **heard)
     limit = time.monotonic() + 60
     while not list(tmp_path.rglob("row-*")) and run.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)

@@ -74,7 +74,8 @@ def predict(  # noqa: PLR0913 - the options of a verb
             for one, where in _places(scene, out).items()
         }
         return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
-    plan, settings = plan_of(model, scene, out, Asked(**asked), max(1, cores() // max(workers, 1)))
+    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
+    plan, settings = plan_of(model, scene, out, Asked(**asked), threads)
     limit, projection = budget(memory), project(plan, workers)
     lanes = projection.lanes(plan.threads, limit)
     plan = with_threads(plan, lanes, plan.threads)
@@ -114,10 +115,8 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
     """Run the parts that are missing, publish, and return what was counted."""
     total, failed = Facts(), []
-    shutil.rmtree(
-        plan.product.scratch, ignore_errors=True
-    )  # strips of a run that was killed: cheaper made than trusted
-    shutil.rmtree(plan.product.scratch.with_name("poison"), ignore_errors=True)
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
+        shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
     started = time.monotonic()
     flag = plan.product.ledger.folder / "stop"
     with stopping(flag) as stop, connect(workers, cluster) as client, Peak() as peak:
