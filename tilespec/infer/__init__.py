@@ -66,32 +66,50 @@ def predict(  # noqa: PLR0913 - the options of a verb
     unknown = sorted(set(asked) - OPTIONS)
     if unknown:
         raise TypeError(f"predict() has no option {unknown[0]!r}; options are {', '.join(sorted(OPTIONS))}")
-    say = progress or Silent()
-    if not isinstance(scene, str):
-        options: dict[str, Any] = {**asked, "workers": workers, "cluster": cluster, "memory": memory}
-        done = {
-            where: predict(model, one, where, dry_run=dry_run, progress=say, **options)
-            for one, where in _places(scene, out).items()
-        }
-        return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
+    say, wanted = progress or Silent(), Asked(**asked)
+    places = {scene: out} if isinstance(scene, str) else _places(scene, out)
+    done = {
+        where: _predict(
+            model, one, where, wanted, workers=workers, cluster=cluster, memory=memory, dry=dry_run, say=say
+        )
+        for one, where in places.items()
+    }
+    if isinstance(scene, str):
+        return done[out]
+    return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
+
+
+def _predict(  # noqa: PLR0913 - what `predict` was asked
+    model: str,
+    scene: str,
+    out: str,
+    asked: Asked,
+    *,
+    workers: int,
+    cluster: str | None,
+    memory: str | None,
+    dry: bool,
+    say: Progress,
+) -> dict[str, Any]:
+    """Plan the prediction of one scene, and carry it out unless the plan is all that is wanted."""
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
-    plan, settings = plan_of(model, scene, out, Asked(**asked), threads)
+    plan, settings = plan_of(model, scene, out, asked, threads)
     limit, projection = budget(memory), project(plan, workers)
     lanes = projection.lanes(plan.threads, limit)
     plan = with_threads(plan, lanes, plan.threads)
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
-    space = room(plan, probabilities=asked.get("probabilities", False))
-    if dry_run:
+    space = room(plan, probabilities=asked.probabilities)
+    if dry:
         opened = Scene.open(scene)
         return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
     say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         say.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
     with locked(plan.product.url):
-        create(plan, settings, probabilities=asked.get("probabilities", False))
-        kept = {"model": plan.spec.folder, "scene": plan.scene, "out": plan.product.url, **asked}  # type: ignore[attr-defined]
-        plan.product.ledger.command("predict", **kept)
-        return _execute(plan, Asked(**asked), workers, cluster, say) | expected
+        create(plan, settings, probabilities=asked.probabilities)
+        kept = {"model": str(Path(model).absolute()), "scene": plan.scene, "out": plan.product.url}
+        plan.product.ledger.command("predict", **kept, **vars(asked))
+        return _execute(plan, asked, workers, cluster, say) | expected
 
 
 def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
