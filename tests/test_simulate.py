@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupts import After, StoppedError, stop
 
 from tilespec.errors import UserError
 from tilespec.scene import Scene
@@ -26,25 +27,6 @@ STD = [0.04811, 0.05319, 0.06820, 0.05922, 0.07733, 0.13286, 0.12802, 0.12092, 0
 def small(tmp_path_factory):
     out = str(tmp_path_factory.mktemp("simulated") / "scene")
     return out, simulate(out, **SMALL, workers=2)
-
-
-class StoppedError(RuntimeError):
-    pass
-
-
-class StopAfterOne:
-    """Progress that interrupts the run after its first row of blocks."""
-
-    def say(self, text): ...
-
-    def start(self, what, total, unit):
-        pass
-
-    def advance(self, units, note=""):
-        raise StoppedError
-
-    def finish(self):
-        pass
 
 
 def read(out, name):
@@ -108,7 +90,7 @@ def test_a_longer_scene_with_the_same_pots_begins_with_the_shorter_one():
 def test_an_interrupted_run_resumes_to_the_same_bytes(small, tmp_path):
     out = str(tmp_path / "scene")
     with pytest.raises(StoppedError):
-        simulate(out, **SMALL, workers=2, progress=StopAfterOne())
+        simulate(out, **SMALL, workers=2, progress=After(0, stop))
     assert Scene.open(out, allow_partial=True).attrs["tilespec_status"] == "writing"
     simulate(out, **SMALL, workers=1)
     assert Scene.open(out).digest == Scene.open(small[0]).digest

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from interrupts import After, StoppedError, stop
 from spectral.io import envi
 
 from tilespec.errors import UserError
@@ -20,25 +21,6 @@ SIZE = {"rows": 200, "cols": 150, "bands": 20, "plants": 4}
 COUNTS = {"raw": (5095.46, 5712.85), "white": (12296.27, 7093.34), "dark": (420.08, 16.35)}
 """Mean and standard deviation of the stored counts."""
 IMAGES = ("raw", "white", "dark", "labels", "plant", "material")
-
-
-class StoppedError(RuntimeError):
-    pass
-
-
-class StopAfterOne:
-    """Progress that interrupts the run after its first lines."""
-
-    def say(self, text): ...
-
-    def start(self, what, total, unit):
-        pass
-
-    def advance(self, units, note=""):
-        raise StoppedError
-
-    def finish(self):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +112,7 @@ def test_counts_calibrate_back_to_reflectance_within_the_noise(folder, tmp_path)
 def test_an_interrupted_run_resumes_to_the_same_files(folder, tmp_path, workers):
     out = tmp_path / "raw"
     with pytest.raises(StoppedError):
-        simulate(out, **SIZE, raw=True, progress=StopAfterOne())
+        simulate(out, **SIZE, raw=True, progress=After(0, stop))
     assert not list(out.glob("*.hdr"))
     with (out / "raw.bil.partial").open("ab") as torn:
         torn.write(b"half a line")
@@ -159,7 +141,7 @@ def test_a_run_that_stops_between_renames_resumes_to_the_same_files(folder, tmp_
 def test_files_shorter_than_the_ledger_says_are_refused(tmp_path):
     out = tmp_path / "raw"
     with pytest.raises(StoppedError):
-        simulate(out, **SIZE, raw=True, progress=StopAfterOne())
+        simulate(out, **SIZE, raw=True, progress=After(0, stop))
     (out / "raw.bil.partial").write_bytes(b"")
     with pytest.raises(UserError, match="the ledger says"):
         simulate(out, **SIZE, raw=True)

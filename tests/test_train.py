@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupts import After
 
 from tilespec import checkpoint
 from tilespec.cast import Player
@@ -29,29 +30,9 @@ def config(scene, *, net=None, **tables):
     return {name: {**base.get(name, {}), **tables.get(name, {})} for name in {*base, *tables}}
 
 
-class Stops:
-    """Raises when so many steps are done, as Ctrl-C does."""
-
-    def __init__(self, at):
-        self.left = at
-
-    def say(self, text): ...
-
-    def start(self, what, total, unit):
-        pass
-
-    def advance(self, units, note=""):
-        self.left -= units
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def finish(self):
-        pass
-
-
 def interrupted(settings, out, at):
     with pytest.raises(KeyboardInterrupt):
-        train(settings, str(out), progress=Stops(at))
+        train(settings, str(out), progress=After(at))
 
 
 def lines(out):
@@ -113,7 +94,7 @@ def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(undisturbed, s
 def test_a_finished_training_returns_at_once_and_touches_nothing(undisturbed, scene):
     out, result = undisturbed
     before = {p: p.stat().st_mtime_ns for p in Path(out).rglob("*")}
-    assert train(config(scene), out, progress=Stops(1)) == result
+    assert train(config(scene), out, progress=After(1)) == result
     assert {p: p.stat().st_mtime_ns for p in Path(out).rglob("*")} == before
 
 

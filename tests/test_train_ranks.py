@@ -16,24 +16,8 @@ from tilespec.train import train
 LOSSES = ("d_real", "d_fake", "cross_entropy", "g_adversarial")
 
 
-class Kills:
-    """Kills the process that tells it of so many steps."""
-
-    def __init__(self, at):
-        self.left = at
-
-    def say(self, text): ...
-
-    def start(self, what, total, unit):
-        pass
-
-    def advance(self, units, note=""):
-        self.left -= units
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def finish(self):
-        pass
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def settings(scene):
@@ -83,8 +67,9 @@ def test_two_ranks_learn_as_one(alone, scene, tmp_path):
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[3])
-from test_train_ranks import Kills, train
-train(json.loads(sys.argv[1]), sys.argv[2], progress=Kills(5))
+from interrupts import After
+from test_train_ranks import die, train
+train(json.loads(sys.argv[1]), sys.argv[2], progress=After(5, die))
 """
 
 
@@ -107,10 +92,6 @@ def test_launched_ranks_end_when_one_is_killed_and_one_rank_finishes_their_work(
     same(out, alone)
 
 
-def _die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_killed_rank_is_unfinished_work_that_resumes():
     with pytest.raises(IncompleteError, match=r"SIGKILL.*the same command resumes"):
-        spawn(_die, (), 1)
+        spawn(die, (), 1)
