@@ -1,0 +1,149 @@
+"""Verbs that learn models and predict with them."""
+# ruff: noqa: PLR0913, PLR0917, D103 - a verb has as many arguments as options; typer shows help=, not docstrings
+
+from typing import Annotated
+
+import typer
+
+from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, fail, run
+
+
+@app.command(help="Train a net on random patches; resumes by itself.")
+def train(
+    config: Annotated[str, typer.Argument(help="A TOML file, or preset:NAME.")],
+    out: Annotated[str, typer.Option("--out", help="Model folder.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override.")] = None,
+    ranks: Annotated[int, typer.Option(help="Processes that share each batch.")] = 1,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    pairs = dict(_pair(text) for text in overrides or [])
+    run(
+        "train",
+        as_json=as_json,
+        quiet=quiet,
+        dry_run=dry_run,
+        config=config,
+        out=out,
+        overrides=pairs,
+        ranks=ranks,
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        fail(
+            f"tilespec train: --set: found {text!r}; expected KEY=VALUE. Write for example --set train.steps=100",
+            2,
+        )
+    return key.strip(), value.strip()
+
+
+@app.command(help="Predict one scene, or several into the folder OUT: blended tiles; resumes by itself.")
+def predict(
+    model: str,
+    scene: Annotated[list[str], typer.Argument(metavar="SCENE... OUT", help="Scenes, then where the product goes.")],
+    tile: Annotated[int | None, typer.Option(help="Output pixels of a tile.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Output pixels that neighbours share.")] = None,
+    window: Annotated[str, typer.Option(help="cosine, linear, gaussian or none.")] = "cosine",
+    workers: Workers = 0,
+    cluster: Annotated[str | None, typer.Option(help="local, tls://..., or a dotted path.")] = None,
+    rows: Rows = None,
+    cols: Cols = None,
+    norm: Annotated[str, typer.Option(help="tile, or frozen: norms over space use the scene's statistics.")] = "tile",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16: faster, other bits.")] = "float32",
+    samples: Annotated[int, typer.Option(help="Average over so many draws of dropout.")] = 0,
+    memory: Annotated[str | None, typer.Option(help="Budget such as 4GB; default: what is available.")] = None,
+    *,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over the eight symmetries of the square.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Store class probabilities.")] = False,
+    disagreement: Annotated[bool, typer.Option("--disagreement", help="Store the spread of tiles.")] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    *scenes, out = scene
+    if not scenes:
+        raise typer.BadParameter("predict takes a model, one or more scenes, and OUT", param_hint="SCENE... OUT")
+    run(
+        "predict",
+        as_json=as_json,
+        quiet=quiet,
+        dry_run=dry_run,
+        model=model,
+        scene=scenes[0] if len(scenes) == 1 else scenes,
+        out=out,
+        tile=tile,
+        overlap=overlap,
+        window=window,
+        workers=workers,
+        cluster=cluster,
+        rows=rows,
+        cols=cols,
+        norm=norm,
+        precision=precision,
+        samples=samples,
+        memory=memory,
+        flips=flips,
+        probabilities=probabilities,
+        disagreement=disagreement,
+    )
+
+
+@app.command(help="Fit a classical method (ndvi, ndvi-otsu, plsda, mlp) as a model, and predict with it.")
+def baseline(
+    name: str,
+    scene: str,
+    out: str,
+    recipe: Annotated[str | None, typer.Option(help="Fitted recipe; default: the method's own.")] = None,
+    rows: Annotated[str | None, typer.Option(metavar="A:B", help="Rows to fit on.")] = None,
+    cols: Annotated[str | None, typer.Option(metavar="A:B", help="Columns to fit on.")] = None,
+    components: Annotated[int, typer.Option(help="Latent variables (plsda).")] = 6,
+    samples: Annotated[
+        int | None, typer.Option(help="Spectra to fit on, balanced over classes; default 3000, mlp 200,000.")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="NDVI above which a pixel is plant.")] = 0.69,
+    opening: Annotated[int, typer.Option(help="Radius of a morphological opening, in pixels.")] = 0,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    run(
+        "baseline",
+        as_json=as_json,
+        quiet=quiet,
+        dry_run=dry_run,
+        name=name,
+        scene=scene,
+        out=out,
+        recipe=recipe,
+        rows=rows,
+        cols=cols,
+        components=components,
+        samples=samples,
+        threshold=threshold,
+        opening=opening,
+        seed=seed,
+        workers=workers,
+    )
+
+
+@app.command(help="Measure a model: receptive field, tile class, overlap to use, determinism.")
+def probe(
+    model: str,
+    scene: Annotated[str | None, typer.Option(help="A scene for real tiles; default: random ones.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Output pixels of a tile.")] = None,
+    seed: Seed = 0,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"model": model, "scene": scene, "tile": tile, "seed": seed}
+    run("probe", as_json=as_json, quiet=quiet, dry_run=dry_run, **options)

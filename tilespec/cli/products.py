@@ -1,0 +1,65 @@
+"""Verbs that look after predictions, judge them and show them."""
+# ruff: noqa: PLR0913, PLR0917, D103 - a verb has as many arguments as options; typer shows help=, not docstrings
+
+from typing import Annotated
+
+import typer
+
+from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, app, run
+
+
+@app.command(help="Say how far a product is: done, missing, torn, in quarantine; who writes it.")
+def status(out: str, *, as_json: Json = False) -> None:
+    run("status", as_json=as_json, quiet=None, out=out)
+
+
+@app.command(help="Hash every object of a product again; exit 3 when one is damaged.")
+def verify(out: str, *, as_json: Json = False, quiet: Quiet = False) -> None:
+    run("verify", as_json=as_json, quiet=quiet, out=out)
+
+
+@app.command(help="Remove damaged objects of a product and compute them again, and only them.")
+def repair(out: str, *, as_json: Json = False, quiet: Quiet = False) -> None:
+    run("repair", as_json=as_json, quiet=quiet, out=out)
+
+
+@app.command(help="Compare a prediction with the truth.")
+def evaluate(
+    pred: str,
+    truth: str,
+    patches: Annotated[int, typer.Option(help="Random patches.")] = 1000,
+    patch_size: Annotated[int, typer.Option(help="Side of a patch, in pixels.")] = 512,
+    rows: Rows = None,
+    cols: Cols = None,
+    seed: Seed = 0,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"patches": patches, "patch_size": patch_size, "rows": rows, "cols": cols, "seed": seed}
+    run("evaluate", as_json=as_json, quiet=quiet, dry_run=dry_run, pred=pred, truth=truth, **options)
+
+
+@app.command(help="Write one self-contained HTML page about scenes, models and predictions.")
+def report(
+    paths: Annotated[list[str], typer.Argument(metavar="RUN... OUT.html", help="Stores and folders, then the page.")],
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    *runs, out = paths
+    run("report", as_json=as_json, quiet=quiet, dry_run=dry_run, runs=runs, out=out, title=title)
+
+
+@app.command(help="All of it on a small simulated raw scene; ends with a report.")
+def demo(
+    out: Annotated[str, typer.Option("--out", help="Folder.")] = "demo",
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    run("demo", as_json=as_json, quiet=quiet, dry_run=dry_run, out=out)

@@ -1,0 +1,111 @@
+"""Verbs that make, describe and hand on scenes."""
+# ruff: noqa: PLR0913, PLR0917, D103 - a verb has as many arguments as options; typer shows help=, not docstrings
+
+import json
+from typing import Annotated
+
+import typer
+
+from tilespec import api
+from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, fail, human, run
+from tilespec.errors import EXIT_USER, UserError
+
+
+@app.command(help="Simulate a physically based plant scene with its truth.")
+def simulate(
+    out: str,
+    rows: Annotated[int, typer.Option(help="Rows of the scene.")] = 3000,
+    cols: Annotated[int, typer.Option(help="Columns of the scene.")] = 2796,
+    bands: Annotated[int, typer.Option(help="Bands between 407 and 997 nm.")] = 186,
+    plants: Annotated[int, typer.Option(help="Plants, one in a pot.")] = 36,
+    seed: Seed = 0,
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="Write sensor counts with references as ENVI.")] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"rows": rows, "cols": cols, "bands": bands, "plants": plants, "seed": seed, "raw": raw}
+    run("simulate", as_json=as_json, quiet=quiet, dry_run=dry_run, out=out, **options)
+
+
+@app.command(help="Bring any format into a scene: streamed, calibrated, resumable.")
+def ingest(
+    src: str,
+    out: str,
+    white: Annotated[str | None, typer.Option(help="White reference.")] = None,
+    dark: Annotated[str | None, typer.Option(help="Dark reference.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Class labels, FILE or FILE:VARIABLE.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Stored data type.")] = None,
+    wavelengths: Annotated[str | None, typer.Option(help="Text file or variable with band centres.")] = None,
+    variable: Annotated[str | None, typer.Option(help="Variable of a .mat, .npz or Zarr source.")] = None,
+    axes: Annotated[str | None, typer.Option(help="Order of the source's axes, e.g. band,y,x.")] = None,
+    ignore_label: Annotated[int | None, typer.Option(help="Label that means unlabelled.")] = None,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    run(
+        "ingest",
+        as_json=as_json,
+        quiet=quiet,
+        dry_run=dry_run,
+        src=src,
+        out=out,
+        white=white,
+        dark=dark,
+        labels=labels,
+        dtype=dtype,
+        wavelengths=wavelengths,
+        variable=variable,
+        axes=axes,
+        ignore_label=ignore_label,
+    )
+
+
+@app.command(help="Say what a store holds.")
+def info(store: str, *, as_json: Json = False) -> None:
+    try:
+        result = api.info(store)
+    except UserError as error:
+        fail(f"tilespec info: {error}", EXIT_USER)
+    print(json.dumps(result) if as_json else human(result))  # noqa: T201 - the verb's answer
+
+
+@app.command(help="Fit a recipe of spectral steps, out of core.")
+def fit(
+    scene: str,
+    out: str,
+    steps: Annotated[str, typer.Option(help="Steps, e.g. crop=450:950,sg=11:2:1,vsn,pca=4.")],
+    rows: Rows = None,
+    cols: Cols = None,
+    workers: Workers = 0,
+    seed: Seed = 0,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"steps": steps, "rows": rows, "cols": cols, "workers": workers, "seed": seed}
+    run("fit", as_json=as_json, quiet=quiet, dry_run=dry_run, scene=scene, out=out, **options)
+
+
+@app.command(help="Write the scene that a recipe makes of a scene.")
+def transform(
+    recipe: str,
+    scene: str,
+    out: str,
+    workers: Workers = 0,
+    *,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"recipe": recipe, "scene": scene, "out": out, "workers": workers}
+    run("transform", as_json=as_json, quiet=quiet, dry_run=dry_run, **options)
+
+
+@app.command(help="Hand a store on as GeoTIFF, ENVI or PNG.")
+def export(store: str, out: str, *, as_json: Json = False, dry_run: DryRun = False, quiet: Quiet = False) -> None:
+    run("export", as_json=as_json, quiet=quiet, dry_run=dry_run, store=store, out=out)
