@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from tilespec.spectra.rowwise import rowwise
 from tilespec.types import SpectralAxis
 
 Vector = Float32[np.ndarray, " band"]
@@ -81,9 +82,9 @@ class Normalise:
 
     def apply(self, x: Any) -> Any:
         """Return normalised spectra; NaN for a spectrum that is constant wherever the weights look."""
-        mean = x @ self.weights
+        mean = rowwise(x, self.weights)
         x -= mean[:, None]
-        square = (x * x) @ (self.scale * self.scale)
+        square = rowwise(x * x, self.scale * self.scale)
         square[square <= (FLAT * mean) ** 2 * float(self.scale @ self.scale)] = np.nan
         x /= (square**0.5)[:, None]
         return x
@@ -109,10 +110,10 @@ class Scatter:
 
     def apply(self, x: Any) -> Any:
         """Return corrected spectra; NaN where the gain is 0."""
-        found = x @ self.solve
+        found = rowwise(x, self.solve)
         gain = found[:, 0]
         gain[gain == 0] = np.nan
-        x -= found[:, 1:] @ self.terms
+        x -= rowwise(found[:, 1:], self.terms)
         x /= gain[:, None]
         return x
 
@@ -132,7 +133,7 @@ class Linear:
 
     def apply(self, x: Any) -> Any:
         """Return filtered spectra."""
-        return x @ self.matrix
+        return rowwise(x, self.matrix)
 
     def out(self, bands: Bands) -> Bands:
         """Return the same bands."""
@@ -179,7 +180,7 @@ class Project:
     def apply(self, x: Any) -> Any:
         """Return the scores."""
         x -= self.mean
-        return x @ self.loadings.T
+        return rowwise(x, self.loadings.T)
 
     def restore(self, scores: Any) -> Any:
         """Return the spectra that have these scores."""
