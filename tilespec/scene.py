@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from tilespec.chunks import Chunks, Room
 from tilespec.errors import UserError
 from tilespec.product import COMPLETE, ArraySpec
 from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
@@ -49,6 +50,8 @@ class Scene:
     """Root attributes: title, source header, provenance, status, digest."""
     georef: Mapping[str, Any] | None
     """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
+    objects: Chunks | None
+    """How the cube's objects are read without Zarr; None where Zarr has to."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -88,6 +91,7 @@ class Scene:
             layers=planes,
             attrs=dict(group.attrs),
             georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
+            objects=Chunks.of(cube),
         )
 
     @property
@@ -101,21 +105,31 @@ class Scene:
         """The whole plane."""
         return Roi(y0=0, y1=self.shape[0], x0=0, x1=self.shape[1])
 
-    def read(self, roi: Roi) -> Reflectance:
-        """Return the values of a region as float32 ``y, x, band``: scaled, and NaN where there is no data."""
-        stored = self._stored(roi)
-        values = stored.astype(np.float32, copy=False)
+    def read(self, roi: Roi, room: Room | None = None) -> Reflectance:
+        """Return the values of a region as float32 ``y, x, band``: scaled, and NaN where there is no data.
+
+        With a ``room`` they lie in its memory, and are valid until its next use; without one they are the caller's.
+        """
+        room = room or Room()
+        stored = self._stored(roi, room)
+        gaps = None if self.nodata is None or np.isnan(self.nodata) else stored == self.nodata
+        values = stored
+        if stored.dtype != np.float32:
+            values = room.array("values", stored.shape, np.float32)
+            np.copyto(values, stored, casting="unsafe")
         if self.scale != 1.0:
-            values = values * np.float32(self.scale)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            values[stored == self.nodata] = np.nan
+            values *= np.float32(self.scale)
+        if gaps is not None:
+            values[gaps] = np.nan
         if "valid" in self.layers:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
 
-    def _stored(self, roi: Roi) -> np.ndarray:
+    def _stored(self, roi: Roi, room: Room) -> np.ndarray:
         """Return a region of the cube as stored; every object carries a checksum."""
         try:
+            if self.objects is not None:
+                return self.objects.read((*roi.slices, slice(0, self.shape[2])), room)
             return np.asarray(self.array[roi.slices])
         except (ValueError, RuntimeError) as error:
             raise UserError(
