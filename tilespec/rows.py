@@ -11,11 +11,12 @@ from typing import Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from tilespec.chunks import Room
 from tilespec.scene import Scene
 from tilespec.types import Roi
 
 CALL = 1 << 22
-"""Bytes that one call of the store reads at least, where a strip has so many: a call costs a millisecond by itself."""
+"""Bytes that one call of Zarr reads at least, where a strip has so many: a call costs a millisecond by itself."""
 
 
 @runtime_checkable
@@ -35,15 +36,24 @@ class Prepares(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Strip:
-    """Some rows of a region after the recipe."""
+class Piece:
+    """Some columns of a strip, after the recipe."""
 
-    top: int
-    """First row, relative to the region."""
     values: Float32[np.ndarray, "y x channel"]
     """0 where there is no data."""
     valid: Bool[np.ndarray, "y x"] | None
     """Where there are data; None where everywhere."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """Some rows of a region after the recipe, in pieces as the store holds them: nothing is put together twice."""
+
+    top: int
+    """First row, relative to the region."""
+    pieces: tuple[Piece, ...]
+    """From left to right."""
 
 
 @final
@@ -55,27 +65,41 @@ class Rows:
     """By number, ascending."""
     number: Callable[[int], int]
     """The strip of a row."""
+    edges: Int64[np.ndarray, " edge"]
+    """First column of each piece, and the end."""
 
     def tile(
         self, out: Float32[np.ndarray, "y x channel"], y: Int64[np.ndarray, " y"], x: Int64[np.ndarray, " x"]
     ) -> Bool[np.ndarray, "y x"] | None:
         """Copy rows ``y`` and columns ``x`` into ``out``, 0 without data; return where data are, None: everywhere."""
         mask = np.ones(out.shape[:2], bool)
-        for into_y, number, rows in self._runs(y):
+        rows = list(_runs(y, np.asarray([self.number(int(row)) for row in y])))
+        columns = list(_runs(x, np.searchsorted(self.edges, x, side="right") - 1))
+        for number, into_y, from_y in rows:
             strip = self.strips[number]
-            for into_x, columns in _slices(x):
-                out[into_y, into_x] = strip.values[rows, columns]
-                if strip.valid is not None:
-                    mask[into_y, into_x] = strip.valid[rows, columns]
+            for piece, into_x, from_x in columns:
+                found = strip.pieces[piece]
+                at = _shifted(from_y, strip.top), _shifted(from_x, int(self.edges[piece]))
+                out[into_y, into_x] = found.values[at]
+                if found.valid is not None:
+                    mask[into_y, into_x] = found.valid[at]
         return None if mask.all() else mask
 
-    def _runs(self, y: Int64[np.ndarray, " y"]) -> Iterator[tuple[slice, int, slice]]:
-        """Yield runs of rows that lie in one strip, in one direction: where they go, the strip, where they lie."""
-        numbers = np.asarray([self.number(int(row)) for row in y])
-        for start, stop in _cuts(np.flatnonzero(np.diff(numbers)) + 1, len(y)):
-            number = int(numbers[start])
-            for into, rows in _slices(y[start:stop] - self.strips[number].top):
-                yield slice(start + into.start, start + into.stop), number, rows
+
+def _runs(index: Int64[np.ndarray, " n"], owner: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, slice, slice]]:
+    """Yield runs of an index that have one owner and go up or down by ones: the owner, where they go, where they lie.
+
+    Copying slices is a copy of memory. A reflected index turns round at its ends; there a new run begins.
+    """
+    for start, stop in _cuts(np.flatnonzero(np.diff(owner)) + 1, len(index)):
+        for into, lie in _slices(index[start:stop]):
+            yield int(owner[start]), slice(start + into.start, start + into.stop), lie
+
+
+def _shifted(run: slice, by: int) -> slice:
+    """Return a run relative to its owner's first; one that goes down to 0 has no end to name."""
+    stop = None if run.stop is None else run.stop - by
+    return slice(run.start - by, stop if stop is None or stop >= 0 else None, run.step)
 
 
 def _slices(index: Int64[np.ndarray, " n"]) -> Iterator[tuple[slice, slice]]:
@@ -116,8 +140,8 @@ class RowReader:
     """Threads that decode and prepare."""
     strips: dict[int, Strip] = field(default_factory=dict)
     """Prepared rows by strip number."""
-    free: list[np.ndarray] = field(default_factory=list)
-    """Memory of strips that nobody holds any more."""
+    free: list[Room] = field(default_factory=list)
+    """Memory that nobody holds any more."""
     seconds: float = 0.0
     """Time spent reading and preparing."""
     bytes: int = 0
@@ -135,7 +159,7 @@ class RowReader:
         for number in needed:
             if number not in self.strips:
                 self.strips[number] = self._strip(number)
-        return Rows(strips=dict(self.strips), number=self._number)
+        return Rows(strips=dict(self.strips), number=self._number, edges=np.asarray(self._edges()))
 
     def _number(self, row: int) -> int:
         """Return the strip of a row: strips are the rows of chunks of the store."""
@@ -148,46 +172,41 @@ class RowReader:
         return max(top - self.roi.y0, 0), min(top + edge - self.roi.y0, self.height)
 
     def _strip(self, number: int) -> Strip:
-        """Read and prepare a strip, column by column of chunks."""
+        """Read and prepare a strip, piece by piece."""
         began = time.monotonic()
         y0, y1 = self._span(number)
-        values = self._empty((y1 - y0, self.roi.shape[1], self.prepares.channels[0]))
-        valid = np.empty(values.shape[:2], bool)
-
-        def fill(columns: tuple[int, int]) -> bool:
-            x0, x1 = columns
-            block = self.scene.read(self._roi(y0, y1, x0, x1))
-            flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
-            # a sum is finite unless a value is not (or values are absurd): one pass, no mask, for nearly every chunk
-            with np.errstate(over="ignore", invalid="ignore"):
-                finite = np.isfinite(flat.sum())
-            seen = None if finite else np.isfinite(flat).all(axis=1)
-            if seen is not None:
-                flat = np.where(seen[:, None], flat, np.float32(0))
-            values[:, x0:x1] = flat.reshape(y1 - y0, x1 - x0, -1)
-            valid[:, x0:x1] = True if seen is None else seen.reshape(y1 - y0, x1 - x0)
-            return seen is None or bool(seen.all())
-
-        whole = all(list(self.pool.map(fill, self._columns())))
+        spans = itertools.pairwise(self._edges())
+        pieces = tuple(self.pool.map(lambda span: self._piece(self._roi(y0, y1, *span)), spans))
         self.seconds += time.monotonic() - began
         self.bytes += (y1 - y0) * self.roi.shape[1] * self.scene.shape[2] * self.scene.dtype.itemsize
-        strip = Strip(top=y0, values=values, valid=None if whole else valid)
-        weakref.finalize(strip, self.free.append, values)
-        return strip
+        return Strip(top=y0, pieces=pieces)
 
-    def _empty(self, shape: tuple[int, int, int]) -> Float32[np.ndarray, "y x channel"]:
-        """Return memory for a strip, of one that nobody needs any more if there is one: fresh pages cost as much."""
-        for index, old in enumerate(self.free):
-            if old.shape == shape:
-                return self.free.pop(index)
-        return np.empty(shape, np.float32)
+    def _piece(self, roi: Roi) -> Piece:
+        """Read and prepare a piece, in memory that nobody holds any more: fresh pages cost as much as reading."""
+        room = self.free.pop() if self.free else Room()
+        block = self.scene.read(roi, room)
+        flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
+        values, valid = flat.reshape(*roi.shape, -1), None
+        # a sum is finite unless a value is not (or values are absurd): one pass, no mask, for nearly every piece
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(flat.sum())
+        if not finite:
+            seen = np.isfinite(flat).all(axis=1)
+            flat[~seen] = 0
+            valid = None if seen.all() else seen.reshape(roi.shape)
+        piece = Piece(values=values, valid=valid)
+        if np.may_share_memory(values, block):
+            weakref.finalize(piece, self.free.append, room)
+        else:
+            self.free.append(room)
+        return piece
 
-    def _columns(self) -> list[tuple[int, int]]:
-        """Return the spans of columns that are read at once: whole chunks, as many as make a call worth its while."""
+    def _edges(self) -> list[int]:
+        """Return where pieces begin and end: objects, or as many as make a call of the store worth its while."""
         edge, x0, width = self.scene.chunks[1], self.roi.x0, self.roi.shape[1]
         bytes_of_chunk = self.scene.chunks[0] * edge * self.scene.shape[2] * self.scene.dtype.itemsize
-        step = edge * max(1, CALL // bytes_of_chunk)
-        return list(_cuts(np.arange(step - x0 % edge, width, step), width))
+        step = edge * max(1, CALL // bytes_of_chunk) if self.scene.objects is None else edge
+        return [0, *range(step - x0 % edge, width, step), width]
 
     def _roi(self, y0: int, y1: int, x0: int, x1: int) -> Roi:
         oy, ox = self.roi.y0, self.roi.x0
