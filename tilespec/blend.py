@@ -94,7 +94,7 @@ def _runs(gains: Float64[np.ndarray, " n"]) -> Iterator[tuple[int, int, int]]:
     """Yield runs of pixels that keep the mean (0), mix (1) or take the tile (2)."""
     kind = (np.sign(gains) + (gains >= 1)).astype(int)
     edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(gains)]
-    for start, stop in itertools.pairwise(edges):
+    for start, stop in itertools.pairwise(edges) if len(gains) else ():
         yield start, stop, int(kind[start])
 
 

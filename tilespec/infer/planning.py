@@ -143,7 +143,7 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     """Return the columns of a panel, None for a single one: a function of grid and channels, of no machine."""
     first, last = grid.read(grid.y, 0)
     rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
-    column = 4 * (rows_in * channels[0] / grid.scale + (2 * grid.y.tile + 2 * edge) * channels[1])
+    column = 4 * (rows_in * channels[0] / grid.scale + (grid.y.tile + 3 * edge) * channels[1])
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))
     return None if panels <= 1 else -(-width // edge) * edge

@@ -14,8 +14,8 @@ from tilespec.product import encoding
 from tilespec.scene import Scene
 from tilespec.types import Roi
 
-WAITING = 2
-"""Answers that wait to be blended (`tilespec.predict.slab.Slab.depth` beyond the threads)."""
+WAITING = 3
+"""Answers that wait to be blended (`tilespec.predict.slab.Slab.depth` beyond the threads), or whose right part is."""
 DASK = 110 << 20
 """What distributed takes in every process, the command's own too, as measured (2026.8.0)."""
 
@@ -115,7 +115,7 @@ def _buffers(plan: PredictPlan, panel: int, channels: tuple[int, int], scene: Sc
     blended = channels[1] + plan.disagreement
     strips = height * (x1 - x0) * (4 * channels[0] + 1)
     one = 4 * edge * edge * blended
-    return int(strips + 8 * blended * width * (plan.grid.y.tile + edge) + 3 * encoding(one) * one)
+    return int(strips + 4 * blended * width * (plan.grid.y.tile + 3 * edge) + 3 * encoding(one) * one)
 
 
 def _reading(scene: Scene, roi: Roi, channels: int) -> int:

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32
 
-from tilespec.blend import mix
 from tilespec.graph import one_blas_thread
 from tilespec.grid import reflect
 from tilespec.predict import Facts, Part, Predictor, PredictPlan
-from tilespec.predict.finished import ObjectRows
+from tilespec.predict.finished import ObjectRow, ObjectRows
 from tilespec.predict.lanes import Answers, Batch, Lanes
-from tilespec.predict.strips import Strips
+from tilespec.predict.running import Along, Block, Down
+from tilespec.predict.strips import Leaving, Strips
 from tilespec.progress import Progress
 from tilespec.rows import RowReader, Rows
 from tilespec.scene import Scene
@@ -29,7 +28,6 @@ from tilespec.stream import Ahead, Behind, in_order
 from tilespec.types import Roi
 
 Stop = Callable[[], bool]
-Plane = Float32[np.ndarray, "_y _x channel"]
 
 
 def run_part(plan: PredictPlan, part: Part, progress: Progress, stop: Stop = lambda: False) -> Facts:
@@ -78,59 +76,52 @@ class Slab:
 
     def run(self, progress: Progress) -> Facts:
         """Stream the part."""
-        with self.reader.pool, Behind(self._write) as writer:
-            objects = ObjectRows(plan=self.plan, part=self.part, decode=self.predictor.decode)
-            for top, rows in self._finished(progress):
-                for finished in objects.add(top, rows):
-                    writer.put(finished)
-        assert self.facts.stopped or objects.row == self.part.rows[-1] + 1, "every row of the part was written"
+        objects = ObjectRows(plan=self.plan, part=self.part, decode=self.predictor.decode)
+        channels = self.predictor.channels[1] + self.plan.disagreement
+
+        def write(row: ObjectRow) -> None:
+            self._write(row)
+            objects.again(row)
+
+        down = Down(plan=self.plan, part=self.part, channels=channels)
+        with self.reader.pool, Behind(write) as writer:
+            for k, block in self._blocks(channels, progress):
+                for whole in objects.add(down.add(k, block)):
+                    writer.put(whole)
+        assert self.facts.stopped or objects.done == len(self.part.rows), "every row of the part was written"
         self.facts.read_seconds, self.facts.bytes_read = self.reader.seconds, self.reader.bytes
         self.facts.poison = sorted({number for numbers in self.poison.values() for number in numbers})
         return self.facts
 
-    def _write(self, finished: tuple[int, dict[str, np.ndarray], int]) -> None:
+    def _write(self, row: ObjectRow) -> None:
         """Write one row of objects."""
-        row, blocks, nodata = finished
-        y0, y1 = self.plan.product.span(row)
+        y0, y1 = self.plan.product.span(row.number)
         poison = sorted({n for k in self.plan.grid.y.covering(y0, y1) for n in self.poison.get(k, [])})
-        self.plan.product.write(row, blocks, {"nodata": nodata}, panel=self.part.panel, poison=poison)
-        self.facts.nodata += nodata
-        self.facts.bytes_written += sum(block.nbytes for block in blocks.values())
+        counts = {"nodata": row.nodata}
+        self.plan.product.write(row.number, row.arrays, counts, panel=self.part.panel, poison=poison)
+        self.facts.nodata += row.nodata
+        self.facts.bytes_written += sum(array.nbytes for array in row.arrays.values())
 
-    def _finished(self, progress: Progress) -> Iterator[tuple[int, Plane]]:
-        """Yield finished rows of the panel with their first row, as soon as no later tile row reaches them."""
-        axis, start = self.plan.grid.y, self.plan.span(self.part)[0]
-        last = self.plan.tiles(self.part)[0][-1]
-        carry: Plane | None = None  # rows of the mean that the next tile row reaches too
-        for k, strip in self._strips(progress):
-            top, end = self.plan.own(self.part, k)
-            if carry is not None and len(carry):
-                gains = axis.gains(k, self.plan.grid.window)[top - k * axis.step :][: len(carry)]
-                shared = strip[: len(carry)]
-                mix(carry, shared, gains, axis=0, into=shared, spread=self.plan.disagreement)
-            done = end if k == last else min(max((k + 1) * axis.step, start), end)
-            yield top, strip[: done - top]
-            carry = strip[done - top :]
-
-    def _strips(self, progress: Progress) -> Iterator[tuple[int, Plane]]:
-        """Yield each tile row, blended along x and cut to the rows of this part: from its tiles, or a neighbour's."""
+    def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, Block]]:
+        """Yield each tile row, blended along x, block by block: from its tiles, or what a neighbour left of it."""
         strips, threads = Strips(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
-        x0, x1 = self.plan.product.columns(self.part.panel)
-        shape = (self.plan.grid.y.tile, x1 - x0, self.predictor.channels[1] + self.plan.disagreement)
-        buffers = itertools.cycle([np.empty(shape, np.float32) for _ in range(2)])  # the other one is the carry's
+        left = self.plan.product.columns(self.part.panel)[0]
         with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
             batches = self._batches(strips, Ahead(reading, self._load))
             answers = in_order(pool, self.lanes.evaluate, batches, self.depth)
             for k, row in itertools.groupby(answers, key=lambda pair: pair[0].k):
-                (first, last), (y0, y1) = self.plan.wanted(self.part, k), self.plan.own(self.part, k)
-                strip, left = next(buffers)[: last - first], None
+                along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
                 for batch, answer in row:
                     progress.advance(len(batch.columns))
-                    self._blend(strip, batch, answer)
-                    left = batch.strip
-                if left is None:
-                    self._leave(strips, k, strip)
-                yield k, strip[y0 - first : y1 - first] if left is None else left
+                    if batch.strip is not None:
+                        yield k, Block(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
+                    for column, tile in zip(batch.columns, answer.tiles, strict=False):
+                        block = along.add(column, tile)
+                        leaving.add(block)
+                        yield k, block
+                    self._count(k, answer)
+                if k not in self.poison:  # neighbours find out about poison by themselves
+                    leaving.leave(strips, k)
 
     def _batches(self, strips: Strips, ahead: Ahead[int, Rows]) -> Iterator[Batch]:
         """Yield what is to be evaluated, from top to bottom, until it is done or someone says stop."""
@@ -156,23 +147,15 @@ class Slab:
         """Read what a tile row needs."""
         return self.reader.load(reflect(np.arange(*self.plan.grid.read(self.plan.grid.y, k)), self.reader.height))
 
-    def _leave(self, strips: Strips, k: int, strip: Plane) -> None:
-        """Leave the neighbours what they need of a tile row; not when it is poisoned: they find out themselves."""
+    def _shared(self, k: int) -> tuple[tuple[int, int], ...]:
+        """Return the rows of a tile row that neighbours in other hands need."""
         (first, last), (start, stop) = self.plan.wanted(self.part, k), self.plan.span(self.part)
-        if k not in self.poison:
-            strips.leave(k, (first, start), strip[: max(start - first, 0)])
-            strips.leave(k, (stop, last), strip[max(stop - first, 0) :])
+        return tuple(rows for rows in ((first, start), (stop, last)) if rows[0] < rows[1])
 
-    def _blend(self, strip: Plane, batch: Batch, answers: Answers) -> None:
-        """Continue the mean along x with the tiles of a batch, and count them."""
-        axis, (left, _) = self.plan.grid.x, self.plan.product.columns(self.part.panel)
-        for column, tile in zip(batch.columns, answers.tiles, strict=False):
-            x0, x1 = self.plan.across(self.part, column)
-            gains = axis.gains(column, self.plan.grid.window)[x0 - column * axis.step : x1 - column * axis.step]
-            part = strip[:, x0 - left : x1 - left]
-            mix(part, tile, gains, axis=1, into=part, spread=self.plan.disagreement)
+    def _count(self, k: int, answers: Answers) -> None:
+        """Count the tiles of a batch."""
         self.facts.tiles += answers.evaluated
         self.facts.empty += len(answers.tiles) - answers.evaluated
         self.facts.network_seconds += answers.seconds
         if answers.poison:
-            self.poison.setdefault(batch.k, []).extend(answers.poison)
+            self.poison.setdefault(k, []).extend(answers.poison)

@@ -14,6 +14,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.predict.running import Block
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +54,22 @@ class Strips:
 
     def _path(self, k: int, rows: tuple[int, int]) -> Path:
         return self.folder / f"panel-{self.panel:03d}-tile-row-{k:06d}-rows-{rows[0]}-{rows[1]}.npy"
+
+
+@final
+class Leaving:
+    """Rows of one tile row that neighbours need, gathered block by block."""
+
+    def __init__(self, rows: tuple[tuple[int, int], ...]) -> None:
+        self._found: dict[tuple[int, int], list[np.ndarray]] = {span: [] for span in rows}
+
+    def add(self, block: Block) -> None:
+        """Take the next block of the tile row."""
+        for (first, last), found in self._found.items():
+            found.append(block.values[first - block.top : last - block.top].copy())
+
+    def leave(self, strips: Strips, k: int) -> None:
+        """Keep what was gathered for the neighbours: nothing where the tile row itself was one that was left."""
+        for rows, found in self._found.items():
+            if found:
+                strips.leave(k, rows, np.concatenate(found, axis=1))
