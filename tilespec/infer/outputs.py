@@ -86,6 +86,7 @@ def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str
         "tilespec_kind": "prediction",
         "origin": [plan.roi.y0, plan.roi.x0],
         "method": model.provenance.get("method", model.net["name"]),
+        "task": model.task["name"],
         "model_digest": model.digest,
         "scene_digest": scene.digest,
         "train_regions": model.provenance.get("train_regions", []),
