@@ -59,7 +59,7 @@ class Along:
         self.over = tile[:, done - x0 :]
         return Block(top=self.plan.wanted(self.part, self.k)[0], left=x0, values=tile[:, : done - x0])
 
-    def _own(self, tile: Plane) -> Plane:
+    def _own(self, tile: Float32[np.ndarray, "y x _channel"]) -> Float32[np.ndarray, "y x channel"]:
         """Return a tile that may be written to, with a channel for the spread where it is wanted and missing."""
         missing = self.channels - tile.shape[2]
         if missing:

@@ -113,13 +113,13 @@ class Slab:
                 along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
                 for batch, answer in row:
                     progress.advance(len(batch.columns))
+                    self._count(k, answer)  # before a row of objects that its poison belongs to is whole
                     if batch.strip is not None:
                         yield k, Block(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
                     for column, tile in zip(batch.columns, answer.tiles, strict=False):
                         block = along.add(column, tile)
                         leaving.add(block)
                         yield k, block
-                    self._count(k, answer)
                 if k not in self.poison:  # neighbours find out about poison by themselves
                     leaving.leave(strips, k)
 
