@@ -74,12 +74,7 @@ def test_nothing_and_a_folder_are_refused(tmp_path):
         ingest(tmp_path, tmp_path / "scene")
 
 
-def test_an_offset_or_several_scales_are_refused(tmp_path):
-    path, _ = to_netcdf(tmp_path, cube())
-    with h5py.File(path, "a") as file:
-        file["refl"].attrs["add_offset"] = 5.0
-    with pytest.raises(UserError, match="add_offset"):
-        ingest(path, tmp_path / "scene")
+def test_several_scales_are_refused(tmp_path):
     path, _ = to_geotiff(tmp_path, cube())
     with rasterio.open(path, "r+") as raster:
         raster.scales = (1, 1, 1, 2)

@@ -14,8 +14,8 @@ from test_ingest import cube
 
 from tilespec.errors import UserError
 from tilespec.ingest import info, ingest
+from tilespec.ingest.tiles import Tiles
 from tilespec.memory import resident
-from tilespec.product import Product
 from tilespec.scene import Scene
 
 
@@ -41,14 +41,14 @@ def test_a_disk_that_cannot_hold_the_scene_is_told_before_it_is_full(tmp_path, m
 def test_a_killed_ingest_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     header = write_envi(tmp_path, cube((300, 140, 4)), "bip")
     ingest(header, tmp_path / "whole")
-    kept = Product.write
+    kept = Tiles.write
 
-    def dies(self, row, blocks, counts=None):
+    def dies(self, row, fill, layers):
         if row == 1:
             raise KeyboardInterrupt
-        kept(self, row, blocks, counts)
+        kept(self, row, fill, layers)
 
-    monkeypatch.setattr(Product, "write", dies)
+    monkeypatch.setattr(Tiles, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         ingest(header, tmp_path / "killed")
     with pytest.raises(UserError, match="status 'writing'"):
@@ -56,7 +56,7 @@ def test_a_killed_ingest_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     assert info(tmp_path / "killed")["status"] == "writing"
     with pytest.raises(UserError, match="status 'writing'"):
         ingest(tmp_path / "killed", tmp_path / "other")
-    monkeypatch.setattr(Product, "write", kept)
+    monkeypatch.setattr(Tiles, "write", kept)
     result = ingest(header, tmp_path / "killed")
     assert (result["resumed"], result["rows_of_objects"]) == (1, 3)
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")

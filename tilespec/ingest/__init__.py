@@ -1,49 +1,73 @@
 """Ingest: any format to a Scene, streamed in bounded memory, resumable; and what a store or a file holds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tilespec.ingest.describe import describe
 from tilespec.ingest.job import Request, prepare
+from tilespec.ingest.lines import ingest_lines
 from tilespec.ingest.readers import READERS
 from tilespec.ingest.write import write
+from tilespec.objects import S3Path, at
 from tilespec.progress import Progress, Silent
+from tilespec.shards import AUTO
 
 __all__ = ["READERS", "info", "ingest"]
 
 
 def ingest(  # noqa: PLR0913 - the verb's options, all by name
-    src: str | Path,
+    src: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     white: str | Path | None = None,
     dark: str | Path | None = None,
+    panel: str | None = None,
+    panel_reflectance: str | float | Path | None = None,
+    targets: str | Path | None = None,
     labels: str | Path | None = None,
     dtype: str | None = None,
     wavelengths: str | Path | None = None,
     variable: str | None = None,
     axes: str | None = None,
     ignore_label: int | None = None,
+    allow_truncated: bool = False,
     repair: bool = True,
     reader: str | None = None,
+    bin: int = 1,  # noqa: A002 - the option's name
+    bin_bands: int = 1,
+    shards: str | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write a cube of any format as a Scene; return what was written, counted and assumed (``notes``).
 
+    Several sources become one scene each in the folder ``out``, named as the sources; a line that fails does not lose
+    the others: the result's ``status`` is ``incomplete`` then, and ``failed`` says which and why.
+
     Args:
-        src: ENVI header or data, GeoTIFF, .mat, .npy, .npz, NetCDF, HDF5, Zarr; ``PATH:VARIABLE`` names an array.
-        out: The scene; an interrupted ingest of the same settings resumes.
+        src: ENVI header or data, GeoTIFF, .mat, .npy, .npz, NetCDF, HDF5, Zarr; ``PATH:VARIABLE`` names an array. Or
+            a list of such: flight lines.
+        out: The scene, a folder or ``s3://bucket/key``; an interrupted ingest of the same settings resumes.
         white: White reference; counts become reflectance for each column and band.
         dark: Dark reference.
+        panel: White panel in the scene, ``A:B,C:D`` (rows, columns), in the place of a white reference.
+        panel_reflectance: What the panel reflects: a number, or a text file of wavelength and reflectance.
+        targets: CSV file with the columns name, rows, cols, reflectance: targets in the scene for the empirical line.
         labels: Class map of the same size, from any of these formats or a mask image.
         dtype: ``float32``, or ``uint16`` for steps of 1e-4 reflectance; None: the source's own, float32 calibrated.
         wavelengths: Text file of one wavelength a line, or the name of a vector beside the array.
         variable: Array of a container of several.
         axes: Order of the array's axes, such as ``band,y,x``.
         ignore_label: Label stored as 255, unlabelled; when it is 0 the other labels shift down by one.
+        allow_truncated: Keep the whole lines of an ENVI file that ends early; the others have no data.
         repair: Interpolate isolated dead detector elements along the bands.
         reader: Name in `READERS` or dotted path; None: by the file.
+        bin: Rows, and columns, of pixels that become one, their mean: after calibration, without pixels that have no
+            data; labels by majority. 1: as they are.
+        bin_bands: Adjacent bands that become one, their mean.
+        shards: Several chunks in one stored object: ``ROWSxCOLS`` in pixels, ``auto`` where chunks are too many (the
+            default in a bucket), or ``none``.
         dry_run: Check everything and return the plan, write nothing.
         progress: What is told on the way.
 
@@ -54,6 +78,10 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
         src=str(src),
         white=_text(white),
         dark=_text(dark),
+        panel=panel,
+        panel_reflectance=None if panel_reflectance is None else str(panel_reflectance),
+        targets=_text(targets),
+        allow_truncated=allow_truncated,
         labels=_text(labels),
         dtype=dtype,
         wavelengths=_text(wavelengths),
@@ -62,10 +90,16 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
         ignore_label=ignore_label,
         repair=repair,
         reader=reader,
+        bin=bin,
+        bin_bands=bin_bands,
+        shards=shards or (AUTO if isinstance(at(out), S3Path) else None),
     )
+    told = progress or Silent()
+    if isinstance(src, Sequence) and not isinstance(src, str):
+        return ingest_lines([str(one) for one in src], request, str(out), dry_run=dry_run, progress=told)
     job = prepare(request)
     plan = {"src": str(src), "out": str(out), **job.plan()}
-    return plan if dry_run else plan | write(job, str(out), progress or Silent())
+    return plan if dry_run else plan | write(job, str(out), told)
 
 
 def info(store: str | Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import zarr
 
 from tilespec.errors import UserError
 from tilespec.ingest.entries import ORDER, ArraySource, Entry, from_entries, guard
-from tilespec.ingest.source import Facts, Options
+from tilespec.ingest.source import Facts, Options, Plane
 from tilespec.product import COMPLETE
 from tilespec.scene import Scene
 
@@ -74,6 +74,9 @@ def read_zarr(path: Path, options: Options) -> ArraySource:
 def _scene(path: Path) -> ArraySource:
     """Return the cube of a scene of our own, with everything it knows."""
     scene = Scene.open(str(path))
+    group = zarr.open_group(str(path), mode="r")
+    planes = [_plane(name, group[name]) for name in scene.layers if group[name].dtype.kind == "f"]
+    taken = {plane.name for plane in planes}
     facts = Facts(
         shape=scene.shape,
         dtype=scene.dtype,
@@ -82,11 +85,17 @@ def _scene(path: Path) -> ArraySource:
         nodata=scene.nodata,
         scale=scene.scale,
         header={key: str(value) for key, value in scene.attrs.get("header", {}).items()},
-        notes=tuple(f"{path.name}: its layer {name} is not taken along" for name in scene.layers),
+        layers=tuple(planes),
+        notes=tuple(f"{path.name}: its layer {name} is not taken along" for name in scene.layers if name not in taken),
         files=(path / "zarr.json",),
         read_bytes=scene.chunks[0] * scene.shape[1] * scene.shape[2] * scene.dtype.itemsize,
     )
     return ArraySource(facts=facts, array=scene.array, axes=ORDER)
+
+
+def _plane(name: str, array: Any) -> Plane:
+    """Return a measured layer, such as the latitude of each pixel."""
+    return Plane(name=name, dtype=array.dtype, read=lambda y0, y1: np.asarray(array[y0:y1]), attrs=dict(array.attrs))
 
 
 def _complete(path: Path, attrs: dict[str, Any]) -> None:

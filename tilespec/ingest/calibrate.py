@@ -7,20 +7,23 @@ A line camera images every line with the same row of detector elements, so refer
 
 import re
 from dataclasses import dataclass
-from typing import Final, final
+from pathlib import Path
+from typing import Final, Literal, final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
 from tilespec.errors import UserError
+from tilespec.ingest.hyspex import detector
 from tilespec.ingest.source import Facts, Source, lines_per_read
 from tilespec.ingest.spectral import check_count, numbers
-from tilespec.types import Cube
 
 Element = Float32[np.ndarray, "x band"]
 
 TIMES: Final = ("integration time", "integration time (ms)", "exposure time", "tint")
 """Header keys of the integration time in ms; ``tint`` is Specim's."""
+LARGEST: Final = 1e15
+"""A gain below this keeps every integer finite in float32."""
 RUN: Final = 3
 """Dead elements in a row along the bands that are still repaired: more would be invented."""
 
@@ -44,34 +47,113 @@ class Repair:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What turns counts into reflectance."""
+class Terms:
+    """A calibration's numbers for some columns, contiguous in the memory order of what they are applied to."""
 
-    dark: tuple[Element, Element]
-    """Counts without light; the same values twice, bands contiguous and columns contiguous in memory."""
-    gain: tuple[Element, Element]
-    """Reflectance for one count, NaN where the element is dead; twice, as ``dark``."""
+    dark: Element
+    """Counts without light."""
+    gain: Element
+    """Reflectance for one count, NaN where the element is dead."""
+    offset: Float32[np.ndarray, " band"] | None
+    """Reflectance without counts; None: 0."""
+    fix: Repair
+    """Dead elements of these columns, which are numbered from 0."""
+    finite: bool
+    """Whether every count has a finite reflectance once dead elements are interpolated."""
+
+    def apply(self, raw: Shaped[np.ndarray, "_y x band"], out: Float32[np.ndarray, "_y x band"]) -> None:
+        """Write reflectance into ``out``; NaN where an element is dead."""
+        np.subtract(raw, self.dark, out=out, casting="same_kind")
+        np.multiply(out, self.gain, out=out)
+        if self.offset is not None:
+            np.add(out, self.offset, out=out)
+
+    def mend(self, out: Float32[np.ndarray, "_y x band"]) -> None:
+        """Interpolate the dead elements, in place."""
+        fix = self.fix
+        if len(fix.x):
+            low, high = out[:, fix.x, fix.low], out[:, fix.x, fix.high]
+            out[:, fix.x, fix.band] = low + (high - low) * fix.share
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What turns counts into reflectance: ``(counts - dark) * gain + offset``."""
+
+    dark: Element
+    """Counts without light."""
+    gain: Element
+    """Reflectance for one count, NaN where the element is dead."""
     repair: Repair
     """Dead elements that are interpolated."""
     facts: dict[str, object]
     """Times, panel, numbers of dead and repaired elements: part of the product's provenance."""
     notes: tuple[str, ...]
     """What was assumed."""
+    offset: Float32[np.ndarray, " band"] | None = None
+    """Reflectance without counts; None: 0."""
+    files: tuple[Path, ...] = ()
+    """Files that decide it, beside the references' own."""
 
-    def apply(self, raw: Cube, cols: slice, out: Float32[np.ndarray, "y x band"]) -> None:
-        """Write the reflectance of some columns into ``out``; NaN where an element is dead."""
-        order = int(raw.strides[1] < raw.strides[2])  # operands of one memory order: 4 times the speed
-        np.subtract(raw, self.dark[order][cols], out=out, casting="same_kind")
-        np.multiply(out, self.gain[order][cols], out=out)
-
-    def mend(self, cols: slice, out: Float32[np.ndarray, "y x band"]) -> None:
-        """Interpolate the dead elements of some columns, in place."""
+    def terms(self, cols: slice, along: tuple[int, int] = (2, 1)) -> Terms:
+        """Return what some columns need, in the memory order of an array with the strides ``along`` of x and band."""
+        # operands of one memory order: 4 times the speed
+        order: Literal["C", "F"] = "F" if along[0] < along[1] else "C"
         fix = self.repair
         first, last = np.searchsorted(fix.x, [cols.start, cols.stop])
-        if first < last:
-            x, here = fix.x[first:last] - cols.start, slice(first, last)
-            low, high = out[:, x, fix.low[here]], out[:, x, fix.high[here]]
-            out[:, x, fix.band[here]] = low + (high - low) * fix.share[here]
+        part = {key: getattr(fix, key)[first:last] for key in ("band", "low", "high", "share")}
+        with np.errstate(invalid="ignore"):
+            lost = ~(np.abs(self.gain[cols]) < LARGEST)
+        lost[fix.x[first:last] - cols.start, part["band"]] = False
+        return Terms(
+            finite=not lost.any(),
+            dark=np.asarray(self.dark[cols], order=order),
+            gain=np.asarray(self.gain[cols], order=order),
+            offset=self.offset,
+            fix=Repair(x=fix.x[first:last] - cols.start, **part),
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Zero:
+    """What a detector says without light, and which of its elements say nothing."""
+
+    values: Float64[np.ndarray, "x band"]
+    """Counts without light."""
+    bad: Bool[np.ndarray, "x band"]
+    """Elements on the camera's list of bad ones."""
+    facts: dict[str, object]
+    """Part of the product's provenance."""
+    notes: tuple[str, ...]
+    """What was assumed."""
+    files: tuple[Path, ...] = ()
+    """Files that decide it."""
+
+
+def zero_of(raw: Facts, dark: Source | None, name: str) -> Zero:
+    """Return the dark counts of a file: of a dark reference, else the camera's own, else 0.
+
+    Args:
+        raw: The file: the scene, or its white reference.
+        dark: Dark reference, where there is one.
+        name: Of the dark reference, for messages.
+
+    Raises:
+        UserError: a dark reference of another width or other bands.
+    """
+    own = detector(raw)
+    bad = np.zeros(raw.shape[1:], bool) if own is None else own.bad
+    notes = () if own is None else own.notes
+    facts: dict[str, object] = {} if own is None else {"listed_bad_elements": int(bad.sum())}
+    if dark is not None:
+        _check_wavelengths(name, raw, dark)
+        return Zero(values=mean_lines(name, raw, dark)[0], bad=bad, facts=facts, notes=notes)
+    if own is not None and own.dark is not None:
+        return Zero(values=own.dark, bad=bad, facts={**facts, "dark": "of the camera"}, notes=notes)
+    notes = (*notes, "no dark reference: dark counts are taken as 0")
+    return Zero(values=np.zeros(raw.shape[1:]), bad=bad, facts=facts, notes=notes)
 
 
 def calibration(
@@ -82,42 +164,38 @@ def calibration(
     Args:
         raw: The scene.
         white: Image of a white panel: any number of lines, the scene's columns and bands.
-        dark: Image with the shutter closed; None: dark is 0.
+        dark: Image with the shutter closed; None: the camera's own dark frame, else 0.
         names: White and dark, for messages.
         repair: Interpolate isolated dead elements.
 
     Raises:
         UserError: a reference of another width or other bands; white nowhere brighter than dark.
     """
-    for name, source in zip(names, (white, dark), strict=True):
-        _check_wavelengths(name, raw, source)
+    _check_wavelengths(names[0], raw, white)
     bright, saturated = mean_lines(names[0], raw, white)
-    zero = np.zeros_like(bright) if dark is None else mean_lines(names[1], raw, dark)[0]
-    alive = _alive(names[0], bright - zero, saturated)
+    zero = zero_of(raw, dark, names[1])
+    light = bright - (zero if dark is not None else zero_of(white.facts, None, names[1])).values
+    alive = _alive(names[0], light, saturated) & ~zero.bad
     ratio, times, notes = _times(raw, white.facts, None if dark is None else dark.facts)
     panel, panel_notes = _panel(names[0], white.facts)
     gain = np.full(bright.shape, np.nan)
-    np.divide(panel * ratio, bright - zero, out=gain, where=alive)
-    fix = _repair(alive) if repair else _repair(np.ones_like(alive))
+    np.divide(panel * ratio, light, out=gain, where=alive)
+    fix = repairs(alive) if repair else repairs(np.ones_like(alive))
     facts = {
         **times,
         "panel_reflectance": float(np.mean(panel)),
         "dead_elements": int((~alive).sum()),
         "repaired_elements": len(fix.x),
         "saturated_white_elements": int(saturated.sum()),
+        **zero.facts,
     }
     return Calibration(
-        dark=_both_orders(zero),
-        gain=_both_orders(gain),
+        dark=zero.values.astype(np.float32),
+        gain=gain.astype(np.float32),
         repair=fix,
         facts=facts,
-        notes=(*notes, *panel_notes),
+        notes=(*zero.notes, *notes, *panel_notes),
     )
-
-
-def _both_orders(values: Float64[np.ndarray, "x band"]) -> tuple[Element, Element]:
-    """Return float32 values in both memory orders."""
-    return values.astype(np.float32, order="C"), values.astype(np.float32, order="F")
 
 
 def mean_lines(
@@ -133,12 +211,13 @@ def mean_lines(
             do="Give the reference that was taken with the same camera settings.",
         )
     total, saturated = np.zeros(facts.shape[1:]), np.zeros(facts.shape[1:], bool)
-    step = lines_per_read(facts)
+    small = facts.dtype.kind == "u" and facts.dtype.itemsize <= 2  # sums of few lines are exact, and cheaper
+    step = min(lines_per_read(facts), 1 << 16)
     for y0 in range(0, facts.shape[0], step):
         rows = reference.read_rows(y0, min(y0 + step, facts.shape[0]))
-        total += rows.sum(axis=0, dtype=np.float64)
+        total += rows.sum(axis=0, dtype=np.uint32 if small else np.float64)
         if facts.dtype.kind in "iu":
-            saturated |= (rows == np.iinfo(facts.dtype).max).any(axis=0)
+            saturated |= rows.max(axis=0) == np.iinfo(facts.dtype).max
     return total / facts.shape[0], saturated
 
 
@@ -194,7 +273,7 @@ def _times(raw: Facts, white: Facts, dark: Facts | None) -> tuple[float, dict[st
     t_raw, t_white = integration_time(raw), integration_time(white)
     t_dark = None if dark is None else integration_time(dark)
     facts: dict[str, object] = {"integration_time_ms": t_raw, "white_ms": t_white, "dark_ms": t_dark}
-    notes = [] if dark is not None else ["no dark reference: dark counts are taken as 0"]
+    notes = []
     if t_raw is None or t_white is None:
         notes.append("integration times are not in both headers: taken as equal")
         return 1.0, facts, tuple(notes)
@@ -221,7 +300,7 @@ def _panel(name: str, white: Facts) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.asarray(values if len(values) > 1 else values[0]), ()
 
 
-def _repair(alive: Bool[np.ndarray, "x band"]) -> Repair:
+def repairs(alive: Bool[np.ndarray, "x band"]) -> Repair:
     """Return how dead elements are interpolated: runs of at most `RUN` bands with living ones on both sides."""
     bands = np.arange(alive.shape[1])
     low = np.maximum.accumulate(np.where(alive, bands, -1), axis=1)

@@ -57,6 +57,7 @@ def _file(url: str) -> dict[str, Any]:
         "crs": _crs(place),
         "geotransform": place.get("GeoTransform"),
         "classes": list(facts.classes),
+        "layers": [layer.name for layer in facts.layers],
         "header": facts.header,
         "notes": list(facts.notes),
         "bytes": int(np.prod(facts.shape, dtype=object)) * facts.dtype.itemsize,

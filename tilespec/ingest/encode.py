@@ -1,24 +1,26 @@
 """From what a source holds to what the scene stores: calibrated or as it is, float or scaled integers.
 
-Work goes through pieces of a few lines and 128 columns that stay in the processor's cache; the piece has the memory
-order of the source, so that arithmetic runs along memory and the one transposition happens on the way out.
+Work goes through pieces of `LINES` lines and one object's columns that stay in the processor's cache, in memory that
+is used again and again; the piece has the memory order of the source, so that arithmetic runs along memory and the
+one transposition happens on the way out.
 """
 
+import threading
 from dataclasses import dataclass
-from typing import Final, Protocol, final, runtime_checkable
+from typing import Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 
+from tilespec.chunks import Room
 from tilespec.errors import UserError
-from tilespec.ingest.calibrate import Calibration
+from tilespec.ingest.calibrate import Calibration, Terms
 from tilespec.ingest.source import Facts
-from tilespec.types import Cube
 
-COLUMNS: Final = 128
-"""Columns of a piece."""
 LINES: Final = 8
-"""Lines of a piece."""
+"""Lines of a piece: 0.8 MB of float32 for 128 columns and 186 bands."""
+PAD: Final = 16
+"""Elements that set rows apart."""
 QUANTUM: Final = 1e-4
 """Reflectance of one step of a cube stored as uint16."""
 QUANTISED_NODATA: Final = 65535
@@ -26,6 +28,7 @@ QUANTISED_NODATA: Final = 65535
 
 Counts = dict[str, int]
 Good = Int64[np.ndarray, " good"] | None
+Piece = Shaped[np.ndarray, "_y _x band"]
 
 
 @runtime_checkable
@@ -44,8 +47,8 @@ class Encoder(Protocol):
     def nodata(self) -> float | None:
         """Stored value without data; None or NaN for floats."""
 
-    def encode(self, raw: Cube, out: Cube) -> Counts:
-        """Write ``raw`` into ``out`` and return what was counted."""
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:
+        """Write a few lines, calibrated by ``terms`` where there are any, into ``out``; return what was counted."""
 
 
 @final
@@ -64,23 +67,25 @@ class Keep:
     good: Good = None
     """Bands that count when pixels without data are counted; None: all."""
 
-    def encode(self, raw: Cube, out: Cube) -> Counts:
-        """Copy, and count pixels without data."""
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
+        """Copy, and count pixels without data; counts that stay are not calibrated."""
+        work = ordered(room, "work", raw, self.dtype)
         counts: Counts = {}
-        if raw.dtype.newbyteorder("=") == out.dtype:
-            np.copyto(out, raw)
+        if raw.dtype.newbyteorder("=") == work.dtype:
+            np.copyto(work, raw)
         else:
             top = QUANTISED_NODATA - 1
             clipped = (raw < 0) | (raw > top)
-            np.copyto(out, np.clip(raw, 0, top), casting="unsafe")
+            np.copyto(work, np.clip(raw, 0, top), casting="unsafe")
             if self.hidden is not None:
                 clipped &= raw != self.hidden
-                out[raw == self.hidden] = QUANTISED_NODATA
+                work[raw == self.hidden] = QUANTISED_NODATA
             counts["clipped"] = int(clipped.sum())
         if self.hidden is not None:
             hidden = (raw if self.good is None else raw[..., self.good]) == self.hidden
             counts["nan_pixels"] = int(hidden.any(axis=-1).sum())
             counts["empty_pixels"] = int(hidden.all(axis=-1).sum())
+        np.copyto(out, work)
         return counts
 
 
@@ -104,35 +109,57 @@ class Measure:
     good: Good = None
     """Bands that count when pixels without data are counted; None: all."""
 
-    def encode(self, raw: Cube, out: Cube) -> Counts:
-        """Convert piece by piece, and count."""
-        total: Counts = {}
-        for y0 in range(0, raw.shape[0], LINES):
-            for x0 in range(0, raw.shape[1], COLUMNS):
-                rows, cols = slice(y0, y0 + LINES), slice(x0, min(x0 + COLUMNS, raw.shape[1]))
-                for key, value in self._piece(raw[rows, cols], cols, out[rows, cols]).items():
-                    total[key] = total.get(key, 0) + value
-        return total
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:
+        """Convert, and count."""
+        floats = out.dtype.kind == "f"
+        work = ordered(room, "work", raw, np.float64 if out.dtype == np.float64 else np.float32, apart=floats)
+        counts = self._values(raw, terms, work)
+        if floats:
+            np.copyto(out, work)
+            return counts
+        steps = ordered(room, "steps", raw, out.dtype)  # the cast runs along memory, and half as much is turned
+        counts["clipped"] = _quantise(work, self.factor, steps)
+        np.copyto(out, steps)
+        return counts
 
-    def _piece(self, raw: Cube, cols: slice, out: Cube) -> Counts:
-        """Convert one piece."""
-        work = np.empty_like(raw, dtype=np.float64 if out.dtype == np.float64 else np.float32)
+    def _values(self, raw: Piece, terms: Terms | None, work: Piece) -> Counts:
+        """Write the values of a piece in its own memory order."""
         counts: Counts = {}
-        if self.calibration is None:
+        if terms is None:
             np.copyto(work, raw, casting="same_kind")
         else:
-            self.calibration.apply(raw, cols, work)
-            counts["saturated"] = _saturated(raw, self.hidden, work)
-        if self.hidden is not None:
-            work[raw == self.hidden] = np.nan
-        if self.calibration is not None:
-            self.calibration.mend(cols, work)
-        counts |= _unknown(work, self.good)
-        if out.dtype.kind == "f":
-            np.copyto(out, work)
-        else:
-            counts["clipped"] = _quantise(work, self.factor, out)
-        return counts
+            full = _saturated(raw, self.hidden)  # before the counts are changed, while they come into the cache
+            terms.apply(raw, work)
+            counts["saturated"] = 0 if full is None else int(full.sum())
+            if full is not None:
+                work[full] = np.nan
+        gaps = None if self.hidden is None else raw == self.hidden
+        if gaps is not None:
+            work[gaps] = np.nan
+        if terms is None:
+            return counts | _unknown(work, self.good)
+        terms.mend(work)
+        if terms.finite and raw.dtype.kind in "iu" and not counts["saturated"] and (gaps is None or not gaps.any()):
+            return counts
+        return counts | _unknown(work, self.good)
+
+
+def ordered(room: Room, name: str, like: Piece, dtype: Any, *, apart: bool = False) -> Piece:
+    """Return memory of the shape of ``like`` whose axes lie as its axes do.
+
+    Rows ``apart`` are a cache line longer than they need: a transposition walks across them, and rows of 512 bytes
+    would all fall into the same few sets of the cache.
+    """
+    axes = sorted(range(3), key=lambda axis: -abs(like.strides[axis]))
+    *outer, inner = (like.shape[axis] for axis in axes)
+    rows = room.array(name, (*outer, inner + (PAD if apart else 0)), dtype)
+    return rows[..., :inner].transpose(np.argsort(axes))
+
+
+def add(total: Counts, counts: Counts) -> None:
+    """Add counts to a total, in place."""
+    for key, value in counts.items():
+        total[key] = total.get(key, 0) + value
 
 
 def encoder(facts: Facts, dtype: str | None, calibration: Calibration | None) -> Encoder:
@@ -173,7 +200,22 @@ def _good(facts: Facts) -> Good:
     return None if marks is None or all(marks) else np.flatnonzero(marks)
 
 
-def narrow(known: Float64[np.ndarray, " band"], block: Cube, nodata: float | None) -> Float64[np.ndarray, " band"]:
+@final
+class Known:
+    """The one value of each band that has only one, over blocks that several threads show, in any order."""
+
+    def __init__(self, bands: int, nodata: float | None) -> None:
+        self.values = np.full(bands, np.nan)
+        self._nodata, self._lock = nodata, threading.Lock()
+
+    def see(self, block: Piece) -> None:
+        """Take the values of a block, as stored."""
+        if not np.isinf(self.values).all():  # for real scenes that is the end of it, after the first block
+            with self._lock:
+                self.values = narrow(self.values, block, self._nodata)
+
+
+def narrow(known: Float64[np.ndarray, " band"], block: Piece, nodata: float | None) -> Float64[np.ndarray, " band"]:
     """Return, for each band, its one value so far: NaN when it had no data yet, infinity when it varies.
 
     Only bands that have not varied yet are looked at, first in one line: for real scenes that is the end of it.
@@ -191,19 +233,18 @@ def narrow(known: Float64[np.ndarray, " band"], block: Cube, nodata: float | Non
     return known
 
 
-def _saturated(raw: Cube, hidden: float | None, work: Cube) -> int:
-    """Set counts at the end of the detector's range to NaN, and return how many there are."""
+def _saturated(raw: Piece, hidden: float | None) -> Bool[np.ndarray, "_y _x band"] | None:
+    """Return which counts are at the end of the detector's range; None where there are none."""
     if raw.dtype.kind not in "iu":
-        return 0
+        return None
     top = np.iinfo(raw.dtype).max
     if hidden == top or raw.max() < top:
-        return 0
-    full = raw == top
-    work[full] = np.nan
-    return int(full.sum())
+        return None
+    full: np.ndarray = raw == top
+    return full
 
 
-def _unknown(work: Cube, good: Good) -> Counts:
+def _unknown(work: Piece, good: Good) -> Counts:
     """Set infinities to NaN; return the pixels with a NaN in a good band, those without any data, the infinities."""
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = ~np.isfinite(work.sum(axis=-1))
@@ -222,7 +263,7 @@ def _unknown(work: Cube, good: Good) -> Counts:
     }
 
 
-def _quantise(work: Cube, factor: float, out: Cube) -> int:
+def _quantise(work: Piece, factor: float, out: Piece) -> int:
     """Write reflectance in steps of 1e-4, NaN as 65535; return how many values were clipped."""
     top = QUANTISED_NODATA - 1
     np.multiply(work, factor / QUANTUM, out=work)

@@ -1,18 +1,27 @@
 """What one ingest will do, checked in full before anything is written."""
 
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
-from tilespec.ingest.calibrate import Calibration, calibration
+from tilespec.ingest.binning import Bins, binned, binned_labels
+from tilespec.ingest.burn import burnt
+from tilespec.ingest.calibrate import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels import Labels, survey
 from tilespec.ingest.readers import open_source, split
-from tilespec.ingest.source import Facts, Options, Source
+from tilespec.ingest.reflectance import reflectance
+from tilespec.ingest.source import Facts, Options, Plane, Source
+from tilespec.ingest.tiles import THREADS
+from tilespec.ingest.vector import is_vector
 from tilespec.product import ArraySpec
 from tilespec.scene import constants, cube_spec, layer_spec
+from tilespec.shards import sharded
+
+REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
+"""Options that say how counts become reflectance."""
 
 Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
@@ -40,10 +49,24 @@ class Request:
     """Order of the array's axes."""
     ignore_label: int | None = None
     """Label that means unlabelled."""
+    panel: str | None = None
+    """Rectangle of a white panel in the scene."""
+    panel_reflectance: str | None = None
+    """What it reflects: a number or a text file."""
+    targets: str | None = None
+    """CSV file of targets for the empirical line."""
+    allow_truncated: bool = False
+    """Keep the whole lines of a file that ends early."""
     repair: bool = True
     """Interpolate isolated dead detector elements."""
     reader: str | None = None
     """Name or dotted path of the cube's reader; None: by the file."""
+    bin: int = 1
+    """Rows, and columns, of pixels that become one."""
+    bin_bands: int = 1
+    """Adjacent bands that become one."""
+    shards: str | None = None
+    """How several chunks go into one object."""
 
 
 @final
@@ -53,6 +76,8 @@ class Job:
 
     source: Source
     """The cube."""
+    raw: Facts
+    """Of the cube as it is read: unbinned."""
     encoder: Encoder
     """How it is stored."""
     calibration: Calibration | None
@@ -78,9 +103,11 @@ class Job:
             nodata=self.encoder.nodata,
             georeferenced=facts.georef is not None,
         )
-        if self.labels is None:
-            return [cube]
-        return [cube, layer_spec("labels", facts.shape[:2], classes=self.labels.classes)]
+        planes = [_plane_spec(layer, facts.shape[:2]) for layer in facts.layers]
+        placed = _with_coordinates(cube, [spec.name for spec in planes if "standard_name" in spec.attrs])
+        classes = None if self.labels is None else self.labels.classes
+        labels = [] if classes is None else [layer_spec("labels", facts.shape[:2], classes=classes)]
+        return sharded([placed, *labels, *planes], self.settings["options"]["shards"])
 
     @property
     def constants(self) -> Constants:
@@ -96,15 +123,35 @@ class Job:
             "shape": list(facts.shape),
             "dtype": self.encoder.dtype,
             "chunks": list(spec.chunks),
-            "objects": int(np.prod([-(-n // c) for n, c in zip(spec.shape, spec.chunks, strict=True)])),
+            "objects": int(np.prod([-(-n // c) for n, c in zip(spec.shape, spec.objects, strict=True)])),
             "bytes": facts.shape[0] * line * itemsize,
-            "bytes_read": facts.shape[0] * line * facts.dtype.itemsize,
-            "memory": 2 * spec.chunks[0] * line * itemsize + max(facts.read_bytes, line * facts.dtype.itemsize),
+            "bytes_read": int(np.prod(self.raw.shape, dtype=object)) * self.raw.dtype.itemsize,
+            "memory": memory(facts, spec),
             "spectral": None if facts.spectral is None else facts.spectral.name,
             "calibration": None if self.calibration is None else dict(self.calibration.facts),
             "classes": None if self.labels is None else list(self.labels.classes),
             "notes": list(self.notes),
         }
+
+
+def memory(facts: Facts, spec: ArraySpec) -> int:
+    """Return the bytes that an ingest holds: the lines of one row of objects as they are read, and objects in work."""
+    lines = spec.objects[0] * facts.shape[1] * facts.shape[2] * facts.dtype.itemsize
+    return lines + facts.read_bytes + THREADS * 3 * int(np.prod(spec.objects)) * np.dtype(spec.dtype).itemsize
+
+
+def _plane_spec(layer: Plane, shape: tuple[int, int]) -> ArraySpec:
+    """Return how a layer is stored: an object of floats that is lost is no value."""
+    spec = layer_spec(layer.name, shape, layer.dtype.name)
+    return replace(spec, attrs=layer.attrs, fill=float("nan") if layer.dtype.kind == "f" else 0)
+
+
+def _with_coordinates(cube: ArraySpec, layers: list[str]) -> ArraySpec:
+    """Return a cube whose latitude and longitude xarray finds: CF's ``coordinates`` names them."""
+    if not layers:
+        return cube
+    named = " ".join([cube.attrs.get("coordinates", ""), *layers]).strip()
+    return replace(cube, attrs={**cube.attrs, "coordinates": named})
 
 
 def prepare(request: Request) -> Job:
@@ -113,21 +160,28 @@ def prepare(request: Request) -> Job:
     Raises:
         UserError: anything that would make the scene wrong, before a byte is written.
     """
-    options = Options(variable=request.variable, axes=request.axes, wavelengths=request.wavelengths)
+    options = Options(
+        variable=request.variable,
+        axes=request.axes,
+        wavelengths=request.wavelengths,
+        allow_truncated=request.allow_truncated,
+    )
     source = open_source(request.src, options, request.reader)
-    facts = source.facts
-    if request.dark is not None and request.white is None:
-        raise UserError("--dark", found="a dark reference alone", expected="white and dark", do="Give --white too.")
-    found, references = _calibrate(request, facts)
-    labels = _labels(request, facts)
-    sources = (source, *references, *(() if labels is None else (labels.source,)))
+    bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
+    ways = {key: getattr(request, key) for key in REFLECTANCE}
+    found, references = reflectance(source, **ways, repair=request.repair)
+    labels = _labels(request, facts, bins)
+    single = (source, encoder(facts, request.dtype, found)) if bins.single else None
+    cube, stored = single or binned(source, request.dtype, found, bins)
+    sources = (cube, *references, *(() if labels is None else (labels.source,)))
     return Job(
-        source=source,
-        encoder=encoder(facts, request.dtype, found),
+        source=cube,
+        raw=facts,
+        encoder=stored,
         calibration=found,
         labels=labels,
-        settings=_settings(request, sources),
-        attrs=_attrs(request, facts, found),
+        settings=_settings(request, sources, () if found is None else found.files),
+        attrs=_attrs(request, cube.facts, found),
         notes=_notes(sources, found),
     )
 
@@ -138,29 +192,20 @@ def _notes(sources: tuple[Source, ...], found: Calibration | None) -> tuple[str,
     return tuple(dict.fromkeys([*sources[0].facts.notes, *others, *(() if found is None else found.notes)]))
 
 
-def _calibrate(request: Request, facts: Facts) -> tuple[Calibration | None, tuple[Source, ...]]:
-    """Return the calibration of the request, and the references it was made from."""
-    if request.white is None:
-        return None, ()
-    options = Options(kind="reference")
-    white = open_source(request.white, options)
-    dark = None if request.dark is None else open_source(request.dark, options)
-    names = (request.white, request.dark or "")
-    found = calibration(facts, white, dark, names=names, repair=request.repair)
-    return found, (white,) if dark is None else (white, dark)
-
-
-def _labels(request: Request, facts: Facts) -> Labels | None:
+def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
     """Return the labels of the request."""
     if request.labels is None:
         return None
-    source = open_source(request.labels, Options(kind="labels"))
-    return survey(request.labels, source, facts.shape[:2], request.ignore_label)
+    path, attribute = split(request.labels)
+    polygons = burnt(path, attribute, facts, request.ignore_label) if is_vector(path) else None
+    source = polygons or open_source(request.labels, Options(kind="labels"))
+    labels = survey(request.labels, source, facts.shape[:2], request.ignore_label)
+    return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 
 
-def _settings(request: Request, sources: tuple[Source, ...]) -> dict[str, Any]:
+def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path, ...]) -> dict[str, Any]:
     """Return everything that decides the bytes."""
-    files = {path.resolve() for source in sources for path in source.facts.files}
+    files = {path.resolve() for paths in (*(source.facts.files for source in sources), others) for path in paths}
     return {
         "verb": "ingest",
         "sources": [
@@ -173,7 +218,7 @@ def _settings(request: Request, sources: tuple[Source, ...]) -> dict[str, Any]:
 
 def _attrs(request: Request, facts: Facts, found: Calibration | None) -> dict[str, Any]:
     """Return the scene's attributes: nothing that varies between runs, hosts or folders."""
-    names = {key: getattr(request, key) for key in ("src", "white", "dark", "labels")}
+    names = {key: getattr(request, key) for key in ("src", "white", "dark", "targets", "labels")}
     given = {key: split(text) for key, text in names.items() if text is not None}
     provenance: dict[str, Any] = {
         "verb": "ingest",
@@ -181,4 +226,6 @@ def _attrs(request: Request, facts: Facts, found: Calibration | None) -> dict[st
     }
     if found is not None:
         provenance["calibration"] = {**found.facts, "repair": request.repair}
+    if request.bin > 1 or request.bin_bands > 1:
+        provenance["binning"] = {"pixels": request.bin, "bands": request.bin_bands}
     return {"title": given["src"][0].stem, "header": facts.header, "provenance": provenance}

@@ -61,8 +61,8 @@ def read_raster(path: Path, options: Options) -> RasterSource:
             nodata=raster.nodata,
             scale=float(raster.scales[0]),
             classes=names(class_names) if class_names else (),
-            header=tags,
-            notes=notes,
+            header=tags | _band_names(raster),
+            notes=(*notes, *_place_notes(path.name, raster)),
             files=tuple(p for p in (path,) if p.exists()),
             read_bytes=GATHER,
         )
@@ -126,6 +126,23 @@ def _georef(raster: Any) -> dict[str, Any] | None:
         return None
     crs = crs_of(raster.crs.to_wkt()) if raster.crs else None
     return grid_mapping(crs, raster.transform.to_gdal())
+
+
+def _place_notes(where: str, raster: Any) -> tuple[str, ...]:
+    """Return notes on a place that a scene cannot keep whole."""
+    points = len(raster.gcps[0])
+    if points:
+        return (f"{where}: its {points} ground control points are not kept: use gdalwarp first to have a grid",)
+    lost = raster.crs is None and not raster.transform.is_identity
+    return (f"{where}: no CRS: the transform is kept as it is",) if lost else ()
+
+
+def _band_names(raster: Any) -> dict[str, str]:
+    """Return the descriptions of the bands as ENVI lists them, where any band has one."""
+    if not any(raster.descriptions):
+        return {}
+    listed = (str(name or f"Band {i}").replace(",", " ") for i, name in enumerate(raster.descriptions, start=1))
+    return {"band names": "{" + ", ".join(listed) + "}"}
 
 
 def _spectral(where: str, raster: Any) -> tuple[SpectralAxis | None, tuple[str, ...]]:

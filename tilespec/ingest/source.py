@@ -1,5 +1,6 @@
 """Source: what every reader returns. A reader is a callable ``(path, options) -> Source``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, final, runtime_checkable
@@ -23,6 +24,23 @@ class Options:
     """Order of the array's axes, such as ``band,y,x``; None: as the format says, else ``y,x,band``."""
     wavelengths: str | None = None
     """A text file of wavelengths, or the name of a variable beside the array."""
+    allow_truncated: bool = False
+    """Read the whole lines of a file that ends early; the others have no data."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """A ``y, x`` layer beside a cube, such as the latitude of each pixel of a swath."""
+
+    name: str
+    """Its name in the scene."""
+    dtype: np.dtype[Any]
+    """As it is stored in the scene; floats have NaN where there is no data."""
+    read: Callable[[int, int], np.ndarray]
+    """Returns rows ``y0`` to ``y1`` (exclusive), all columns."""
+    attrs: dict[str, Any] = field(default_factory=dict)
+    """Attributes as CF has them: ``units``, ``standard_name``."""
 
 
 @final
@@ -44,6 +62,8 @@ class Facts:
     """Stored values times this are reflectance (or whatever the source holds)."""
     classes: tuple[str, ...] = ()
     """Names of the classes 0, 1, ... of a class map."""
+    layers: tuple[Plane, ...] = ()
+    """What else lies on the same pixels and goes into the scene."""
     header: dict[str, str] = field(default_factory=dict)
     """Whatever else the source says, as it says it."""
     notes: tuple[str, ...] = ()

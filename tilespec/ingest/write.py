@@ -1,25 +1,29 @@
-"""Write a prepared ingest: row of objects by row of objects, one buffer, resumable."""
+"""Write a prepared ingest: row of objects by row of objects, resumable.
+
+The lines of a row are read once, into one buffer, as they lie in the file; the objects are made from there, a few
+lines at a time. There is no transposed copy of the scene, or of a row of it.
+"""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tilespec.chunks import Room
 from tilespec.errors import UserError
-from tilespec.ingest.encode import Counts, narrow
+from tilespec.ingest.encode import Counts, Known, Piece
 from tilespec.ingest.job import Job
-from tilespec.ingest.source import lines_per_read
+from tilespec.ingest.tiles import Fill, Lines, Tiles
 from tilespec.lock import locked
 from tilespec.memory import Peak
+from tilespec.objects import Place, S3Path, at
 from tilespec.product import Product
 from tilespec.progress import Progress
-from tilespec.types import Cube
 
 
 def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     """Write what is missing of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
-    _check_space(job, Path(out))
+    _check_space(job, at(out))
     with locked(out), Peak() as peak:
         product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
         product.ledger.command("ingest", out=out, **job.settings["options"])
@@ -43,8 +47,10 @@ def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     return facts
 
 
-def _check_space(job: Job, out: Path) -> None:
+def _check_space(job: Job, out: Place) -> None:
     """Refuse to begin a scene of floats, which do not compress, on a disk that cannot hold it."""
+    if isinstance(out, S3Path):
+        return
     plan = job.plan()
     folder = next(parent for parent in out.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
@@ -59,31 +65,35 @@ def _check_space(job: Job, out: Path) -> None:
 
 def _rows(job: Job, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
     """Write the missing rows of objects; return the one value of each band that has only one."""
-    facts = job.source.facts
-    room = np.empty((product.edge, *facts.shape[1:]), job.encoder.dtype)
-    known = np.full(facts.shape[2], np.nan)
+    known = Known(job.source.facts.shape[2], job.encoder.nodata)
     progress.start("ingest", sum(y1 - y0 for y0, y1 in map(product.span, missing)), "lines")
-    for row in missing:
-        y0, y1 = product.span(row)
-        block = room[: y1 - y0]
-        counts = _fill(job, y0, block)
-        known = narrow(known, block, job.encoder.nodata)
-        blocks = {"cube": block}
-        if job.labels is not None:
-            blocks["labels"] = job.labels.read_rows(y0, y1)
-        product.write(row, blocks, counts)
-        progress.advance(y1 - y0)
+    with Tiles(product) as tiles:
+        for row in missing:
+            y0, y1 = product.span(row)
+            tiles.write(row, _fill(job, y0, y1, known), layers(job, y0, y1))
+            progress.advance(y1 - y0)
     progress.finish()
-    return known
+    return known.values
 
 
-def _fill(job: Job, y0: int, block: Cube) -> Counts:
-    """Read and encode the lines of one row of objects; return what was counted."""
-    total: Counts = {}
-    step = lines_per_read(job.source.facts)
-    for start in range(0, block.shape[0], step):
-        part = block[start : start + step]
-        raw = job.source.read_rows(y0 + start, y0 + start + part.shape[0])
-        for key, value in job.encoder.encode(raw, part).items():
-            total[key] = total.get(key, 0) + value
-    return total
+def layers(job: Job, y0: int, y1: int) -> dict[str, np.ndarray]:
+    """Return rows of everything that lies beside the cube."""
+    labels = {} if job.labels is None else {"labels": job.labels.read_rows(y0, y1)}
+    return labels | {plane.name: plane.read(y0, y1) for plane in job.source.facts.layers}
+
+
+def _fill(job: Job, y0: int, y1: int, known: Known) -> Fill:
+    """Read the lines of one row of objects; return what makes objects of them."""
+    raw = job.source.read_rows(y0, y1)
+
+    def columns(cols: slice) -> Lines:
+        terms = None if job.calibration is None else job.calibration.terms(cols, along=(raw.strides[1], raw.strides[2]))
+
+        def fill(lines: slice, out: Piece, room: Room) -> Counts:
+            counts = job.encoder.encode(raw[lines, cols], terms, out, room)
+            known.see(out)
+            return counts
+
+        return fill
+
+    return columns

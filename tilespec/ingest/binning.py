@@ -1,0 +1,334 @@
+"""Binning at ingest: fewer, larger pixels and fewer, wider bands, as the camera would have measured them.
+
+A value is the mean of what its bin holds: elements without data do not count, and bins at the edge hold fewer.
+Calibration comes first. So bins of ``a`` and then of ``b`` are bins of ``a b``, where sizes divide and no data is
+missing, and the mean of a scene stays.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+from tilespec.chunks import Room
+from tilespec.errors import UserError
+from tilespec.ingest.calibrate import Calibration, Terms
+from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
+from tilespec.ingest.header import names
+from tilespec.ingest.labels import Labels, survey
+from tilespec.ingest.source import Facts, Plane, Source, lines_per_read
+from tilespec.types import UNLABELLED, Cube, SpectralAxis
+
+Values = Float[np.ndarray, "_y _x _band"]
+"""A cube whose size a bin changes."""
+Lines = Shaped[np.ndarray, "_y _x _band"]
+"""Lines as they are read."""
+
+WIDTH: Final = 8 * math.log(2)
+"""Square of the full width at half maximum of a Gaussian of variance 1."""
+LINES: Final = 16
+"""Lines that are read and calibrated at once: at least."""
+COLUMNS: Final = 128
+"""Columns that are calibrated and averaged at once."""
+FIRST: Final = ("saturated", "infinities")
+"""What is counted before binning; the rest is counted in what is stored."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Bins:
+    """How many pixels and bands make one."""
+
+    pixels: int = 1
+    """Rows, and columns, of a bin."""
+    bands: int = 1
+    """Adjacent bands of a bin."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--bin", self.pixels), ("--bin-bands", self.bands)):
+            if value < 1 or value != int(value):
+                raise UserError(flag, found=value, expected="a whole number from 1", do=f"Give {flag} 2.")
+
+    @property
+    def single(self) -> bool:
+        """Whether nothing is binned."""
+        return self.pixels == self.bands == 1
+
+    def size(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the shape of a binned cube."""
+        return -(-shape[0] // self.pixels), -(-shape[1] // self.pixels), -(-shape[2] // self.bands)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BinnedSource:
+    """A source as its bins: read, calibrated and averaged a few lines at a time."""
+
+    facts: Facts
+    """Of the binned cube, in floats."""
+    inner: Source
+    """What is read."""
+    values: Encoder
+    """From what is read to floats, NaN where there is no data."""
+    bins: Bins
+    """How many make one."""
+    calibration: Calibration | None
+    """White and dark, where given."""
+    counted: deque[Counts] = field(default_factory=deque)
+    """What was counted in the last rows before binning; whoever stores them takes it."""
+    _room: Room = field(default_factory=Room)
+
+    def read_rows(self, y0: int, y1: int) -> Cube:
+        """Return rows of bins."""
+        out = np.empty((y1 - y0, *self.facts.shape[1:]), self.facts.dtype)
+        last, k = self.inner.facts.shape[0], self.bins.pixels
+        step = max(1, max(lines_per_read(self.inner.facts), LINES) // k)
+        self.counted.clear()
+        for first in range(y0, y1, step):
+            raw = self.inner.read_rows(first * k, min((first + step) * k, y1 * k, last))
+            for x0 in range(0, out.shape[1], step_of(COLUMNS, k)):
+                cols = slice(x0, min(x0 + step_of(COLUMNS, k), out.shape[1]))
+                self._bin(raw, cols, out[first - y0 : first - y0 + step, cols])
+        return out
+
+    def _bin(self, raw: Lines, cols: slice, out: Values) -> None:
+        """Calibrate and average the columns ``cols`` of bins, a few lines at a time."""
+        k, step = self.bins.pixels, step_of(LINES, self.bins.pixels)
+        wide = slice(cols.start * k, min(cols.stop * k, raw.shape[1]))
+        along = (raw.strides[1], raw.strides[2])
+        terms = None if self.calibration is None else self.calibration.terms(wide, along=along)
+        for first in range(0, out.shape[0], step):
+            lines = raw[first * k : (first + step) * k, wide]
+            work = self._room.array("values", lines.shape, self.values.dtype)
+            counts = self.values.encode(lines, terms, work, self._room)
+            self.counted.append({key: counts[key] for key in FIRST if key in counts})
+            out[first : first + step] = mean(work, k, self.bins.bands)
+
+
+def step_of(size: int, bin: int) -> int:  # noqa: A002 - as the option is called
+    """Return how many bins there are in about ``size`` lines or columns."""
+    return max(1, size // bin)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BinnedEncoder:
+    """An encoder of bins that also tells what was counted before they were made."""
+
+    stored: Encoder
+    """From binned floats to what is stored."""
+    source: BinnedSource
+    """Where the bins come from."""
+
+    @property
+    def dtype(self) -> str:
+        """Data type of the stored cube."""
+        return self.stored.dtype
+
+    @property
+    def scale(self) -> float:
+        """Stored values times this are the values."""
+        return self.stored.scale
+
+    @property
+    def nodata(self) -> float | None:
+        """Stored value without data; None or NaN for floats."""
+        return self.stored.nodata
+
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
+        """Store a piece of bins, which are calibrated; the first piece tells what was counted before binning."""
+        counts = self.stored.encode(raw, None, out, room)
+        with suppress(IndexError):  # several threads take what there is, each count once
+            while True:
+                add(counts, self.source.counted.popleft())
+        return counts
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Majority:
+    """A class map whose pixels take the class that most of a bin has."""
+
+    facts: Facts
+    """Of the binned map: ``uint8``, 255 is nodata."""
+    codes: Callable[[int, int], UInt8[np.ndarray, "_y _x"]]
+    """Returns rows of the map, unbinned, as stored."""
+    pixels: int
+    """Rows, and columns, of a bin."""
+    height: int
+    """Rows of the map, unbinned."""
+
+    def read_rows(self, y0: int, y1: int) -> Cube:
+        """Return rows of bins, one band."""
+        rows = self.codes(y0 * self.pixels, min(y1 * self.pixels, self.height))
+        return majority(rows, self.pixels)[..., None]
+
+
+def mean(values: Values, pixels: int, bands: int) -> Values:
+    """Return the means of bins of ``pixels x pixels`` pixels and ``bands`` bands, in the data type of ``values``.
+
+    Elements that are NaN do not count; a bin without any other is NaN. Sums are float64.
+    """
+    steps = (pixels, pixels, bands)
+    shape = tuple(-(-n // k) for n, k in zip(values.shape, steps, strict=True))
+    total, count = np.zeros(shape), np.zeros(shape, np.int32)
+    for offset in np.ndindex(steps):
+        part = values[tuple(slice(o, None, k) for o, k in zip(offset, steps, strict=True))]
+        at = tuple(slice(0, n) for n in part.shape)
+        known = ~np.isnan(part)
+        np.add(total[at], part, out=total[at], where=known)
+        count[at] += known
+    out = np.full(shape, np.nan)
+    np.divide(total, count, out=out, where=count > 0)
+    return out.astype(values.dtype)
+
+
+def majority(codes: UInt8[np.ndarray, "_y _x"], pixels: int) -> UInt8[np.ndarray, "_y _x"]:
+    """Return the most frequent class of each bin: the lowest one when several are; 255 only where there is no other."""
+    shape = tuple(-(-n // pixels) for n in codes.shape)
+    best, votes = np.full(shape, UNLABELLED, np.uint8), np.zeros(shape, np.int32)
+    for code in np.unique(codes):
+        if code == UNLABELLED:
+            continue
+        count = np.zeros(shape, np.int32)
+        for dy, dx in np.ndindex(pixels, pixels):
+            part = codes[dy::pixels, dx::pixels] == code
+            count[: part.shape[0], : part.shape[1]] += part
+        more = count > votes
+        best[more], votes[more] = code, count[more]
+    return best
+
+
+def binned_axis(axis: SpectralAxis, bands: int) -> SpectralAxis:
+    """Return the axis of bins of adjacent bands.
+
+    A centre is the mean of its bands' centres. The width is that of the Gaussian whose variance is the variance of
+    the mean response: ``fwhm**2 = mean(fwhm_i**2) + 8 ln 2 var(centre_i)``, for the mean of Gaussians (law of total
+    variance). A bin is good when all its bands are.
+    """
+    groups = [slice(first, first + bands) for first in range(0, len(axis.values), bands)]
+    fwhm, good = axis.fwhm, axis.good
+    return SpectralAxis(
+        name=axis.name,
+        unit=axis.unit,
+        values=tuple(float(np.mean(axis.values[group])) for group in groups),
+        fwhm=None if fwhm is None else tuple(_width(axis.values[group], fwhm[group]) for group in groups),
+        good=None if good is None else tuple(all(good[group]) for group in groups),
+    )
+
+
+def _width(centres: tuple[float, ...], fwhm: tuple[float, ...]) -> float:
+    """Return the width of the mean of Gaussians."""
+    return math.sqrt(float(np.mean(np.square(fwhm))) + WIDTH * float(np.var(centres)))
+
+
+def binned_georef(georef: dict[str, Any] | None, pixels: int) -> dict[str, Any] | None:
+    """Return a grid mapping with pixels that many times as large, from the same origin."""
+    if georef is None or "GeoTransform" not in georef:
+        return georef
+    x, a, b, y, d, e = (float(word) for word in str(georef["GeoTransform"]).split())
+    transform = (x, a * pixels, b * pixels, y, d * pixels, e * pixels)
+    return georef | {"GeoTransform": " ".join(repr(value) for value in transform)}
+
+
+def binned_source(source: Source, values: Encoder, calibration: Calibration | None, bins: Bins) -> BinnedSource:
+    """Return a source as its bins: shape, axis, place and layers of the binned cube.
+
+    Args:
+        source: What is read.
+        values: The encoder from what is read to floats: it tells their data type and scale.
+        calibration: White and dark, where given.
+        bins: How many make one.
+
+    Raises:
+        UserError: a bin is larger than the cube.
+    """
+    facts = source.facts
+    for flag, count, size in (
+        ("--bin", bins.pixels, min(facts.shape[:2])),
+        ("--bin-bands", bins.bands, facts.shape[2]),
+    ):
+        if count > size:
+            raise UserError(flag, found=count, expected=f"at most {size}, as the cube has", do="Give a smaller bin.")
+    shape, dtype = bins.size(facts.shape), np.dtype(values.dtype)
+    header, notes = _header(facts, bins)
+    told = replace(
+        facts,
+        shape=shape,
+        dtype=dtype,
+        spectral=None if facts.spectral is None else binned_axis(facts.spectral, bins.bands),
+        georef=binned_georef(facts.georef, bins.pixels),
+        nodata=None,
+        scale=values.scale,
+        layers=tuple(_plane(layer, bins.pixels, facts.shape[0]) for layer in facts.layers),
+        header=header,
+        notes=(*facts.notes, *notes, *_partial(facts.shape, bins)),
+    )
+    return BinnedSource(facts=told, inner=source, values=values, bins=bins, calibration=calibration)
+
+
+def _header(facts: Facts, bins: Bins) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return a header without lists that have an entry for each unbinned band."""
+    lists = [key for key, value in facts.header.items() if bins.bands > 1 and len(names(value)) == facts.shape[2] > 1]
+    notes = (f"{', '.join(lists)} of the unbinned bands left out",) if lists else ()
+    return {key: value for key, value in facts.header.items() if key not in lists}, notes
+
+
+def _partial(shape: tuple[int, int, int], bins: Bins) -> tuple[str, ...]:
+    """Return a note when the last bins hold fewer than the others."""
+    steps = {"rows": bins.pixels, "columns": bins.pixels, "bands": bins.bands}
+    short = [axis for size, (axis, step) in zip(shape, steps.items(), strict=True) if size % step]
+    return (f"the last bin of the {' and of the '.join(short)} holds fewer than the others",) if short else ()
+
+
+def _plane(layer: Plane, pixels: int, height: int) -> Plane:
+    """Return a layer as the means of its bins; longitudes as directions (from -180 to 180), for bins across 180."""
+    dtype = layer.dtype if layer.dtype.kind == "f" else np.dtype(np.float64)
+
+    def read(y0: int, y1: int) -> np.ndarray:
+        rows = layer.read(y0 * pixels, min(y1 * pixels, height)).astype(np.float64)[..., None]
+        if layer.attrs.get("units") == "degrees_east":
+            east, north = (mean(part(np.radians(rows)), pixels, 1) for part in (np.sin, np.cos))
+            return np.degrees(np.arctan2(east, north))[..., 0].astype(dtype)
+        return mean(rows, pixels, 1)[..., 0].astype(dtype)
+
+    return replace(layer, dtype=dtype, read=read)
+
+
+def binned(source: Source, dtype: str | None, calibration: Calibration | None, bins: Bins) -> tuple[Source, Encoder]:
+    """Return the binned cube and how it is stored: as float32 (means are no whole numbers), or as steps of 1e-4.
+
+    Raises:
+        UserError: a bin is larger than the cube, or means of counts are to be stored as integers.
+    """
+    facts = source.facts
+    if dtype == "uint16" and calibration is None and facts.dtype.kind in "iu" and facts.scale == 1.0:
+        raise UserError(
+            "--dtype",
+            found="uint16 for binned counts",
+            expected="float32: means of counts are no whole numbers, and counts are no reflectance in steps of 1e-4",
+            do="Give --dtype float32, or calibrate with --white.",
+        )
+    wide = dtype == "float64" or (facts.dtype == np.float64 and dtype is None)
+    values = encoder(facts, "float64" if wide else "float32", calibration)
+    cube = binned_source(source, values, calibration, bins)
+    return cube, BinnedEncoder(stored=encoder(cube.facts, dtype, None), source=cube)
+
+
+def binned_labels(where: str, labels: Labels, shape: tuple[int, int], pixels: int) -> Labels:
+    """Return labels of bins of a class map of ``shape``, by majority, counted anew."""
+    facts = Facts(
+        shape=(-(-shape[0] // pixels), -(-shape[1] // pixels), 1),
+        dtype=np.dtype(np.uint8),
+        nodata=float(UNLABELLED),
+        classes=labels.classes,
+        files=labels.source.facts.files,
+        notes=labels.source.facts.notes,
+    )
+    codes = Majority(facts=facts, codes=labels.read_rows, pixels=pixels, height=shape[0])
+    return survey(where, codes, facts.shape[:2], None)

@@ -1,0 +1,77 @@
+"""Geometries as lists of rings: of a GeoJSON object, or of well-known binary.
+
+Well-known binary as in OGC 06-103r4, section 8.2: byte order, type, count, and then rings of float64 x, y.
+"""
+
+import struct
+from typing import Any, Final
+
+import numpy as np
+
+POLYGON: Final = 3
+MULTIPOLYGON: Final = 6
+MOST: Final = 1 << 26
+"""Corners of a ring, rings of a polygon, or parts: a larger count is a damaged file."""
+
+
+def polygon_of(geometry: Any) -> list[list[Any]]:
+    """Return the parts of a polygon, each a list of rings, each a sequence of positions.
+
+    Raises:
+        ValueError: another kind of geometry, or bytes that are none.
+    """
+    if isinstance(geometry, bytes):
+        parts, end = _parts(geometry, 0)
+        if end != len(geometry):
+            raise ValueError(f"{len(geometry) - end} bytes after the geometry")
+        return parts
+    kind = geometry["type"]
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise ValueError(f"a {kind}")
+    coordinates: list[Any] = geometry["coordinates"]
+    return [coordinates] if kind == "Polygon" else coordinates
+
+
+def _parts(data: bytes, at: int, kinds: tuple[int, ...] = (POLYGON, MULTIPOLYGON)) -> tuple[list[list[Any]], int]:
+    """Return the parts of the geometry at an offset, and where it ends."""
+    order = {0: ">", 1: "<"}.get(data[at])
+    if order is None:
+        raise ValueError(f"byte order {data[at]}")
+    kind = _integer(data, at + 1, order)
+    if kind not in kinds:
+        raise ValueError(f"a geometry of type {kind}")
+    count, at = _count(data, at + 5, order), at + 9
+    found: list[list[Any]] = [[]] if kind == POLYGON else []
+    for _ in range(count):
+        if kind == POLYGON:
+            ring, at = _ring(data, at, order)
+            found[0].append(ring)
+        else:
+            part, at = _parts(data, at, (POLYGON,))
+            found += part
+    return found, at
+
+
+def _ring(data: bytes, at: int, order: str) -> tuple[Any, int]:
+    """Return the corners of the ring at an offset, and where it ends."""
+    size = _count(data, at, order)
+    end = at + 4 + 16 * size
+    if end > len(data):
+        raise ValueError("a geometry that ends early")
+    return np.frombuffer(data, order + "f8", 2 * size, at + 4).reshape(size, 2), end
+
+
+def _count(data: bytes, at: int, order: str) -> int:
+    """Return a count of rings, parts or corners."""
+    count = _integer(data, at, order)
+    if count > MOST:
+        raise ValueError(f"a count of {count}")
+    return count
+
+
+def _integer(data: bytes, at: int, order: str) -> int:
+    """Return the unsigned integer at an offset."""
+    if at + 4 > len(data):
+        raise ValueError("a geometry that ends early")
+    value: int = struct.unpack_from(order + "I", data, at)[0]
+    return value
