@@ -8,10 +8,39 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tilespec.errors import UserError
-from tilespec.estimators import BandScaler, SavGolFilter, SnvScaler, StreamedPca, VsnScaler
+from tilespec.estimators import (
+    AbsorbanceTransformer,
+    AlsBaseline,
+    ArplsBaseline,
+    Autoscaler,
+    BandResampler,
+    BandScaler,
+    ContinuumRemover,
+    EmscScaler,
+    MscScaler,
+    SavGolFilter,
+    SnvScaler,
+    StreamedPca,
+    VsnScaler,
+)
 
 # A tolerance and a window that suit the two to ten bands of white noise that the checks bring.
-CHECKED = [SnvScaler(), VsnScaler(tol=0.01, n_iter=50), SavGolFilter(1, 0), BandScaler(), StreamedPca()]
+CHECKED = [
+    SnvScaler(),
+    VsnScaler(tol=0.01, n_iter=50),
+    SavGolFilter(1, 0),
+    BandScaler(),
+    StreamedPca(),
+    Autoscaler(),
+    MscScaler(),
+    EmscScaler(0),
+    AbsorbanceTransformer(),
+    AlsBaseline(),
+    ArplsBaseline(),
+    ContinuumRemover(),
+    ContinuumRemover("subtract"),
+    BandResampler(),
+]
 
 
 @parametrize_with_checks(CHECKED)
@@ -72,3 +101,31 @@ def test_steps_stand_in_a_pipeline():
     scores = make_pipeline(SavGolFilter(5, 2), SnvScaler(), StreamedPca(2)).fit_transform(x)
     assert scores.shape == (300, 2)
     assert np.isfinite(scores).all()
+
+
+def test_emsc_takes_spectra_band_by_band_and_wavelengths():
+    x = spectra().astype(np.float64)
+    at = 400 + np.r_[0:20, 30:50]
+    known = np.cos(np.arange(40))
+    reference = x[0]
+    mixed = 2 * reference + 0.3 * known + 1 + 0.01 * at
+    scaler = EmscScaler(1, interferents=known, reference=reference, wavelengths=at).fit(x)
+    np.testing.assert_allclose(scaler.transform(mixed[None])[0], reference, atol=1e-5)
+    np.testing.assert_allclose(MscScaler(reference).fit(x).transform(3 * reference[None] - 1)[0], reference, atol=1e-5)
+    with pytest.raises(UserError, match="40 finite bands"):
+        MscScaler(reference[:-1]).fit(x)
+
+
+def test_absorbance_goes_back():
+    x = spectra()
+    scaler = AbsorbanceTransformer().fit(x)
+    np.testing.assert_allclose(scaler.inverse_transform(scaler.transform(x)), x, rtol=1e-5)
+
+
+def test_a_resampler_gives_the_other_sensors_bands():
+    at = 400 + 5.0 * np.arange(40)
+    resampler = BandResampler([450, 500, 550], 20, wavelengths=at).fit(spectra())
+    np.testing.assert_allclose(
+        resampler.transform((2 * at + 1)[None].astype(np.float32)), [[901, 1001, 1101]], rtol=1e-5
+    )
+    assert list(resampler.get_feature_names_out()) == ["bandresampler0", "bandresampler1", "bandresampler2"]

@@ -17,11 +17,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tilespec.errors import UserError
 from tilespec.folds import Moments, Spread
 from tilespec.pca import Pca, decompose
+from tilespec.spectra.absorbance import Absorbance, Reflectance
+from tilespec.spectra.baseline import Als, Arpls
+from tilespec.spectra.continuum import ContinuumRemoval
+from tilespec.spectra.curves import Curves, places
 from tilespec.spectra.normalise import Snv, Vsn
 from tilespec.spectra.operators import Bands, Operator, Project
 from tilespec.spectra.pieces import PIECE, transform
+from tilespec.spectra.resample import Resampling
 from tilespec.spectra.savgol import SavGol
-from tilespec.spectra.scaling import MinMax
+from tilespec.spectra.scaling import Autoscale, MinMax
+from tilespec.spectra.scatter import Emsc
 from tilespec.spectra.steps import Fitted, Fitting, Step
 from tilespec.types import Spectra, SpectralAxis
 
@@ -134,6 +140,180 @@ class BandScaler(OneToOneFeatureMixin, _Spectral):
 
 
 @final
+class Autoscaler(OneToOneFeatureMixin, _Spectral):
+    """Each band minus its mean, over its standard deviation (ddof 1); a constant band becomes 0."""
+
+    def fit(self, X: Any, y: Any = None) -> "Autoscaler":
+        """Learn the mean and the deviation of each band."""
+        del y
+        self.operator_ = _fit(Autoscale(), _spectra(self, X, reset=True, least=2)).operator
+        return self
+
+
+@final
+class MscScaler(OneToOneFeatureMixin, _Spectral):
+    """Multiplicative scatter correction; a spectrum without the reference's shape becomes NaN.
+
+    Args:
+        reference: One spectrum, band by band; None takes the mean of those that it is fitted on.
+    """
+
+    def __init__(self, reference: Any = None) -> None:
+        self.reference = reference
+
+    def fit(self, X: Any, y: Any = None) -> "MscScaler":
+        """Learn the mean spectrum."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        step = Emsc(name="msc", degree=0, reference=_curves(self.reference, _bands(spectra)))
+        self.operator_ = _fit(step, spectra).operator
+        return self
+
+
+@final
+class EmscScaler(OneToOneFeatureMixin, _Spectral):
+    """Extended multiplicative scatter correction (Martens and Stark 1991).
+
+    Args:
+        degree: Of the polynomial baseline; 0 is MSC.
+        interferents: Spectra whose share is removed, ``(spectrum, band)``.
+        reference: One spectrum, band by band; None takes the mean of those that it is fitted on.
+        wavelengths: Places of the bands, even or not, that the polynomial follows; None takes even ones.
+    """
+
+    def __init__(
+        self, degree: Any = 2, *, interferents: Any = None, reference: Any = None, wavelengths: Any = None
+    ) -> None:
+        self.degree = degree
+        self.interferents = interferents
+        self.reference = reference
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "EmscScaler":
+        """Learn the mean spectrum."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        bands = _bands(spectra, self.wavelengths)
+        known, reference = _curves(self.interferents, bands), _curves(self.reference, bands)
+        step = Emsc(degree=self.degree, interferents=known, reference=reference)
+        self.operator_ = _fit(step, spectra, wavelengths=self.wavelengths).operator
+        return self
+
+
+@final
+class AbsorbanceTransformer(OneToOneFeatureMixin, _Spectral):
+    """``-log10 R``; a spectrum with a value <= 0 becomes NaN. Back with ``inverse_transform``."""
+
+    def fit(self, X: Any, y: Any = None) -> "AbsorbanceTransformer":
+        """Learn the number of bands."""
+        del y
+        self.operator_ = _fit(Absorbance(), _spectra(self, X, reset=True)).operator
+        return self
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Return reflectance."""
+        check_is_fitted(self)
+        spectra = np.asarray(X, np.float32)
+        return transform((_fit(Reflectance(), spectra).operator,), spectra, spectra.shape[1])
+
+
+@final
+class AlsBaseline(OneToOneFeatureMixin, _Spectral):
+    """Spectra without their asymmetric least squares baselines (Eilers and Boelens 2005).
+
+    Args:
+        lam: Smoothness of the baseline, 1e2 to 1e9.
+        p: Weight of bands above it, 0.001 to 0.1 for positive peaks.
+        iterations: Most times that weights are found anew.
+    """
+
+    def __init__(self, lam: Any = 1e5, p: Any = 0.01, *, iterations: Any = 20) -> None:
+        self.lam = lam
+        self.p = p
+        self.iterations = iterations
+
+    def fit(self, X: Any, y: Any = None) -> "AlsBaseline":
+        """Learn the number of bands."""
+        del y
+        step = Als(smoothness=float(self.lam), asymmetry=float(self.p), iterations=self.iterations)
+        self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
+        return self
+
+
+@final
+class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
+    """Spectra without their asymmetrically reweighted baselines (Baek et al. 2015).
+
+    Args:
+        lam: Smoothness of the baseline, 1e2 to 1e9.
+        iterations: Most times that weights are found anew.
+    """
+
+    def __init__(self, lam: Any = 1e5, *, iterations: Any = 50) -> None:
+        self.lam = lam
+        self.iterations = iterations
+
+    def fit(self, X: Any, y: Any = None) -> "ArplsBaseline":
+        """Learn the number of bands."""
+        del y
+        step = Arpls(smoothness=float(self.lam), iterations=self.iterations)
+        self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
+        return self
+
+
+@final
+class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
+    """Spectra over, or minus, their upper convex hulls (Clark and Roush 1984).
+
+    Args:
+        mode: ``divide`` (NaN where a hull is not positive) or ``subtract``.
+        wavelengths: Places of the bands, even or not; None takes even ones.
+    """
+
+    def __init__(self, mode: Any = "divide", *, wavelengths: Any = None) -> None:
+        self.mode = mode
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "ContinuumRemover":
+        """Learn the places of the bands."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        self.operator_ = _fit(ContinuumRemoval(mode=self.mode), spectra, wavelengths=self.wavelengths).operator
+        return self
+
+
+@final
+class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
+    """Bands of another sensor, with Gaussian responses.
+
+    Args:
+        centres: Of the new bands.
+        fwhm: Their full widths at half maximum: one for all, or one for each.
+        wavelengths: Places of the bands that there are; None numbers them from 0.
+    """
+
+    def __init__(self, centres: Any = (0.5,), fwhm: Any = 1.0, *, wavelengths: Any = None) -> None:
+        self.centres = centres
+        self.fwhm = fwhm
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "BandResampler":
+        """Learn the weights of the bands."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        centres = np.asarray(self.centres, np.float64)
+        fwhm = np.broadcast_to(np.asarray(self.fwhm, np.float64), (1, *centres.shape)).copy()
+        sensor = Curves(source="fwhm", names=("fwhm",), places=centres, values=fwhm)
+        at = range(spectra.shape[1]) if self.wavelengths is None else self.wavelengths
+        self.operator_ = _fit(Resampling(sensor=sensor), spectra, wavelengths=at).operator
+        return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.operator_.out(Bands(count=self.n_features_in_, axis=None)).count
+
+
+@final
 class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
     """Exact PCA from blocks of spectra: ``partial_fit`` block by block gives what ``fit`` on all of them gives.
 
@@ -203,6 +383,19 @@ def _bands(spectra: Spectra, wavelengths: Any = None) -> Bands:
             )
         axis = SpectralAxis(name="wavelength", unit="nm", values=places)
     return Bands(count=p, axis=axis)
+
+
+def _curves(values: Any, bands: Bands) -> Curves | None:
+    """Return spectra that are given band by band."""
+    if values is None:
+        return None
+    rows = np.atleast_2d(np.asarray(values, np.float64))
+    if rows.shape[1] != bands.count or not np.isfinite(rows).all():
+        found = f"spectra of shape {rows.shape}"
+        raise UserError("reference", found=found, expected=f"{bands.count} finite bands", do="Give all of them.")
+    at = places(bands, "estimator")
+    order = np.argsort(at)
+    return Curves(source="the estimator", names=(), places=at[order], values=rows[:, order])
 
 
 def _fit(step: Step, spectra: Spectra, *, seed: int = 0, wavelengths: Any = None) -> Fitted:

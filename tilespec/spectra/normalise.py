@@ -8,19 +8,13 @@ from jaxtyping import Float64
 
 from tilespec.errors import UserError
 from tilespec.spectra.operators import Bands, Normalise, Operator, Scatter
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
+from tilespec.spectra.scatter import correction, orthonormal
+from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers, two_bands
 from tilespec.spectra.vsn import weigh
 from tilespec.types import Spectra
 
 USAGE = "vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]] with 2, 3 or 4; auto or a number > 0; paper or weighted"
 DENOMINATORS = ("paper", "weighted")
-
-
-def _two_bands(step: str, bands: Bands) -> Bands:
-    """Return the same bands; refuse a spectrum of one band, which has no deviation."""
-    if bands.count < 2:
-        raise UserError(f"step {step!r}", found="1 band", expected="at least 2", do="Leave the step out.")
-    return bands
 
 
 @final
@@ -33,13 +27,12 @@ class Snv:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Snv":
         """Return ``snv``."""
-        if args:
-            raise bad_step("snv", ":".join(args), "snv, without parameters")
+        no_parameters("snv", args)
         return cls()
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands."""
-        return _two_bands("snv", bands)
+        return two_bands("snv", bands)
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the normalisation with equal weights."""
@@ -84,7 +77,7 @@ class Vsn:
         if bands.count < least:
             found = f"{self.n_params} parameters on {bands.count} bands"
             raise bad_step("vsn", found, f"at least {least} bands, to leave any to compare")
-        return _two_bands("vsn", bands)
+        return two_bands("vsn", bands)
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the normalisation with the weights that the sampled pixels give."""
@@ -125,9 +118,6 @@ def normalise(raw: Float64[np.ndarray, " band"], denominator: str = "paper") -> 
 
 def scatter(sample: Spectra, raw: Float64[np.ndarray, " band"], *, degree: int) -> Scatter:
     """Return weighted MSC against the sample's mean spectrum, with a polynomial baseline of ``degree``."""
-    reference = sample.mean(axis=0, dtype=np.float64)
+    weights = raw / raw.sum()
     terms = np.linspace(-1, 1, len(raw)) ** np.arange(degree + 1)[:, None]
-    design = np.vstack([reference, terms])
-    root = np.sqrt(raw / raw.sum())
-    solve = np.linalg.pinv((design * root).T) * root
-    return Scatter(solve=solve.T.astype(np.float32), terms=terms.astype(np.float32))
+    return correction(sample.mean(axis=0, dtype=np.float64), orthonormal(terms, weights, "vsn"), weights, "vsn")

@@ -1,15 +1,19 @@
 """Pieces: operators run over spectra in pieces of one fixed, padded number of rows.
 
 BLAS changes bits with the row count, so a pixel would depend on how its neighbours were split; in padded pieces it
-does not: tiles equal the scene bit for bit. A piece of 186 bands (1.5 MB) also stays in the cache from step to step.
+does not: tiles equal the scene bit for bit. A piece of 186 bands (1.5 MB) also stays in the cache from step to step,
+and whatever takes pieces (a PCA's moments) finds them there: a scene goes through the memory's bus once.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
-from tilespec.spectra.operators import Operator, Take
+from tilespec.spectra.operators import Normalise, Operator, Project, Take
+from tilespec.spectra.rowwise import rowwise
 from tilespec.types import Spectra
 
 Transformed = Float32[np.ndarray, "pixel out"]
@@ -18,40 +22,86 @@ PIECE = 2048
 """Rows of a piece; a multiple of every BLAS kernel's row block."""
 
 
-def transform(operators: tuple[Operator, ...], x: Spectra, width: int) -> Transformed:
-    """Return ``x`` after ``operators``, which leave ``width`` bands; an invalid pixel is NaN in all of them."""
+def transform(operators: tuple[Operator, ...], x: Spectra, width: int, *, own: bool = False) -> Transformed:
+    """Return ``x`` after ``operators``, which leave ``width`` bands; an invalid pixel is NaN in all of them.
+
+    With ``own`` it may overwrite ``x``.
+    """
     out = np.empty((len(x), width), np.float32)
     start = 0
-    for piece in pieces(operators, x):
+    for piece in pieces(operators, x, own=own):
         out[start : start + len(piece)] = piece
         start += len(piece)
     return out
 
 
-def pieces(operators: tuple[Operator, ...], x: Spectra) -> Iterator[Transformed]:
-    """Yield ``x`` after ``operators``, piece by piece; each piece may be overwritten.
+def pieces(operators: tuple[Operator, ...], x: Spectra, *, own: bool = False) -> Iterator[Transformed]:
+    """Yield ``x`` after ``operators``, piece by piece; a piece may be overwritten, and is lost with the next.
 
     A pixel is invalid when a band that the operators look at is NaN or infinite, or when they cannot map it.
+
+    Args:
+        operators: Fitted steps, in their order.
+        x: Spectra.
+        own: ``x`` may be overwritten: whole pieces are worked on where they lie. The bits are the same.
     """
     taken = next((i for i, op in enumerate(operators) if not isinstance(op, Take)), len(operators))
+    room, after = np.empty((PIECE, 0), np.float32), _fused(operators[taken:])
     for start in range(0, len(x), PIECE):
         piece = x[start : start + PIECE]
         for take in operators[:taken]:
             piece = take.apply(piece)
-        yield _padded(operators[taken:], piece)
+        if not (own and len(piece) == PIECE and piece.flags.c_contiguous and piece.flags.writeable):
+            room = room if room.shape[1] == piece.shape[1] else np.empty((PIECE, piece.shape[1]), np.float32)
+            room[: len(piece)] = piece
+            room[len(piece) :] = 0
+            yield _through(after, room, len(piece))
+        else:
+            yield _through(after, piece, PIECE)
 
 
-def _padded(operators: tuple[Operator, ...], piece: Spectra) -> Transformed:
-    """Return one piece after ``operators``."""
-    n = len(piece)
-    full = np.empty((PIECE, piece.shape[1]), np.float32)
-    full[:n] = piece
-    full[n:] = 0
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scores:
+    """A normalisation and the projection after it: scores are divided, and not spectra that are many times as wide."""
+
+    normalise: Normalise
+    project: Project
+    mean: Float32[np.ndarray, " component"]
+    """Scores of the mean spectrum, summed in float64."""
+
+    def apply(self, x: Any) -> Any:
+        """Return the scores."""
+        centred, deviation = self.normalise.centred(x)
+        scores = rowwise(centred, self.project.loadings.T)
+        scores /= deviation[:, None]
+        scores -= self.mean
+        return scores
+
+
+def _fused(operators: tuple[Operator, ...]) -> tuple[Any, ...]:
+    """Return operators that do the same at less cost, where a projection follows a normalisation."""
+    match operators:
+        case (Normalise() as first, Project() as second, *others):
+            mean = (second.loadings.astype(np.float64) @ second.mean).astype(np.float32)
+            return _Scores(normalise=first, project=second, mean=mean), *others
+        case _:
+            return operators
+
+
+def _through(operators: tuple[Any, ...], full: Float32[np.ndarray, "_whole _band"], n: int) -> Transformed:
+    """Return the first ``n`` rows of a whole piece after ``operators``, which overwrite it."""
     with np.errstate(invalid="ignore", over="ignore"):
-        invalid = ~np.isfinite(full @ np.ones(piece.shape[1], np.float32))[:n]
+        # a normalised spectrum is NaN throughout as soon as one band was not finite: its mean saw that band already
+        invalid = None if operators and isinstance(operators[0], Normalise | _Scores) else _invalid(full)[:n]
         for operator in operators:
             full = operator.apply(full)
     out = full[:n]
-    if invalid.any():
+    if invalid is not None and invalid.any():
         out[invalid] = np.nan
     return out
+
+
+def _invalid(x: Float32[np.ndarray, "_whole _band"]) -> Bool[np.ndarray, " _whole"]:
+    """Return which spectra have a band that is not finite: one pass, no mask of their size."""
+    return ~np.isfinite(x @ np.ones(x.shape[1], np.float32))

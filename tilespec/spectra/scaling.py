@@ -8,16 +8,10 @@ import numpy as np
 from tilespec.errors import UserError
 from tilespec.folds import Spread
 from tilespec.spectra.operators import Affine, Bands, Project
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
+from tilespec.spectra.steps import Fitted, Fitting, Kind, no_parameters
 
 
-def _none(step: str, args: tuple[str, ...]) -> None:
-    """Refuse parameters where there are none."""
-    if args:
-        raise bad_step(step, ":".join(args), f"{step}, without parameters")
-
-
-def _spread(on: Fitting) -> Spread:
+def spread_of(on: Fitting) -> Spread:
     """Return the spread of every band, from a pass over all pixels."""
     shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     spread: Spread = on.fold(Spread.zero(shift))
@@ -26,7 +20,8 @@ def _spread(on: Fitting) -> Spread:
     return spread
 
 
-def _facts(spread: Spread) -> dict[str, int]:
+def spread_facts(spread: Spread) -> dict[str, int]:
+    """Return what a pass counted."""
     return {
         "pixels": spread.n,
         "invalid_pixels": spread.invalid,
@@ -44,7 +39,7 @@ class MinMax:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "MinMax":
         """Return ``minmax``."""
-        _none("minmax", args)
+        no_parameters("minmax", args)
         return cls()
 
     def plan(self, bands: Bands) -> Bands:
@@ -53,10 +48,10 @@ class MinMax:
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the scaling by the range of each band."""
-        spread = _spread(on)
+        spread = spread_of(on)
         width = spread.high.astype(np.float64) - spread.low
         gain = 1 / np.where(width > 0, width, 1)
-        return Fitted(operator=Affine(offset=spread.low, gain=gain.astype(np.float32)), facts=_facts(spread))
+        return Fitted(operator=Affine(offset=spread.low, gain=gain.astype(np.float32)), facts=spread_facts(spread))
 
 
 @final
@@ -72,7 +67,7 @@ class Scale:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Scale":
         """Return ``scale``."""
-        _none("scale", args)
+        no_parameters("scale", args)
         return cls()
 
     def plan(self, bands: Bands) -> Bands:
@@ -85,8 +80,8 @@ class Scale:
         if isinstance(last, Project):
             deviation, facts = np.sqrt(last.variance), {}
         else:
-            spread = _spread(on)
-            deviation, facts = spread.finish(), _facts(spread)
+            spread = spread_of(on)
+            deviation, facts = spread.finish(), spread_facts(spread)
         gain = (1 / np.where(deviation > 0, deviation, 1)).astype(np.float32)
         return Fitted(operator=Affine(offset=np.zeros_like(gain), gain=gain), facts=facts)
 
@@ -101,7 +96,7 @@ class Centre:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Centre":
         """Return ``mean``."""
-        _none("mean", args)
+        no_parameters("mean", args)
         return cls()
 
     def plan(self, bands: Bands) -> Bands:
@@ -110,6 +105,32 @@ class Centre:
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the subtraction of the mean."""
-        spread = _spread(on)
+        spread = spread_of(on)
         mean = spread.mean.astype(np.float32)
-        return Fitted(operator=Affine(offset=mean, gain=np.ones_like(mean)), facts=_facts(spread))
+        return Fitted(operator=Affine(offset=mean, gain=np.ones_like(mean)), facts=spread_facts(spread))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Autoscale:
+    """Subtract the mean spectrum of all pixels, divide each band by its standard deviation (ddof 1)."""
+
+    kind: ClassVar[Kind] = "folded"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> "Autoscale":
+        """Return ``autoscale``."""
+        no_parameters("autoscale", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the scaling; a constant band becomes 0."""
+        spread = spread_of(on)
+        deviation = spread.finish()
+        gain = 1 / np.where(deviation > 0, deviation, 1)
+        affine = Affine(offset=spread.mean.astype(np.float32), gain=gain.astype(np.float32))
+        return Fitted(operator=affine, facts=spread_facts(spread))

@@ -7,7 +7,7 @@ needs no data, ``sampled`` looks at some hundred pixels, ``folded`` needs a stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 from tilespec.errors import UserError
 from tilespec.plugins import load
@@ -19,11 +19,21 @@ STEPS = {
     "drop": "tilespec.spectra.select:Drop",
     "snv": "tilespec.spectra.normalise:Snv",
     "vsn": "tilespec.spectra.normalise:Vsn",
+    "msc": "tilespec.spectra.scatter:Msc",
+    "emsc": "tilespec.spectra.scatter:Emsc",
     "sg": "tilespec.spectra.savgol:SavGol",
+    "als": "tilespec.spectra.baseline:Als",
+    "arpls": "tilespec.spectra.baseline:Arpls",
+    "continuum": "tilespec.spectra.continuum:ContinuumRemoval",
+    "absorbance": "tilespec.spectra.absorbance:Absorbance",
+    "reflectance": "tilespec.spectra.absorbance:Reflectance",
+    "resample": "tilespec.spectra.resample:Resampling",
     "minmax": "tilespec.spectra.scaling:MinMax",
     "scale": "tilespec.spectra.scaling:Scale",
     "mean": "tilespec.spectra.scaling:Centre",
+    "autoscale": "tilespec.spectra.scaling:Autoscale",
     "pca": "tilespec.pca:Pca",
+    "mnf": "tilespec.mnf:Mnf",
 }
 """Steps by name: one small class and one line here, or a user's ``package.module:Class``."""
 
@@ -62,7 +72,9 @@ class Fitted:
 class Step(Protocol):
     """What the table of steps lists; a frozen dataclass of plain data."""
 
-    kind: ClassVar[Kind]
+    @property
+    def kind(self) -> Kind:
+        """What fitting needs; of most steps a class variable."""
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> Any:
@@ -116,9 +128,34 @@ def numbers(step: str, args: tuple[str, ...], usage: str, kinds: tuple[type[Any]
         raise wrong from None
 
 
+def no_parameters(step: str, args: tuple[str, ...]) -> None:
+    """Refuse parameters where there are none."""
+    if args:
+        raise bad_step(step, ":".join(args), f"{step}, without parameters")
+
+
+def two_bands(step: str, bands: Bands) -> Bands:
+    """Return the same bands; refuse a spectrum of one band, which has no shape."""
+    if bands.count < 2:
+        raise UserError(f"step {step!r}", found="1 band", expected="at least 2", do="Leave the step out.")
+    return bands
+
+
 def bad_step(step: str, found: object, usage: str) -> UserError:
     """Return the error for a step with parameters that it cannot take."""
     return UserError(f"step {step!r}", found=repr(found), expected=usage, do="Correct --steps (or recipe.steps).")
 
 
-__all__ = ["STEPS", "Fitted", "Fitting", "Kind", "Step", "bad_step", "numbers", "parse", "passes", "plan"]
+__all__ = [
+    "STEPS",
+    "Fitted",
+    "Fitting",
+    "Kind",
+    "Step",
+    "bad_step",
+    "no_parameters",
+    "numbers",
+    "parse",
+    "passes",
+    "plan",
+]

@@ -9,7 +9,9 @@ the gain is at most about 1, the tolerance follows the gain (the noise of both s
 whose best gain lies outside `GAINS` (a dark spectrum fits "constant" everywhere) is degenerate, left out and counted.
 """
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -26,6 +28,8 @@ FEW = 0.1
 """With fewer spectra above that than this share, the noise is high: the half with the largest ranges is compared."""
 LEAST_TOL = 1e-4
 """Smallest automatic tolerance, as a share of the median range: noise-free spectra differ by rounding."""
+THREADS = 2
+"""Threads that compare pairs: NumPy lets go of the interpreter for most of it."""
 MUCH = 0.1
 """A share of degenerate pairs above this is worth a warning."""
 
@@ -110,15 +114,10 @@ def weigh(
             expected="at least 2 that are not constant",
             do="Choose another region, or leave vsn out.",
         )
-    sums, used = np.zeros(spectra.shape[1]), 0
     search = _Search.of(spectra.shape[1], n_params, n_iter, tol, np.random.default_rng([seed, 1]))
-    spans = np.std(shaped, axis=1)
-    for i, j in pairs:
-        steep, shallow = (i, j) if spans[i] >= spans[j] else (j, i)
-        found = search.inliers(shaped[steep], shaped[shallow])
-        if found is not None:
-            sums += found
-            used += 1
+    with ThreadPoolExecutor(THREADS) as pool:  # counts are whole numbers: their sum has no order
+        counts = list(pool.map(partial(search.counts, shaped), np.array_split(pairs, THREADS)))
+    sums, used = np.sum([held for held, _ in counts], axis=0), sum(count for _, count in counts)
     if not sums.any():
         raise UserError(
             "step 'vsn'",
@@ -169,6 +168,20 @@ class _Search:
         powers = np.linspace(-1, 1, bands, dtype=np.float32) ** np.arange(n_params - 1)[:, None]
         room = np.empty((n_iter, bands), np.float32)
         return cls(draws=draws, powers=powers.astype(np.float32), tol=tol, room=room)
+
+    def counts(
+        self, spectra: Float32[np.ndarray, "shaped band"], pairs: Int64[np.ndarray, "pair 2"]
+    ) -> tuple[Float64[np.ndarray, " band"], int]:
+        """Return how many pairs have each band in their largest set, and how many pairs have such a set."""
+        mine, spans = replace(self, room=np.empty_like(self.room)), np.std(spectra, axis=1)
+        sums, used = np.zeros(spectra.shape[1]), 0
+        for i, j in pairs:
+            steep, shallow = (i, j) if spans[i] >= spans[j] else (j, i)
+            found = mine.inliers(spectra[steep], spectra[shallow])
+            if found is not None:
+                sums += found
+                used += 1
+        return sums, used
 
     def inliers(
         self, x: Float32[np.ndarray, " band"], y: Float32[np.ndarray, " band"]

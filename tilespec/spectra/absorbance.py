@@ -1,0 +1,55 @@
+"""Absorbance from reflectance, and back."""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from tilespec.spectra.operators import Absorb, Bands
+from tilespec.spectra.steps import Fitted, Fitting, Kind, no_parameters
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Absorbance:
+    """``-log10 R``. A pixel with a value <= 0 has no absorbance: it is NaN, and counted with the invalid ones."""
+
+    kind: ClassVar[Kind] = "plain"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> "Absorbance":
+        """Return ``absorbance``."""
+        no_parameters("absorbance", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the logarithm."""
+        del on
+        return Fitted(operator=Absorb(back=np.array(0, np.int64)))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reflectance:
+    """``10**-A``: what absorbance was made from."""
+
+    kind: ClassVar[Kind] = "plain"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> "Reflectance":
+        """Return ``reflectance``."""
+        no_parameters("reflectance", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the power."""
+        del on
+        return Fitted(operator=Absorb(back=np.array(1, np.int64)))
