@@ -7,6 +7,7 @@ and extremes, to rounding for sums. With a reduction tree that is fixed by the o
 The folds here take spectra after a recipe: float32 ``pixel band``, an invalid pixel being NaN in every band.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -16,6 +17,8 @@ from jaxtyping import Bool, Float32, Float64, Int64, Num
 from tilespec.types import Spectra
 
 Origin = tuple[int, int]
+Part = tuple[Spectra, Float32[np.ndarray, " _pixel"] | None]
+"""Spectra with the weight of each, or none."""
 
 
 @runtime_checkable
@@ -32,14 +35,49 @@ class Fold(Protocol):
         """Return the statistic."""
 
 
+@runtime_checkable
+class Streamed(Protocol):
+    """A fold that adds up many parts at less cost than `Fold.of` for each and ``+``."""
+
+    def over(self, parts: Iterable[Part]) -> Any:
+        """Return the contribution of all ``parts``, each of which it may overwrite."""
+
+
+@runtime_checkable
+class Neighbours(Protocol):
+    """A fold that compares pixels with those to their right and below: a pair belongs to its upper left pixel."""
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """Rows below a block and columns to the right of it that it looks at."""
+
+    def of(self, block: Any, own: tuple[int, int]) -> Any:
+        """Return the contribution of the first ``own`` rows and columns of a block ``y x band``."""
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A fold whose moments are kept with what was fitted, so that another scene can be added to them."""
+
+    @property
+    def moments(self) -> Any:
+        """`Moments` by name; ``signal`` are those of the pixels."""
+
+    def like(self, moments: Any) -> Any:
+        """Return the fold that holds ``moments``."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
     """Count, sum and sum of products of spectra, about a fixed shift: all that an exact PCA needs.
 
-    Products are summed in float32 within a block and in float64 between blocks. With a shift near the mean nothing
-    cancels (Chan, Golub and LeVeque, The American Statistician 37, 1983), so blocks of a few thousand pixels keep
+    Products are summed in float32 within a piece and in float64 between pieces. With a shift near the mean nothing
+    cancels (Chan, Golub and LeVeque, The American Statistician 37, 1983), so pieces of a few thousand pixels keep
     the relative error of a variance near 1e-7.
+
+    Pixels may have weights (importances, not counts): then the mean is weighted, and the covariance is that of
+    ``numpy.cov(x, aweights=weights)``.
     """
 
     shift: Float32[np.ndarray, " band"]
@@ -47,7 +85,11 @@ class Moments:
     n: int
     """Valid pixels."""
     invalid: int
-    """Pixels left out because they are NaN."""
+    """Pixels left out because they are NaN, or have no weight."""
+    weight: float
+    """Sum of their weights; ``n`` where there are none."""
+    squares: float
+    """Sum of the squares of their weights."""
     sums: Float64[np.ndarray, " band"]
     """Sum of shifted spectra."""
     products: Float64[np.ndarray, "band band"]
@@ -57,19 +99,30 @@ class Moments:
     def zero(cls, shift: Float32[np.ndarray, " band"]) -> "Moments":
         """Return the empty moments about ``shift``."""
         p = len(shift)
-        return cls(shift=shift, n=0, invalid=0, sums=np.zeros(p), products=np.zeros((p, p)))
+        return cls(shift=shift, n=0, invalid=0, weight=0.0, squares=0.0, sums=np.zeros(p), products=np.zeros((p, p)))
 
-    def of(self, block: Spectra, origin: Origin = (0, 0)) -> "Moments":
+    def of(
+        self, block: Spectra, origin: Origin = (0, 0), weights: Float32[np.ndarray, " pixel"] | None = None
+    ) -> "Moments":
         """Return the moments of one block of spectra."""
         del origin
-        shifted, n = _valid(block, self.shift)
-        return replace(
-            self,
-            n=n,
-            invalid=len(block) - n,
-            sums=shifted.sum(axis=0, dtype=np.float64),
-            products=(shifted.T @ shifted).astype(np.float64),
-        )
+        return self.over([(block.copy(), weights)])
+
+    def over(self, parts: Iterable[Part]) -> "Moments":
+        """Return the moments of spectra that come part by part, and are overwritten: no fresh array of their size."""
+        counts, sums, products = np.zeros(4), np.zeros_like(self.sums), np.zeros_like(self.products)
+        for part, weights in parts:
+            np.subtract(part, self.shift, out=part)
+            weigh = _weigh(part, weights)
+            root = np.sqrt(weigh)
+            if weights is not None:
+                np.multiply(part, root[:, None], out=part)
+            counts += [np.count_nonzero(weigh), len(part), weigh.sum(dtype=np.float64), np.vdot(weigh, weigh)]
+            sums += root @ part
+            products += part.T @ part
+        n, seen, weight, squares = counts.tolist()
+        found = replace(self, n=int(n), invalid=int(seen - n), weight=weight, squares=squares)
+        return replace(found, sums=sums, products=products)
 
     def __add__(self, other: "Moments") -> "Moments":
         assert self.shift is other.shift or np.array_equal(self.shift, other.shift), "moments about two shifts"
@@ -77,18 +130,31 @@ class Moments:
             self,
             n=self.n + other.n,
             invalid=self.invalid + other.invalid,
+            weight=self.weight + other.weight,
+            squares=self.squares + other.squares,
             sums=self.sums + other.sums,
             products=self.products + other.products,
         )
 
     @property
+    def moments(self) -> "dict[str, Moments]":
+        """What a later scene can be added to."""
+        return {"signal": self}
+
+    def like(self, moments: "Mapping[str, Moments]") -> "Moments":
+        """Return the fold that holds ``moments``."""
+        del self
+        return moments["signal"]
+
+    @property
     def mean(self) -> Float64[np.ndarray, " band"]:
         """Mean spectrum; NaN without pixels."""
-        return self.shift + self.sums / self.n if self.n else np.full(len(self.sums), np.nan)
+        return self.shift + self.sums / self.weight if self.n else np.full(len(self.sums), np.nan)
 
     def finish(self) -> Float64[np.ndarray, "band band"]:
         """Return the covariance matrix (ddof 1)."""
-        return (self.products - np.outer(self.sums, self.sums) / self.n) / (self.n - 1)
+        outer = np.outer(self.sums, self.sums) / self.weight
+        return (self.products - outer) / (self.weight - self.squares / self.weight)
 
 
 @final
@@ -199,11 +265,9 @@ class Histogram:
         return float(edges[1 + best].mean())
 
 
-def _valid(block: Spectra, shift: Float32[np.ndarray, " band"]) -> tuple[Spectra, int]:
-    """Return shifted spectra with invalid pixels at 0, and how many are valid."""
-    shifted = block - shift
+def _weigh(shifted: Spectra, weights: Float32[np.ndarray, " pixel"] | None) -> Float32[np.ndarray, " pixel"]:
+    """Return the weights, 0 for invalid pixels; set invalid spectra to 0."""
     ok: Bool[np.ndarray, " pixel"] = np.isfinite(shifted[:, 0])
-    n = int(ok.sum())
-    if n < len(block):
+    if not ok.all():
         shifted[~ok] = 0
-    return shifted, n
+    return ok.astype(np.float32) if weights is None else np.where(ok, weights, np.float32(0))

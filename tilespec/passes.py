@@ -1,17 +1,23 @@
 """Passes over scenes: a sample from all over a region, and folds over every pixel of it, fused with a recipe."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, final
 
 import numpy as np
 import zarr
+from jaxtyping import Float32
 
+from tilespec.choice import ALL, Choice
+from tilespec.chunks import Room
 from tilespec.errors import UserError
-from tilespec.graph import fold
+from tilespec.folds import Neighbours, Part, Streamed
+from tilespec.graph import fold, one_blas_thread
 from tilespec.product import ArraySpec, Product
 from tilespec.progress import Progress, Silent
 from tilespec.scene import CHUNK, Scene, constants, cube_spec, open_group
@@ -25,8 +31,13 @@ SPREAD = 32
 """Blocks that a sample comes from: a block is read whole for a few pixels, so not one for each."""
 BLOCK_BYTES = 1 << 28
 """Largest block; chunks of foreign stores above this are read in parts."""
+READERS = 2
+"""Blocks of a sample that are read at once."""
 GROUP = 4
 """Blocks of one task: opening a store costs as much as decoding a tenth of a block."""
+
+
+_mine = threading.local()
 
 
 @final
@@ -38,9 +49,13 @@ class Block:
     """The scene's store."""
     roi: Roi
     """Which pixels."""
+    choice: Choice = ALL
+    """Which of them are seen, and how much each counts."""
+    within: Roi | None = None
+    """The region that it is a part of: neighbours of its pixels that lie outside are not looked at."""
 
 
-def blocks(scene: Scene, roi: Roi) -> list[Block]:
+def blocks(scene: Scene, roi: Roi, choice: Choice = ALL) -> list[Block]:
     """Return the blocks that ``roi`` falls into, in row order: whole stored objects where the region allows it."""
     height, width = (_edge(size) for size in scene.chunks[:2])
     while height > 1 and height * width * scene.shape[2] * 4 > BLOCK_BYTES:
@@ -49,10 +64,25 @@ def blocks(scene: Scene, roi: Roi) -> list[Block]:
         Block(
             url=scene.url,
             roi=Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=max(x, roi.x0), x1=min(x + width, roi.x1)),
+            choice=choice,
+            within=roi,
         )
         for y in range(roi.y0 // height * height, roi.y1, height)
         for x in range(roi.x0 // width * width, roi.x1, width)
     ]
+
+
+def room() -> Room:
+    """Return this thread's memory for what it reads."""
+    if not hasattr(_mine, "room"):
+        _mine.room = Room()
+    found: Room = _mine.room
+    return found
+
+
+def scenes(where: Sequence[Block]) -> dict[str, Scene]:
+    """Return the scenes of blocks, each opened once: that costs as much as decoding half a block."""
+    return {url: Scene.open(url) for url in dict.fromkeys(block.url for block in where)}
 
 
 def _edge(chunk: int) -> int:
@@ -60,7 +90,9 @@ def _edge(chunk: int) -> int:
     return chunk * max(1, CHUNK // chunk)
 
 
-def sample(where: Sequence[Block], *, seed: int, size: int = SAMPLE) -> Spectra:
+def sample(
+    where: Sequence[Block], *, seed: int, size: int = SAMPLE, opened: Mapping[str, Scene] | None = None
+) -> Spectra:
     """Return up to ``size`` valid pixels, a few from each of `SPREAD` blocks that lie all over the region.
 
     Blocks without enough valid pixels are made up for by further ones, so a scene that is mostly nodata is read
@@ -69,22 +101,38 @@ def sample(where: Sequence[Block], *, seed: int, size: int = SAMPLE) -> Spectra:
     Raises:
         UserError: no pixel of the region is valid.
     """
-    order = _order(len(where), np.random.default_rng([seed, 2]))
+    order, known = _order(len(where), np.random.default_rng([seed, 2])), opened or scenes(where)
     quota, found, missing = -(-size // min(SPREAD, len(where))), [], size
-    for index in order:
-        taken = _some(where[index], min(quota, missing), np.random.default_rng([seed, 3, index]))
-        found.append(taken)
-        missing -= len(taken)
-        if missing == 0:
-            break
+
+    def some(index: int, count: int = quota) -> Spectra:
+        return _some(known[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
+
+    with one_blas_thread(), ThreadPoolExecutor(READERS) as pool:
+        first = _ahead(pool, some, order[:SPREAD])
+        for index, taken in zip(order, chain(first, map(some, order[SPREAD:])), strict=True):
+            found.append(taken if len(taken) <= missing else some(index, missing))
+            missing -= len(found[-1])
+            if missing == 0:
+                break
     if missing == size:
+        chosen = "" if where[0].choice == ALL else f", or left out by {where[0].choice}"
         raise UserError(
             where[0].url,
-            found=f"no valid pixel in {len(where)} blocks: every one is nodata or NaN",
+            found=f"no valid pixel in {len(where)} blocks: every one is nodata or NaN{chosen}",
             expected="a region with data",
             do="Choose other --rows and --cols, or check the nodata value and drop bands that are NaN throughout.",
         )
     return np.concatenate(found)
+
+
+def _ahead(pool: Executor, of: Callable[[int], Spectra], order: Sequence[int]) -> Iterator[Spectra]:
+    """Yield ``of`` each of ``order``, in that order; `READERS` are under way while one is waited for, not more."""
+    flying = deque(pool.submit(of, index) for index in order[:READERS])
+    for index in order[READERS:]:
+        yield flying.popleft().result()
+        flying.append(pool.submit(of, index))
+    while flying:
+        yield flying.popleft().result()
 
 
 def _order(n: int, rng: np.random.Generator) -> list[int]:
@@ -94,11 +142,15 @@ def _order(n: int, rng: np.random.Generator) -> list[int]:
     return first + [int(i) for i in rng.permutation(n) if int(i) not in set(first)]
 
 
-def _some(block: Block, count: int, rng: np.random.Generator) -> Spectra:
+def _some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Spectra:
     """Return up to ``count`` valid pixels of a block."""
-    values = Scene.open(block.url).read(block.roi).reshape(-1, Scene.open(block.url).shape[2])
-    valid = np.flatnonzero(np.isfinite(values).any(axis=1))
-    return values[np.sort(rng.choice(valid, min(count, len(valid)), replace=False))]
+    values = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
+    with np.errstate(invalid="ignore", over="ignore"):
+        whole = np.isfinite(values @ np.ones(values.shape[1], np.float32))
+    valid = whole if whole.all() else np.isfinite(values).any(axis=1)
+    kept = block.choice.kept(scene, block.roi)
+    index = np.flatnonzero(valid if kept is None else valid & kept.ravel())
+    return values[np.sort(rng.choice(index, min(count, len(index)), replace=False))]
 
 
 def fold_scene(
@@ -108,25 +160,72 @@ def fold_scene(
     *,
     client: Any = None,
     progress: Progress | None = None,
+    opened: Mapping[str, Scene] | None = None,
 ) -> Any:
-    """Return ``zero`` plus the contribution of every pixel after ``operators``: one read, not finished."""
+    """Return ``zero`` plus the contribution of every pixel after ``operators``: one read, not finished.
+
+    A fold that is `Streamed` gets all pieces of a task at once, with their weights; one with `Neighbours` gets whole
+    blocks with a halo, and reads the objects beside its own for that.
+    """
     tasks = [tuple(where[i : i + GROUP]) for i in range(0, len(where), GROUP)]
     say = progress or Silent()
     say.start(type(zero).__name__.lower(), len(tasks), "blocks")
-    total = fold(tasks, partial(_contribution, zero, operators), client=client, progress=say)
+    of = partial(_contribution, zero, operators, opened or scenes(where))
+    total = fold(tasks, of, client=client, progress=say)
     say.finish()
     return total
 
 
-def _contribution(zero: Any, operators: tuple[Operator, ...], group: tuple[Block, ...]) -> Any:
-    """Return what a few blocks of one scene add to a fold."""
-    scene, total = Scene.open(group[0].url), zero
+def _contribution(
+    zero: Any, operators: tuple[Operator, ...], opened: Mapping[str, Scene], group: Sequence[Block]
+) -> Any:
+    """Return what a few blocks add to a fold."""
+    if isinstance(zero, Streamed):
+        return zero.over(
+            (part, weights) for block in group for part, weights in parts(opened[block.url], operators, block)
+        )
+    total = zero
     for block in group:
-        scene = scene if scene.url == block.url else Scene.open(block.url)
-        spectra = scene.read(block.roi).reshape(-1, scene.shape[2])
-        for piece in pieces(operators, spectra):
-            total = total + zero.of(piece, (block.roi.y0, block.roi.x0))
+        if isinstance(zero, Neighbours):
+            total = total + zero.of(haloed(opened[block.url], operators, block, zero.halo), block.roi.shape)
+        else:
+            for part, _ in parts(opened[block.url], operators, block):
+                total = total + zero.of(part, (block.roi.y0, block.roi.x0))
     return total
+
+
+def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
+    """Yield the pixels of a block that are seen, after ``operators``, piece by piece; each may be overwritten."""
+    spectra, weights = picked(scene, block)
+    start = 0
+    for piece in pieces(operators, spectra, own=True):
+        yield piece, None if weights is None else weights[start : start + len(piece)]
+        start += len(piece)
+
+
+def picked(scene: Scene, block: Block) -> Part:
+    """Return the pixels of a block that are seen, in this thread's memory, and how much each counts."""
+    spectra = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
+    kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
+    if kept is None:
+        return spectra, None
+    return spectra[kept.ravel()], None if weights is None else weights[kept]
+
+
+def haloed(
+    scene: Scene, operators: tuple[Operator, ...], block: Block, halo: tuple[int, int]
+) -> Float32[np.ndarray, "y x band"]:
+    """Return a block after ``operators``, with ``halo`` rows below and columns to the right where the region has them.
+
+    Pixels that are not seen are NaN, as invalid ones are.
+    """
+    edge = block.within or scene.roi
+    roi = replace(block.roi, y1=min(block.roi.y1 + halo[0], edge.y1), x1=min(block.roi.x1 + halo[1], edge.x1))
+    spectra = scene.read(roi, room()).reshape(-1, scene.shape[2])
+    kept = block.choice.kept(scene, roi)
+    if kept is not None:
+        spectra[~kept.ravel()] = np.nan
+    return np.concatenate([part.copy() for part in pieces(operators, spectra, own=True)]).reshape(*roi.shape, -1)
 
 
 def write_scene(
@@ -142,9 +241,10 @@ def write_scene(
     One read of the cube; a task holds one row of objects of the result and one block of the source.
     """
     missing, say = product.missing(), progress or Silent()
+    width = Scene.open(product.url, allow_partial=True).shape[2]
     say.start("transform", len(missing), "rows")
     if missing:
-        fold(missing, partial(_write_row, scene, operators, product), client=client, progress=say)
+        fold(missing, partial(_write_row, scene, operators, product, width), client=client, progress=say)
     product.finish()
     say.finish()
     return product.counts()
@@ -180,15 +280,14 @@ def _layer(scene: Scene, name: str, height: int) -> ArraySpec:
     )
 
 
-def _write_row(scene: Scene, operators: tuple[Operator, ...], product: Product, row: int) -> Counter[str]:
+def _write_row(scene: Scene, operators: tuple[Operator, ...], product: Product, width: int, row: int) -> Counter[str]:
     """Write one row of objects; return how many were written."""
     y0, y1 = product.span(row)
-    width = Scene.open(product.url, allow_partial=True).shape[2]
     strip = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1])
     values = np.empty((*strip.shape, width), np.float32)
     for block in blocks(scene, strip):
-        spectra = scene.read(block.roi)
-        part = transform(operators, spectra.reshape(-1, spectra.shape[2]), width)
+        spectra = scene.read(block.roi, room())
+        part = transform(operators, spectra.reshape(-1, spectra.shape[2]), width, own=True)
         rows = slice(block.roi.y0 - y0, block.roi.y1 - y0)
         values[rows, block.roi.x0 : block.roi.x1] = part.reshape(*block.roi.shape, width)
     layers = {name: scene.layer(name, strip) for name in scene.layers}

@@ -4,28 +4,30 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 from zipfile import BadZipFile
 
 import numpy as np
 
+from tilespec.choice import ALL, Choice
 from tilespec.cluster import connect
 from tilespec.errors import UserError
 from tilespec.graph import one_blas_thread
+from tilespec.kept import Pass, Stored, chosen_steps, counts_weights, from_arrays, renewed, to_arrays
 from tilespec.ledger import write_atomic
 from tilespec.lock import locked
 from tilespec.memory import Peak
-from tilespec.passes import blocks, fold_scene, sample, transformed, write_scene
+from tilespec.objects import local
+from tilespec.passes import blocks, sample, transformed, write_scene
 from tilespec.progress import Progress
 from tilespec.scene import Scene
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import OPERATORS, Bands, Operator, arrays
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
-from tilespec.spectra.steps import Fitting, parse, passes, plan
+from tilespec.spectra.steps import Fitting, Step, parse, passes, plan
 from tilespec.types import Roi, Spectra, SpectralAxis
 
 FORMAT = 1
@@ -46,6 +48,8 @@ class Recipe:
     """Bands of the scenes it takes."""
     axis_in: SpectralAxis | None
     """Their spectral axis."""
+    kept: Stored = field(default_factory=dict)
+    """Moments that steps were fitted on, so that another scene can be added; they change nothing that it does."""
 
     @classmethod
     def empty(cls, bands: int, axis: SpectralAxis | None) -> "Recipe":
@@ -82,14 +86,15 @@ class Recipe:
                 state.update(np.ascontiguousarray(values).tobytes())
         return state.hexdigest()
 
-    def apply(self, x: Spectra) -> Transformed:
+    def apply(self, x: Spectra, *, own: bool = False) -> Transformed:
         """Return the transformed spectra; a pixel with NaN or infinity in a band that is used is NaN throughout.
 
-        Bits do not depend on how pixels are split into calls. Safe to call from many threads.
+        With ``own`` it may overwrite ``x``, which saves a copy. Bits do not depend on how pixels are split into calls.
+        Safe to call from many threads.
         """
         assert x.shape[1] == self.bands_in, f"{x.shape[1]} bands, the recipe takes {self.bands_in}"
         with one_blas_thread():
-            return run(self.steps, x, self.bands_out)
+            return run(self.steps, x, self.bands_out, own=own)
 
     def check(self, bands: int, axis: SpectralAxis | None, where: str) -> None:
         """Refuse a scene with other bands or wavelengths than the recipe was fitted on.
@@ -105,7 +110,7 @@ class Recipe:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         stored = {f"{i}.{k}": v for i, step in enumerate(self.steps) for k, v in arrays(step).items()}
-        np.savez(path / "arrays.npz", **stored)  # type: ignore[arg-type]
+        np.savez(path / "arrays.npz", **stored, **to_arrays(self.kept))  # type: ignore[arg-type]
         card = {
             "format": FORMAT,
             "steps": self.text,
@@ -137,50 +142,80 @@ class Recipe:
         return recipe
 
 
-def fit_steps(
+def fit_steps(  # noqa: PLR0913 - keywords of a pass
     steps: str,
     where: Sequence[tuple[Scene, Roi]],
     *,
     seed: int = 0,
     client: Any = None,
     progress: Progress | None = None,
+    choice: Choice = ALL,
+    update: Recipe | None = None,
 ) -> Recipe:
     """Return the recipe of ``steps`` fitted on regions of scenes of the same bands, as one set of pixels.
 
     Each folded step reads the regions once; the sample comes on top of that. Nothing of a cube's size is kept.
+
+    Args:
+        steps: As in ``--steps``.
+        where: Scenes and regions.
+        seed: Of the sample and of VSN's draws.
+        client: A ``distributed.Client``; None stays in this process. The bits are the same.
+        progress: Told about every pass.
+        choice: Which pixels are seen, and how much each counts in a PCA.
+        update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes and of those that
+            it was fitted on, the steps before that stay as they are.
     """
     asked = parse(steps)
     bands = Bands(count=where[0][0].shape[2], axis=where[0][0].spectral)
     recipe = replace(Recipe.empty(bands.count, bands.axis), text=steps)
     for scene, _ in where:
-        recipe.check(scene.shape[2], scene.spectral, scene.url)
+        (update or recipe).check(scene.shape[2], scene.spectral, scene.url)
+        choice.check(scene)
     plan(asked, bands)
-    parts = [block for scene, roi in where for block in blocks(scene, roi)]
+    first = 0 if update is None else renewed(asked, update.kept, update.text)
+    if update is not None:
+        recipe = replace(update, steps=update.steps[:first], facts=update.facts[:first], kept={})
+    parts = [block for scene, roi in where for block in blocks(scene, roi, choice)]
     looks = any(step.kind != "plain" for step in asked)
-    pixels = sample(parts, seed=seed) if looks else np.empty((0, bands.count), np.float32)
-    for step in asked:
-        through = recipe.apply(pixels)
-        on = Fitting(
-            bands=Bands(count=recipe.bands_out, axis=recipe.axis_out),
-            sample=through[np.isfinite(through[:, 0])],
-            fold=partial(fold_scene, parts, recipe.steps, client=client, progress=progress),
-            before=recipe.steps,
-            seed=seed,
-        )
-        if step.kind != "plain" and not len(on.sample):
-            raise _all_invalid(parts[0].url, recipe.steps)
-        fitted = step.fit(on)
-        recipe = replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, fitted.facts))
+    opened = {scene.url: scene for scene, _ in where}
+    pixels = sample(parts, seed=seed, opened=opened) if looks else np.empty((0, bands.count), np.float32)
+    for number, step in enumerate(asked[first:], start=first):
+        old = None if update is None else update.kept.get(number)
+        recipe = _fitted(recipe, step, pixels, Pass(parts, recipe.steps, old, client, progress, opened), seed)
     return recipe
+
+
+def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) -> Recipe:
+    """Return a recipe with one more step, fitted on sampled pixels and a pass."""
+    through = recipe.apply(pixels)
+    on = Fitting(
+        bands=Bands(count=recipe.bands_out, axis=recipe.axis_out),
+        sample=through[np.isfinite(through[:, 0])],
+        fold=over,
+        before=recipe.steps,
+        seed=seed,
+    )
+    if step.kind != "plain" and not len(on.sample):
+        raise _all_invalid(over.where[0].url, recipe.steps)
+    with one_blas_thread():  # bits must not depend on the machine's number of cores
+        fitted = step.fit(on)
+    kept = {**recipe.kept, len(recipe.steps): over.moments} if over.moments else recipe.kept
+    notes = [*fitted.facts.get("notes", ()), *over.facts.get("notes", ())]
+    facts = fitted.facts | over.facts | ({"notes": notes} if notes else {})
+    return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), kept=kept)
 
 
 def fit(  # noqa: PLR0913 - the options of a verb
     scene: str | Sequence[str],
     out: str,
     *,
-    steps: str = "vsn,pca=4",
+    steps: str | None = None,
     rows: str | None = None,
     cols: str | None = None,
+    mask: str | None = None,
+    weights: str | None = None,
+    update: str | None = None,
     workers: int = 0,
     cluster: str | None = None,
     seed: int = 0,
@@ -192,9 +227,14 @@ def fit(  # noqa: PLR0913 - the options of a verb
     Args:
         scene: URL of a scene, or a list of them.
         out: Folder for the recipe.
-        steps: Steps separated by commas, their parameters by colons (`tilespec.spectra.steps`).
+        steps: Steps separated by commas, their parameters by colons (`tilespec.spectra.steps`); default
+            ``vsn,pca=4``, or those of the recipe to update.
         rows: Fit on these rows only, "A:B".
         cols: Fit on these columns only, "A:B".
+        mask: A ``y, x`` layer: fit only on pixels where it has a value and is not 0 (``plant``, ``labels``, ...).
+        weights: A ``y, x`` layer: how much each pixel counts in ``pca``; those without weight are left out of all.
+        update: Folder of a recipe with a PCA or an MNF: add this scene's pixels to those that it was fitted on, without
+            reading them again. The steps before stay as they were fitted.
         workers: Processes of a local cluster; 0 stays in this process. The bits are the same.
         cluster: Where workers run, as for `predict`.
         seed: Of the sample and of VSN's draws.
@@ -202,18 +242,28 @@ def fit(  # noqa: PLR0913 - the options of a verb
         progress: Told about every pass.
 
     Returns:
-        ``pixels``, ``invalid_pixels``, ``explained_variance_ratio``, ``seconds``, ``peak_memory`` and facts of steps.
+        ``pixels``, ``invalid_pixels``, ``explained_variance_ratio``, ``self_check`` (the relative error of sampled
+        moments against float64), ``seconds``, ``peak_memory`` and facts of steps.
     """
     urls = [scene] if isinstance(scene, str) else list(scene)
     where = [(found, Roi.of(found.shape, rows, cols)) for found in (Scene.open(url).raw() for url in urls)]
     _free(out)
-    planned = _plan(steps, where)
+    before = None if update is None else Recipe.load(update)
+    text, choice = chosen_steps(steps, None if before is None else before.text), Choice(mask=mask, weights=weights)
+    counts_weights(parse(text), weights)
+    if before is not None:
+        renewed(parse(text), before.kept, before.text)
+    for opened, _ in where:
+        choice.check(opened)
+    options = {"mask": mask, "weights": weights, "update": update}
+    planned = _plan(text, where) | {key: value for key, value in options.items() if value is not None}
     if dry_run:
         return planned | {"out": out, "dry_run": True}
     began = time.monotonic()
     with connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        recipe = fit_steps(steps, where, seed=seed, client=client, progress=progress)
+        told = {"client": client, "progress": progress}
+        recipe = fit_steps(text, where, seed=seed, choice=choice, update=before, **told)
     _free(out, recipe)
     recipe.save(out)
     return (
@@ -230,7 +280,7 @@ def fit(  # noqa: PLR0913 - the options of a verb
 
 def _free(out: str, recipe: Recipe | None = None) -> None:
     """Refuse to write over anything but the same recipe."""
-    kept = Path(out)
+    kept = local(out, "a recipe")
     ours = (kept / "recipe.json").exists()
     if (kept.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
         raise UserError(
@@ -340,4 +390,5 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
         "facts": tuple(card["facts"]),
         "bands_in": card["bands"],
         "axis_in": None if card["spectral"] is None else SpectralAxis.from_json(card["spectral"]),
+        "kept": from_arrays(by_name),
     }

@@ -1,0 +1,116 @@
+"""Masks and weights: which pixels a fit sees, and how much each counts."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+from sklearn.decomposition import PCA
+
+from tilespec.errors import UserError
+from tilespec.folds import Moments
+from tilespec.pca import decompose
+from tilespec.recipe import Recipe, fit
+from tilespec.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, make_scene):
+    """A scene with nodata, unlabelled pixels, and a layer of weights."""
+    url = make_scene(tmp_path_factory.mktemp("scene") / "scene", 150, 90, 12, nan=0.02, unlabelled=0.1, noise=0.01)
+    add(url, "importance", importance())
+    add(url, "wrong", -importance())
+    return url
+
+
+def importance():
+    found = np.random.default_rng(5).uniform(0, 3, (150, 90)).astype(np.float32)
+    found[found < 0.5] = 0
+    found[3, 4] = np.nan
+    return found
+
+
+def add(url, name, values, **attrs):
+    group = zarr.open_group(url, mode="r+")
+    group.create_array(name=name, data=values, chunks=(32, 32), dimension_names=("y", "x"), attributes=attrs)
+
+
+def spectra(url):
+    opened = Scene.open(url)
+    return opened.read(opened.roi).reshape(-1, opened.shape[2]).astype(np.float64)
+
+
+def test_a_mask_leaves_out_what_is_zero_or_has_no_value(scene, tmp_path):
+    found = fit(scene, str(tmp_path / "r"), steps="pca=2", mask="labels")
+    x, labels = spectra(scene), Scene.open(scene).labels().ravel()
+    kept = x[np.isfinite(x[:, 0]) & (labels != 0) & (labels != 255)]
+    theirs = PCA(2, svd_solver="covariance_eigh").fit(kept)
+    assert found["pixels"] == len(kept) < len(x) / 2
+    assert found["mask"] == "labels"
+    np.testing.assert_allclose(found["explained_variance"], theirs.explained_variance_, rtol=1e-5)
+
+
+def test_a_mask_holds_for_the_sample_and_for_every_folded_step(scene, tmp_path):
+    fit(scene, str(tmp_path / "r"), steps="minmax,vsn,pca=2", mask="labels")
+    labels = Scene.open(scene).labels().ravel()
+    low = np.nanmin(spectra(scene)[(labels != 0) & (labels != 255)], axis=0)
+    np.testing.assert_array_equal(Recipe.load(str(tmp_path / "r")).steps[0].offset, low.astype(np.float32))
+
+
+def test_weights_give_the_covariance_of_numpy(scene, tmp_path):
+    found = fit(scene, str(tmp_path / "r"), steps="pca=3", weights="importance")
+    x, w = spectra(scene), np.nan_to_num(importance().ravel())
+    seen = np.isfinite(x[:, 0]) & (w > 0)
+    assert found["pixels"] == seen.sum()
+    expected = np.cov(x[seen].T, aweights=w[seen])
+    values = np.linalg.eigvalsh(expected)[::-1]
+    np.testing.assert_allclose(found["explained_variance"], values[:3], rtol=1e-5)
+    mean = np.average(x[seen], axis=0, weights=w[seen])
+    np.testing.assert_allclose(Recipe.load(str(tmp_path / "r")).steps[0].mean, mean, rtol=1e-6)
+    assert found["self_check"] < 1e-5
+
+
+def test_weighted_moments_add_up_and_equal_weights_are_none():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(2, 1, (5000, 6)).astype(np.float32), rng.uniform(0, 2, 5000).astype(np.float32)
+    zero = Moments.zero(x.mean(axis=0))
+    parts = [zero.of(x[i : i + 999], weights=w[i : i + 999]) for i in range(0, 5000, 999)]
+    np.testing.assert_allclose(sum(parts[1:], parts[0]).finish(), np.cov(x.T, aweights=w), rtol=2e-5, atol=1e-6)
+    same = zero.of(x, weights=np.full(5000, 2.5, np.float32))
+    np.testing.assert_allclose(same.finish(), zero.of(x).finish(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(decompose(same, 2).mean, decompose(zero.of(x), 2).mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"mask": "nowhere"}, r"expected a layer 'nowhere'"),
+        ({"weights": "wrong"}, r"layer 'wrong'.*weights from -.*finite weights, 0 or more"),
+        ({"weights": "importance", "steps": "minmax"}, r"--weights: found steps minmax; expected pca"),
+    ],
+)
+def test_what_cannot_choose_or_weigh_is_refused(scene, tmp_path, options, match):
+    with pytest.raises(UserError, match=match):
+        fit(scene, str(tmp_path / "r"), **({"steps": "pca=2"} | options))
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_mask_that_leaves_nothing_is_refused_by_name(tmp_path, make_scene):
+    url = make_scene(tmp_path / "s", 40, 40, 6)
+    add(url, "nothing", np.zeros((40, 40), np.uint8))
+    with pytest.raises(UserError, match="left out by --mask nothing"):
+        fit(url, str(tmp_path / "r"), steps="pca=2", mask="nothing")
+
+
+def test_the_command_line_has_mask_weights_and_update(scene, tmp_path):
+    def run(*words):
+        command = [sys.executable, "-m", "tilespec", "fit", scene, *words, "--quiet", "--json"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+
+    first = run("r", "--steps", "pca=2", "--mask", "labels", "--rows", "0:70")
+    later = run("r2", "--update", "r", "--mask", "labels", "--weights", "importance", "--rows", "70:150")
+    assert later["steps"] == "pca=2"
+    assert later["pixels"] > first["pixels"]
+    assert {"mask", "weights", "update", "self_check", "notes"} <= later.keys()
