@@ -7,6 +7,7 @@ import pytest
 import zarr
 
 from tilespec.baselines import baseline, labelled
+from tilespec.baselines.asked import Asked
 from tilespec.baselines.ndvi import bands
 from tilespec.errors import UserError
 from tilespec.infer import predict
@@ -163,9 +164,7 @@ def training(scene, rows="0:160", seed=0):
         scene=opened,
         roi=Roi.of(opened.shape, rows, None),
         recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        components=6,
-        samples=None,
-        threshold=0.69,
+        asked=Asked(),
         seed=seed,
         client=None,
         progress=Silent(),
@@ -211,7 +210,7 @@ def test_an_index_needs_its_bands(tmp_path, make_scene):
 
 
 def test_unknown_methods_list_the_known(scene, tmp_path):
-    refused("mlp, ndvi, ndvi-otsu, plsda", "svm", scene, tmp_path)
+    refused("kmeans, logistic, mlp, ndvi, ndvi-otsu, plsda, sam, svm", "simca", scene, tmp_path)
 
 
 def test_more_latent_variables_than_bands_are_refused(scene, tmp_path):

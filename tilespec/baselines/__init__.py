@@ -4,12 +4,16 @@ They stand in the table beside a network: without them it is unproved that conte
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
 
+from tilespec.baselines.asked import Asked, options, unused
+from tilespec.baselines.diagnostics import Residuals, diagnose
 from tilespec.cluster import connect
 from tilespec.errors import UserError
 from tilespec.infer import predict
@@ -26,9 +30,13 @@ BASELINES = {
     "ndvi": "tilespec.baselines.ndvi:Fixed",
     "ndvi-otsu": "tilespec.baselines.ndvi:Otsu",
     "plsda": "tilespec.baselines.plsda:PlsDa",
+    "sam": "tilespec.baselines.sam:SpectralAngle",
+    "svm": "tilespec.baselines.linear:Svm",
+    "logistic": "tilespec.baselines.linear:Logistic",
+    "kmeans": "tilespec.baselines.kmeans:KMeans",
     "mlp": "tilespec.baselines.mlp:Perceptron",
 }
-"""Methods by name: a class with ``STEPS`` (its default recipe) and ``fit(on)``."""
+"""Methods by name: a class with ``STEPS`` (its default recipe; None: takes none), ``USES`` (options), ``fit(on)``."""
 
 
 @final
@@ -42,18 +50,25 @@ class Training:
     """The region to learn from."""
     recipe: Recipe
     """Fitted steps that the method's input goes through."""
-    components: int
-    """Latent variables."""
-    samples: int | None
-    """Labelled pixels; None is the method's own number."""
-    threshold: float
-    """Of the vegetation index."""
+    asked: Asked
+    """The method's options."""
     seed: int
     """Of whatever is drawn."""
     client: Any
     """A `distributed.Client`, or None for this process."""
     progress: Progress
     """Told about passes."""
+
+    def in_memory(self, default: int) -> int:
+        """Return how many labelled pixels to draw, for a method that holds them in memory."""
+        if self.asked.count == 0:
+            raise UserError(
+                "--samples",
+                found="all",
+                expected="a number of pixels, which this method holds in memory",
+                do=f"Give for example --samples {default}; plsda learns from all pixels out of core.",
+            )
+        return self.asked.count or default
 
 
 @final
@@ -71,6 +86,18 @@ class Learned:
     """``tanh`` for scores that are used as they are, ``logits`` for logits."""
     facts: dict[str, Any]
     """Plain data for the result."""
+    notes: tuple[str, ...] = ()
+    """What users should know."""
+    least: float | None = None
+    """A pixel whose largest score is below this has no class."""
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What is worth keeping beside the weights: the model folder's ``arrays.npz``."""
+    residuals: Residuals | None = None
+    """What Q and T2 of a pixel follow from, where the method has them."""
+
+    def told(self, **facts: Any) -> "Learned":
+        """Return the same with further facts."""
+        return replace(self, facts=self.facts | facts)
 
 
 def baseline(  # noqa: PLR0913 - the options of a verb
@@ -81,46 +108,49 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     recipe: str | None = None,
     rows: str | None = None,
     cols: str | None = None,
-    components: int = 6,
-    samples: int | None = None,
-    threshold: float = 0.69,
     opening: int = 0,
     seed: int = 0,
     workers: int = 0,
     cluster: str | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
+    **asked: Any,
 ) -> dict[str, Any]:
     """Fit a classical method on a region, keep it as the model ``OUT.model``, and predict the whole scene into OUT.
 
     Args:
-        name: ``ndvi``, ``ndvi-otsu``, ``plsda``, ``mlp``, or a dotted path.
+        name: A method of `BASELINES`, or a dotted path.
         scene: A raw scene, with labels for the methods that learn from them.
         out: Prediction store.
         recipe: A fitted recipe's folder, or steps to fit on the region; default: the method's own.
         rows: Fit on these rows only, "A:B".
         cols: Fit on these columns only, "A:B".
-        components: Latent variables of PLS-DA.
-        samples: Labelled pixels to learn from; default 3000 (half of them of each class) for PLS-DA, 200,000 for mlp.
-        threshold: Of NDVI.
         opening: Radius in pixels of a morphological opening of the prediction; 0 for none.
         seed: Of samples and initial weights.
         workers: Processes on this machine; 0 stays in this one.
         cluster: Where workers run, as for `predict`.
         dry_run: Return the plan, write nothing.
         progress: Where progress goes.
+        **asked: Options of the method: the fields of `tilespec.baselines.asked.Asked`.
 
     Returns:
         What `predict` returns, with ``model``, ``fit_seconds``, ``predict_seconds`` and what the method found out.
+
+    Raises:
+        UserError: an option that the method cannot follow, labels or bands that it needs and the scene has not, or a
+            product of other settings in ``out``.
     """
+    wanted = options(asked)
     method, opened = load(BASELINES, name, "baseline"), Scene.open(scene).raw()
+    notes = _suited(method, wanted, opening)
     roi = Roi.of(opened.shape, rows, cols)
     folder = f"{out.rstrip('/')}.model"
     planned = {
         "method": name,
         "model": folder,
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "recipe": recipe or method.STEPS,
+        "recipe": recipe or method.STEPS or "",
+        "notes": notes,
     }
     if dry_run:
         return planned | {"out": out, "dry_run": True}
@@ -129,36 +159,66 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     with connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         fitted = _recipe(recipe, method, opened, roi, seed=seed, client=client)
-        on = Training(
-            scene=opened,
-            roi=roi,
-            recipe=fitted,
-            components=components,
-            samples=samples,
-            threshold=threshold,
-            seed=seed,
-            client=client,
-            progress=say,
-        )
+        on = Training(scene=opened, roi=roi, recipe=fitted, asked=wanted, seed=seed, client=client, progress=say)
         learned = method.fit(on)
         model = _model(name, on, learned, opening)
         _free(folder, model)
-        model.save(folder)
+        _save(folder, model, learned)
+        extra = _extra(out, on, model, learned)
     predicted = predict(folder, scene, out, workers=workers, cluster=cluster, progress=say)
     spent = {
-        "fit_seconds": peak.seconds,
+        "fit_seconds": peak.seconds - extra.get("diagnostics_seconds", 0.0),
         "predict_seconds": predicted["seconds"],
         "seconds": peak.seconds + predicted["seconds"],
         "startup_seconds": startup + predicted["startup_seconds"],
         "peak_memory": max(peak.bytes, predicted["peak_memory"]),
     }
-    return predicted | planned | learned.facts | spent
+    said = {"notes": [*notes, *learned.notes]}
+    return predicted | planned | learned.facts | extra | spent | said
+
+
+def _suited(method: Any, asked: Asked, opening: int) -> list[str]:
+    """Return notes on options that the method does not use; refuse those that cannot be followed together."""
+    uses = getattr(method, "USES", None)
+    if asked.diagnostics and (uses is None or "diagnostics" not in uses):
+        raise UserError(
+            "--diagnostics",
+            found="a method that has neither Q nor T2",
+            expected="plsda",
+            do="Leave --diagnostics out, or use plsda.",
+        )
+    if opening and asked.max_angle is not None:
+        raise UserError(
+            "--opening",
+            found=f"{opening} together with --max-angle",
+            expected="one of them: an opening leaves no pixel without a class",
+            do="Leave one of them out.",
+        )
+    return [] if uses is None else unused(asked, uses)
+
+
+def _save(folder: str, model: Model, learned: Learned) -> None:
+    """Write the model folder; its card last, so that a folder with a card is whole."""
+    if learned.arrays:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        np.savez(Path(folder) / "arrays.npz", **learned.arrays)  # type: ignore[arg-type]
+    model.save(folder)
+
+
+def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, Any]:
+    """Write what was asked for beside the prediction."""
+    if not on.asked.diagnostics:
+        return {}
+    assert learned.residuals is not None, "the method says that it uses diagnostics"
+    began = time.monotonic()
+    found = diagnose(out, on.scene, model, learned.residuals, client=on.client, progress=on.progress)
+    return found | {"diagnostics_seconds": time.monotonic() - began}
 
 
 def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: int, client: Any) -> Recipe:
     """Return the recipe in a folder, or steps fitted on the region."""
-    steps = method.STEPS if recipe is None else recipe
-    if method.STEPS == "" and recipe is not None:
+    steps = (method.STEPS or "") if recipe is None else recipe
+    if method.STEPS is None and recipe is not None:
         raise UserError(
             "--recipe",
             found=recipe,
@@ -174,7 +234,7 @@ def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: in
 
 def _free(folder: str, model: Model) -> None:
     """Refuse to replace another model: a prediction of it may lie beside."""
-    if Path(folder).exists() and Model.load(folder).digest != model.digest:
+    if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
         raise UserError(
             folder,
             found="the model of a product of other settings",
@@ -190,10 +250,11 @@ def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
         net = {"name": "opened", "radius": opening, "inner": net}
         weights = {f"inner.{key}": value for key, value in weights.items()}
         head = "tanh"
+    rejects = {} if learned.least is None else {"least": learned.least}
     region = {"rows": [on.roi.y0, on.roi.y1], "cols": [on.roi.x0, on.roi.x1]}
     return Model(
         net=net,
-        task={"name": "segment", "classes": len(learned.classes), "head": head},
+        task={"name": "segment", "classes": len(learned.classes), "head": head, **rejects},
         channels=(on.recipe.bands_out, len(learned.classes)),
         classes=learned.classes,
         recipe=on.recipe,

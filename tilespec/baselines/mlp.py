@@ -24,11 +24,12 @@ class Perceptron:
     """Two hidden layers of 64, cross-entropy, Adam with a cosine decay."""
 
     STEPS: ClassVar[str] = "vsn"
+    USES: ClassVar[tuple[str, ...]] = ("samples",)
 
     @staticmethod
     def fit(on: Training) -> Learned:
         """Return the trained perceptron."""
-        found = draw(on, on.samples or SAMPLES, balanced=False)
+        found = draw(on, on.in_memory(SAMPLES), balanced=False)
         with _one_thread():
             net = _trained(found, on.seed)
         with torch.inference_mode():

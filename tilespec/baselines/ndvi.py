@@ -25,19 +25,21 @@ CLASSES = ("background", "plant")
 class Fixed:
     """NDVI above a threshold that the user gives."""
 
-    STEPS: ClassVar[str] = ""
+    STEPS: ClassVar[str | None] = None
+    USES: ClassVar[tuple[str, ...]] = ("threshold",)
 
     @staticmethod
     def fit(on: Training) -> Learned:
         """Return the net with the given threshold."""
-        return _learned(on.scene, on.threshold, {})
+        return _learned(on.scene, on.asked.threshold, {})
 
 
 @final
 class Otsu:
     """NDVI above Otsu's threshold of the region."""
 
-    STEPS: ClassVar[str] = ""
+    STEPS: ClassVar[str | None] = None
+    USES: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def fit(on: Training) -> Learned:

@@ -1,57 +1,164 @@
-"""PLS-DA: partial least squares on one-hot classes; the largest score wins."""
+"""PLS-DA: partial least squares on one-hot classes; the largest score wins. All of it from moments."""
 
-from typing import ClassVar, final
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from tilespec.baselines import Learned, Training
-from tilespec.baselines.labelled import draw
+from tilespec.baselines.asked import AUTO
+from tilespec.baselines.cells import Cells, cells
+from tilespec.baselines.diagnostics import Residuals
+from tilespec.baselines.labelled import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
 from tilespec.errors import UserError
+from tilespec.pls import Pls, fit
+from tilespec.pls.cross import Cross, Group, Grouped, merged
+from tilespec.pls.limits import q_limit, residual_variances, t2_limit
+from tilespec.pls.validate import Curves, cross_validate, one_standard_error
 
 SAMPLES = 3000
 """Mishra and Herrmann (2021) drew 1500 spectra of each of two classes."""
 
-NEVER = -1e3
-"""Score of a class that the region does not have: below every other."""
-
 
 @final
 class PlsDa:
-    """Barker and Rayens, Journal of Chemometrics 17 (2003); centred, not scaled."""
+    """Barker and Rayens, Journal of Chemometrics 17 (2003); centred, not scaled unless that is asked for.
+
+    From a sample with as many pixels of each class, each of weight 1; or from all labelled pixels of the region by
+    one pass, each class weighing the same. Cross-validation leaves out squares of the region, and takes the fewest
+    latent variables within one standard error of the least error. Steps of the recipe that are fitted saw all pixels
+    of the region beforehand, never their labels.
+    """
 
     STEPS: ClassVar[str] = "vsn"
+    USES: ClassVar[tuple[str, ...]] = ("components", "samples", "folds", "scale", "diagnostics")
 
     @staticmethod
     def fit(on: Training) -> Learned:
-        """Return the affine map of PLS regression, from as many pixels of each class."""
-        from sklearn.cross_decomposition import PLSRegression
+        """Return the affine map of PLS regression."""
+        if not (on.asked.auto and on.asked.components == AUTO):
+            _few_enough(on.asked.latent, on.recipe.bands_out)
+        squares = cells(on) if on.asked.auto else None
+        everything = on.asked.count == 0
+        drawn = None if everything else draw(on, on.asked.count or SAMPLES, balanced=True)
+        found = gather(on, scatter=True, cells=squares) if drawn is None else _of_drawn(drawn, squares)
+        whole = Cross.of_classes(merged(found.folds), len(found.names), balanced=everything)
+        if not on.asked.auto:
+            _few_enough(on.asked.latent, min(whole.n - 1, on.recipe.bands_out))
+        curves, chosen = _chosen(on, found, balanced=everything)
+        model = fit(whole, chosen, scale=on.asked.scale)
+        learned = _learned(on, found, model, whole)
+        right = accuracy(on, learned) if drawn is None else accuracy_of(drawn, learned)
+        judged = {"calibration_accuracy": right} | _validated(curves, squares)
+        return replace(learned, facts=learned.facts | judged)
 
-        found = draw(on, on.samples or SAMPLES, balanced=True)
-        most = min(len(found.spectra) - 1, found.spectra.shape[1])
-        if not 1 <= on.components <= most:
-            raise UserError(
-                "--components", found=on.components, expected=f"1 to {most}", do="Give fewer latent variables."
-            )
-        x = found.spectra.astype(np.float64)
-        pls = PLSRegression(n_components=on.components, scale=False).fit(x, np.eye(len(found.names))[found.classes])
-        weight = pls.coef_
-        bias = pls.intercept_ - x.mean(axis=0) @ weight.T
-        bias[[name in found.absent for name in found.names]] = NEVER
-        right = (x @ weight.T + bias).argmax(axis=1) == found.classes
-        return Learned(
-            net={"name": "linear"},
-            weights={"affine.weight": _tensor(weight), "affine.bias": _tensor(bias)},
-            classes=found.names,
-            head="tanh",
-            facts={
-                "components": on.components,
-                "samples": len(x),
-                "invalid_samples": found.invalid,
-                "absent_classes": list(found.absent),
-                "calibration_accuracy": float(right.mean()),
-            },
+
+def _few_enough(latent: int, most: int) -> None:
+    """Refuse more latent variables than there can be."""
+    if not 1 <= latent <= most:
+        raise UserError("--components", found=latent, expected=f"1 to {most}", do="Give fewer latent variables.")
+
+
+def _of_drawn(drawn: Any, squares: Cells | None) -> Gathered:
+    """Return the moments of drawn pixels."""
+    number = drawn.classes if squares is None else drawn.classes + STRIDE * squares.of(*drawn.places.T)
+    groups = Grouped(scatter=True).of((drawn.spectra, number))
+    folds = by_fold(groups, 1 if squares is None else int(squares.fold.max()) + 1)
+    return Gathered(folds=folds, names=drawn.names, absent=drawn.absent, invalid=drawn.invalid)
+
+
+def _chosen(on: Training, found: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
+    """Return the errors of the cross-validation, if it is asked for, and the number of latent variables."""
+    if not on.asked.auto:
+        return None, on.asked.latent
+    folds = [part for part in found.folds if part]
+    if len(folds) < 2:
+        raise UserError(
+            on.scene.url,
+            found="valid labelled pixels in one fold only",
+            expected="at least 2 folds",
+            do="Give a larger region, more --samples, or --components as a number.",
         )
+    most = min(on.asked.latent, on.recipe.bands_out)
+    curves = cross_validate(_splits(folds, len(found.names), balanced=balanced), most, scale=on.asked.scale)
+    return curves, one_standard_error(curves)
+
+
+def _splits(folds: list[dict[int, Group]], classes: int, *, balanced: bool) -> Iterator[tuple[Cross, Cross]]:
+    """Yield the moments of all folds but one, weighted by their own classes, and those of the one."""
+    for i, left in enumerate(folds):
+        others = merged([part for j, part in enumerate(folds) if j != i])
+        yield Cross.of_classes(others, classes, balanced=balanced), Cross.of_classes(left, classes, balanced=balanced)
+
+
+def _learned(on: Training, found: Gathered, model: Pls, cross: Cross) -> Learned:
+    """Return the net of a PLS regression, with what is known of it."""
+    coefficients = model.coefficients()
+    weight = coefficients[-1].T
+    bias = model.mean_y - weight @ model.mean_x
+    bias[[name in found.absent for name in found.names]] = NEVER
+    left = residual_variances(model, cross)
+    few = model.components < on.asked.latent and not on.asked.auto
+    note = f"{model.components} latent variables leave nothing that varies with the classes: {on.asked.latent} wanted"
+    return Learned(
+        net={"name": "linear"},
+        weights={"affine.weight": _tensor(weight), "affine.bias": _tensor(bias)},
+        classes=found.names,
+        head="tanh",
+        facts={
+            "components": model.components,
+            "samples": model.n,
+            "invalid_samples": found.invalid,
+            "absent_classes": list(found.absent),
+            "explained_variance_x": model.explained_x.tolist(),
+            "explained_variance_y": model.explained_y.tolist(),
+        },
+        notes=(note,) if few else (),
+        arrays=_arrays(model) | {"residual_variances": left},
+        residuals=_residuals(model, left),
+    )
+
+
+def _arrays(model: Pls) -> dict[str, np.ndarray]:
+    """Return what chemometricians look at, by name."""
+    named = ("mean_x", "mean_y", "scale", "weights", "loadings", "rotations", "targets", "explained_x", "explained_y")
+    kept: dict[str, np.ndarray] = {name: getattr(model, name) for name in named}
+    return kept | {"coefficients": model.coefficients(), "vip": model.vip()}
+
+
+def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> Residuals:
+    """Return what maps a spectrum to its Q and T2, with their limits.
+
+    The limits are those of normal residuals and scores, in the proportions of the classes that the model was given.
+    """
+    return Residuals(
+        mean=model.mean_x,
+        gain=1 / model.scale,
+        rotations=model.rotations,
+        loadings=model.loadings,
+        variances=model.squares / max(model.n - 1, 1),
+        q_limit=q_limit(left),
+        t2_limit=t2_limit(model.n, model.components),
+    )
+
+
+def _validated(curves: Curves | None, squares: Cells | None) -> dict[str, Any]:
+    """Return the curve of the cross-validation, by number of latent variables from 0."""
+    if curves is None or squares is None:
+        return {}
+    error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves))
+    return {
+        "cross_validation": {
+            "rule": "fewest within one standard error of the least",
+            "folds": len(curves),
+            "square": squares.side,
+            "mse": curves.mean(axis=0).tolist(),
+            "mse_standard_error": error.tolist(),
+        }
+    }
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:

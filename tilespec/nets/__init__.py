@@ -15,6 +15,7 @@ NETS = {
     "identity": "tilespec.nets.pixelwise:Identity",
     "ndvi": "tilespec.nets.pixelwise:Ndvi",
     "linear": "tilespec.nets.pixelwise:Linear",
+    "sam": "tilespec.nets.pixelwise:Sam",
     "mlp": "tilespec.nets.pixelwise:Mlp",
     "opened": "tilespec.nets.opened:Opened",
     "unet": "tilespec.nets.unet:Unet",

@@ -20,6 +20,11 @@ PIECE = 2048
 GROUP = 32
 """Pieces at a time: bounds what hidden layers take."""
 
+LANES = 16
+"""Outputs of a matrix product come in multiples of this."""
+FARTHEST = 4.0
+"""Radians beyond every angle."""
+
 Image = Float[Tensor, "batch channel y x"]
 Answer = Float[Tensor, "batch out y x"]
 Pieces = Float[Tensor, "piece pixel _"]
@@ -64,17 +69,54 @@ class Ndvi(nn.Module):
 
 @final
 class Linear(nn.Module):
-    """An affine map of each spectrum: PLS-DA, whose scores approach one-hot classes."""
+    """An affine map of each spectrum: PLS-DA, whose scores approach one-hot classes; ``centred`` before, or not."""
 
     tile_class = TileClass(kind="pixelwise")
+    mean: Tensor
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, centred: bool = False) -> None:
         super().__init__()
         self.affine = nn.Linear(channels_in, channels_out)
+        self.centred = centred
+        if centred:
+            self.register_buffer("mean", torch.zeros(channels_in))
+
+    def scores(self, pieces: Pieces) -> Pieces:
+        """Return the scores of spectra."""
+        return affine(self.affine, pieces - self.mean if self.centred else pieces)
 
     def forward(self, x: Image) -> Answer:
         """Return the scores of each class."""
-        return each_pixel(lambda pieces: affine(self.affine, pieces), x)
+        return each_pixel(self.scores, x)
+
+
+@final
+class Sam(nn.Module):
+    """Minus the angle in radians between each spectrum and each class's reference (Kruse et al. 1993).
+
+    A spectrum that is 0 throughout has no direction: it is at a right angle to all.
+    """
+
+    tile_class = TileClass(kind="pixelwise")
+    references: Tensor
+    known: Tensor
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.register_buffer("references", torch.zeros(channels_out, channels_in))
+        self.register_buffer("known", torch.ones(channels_out))
+
+    def scores(self, pieces: Pieces) -> Pieces:
+        """Return minus the angles; a class without a reference is farther than any."""
+        pieces = pieces.contiguous()  # a sum over strided memory has another order, and other bits
+        products = times(pieces, self.references)
+        length = torch.linalg.vector_norm(pieces, dim=-1, keepdim=True)
+        cosine = products / torch.where(length > 0, length, torch.ones_like(length))
+        return torch.where(self.known > 0, -torch.acos(cosine.clamp(-1, 1)), -FARTHEST)
+
+    def forward(self, x: Image) -> Answer:
+        """Return minus the angle to each class."""
+        return each_pixel(self.scores, x)
 
 
 @final
@@ -107,8 +149,16 @@ class Mlp(nn.Module):
 
 def affine(layer: nn.Module, pieces: Pieces) -> Pieces:
     """Return what a `torch.nn.Linear` makes of pieces, each a matrix product of its own."""
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    return torch.baddbmm(bias, pieces, weight.T.expand(len(pieces), -1, -1))
+    return times(pieces, layer.get_parameter("weight")) + layer.get_parameter("bias")
+
+
+def times(pieces: Pieces, rows: Float[Tensor, "out channel"]) -> Pieces:
+    """Return the products of spectra with rows, piece by piece.
+
+    BLAS has other kernels for few outputs, and another one for a single piece: outputs are padded to `LANES`.
+    """
+    columns = nn.functional.pad(rows, (0, 0, 0, -len(rows) % LANES)).T.contiguous()
+    return torch.bmm(pieces.contiguous(), columns.expand(len(pieces), -1, -1))[..., : len(rows)]
 
 
 def each_pixel(net: Callable[[Tensor], Tensor], x: Image) -> Answer:

@@ -24,6 +24,9 @@ class Segment:
     head: str = "logits"
     """What the net answers: ``logits``, or ``tanh``: planes near 0 and 1 as in pix2pix (Mishra and Herrmann 2021)."""
 
+    least: float | None = None
+    """A pixel whose largest value is below this has no class: 255. None: every pixel with data has one."""
+
     def __post_init__(self) -> None:
         if not 2 <= self.classes < UNLABELLED:
             raise UserError(
@@ -71,6 +74,8 @@ class Segment:
         return torch.softmax(raw, dim=1) if self.head == "logits" else raw
 
     def decode(self, blended: Float[np.ndarray, "y x channel"]) -> ClassMap:
-        """Return the class with the largest value, the first of equals."""
+        """Return the class with the largest value, the first of equals; 255 where that is too small."""
         classes: ClassMap = np.argmax(blended, axis=2).astype(np.uint8)
+        if self.least is not None:
+            classes[blended.max(axis=2) < np.float32(self.least)] = UNLABELLED
         return classes

@@ -1,0 +1,120 @@
+"""Diagnostics of PLS: Q residuals and Hotelling's T2 of every pixel, as a store beside the prediction, streamed.
+
+Q is the squared distance of a spectrum from the model, T2 the squared distance of its scores from their mean in
+deviations of each. A pixel beyond the limits is none that the model was fitted for.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from tilespec.chunks import Room
+from tilespec.graph import fold
+from tilespec.lock import locked
+from tilespec.model import Model
+from tilespec.passes import blocks
+from tilespec.product import ArraySpec, Product
+from tilespec.progress import Progress
+from tilespec.recipe import Recipe
+from tilespec.scene import CHUNK, Scene, constants
+from tilespec.spectra.pieces import pieces
+from tilespec.types import Roi, Spectra
+
+MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of the scores"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residuals:
+    """What maps a spectrum after the recipe to its Q and its T2."""
+
+    mean: Float64[np.ndarray, " band"]
+    """Subtracted."""
+    gain: Float64[np.ndarray, " band"]
+    """Then multiplied with."""
+    rotations: Float64[np.ndarray, "band component"]
+    """To scores."""
+    loadings: Float64[np.ndarray, "band component"]
+    """From scores back to spectra."""
+    variances: Float64[np.ndarray, " component"]
+    """Of the scores of the pixels it was fitted on."""
+    q_limit: float
+    """95 % of such pixels have a smaller Q (Jackson and Mudholkar 1979)."""
+    t2_limit: float
+    """95 % of such pixels have a smaller T2 (F distribution)."""
+
+    def of(self, x: Spectra) -> Float32[np.ndarray, "2 pixel"]:
+        """Return Q and T2 of spectra, computed in float64; NaN for an invalid one."""
+        centred = (x - self.mean) * self.gain
+        scores = centred @ self.rotations
+        left = centred - scores @ self.loadings.T
+        both = np.stack([(left**2).sum(axis=1), (scores**2 / self.variances).sum(axis=1)])
+        return both.astype(np.float32)
+
+
+def diagnose(
+    out: str, scene: Scene, model: Model, residuals: Residuals, *, client: Any, progress: Progress
+) -> dict[str, Any]:
+    """Write ``q`` and ``t2`` of every pixel of a scene into ``OUT.diagnostics``; resume what was interrupted."""
+    url = f"{out.rstrip('/')}.diagnostics"
+    with locked(url):
+        product = _product(url, scene, model, residuals)
+        missing = product.missing()
+        progress.start("diagnostics", len(missing), "rows")
+        counts: Counter[str] = Counter()
+        if missing:
+            write = partial(_write_row, scene, model.recipe, residuals, product)
+            counts = fold(missing, write, client=client, progress=progress)
+        product.finish()
+        progress.finish()
+    limits = {"q_limit_95": residuals.q_limit, "t2_limit_95": residuals.t2_limit}
+    return {"diagnostics": url, "diagnostics_rows_written": counts["rows"], **limits, **product.counts()}
+
+
+def _product(url: str, scene: Scene, model: Model, residuals: Residuals) -> Product:
+    """Open the store."""
+    limits = {"q": residuals.q_limit, "t2": residuals.t2_limit}
+    mapped = {} if scene.georef is None else {"grid_mapping": "spatial_ref"}
+    plane = scene.shape[:2]
+    specs = [
+        ArraySpec(
+            name=name,
+            shape=plane,
+            dtype="float32",
+            dims=("y", "x"),
+            chunks=(min(CHUNK, plane[0]), min(CHUNK, plane[1])),
+            attrs={"long_name": MEANS[name], "limit_95": limit, **mapped},
+            fill=float("nan"),
+        )
+        for name, limit in limits.items()
+    ]
+    return Product.open(
+        url,
+        specs,
+        settings={"diagnostics": model.digest, "scene": scene.digest or scene.url, "limits": limits},
+        attrs={"title": "Q residuals and Hotelling's T2", "model_digest": model.digest},
+        constants=constants(None, scene.georef),
+    )
+
+
+def _write_row(scene: Scene, recipe: Recipe, residuals: Residuals, product: Product, row: int) -> Counter[str]:
+    """Write one row of objects; return how many pixels lie beyond a limit."""
+    y0, y1 = product.span(row)
+    strip, room = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1]), Room()
+    values = np.empty((2, *strip.shape), np.float32)
+    for block in blocks(scene, strip):
+        spectra = scene.read(block.roi, room).reshape(-1, scene.shape[2])
+        part = np.concatenate([residuals.of(piece) for piece in pieces(recipe.steps, spectra)], axis=1)
+        rows = slice(block.roi.y0 - y0, block.roi.y1 - y0)
+        values[:, rows, block.roi.x0 : block.roi.x1] = part.reshape(2, *block.roi.shape)
+    q, t2 = values
+    beyond = {
+        "q_beyond_limit": int((q > residuals.q_limit).sum()),
+        "t2_beyond_limit": int((t2 > residuals.t2_limit).sum()),
+    }
+    product.write(row, {"q": q, "t2": t2}, beyond)
+    return Counter(rows=1)

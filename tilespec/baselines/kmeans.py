@@ -1,0 +1,175 @@
+"""k-means: Lloyd's iterations over every pixel of a region, one pass of the scene for each; no labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from tilespec.baselines import Learned, Training
+from tilespec.errors import UserError
+from tilespec.graph import one_blas_thread
+from tilespec.passes import blocks, fold_scene, sample
+from tilespec.types import Spectra
+
+SAMPLE = 8192
+"""Pixels that the start is found on."""
+STARTS = 5
+"""Seeded starts by k-means++, each followed to its end on the sample; the best begins the passes."""
+TOLERANCE = 1e-4
+"""Of the mean variance of a band: centres that move less, squared and summed, stand still."""
+
+Centres = Float64[np.ndarray, "cluster band"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Nearest:
+    """Fold: sum and number of the spectra that are nearest to each centre."""
+
+    centres: Centres
+    """What they are nearest to."""
+    sums: Centres
+    """Of each cluster, about its centre."""
+    counts: Int64[np.ndarray, " cluster"]
+    """Of each cluster."""
+    inertia: float
+    """Sum of squared distances to the nearest centres."""
+    moment: tuple[Float64[np.ndarray, " band"], float]
+    """Sum, and sum of squares, of spectra about the mean of the centres: what the tolerance is a share of."""
+    invalid: int
+    """Spectra left out because they are NaN."""
+
+    @classmethod
+    def zero(cls, centres: Centres) -> "Nearest":
+        """Return the empty fold."""
+        counts = np.zeros(len(centres), np.int64)
+        moment = (np.zeros(centres.shape[1]), 0.0)
+        return cls(centres=centres, sums=np.zeros_like(centres), counts=counts, inertia=0.0, moment=moment, invalid=0)
+
+    def of(self, block: Spectra, origin: tuple[int, int] = (0, 0)) -> "Nearest":
+        """Return the contribution of one block of spectra."""
+        del origin
+        middle = self.centres.mean(axis=0)
+        x, c = block[np.isfinite(block[:, 0])] - middle, self.centres - middle
+        away = (c**2).sum(axis=1) - 2 * (x @ c.T)
+        label, squares = away.argmin(axis=1), float((x**2).sum())
+        member = (label[:, None] == np.arange(len(c))).astype(float)
+        counts = member.sum(axis=0)
+        return replace(
+            self,
+            sums=member.T @ x - counts[:, None] * c,
+            counts=counts.astype(np.int64),
+            inertia=max(float(away[np.arange(len(x)), label].sum()) + squares, 0.0),
+            moment=(x.sum(axis=0), squares),
+            invalid=len(block) - len(x),
+        )
+
+    def __add__(self, other: "Nearest") -> "Nearest":
+        return replace(
+            self,
+            sums=self.sums + other.sums,
+            counts=self.counts + other.counts,
+            inertia=self.inertia + other.inertia,
+            moment=(self.moment[0] + other.moment[0], self.moment[1] + other.moment[1]),
+            invalid=self.invalid + other.invalid,
+        )
+
+    def finish(self) -> Centres:
+        """Return the means of the clusters; an empty one keeps its centre."""
+        return self.centres + self.sums / np.maximum(self.counts, 1)[:, None]
+
+    @property
+    def variance(self) -> float:
+        """Mean over the bands of the variance of all spectra."""
+        n, (total, squares) = max(int(self.counts.sum()), 1), self.moment
+        return (squares - float(total @ total) / n) / (n * len(total))
+
+
+def lloyd(look: Callable[[Nearest], Nearest], start: Centres, passes: int) -> tuple[Centres, Nearest, int]:
+    """Return centres, the last look at the spectra, and how many looks it took, until the centres stand still.
+
+    Lloyd, IEEE Transactions on Information Theory 28 (1982); ``look`` adds all spectra to a fold.
+    """
+    centres, seen = start, Nearest.zero(start)
+    for number in range(1, passes + 1):
+        seen = look(Nearest.zero(centres))
+        moved = seen.finish()
+        shift = float(((moved - centres) ** 2).sum())
+        centres = moved
+        if shift <= TOLERANCE * seen.variance:
+            return centres, seen, number
+    return centres, seen, passes + 1
+
+
+@final
+class KMeans:
+    """Clusters of spectra, the largest first; unsupervised: class numbers mean nothing beyond that."""
+
+    STEPS: ClassVar[str] = "vsn"
+    USES: ClassVar[tuple[str, ...]] = ("clusters", "passes")
+
+    @staticmethod
+    def fit(on: Training) -> Learned:
+        """Return the net whose largest score is that of the nearest centre."""
+        parts = blocks(on.scene, on.roi)
+        start = _start(on, on.asked.clusters)
+
+        def look(zero: Nearest) -> Nearest:
+            found: Nearest = fold_scene(parts, on.recipe.steps, zero, client=on.client, progress=on.progress)
+            return found
+
+        centres, seen, passes = lloyd(look, start, on.asked.passes)
+        order = np.argsort(-seen.counts, kind="stable")
+        still = passes <= on.asked.passes
+        empty = int((seen.counts == 0).sum())
+        notes = [] if still else [f"the centres still moved after {on.asked.passes} passes: give more --passes"]
+        notes += [f"{empty} of {len(centres)} clusters have no pixel"] if empty else []
+        return _learned(centres[order], seen, min(passes, on.asked.passes), seen.counts[order].tolist(), notes)
+
+
+def _start(on: Training, clusters: int) -> Centres:
+    """Return the best of a few k-means++ starts on a sample (Arthur and Vassilvitskii 2007)."""
+    from sklearn.cluster import kmeans_plusplus
+
+    through = on.recipe.apply(sample(blocks(on.scene, on.roi), seed=on.seed, size=SAMPLE))
+    x = through[np.isfinite(through[:, 0])]
+    distinct = len(np.unique(x, axis=0))
+    if distinct < clusters:
+        raise UserError(
+            "--clusters",
+            found=clusters,
+            expected=f"at most {distinct}, as many as the sample has different spectra",
+            do="Give fewer --clusters, or a larger region.",
+        )
+    ends = []
+    with one_blas_thread():
+        for number in range(STARTS):
+            rng = np.random.RandomState([on.seed, 6, number])
+            first = kmeans_plusplus(x.astype(np.float64), clusters, random_state=rng)[0]
+            ends.append(lloyd(lambda zero: zero.of(x), first, on.asked.passes))
+    return min(ends, key=lambda end: end[1].inertia)[0]
+
+
+def _learned(centres: Centres, seen: Nearest, passes: int, counts: list[int], notes: list[str]) -> Learned:
+    """Return the net of centres: ``2 c.x - |c|^2`` about their mean is largest for the nearest."""
+    mean = centres.mean(axis=0)
+    c = centres - mean
+    named = {"affine.weight": 2 * c, "affine.bias": -(c**2).sum(axis=1), "mean": mean}
+    return Learned(
+        net={"name": "linear", "centred": True},
+        weights={key: torch.from_numpy(value.astype(np.float32)) for key, value in named.items()},
+        classes=tuple(f"cluster_{i}" for i in range(len(c))),
+        head="tanh",
+        facts={
+            "pixels": int(seen.counts.sum()),
+            "invalid_pixels": seen.invalid,
+            "passes": passes,
+            "inertia": seen.inertia,
+            "cluster_pixels": counts,
+        },
+        notes=tuple(notes),
+        arrays={"centres": centres},
+    )

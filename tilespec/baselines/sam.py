@@ -1,0 +1,90 @@
+"""Spectral angle mapper: each pixel gets the class whose reference spectrum points most nearly in its direction."""
+
+from math import pi
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from tilespec.baselines import Learned, Training
+from tilespec.baselines.labelled import accuracy, gather
+from tilespec.baselines.references import read
+from tilespec.errors import UserError
+
+
+@final
+class SpectralAngle:
+    """Kruse et al., Remote Sensing of Environment 44 (1993): no gain of a spectrum, so no shade, changes its angle.
+
+    References are the means of the region's labelled pixels, class by class, from one pass; or the spectra of a
+    table, whose columns are the classes in their order.
+    """
+
+    STEPS: ClassVar[str] = ""
+    USES: ClassVar[tuple[str, ...]] = ("references", "max_angle")
+
+    @staticmethod
+    def fit(on: Training) -> Learned:
+        """Return the net of the references."""
+        return _of_labels(on) if on.asked.references is None else _of_table(on, on.asked.references)
+
+
+def _of_labels(on: Training) -> Learned:
+    """Return the net of the class means."""
+    found = gather(on, scatter=False)
+    (groups,) = found.folds
+    bands = on.recipe.bands_out
+    means = [groups[c].mean if c in groups else np.full(bands, np.nan) for c in range(len(found.names))]
+    facts = {
+        "samples": sum(group.n for group in groups.values()),
+        "invalid_samples": found.invalid,
+        "absent_classes": list(found.absent),
+    }
+    learned = _learned(on, np.stack(means).astype(np.float32), found.names, facts)
+    return learned.told(calibration_accuracy=accuracy(on, learned))
+
+
+def _of_table(on: Training, path: str) -> Learned:
+    """Return the net of a table's spectra."""
+    names, spectra = read(path, on.scene.spectral, on.scene.shape[2])
+    through = on.recipe.apply(spectra)
+    lost = [name for name, row in zip(names, through, strict=True) if not np.isfinite(row).all()]
+    if lost:
+        raise UserError(
+            path,
+            found=f"no spectrum of {', '.join(lost)} after {on.recipe.text or 'reading'}",
+            expected="spectra that the recipe can map",
+            do="Remove the column, or give another --recipe.",
+        )
+    return _learned(on, through, names, {"references": path})
+
+
+def _learned(
+    on: Training, references: Float32[np.ndarray, "class band"], names: tuple[str, ...], facts: dict[str, object]
+) -> Learned:
+    """Return the net of references; NaN throughout is a class that is never predicted."""
+    known = np.isfinite(references).all(axis=1)
+    length = np.linalg.norm(references.astype(np.float64), axis=1, keepdims=True)
+    dark = [name for name, ok, norm in zip(names, known, length, strict=True) if ok and norm == 0]
+    if dark:
+        raise UserError(
+            on.asked.references or on.scene.url,
+            found=f"a reference of {', '.join(dark)} that is 0 in every band",
+            expected="spectra with a direction",
+            do="Correct the labels or the table.",
+        )
+    unit = np.where(known[:, None], references / np.where(length > 0, length, 1), 0)
+    limit = on.asked.max_angle
+    return Learned(
+        net={"name": "sam"},
+        weights={
+            "references": torch.from_numpy(unit.astype(np.float32)),
+            "known": torch.from_numpy(known.astype(np.float32)),
+        },
+        classes=names,
+        head="tanh",
+        least=None if limit is None else -min(limit, pi),
+        facts={**facts, "max_angle": limit},
+        arrays={"references": references},
+    )
