@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from sklearn.metrics import cohen_kappa_score, jaccard_score
+from sklearn.metrics import cohen_kappa_score, jaccard_score, mean_absolute_error, mean_squared_error, r2_score
 
 from tilespec.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.metrics import Patches
-from tilespec.product import Product
-from tilespec.scene import layer_spec
+from tilespec.product import ArraySpec, Product
+from tilespec.resample import spatial_folds
+from tilespec.scene import Scene, layer_spec
 from tilespec.seams import seam_score
 from tilespec.types import UNLABELLED
 
@@ -130,7 +131,7 @@ def test_chunks_and_strips_do_not_change_a_figure(tmp_path, maps, monkeypatch):
     labels = write_map(tmp_path / "t", truth, "labels")
     results = []
     for chunk in (5, 16, 72):
-        monkeypatch.setattr("tilespec.evaluate.PIXELS", chunk * 400)
+        monkeypatch.setattr("tilespec.evaluate.classes.PIXELS", chunk * 400)
         result = evaluate(write_map(tmp_path / f"p{chunk}", predicted, chunk=chunk), labels, patch_size=20)
         results.append({k: v for k, v in result.items() if k not in {"pred", "seconds", "peak_memory"}})
     assert results[0] == results[1] == results[2]
@@ -276,9 +277,141 @@ def test_every_pixel_is_read_once_for_the_scores_and_once_for_the_seams(tmp_path
         return out
 
     monkeypatch.setattr(zarr.Array, "__getitem__", counted)
-    monkeypatch.setattr("tilespec.evaluate.PIXELS", 1000)
+    monkeypatch.setattr("tilespec.evaluate.classes.PIXELS", 1000)
     evaluate(*stores, patches=300, patch_size=40)
     assert sum(pixels) == 2 * 72 * 88
     pixels.clear()
     evaluate(write_map(tmp_path / "tiled", maps[1], grid=GRID), stores[1], patches=300, patch_size=40)
     assert sum(pixels) == 4 * 72 * 88
+
+
+@pytest.fixture
+def fields(tmp_path, make_scene):
+    """Return a scene, and a scene like it with errors and holes."""
+    truth = make_scene(tmp_path / "truth", 72, 88, 5, nan=0.02)
+    predicted = make_scene(tmp_path / "pred", 72, 88, 5, noise=0.1, nan=0.01, labelled=False)
+    return predicted, truth
+
+
+def cubes(*urls):
+    return [Scene.open(url).read(Scene.open(url).roi).astype(np.float64) for url in urls]
+
+
+def test_channels_are_scored_as_scikit_learn_scores_them(fields):
+    result = evaluate(*fields, patches=200, patch_size=9, seed=3)
+    p, t = cubes(*fields)
+    known = np.isfinite(p[..., 0]) & np.isfinite(t[..., 0])
+    assert result["task"] == "reconstruct"
+    assert result["rmse"] == pytest.approx(np.sqrt(mean_squared_error(t[known], p[known])))
+    assert result["mae"] == pytest.approx(mean_absolute_error(t[known], p[known]))
+    assert result["bias"] == pytest.approx((p - t)[known].mean(), abs=1e-12)
+    each = r2_score(t[known], p[known], multioutput="raw_values")
+    assert result["channels"]["r2"] == pytest.approx(each.tolist())
+    assert result["r2"] == pytest.approx(r2_score(t[known], p[known], multioutput="variance_weighted"))
+    assert result["values"] == 5 * known.sum()
+    assert result["missing"] == 5 * (np.isfinite(t[..., 0]) & ~known).sum()
+    patches = Patches.draw((72, 88), count=200, size=9, seed=3)
+    cut = [np.nanmean((p - t)[y : y + 9, x : x + 9] ** 2) ** 0.5 for y, x in patches.origins]
+    assert (result["rmse_mean"], result["rmse_std"]) == pytest.approx((np.mean(cut), np.std(cut)))
+    assert result["seam_score"] is None
+    assert json.loads(Path(f"{fields[0]}.tilespec/evaluation.json").read_text()) == result
+
+
+def test_channels_of_a_region_and_in_any_pieces_score_the_same(fields, monkeypatch):
+    options = {"patch_size": 9, "rows": "10:61", "cols": "3:80"}
+    one = evaluate(*fields, **options)
+    monkeypatch.setattr("tilespec.evaluate.channels.VALUES", 1 << 30)
+    other = evaluate(*fields, **options)
+    p, t = (cube[10:61, 3:80] for cube in cubes(*fields))
+    assert one["rmse"] == pytest.approx(np.sqrt(np.nanmean((p - t) ** 2)))
+    for key in ("rmse", "mae", "r2", "psnr", "sam", "rmse_mean", "rmse_std"):
+        assert one[key] == pytest.approx(other[key], rel=1e-12)
+
+
+def write_field(path, values, name="prediction", **attrs):
+    """Write channels or one quantity as floats, and return the path as text."""
+    values = np.asarray(values, np.float32)
+    dims = ("y", "x", "band")[: values.ndim]
+    spec = ArraySpec(name=name, shape=values.shape, dtype="float32", dims=dims, chunks=values.shape, attrs={}, fill=0.0)
+    settings = {"field": [name, float(np.nansum(values)), attrs]}
+    product = Product.open(str(path), [spec], settings=settings, attrs=attrs, constants={})
+    product.write(0, {name: values})
+    product.finish()
+    return str(path)
+
+
+def test_one_quantity_is_scored_against_a_layer(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(20, 3, (40, 50))
+    predicted = (truth + rng.normal(0.5, 1, truth.shape)).astype(np.float32)
+    layer = write_field(tmp_path / "t", truth, "moisture")
+    pred = write_field(tmp_path / "p", predicted[5:30, 7:40], origin=[5, 7])
+    result = evaluate(pred, layer, layer="moisture", patch_size=9, patches=20)
+    error = predicted[5:30, 7:40] - truth[5:30, 7:40].astype(np.float32)
+    assert (result["rmse"], result["bias"]) == pytest.approx((np.sqrt((error**2).mean()), error.mean()), rel=1e-5)
+    assert result["r2"] == pytest.approx(r2_score(truth[5:30, 7:40].ravel(), predicted[5:30, 7:40].ravel()), rel=1e-5)
+    assert result["sam"] is None
+    assert result["region"] == {"rows": [5, 30], "cols": [7, 40]}
+
+
+def test_a_prediction_of_another_scale_is_scored_against_a_truth_of_its_own_plane_only(tmp_path):
+    values, grid = np.random.default_rng(0).normal(size=(20, 30, 3)), {"scale": "1/2", "tile": 8, "overlap": 0}
+    pred = write_field(tmp_path / "p", values, origin=[4, 4], grid={**grid, "window": "none"})
+    assert evaluate(pred, write_field(tmp_path / "t", values, "cube"), patch_size=9)["rmse"] == 0
+    message = refusal(pred, write_field(tmp_path / "large", np.zeros((40, 60, 3)), "cube"), patch_size=9)
+    assert "one of rows 0:40" in message
+
+
+def test_channels_that_do_not_match_are_refused(tmp_path, make_scene, fields):
+    other = make_scene(tmp_path / "other", 72, 88, 4)
+    assert "expected 4, as the cube" in refusal(fields[0], other, patch_size=9)
+    assert "numbers nothing(y, x)" in refusal(*fields, layer="nothing", patch_size=9)
+    assert "numbers probability(y, x)" in refusal(*fields, layer="probability", patch_size=9)
+    moved = write_field(tmp_path / "f", np.zeros((72, 88)))
+    assert "found 1 channels; expected 5" in refusal(moved, fields[1], patch_size=9)
+
+
+def test_intervals_and_folds_of_blocks_leave_the_figures_as_they_are(stores, maps):
+    plain = evaluate(*stores, patch_size=9)
+    asked = evaluate(*stores, patch_size=9, bootstrap=200, blocks=4, block_size=16, seed=1)
+    assert {k: asked[k] for k in ("oa", "miou", "confusion", "nodata")} == {
+        k: plain[k] for k in ("oa", "miou", "confusion", "nodata")
+    }
+    found = asked["bootstrap"]
+    assert (found["blocks"], found["draws"], found["level"]) == (5 * 6, 200, 0.95)
+    for key in ("oa", "kappa", "miou"):
+        low, high = found["intervals"][key]
+        assert low < plain[key] < high
+    lines = asked["folds"]["scores"]
+    assert sum(line["labelled"] for line in lines) == plain["labelled"]
+    assert sum(line["oa"] * line["labelled"] for line in lines) / plain["labelled"] == pytest.approx(plain["oa"])
+    assert asked["folds"]["mean"]["oa"] == pytest.approx(np.mean([line["oa"] for line in lines]))
+    truth, predicted = maps
+    member = np.kron(spatial_folds((5, 6), 4, 1), np.ones((16, 16)))[:72, :88]
+    first = (member == 0) & (truth != UNLABELLED)
+    assert lines[0]["oa"] == pytest.approx((truth == predicted)[first].mean())
+
+
+def test_blocks_keep_their_fold_in_any_region(stores):
+    whole = evaluate(*stores, patch_size=9, blocks=2, block_size=16)
+    halves = [evaluate(*stores, patch_size=9, blocks=2, block_size=16, rows=rows) for rows in ("0:40", "40:72")]
+    for fold in range(2):
+        parts = [half["folds"]["scores"][fold]["labelled"] for half in halves]
+        assert sum(parts) == whole["folds"]["scores"][fold]["labelled"]
+
+
+def test_channels_have_intervals_and_folds_too(fields):
+    result = evaluate(*fields, patch_size=9, bootstrap=100, blocks=3, block_size=20)
+    low, high = result["bootstrap"]["intervals"]["rmse"]
+    assert low < result["rmse"] < high
+    assert sum(line["values"] for line in result["folds"]["scores"]) == result["values"]
+    assert json.dumps(result)
+
+
+def test_few_blocks_are_noted_and_too_few_refused(stores):
+    note = evaluate(*stores, patch_size=9, bootstrap=10, block_size=40)["notes"]
+    assert "intervals over 6 blocks are too narrow" in note[0]
+    assert "1 block;" in refusal(*stores, patch_size=9, bootstrap=10, block_size=100)
+    assert "7 folds of 6 blocks" in refusal(*stores, patch_size=9, blocks=7, block_size=40)
+    assert "1 folds" in refusal(*stores, patch_size=9, blocks=1, block_size=40)
+    assert "--bootstrap" in refusal(*stores, patch_size=9, bootstrap=-1)

@@ -9,14 +9,26 @@ leaving the hard pixels out.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 
 from tilespec.types import UNLABELLED
 
 MapPair = UInt8[np.ndarray, "2 y x"]
+
+TASKS: Final = {
+    "segment": ("confusion", "patch_counts"),
+    "classify": ("confusion", "patch_counts"),
+    "reconstruct": ("residuals", "patch_errors"),
+    "chemmap": ("residuals", "patch_errors"),
+    "denoise": ("residuals", "patch_errors"),
+    "superres": ("residuals", "patch_errors"),
+    "calibrate": ("residuals", "patch_errors"),
+    "synthesize": ("residuals", "patch_errors"),
+}
+"""The folds that judge each task's predictions: of all pixels, and of patches."""
 
 
 @final
@@ -27,6 +39,9 @@ class Confusion:
     counts: Int64[np.ndarray, "true predicted"]
     """Pixels by true class and predicted class; the last column is nodata."""
 
+    ADDS = ("counts",)
+    """Fields that are sums, and so can be weighted."""
+
     @classmethod
     def zero(cls, classes: int) -> "Confusion":
         """Return the empty confusion of ``classes`` classes."""
@@ -36,6 +51,11 @@ class Confusion:
     def classes(self) -> int:
         """How many classes there are."""
         return len(self.counts)
+
+    @property
+    def known(self) -> int:
+        """How many pixels have a label."""
+        return int(self.counts.sum())
 
     def of(self, block: MapPair, origin: tuple[int, int] = (0, 0)) -> "Confusion":
         """Return the confusion of one block; where it lies does not matter."""
@@ -128,12 +148,12 @@ class PatchCounts:
         """Return what a block at ``origin`` adds to every patch."""
         truth, predicted = block
         labelled = truth != UNLABELLED
-        corners = _corners(self.patches, origin, truth.shape)
+        where = corners(self.patches, origin, truth.shape)
         sums = np.zeros_like(self.sums)
         for index in range(self.sums.shape[2]):
             true, claimed = truth == index, (predicted == index) & labelled
             for kind, mask in enumerate((true, claimed, true & claimed)):
-                sums[kind, :, index] = _box_sums(mask, corners)
+                sums[kind, :, index] = box_sums(mask, where)
         return replace(self, sums=sums)
 
     def __add__(self, other: "PatchCounts") -> "PatchCounts":
@@ -178,7 +198,7 @@ def patch_scores(
     return np.where(count > 0, mean, np.nan)
 
 
-def _corners(patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]) -> list[Int64[np.ndarray, " patch"]]:
+def corners(patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]) -> list[Int64[np.ndarray, " patch"]]:
     """Return top, bottom, left and right of each patch within a block, clipped to it."""
     out = []
     for axis in (0, 1):
@@ -187,16 +207,13 @@ def _corners(patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]) 
     return out
 
 
-def _box_sums(mask: Bool[np.ndarray, "y x"], corners: list[Int64[np.ndarray, " patch"]]) -> Int64[np.ndarray, " patch"]:
-    """Return how many pixels of ``mask`` lie in each box, by its summed-area table."""
-    top, bottom, left, right = corners
-    table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
-    np.cumsum(mask, axis=0, out=table[1:, 1:])
+def box_sums(plane: Shaped[np.ndarray, "y x"], where: list[Int64[np.ndarray, " patch"]]) -> Any:
+    """Return the sum of ``plane`` in each box, by its summed-area table: int64, or float64 of a plane of floats."""
+    top, bottom, left, right = where
+    table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), np.float64 if plane.dtype.kind == "f" else np.int64)
+    np.cumsum(plane, axis=0, out=table[1:, 1:])
     np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
-    boxes: Int64[np.ndarray, " patch"] = (
-        table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
-    )
-    return boxes
+    return table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
 
 
 def _ratio(part: float, whole: float) -> float | None:

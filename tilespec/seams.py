@@ -16,6 +16,7 @@ from tilespec.errors import UserError
 from tilespec.graph import fold
 from tilespec.grid import Axis
 from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
+from tilespec.placed import corner_of, scale_of
 from tilespec.product import WRITING
 from tilespec.progress import Progress, Silent
 from tilespec.scene import open_group
@@ -165,7 +166,7 @@ def _array(store: zarr.Group, url: str, name: str) -> zarr.Array[Any]:
 
 def _region(attrs: Mapping[str, Any], array: zarr.Array[Any], rows: str | None, cols: str | None) -> Roi:
     """Return ``rows``, ``cols`` of the scene as pixels of the prediction."""
-    (y, x), (height, width) = (int(v) for v in attrs.get("origin", (0, 0))), array.shape[:2]
+    (y, x), (height, width) = corner_of(attrs), array.shape[:2]
     asked = Roi.of((y + height, x + width), rows, cols)
     y0, x0 = asked.y0 - y if rows else 0, asked.x0 - x if cols else 0
     if y0 < 0 or x0 < 0:
@@ -183,10 +184,9 @@ def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[str, Roi] |
     store = open_group(url)
     name = next((name for name in ("labels", "prediction") if name in store), "labels")
     array = _array(store, url, name)
-    if not _classes(array) or str((attrs.get("grid") or {}).get("scale", 1)) != "1":
+    if not _classes(array) or scale_of(attrs) != "1":
         return None
-    ours, theirs = (np.asarray(a.get("origin", (0, 0)), int) for a in (attrs, store.attrs))
-    y, x = (ours - theirs).tolist()
+    y, x = (ours - theirs for ours, theirs in zip(corner_of(attrs), corner_of(dict(store.attrs)), strict=True))
     if region.y0 + y < 0 or region.x0 + x < 0 or region.y1 + y > array.shape[0] or region.x1 + x > array.shape[1]:
         raise UserError(
             url,

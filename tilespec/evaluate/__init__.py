@@ -1,0 +1,181 @@
+"""Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
+
+Which folds judge a prediction says `tilespec.metrics.TASKS`: classes are counted, channels are subtracted.
+
+Beside the task's own score stands the seam score (`tilespec.seams`, one more pass): a net with statistics of each tile
+can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown alone.
+
+The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
+pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
+sums come from summed-area tables, without reading a pixel twice.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, final
+
+import zarr
+
+from tilespec.errors import UserError
+from tilespec.evaluate.blocks import check_blocks, over_blocks
+from tilespec.evaluate.case import Case
+from tilespec.evaluate.channels import channels_case
+from tilespec.evaluate.classes import classes_case
+from tilespec.graph import fold
+from tilespec.ledger import beside, write_atomic
+from tilespec.memory import Peak
+from tilespec.metrics import TASKS, Patches
+from tilespec.progress import Progress, Silent
+from tilespec.resample import Blocked
+from tilespec.scene import open_group
+from tilespec.seams import NOTHING, seam_score
+from tilespec.types import Roi
+
+__all__ = ["evaluate"]
+
+CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
+"""What a task's first fold needs."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Together:
+    """Several folds over the same blocks, as one."""
+
+    parts: tuple[Any, ...]
+    """The folds."""
+
+    def of(self, block: Any, origin: tuple[int, int]) -> "Together":
+        """Return what a block adds to each."""
+        return Together(parts=tuple(part.of(block, origin) for part in self.parts))
+
+    def __add__(self, other: "Together") -> "Together":
+        return Together(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+
+
+def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has flags
+    pred: str,
+    truth: str,
+    *,
+    patches: int = 1000,
+    patch_size: int = 512,
+    rows: str | None = None,
+    cols: str | None = None,
+    layer: str | None = None,
+    bootstrap: int = 0,
+    blocks: int = 0,
+    block_size: int = 256,
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return the metrics of the prediction ``pred`` against ``truth``; keep them beside ``pred``.
+
+    Classes: pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors
+    (`tilespec.metrics`). Channels: RMSE, MAE, bias, R2, PSNR and spectral angle, of all and of each channel
+    (`tilespec.residuals`). The keys ``seam_*`` are those of `tilespec.seams.seam_score`, None where there are no tiles
+    or only one.
+
+    Args:
+        pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
+        truth: Scene with labels, or with a cube of the same channels; or another prediction.
+        patches: Random patches.
+        patch_size: Their side in pixels.
+        rows: Only these rows "A:B", in pixels of the scene; default: all that was predicted.
+        cols: Only these columns.
+        layer: Layer of ``truth`` that is the truth, such as a reference map of one quantity.
+        bootstrap: Draws of square blocks for 95 % percentile intervals of the scores (key ``bootstrap``); 0: none.
+        blocks: Folds that the square blocks are dealt into by the seed, each scored alone (key ``folds``); 0: none.
+        block_size: Side of a block in pixels; larger than the distance over which neighbours are alike.
+        seed: Of patches, draws and folds.
+        dry_run: Check everything and return the plan.
+        progress: Where progress goes.
+
+    Raises:
+        UserError: the two lie on different planes, their classes or channels differ, or a patch or enough blocks do not
+            fit into the region.
+    """
+    task = _task(pred)
+    case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols)
+    _check_patches(case.roi, patches, patch_size)
+    check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
+    plan = {**case.plan, "task": task, "patches": patches, "patch_size": patch_size, "seed": seed}
+    if dry_run:
+        return {**plan, "pixels": case.roi.shape[0] * case.roi.shape[1], "dry_run": True}
+    drawn = Patches.draw(case.roi.shape, count=patches, size=patch_size, seed=seed)
+    split = block_size if bootstrap or blocks else None
+    with Peak() as peak:
+        folds, patch, found = _folded(case, case.patches(drawn), split, progress or Silent())
+        scores = case.result(folds, patch)
+        if found is not None:
+            asked = {"bootstrap": bootstrap, "folds": blocks, "seed": seed}
+            scores |= over_blocks(case, found, **asked)
+        seams = _seams(pred, truth, case.roi, progress)
+    result = {**plan, **scores, **seams, "seconds": peak.seconds, "peak_memory": peak.bytes}
+    _keep(pred, result)
+    return result
+
+
+def _task(pred: str) -> str:
+    """Return what was predicted: as the store says, else by what it holds."""
+    group = open_group(pred)
+    named = group.attrs.get("task")
+    name = named.get("name") if isinstance(named, dict) else named
+    found = group.get("prediction")
+    if name in TASKS:
+        return str(name)
+    channels = isinstance(found, zarr.Array) and (found.ndim == 3 or found.dtype.kind == "f")
+    return "reconstruct" if channels or (found is None and "cube" in group) else "segment"
+
+
+def _folded(
+    case: Case, patches: Any, split: int | None, progress: Progress
+) -> tuple[tuple[Any, ...], dict[str, Any], Blocked | None]:
+    """Return the case's folds, what the patches give, and the score of each block where it is split: one pass."""
+    first, *others = case.folds
+    if split is not None:
+        first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
+    zero = Together(parts=(first, patches, *others))
+    progress.start("evaluate", len(case.pieces), "blocks")
+    done: Together = fold(case.pieces, partial(_contribution, case, zero), progress=progress)
+    progress.finish()
+    score, patch, *rest = done.parts
+    if not isinstance(score, Blocked):
+        return (score, *rest), patch.finish(), None
+    return (score.total(), *rest), patch.finish(), score
+
+
+def _contribution(case: Case, zero: Together, piece: Roi) -> Together:
+    """Return what one piece adds; its origin is counted from the region's corner."""
+    return zero.of(case.read(piece), (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))
+
+
+def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[str, Any]:
+    """Return the seam scores; none of a scene, which no tiles have made."""
+    if "prediction" not in open_group(pred):
+        return {**NOTHING, "seam_note": "no seam score: not tiled"}
+    rows, cols = f"{roi.y0}:{roi.y1}", f"{roi.x0}:{roi.x1}"
+    return seam_score(pred, truth=truth, rows=rows, cols=cols, progress=progress)
+
+
+def _check_patches(roi: Roi, patches: int, size: int) -> None:
+    """Refuse patches that do not fit, naming the largest that does."""
+    largest = min(roi.shape)
+    if not 1 <= size <= largest:
+        raise UserError(
+            "--patch-size",
+            found=f"{size} for a region of {roi.shape[0]} x {roi.shape[1]} pixels",
+            expected=f"1 to {largest}",
+            do=f"Give --patch-size {largest} or less, or a larger region.",
+        )
+    if patches < 1:
+        raise UserError("--patches", found=patches, expected="1 or more", do="The published number is 1000.")
+
+
+def _keep(pred: str, result: dict[str, Any]) -> None:
+    """Write the result beside the prediction, for `report`."""
+    folder = beside(pred)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")

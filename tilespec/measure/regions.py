@@ -1,0 +1,124 @@
+"""Connected regions of a class map that is larger than memory: strips are labelled alone and joined at their seams.
+
+A strip of rows has parts, the 8-connected components of the strip alone. Of joined strips only the first and the last
+row of parts are kept, and for each part its root, so memory grows with the parts and the width. Joining is exact: parts
+that face each other across a seam, diagonals included, are one region, and so is all that they are connected with.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+Parts = Int64[np.ndarray, " _part"]
+Row = Int64[np.ndarray, " _x"]
+NOTHING = -1
+"""Part of a pixel that is in no region."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Strips:
+    """The regions of strips that lie below each other. ``a + b``: the strips of ``b`` follow those of ``a``."""
+
+    counts: tuple[int, ...]
+    """Parts of each strip."""
+    root: Parts
+    """For each part the part that stands for its region."""
+    first: Parts
+    """Of a region (at its root) the first pixel, in reading order of the plane."""
+    pixels: Parts
+    """Of a region (at its root) the pixels."""
+    top: Row
+    """Parts along the first row."""
+    bottom: Row
+    """Parts along the last row."""
+
+    @classmethod
+    def of(cls, mask: Bool[np.ndarray, "y x"], y0: int) -> "Strips":
+        """Return the regions of one strip whose first row is row ``y0`` of the plane."""
+        parts, count = label(mask)
+        flat = parts.ravel()
+        inside = np.flatnonzero(flat != NOTHING)
+        first = np.zeros(count, np.int64)
+        first[flat[inside[::-1]]] = inside[::-1]  # of several the last assignment holds: the first pixel
+        return cls(
+            counts=(count,),
+            root=np.arange(count),
+            first=first + y0 * mask.shape[1],
+            pixels=np.bincount(flat[inside], minlength=count),
+            top=parts[0],
+            bottom=parts[-1],
+        )
+
+    def __add__(self, other: "Strips") -> "Strips":
+        shift = len(self.root)
+        root = np.concatenate([self.root, other.root + shift])
+        first, pixels = np.concatenate([self.first, other.first]), np.concatenate([self.pixels, other.pixels])
+        top, bottom = (np.where(row == NOTHING, NOTHING, row + shift) for row in (other.top, other.bottom))
+        moved = _joined(_pairs(root, self.bottom, top), first)
+        total = np.zeros_like(pixels)
+        np.add.at(total, moved, pixels)  # a part that is no root has 0 here
+        return Strips(
+            counts=self.counts + other.counts,
+            root=moved[root],
+            first=first,
+            pixels=total,
+            top=self.top,
+            bottom=bottom,
+        )
+
+    def numbered(self, least: int) -> tuple[list[Parts], Parts]:
+        """Return for each strip the region of each of its parts, and the pixels of the regions.
+
+        Regions are numbered from 1 in the order of their first pixels; those of less than ``least`` pixels are 0.
+        """
+        roots = np.unique(self.root)
+        kept = roots[self.pixels[roots] >= least]
+        kept = kept[np.argsort(self.first[kept])]
+        number = np.zeros(len(self.root), np.int64)
+        number[kept] = np.arange(1, len(kept) + 1)
+        return np.split(number[self.root], np.cumsum(self.counts)[:-1]), self.pixels[kept]
+
+    @property
+    def regions(self) -> int:
+        """How many regions there are."""
+        return len(np.unique(self.root))
+
+
+def label(mask: Bool[np.ndarray, "y x"]) -> tuple[Int64[np.ndarray, "y x"], int]:
+    """Return the 8-connected component of each pixel, from 0, `NOTHING` outside; and their number."""
+    from scipy.ndimage import label as components
+
+    parts, count = components(mask, structure=np.ones((3, 3)))
+    return parts.astype(np.int64) - 1, int(count)
+
+
+def _pairs(root: Parts, above: Row, below: Row) -> Int64[np.ndarray, "_pair 2"]:
+    """Return the roots of parts that touch across a seam, each pair once."""
+    found = []
+    for shift in (-1, 0, 1):
+        a = above[max(shift, 0) : len(above) + min(shift, 0)]
+        b = below[max(-shift, 0) : len(below) + min(-shift, 0)]
+        touch = (a != NOTHING) & (b != NOTHING)
+        found.append(np.stack([root[a[touch]], root[b[touch]]], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _joined(pairs: Int64[np.ndarray, "_pair 2"], first: Parts) -> Parts:
+    """Return for each part its new root: of regions that are joined the one whose first pixel comes first."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    moved = np.arange(len(first))
+    if len(pairs):
+        involved, edges = np.unique(pairs, return_inverse=True)
+        edges = edges.reshape(pairs.shape)
+        graph = coo_array((np.ones(len(edges), bool), edges.T), shape=(len(involved),) * 2)
+        count, group = connected_components(graph, directed=False)
+        order = np.argsort(-first[involved])
+        best = np.zeros(count, np.int64)
+        best[group[order]] = involved[order]  # of several the last assignment holds: the earliest first pixel
+        moved[involved] = best[group]
+    return moved
