@@ -228,14 +228,14 @@ def test_a_repair_that_is_killed_leaves_a_product_that_says_so_and_the_next_one_
     for row in (0, 2):
         flip(copied / f"cube/c/{row}/0/0")
     os.truncate(copied / "zarr.json", 10)
-    kept = written.Product.write
+    kept = Ledger.begin
 
-    def dies(self, row, *args, **options):
+    def dies(self, row, panel=0):
         if row == 2:
             raise KeyboardInterrupt
-        kept(self, row, *args, **options)
+        return kept(self, row, panel)
 
-    monkeypatch.setattr(written.Product, "write", dies)
+    monkeypatch.setattr(Ledger, "begin", dies)
     with pytest.raises(KeyboardInterrupt):
         repair(copied)
     monkeypatch.undo()

@@ -5,7 +5,6 @@ changes anything; `tilespec.repair.repair` does.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from tilespec.errors import UserError
 from tilespec.ledger import Ledger
 from tilespec.lock import holder
 from tilespec.memory import Peak
+from tilespec.objects import Place, at
 from tilespec.product import Product
 from tilespec.progress import Progress, Silent
-from tilespec.stored import entry_of, place
+from tilespec.stored import entry_of, objects_of, place
 
 THREADS = 4
 """Objects that are read and hashed at once: one block of each is in memory."""
@@ -63,7 +63,7 @@ def status(out: str | Path) -> dict[str, Any]:
     missing = rows - sum(panel["done"] for panel in panels)
     return {
         "out": url,
-        "status": _said(Path(url)),
+        "status": _said(at(url)),
         "fingerprint": ledger.key,
         "rows": rows if product else None,
         "rows_done": rows - missing if product else len(records),
@@ -102,21 +102,21 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
     claims = list(_claims(records, layout["metadata"]))
     with Peak() as peak:
         say.start("verify", sum(claim.size for claim in claims), "B")
-        found = list(_compared(Path(url), claims, say))
+        found = list(_compared(at(url), claims, say))
         say.finish()
     product = _product(url, ledger)
     missing = 0 if product is None else sum(len(product.missing(panel)) for panel in range(product.panels))
     damaged = [_named(claim, what) for claim, what in found if what is not None and claim.row is not None]
     metadata = [_named(claim, what) for claim, what in found if what is not None and claim.row is None]
-    metadata += _root(Path(url), layout["metadata"])
+    metadata += _root(at(url), layout["metadata"])
     return {
         "out": url,
-        "status": _said(Path(url)),
+        "status": _said(at(url)),
         "objects": len(claims),
         "bytes": sum(claim.size for claim in claims),
         "damaged": damaged,
         "metadata": metadata,
-        "unrecorded": _unrecorded(Path(url), {ROOT, *(claim.key for claim in claims)}),
+        "unrecorded": _unrecorded(at(url), {ROOT, *(claim.key for claim in claims)}),
         "rows_missing": missing,
         "intact": not damaged and not metadata,
         "whole": not damaged and not metadata and missing == 0,
@@ -129,7 +129,7 @@ def _ledger(url: str) -> Ledger:
     """Return the ledger of the product; refuse a place where nothing was begun."""
     ledger = Ledger.found(url)
     if ledger is None:
-        there = Path(url).exists()
+        there = at(url).exists()
         raise UserError(
             url,
             found="a store without a ledger beside it" if there else "nothing",
@@ -168,7 +168,7 @@ def _claims(records: dict[tuple[int, int], dict[str, Any]], metadata: dict[str, 
                 yield Claim(key=key, row=row, panel=panel, size=size, hash=digest)
 
 
-def _compared(root: Path, claims: list[Claim], progress: Progress) -> Iterator[tuple[Claim, str | None]]:
+def _compared(root: Place, claims: list[Claim], progress: Progress) -> Iterator[tuple[Claim, str | None]]:
     """Yield each claim with what is wrong with its object, None if nothing is; a few objects at once."""
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, len(claims), AHEAD):
@@ -178,15 +178,16 @@ def _compared(root: Path, claims: list[Claim], progress: Progress) -> Iterator[t
                 yield claim, what
 
 
-def _wrong(root: Path, claim: Claim) -> str | None:
+def _wrong(root: Place, claim: Claim) -> str | None:
     """Return what is wrong with an object."""
     try:
         path = place(root, claim.key)
-        if path.is_symlink():
-            return "a link"
-        size, digest = entry_of(path)
     except UserError:
         return "a place outside the store"
+    try:
+        if isinstance(path, Path) and path.is_symlink():
+            return "a link"
+        size, digest = entry_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError as error:
@@ -200,7 +201,7 @@ def _named(claim: Claim, what: str) -> dict[str, Any]:
     return {"object": claim.key, "row": claim.row, "panel": claim.panel, "found": what}
 
 
-def _root(url: Path, recorded: dict[str, Any]) -> list[dict[str, Any]]:
+def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what is wrong with the root's metadata: attributes may change, the arrays it consolidates may not."""
     found = _json(url / ROOT)
     if found is None:
@@ -219,7 +220,7 @@ def _root(url: Path, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     return wrong
 
 
-def _said(url: Path) -> str | None:
+def _said(url: Place) -> str | None:
     """Return the status that the store itself states; None where there is no store yet."""
     if not (url / ROOT).exists():
         return None
@@ -227,21 +228,18 @@ def _said(url: Path) -> str | None:
     return "damaged" if found is None else (found.get("attributes") or {}).get("tilespec_status")
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _json(path: Place) -> dict[str, Any] | None:
     """Return the JSON object in a file, None where there is none that is whole."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _unrecorded(root: Path, known: set[str]) -> list[str]:
-    """Return the files of a store that no record speaks of."""
-    found = []
-    for folder, _, names in os.walk(root):  # follows no links
-        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
-    return sorted(set(found) - known)
+def _unrecorded(root: Place, known: set[str]) -> list[str]:
+    """Return the objects of a store that no record speaks of."""
+    return sorted(set(objects_of(root)) - known)
 
 
 def _last_run(ledger: Ledger) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """The ledger: what is done, kept beside a product in ``OUT.tilespec/``, one atomic record per row of objects.
 
 "The file exists" is never "done": a record is written after the objects it speaks of, and it is keyed by a
-fingerprint of everything that decides their bytes. The ledger needs nothing of its storage but get, put and list.
+fingerprint of everything that decides their bytes. The ledger needs nothing of its storage but get, put, put-if-absent
+and list: a folder, or a prefix of a bucket.
 
 What survives a power cut: records are flushed to the disk, the bulk objects they speak of are not (that would cost
 more than writing them). So a record may outlive the bytes of its objects. A resumed run compares every object's size
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec.errors import UserError
+from tilespec.objects import Place, S3Path, at, several
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 """Name of a record or a marker; panel 0 stands for a plane without panels too."""
@@ -30,8 +32,11 @@ def fingerprint(settings: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace the file at ``path`` whole, or not at all."""
+def write_atomic(path: Place, text: str) -> None:
+    """Replace the file, or the object, at ``path`` whole, or not at all."""
+    if isinstance(path, S3Path):
+        path.write_bytes(text.encode())
+        return
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w") as file:
@@ -49,7 +54,7 @@ def write_atomic(path: Path, text: str) -> None:
 class Ledger:
     """Records of the rows of one product under one fingerprint."""
 
-    folder: Path
+    folder: Place
     """``OUT.tilespec``."""
     key: str
     """Fingerprint of the settings."""
@@ -85,7 +90,7 @@ class Ledger:
         return None if settings is None else cls(folder=beside(product), key=fingerprint(settings))
 
     @property
-    def rows(self) -> Path:
+    def rows(self) -> Place:
         """Folder of the records and markers."""
         return self.folder / self.key
 
@@ -95,7 +100,10 @@ class Ledger:
 
     def records(self) -> dict[tuple[int, int], dict[str, Any]]:
         """Return all records by row and panel; one that cannot be read records nothing."""
-        found = {where: _read(path) for where, path in self._listed(".json")}
+        listed = self._listed(".json")
+        paths = [path for _, path in listed]
+        read = several(_read, paths) if isinstance(self.folder, S3Path) else map(_read, paths)
+        found = {where: record for (where, _), record in zip(listed, read, strict=True)}
         return {where: record for where, record in found.items() if record is not None}
 
     def in_flight(self) -> list[tuple[int, int]]:
@@ -105,6 +113,9 @@ class Ledger:
 
     def forget(self) -> None:
         """Drop all records: the objects they speak of are gone."""
+        if isinstance(self.rows, S3Path):
+            self.rows.clear()
+            return
         for path in self.rows.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -143,30 +154,30 @@ class Ledger:
         """Keep the command that writes the product, so that `repair` can run it again."""
         self.note("command", {"verb": verb, "options": options, "folder": str(Path.cwd())})
 
-    def _path(self, row: int, panel: int, suffix: str) -> Path:
+    def _path(self, row: int, panel: int, suffix: str) -> Place:
         return self.rows / (f"row-{row:06d}" + (f"-panel-{panel:04d}" if panel else "") + suffix)
 
-    def _listed(self, suffix: str) -> list[tuple[tuple[int, int], Path]]:
+    def _listed(self, suffix: str) -> list[tuple[tuple[int, int], Place]]:
         """Return row, panel and path of the records or markers, ascending; none where no run has begun."""
         named = [(STEM.fullmatch(path.stem), path) for path in self.rows.glob(f"row-*{suffix}")]
         return sorted(((int(m[1]), int(m[2] or 0)), path) for m, path in named if m is not None)
 
 
-def beside(product: str) -> Path:
+def beside(product: str) -> Place:
     """Return the folder beside a product, where its ledger lies."""
-    return Path(f"{product.rstrip('/')}.tilespec")
+    return at(f"{product.rstrip('/')}.tilespec")
 
 
-def noted(folder: Path, name: str) -> dict[str, Any] | None:
+def noted(folder: Place, name: str) -> dict[str, Any] | None:
     """Return the facts kept as ``name`` in the folder beside a product, if there are any."""
     return _read(folder / f"{name}.json")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Place) -> dict[str, Any] | None:
     """Return the JSON object in a file; None where there is none that is whole."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -4,6 +4,9 @@
 touches it every few seconds. Whoever finds it judges whether the holder lives: on the same machine by the process
 itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which both
 sides agree however their own clocks jump. A lock whose holder is gone is broken by one of those who find it.
+
+In a bucket the lock is an object, and creating, breaking and touching it are conditional puts, of which the server
+lets one win; its clock is the server's.
 """
 
 import fcntl
@@ -24,6 +27,7 @@ import psutil
 
 from tilespec.errors import UserError
 from tilespec.ledger import beside
+from tilespec.objects import Place, S3Path, at
 
 BEAT, TTL = 15.0, 120.0
 """Seconds between two touches; age of a touch after which a holder elsewhere is taken for dead."""
@@ -32,7 +36,7 @@ PATIENCE = 10.0
 STRAY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
 """Temporary names of objects (zarr's) and of records (ours); what grows on purpose under ``.partial`` is neither."""
 
-_held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+_held: ContextVar[frozenset[Place]] = ContextVar("held", default=frozenset())
 
 
 @contextmanager
@@ -58,7 +62,7 @@ def locked(url: str) -> Iterator[None]:
     try:
         _sweep(folder)
         if (folder / "settings.json").exists():  # else nothing there is known to be ours
-            _sweep(Path(url))
+            _sweep(at(url))
         yield
     finally:
         _held.reset(before)
@@ -77,13 +81,15 @@ def holder_token(url: str) -> str:
     """Return the token of the run that holds the product's lock, empty if nobody does: workers of others stop."""
     try:
         return str(json.loads((beside(url) / "lock").read_text())["token"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, json.JSONDecodeError, KeyError):
         return ""
 
 
-def _take(lock: Path, url: str) -> str:
+def _take(lock: Place, url: str) -> str:
     """Create the lock, breaking one whose holder is gone; return its token."""
     mine = {**_self(), "token": uuid4().hex}
+    if isinstance(lock, S3Path):
+        return _take_object(lock, url, mine)
     with _one_at_a_time(lock):
         found = _describe(lock)
         if found is not None and not found["alive"]:
@@ -96,7 +102,20 @@ def _take(lock: Path, url: str) -> str:
     return mine["token"]
 
 
-def _refusal(url: str, lock: Path, found: dict[str, Any]) -> UserError:
+def _take_object(lock: S3Path, url: str, mine: dict[str, Any]) -> str:
+    """Create the lock in a bucket, or replace what was found there if it still is that."""
+    tag = lock.tag()  # looked at first: a touch since then changes it
+    found = _describe(lock)
+    if found is not None and found["alive"]:
+        raise _refusal(url, lock, found)
+    text = json.dumps(mine).encode()
+    won = lock.claim(text) if tag is None else lock.swap(text, tag)
+    if not won and (_read(lock) or {}).get("token") != mine["token"]:  # ours, where only the answer was lost
+        raise _refusal(url, lock, _describe(lock) or {})
+    return mine["token"]
+
+
+def _refusal(url: str, lock: Place, found: dict[str, Any]) -> UserError:
     who = f"process {found.get('pid')} on {found.get('host')}, last seen {max(found.get('age', 0), 0):.0f} s ago"
     return UserError(
         url,
@@ -106,8 +125,12 @@ def _refusal(url: str, lock: Path, found: dict[str, Any]) -> UserError:
     )
 
 
-def _release(lock: Path, mine: str) -> None:
+def _release(lock: Place, mine: str) -> None:
     """Remove the lock if it is still ours, and the folder beside the product if nothing else was kept there."""
+    if isinstance(lock, S3Path):
+        if (_read(lock) or {}).get("token") == mine:
+            lock.unlink()
+        return
     with _one_at_a_time(lock):
         if (_read(lock) or {}).get("token") == mine:
             lock.unlink()
@@ -115,22 +138,27 @@ def _release(lock: Path, mine: str) -> None:
         lock.parent.rmdir()
 
 
-def _beat(lock: Path, mine: str, stop: threading.Event) -> None:
+def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
     """Touch the lock until told to stop, or until it is another's: this process was taken for dead."""
     while not stop.wait(BEAT):
-        with suppress(OSError):  # a file system that is away for a while is no reason to end
-            if (_read(lock) or {}).get("token") != mine:
+        with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
+            tag = lock.tag() if isinstance(lock, S3Path) else None
+            found = _read(lock) or {}
+            if found.get("token") != mine:
                 return
-            os.utime(lock)
+            if isinstance(lock, S3Path):  # other bytes, another tag: who would break it sees that it was touched
+                lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag or "")
+            else:
+                os.utime(lock)
 
 
-def _describe(lock: Path) -> dict[str, Any] | None:
+def _describe(lock: Place) -> dict[str, Any] | None:
     """Return holder, age of the heartbeat, and whether the holder lives; None where there is no lock."""
     found = _read(lock)
     if found is None:
         return None
     try:
-        age = _now(lock.parent) - lock.stat().st_mtime
+        age = _now(lock.parent) - (lock.modified() if isinstance(lock, S3Path) else lock.stat().st_mtime)
     except FileNotFoundError:
         return None
     known = {key: found.get(key) for key in ("host", "pid")}
@@ -141,28 +169,28 @@ def _describe(lock: Path) -> dict[str, Any] | None:
     return {**known, "age": age, "alive": alive}
 
 
-def _read(lock: Path) -> dict[str, Any] | None:
+def _read(lock: Place) -> dict[str, Any] | None:
     """Return what a lock says: nothing, while it is being written, so that its age alone decides."""
     try:
         text = lock.read_text()
         found = json.loads(text)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _now(folder: Path) -> float:
-    """Return the time by the clock of the file system that holds ``folder``."""
+def _now(folder: Place) -> float:
+    """Return the time by the clock of the file system, or the server, that holds ``folder``."""
     probe = folder / f"clock.{os.getpid()}-{threading.get_ident()}"
     try:
         probe.touch()
-        return probe.stat().st_mtime
-    except OSError:
-        return time.time()  # a read-only file system: its lock can only be looked at
+        return probe.modified() if isinstance(probe, S3Path) else probe.stat().st_mtime
+    except (OSError, UserError):
+        return time.time()  # a read-only place: its lock can only be looked at
     finally:
-        with suppress(OSError):
+        with suppress(OSError, UserError):
             probe.unlink(missing_ok=True)
 
 
@@ -237,8 +265,10 @@ def _guarded(guard: Path) -> int | None:
     return None
 
 
-def _sweep(place: Path) -> None:
-    """Delete what killed writers left under temporary names."""
+def _sweep(place: Place) -> None:
+    """Delete what killed writers left under temporary names; a bucket has none."""
+    if isinstance(place, S3Path):
+        return
     for folder, _, names in os.walk(place):  # follows no links
         for name in names:
             if STRAY.fullmatch(name):

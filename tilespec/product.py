@@ -6,9 +6,11 @@ the unit of work, of resuming and of repair; a plane too wide for that is cut in
 
 import json
 import math
+import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -17,14 +19,19 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
+from tilespec.cloud import zarr_store
 from tilespec.errors import UserError
 from tilespec.ledger import Ledger, beside, fingerprint, write_atomic
-from tilespec.stored import Recording, has_size, keys, place
+from tilespec.objects import Place, S3Path, at
+from tilespec.stored import Recording, keys, presence, remove
+from tilespec.written import checked_only, put
 
-FORMAT = 2
-"""Of records: 2 holds size and hash of every encoded object, 1 held a hash of each array's rows."""
+FORMAT = 3
+"""Of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""
 ENCODED, ENCODING_BYTES = 10, 1 << 25
 """Objects that are encoded at once, and their bytes: at most."""
+WRITERS = 2
+"""Objects that are written at once where they are not encoded."""
 COMPLETE, WRITING, INCOMPLETE = "complete", "writing", "incomplete"
 MEND = "mend.json"
 """Beside a product whose metadata are to be created again around its objects; only `repair` leaves it."""
@@ -46,11 +53,18 @@ class ArraySpec:
     dims: tuple[str, ...]
     """Dimension names, ``y, x`` first."""
     chunks: tuple[int, ...]
-    """Shape of a stored object; arrays of one product share the height of an object."""
+    """Shape of what is encoded, and read, at once."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
     """Attributes as xarray and CF read them."""
     fill: Any = 0
     """Zarr's fill value: what was never written reads as this."""
+    shards: tuple[int, ...] | None = None
+    """Shape of an object of several chunks; None: a chunk is an object."""
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """Shape of a stored object, the unit of writing; arrays of one product share the height."""
+        return self.shards or self.chunks
 
 
 @final
@@ -96,11 +110,11 @@ class Product:
             UserError: something else is there, or a product of other settings, or of an older version.
         """
         shape = specs[0].shape
-        edges = {spec.chunks[0] for spec in specs}
+        edges = {spec.objects[0] for spec in specs}
         assert len(edges) == 1, "arrays of one product share the height of an object"
-        assert panel is None or all(panel % spec.chunks[1] == 0 for spec in specs), "a panel holds whole objects"
+        assert panel is None or all(panel % spec.objects[1] == 0 for spec in specs), "a panel holds whole objects"
         mended = beside(url) / MEND
-        begun = mended.exists() or _begun(Path(url), beside(url))
+        begun = mended.exists() or _begun(at(url), beside(url))
         ledger = Ledger.open(url, settings)
         product = cls(url=url, height=shape[0], edge=edges.pop(), ledger=ledger, width=shape[1], panel=panel)
         if not begun:
@@ -125,8 +139,16 @@ class Product:
 
     @property
     def scratch(self) -> Path:
-        """Where the tasks of a run leave data for each other; gone when the product is finished."""
-        return self.ledger.rows / "strips"
+        """Folder where the tasks of a run leave data for each other; gone when the product is finished.
+
+        Beside the product; or, when that is in a bucket, where this user's caches are: what a task does not find
+        there it computes, so machines need not share it.
+        """
+        rows = self.ledger.rows
+        if isinstance(rows, S3Path):
+            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            return caches / "tilespec" / fingerprint([os.environ.get("AWS_ENDPOINT_URL"), str(rows)]) / "strips"
+        return rows / "strips"
 
     def span(self, row: int) -> tuple[int, int]:
         """Return first and last pixel row (exclusive) of a row of objects."""
@@ -144,16 +166,8 @@ class Product:
         They are not recorded; or objects of theirs are gone or of another size than recorded, which is what a power
         cut leaves (their bytes are not read here: `verify` does); or tiles of theirs were poison, and get another try.
         """
-        done = self.ledger.done(panel)
-        return [row for row in range(self.rows) if not self._whole(done.get(row)) or done[row].get("poison")]
-
-    def _whole(self, record: dict[str, Any] | None) -> bool:
-        """Return whether a row is recorded and every object is there in its size."""
-        if record is None or "objects" not in record:
-            return False
-        root = Path(self.url)
-        named = (entry for objects in record["objects"].values() for entry in objects.items())
-        return all(has_size(root / key, size) for key, (size, _) in named)
+        done, there = self.ledger.done(panel), presence(self.url)
+        return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
 
     def write(
         self,
@@ -179,23 +193,36 @@ class Product:
             whole = (y1 - y0, x1 - x0, *arrays[name].shape[2:])
             assert block.shape == whole, f"{name}: {block.shape} is no whole row of objects, {whole}"
         self.ledger.begin(row, panel)
-        for key in (key for of in named.values() for key in of):
-            place(Path(self.url), key).unlink(missing_ok=True)
+        remove(at(self.url), [key for of in named.values() for key in of])
         for name, block in blocks.items():
-            array = arrays[name]
-            with zarr.config.set({"async.concurrency": encoding(math.prod(array.chunks) * array.dtype.itemsize)}):
-                array[y0:y1, x0:x1] = np.ascontiguousarray(block, dtype=array.dtype)
+            self._put(store, arrays[name], named[name], block, (y0, x0))
         objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
         facts = {"objects": objects, "counts": dict(counts or {}), "poison": sorted(poison)}
         self.ledger.record(row, facts, panel)
+
+    def _put(
+        self, store: Recording, array: "zarr.Array[Any]", named: list[str], block: np.ndarray, start: tuple[int, int]
+    ) -> None:
+        """Write the objects of a block: a few lines at a time where objects are their values, else through Zarr."""
+        root, (y0, x0) = at(self.url), start
+        if isinstance(root, Path) and checked_only(array) and array.chunks[2:] == array.shape[2:]:
+            edge = array.chunks[1]
+            parts = [block[:, left : left + edge] for left in range(0, block.shape[1], edge)]
+            with ThreadPoolExecutor(WRITERS, "tilespec-put") as pool:
+                jobs = [pool.submit(put, root / key, array, part) for key, part in zip(named, parts, strict=True)]
+                store.entries |= {key: job.result() for key, job in zip(named, jobs, strict=True)}
+            return
+        size = math.prod(array.shards or array.chunks) * array.dtype.itemsize
+        with zarr.config.set({"async.concurrency": encoding(size)}):
+            array[y0 : y0 + len(block), x0 : x0 + block.shape[1]] = np.ascontiguousarray(block, dtype=array.dtype)
 
     def finish(self) -> str:
         """Publish completeness, last of all, and return the product's digest; refuse while rows are missing.
 
         With poison tiles in it the product is `INCOMPLETE`: all rows are there, and some hold nodata for data.
         """
-        records = [self.ledger.done(panel) for panel in range(self.panels)]
-        missing = [row for done in records for row in range(self.rows) if not self._whole(done.get(row))]
+        records, there = [self.ledger.done(panel) for panel in range(self.panels)], presence(self.url)
+        missing = [row for done in records for row in range(self.rows) if not _whole(done.get(row), there)]
         assert not missing, f"rows of objects {missing[:5]} are missing"
         held = [done[row]["objects"] for done in records for row in range(self.rows)]
         parts = {"tilespec_digest": _digest(held)}
@@ -238,9 +265,17 @@ class Product:
         if layout["panel"] != self.panel:
             self.ledger.forget()
             self.ledger.note("layout", {**layout, "panel": self.panel})
-        status = metadata(Path(self.url) / "zarr.json")["attributes"]["tilespec_status"]
+        status = metadata(at(self.url) / "zarr.json")["attributes"]["tilespec_status"]
         if status != WRITING and any(self.missing(panel) for panel in range(self.panels)):
             publish(self.url, {"tilespec_status": WRITING})
+
+
+def _whole(record: dict[str, Any] | None, there: Callable[[str, int], bool]) -> bool:
+    """Return whether a row is recorded and every object is there in its size."""
+    if record is None or "objects" not in record:
+        return False
+    named = (entry for objects in record["objects"].values() for entry in objects.items())
+    return all(there(key, size) for key, (size, _) in named)
 
 
 def _digest(held: list[dict[str, dict[str, list[Any]]]]) -> str:
@@ -248,7 +283,7 @@ def _digest(held: list[dict[str, dict[str, list[Any]]]]) -> str:
     return fingerprint({key: entry[1] for arrays in held for of in arrays.values() for key, entry in of.items()})
 
 
-def _begun(path: Path, folder: Path) -> bool:
+def _begun(path: Place, folder: Place) -> bool:
     """Return whether a store was created whole; refuse what is not ours."""
     if not path.exists():
         return False
@@ -263,11 +298,11 @@ def _begun(path: Path, folder: Path) -> bool:
     return "consolidated_metadata" in root
 
 
-def metadata(root: Path) -> dict[str, Any]:
+def metadata(root: Place) -> dict[str, Any]:
     """Return the root's metadata, empty where there is none; refuse it when it is damaged."""
     try:
         found: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             root,
             found=f"JSON that ends early or is damaged ({error})",
@@ -297,7 +332,7 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
 
     Metadata that are not consolidated yet are, after that, so that plain `xarray.open_zarr` opens without a warning.
     """
-    path = Path(url) / "zarr.json"
+    path = at(url) / "zarr.json"
     root = metadata(path)
     root["attributes"] = {**root.get("attributes", {}), **json.loads(json.dumps(dict(attrs)))}
     write_atomic(path, json.dumps(root, indent=2))
@@ -305,13 +340,12 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
-            zarr.consolidate_metadata(url)
+            zarr.consolidate_metadata(zarr_store(at(url)))
 
 
 def _strip(url: str, names: list[str]) -> None:
     """Delete the metadata of a store, and nothing else."""
-    for key in ("zarr.json", *(f"{name}/zarr.json" for name in names)):
-        place(Path(url), key).unlink(missing_ok=True)
+    remove(at(url), ["zarr.json", *(f"{name}/zarr.json" for name in names)])
 
 
 def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bool) -> dict[str, list[Any]]:
@@ -324,6 +358,7 @@ def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bo
             shape=spec.shape,
             dtype=spec.dtype,
             chunks=spec.chunks,
+            shards=spec.shards,
             dimension_names=spec.dims,
             fill_value=spec.fill,
             compressors=compressors(spec.dtype),

@@ -12,6 +12,7 @@ from tilespec.errors import UserError
 from tilespec.ledger import Ledger
 from tilespec.lock import locked
 from tilespec.memory import Peak
+from tilespec.objects import absolute
 from tilespec.product import MEND
 from tilespec.progress import Progress, Silent
 
@@ -39,7 +40,7 @@ def repair(
         UserError: another run writes the product; the command is not known; its sources, or its model, are gone or
             have changed. Nothing is lost then that was whole.
     """
-    url, say = str(Path(out).absolute()), progress or Silent()
+    url, say = absolute(out), progress or Silent()
     if dry_run:
         return _plan(url, say) | {"dry_run": True}
     with Peak() as peak, locked(url):

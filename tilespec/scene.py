@@ -8,7 +8,6 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -16,7 +15,9 @@ import xarray as xr
 import zarr
 
 from tilespec.chunks import Chunks, Room
+from tilespec.cloud import zarr_store
 from tilespec.errors import UserError
+from tilespec.objects import S3Path, at
 from tilespec.product import COMPLETE, ArraySpec
 from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 
@@ -131,6 +132,8 @@ class Scene:
             if self.objects is not None:
                 return self.objects.read((*roi.slices, slice(0, self.shape[2])), room)
             return np.asarray(self.array[roi.slices])
+        except UserError:  # of an object store
+            raise
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 self.url,
@@ -184,7 +187,7 @@ class Scene:
 
     def to_xarray(self) -> xr.Dataset:
         """Return the store as lazily loaded xarray."""
-        return xr.open_zarr(self.url, chunks=None, decode_coords="all")
+        return xr.open_zarr(zarr_store(at(self.url)), chunks=None, decode_coords="all")
 
 
 def content_of(attrs: Mapping[str, Any]) -> str | None:
@@ -194,15 +197,20 @@ def content_of(attrs: Mapping[str, Any]) -> str | None:
 
 def open_group(url: str) -> zarr.Group:
     """Open the Zarr group at ``url`` for reading."""
-    if "://" not in url and not (Path(url) / "zarr.json").exists():
+    place = at(url)
+    remote = isinstance(place, S3Path)
+    if not (place / "zarr.json").exists():
         raise UserError(
             url,
-            found="nothing" if not Path(url).exists() else "something that is no Zarr v3 store",
+            found="nothing" if not place.exists() else "something that is no Zarr v3 store",
             expected="a Zarr v3 store that tilespec or xarray wrote",
             do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
         )
     try:
-        return zarr.open_group(url, mode="r", use_consolidated=False)
+        # in a bucket, where each key costs a round trip, the root's copy of the arrays' metadata serves
+        return zarr.open_group(zarr_store(place), mode="r", zarr_format=3, use_consolidated=None if remote else False)
+    except UserError:  # of the object store
+        raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             url,

@@ -5,15 +5,31 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@runtime_checkable
+class Flag(Protocol):
+    """A file, or an object in a bucket, that is there or not."""
+
+    def exists(self) -> bool:
+        """Return whether it is there."""
+        ...
+
+    def touch(self) -> None:
+        """Put it there."""
+        ...
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Take it away."""
+        ...
+
+
 @contextmanager
-def stopping(flag: Path) -> Iterator[Callable[[], bool]]:
+def stopping(flag: Flag) -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether to stop; workers on other machines see it as the file ``flag``.
 
     Signals are caught in the main thread only; elsewhere (a notebook's worker, a test's thread) nothing changes.

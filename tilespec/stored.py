@@ -2,42 +2,47 @@
 
 An object is the unit of writing: a chunk, or a shard where there are shards. Its entry ``[size, hash]`` is taken at
 the moment of the put, from the very bytes that go to the file: nothing is read back, and nothing is hashed twice.
+The hash is XXH3 of 128 bits: no two objects of a life's work share one by chance, and it is fifty times as fast as one
+that also withstands malice, which a record beside its product could not.
 """
 
 import asyncio
-import hashlib
+import os
 import stat
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import product as combinations
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import xxhash
 import zarr
 from zarr.storage import LocalStore, WrapperStore
 
+from tilespec.cloud import Cloud, zarr_store
 from tilespec.errors import UserError
+from tilespec.objects import Place, S3Path, at
 
-DIGEST = 16
-"""Bytes of a hash: no two objects of a life's work share one by chance."""
 READ = 1 << 20
 """Bytes that are read and hashed at once."""
 
 
 @final
 class Recording(WrapperStore):
-    """A store on this machine that keeps the entry of everything that is put into it."""
+    """A store that keeps the entry of everything that is put into it."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore | Cloud) -> None:
         self._store = store
         self.entries: dict[str, list[Any]] = {}
 
     @classmethod
     def at(cls, url: str) -> "Recording":
         """Return the store at ``url``, nothing recorded yet."""
-        return cls(LocalStore(url))
+        return cls(zarr_store(at(url)))
 
     async def set(self, key: str, value: Any) -> None:
-        """Put an object: hashed on one thread while another writes it under a temporary name and renames it."""
+        """Put an object, whole or not at all: hashed on one thread while another writes it."""
         _, entry = await asyncio.gather(self._store.set(key, value), asyncio.to_thread(_entry, value))
         self.entries[key] = entry
 
@@ -45,17 +50,23 @@ class Recording(WrapperStore):
 def _entry(value: Any) -> list[Any]:
     """Return size and hash of a buffer; hashing releases the interpreter's lock."""
     stored: np.ndarray = value.as_numpy_array()
-    return [stored.nbytes, hashlib.blake2b(stored.data, digest_size=DIGEST).hexdigest()]
+    return [stored.nbytes, xxhash.xxh3_128_hexdigest(stored.data)]
 
 
-def entry_of(path: Path) -> list[Any]:
-    """Return size and hash of a file, in constant memory."""
-    state, size = hashlib.blake2b(digest_size=DIGEST), 0
+def entry_of(path: Place) -> list[Any]:
+    """Return size and hash of an object, in constant memory."""
+    state, size = xxhash.xxh3_128(), 0
+    for block in path.blocks(READ) if isinstance(path, S3Path) else _blocks(path):
+        state.update(block)
+        size += len(block)
+    return [size, state.hexdigest()]
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield a file in pieces."""
     with path.open("rb") as file:
         while block := file.read(READ):
-            state.update(block)
-            size += len(block)
-    return [size, state.hexdigest()]
+            yield block
 
 
 def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[int, int]) -> list[str]:
@@ -74,21 +85,55 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
     return ["/".join((name, "c", *map(str, index))) for index in combinations(*runs)]
 
 
-def place(root: Path, key: str) -> Path:
+def place(root: Place, key: str) -> Place:
     """Return the path of the object ``key`` of the store at ``root``; refuse one that leads out of the store.
 
     A key comes from a record, and a record is a file that anybody may have written: neither ``..`` nor a symbolic
     link on the way may let a reader, or a repair, leave the store.
     """
-    path = root / key
-    if not path.parent.resolve().is_relative_to(root.resolve()):
+    if isinstance(root, S3Path):
+        inside = not {"", ".", ".."} & set(key.split("/"))
+    else:
+        inside = (root / key).parent.resolve().is_relative_to(root.resolve())
+    if not inside:
         raise UserError(
             root,
             found=f"the object {key!r}, which lies outside",
             expected="objects inside the store",
             do="Remove the links inside the store, or the .tilespec folder beside it, and run its command again.",
         )
-    return path
+    return root / key
+
+
+def remove(root: Place, keys: Iterable[str]) -> None:
+    """Delete objects of the store at ``root``, there or not."""
+    paths = [place(root, key) for key in keys]
+    if isinstance(root, S3Path):
+        root.discard(list(keys))
+        return
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def presence(url: str) -> Callable[[str, int], bool]:
+    """Return what says whether an object of the store at ``url`` is there in its size.
+
+    A folder is asked for each object. A bucket is listed once, when first asked: a thousand sizes are one request.
+    """
+    root = at(url)
+    if not isinstance(root, S3Path):
+        return lambda key, size: has_size(root / key, size)
+    sizes = cache(root.sizes)
+    return lambda key, size: sizes().get(key) == size
+
+
+def objects_of(root: Place) -> Iterator[str]:
+    """Yield the keys of all objects of the store at ``root``."""
+    if isinstance(root, S3Path):
+        yield from root.sizes()
+        return
+    for folder, _, names in os.walk(root):  # follows no links
+        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in names)
 
 
 def has_size(path: Path, size: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from tilespec.errors import UserError
 from tilespec.export.exported import open_exported
 from tilespec.memory import Peak
+from tilespec.objects import local
 from tilespec.plugins import load
 from tilespec.progress import Progress, Silent
 
@@ -44,7 +45,7 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
     Raises:
         UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
     """
-    path = Path(out)
+    path = local(out, "a file")
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
         raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(WRITERS), do="Choose one of these.")

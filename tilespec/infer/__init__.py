@@ -18,6 +18,7 @@ from tilespec.infer.projection import budget, project
 from tilespec.lock import holder_token, locked
 from tilespec.memory import Peak
 from tilespec.model import Model
+from tilespec.objects import at
 from tilespec.predict import Facts, Part, PredictPlan, describe
 from tilespec.predict.slab import run_part
 from tilespec.product import COMPLETE, INCOMPLETE, publish
@@ -118,7 +119,7 @@ def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
 
 def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
     """Return where the prediction of each scene goes: in the folder ``out``, under the scene's own name."""
-    names = [Path(scene).name for scene in scenes]
+    names = [at(scene).name for scene in scenes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
@@ -127,7 +128,7 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
             expected="scenes of different names, which name their predictions",
             do="Predict them one by one, each into an OUT of its own.",
         )
-    return {scene: str(Path(out) / name) for scene, name in zip(scenes, names, strict=True)}
+    return {scene: str(at(out) / name) for scene, name in zip(scenes, names, strict=True)}
 
 
 def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
@@ -206,8 +207,9 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
 
 def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
     """Return the plan with the scene's norm statistics, gathered by a first pass, or by the run before."""
-    file = plan.product.ledger.rows / "norms.safetensors"
+    file = plan.product.scratch.with_name("norms.safetensors")
     if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
         spec: Any = plan.spec
         statistics = norm_statistics(
             Model.load(spec.folder),

@@ -1,6 +1,5 @@
 """Outputs: the arrays and attributes of a prediction's store."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -10,6 +9,7 @@ from typing import Any
 from tilespec.grid import Grid
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
+from tilespec.objects import free_bytes
 from tilespec.predict import PredictPlan
 from tilespec.product import ArraySpec, Product
 from tilespec.scene import Scene, class_attrs, constants
@@ -31,9 +31,8 @@ def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
     model = Model.load(plan.spec.folder)  # type: ignore[attr-defined]
     channels = model.channels[1]
     pixel = (1 + 4 * channels * probabilities) if model.classes else 4 * channels
-    there = next(folder for folder in Path(plan.product.url).parents if folder.exists())
     size = plan.grid.y.length * plan.grid.x.length * (pixel + 4 * plan.disagreement)
-    return {"bytes_to_write": size, "bytes_free": shutil.disk_usage(there).free}
+    return {"bytes_to_write": size, "bytes_free": free_bytes(plan.product.url)}
 
 
 def create(plan: PredictPlan, settings: Mapping[str, Any], *, probabilities: bool) -> None:

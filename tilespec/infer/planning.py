@@ -9,8 +9,9 @@ from tilespec.errors import UserError
 from tilespec.grid import Grid
 from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
-from tilespec.ledger import Ledger, fingerprint
+from tilespec.ledger import Ledger, beside, fingerprint
 from tilespec.model import Model
+from tilespec.objects import absolute
 from tilespec.predict import PredictPlan, axes, canonical_batch
 from tilespec.probe.reach import measured_class
 from tilespec.product import Product
@@ -88,17 +89,17 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
     grid = grid_of(loaded, roi, asked)
     settings = _settings(opened, loaded, roi, grid, asked)
     edge = edge_of(loaded.channels[1] if asked.probabilities or not loaded.classes else 1)
-    url = str(Path(out).absolute())
+    url = absolute(out)
     product = Product(
         url=url,
         height=grid.y.length,
         edge=min(edge, grid.y.length),
-        ledger=Ledger(folder=Path(f"{url.rstrip('/')}.tilespec"), key=fingerprint(settings)),
+        ledger=Ledger(folder=beside(url), key=fingerprint(settings)),
         width=grid.x.length,
         panel=_panel(grid, loaded.channels, edge),
     )
     plan = PredictPlan(
-        scene=str(Path(scene).absolute()),
+        scene=absolute(scene),
         roi=roi,
         product=product,
         grid=grid,

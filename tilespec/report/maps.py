@@ -9,7 +9,7 @@ import zarr
 from jaxtyping import Float32, Shaped, UInt8
 
 from tilespec.errors import UserError
-from tilespec.evaluate import PlacedMap
+from tilespec.placed import PlacedMap
 from tilespec.report.overview import SIDE
 from tilespec.report.parts import Key
 from tilespec.report.runs import PredictionRun, Runs

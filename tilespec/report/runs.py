@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec.errors import UserError
-from tilespec.evaluate import PlacedMap
-from tilespec.ledger import Ledger
+from tilespec.ledger import Ledger, beside
+from tilespec.placed import PlacedMap
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene, open_group
 
@@ -117,7 +117,7 @@ def _store(url: str) -> Scene | PredictionRun:
     found = open_group(url).get("prediction")
     if found is None or getattr(found, "ndim", 0) != 2:
         return Scene.open(url)
-    kept = Path(f"{url.rstrip('/')}.tilespec") / "evaluation.json"
+    kept = beside(url) / "evaluation.json"
     scores = json.loads(kept.read_text()) if kept.exists() else None
     opened = PlacedMap.open(url, "prediction")
     return PredictionRun(name=name_of(url), map=opened, scores=scores, failed=_failed(url))

@@ -1,0 +1,106 @@
+"""Verbs whose stores are in a bucket: the bytes and the figures of the same verbs on disk."""
+
+import numpy as np
+import pytest
+from object_store import contents, copied, reached, served
+from PIL import Image
+
+from tilespec.audit import verify
+from tilespec.errors import UserError
+from tilespec.evaluate import evaluate
+from tilespec.export import export
+from tilespec.ingest import ingest
+from tilespec.objects import at
+from tilespec.product import Product
+from tilespec.repair import repair
+from tilespec.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(server):
+    with reached(server) as (_, url):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "cube.npy"
+    np.save(path, np.random.default_rng(0).random((300, 400, 4), np.float32))
+    return str(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "uint16"}, {"shards": "128x256"}])
+def test_an_ingest_into_a_bucket_writes_the_bytes_of_one_on_disk(bucket, cube, tmp_path, options):
+    given = {"axes": "y,x,band", **options}
+    far, near = ingest(cube, f"{bucket}/scene", **given), ingest(cube, str(tmp_path / "scene"), **given)
+    assert far["digest"] == near["digest"]
+    assert contents(f"{bucket}/scene") == contents(str(tmp_path / "scene"))
+    assert verify(f"{bucket}/scene")["whole"]
+
+
+def test_a_torn_shard_in_a_bucket_is_repaired_by_the_command_that_wrote_it(bucket, cube):
+    ingest(cube, f"{bucket}/scene", axes="y,x,band", shards="128x512")
+    whole, torn = contents(f"{bucket}/scene"), at(f"{bucket}/scene") / "cube/c/1/0/0"
+    torn.write_bytes(torn.read_bytes()[:-10])
+    assert [entry["row"] for entry in repair(f"{bucket}/scene")["rows"]] == [1]
+    assert contents(f"{bucket}/scene") == whole
+
+
+def test_an_ingest_into_a_bucket_resumes(bucket, cube, tmp_path, monkeypatch):
+    from tilespec.ingest.tiles import Tiles
+
+    kept = Tiles.write
+
+    def dies(self, row, *args):
+        if row == 1:
+            raise KeyboardInterrupt
+        kept(self, row, *args)
+
+    monkeypatch.setattr(Tiles, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(cube, f"{bucket}/scene", axes="y,x,band")
+    monkeypatch.undo()
+    assert ingest(cube, f"{bucket}/scene", axes="y,x,band")["resumed"] == 1
+    ingest(cube, str(tmp_path / "scene"), axes="y,x,band", shards="auto")
+    assert contents(f"{bucket}/scene") == contents(str(tmp_path / "scene"))
+
+
+def test_evaluate_and_export_read_from_a_bucket(bucket, make_scene, tmp_path):
+    truth = make_scene(tmp_path / "truth", 64, 64, 4)
+    url = f"{bucket}/pred"
+    product = Product.open(
+        url,
+        [_prediction(Scene.open(truth))],
+        settings={},
+        attrs={"tilespec_kind": "prediction"},
+        constants={},
+    )
+    product.write(0, {"prediction": Scene.open(truth).labels()})
+    product.finish()
+    told = evaluate(url, copied(truth, f"{bucket}/truth"), patches=10, patch_size=16)
+    assert told["scene_iou"] == told["oa"] == 1.0
+    assert (at(f"{url}.tilespec") / "evaluation.json").exists()
+    export(url, str(tmp_path / "map.png"))
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (64, 64)
+
+
+def _prediction(scene):
+    from dataclasses import replace
+
+    from tilespec.scene import layer_spec
+
+    spec = layer_spec("prediction", scene.shape[:2], classes=scene.classes())
+    return replace(spec, chunks=scene.shape[:2])
+
+
+def test_what_can_only_be_a_file_is_not_written_to_a_folder_named_s3(bucket, make_scene, tmp_path):
+    scene = make_scene(tmp_path / "scene", 32, 32, 4)
+    with pytest.raises(UserError, match="expected a path of this machine for a file"):
+        export(scene, f"{bucket}/scene.tif")
