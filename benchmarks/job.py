@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import final
 
+from ways import WAYS
+
 from tilespec.memory import Peak, resident
 
 
@@ -38,7 +40,12 @@ class Job:
     address_space: int = 0
     """Bytes of address space the process may have; 0: no limit."""
     check: str = ""
-    """What is measured on the product afterwards: a name in the table of `quality.py`."""
+    """What is measured on the product afterwards: a name in the table of `race.py`."""
+
+    @property
+    def run(self) -> str:
+        """``module:function`` of the way."""
+        return WAYS[self.way].run
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))

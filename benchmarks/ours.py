@@ -1,5 +1,6 @@
 """tilespec, through its public `predict`."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from job import Clock, Job
@@ -20,7 +21,7 @@ def run(job: Job, clock: Clock) -> dict[str, float]:
     with ExitStack() as stack:
         one_heap()  # as the command line and its workers do
         with clock.starting():
-            cluster = start(job, stack)
+            cluster = start(job.workers, stack, imports)
         with clock.working():
             told = predict(job.model, job.scene, job.out, workers=job.workers, cluster=cluster, **options)
     clock.startup += told["startup_seconds"]
@@ -28,11 +29,11 @@ def run(job: Job, clock: Clock) -> dict[str, float]:
     return {key: told[key] for key in KEPT if key in told}
 
 
-def start(job: Job, stack: ExitStack) -> str | None:
+def start(workers: int, stack: ExitStack, imports: Callable[[], None]) -> str | None:
     """Start tilespec's own local cluster, if workers are asked for; return its address."""
-    if not job.workers:
+    if not workers:
         return None
-    client = stack.enter_context(local(job.workers))
+    client = stack.enter_context(local(workers))
     client.run(imports)
     return str(client.scheduler.address)
 

@@ -1,6 +1,5 @@
 """What the products say: is the identity exact, is a constant constant, do borders of tiles show?"""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,3 @@ def _jump(found: np.ndarray, offset: int, step: int) -> float:
         near = [np.isin(line, (centre - 1, centre % step, centre + 1)) for centre in (step, step // 2)]
         ratios.append(jump[line == offset % step].mean() / jump[~(near[0] | near[1])].mean())
     return float(np.mean(ratios))
-
-
-CHECKS: dict[str, Callable[[Job], dict[str, Any]]] = {"identity": identity, "constant": constant, "seams": seams}

@@ -1,4 +1,4 @@
-"""One competitor in a fresh process: ``python race.py JOB`` prints what was measured as one line of JSON."""
+"""One competitor in a fresh process: ``python race.py KIND JOB`` prints what was measured as one line of JSON."""
 
 import json
 import os
@@ -9,41 +9,53 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+KINDS = {"predict": "job:Job", "stage": "stage_job:Stage"}
+"""What a job may be."""
+CHECKS = {
+    "identity": "quality:identity",
+    "constant": "quality:constant",
+    "seams": "quality:seams",
+    "angle": "accuracy:angle",
+    "reflectance": "accuracy:reflectance",
+}
+"""What may be measured on a product."""
+
 
 def main() -> None:
     began = time.monotonic()
-    from job import Clock, Job
-    from ways import WAYS
+    from job import Clock
 
     from tilespec.plugins import load
 
-    job = Job.loads(sys.argv[1])
+    job = load(KINDS, sys.argv[1], "kind of job").loads(sys.argv[2])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.threads])
     if job.address_space:
         resource.setrlimit(resource.RLIMIT_AS, (job.address_space, job.address_space))
-    run = load({name: way.run for name, way in WAYS.items()}, job.way, "way")
+    run = load({}, job.run, "way")
     clock, facts = Clock(), {"import_seconds": time.monotonic() - began}
     try:
         told = run(job, clock)
-        facts |= clock.facts() | told | {"out_bytes": size(job.out)} | checked(job)
+        facts |= clock.facts() | told | written(job.out) | checked(job)
     except (MemoryError, RuntimeError) as error:  # torch reports memory as RuntimeError
         traceback.print_exc()
         facts |= {"error": f"{type(error).__name__}: {error}"[:300]}
     sys.stdout.write(f"\n{json.dumps(facts)}\n")
 
 
-def size(out: str) -> int:
-    """Return the bytes of what was written."""
-    return sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file())
+def written(out: str) -> dict[str, int]:
+    """Return the bytes and the objects of what was written."""
+    files = [path for path in Path(out).rglob("*") if path.is_file()]
+    stored = sum(path.name != "zarr.json" for path in files)
+    return {"out_bytes": sum(path.stat().st_size for path in files), "objects": stored}
 
 
 def checked(job: Any) -> dict[str, Any]:
     """Return what the job's check measures on its product."""
     if not job.check:
         return {}
-    from quality import CHECKS
+    from tilespec.plugins import load
 
-    return CHECKS[job.check](job)
+    return load(CHECKS, job.check, "check")(job)
 
 
 if __name__ == "__main__":

@@ -8,67 +8,74 @@ from typing import Any
 
 from ways import WAYS
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 Cell = Callable[[dict[str, Any], dict[str, dict[str, Any]]], str]
 
 
 def update(readme: Path, results: dict[str, Any]) -> None:
     """Put the tables between the markers of ``readme``."""
-    text = readme.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    readme.write_text(f"{head}{BEGIN}\n\n{tables(results)}\n{END}{tail}")
+    put(readme, "results", tables(results))
+
+
+def put(readme: Path, name: str, shown: str) -> None:
+    """Put tables between the markers ``name`` of ``readme``."""
+    begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
+    head, found, rest = readme.read_text().partition(begin)
+    assert found, f"{readme} has no {begin}"
+    _, _, tail = rest.partition(end)
+    readme.write_text(f"{head}{begin}\n\n{shown}\n{end}{tail}")
 
 
 def tables(results: dict[str, Any]) -> str:
     """Return one table for each work."""
     keyed = {case["key"]: case for case in results["cases"]}
-    parts = [_machine(results)]
+    parts = [machine(results)]
     for work, (title, columns) in TABLES.items():
         found = [case for case in results["cases"] if case["work"] == work]
         if found:
             rows = [[cell(case, keyed) for cell in columns.values()] for case in found]
-            parts.append(f"### {work}: {title}\n\n{_markdown(list(columns), rows)}")
+            parts.append(f"### {work}: {title}\n\n{markdown(list(columns), rows)}")
     terms = [line for case in results["cases"] for line in _terms(case)]
     if terms:
         columns = ["work", "M, GB/s", "crc32c, GB/s", *TERMS, "sum, s"]
-        parts.append(f"### The physical limit, term by term (seconds)\n\n{_markdown(columns, terms)}")
+        parts.append(f"### The physical limit, term by term (seconds)\n\n{markdown(columns, terms)}")
     ran = {case["way"] for case in results["cases"]}
     parts.append("\n".join(f"- `{name}`: {way.about}" for name, way in WAYS.items() if name in ran))
     return "\n\n".join(parts) + "\n"
 
 
-def _machine(results: dict[str, Any]) -> str:
+def machine(results: dict[str, Any]) -> str:
+    shape = " x ".join(map(str, results["scene"]))
+    return f"{ran_on(results)} Scene (size F): {shape} float32, simulated. {results['minutes']:.0f} minutes in all."
+
+
+def ran_on(results: dict[str, Any]) -> str:
+    """Return a sentence on the machine and its packages."""
     facts = results["machine"]
     known = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in ("cpu", "cores", "memory_gb"))
-    shape = " x ".join(map(str, results["scene"]))
-    return (
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gb']} GB; {known}. "
-        f"Scene (size F): {shape} float32, simulated. {results['minutes']:.0f} minutes in all."
-    )
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gb']} GB; {known}."
 
 
-def _markdown(columns: list[str], rows: list[list[str]]) -> str:
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _good(case: dict[str, Any]) -> list[dict[str, Any]]:
+def good(case: dict[str, Any]) -> list[dict[str, Any]]:
     return [run for run in case["runs"] if "error" not in run]
 
 
-def _of(key: str, form: str, scale: float = 1.0) -> Cell:
+def of(key: str, form: str, scale: float = 1.0) -> Cell:
     """Return the cell that shows the median of a fact."""
 
     def cell(case: dict[str, Any], _: dict[str, dict[str, Any]]) -> str:
-        values = [run[key] * scale for run in _good(case) if run.get(key) is not None]
+        values = [run[key] * scale for run in good(case) if run.get(key) is not None]
         return format(median(values), form) if values else ""
 
     return cell
 
 
-def _seconds(case: dict[str, Any], _: dict[str, dict[str, Any]]) -> str:
-    values = [run["seconds"] for run in _good(case)]
+def seconds_of(case: dict[str, Any], _: dict[str, dict[str, Any]]) -> str:
+    values = [run["seconds"] for run in good(case)]
     if not values:
         return case["runs"][0]["error"].split("\n")[0] if case["runs"] else "not run"
     spread = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
@@ -83,8 +90,8 @@ def measures(case: dict[str, Any]) -> list[str]:
 def ratios(case: dict[str, Any], keyed: dict[str, dict[str, Any]]) -> list[float]:
     """Return seconds over those of what it is measured by, within each round."""
     names, found = measures(case), []
-    for run in _good(case):
-        others = [other for name in names for other in _good(keyed.get(name, {"runs": []}))]
+    for run in good(case):
+        others = [other for name in names for other in good(keyed.get(name, {"runs": []}))]
         same = [other["seconds"] for other in others if other["round"] == run["round"]]
         if names and len(same) == len(names):
             found.append(run["seconds"] / sum(same))
@@ -104,12 +111,12 @@ def _share(case: dict[str, Any], keyed: dict[str, dict[str, Any]]) -> str:
 def _over(case: dict[str, Any], keyed: dict[str, dict[str, Any]]) -> str:
     """Return the peak memory less that of the network alone."""
     names = measures(case)
-    own = [run["peak_memory"] for name in names for run in _good(keyed.get(name, {"runs": []}))]
-    peaks = [run["peak_memory"] for run in _good(case)]
+    own = [run["peak_memory"] for name in names for run in good(keyed.get(name, {"runs": []}))]
+    peaks = [run["peak_memory"] for run in good(case)]
     return f"{(median(peaks) - median(own)) / 1e9:.2f}" if own and peaks and case["key"] not in names else ""
 
 
-def _text(key: str) -> Cell:
+def text(key: str) -> Cell:
     return lambda case, _: str(case[key])
 
 
@@ -119,7 +126,7 @@ def _product(case: dict[str, Any], _: dict[str, dict[str, Any]]) -> str:
 
 def _terms(case: dict[str, Any]) -> list[list[str]]:
     """Return the row of a case that measured the limit."""
-    runs = [run for run in _good(case) if "terms" in run]
+    runs = [run for run in good(case) if "terms" in run]
     if not runs:
         return []
     first = runs[0]
@@ -132,21 +139,21 @@ WITHOUT = ("bare", "bare-best", "recipe", "limit", "network")
 """Ways without a product."""
 TERMS = ("read", "check", "cut", "network", "blend", "encode", "write")
 COMMON: dict[str, Cell] = {
-    "size": _text("size"),
-    "from": _text("data"),
-    "network": _text("net"),
-    "who": _text("way"),
+    "size": text("size"),
+    "from": text("data"),
+    "network": text("net"),
+    "who": text("way"),
     "product": _product,
-    "tiles": _of("tiles", ".0f"),
-    "seconds": _seconds,
+    "tiles": of("tiles", ".0f"),
+    "seconds": seconds_of,
 }
 MEMORY: dict[str, Cell] = {
-    "peak memory, GB": _of("peak_memory", ".2f", 1e-9),
-    "before work, GB": _of("memory_before", ".2f", 1e-9),
+    "peak memory, GB": of("peak_memory", ".2f", 1e-9),
+    "before work, GB": of("memory_before", ".2f", 1e-9),
 }
 START: dict[str, Cell] = {
-    "imports, s": _of("import_seconds", ".1f"),
-    "cluster, s": _of("startup_seconds", ".1f"),
+    "imports, s": of("import_seconds", ".1f"),
+    "cluster, s": of("startup_seconds", ".1f"),
 }
 TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "W6": ("the generator, over the bare network", {**COMMON, "ratio": _ratio, **MEMORY, **START}),
@@ -156,9 +163,9 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
         "quality",
         {
             **COMMON,
-            "largest error": _of("max_error", ".2g"),
-            "values changed": _of("changed", ".1%"),
-            "seam ratio": _of("seam_ratio", ".2f"),
+            "largest error": of("max_error", ".2g"),
+            "values changed": of("changed", ".1%"),
+            "seam ratio": of("seam_ratio", ".2f"),
         },
     ),
 }
