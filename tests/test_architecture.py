@@ -9,9 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tilespec"
 LAYERS = {
-    0: "types grid blend jumps spectra folds metrics errors memory progress plugins options stream stop",
-    1: "chunks ledger stored lock audit product scene rows ingest export picture",
-    2: "graph passes recipe pca predict seams evaluate simulate cluster workers",
+    0: "types grid blend jumps spectra folds metrics residuals resample errors memory progress plugins options stream"
+    " stop pls",
+    1: "chunks written s3 objects cloud ledger stored lock audit product shards scene choice placed rows"
+    " ingest export picture",
+    2: "graph passes recipe pca mnf kept predict seams evaluate measure simulate cluster workers",
     3: "nets objectives tasks sample train model infer checkpoint ranks config presets"
     " blocks cast corpus optimise rundir determinism frozen probe",
     4: "baselines estimators report repair api cli demo __main__ __init__",
@@ -19,7 +21,7 @@ LAYERS = {
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 ALLOWED = {
     0: {"numpy", "scipy", "jaxtyping", "psutil"},
-    1: {"zarr", "numcodecs", "google_crc32c", "xarray", "rasterio", "rioxarray", "PIL", "h5py", "pyproj"},
+    1: {"zarr", "numcodecs", "google_crc32c", "xxhash", "xarray", "rasterio", "rioxarray", "PIL", "h5py", "pyproj"},
     2: {"dask", "distributed", "threadpoolctl"},
     3: {"torch", "safetensors", "pydantic"},
     4: {"sklearn", "jinja2", "matplotlib", "typer", "rich"},

@@ -10,14 +10,26 @@ import pytest
 
 VERBS = {
     "simulate": ["--rows", "--cols", "--bands", "--plants", "--seed", "--raw"],
-    "ingest": ["--white", "--dark", "--labels", "--dtype", "--wavelengths", "--variable", "--axes", "--ignore-label"],
+    "ingest": [
+        "--white",
+        "--dark",
+        "--labels",
+        "--dtype",
+        "--wavelengths",
+        "--variable",
+        "--axes",
+        "--ignore-label",
+        "--bin",
+        "--bin-bands",
+    ],
     "info": [],
-    "fit": ["--steps", "--rows", "--cols"],
+    "fit": ["--steps", "--rows", "--cols", "--mask", "--weights", "--update"],
     "transform": [],
     "train": ["--out", "--set", "--ranks"],
     "predict": ["--tile", "--overlap", "--workers", "--cluster", "--window", "--rows", "--cols", "--probabilities"],
     "baseline": ["--recipe", "--rows", "--components", "--samples", "--threshold", "--seed"],
-    "evaluate": ["--patches", "--patch-size", "--seed", "--rows", "--cols"],
+    "evaluate": ["--patches", "--patch-size", "--seed", "--rows", "--cols", "--layer", "--bootstrap", "--blocks"],
+    "measure": ["--by", "--polygons", "--regions", "--min-area", "--class", "--rows", "--cols", "--workers"],
     "report": [],
     "export": [],
     "demo": ["--out"],
@@ -46,6 +58,7 @@ def test_every_verb_has_its_options_and_json(verb):
         (["train", "preset:tiny", "--out", "out", "--set", "data.scene=x", "--set", "train.stepz=3"], "stepz"),
         (["simulate", "out", "--rows", "0"], "rows"),
         (["ingest", "missing.hdr", "out"], "missing.hdr"),
+        (["measure", "missing", "missing", "out"], "expected a Zarr v3 store"),
     ],
 )
 def test_the_users_mistake_is_exit_2_with_one_message_and_nothing_written(tmp_path, words, message):

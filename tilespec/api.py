@@ -26,6 +26,7 @@ VERBS = {
     "repair": "tilespec.repair:repair",
     "probe": "tilespec.probe:probe",
     "evaluate": "tilespec.evaluate:evaluate",
+    "measure": "tilespec.measure:measure",
     "report": "tilespec.report:report",
     "export": "tilespec.export:export",
     "demo": "tilespec.demo:demo",

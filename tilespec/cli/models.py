@@ -93,23 +93,50 @@ def predict(
     )
 
 
-@app.command(help="Fit a classical method (ndvi, ndvi-otsu, plsda, mlp) as a model, and predict with it.")
+BASELINE = """Fit a classical method on a region as the model OUT.model, and predict the scene with it.
+
+\b
+ndvi       vegetation index above --threshold; needs no labels
+ndvi-otsu  the same above Otsu's threshold of the region; needs no labels
+plsda      partial least squares on classes: --components (a number, auto, auto:N), --samples (a number, all),
+           --folds, --scale, --diagnostics
+sam        spectral angle to class means of the region, or to --references; --max-angle
+svm        linear support vector machine on --samples pixels; --penalty
+logistic   logistic regression on --samples pixels; --penalty
+kmeans     --clusters of spectra over all pixels, at most --passes; needs no labels
+mlp        perceptron with two hidden layers on --samples pixels
+
+`tilespec predict OUT.model SCENE OUT` applies the model to other scenes."""
+
+
+@app.command(help=BASELINE)
 def baseline(
-    name: str,
+    name: Annotated[str, typer.Argument(help="A method of the table, or a dotted path.")],
     scene: str,
     out: str,
     recipe: Annotated[str | None, typer.Option(help="Fitted recipe; default: the method's own.")] = None,
     rows: Annotated[str | None, typer.Option(metavar="A:B", help="Rows to fit on.")] = None,
     cols: Annotated[str | None, typer.Option(metavar="A:B", help="Columns to fit on.")] = None,
-    components: Annotated[int, typer.Option(help="Latent variables (plsda).")] = 6,
+    components: Annotated[str, typer.Option(help="Latent variables; auto: by cross-validation.")] = "6",
     samples: Annotated[
-        int | None, typer.Option(help="Spectra to fit on, balanced over classes; default 3000, mlp 200,000.")
+        str | None,
+        typer.Option(help="Spectra to fit on; default plsda 3000, svm, logistic 20,000, mlp 200,000; or all: plsda."),
     ] = None,
     threshold: Annotated[float, typer.Option(help="NDVI above which a pixel is plant.")] = 0.69,
     opening: Annotated[int, typer.Option(help="Radius of a morphological opening, in pixels.")] = 0,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation: groups of squares of the region.")] = 5,
+    references: Annotated[str | None, typer.Option(help="CSV of spectra: wavelength,NAME,NAME,... (sam).")] = None,
+    max_angle: Annotated[float | None, typer.Option(help="Radians beyond which a pixel is 255 (sam).")] = None,
+    clusters: Annotated[int, typer.Option(help="Clusters (kmeans).")] = 8,
+    passes: Annotated[int, typer.Option(help="Passes over the region at most (kmeans).")] = 50,
+    penalty: Annotated[float, typer.Option(help="C: large fits closely (svm, logistic).")] = 1.0,
     seed: Seed = 0,
     workers: Workers = 0,
     *,
+    scale: Annotated[bool, typer.Option("--scale", help="Divide bands by their deviations (plsda).")] = False,
+    diagnostics: Annotated[
+        bool, typer.Option("--diagnostics", help="Write Q and T2 of every pixel into OUT.diagnostics (plsda).")
+    ] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -129,8 +156,16 @@ def baseline(
         samples=samples,
         threshold=threshold,
         opening=opening,
+        folds=folds,
+        references=references,
+        max_angle=max_angle,
+        clusters=clusters,
+        passes=passes,
+        penalty=penalty,
         seed=seed,
         workers=workers,
+        scale=scale,
+        diagnostics=diagnostics,
     )
 
 

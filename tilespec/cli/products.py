@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, app, run
+from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, run
 
 
 @app.command(help="Say how far a product is: done, missing, torn, in quarantine; who writes it.")
@@ -29,6 +29,10 @@ def evaluate(
     truth: str,
     patches: Annotated[int, typer.Option(help="Random patches.")] = 1000,
     patch_size: Annotated[int, typer.Option(help="Side of a patch, in pixels.")] = 512,
+    layer: Annotated[str | None, typer.Option(help="Layer of TRUTH that is the truth.")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Draws of blocks for 95 % intervals; 0: none.")] = 0,
+    blocks: Annotated[int, typer.Option(help="Folds of blocks that are scored alone; 0: none.")] = 0,
+    block_size: Annotated[int, typer.Option(help="Side of a block, in pixels.")] = 256,
     rows: Rows = None,
     cols: Cols = None,
     seed: Seed = 0,
@@ -37,8 +41,35 @@ def evaluate(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    options = {"patches": patches, "patch_size": patch_size, "rows": rows, "cols": cols, "seed": seed}
+    options = {"patches": patches, "patch_size": patch_size, "rows": rows, "cols": cols, "seed": seed, "layer": layer}
+    options |= {"bootstrap": bootstrap, "blocks": blocks, "block_size": block_size}
     run("evaluate", as_json=as_json, quiet=quiet, dry_run=dry_run, pred=pred, truth=truth, **options)
+
+
+@app.command(help="Write a table of plants, polygons or connected regions: area, classes, spectrum, indices.")
+def measure(
+    pred: str,
+    scene: str,
+    out: Annotated[str, typer.Argument(metavar="OUT.csv")],
+    by: Annotated[str | None, typer.Option(help="Layer whose values are the objects; default: plant.")] = None,
+    polygons: Annotated[str | None, typer.Option(help="GeoJSON, GeoPackage or shapefile.")] = None,
+    regions: Annotated[str | None, typer.Option(help="Class whose connected regions are the objects.")] = None,
+    min_area: Annotated[int, typer.Option(help="Pixels of the smallest region.")] = 1,
+    only: Annotated[str | None, typer.Option("--class", help="Classes whose pixels make the spectrum.")] = None,
+    rows: Rows = None,
+    cols: Cols = None,
+    workers: Workers = 0,
+    *,
+    pixel_coordinates: Annotated[
+        bool, typer.Option("--pixel-coordinates", help="Corners of the polygons are columns and rows.")
+    ] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    objects = {"by": by, "polygons": polygons, "regions": regions, "min_area": min_area, "only": only}
+    options = {"pixel_coordinates": pixel_coordinates, "rows": rows, "cols": cols, "workers": workers, **objects}
+    run("measure", as_json=as_json, quiet=quiet, dry_run=dry_run, pred=pred, scene=scene, out=out, **options)
 
 
 @app.command(help="Write one self-contained HTML page about scenes, models and predictions.")

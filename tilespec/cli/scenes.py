@@ -29,38 +29,56 @@ def simulate(
     run("simulate", as_json=as_json, quiet=quiet, dry_run=dry_run, out=out, **options)
 
 
-@app.command(help="Bring any format into a scene: streamed, calibrated, resumable.")
+@app.command(help="Bring any format into a scene, or several flight lines into one each: streamed, resumable.")
 def ingest(
-    src: str,
-    out: str,
+    paths: Annotated[list[str], typer.Argument(metavar="SRC... OUT", help="One source or several, then the output.")],
     white: Annotated[str | None, typer.Option(help="White reference.")] = None,
     dark: Annotated[str | None, typer.Option(help="Dark reference.")] = None,
+    panel: Annotated[str | None, typer.Option(help="White panel in the scene, rows and columns A:B,C:D.")] = None,
+    panel_reflectance: Annotated[str | None, typer.Option(help="Of the panel: a number or a text file.")] = None,
+    targets: Annotated[str | None, typer.Option(help="CSV file of targets for the empirical line.")] = None,
     labels: Annotated[str | None, typer.Option(help="Class labels, FILE or FILE:VARIABLE.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Stored data type.")] = None,
     wavelengths: Annotated[str | None, typer.Option(help="Text file or variable with band centres.")] = None,
     variable: Annotated[str | None, typer.Option(help="Variable of a .mat, .npz or Zarr source.")] = None,
     axes: Annotated[str | None, typer.Option(help="Order of the source's axes, e.g. band,y,x.")] = None,
     ignore_label: Annotated[int | None, typer.Option(help="Label that means unlabelled.")] = None,
+    bin_pixels: Annotated[int, typer.Option("--bin", help="Average N x N pixels, after calibration.")] = 1,
+    bin_bands: Annotated[int, typer.Option(help="Average N adjacent bands.")] = 1,
+    shards: Annotated[str | None, typer.Option(help="Chunks in one object: ROWSxCOLS, auto or none.")] = None,
     *,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Keep the whole lines of a file that ends early.")
+    ] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
+    if len(paths) < 2:
+        fail("tilespec ingest: found one path; expected SRC... OUT. Give the output last.", EXIT_USER)
+    *sources, out = paths
     run(
         "ingest",
         as_json=as_json,
         quiet=quiet,
         dry_run=dry_run,
-        src=src,
+        src=sources[0] if len(sources) == 1 else sources,
         out=out,
         white=white,
         dark=dark,
+        panel=panel,
+        panel_reflectance=panel_reflectance,
+        targets=targets,
+        allow_truncated=allow_truncated,
         labels=labels,
         dtype=dtype,
         wavelengths=wavelengths,
         variable=variable,
         axes=axes,
         ignore_label=ignore_label,
+        bin=bin_pixels,
+        bin_bands=bin_bands,
+        shards=shards,
     )
 
 
@@ -77,17 +95,23 @@ def info(store: str, *, as_json: Json = False) -> None:
 def fit(
     scene: str,
     out: str,
-    steps: Annotated[str, typer.Option(help="Steps, e.g. crop=450:950,sg=11:2:1,vsn,pca=4.")],
+    steps: Annotated[
+        str | None, typer.Option(help="Steps, e.g. crop=450:950,sg=11:2:1,vsn,pca=4 (vsn,pca=4); see docs/steps.md.")
+    ] = None,
     rows: Rows = None,
     cols: Cols = None,
     workers: Workers = 0,
     seed: Seed = 0,
+    mask: Annotated[str | None, typer.Option(help="Layer: only pixels where it is not 0 (plant, labels).")] = None,
+    weights: Annotated[str | None, typer.Option(help="Layer: how much each pixel counts in pca.")] = None,
+    update: Annotated[str | None, typer.Option(help="Recipe whose pca or mnf this scene is added to.")] = None,
     *,
     as_json: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     options = {"steps": steps, "rows": rows, "cols": cols, "workers": workers, "seed": seed}
+    options |= {"mask": mask, "weights": weights, "update": update}
     run("fit", as_json=as_json, quiet=quiet, dry_run=dry_run, scene=scene, out=out, **options)
 
 
