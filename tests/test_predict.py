@@ -239,9 +239,9 @@ def run_all(plan, parts):
     return total, np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
-    overlap=st.integers(0, 15),
+    overlap=st.integers(0, 12),
     edge=st.integers(5, 40),
     hands=st.integers(2, 6),
     panel=st.sampled_from([None, 1, 2]),

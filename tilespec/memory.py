@@ -4,6 +4,8 @@ import ctypes
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -41,8 +43,22 @@ def resident(pid: int | None = None) -> int:
 
     Pages of mapped files are left out: the kernel may drop them at any time, so they are no demand.
     """
-    root = psutil.Process(pid or os.getpid())
-    return sum(_anonymous(p.pid) for p in [root, *root.children(recursive=True)])
+    return sum(map(_anonymous, _tree(pid or os.getpid())))
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """Yield a process and all below it: its children as its threads list them, else by looking at all processes."""
+    yield pid
+    try:
+        listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:  # a thread ended while it was asked
+        listed = []
+    if listed:
+        for child in " ".join(listed).split():
+            yield from _tree(int(child))
+    else:
+        with suppress(psutil.NoSuchProcess):
+            yield from (child.pid for child in psutil.Process(pid).children(recursive=True))
 
 
 def _anonymous(pid: int) -> int:

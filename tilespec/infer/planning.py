@@ -19,7 +19,7 @@ from tilespec.scene import Scene
 from tilespec.tasks import task
 from tilespec.types import Roi, TileClass
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""
 TILE = 256
 """Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
