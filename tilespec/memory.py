@@ -21,10 +21,8 @@ def one_heap() -> None:
     A heap for each thread keeps what its thread once freed, and a heap that is given back is page-faulted anew.
     Streaming work frees and takes the same sizes for ever: one heap that is kept costs less memory and less time, and
     its peak can be projected. Arrays above 32 MB stay apart, or they would leave holes that nothing else fits.
-    Torch is asked for huge pages: zeroing a page of 2 MB costs a fraction of faulting 512 of 4 KB. It asks once, when
-    it loads. For processes of our own: commands and workers.
+    For processes of our own: commands and workers.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
