@@ -1,6 +1,7 @@
 # Two commands on a bare machine (python3 with venv, make): `make demo` and `make test`. Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+SPREAD := --numprocesses auto --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-all lint clean
@@ -9,10 +10,10 @@ demo: .venv/demo.done
 	$(BIN)/tilespec demo --out demo
 
 test: .venv/test.done lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-all: .venv/test.done lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(SPREAD)
 
 lint: .venv/test.done
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ from object_store import contents, copied, reached, served
 from PIL import Image
 
 from tilespec.audit import verify
+from tilespec.baselines import baseline
 from tilespec.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.export import export
@@ -13,7 +14,10 @@ from tilespec.ingest import ingest
 from tilespec.objects import at
 from tilespec.product import Product
 from tilespec.repair import repair
+from tilespec.report import report
 from tilespec.scene import Scene
+from tilespec.simulate import simulate
+from tilespec.train import train
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +108,17 @@ def test_what_can_only_be_a_file_is_not_written_to_a_folder_named_s3(bucket, mak
     scene = make_scene(tmp_path / "scene", 32, 32, 4)
     with pytest.raises(UserError, match="expected a path of this machine for a file"):
         export(scene, f"{bucket}/scene.tif")
+
+
+def test_what_can_only_be_a_folder_or_a_file_is_refused_in_a_bucket(make_scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scene, out = make_scene(tmp_path / "scene", 32, 32, 4, seed=1), "s3://bucket/page.html"
+    for write in (
+        lambda: train("preset:tiny", out, overrides={"data.scene": scene}),
+        lambda: baseline("ndvi", scene, out),
+        lambda: report([scene], out),
+        lambda: simulate(out, rows=64, cols=64, bands=30, plants=1, raw=True),
+    ):
+        with pytest.raises(UserError, match="a path of this machine"):
+            write()
+    assert not (tmp_path / "s3:").exists()

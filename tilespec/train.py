@@ -24,6 +24,7 @@ from tilespec.errors import UserError
 from tilespec.memory import Peak
 from tilespec.nets.norms import set_sample_ids
 from tilespec.objectives import Batch, Move
+from tilespec.objects import local
 from tilespec.optimise import rate
 from tilespec.progress import Progress, Silent
 from tilespec.ranks import Ranks, joined, launched, spawn
@@ -62,7 +63,7 @@ def train(
     settings, corpus, plan = prepared(resolve(config, overrides), world)
     if dry_run:
         return {**plan, "model": out, "ranks": world}
-    folder, first = Path(out), os.environ.get("RANK", "0") == "0"
+    folder, first = local(out, "a model"), os.environ.get("RANK", "0") == "0"
     if first:
         rundir.settle(folder, settings, corpus.provenance())
     if "failed" not in (done := rundir.result(folder) or {"failed": "not begun"}):

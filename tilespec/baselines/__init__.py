@@ -19,6 +19,7 @@ from tilespec.errors import UserError
 from tilespec.infer import predict
 from tilespec.memory import Peak
 from tilespec.model import Model
+from tilespec.objects import local
 from tilespec.plugins import load
 from tilespec.progress import Progress, Silent
 from tilespec.recipe import Recipe, fit_steps
@@ -144,7 +145,7 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     method, opened = load(BASELINES, name, "baseline"), Scene.open(scene).raw()
     notes = _suited(method, wanted, opening)
     roi = Roi.of(opened.shape, rows, cols)
-    folder = f"{out.rstrip('/')}.model"
+    folder = f"{local(out, 'a model beside its prediction')}.model"
     planned = {
         "method": name,
         "model": folder,

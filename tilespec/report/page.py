@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tilespec.errors import UserError
 from tilespec.ledger import write_atomic
 from tilespec.memory import Peak
+from tilespec.objects import local
 from tilespec.progress import Progress, Silent
 from tilespec.report.detail import of_detail
 from tilespec.report.maps import compare
@@ -47,6 +48,7 @@ def report(
     """
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
+    local(out, "a page")
     opened = Runs.open(runs)
     plan = {
         "out": out,
