@@ -24,6 +24,9 @@ POLL = 1.0
 PATIENCE = 60.0
 """Seconds without any worker, after which nobody is expected to come back."""
 
+STARTS = 3
+"""How often workers are started when one dies on the way."""
+
 
 @contextmanager
 def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
@@ -49,7 +52,7 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
 def local(workers: int) -> Iterator[Any]:
     """Yield a client of ``workers`` processes on this machine, reachable on loopback only."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     from tilespec.workers import Settings
 
@@ -57,20 +60,33 @@ def local(workers: int) -> Iterator[Any]:
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         with _deaf():
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
-                    memory_limit=0,
-                    silence_logs=logging.CRITICAL,
-                )
-            )
+            cluster = stack.enter_context(_started(workers))
         client = stack.enter_context(Client(cluster))
         client.register_plugin(Settings())
         yield client
+
+
+def _started(workers: int, tries: int = STARTS) -> Any:
+    """Return a cluster of processes; one of them that dies while it starts takes all down, which then start again."""
+    from distributed import LocalCluster
+
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
+    except RuntimeError as error:
+        if tries == 1:
+            raise IncompleteError(
+                f"workers died while they started, {STARTS} times in a row; is there memory for {workers}? "
+                "The same command resumes."
+            ) from error
+    return _started(workers, tries - 1)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import pytest
 import zarr
 from chaos import Arena, Cluster, Run, contents, leftovers, predict, records, tilespec
 
+from tilespec import cluster as clusters
 from tilespec.audit import status, verify
+from tilespec.errors import IncompleteError
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,22 @@ def test_a_tile_that_kills_every_worker_is_named_and_the_other_parts_are_finishe
     assert code == 0, errors
     assert contents(out) == contents(tmp_path / "peace")
     assert leftovers(out) == []
+
+
+@pytest.mark.parametrize("deaths", [1, 2, 3])
+def test_workers_that_die_while_they_start_are_started_again(monkeypatch, deaths):
+    tries = iter([RuntimeError("Nanny failed to start.")] * deaths + ["cluster"])
+
+    def started(**options):
+        assert options["n_workers"] == 2
+        found = next(tries)
+        if isinstance(found, RuntimeError):
+            raise found
+        return found
+
+    monkeypatch.setattr("distributed.LocalCluster", started)
+    if deaths < 3:
+        assert clusters._started(2) == "cluster"
+        return
+    with pytest.raises(IncompleteError, match=r"3 times in a row.*resumes"):
+        clusters._started(2)
