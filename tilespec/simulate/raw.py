@@ -15,7 +15,6 @@ import numpy as np
 
 from tilespec.errors import UserError
 from tilespec.ledger import Ledger, write_atomic
-from tilespec.objects import local
 from tilespec.progress import Progress
 from tilespec.simulate import sensor as camera
 from tilespec.simulate.block import EDGE, MATERIALS
@@ -51,7 +50,7 @@ def images(layout: Layout) -> tuple[Image, ...]:
 
 def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
     """Write, or finish writing, the folder at ``out`` and return its counts of pixels."""
-    folder = local(out, "raw counts")
+    folder = Path(out)
     if folder.exists() and Ledger.found(out) is None:
         raise UserError(
             out,

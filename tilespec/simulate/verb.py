@@ -5,6 +5,7 @@ from typing import Any
 
 from tilespec.lock import locked
 from tilespec.memory import Peak
+from tilespec.objects import local
 from tilespec.progress import Progress, Silent
 from tilespec.simulate.block import EDGE
 from tilespec.simulate.layout import Layout
@@ -57,6 +58,8 @@ def simulate(  # noqa: PLR0913 - the options of a verb
         **{key: getattr(layout, key) for key in ("rows", "cols", "bands", "plants", "seed")},
         "raw": raw,
     }
+    if raw:
+        local(str(out), "raw counts")
     plan = {**settings, "out": str(out), **_plan(layout, raw=raw, threads=threads)}
     if dry_run:
         return {**plan, "dry_run": True}
