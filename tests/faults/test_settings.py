@@ -36,7 +36,7 @@ def run_here(arena, out, **options):
 @pytest.mark.timeout(120)
 def test_one_output_takes_one_run_at_a_time_and_the_lock_of_a_killed_one_blocks_nobody(arena):
     out, logs = arena.folder / "two", arena.folder / "log"
-    first = Run.start(logs, *predict(arena, out), sleep=0.4)
+    first = Run.start(logs, *predict(arena, out), sleep=0.8)
     assert first.until(lambda: records(out) > 0)
     code, result, errors = tilespec(logs, *predict(arena, out, "--workers", 1))
     assert (code, result) == (2, None)
