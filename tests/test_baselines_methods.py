@@ -11,9 +11,9 @@ from sklearn.cluster import KMeans as Oracle
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from training_data import training
 
-from tilespec.baselines import BASELINES, Training, baseline, labelled
-from tilespec.baselines.asked import Asked
+from tilespec.baselines import BASELINES, baseline, labelled
 from tilespec.baselines.kmeans import KMeans, Nearest, lloyd
 from tilespec.baselines.sam import SpectralAngle
 from tilespec.cli.models import BASELINE
@@ -23,29 +23,13 @@ from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.passes import blocks, fold_scene
-from tilespec.progress import Silent
-from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory, make_scene):
     path = tmp_path_factory.mktemp("scene") / "scene"
     return make_scene(path, 150, 140, 12, classes=3, nan=0.02, unlabelled=0.1, seed=3, noise=0.1)
-
-
-def training(scene, *, rows=None, client=None, **asked):
-    opened = Scene.open(scene)
-    return Training(
-        scene=opened,
-        roi=Roi.of(opened.shape, rows, None),
-        recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        asked=Asked(**asked),
-        seed=0,
-        client=client,
-        progress=Silent(),
-    )
 
 
 def pixels(scene):

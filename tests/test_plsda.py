@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from sklearn.cross_decomposition import PLSRegression
+from training_data import training
 from typer.testing import CliRunner
 
 from tilespec import api
-from tilespec.baselines import Training, baseline, labelled
+from tilespec.baselines import baseline, labelled
 from tilespec.baselines.asked import Asked
 from tilespec.baselines.cells import cells
 from tilespec.baselines.plsda import PlsDa
@@ -19,8 +20,6 @@ from tilespec.cli import app
 from tilespec.cluster import connect
 from tilespec.errors import UserError
 from tilespec.model import Model
-from tilespec.progress import Silent
-from tilespec.recipe import Recipe
 from tilespec.scene import Scene
 from tilespec.types import Roi
 
@@ -31,19 +30,6 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 def scene(tmp_path_factory, make_scene):
     path = tmp_path_factory.mktemp("scene") / "scene"
     return make_scene(path, 160, 140, 12, classes=3, nan=0.02, unlabelled=0.1, seed=3, noise=0.2)
-
-
-def training(scene, *, rows=None, client=None, **asked):
-    opened = Scene.open(scene)
-    return Training(
-        scene=opened,
-        roi=Roi.of(opened.shape, rows, None),
-        recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        asked=Asked(**asked),
-        seed=0,
-        client=client,
-        progress=Silent(),
-    )
 
 
 def pixels(scene, rows=slice(None)):

@@ -9,8 +9,9 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -65,6 +66,21 @@ class ArraySpec:
     def objects(self) -> tuple[int, ...]:
         """Shape of a stored object, the unit of writing; arrays of one product share the height."""
         return self.shards or self.chunks
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A row of objects that is being written."""
+
+    store: Recording
+    """Where objects go, and what keeps their entries."""
+    arrays: Mapping[str, "zarr.Array[Any]"]
+    """By name."""
+    keys: Mapping[str, list[str]]
+    """Of the objects of each array, from left to right."""
+    facts: dict[str, Any] = field(default_factory=lambda: {"counts": {}, "poison": []})
+    """What is recorded beside the objects."""
 
 
 @final
@@ -184,21 +200,32 @@ class Product:
         are overwritten whole, and never merged with.
         """
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
+        with self.begun(row, blocks, panel=panel) as begun:
+            for name, block in blocks.items():
+                array = begun.arrays[name]
+                whole = (y1 - y0, (x1 or array.shape[1]) - x0, *array.shape[2:])
+                assert block.shape == whole, f"{name}: {block.shape} is no whole row of objects, {whole}"
+            for name, block in blocks.items():
+                self._put(begun.store, begun.arrays[name], begun.keys[name], block, (y0, x0))
+            begun.facts.update(counts=dict(counts or {}), poison=sorted(poison))
+
+    @contextmanager
+    def begun(self, row: int, names: Iterable[str], *, panel: int = 0) -> Iterator["Begun"]:
+        """Open a row of objects of some arrays for writing: what lies there is deleted first, and it is recorded last.
+
+        An error on the way leaves the row begun and not recorded: it is missing.
+        """
+        (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
         store = Recording.at(self.url)
         group = zarr.open_group(store, mode="r+")
-        arrays = {name: group[name].with_config({"write_empty_chunks": True}) for name in blocks}
-        x1 = x1 or next(iter(arrays.values())).shape[1]
-        named = {name: keys(array, name, (y0, x0), (y1, x1)) for name, array in arrays.items()}
-        for name, block in blocks.items():
-            whole = (y1 - y0, x1 - x0, *arrays[name].shape[2:])
-            assert block.shape == whole, f"{name}: {block.shape} is no whole row of objects, {whole}"
+        arrays = {name: group[name].with_config({"write_empty_chunks": True}) for name in names}
+        named = {name: keys(a, name, (y0, x0), (y1, x1 or a.shape[1])) for name, a in arrays.items()}
         self.ledger.begin(row, panel)
         remove(at(self.url), [key for of in named.values() for key in of])
-        for name, block in blocks.items():
-            self._put(store, arrays[name], named[name], block, (y0, x0))
+        begun = Begun(store=store, arrays=arrays, keys=named)
+        yield begun
         objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
-        facts = {"objects": objects, "counts": dict(counts or {}), "poison": sorted(poison)}
-        self.ledger.record(row, facts, panel)
+        self.ledger.record(row, {"objects": objects, **begun.facts}, panel)
 
     def _put(
         self, store: Recording, array: "zarr.Array[Any]", named: list[str], block: np.ndarray, start: tuple[int, int]

@@ -19,7 +19,7 @@ from tilespec.chunks import Room
 from tilespec.ingest.encode import Counts, Piece, add
 from tilespec.objects import at
 from tilespec.product import Product
-from tilespec.stored import Recording, keys, remove
+from tilespec.stored import Recording
 from tilespec.stream import in_order
 from tilespec.written import LINES, checked_only, stream
 
@@ -56,18 +56,12 @@ class Tiles:
             fill: Fills the objects of the cube; called on several threads at once.
             layers: Rows of ``y, x`` arrays, whole.
         """
-        product, (y0, y1) = self._product, self._product.span(row)
-        store = Recording.at(product.url)
-        group = zarr.open_group(store, mode="r+")
-        arrays = {name: group[name].with_config({"write_empty_chunks": True}) for name in (self._name, *layers)}
-        named = {name: keys(array, name, (y0, 0), (y1, product.width)) for name, array in arrays.items()}
-        product.ledger.begin(row)
-        remove(self._root, [key for of in named.values() for key in of])
-        for name, values in layers.items():
-            arrays[name][y0:y1] = values
-        counts = self._objects(arrays[self._name], store, named[self._name], fill, slice(y0, y1))
-        objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
-        product.ledger.record(row, {"objects": objects, "counts": counts, "poison": []})
+        rows = slice(*self._product.span(row))
+        with self._product.begun(row, (self._name, *layers)) as begun:
+            for name, values in layers.items():
+                begun.arrays[name][rows] = values
+            array, named = begun.arrays[self._name], begun.keys[self._name]
+            begun.facts["counts"] = self._objects(array, begun.store, named, fill, rows)
 
     def _objects(self, array: "zarr.Array[Any]", store: Recording, named: list[str], fill: Fill, rows: slice) -> Counts:
         """Fill and put the objects of one row; return what was counted."""

@@ -1,0 +1,21 @@
+"""What the tests of baselines fit on."""
+
+from tilespec.baselines import Training
+from tilespec.baselines.asked import Asked
+from tilespec.progress import Silent
+from tilespec.recipe import Recipe
+from tilespec.scene import Scene
+from tilespec.types import Roi
+
+
+def training(scene, *, rows=None, client=None, **asked):
+    opened = Scene.open(scene)
+    return Training(
+        scene=opened,
+        roi=Roi.of(opened.shape, rows, None),
+        recipe=Recipe.empty(opened.shape[2], opened.spectral),
+        asked=Asked(**asked),
+        seed=0,
+        client=client,
+        progress=Silent(),
+    )
