@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 from test_calibrate import counts
 from test_envi import write_envi
 
+from tilespec import written
 from tilespec.audit import verify
 from tilespec.chunks import Room
 from tilespec.ingest import ingest
@@ -64,7 +65,8 @@ def test_what_is_recorded_of_an_object_is_what_lies_there(tmp_path):
     assert all(entry_of(tmp_path / "s" / key) == entry for key, entry in entries.items())
 
 
-def test_an_error_on_the_way_leaves_no_object_and_no_part_of_one(tmp_path):
+def test_an_error_on_the_way_leaves_no_object_and_no_part_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(written, "CACHED", 1)
     array = zarr.create_array(str(tmp_path / "a"), shape=(20, 4, 2), dtype="float32", chunks=(20, 4, 2))
 
     def fails(lines, out):

@@ -27,13 +27,13 @@ def angle(a, b):
 def test_a_scene_that_joins_later_counts_like_one_that_was_there(scenes, tmp_path, monkeypatch, steps):
     both = fit(scenes, str(tmp_path / "both"), steps=steps)
     fit(scenes[0], str(tmp_path / "first"), steps=steps)
-    right, read = Scene.read, set()
+    right, read = Scene._values, set()
 
-    def seen(self, roi, room=None):
+    def seen(self, stored, roi, room):
         read.add(self.url)
-        return right(self, roi, room)
+        return right(self, stored, roi, room)
 
-    monkeypatch.setattr(Scene, "read", seen)
+    monkeypatch.setattr(Scene, "_values", seen)
     found = fit(scenes[1], str(tmp_path / "later"), update=str(tmp_path / "first"))
     assert read == {scenes[1]}
     one, two = (Recipe.load(str(tmp_path / name)) for name in ("both", "later"))
@@ -88,7 +88,7 @@ def test_kept_moments_are_no_part_of_the_digest(scenes, tmp_path):
 )
 def test_what_cannot_be_updated_is_refused_before_any_read(scenes, tmp_path, monkeypatch, first, asked, match):
     fit(scenes[0], str(tmp_path / "first"), steps=first)
-    monkeypatch.setattr(Scene, "read", lambda *_: pytest.fail("a read"))
+    monkeypatch.setattr(Scene, "_values", lambda *_: pytest.fail("a read"))
     with pytest.raises(UserError, match=match):
         fit(scenes[1], str(tmp_path / "later"), update=str(tmp_path / "first"), steps=asked)
 

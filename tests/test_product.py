@@ -5,13 +5,14 @@ import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import xarray as xr
 import xxhash
 import zarr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -20,7 +21,9 @@ from tilespec.errors import UserError
 from tilespec.ledger import Ledger, fingerprint, write_atomic
 from tilespec.product import ArraySpec, Product, compressors, publish
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
+from tilespec.stored import entry_of, keys
 from tilespec.types import SpectralAxis
+from tilespec.written import put
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=(400.0, 500.0, 600.0), good=(True, False, True))
 SHAPE = (300, 140, 3)
@@ -529,3 +532,28 @@ def test_settings_and_notes_are_plain_json_beside_the_product(tmp_path):
     assert json.loads((tmp_path / "p.tilespec" / "settings.json").read_text()) == {"n": 1, "path": "x"}
     assert json.loads((tmp_path / "p.tilespec" / "ingest.json").read_text()) == {"seconds": 1.5}
     Ledger.open(str(tmp_path / "p"), {"path": "x", "n": 1})
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    dtype=st.sampled_from(["float32", "uint8"]),
+    edge=st.integers(1, 9),
+    cached=st.integers(1, 900),
+    seed=st.integers(0, 9),
+)
+def test_objects_written_without_zarr_are_those_of_zarr(tmp_path, dtype, edge, cached, seed):
+    tmp, data = tmp_path / uuid4().hex, np.random.default_rng(seed).integers(0, 3, (13, 10))
+    arrays = [
+        zarr.create_array(
+            str(tmp / who), shape=data.shape, chunks=(edge, edge), dtype=dtype, compressors=compressors(dtype)
+        ).with_config({"write_empty_chunks": True})
+        for who in ("zarr", "ours")
+    ]
+    arrays[0][...] = data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tilespec.written.CACHED", cached)
+        for key in keys(arrays[1], "ours", (0, 0), data.shape):
+            y, x = (int(i) * edge for i in key.split("/")[2:])
+            entry = put(tmp / key, arrays[1], data[y : y + edge, x : x + edge])
+            assert entry == entry_of(tmp / key)
+            assert (tmp / key).read_bytes() == (tmp / key.replace("ours", "zarr")).read_bytes()

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tilespec import scene as reading
+from tilespec.chunks import Room
 from tilespec.errors import UserError
-from tilespec.product import Product, publish
+from tilespec.product import Product, compressors, publish
 from tilespec.scene import CHUNK, Scene, class_attrs, constants, cube_spec, layer_spec, open_group
 from tilespec.types import Roi, SpectralAxis
 
@@ -79,6 +83,52 @@ def test_pixels_that_are_not_valid_read_as_nan(tmp_path):
     valid[3, 4] = 0
     scene = make(tmp_path / "s", counts(), layers={"valid": (valid, ())})
     assert_array_equal(np.isnan(scene.read(scene.roi)).any(axis=-1), valid == 0)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["float32", "uint16"]),
+    chunk=st.integers(2, 9),
+    pixels=st.integers(1, 40),
+    corners=st.tuples(*[st.integers(0, 19)] * 4),
+)
+def test_lines_are_the_region_from_its_top(tmp_path, kind, chunk, pixels, corners):
+    url, rows, cols = tmp_path / f"{kind}-{chunk}", sorted(corners[:2]), sorted(corners[2:])
+    cube = np.random.default_rng(chunk).integers(0, 90, (20, 20, 3)).astype(kind)
+    if not url.exists():
+        group = zarr.create_group(url)
+        codecs = compressors(kind)
+        _ = group.create_array("cube", data=cube, chunks=(chunk, chunk, 3), compressors=codecs)
+        _ = group.create_array("valid", data=cube[:, :, 0] % 2, chunks=(7, 7))
+    scene, roi = Scene.open(str(url)), Roi(y0=rows[0], y1=rows[1] + 1, x0=cols[0], x1=cols[1] + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PIXELS", pixels)
+        found = [part.copy() for part in scene.lines(roi, Room())]
+    assert_array_equal(np.concatenate(found), scene.read(roi))
+    assert {len(part) for part in found[:-1]} <= {max(1, pixels // roi.shape[1])}
+
+
+@pytest.mark.parametrize("where", [0, 40, 70, -1])
+@pytest.mark.parametrize("rows", [(0, 2), (4, 6), (0, 8)])
+def test_a_flipped_bit_anywhere_in_an_object_is_found_by_whoever_reads_a_part(tmp_path, where, rows):
+    cube = np.random.default_rng(0).normal(size=(8, 4, 3)).astype(np.float32)
+    scene = make(tmp_path / "s", cube, axis=None)
+    path = tmp_path / "s" / "cube" / "c" / "0" / "0" / "0"
+    data = bytearray(path.read_bytes())
+    data[where] ^= 8
+    path.write_bytes(bytes(data))
+    roi = Roi(y0=rows[0], y1=rows[1], x0=0, x1=4)
+    with pytest.raises(UserError, match=r"damaged object.*crc32c"):
+        list(scene.lines(roi, Room()))
+    path.write_bytes(bytes(data[:-9]))
+    with pytest.raises(UserError, match=r"ends early|crc32c"):
+        list(scene.lines(roi, Room()))
+
+
+def test_lines_of_an_object_that_was_never_written_are_nodata(tmp_path):
+    scene = make(tmp_path / "s", np.ones((8, 4, 3), np.float32), axis=None)
+    (tmp_path / "s" / "cube" / "c" / "0" / "0" / "0").unlink()
+    assert np.isnan(np.concatenate(list(scene.lines(scene.roi, Room())))).all()
 
 
 def test_floats_read_as_they_are(tmp_path):

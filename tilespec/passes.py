@@ -196,11 +196,19 @@ def _contribution(
 
 def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
     """Yield the pixels of a block that are seen, after ``operators``, piece by piece; each may be overwritten."""
-    spectra, weights = picked(scene, block)
-    start = 0
-    for piece in pieces(operators, spectra, own=True):
-        yield piece, None if weights is None else weights[start : start + len(piece)]
-        start += len(piece)
+    kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
+    y0 = 0
+    for values in scene.lines(block.roi, room()):
+        spectra, rows = values.reshape(-1, scene.shape[2]), slice(y0, y0 + len(values))
+        counted = None
+        if kept is not None:
+            spectra = spectra[kept[rows].ravel()]
+            counted = None if weights is None else weights[rows][kept[rows]]
+        start = 0
+        for piece in pieces(operators, spectra, own=True):
+            yield piece, None if counted is None else counted[start : start + len(piece)]
+            start += len(piece)
+        y0 = rows.stop
 
 
 def picked(scene: Scene, block: Block) -> Part:
@@ -286,10 +294,11 @@ def _write_row(scene: Scene, operators: tuple[Operator, ...], product: Product, 
     strip = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1])
     values = np.empty((*strip.shape, width), np.float32)
     for block in blocks(scene, strip):
-        spectra = scene.read(block.roi, room())
-        part = transform(operators, spectra.reshape(-1, spectra.shape[2]), width, own=True)
-        rows = slice(block.roi.y0 - y0, block.roi.y1 - y0)
-        values[rows, block.roi.x0 : block.roi.x1] = part.reshape(*block.roi.shape, width)
+        columns, top = slice(block.roi.x0, block.roi.x1), block.roi.y0 - y0
+        for lines in scene.lines(block.roi, room()):
+            part = transform(operators, lines.reshape(-1, lines.shape[2]), width, own=True)
+            values[top : top + len(lines), columns] = part.reshape(*lines.shape[:2], width)
+            top += len(lines)
     layers = {name: scene.layer(name, strip) for name in scene.layers}
     invalid = int(np.isnan(values[:, :, 0]).sum())
     product.write(row, {"cube": values, **layers}, {"pixels": values[:, :, 0].size, "invalid_pixels": invalid})

@@ -25,14 +25,14 @@ from tilespec.errors import UserError
 from tilespec.ledger import Ledger, beside, fingerprint, write_atomic
 from tilespec.objects import Place, S3Path, at
 from tilespec.stored import Recording, keys, presence, remove
-from tilespec.written import checked_only, put
+from tilespec.written import checked_only, compressed, put
 
 FORMAT = 3
 """Of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""
 ENCODED, ENCODING_BYTES = 10, 1 << 25
 """Objects that are encoded at once, and their bytes: at most."""
 WRITERS = 2
-"""Objects that are written at once where they are not encoded."""
+"""Objects that are written at once where Zarr does not write them."""
 COMPLETE, WRITING, INCOMPLETE = "complete", "writing", "incomplete"
 MEND = "mend.json"
 """Beside a product whose metadata are to be created again around its objects; only `repair` leaves it."""
@@ -230,9 +230,10 @@ class Product:
     def _put(
         self, store: Recording, array: "zarr.Array[Any]", named: list[str], block: np.ndarray, start: tuple[int, int]
     ) -> None:
-        """Write the objects of a block: a few lines at a time where objects are their values, else through Zarr."""
+        """Write the objects of a block: without Zarr where it is slower and its bytes are known."""
         root, (y0, x0) = at(self.url), start
-        if isinstance(root, Path) and checked_only(array) and array.chunks[2:] == array.shape[2:]:
+        known = checked_only(array) or compressed(array)
+        if isinstance(root, Path) and known and array.chunks[2:] == array.shape[2:]:
             edge = array.chunks[1]
             parts = [block[:, left : left + edge] for left in range(0, block.shape[1], edge)]
             with ThreadPoolExecutor(WRITERS, "tilespec-put") as pool:

@@ -6,8 +6,9 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -22,6 +23,8 @@ from tilespec.product import COMPLETE, ArraySpec
 from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 
 CHUNK = 128
+PIXELS = 2048
+"""Pixels that are looked at at once: 1.5 MB at 186 bands stay in the processor's cache from step to step."""
 AXES = ("wavelength", "wavenumber", "component", "channel")
 STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
 
@@ -53,6 +56,8 @@ class Scene:
     """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
     objects: Chunks | None
     """How the cube's objects are read without Zarr; None where Zarr has to."""
+    planes: Mapping[str, Chunks | None]
+    """The same for each layer."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -80,7 +85,7 @@ class Scene:
                 do="Bring other formats in with `tilespec ingest SRC OUT`.",
             )
         axis = _spectral(group, cube.shape[2])
-        planes = tuple(k for k, a in group.arrays() if a.shape == cube.shape[:2])
+        planes = {name: array for name, array in sorted(group.arrays()) if array.shape == cube.shape[:2]}
         return cls(
             url=url,
             shape=cube.shape,
@@ -89,10 +94,11 @@ class Scene:
             spectral=axis,
             scale=float(cube.attrs.get("scale_factor", 1.0)),
             nodata=cube.attrs.get("_FillValue"),
-            layers=planes,
+            layers=tuple(planes),
             attrs=dict(group.attrs),
             georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
             objects=Chunks.of(cube),
+            planes={name: Chunks.of(array) for name, array in planes.items()},
         )
 
     @property
@@ -112,7 +118,34 @@ class Scene:
         With a ``room`` they lie in its memory, and are valid until its next use; without one they are the caller's.
         """
         room = room or Room()
-        stored = self._stored(roi, room)
+        with self._damage(roi):
+            if self.objects is not None:
+                return self._values(self.objects.read(self._region(roi), room), roi, room)
+            return self._values(np.asarray(self.array[roi.slices]), roi, room)
+
+    def lines(self, roi: Roi, room: Room) -> Iterator[Reflectance]:
+        """Yield the values of a region from its top, some lines at a time, each valid until the next.
+
+        As many lines as hold `PIXELS` pixels, at least one; as `read` returns them, but while they are in the
+        processor's cache. That the objects are whole is known after the last: use nothing before all are taken.
+        """
+        step, y0 = max(1, PIXELS // roi.shape[1]), roi.y0
+        with self._damage(roi):
+            for stored in self._lines(roi, step, room):
+                yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
+                y0 += len(stored)
+
+    def _lines(self, roi: Roi, step: int, room: Room) -> Iterator[np.ndarray]:
+        """Yield a region as stored, some lines at a time."""
+        if self.objects is not None:
+            yield from self.objects.lines(self._region(roi), step, room)
+            return
+        stored = np.asarray(self.array[roi.slices])
+        for start in range(0, len(stored), step):
+            yield stored[start : start + step]
+
+    def _values(self, stored: np.ndarray, roi: Roi, room: Room) -> Reflectance:
+        """Return stored values as float32, scaled, and NaN where there is no data."""
         gaps = None if self.nodata is None or np.isnan(self.nodata) else stored == self.nodata
         values = stored
         if stored.dtype != np.float32:
@@ -126,12 +159,15 @@ class Scene:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
 
-    def _stored(self, roi: Roi, room: Room) -> np.ndarray:
-        """Return a region of the cube as stored; every object carries a checksum."""
+    def _region(self, roi: Roi) -> tuple[slice, ...]:
+        """Return a region with all of its bands."""
+        return *roi.slices, slice(0, self.shape[2])
+
+    @contextmanager
+    def _damage(self, roi: Roi) -> Iterator[None]:
+        """Name the scene and the region when an object's checksum does not hold: every object carries one."""
         try:
-            if self.objects is not None:
-                return self.objects.read((*roi.slices, slice(0, self.shape[2])), room)
-            return np.asarray(self.array[roi.slices])
+            yield
         except UserError:  # of an object store
             raise
         except (ValueError, RuntimeError) as error:
@@ -151,7 +187,11 @@ class Scene:
                 expected=f"a layer {name!r}",
                 do=f"Bring it in with `tilespec ingest SRC OUT --{name} FILE`, or name another scene.",
             )
-        return np.asarray(open_group(self.url)[name][(roi or self.roi).slices])
+        region, objects = (roi or self.roi).slices, self.planes[name]
+        if objects is None:
+            return np.asarray(open_group(self.url)[name][region])
+        with self._damage(roi or self.roi):
+            return objects.read(region, Room())
 
     def labels(self, roi: Roi | None = None) -> ClassMap:
         """Return class labels, 255 = unlabelled."""

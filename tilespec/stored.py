@@ -85,16 +85,16 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
     return ["/".join((name, "c", *map(str, index))) for index in combinations(*runs)]
 
 
-def place(root: Place, key: str) -> Place:
+def place(root: Place, key: str, resolved: Path | None = None) -> Place:
     """Return the path of the object ``key`` of the store at ``root``; refuse one that leads out of the store.
 
     A key comes from a record, and a record is a file that anybody may have written: neither ``..`` nor a symbolic
-    link on the way may let a reader, or a repair, leave the store.
+    link on the way may let a reader, or a repair, leave the store. ``resolved`` is the root's real path, if known.
     """
     if isinstance(root, S3Path):
         inside = not {"", ".", ".."} & set(key.split("/"))
     else:
-        inside = (root / key).parent.resolve().is_relative_to(root.resolve())
+        inside = (root / key).parent.resolve().is_relative_to(resolved or root.resolve())
     if not inside:
         raise UserError(
             root,
@@ -107,7 +107,8 @@ def place(root: Place, key: str) -> Place:
 
 def remove(root: Place, keys: Iterable[str]) -> None:
     """Delete objects of the store at ``root``, there or not."""
-    paths = [place(root, key) for key in keys]
+    resolved = None if isinstance(root, S3Path) else root.resolve()
+    paths = [place(root, key, resolved) for key in keys]
     if isinstance(root, S3Path):
         root.discard(list(keys))
         return
