@@ -191,7 +191,7 @@ def test_any_number_of_workers_gives_the_same_bits_of_all_pixels(scene, tmp_path
         np.testing.assert_array_equal(shared.arrays[name], values)
 
 
-def test_indian_pines_by_all_pixels_is_scikit_learns_and_better_than_chance(tmp_path):
+def test_indian_pines_by_all_pixels_is_ikpls_s_and_better_than_chance(tmp_path):
     source = DATA / "indian_pines" / "indian_pines.npz"
     if not source.exists():
         pytest.skip("indian_pines: the measured data are not beside the project")

@@ -33,6 +33,8 @@ BLOCK_BYTES = 1 << 28
 """Largest block; chunks of foreign stores above this are read in parts."""
 READERS = 2
 """Blocks of a sample that are read at once."""
+NUMERICS = 1
+"""Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""
 GROUP = 4
 """Blocks of one task: opening a store costs as much as decoding a tenth of a block."""
 
@@ -104,13 +106,13 @@ def sample(
     order, known = _order(len(where), np.random.default_rng([seed, 2])), opened or scenes(where)
     quota, found, missing = -(-size // min(SPREAD, len(where))), [], size
 
-    def some(index: int, count: int = quota) -> Spectra:
-        return _some(known[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
+    def taken_of(index: int, count: int = quota) -> Spectra:
+        return some(known[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
 
     with one_blas_thread(), ThreadPoolExecutor(READERS) as pool:
-        first = _ahead(pool, some, order[:SPREAD])
-        for index, taken in zip(order, chain(first, map(some, order[SPREAD:])), strict=True):
-            found.append(taken if len(taken) <= missing else some(index, missing))
+        first = _ahead(pool, taken_of, order[:SPREAD])
+        for index, taken in zip(order, chain(first, map(taken_of, order[SPREAD:])), strict=True):
+            found.append(taken if len(taken) <= missing else taken_of(index, missing))
             missing -= len(found[-1])
             if missing == 0:
                 break
@@ -142,7 +144,7 @@ def _order(n: int, rng: np.random.Generator) -> list[int]:
     return first + [int(i) for i in rng.permutation(n) if int(i) not in set(first)]
 
 
-def _some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Spectra:
+def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Spectra:
     """Return up to ``count`` valid pixels of a block."""
     values = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
     with np.errstate(invalid="ignore", over="ignore"):
@@ -267,7 +269,12 @@ def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
     return Product.open(
         out,
         [cube, *layers],
-        settings={"scene": scene.digest or scene.url, "recipe": digest, "layers": list(scene.layers)},
+        settings={
+            "scene": scene.digest or scene.url,
+            "recipe": digest,
+            "layers": list(scene.layers),
+            "numerics": NUMERICS,
+        },
         attrs={**keep, "recipe_digest": digest},
         constants=constants(bands.axis, scene.georef),
     )

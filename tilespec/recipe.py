@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tilespec.brightness import brightness, glance, same_scale
 from tilespec.choice import ALL, Choice
 from tilespec.cluster import connect
 from tilespec.errors import UserError
@@ -50,6 +51,8 @@ class Recipe:
     """Their spectral axis."""
     kept: Stored = field(default_factory=dict)
     """Moments that steps were fitted on, so that another scene can be added; they change nothing that it does."""
+    level: float | None = None
+    """Brightness of what it was fitted on; None where nothing was looked at."""
 
     @classmethod
     def empty(cls, bands: int, axis: SpectralAxis | None) -> "Recipe":
@@ -118,6 +121,7 @@ class Recipe:
             "facts": list(self.facts),
             "bands": self.bands_in,
             "spectral": None if self.axis_in is None else self.axis_in.to_json(),
+            "level": self.level,
             "digest": self.digest,
         }
         write_atomic(path / "recipe.json", json.dumps(card, indent=1) + "\n")
@@ -179,7 +183,8 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
     parts = [block for scene, roi in where for block in blocks(scene, roi, choice)]
     looks = any(step.kind != "plain" for step in asked)
     opened = {scene.url: scene for scene, _ in where}
-    pixels = sample(parts, seed=seed, opened=opened) if looks else np.empty((0, bands.count), np.float32)
+    pixels = sample(parts, seed=seed, opened=opened) if looks else glance(*where[0])
+    recipe = replace(recipe, level=recipe.level if update else brightness(pixels))
     for number, step in enumerate(asked[first:], start=first):
         old = None if update is None else update.kept.get(number)
         recipe = _fitted(recipe, step, pixels, Pass(parts, recipe.steps, old, client, progress, opened), seed)
@@ -308,6 +313,7 @@ def transform(  # noqa: PLR0913 - the options of a verb
     """
     fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
     fitted.check(source.shape[2], source.spectral, scene)
+    same_scale(fitted.level, source, source.roi)
     planned = {
         "out": out,
         "shape": [*source.shape[:2], fitted.bands_out],
@@ -391,4 +397,5 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
         "bands_in": card["bands"],
         "axis_in": None if card["spectral"] is None else SpectralAxis.from_json(card["spectral"]),
         "kept": from_arrays(by_name),
+        "level": None if card.get("level") is None else float(card["level"]),
     }

@@ -24,7 +24,8 @@ from tilespec.scene import Scene
 ROWS = {
     1: """test_envi.test_a_truncated_file_is_refused_with_both_sizes
     faults/test_bad_input.test_a_truncated_file_gives_its_whole_lines_when_it_may
-    faults/test_bad_input.test_a_truncated_file_without_a_whole_line_is_refused_even_so""",
+    faults/test_bad_input.test_a_truncated_file_without_a_whole_line_is_refused_even_so
+    faults/test_bad_input.test_whole_lines_are_asked_of_an_envi_file_only""",
     2: "test_envi.test_a_file_that_is_too_long_is_refused_with_a_hint_at_the_header",
     3: """test_envi.test_every_layout_reads_as_gdal_and_spectral_python_read_it
     faults/test_bad_input.test_a_missing_byte_order_is_little_endian_with_one_note""",
@@ -257,3 +258,10 @@ def test_a_white_of_a_hundred_lines_is_their_mean_and_pixels_of_no_light_have_no
     assert_allclose(found, expected, rtol=3e-6)
     assert np.isnan(found[:, 1]).all()
     assert (result["empty_pixels"], result["calibration"]["dead_elements"]) == (4, 7)
+
+
+def test_whole_lines_are_asked_of_an_envi_file_only(tmp_path):
+    np.save(tmp_path / "cube.npy", np.zeros((3, 4, 5), np.float32))
+    with pytest.raises(UserError, match=r"--allow-truncated: found .*cube\.npy.*expected an ENVI file"):
+        ingest(tmp_path / "cube.npy", tmp_path / "scene", allow_truncated=True)
+    assert not (tmp_path / "scene").exists()

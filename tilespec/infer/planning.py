@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from tilespec.brightness import same_scale
 from tilespec.errors import UserError
 from tilespec.grid import Grid
 from tilespec.infer.outputs import edge_of
@@ -81,7 +82,7 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
     spec = ModelSpec(
         folder=str(Path(model).absolute()),
         digest=loaded.digest,
-        prepared=_prepared(loaded, opened),
+        prepared=_prepared(loaded, opened, roi),
         probabilities=asked.probabilities,
         precision=asked.precision,
         averaging=averaging,
@@ -150,11 +151,12 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     return None if panels <= 1 else -(-width // edge) * edge
 
 
-def _prepared(model: Model, scene: Scene) -> bool:
+def _prepared(model: Model, scene: Scene, roi: Roi) -> bool:
     """Return whether the scene went through the model's recipe already; refuse one that does not fit."""
     digest = scene.attrs.get("recipe_digest")
     if digest is None:
         model.recipe.check(scene.shape[2], scene.spectral, scene.url)
+        same_scale(model.recipe.level, scene, roi)
         return False
     if digest != model.recipe.digest:
         raise UserError(

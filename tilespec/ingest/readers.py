@@ -67,7 +67,15 @@ def open_source(text: str, options: Options, reader: str | None = None) -> Sourc
     """
     path, variable = split(text)
     options = replace(options, variable=variable or options.variable)
-    source: Source = load(READERS, reader or sniff(path), "reader")(path, options)
+    name = reader or sniff(path)
+    if options.allow_truncated and name != "envi":
+        raise UserError(
+            "--allow-truncated",
+            found=f"{text}, which the reader {name!r} takes",
+            expected="an ENVI file: the parts of other files are not in the order of the scene's lines",
+            do="Leave it out; a file of this kind that ends early has to be copied again.",
+        )
+    source: Source = load(READERS, name, "reader")(path, options)
     if options.kind != "cube" or options.wavelengths is None:
         return source
     return _with_wavelengths(source, path, options.wavelengths)
