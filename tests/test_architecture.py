@@ -13,7 +13,7 @@ LAYERS = {
     " stop pls",
     1: "chunks written s3 objects cloud ledger stored lock audit product shards scene choice placed rows"
     " ingest export picture",
-    2: "graph passes brightness recipe pca mnf kept predict seams evaluate measure simulate cluster workers",
+    2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers",
     3: "nets objectives tasks sample train model infer checkpoint ranks config presets"
     " blocks cast corpus optimise rundir determinism frozen probe",
     4: "baselines estimators report repair api cli demo __main__ __init__",

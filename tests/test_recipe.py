@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from scipy.signal import savgol_filter
 from sklearn.decomposition import PCA
 
-from tilespec import passes
+from tilespec import applied, passes
+from tilespec.applied import transformed, write_scene
 from tilespec.cluster import connect
 from tilespec.errors import UserError
-from tilespec.passes import blocks, sample, transformed, write_scene
+from tilespec.passes import blocks, sample
 from tilespec.recipe import Recipe, fit, fit_steps, transform
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
@@ -75,7 +76,7 @@ def test_a_transform_is_the_recipe_on_every_pixel_and_carries_the_rest(scene, tm
 def test_a_transform_that_was_interrupted_resumes_to_the_same_product(scene, tmp_path, monkeypatch):
     fit(scene, str(tmp_path / "recipe"), steps="snv")
     whole = transform(str(tmp_path / "recipe"), scene, str(tmp_path / "whole"))
-    right, calls = passes._write_row, []
+    right, calls = applied._write_row, []
 
     def fails_once(*args):
         calls.append(args[-1])
@@ -83,12 +84,12 @@ def test_a_transform_that_was_interrupted_resumes_to_the_same_product(scene, tmp
             raise KeyboardInterrupt
         return right(*args)
 
-    monkeypatch.setattr(passes, "_write_row", fails_once)
+    monkeypatch.setattr(applied, "_write_row", fails_once)
     with pytest.raises(KeyboardInterrupt):
         transform(str(tmp_path / "recipe"), scene, str(tmp_path / "out"))
     with pytest.raises(UserError, match="writing"):
         Scene.open(str(tmp_path / "out"))
-    monkeypatch.setattr(passes, "_write_row", right)
+    monkeypatch.setattr(applied, "_write_row", right)
     again = transform(str(tmp_path / "recipe"), scene, str(tmp_path / "out"))
     assert again["pixels"] == whole["pixels"]
     assert Scene.open(str(tmp_path / "out")).digest == Scene.open(str(tmp_path / "whole")).digest
@@ -392,3 +393,30 @@ def test_workers_change_no_bit(scene, tmp_path):
         product = transformed(opened, bands, str(tmp_path / "two"), alone.digest)
         write_scene(opened, alone.steps, product, client=client)
     assert Scene.open(str(tmp_path / "two")).digest == Scene.open(str(tmp_path / "alone")).digest
+
+
+@pytest.mark.parametrize("where", [0, -1])
+def test_a_damaged_object_is_never_transformed(tmp_path, make_scene, where):
+    url = make_scene(tmp_path / "s", 40, 30, 8)
+    fit(url, str(tmp_path / "r"), steps="snv,pca=2")
+    path = tmp_path / "s" / "cube" / "c" / "0" / "0" / "0"
+    whole = path.read_bytes()
+    path.write_bytes(bytes([*whole[:where], whole[where] ^ 1, *whole[where:][1:]]))
+    with pytest.raises(UserError, match="crc32c does not hold"):
+        transform(str(tmp_path / "r"), url, str(tmp_path / "out"))
+    path.write_bytes(whole)
+    assert transform(str(tmp_path / "r"), url, str(tmp_path / "out"))["pixels"] == 1200
+
+
+@pytest.mark.parametrize("chunk", [24, 50])
+@pytest.mark.parametrize("steps", ["mean", "snv,pca=2"])
+def test_a_scene_in_other_objects_gives_the_same(tmp_path, make_scene, chunk, steps):
+    urls = [make_scene(tmp_path / name, 150, 140, 8, chunk=edge) for name, edge in (("a", 128), ("b", chunk))]
+    fit(urls[0], str(tmp_path / "r"), steps=steps)
+    for url in urls:
+        transform(str(tmp_path / "r"), url, f"{url}.out")
+    a, b = (Scene.open(f"{url}.out") for url in urls)
+    np.testing.assert_array_equal(a.read(a.roi), b.read(b.roi))
+    np.testing.assert_array_equal(
+        a.read(a.roi).reshape(-1, a.shape[2]), Recipe.load(str(tmp_path / "r")).apply(spectra(urls[0]))
+    )

@@ -1,7 +1,7 @@
 """Passes over scenes: a sample from all over a region, and folds over every pixel of it, fused with a recipe."""
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,7 +10,6 @@ from itertools import chain, pairwise
 from typing import Any, final
 
 import numpy as np
-import zarr
 from jaxtyping import Float32
 
 from tilespec.choice import ALL, Choice
@@ -18,11 +17,10 @@ from tilespec.chunks import Room
 from tilespec.errors import UserError
 from tilespec.folds import Neighbours, Part, Streamed
 from tilespec.graph import fold, one_blas_thread
-from tilespec.product import ArraySpec, Product
 from tilespec.progress import Progress, Silent
-from tilespec.scene import CHUNK, Scene, constants, cube_spec, open_group
-from tilespec.spectra.operators import Bands, Operator
-from tilespec.spectra.pieces import pieces, transform
+from tilespec.scene import CHUNK, Scene
+from tilespec.spectra.operators import Operator
+from tilespec.spectra.pieces import pieces
 from tilespec.types import Roi, Spectra
 
 SAMPLE = 512
@@ -33,8 +31,6 @@ BLOCK_BYTES = 1 << 28
 """Largest block; chunks of foreign stores above this are read in parts."""
 READERS = 2
 """Blocks of a sample that are read at once."""
-NUMERICS = 1
-"""Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""
 GROUP = 4
 """Blocks of one task: opening a store costs as much as decoding a tenth of a block."""
 
@@ -236,77 +232,3 @@ def haloed(
     if kept is not None:
         spectra[~kept.ravel()] = np.nan
     return np.concatenate([part.copy() for part in pieces(operators, spectra, own=True)]).reshape(*roi.shape, -1)
-
-
-def write_scene(
-    scene: Scene,
-    operators: tuple[Operator, ...],
-    product: Product,
-    *,
-    client: Any = None,
-    progress: Progress | None = None,
-) -> dict[str, int]:
-    """Write ``scene`` after ``operators`` into ``product``; return the product's counts.
-
-    One read of the cube; a task holds one row of objects of the result and one block of the source.
-    """
-    missing, say = product.missing(), progress or Silent()
-    width = Scene.open(product.url, allow_partial=True).shape[2]
-    say.start("transform", len(missing), "rows")
-    if missing:
-        fold(missing, partial(_write_row, scene, operators, product, width), client=client, progress=say)
-    product.finish()
-    say.finish()
-    return product.counts()
-
-
-def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
-    """Open the store of a scene after the recipe of hash ``digest``, with all layers of ``scene``."""
-    plane = scene.shape[:2]
-    cube = cube_spec((*plane, bands.count), "float32", spectral=bands.axis, georeferenced=scene.georef is not None)
-    layers = [_layer(scene, name, cube.chunks[0]) for name in scene.layers]
-    keep = {key: value for key, value in scene.attrs.items() if not key.startswith("tilespec_")}
-    return Product.open(
-        out,
-        [cube, *layers],
-        settings={
-            "scene": scene.digest or scene.url,
-            "recipe": digest,
-            "layers": list(scene.layers),
-            "numerics": NUMERICS,
-        },
-        attrs={**keep, "recipe_digest": digest},
-        constants=constants(bands.axis, scene.georef),
-    )
-
-
-def _layer(scene: Scene, name: str, height: int) -> ArraySpec:
-    """Return how a layer is stored again: as it was, in objects as high as the cube's."""
-    stored = open_group(scene.url)[name]
-    assert isinstance(stored, zarr.Array)
-    return ArraySpec(
-        name=name,
-        shape=stored.shape,
-        dtype=str(stored.dtype),
-        dims=("y", "x"),
-        chunks=(height, min(CHUNK, stored.shape[1])),
-        attrs=dict(stored.attrs),
-        fill=stored.fill_value,
-    )
-
-
-def _write_row(scene: Scene, operators: tuple[Operator, ...], product: Product, width: int, row: int) -> Counter[str]:
-    """Write one row of objects; return how many were written."""
-    y0, y1 = product.span(row)
-    strip = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1])
-    values = np.empty((*strip.shape, width), np.float32)
-    for block in blocks(scene, strip):
-        columns, top = slice(block.roi.x0, block.roi.x1), block.roi.y0 - y0
-        for lines in scene.lines(block.roi, room()):
-            part = transform(operators, lines.reshape(-1, lines.shape[2]), width, own=True)
-            values[top : top + len(lines), columns] = part.reshape(*lines.shape[:2], width)
-            top += len(lines)
-    layers = {name: scene.layer(name, strip) for name in scene.layers}
-    invalid = int(np.isnan(values[:, :, 0]).sum())
-    product.write(row, {"cube": values, **layers}, {"pixels": values[:, :, 0].size, "invalid_pixels": invalid})
-    return Counter(rows=1)

@@ -206,7 +206,7 @@ class Product:
                 whole = (y1 - y0, (x1 or array.shape[1]) - x0, *array.shape[2:])
                 assert block.shape == whole, f"{name}: {block.shape} is no whole row of objects, {whole}"
             for name, block in blocks.items():
-                self._put(begun.store, begun.arrays[name], begun.keys[name], block, (y0, x0))
+                self.put(begun, name, block, (y0, x0))
             begun.facts.update(counts=dict(counts or {}), poison=sorted(poison))
 
     @contextmanager
@@ -227,10 +227,9 @@ class Product:
         objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
         self.ledger.record(row, {"objects": objects, **begun.facts}, panel)
 
-    def _put(
-        self, store: Recording, array: "zarr.Array[Any]", named: list[str], block: np.ndarray, start: tuple[int, int]
-    ) -> None:
-        """Write the objects of a block: without Zarr where it is slower and its bytes are known."""
+    def put(self, begun: "Begun", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
+        """Write all objects of an array in a row that was begun: without Zarr where their bytes are known."""
+        array, named, store = begun.arrays[name], begun.keys[name], begun.store
         root, (y0, x0) = at(self.url), start
         known = checked_only(array) or compressed(array)
         if isinstance(root, Path) and known and array.chunks[2:] == array.shape[2:]:

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tilespec.applied import transformed, write_scene
 from tilespec.brightness import brightness, glance, same_scale
 from tilespec.choice import ALL, Choice
 from tilespec.cluster import connect
@@ -21,7 +22,7 @@ from tilespec.ledger import write_atomic
 from tilespec.lock import locked
 from tilespec.memory import Peak
 from tilespec.objects import local
-from tilespec.passes import blocks, sample, transformed, write_scene
+from tilespec.passes import blocks, sample
 from tilespec.progress import Progress
 from tilespec.scene import Scene
 from tilespec.spectra.match import same_bands

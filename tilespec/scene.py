@@ -118,7 +118,7 @@ class Scene:
         With a ``room`` they lie in its memory, and are valid until its next use; without one they are the caller's.
         """
         room = room or Room()
-        with self._damage(roi):
+        with undamaged(self.url, roi):
             if self.objects is not None:
                 return self._values(self.objects.read(self._region(roi), room), roi, room)
             return self._values(np.asarray(self.array[roi.slices]), roi, room)
@@ -129,8 +129,8 @@ class Scene:
         As many lines as hold `PIXELS` pixels, at least one; as `read` returns them, but while they are in the
         processor's cache. That the objects are whole is known after the last: use nothing before all are taken.
         """
-        step, y0 = max(1, PIXELS // roi.shape[1]), roi.y0
-        with self._damage(roi):
+        step, y0 = step_of(roi), roi.y0
+        with undamaged(self.url, roi):
             for stored in self._lines(roi, step, room):
                 yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
                 y0 += len(stored)
@@ -163,21 +163,6 @@ class Scene:
         """Return a region with all of its bands."""
         return *roi.slices, slice(0, self.shape[2])
 
-    @contextmanager
-    def _damage(self, roi: Roi) -> Iterator[None]:
-        """Name the scene and the region when an object's checksum does not hold: every object carries one."""
-        try:
-            yield
-        except UserError:  # of an object store
-            raise
-        except (ValueError, RuntimeError) as error:
-            raise UserError(
-                self.url,
-                found=f"a damaged object in {roi} ({error})",
-                expected="objects whose checksums hold",
-                do="Write the store again from its source, or restore it from a copy.",
-            ) from error
-
     def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
         """Return a ``y, x`` layer, or a region of it, as stored."""
         if name not in self.layers:
@@ -190,7 +175,7 @@ class Scene:
         region, objects = (roi or self.roi).slices, self.planes[name]
         if objects is None:
             return np.asarray(open_group(self.url)[name][region])
-        with self._damage(roi or self.roi):
+        with undamaged(self.url, roi or self.roi):
             return objects.read(region, Room())
 
     def labels(self, roi: Roi | None = None) -> ClassMap:
@@ -228,6 +213,27 @@ class Scene:
     def to_xarray(self) -> xr.Dataset:
         """Return the store as lazily loaded xarray."""
         return xr.open_zarr(zarr_store(at(self.url)), chunks=None, decode_coords="all")
+
+
+@contextmanager
+def undamaged(url: str, roi: Roi) -> Iterator[None]:
+    """Name the store and the region when an object's checksum does not hold: every object carries one."""
+    try:
+        yield
+    except UserError:  # of an object store
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            url,
+            found=f"a damaged object in {roi} ({error})",
+            expected="objects whose checksums hold",
+            do="Write the store again from its source, or restore it from a copy.",
+        ) from error
+
+
+def step_of(roi: Roi) -> int:
+    """Return how many lines of a region `Scene.lines` yields at a time."""
+    return max(1, PIXELS // roi.shape[1])
 
 
 def content_of(attrs: Mapping[str, Any]) -> str | None:

@@ -49,7 +49,9 @@ def _codecs(array: "zarr.Array[Any]") -> list[str] | None:
     return [type(codec).__name__ for codec in others] if plain else None
 
 
-def stream(path: Path, array: "zarr.Array[Any]", shape: tuple[int, ...], fill: Fill, room: Room) -> list[Any]:
+def stream(
+    path: Path, array: "zarr.Array[Any]", shape: tuple[int, ...], fill: Fill, room: Room, step: int | None = None
+) -> list[Any]:
     """Write one object of `checked_only` array from a few lines at a time; return its entry.
 
     Args:
@@ -58,9 +60,10 @@ def stream(path: Path, array: "zarr.Array[Any]", shape: tuple[int, ...], fill: F
         shape: What of the object lies inside the array; the rest holds the fill value.
         fill: Fills it.
         room: Memory to do it in.
+        step: Lines that are filled at once; None: as many as suit the processor's cache.
     """
     edges, state, crc = array.chunks, xxhash.xxh3_128(), 0
-    step = max(LINES, CACHED // (prod(edges[1:]) * array.dtype.itemsize))
+    step = step or max(LINES, CACHED // (prod(edges[1:]) * array.dtype.itemsize))
     with replacing(path) as file:
         for y0 in range(0, edges[0], step):
             lines = slice(y0, min(y0 + step, shape[0]))
