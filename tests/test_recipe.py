@@ -397,7 +397,7 @@ def test_workers_change_no_bit(scene, tmp_path):
 
 @pytest.mark.parametrize("where", [0, -1])
 def test_a_damaged_object_is_never_transformed(tmp_path, make_scene, where):
-    url = make_scene(tmp_path / "s", 40, 30, 8)
+    url = make_scene(tmp_path / "s", 40, 30, 8, chunk=128)
     fit(url, str(tmp_path / "r"), steps="snv,pca=2")
     path = tmp_path / "s" / "cube" / "c" / "0" / "0" / "0"
     whole = path.read_bytes()
