@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-KINDS = {"predict": "job:Job", "stage": "stage_job:Stage"}
+KINDS = {"predict": "job:Job", "stage": "stage_job:Stage", "train": "train_job:Training"}
 """What a job may be."""
 CHECKS = {
     "identity": "quality:identity",

@@ -25,7 +25,7 @@ VERBS = {
     "info": [],
     "fit": ["--steps", "--rows", "--cols", "--mask", "--weights", "--update"],
     "transform": [],
-    "train": ["--out", "--set", "--ranks"],
+    "train": ["--out", "--set", "--ranks", "--workers", "--cluster"],
     "predict": ["--tile", "--overlap", "--workers", "--cluster", "--window", "--rows", "--cols", "--probabilities"],
     "baseline": ["--recipe", "--rows", "--components", "--samples", "--threshold", "--seed"],
     "evaluate": ["--patches", "--patch-size", "--seed", "--rows", "--cols", "--layer", "--bootstrap", "--blocks"],

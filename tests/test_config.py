@@ -90,7 +90,7 @@ def test_a_mistake_is_one_message_with_the_key_and_what_is_known(overrides, text
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ("preset:huge", "one of demo, mishra2021, tiny"),
+        ("preset:huge", "one of best, demo, mishra2021, tiny"),
         ("nowhere.toml", "nowhere.toml: found No such file"),
     ],
 )

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from torch import nn
 
 from tilespec.errors import UserError
 from tilespec.nets import build
-from tilespec.objectives import Batch, objective
-from tilespec.objectives.losses import bce, cross_entropy, l1
+from tilespec.objectives import Batch, Mixed, objective
+from tilespec.objectives.losses import bce, cross_entropy, l1, measured
 from tilespec.tasks import task
 
 SEGMENT = task({"name": "segment", "classes": 3})
@@ -30,6 +30,12 @@ def pairs(seed=0, batch=4, side=8, channels=2, unlabelled=0.3):
     y[rng.random(y.shape) < unlabelled] = 255
     x = torch.from_numpy(rng.normal(size=(batch, channels, side, side)).astype(np.float32))
     return Batch(x=x, y=torch.from_numpy(y), ids=tuple(range(batch)))
+
+
+def mixtures(seed=0, **options):
+    plain, other = pairs(seed, **options), pairs(seed + 1, **options)
+    share = torch.from_numpy(np.random.default_rng(seed).uniform(size=len(plain.ids)).astype(np.float32))
+    return replace(plain, mixed=Mixed(y=other.y, share=share))
 
 
 def cast(kind, **options):
@@ -169,3 +175,99 @@ def test_an_unknown_parameter_of_the_discriminator_is_refused_with_the_known_one
     built = objective({"name": "cgan", "discriminator": {"width": 4}}, SEGMENT)
     with pytest.raises(UserError, match=r"objective.discriminator.width: .*base_width, n_layers"):
         built.opponents((2, 3))
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, l1])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
+def test_the_loss_of_a_mixture_weighs_the_losses_against_both_answers(loss, weights):
+    batch = mixtures()
+    raw = torch.randn(4, 3, 8, 8)
+    found = measured(loss, raw, batch, SEGMENT, weights)
+    each = [
+        s * loss(raw[i : i + 1], batch.y[i : i + 1], SEGMENT, weights)
+        + (1 - s) * loss(raw[i : i + 1], batch.mixed.y[i : i + 1], SEGMENT, weights)
+        for i, s in enumerate(batch.mixed.share)
+    ]
+    torch.testing.assert_close(found, torch.stack(each).mean())
+    parts = [measured(loss, raw[2 * i : 2 * i + 2], part, SEGMENT, weights) for i, part in enumerate(batch.cut(2))]
+    torch.testing.assert_close(found, torch.stack(parts).mean())
+
+
+def test_the_cross_entropy_of_a_mixture_is_that_against_the_soft_answer():
+    batch = mixtures(unlabelled=0)
+    raw = torch.randn(4, 3, 8, 8)
+    share = batch.mixed.share[:, None, None, None]
+    soft = share * SEGMENT.planes(batch.y) + (1 - share) * SEGMENT.planes(batch.mixed.y)
+    expected = nn.functional.cross_entropy(raw, soft)
+    torch.testing.assert_close(measured(cross_entropy, raw, batch, SEGMENT, None), expected)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, l1])
+def test_a_patch_that_has_the_whole_share_has_the_bits_of_an_unmixed_one(loss):
+    batch = mixtures()
+    whole = replace(batch, mixed=replace(batch.mixed, share=torch.ones(4)))
+    raw = torch.randn(4, 3, 8, 8)
+    unmixed = measured(loss, raw, replace(batch, mixed=None), SEGMENT, None)
+    assert measured(loss, raw, whole, SEGMENT, None).item() == unmixed.item() == loss(raw, batch.y, SEGMENT).item()
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, l1])
+def test_what_is_unlabelled_in_both_answers_has_no_gradient_and_in_one_only_that_of_the_other(loss):
+    batch = mixtures()
+    raw = torch.randn(4, 3, 8, 8, requires_grad=True)
+    measured(loss, raw, batch, SEGMENT, None).backward()
+    moved = raw.grad.abs().sum(1)
+    unlabelled = (batch.y == 255) & (batch.mixed.y == 255)
+    assert moved[unlabelled].max() == 0
+    assert moved[~unlabelled].min() > 0
+    mine = replace(batch, mixed=Mixed(y=torch.full_like(batch.y, 255), share=batch.mixed.share))
+    each = [s * loss(raw[i : i + 1], batch.y[i : i + 1], SEGMENT) for i, s in enumerate(batch.mixed.share)]
+    torch.testing.assert_close(measured(loss, raw, mine, SEGMENT, None), torch.stack(each).mean())
+
+
+def test_the_discriminator_sees_mixtures_of_masks_that_add_up_to_what_is_known():
+    built, players = cast("cgan", discriminator=SMALL)
+    batch = mixtures()
+    share = batch.mixed.share[:, None, None]
+    known = share * (batch.y != 255) + (1 - share) * (batch.mixed.y != 255)
+    real = built._answer(batch)
+    torch.testing.assert_close(real.sum(1), known)
+    hot = share[:, None] * SEGMENT.planes(batch.y) + (1 - share[:, None]) * SEGMENT.planes(batch.mixed.y)
+    torch.testing.assert_close(real, hot)
+    fake = built._pair(batch, torch.softmax(torch.randn(4, 3, 8, 8), 1))[:, 2:]
+    torch.testing.assert_close(fake.sum(1), known)
+    for seen in (share, 1 - share):
+        assert seen.min() > 0
+    judge, maker = players["discriminator"].module, players["generator"].module
+    moves = built.moves(players, batch)
+    d_real, d_fake = next(moves).terms
+    torch.testing.assert_close(d_real, 0.5 * bce(judge(torch.cat([batch.x, real], 1)), real=True))
+    torch.testing.assert_close(
+        d_fake, 0.5 * bce(judge(built._pair(batch, SEGMENT.activate(maker(batch.x)))), real=False)
+    )
+    (g,) = next(moves).terms
+    expected = measured(cross_entropy, maker(batch.x), batch, SEGMENT, None)
+    pair = built._pair(batch, SEGMENT.activate(maker(batch.x)))
+    torch.testing.assert_close(g, expected + 0.02 * bce(judge(pair), real=True))
+
+
+def test_supervised_learns_from_both_answers():
+    built, players = cast("supervised")
+    batch = mixtures()
+    (move,) = built.moves(players, batch)
+    (term,) = move.terms
+    expected = measured(cross_entropy, players["generator"].module(batch.x), batch, SEGMENT, None)
+    torch.testing.assert_close(term, expected)
+
+
+def test_a_batch_is_cut_and_moved_with_all_that_belongs_to_its_patches():
+    batch = mixtures()
+    parts = batch.cut(2)
+    assert [part.ids for part in parts] == [(0, 1), (2, 3)]
+    for name in ("x", "y"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+    for name in ("share", "y"):
+        assert torch.equal(torch.cat([getattr(part.mixed, name) for part in parts]), getattr(batch.mixed, name))
+    moved = batch.to("cpu")
+    assert torch.equal(moved.mixed.share, batch.mixed.share)
+    assert (moved.ids, pairs().to("cpu").mixed) == (batch.ids, None)

@@ -33,8 +33,8 @@ from tilespec.report.maps import (
 )
 from tilespec.report.overview import overview
 from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
-from tilespec.report.recipes import losses
 from tilespec.report.runs import Runs
+from tilespec.report.training import losses
 from tilespec.scene import Scene, cube_spec, layer_spec
 from tilespec.types import UNLABELLED
 

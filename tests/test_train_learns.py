@@ -6,9 +6,10 @@ import torch
 from tilespec.config import resolve
 from tilespec.corpus import open_corpus
 from tilespec.model import Model
+from tilespec.sample import Law
 from tilespec.scene import Scene
 from tilespec.tasks import task
-from tilespec.train import _law, train
+from tilespec.train import train
 
 
 def lines(out):
@@ -57,7 +58,7 @@ def test_two_patches_are_learned_by_heart(make_scene, tmp_path, head, objective)
 
 def _iou(folder, url, settings):
     model, scene = Model.load(str(folder)), Scene.open(url)
-    law = _law(resolve(settings), open_corpus(resolve(settings)))
+    law = Law.of(resolve(settings), open_corpus(resolve(settings)))
     segment, net = task(model.task), model.module()
     for k in range(2):
         place = (slice(law.patch(k).y, law.patch(k).y + 64), slice(law.patch(k).x, law.patch(k).x + 64))

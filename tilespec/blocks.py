@@ -1,94 +1,135 @@
-"""Blocks: scores and labels of a scene, decoded once and kept in bounded memory."""
+"""Blocks: scores and labels of a scene, decoded once and kept in bounded memory.
+
+Raw spectra go in and scores come out: a block's recipe runs over each few lines as they are read, so that only scores
+are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
+"""
 
 import threading
-from collections import OrderedDict
-from itertools import product
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import final
 
 import numpy as np
 
+from tilespec.cache import Cache
 from tilespec.corpus import Ground
+from tilespec.graph import one_blas_thread
+from tilespec.passes import room
 from tilespec.recipe import Recipe
+from tilespec.scene import CHUNK
+from tilespec.spectra.pieces import transform
 from tilespec.types import ClassMap, Reflectance, Roi
 
-BLOCK = 512
-"""Largest side of a block that is decoded at once."""
+Block = tuple[Reflectance, ClassMap]
 
 
 @final
 class Blocks:
-    """Scores and labels of whole blocks, decoded once; the least recently used are dropped first.
+    """Scores and labels of stored objects, as far as they lie in the training region.
 
-    Memory stays below ``budget`` bytes (but one block is always kept). Safe to call from many threads.
+    Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held.
     """
 
     def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int) -> None:
-        self._grounds, self._recipe, self._budget = grounds, recipe, budget
-        self._kept: OrderedDict[tuple[int, int, int], tuple[Reflectance, ClassMap]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._bytes = 0
+        self._grounds, self._recipe = grounds, recipe
+        self._counting = threading.Lock()
+        self.cache: Cache[Block] = Cache(budget)
+        """What is held, in bytes."""
         self.decoded = 0
-        """Pixels decoded so far."""
+        """Pixels of stored objects that were decoded so far."""
         self.used = 0
         """Pixels handed out so far; ``decoded / used`` is the read amplification."""
 
-    def read(self, scene: int, roi: Roi) -> tuple[Reflectance, ClassMap]:
-        """Return scores ``y, x, band`` (NaN where there is no data) and labels of a region of a scene."""
-        scores = np.empty((*roi.shape, self._recipe.bands_out), np.float32)
-        labels = np.empty(roi.shape, np.uint8)
-        high, wide = _edges(self._grounds[scene])
-        rows = range(roi.y0 // high, -(-roi.y1 // high))
-        cols = range(roi.x0 // wide, -(-roi.x1 // wide))
-        for row, col in product(rows, cols):
-            block = self._block(scene, row, col)
-            inner, outer = _shared(roi, row * high, col * wide, block[1].shape)
-            scores[outer], labels[outer] = block[0][inner], block[1][inner]
-        self.used += labels.size
+    @property
+    def bands(self) -> int:
+        """Bands of the scores."""
+        return self._recipe.bands_out
+
+    def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
+        """Return scores ``y, x, band`` (NaN where there is no data) and labels of a part of a training region.
+
+        With ``into`` they are written there, once and straight from the blocks.
+        """
+        scores, labels = into or (np.empty((*roi.shape, self.bands), np.float32), np.empty(roi.shape, np.uint8))
+        ground = self._grounds[scene]
+        for part in parts(ground, roi):
+            make = partial(self._decode, ground, part)
+            with self.cache.lent((scene, part), size(part, self.bands), make) as block:
+                inner, outer = _shared(roi, part)
+                _pixels(scores)[outer] = _pixels(block[0])[inner]
+                labels[outer] = block[1][inner]
+        with self._counting:
+            self.used += labels.size
         return scores, labels
 
-    def _block(self, scene: int, row: int, col: int) -> tuple[Reflectance, ClassMap]:
-        """Return one block, from memory or from the store."""
-        key = (scene, row, col)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        block = self._decode(*key)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = block
-                self._bytes += _size(block)
-            while self._bytes > self._budget and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
-        return block
+    def _decode(self, ground: Ground, part: Roi) -> Block:
+        """Return one block, read and run through the recipe a few lines at a time."""
+        scores = np.empty((*part.shape, self.bands), np.float32)
+        flat, start = scores.reshape(-1, self.bands), 0
+        with one_blas_thread():
+            for lines in ground.scene.lines(part, room()):
+                spectra = lines.reshape(-1, lines.shape[2])
+                stop = start + len(spectra)
+                flat[start:stop] = transform(self._recipe.steps, spectra, self.bands, own=True)
+                start = stop
+        with self._counting:
+            self.decoded += stored(ground, part)
+        return scores, ground.labels(part)
 
-    def _decode(self, scene: int, row: int, col: int) -> tuple[Reflectance, ClassMap]:
-        """Return one block, read and run through the recipe."""
-        ground = self._grounds[scene]
-        (high, wide), (height, width) = _edges(ground), ground.scene.shape[:2]
-        y0, x0 = row * high, col * wide
-        roi = Roi(y0=y0, y1=min(y0 + high, height), x0=x0, x1=min(x0 + wide, width))
-        cube = ground.scene.read(roi)
-        scores = self._recipe.apply(cube.reshape(-1, cube.shape[2])).reshape(*roi.shape, -1)
-        self.decoded += scores.shape[0] * scores.shape[1]
-        return scores, ground.labels(roi)
+
+def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
+    """Yield the blocks that a part of a training region lies in: stored objects, cut by the training region."""
+    (high, wide), within = _edges(ground), ground.roi
+    for y in range(roi.y0 // high * high, roi.y1, high):
+        for x in range(roi.x0 // wide * wide, roi.x1, wide):
+            square = Roi(y0=y, y1=y + high, x0=x, x1=x + wide)
+            yield _common(square, within)
+
+
+def size(part: Roi, bands: int) -> int:
+    """Return the bytes that a block takes."""
+    height, width = part.shape
+    return height * width * (bands * np.dtype(np.float32).itemsize + 1)
+
+
+def stored(ground: Ground, part: Roi) -> int:
+    """Return the pixels of the stored objects that a block is decoded from."""
+    (high, wide), (height, width) = _edges(ground), ground.scene.shape[:2]
+    y0, x0 = part.y0 // high * high, part.x0 // wide * wide
+    return (min(y0 + high, height) - y0) * (min(x0 + wide, width) - x0)
 
 
 def _edges(ground: Ground) -> tuple[int, int]:
-    """Return height and width of a block: those of a stored object, within reason."""
+    """Return height and width of a block: those of a stored object, or of so many small ones."""
     high, wide, _ = ground.scene.chunks
-    return min(high, BLOCK), min(wide, BLOCK)
+    return high * max(1, CHUNK // high), wide * max(1, CHUNK // wide)
 
 
-def _shared(roi: Roi, y0: int, x0: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return what a block at ``y0, x0`` shares with a region: the slices of the block, and of the region."""
-    top, bottom = max(roi.y0, y0), min(roi.y1, y0 + shape[0])
-    left, right = max(roi.x0, x0), min(roi.x1, x0 + shape[1])
-    inner = slice(top - y0, bottom - y0), slice(left - x0, right - x0)
-    outer = slice(top - roi.y0, bottom - roi.y0), slice(left - roi.x0, right - roi.x0)
+def _common(square: Roi, within: Roi) -> Roi:
+    """Return what two regions share."""
+    return replace(
+        square,
+        y0=max(square.y0, within.y0),
+        y1=min(square.y1, within.y1),
+        x0=max(square.x0, within.x0),
+        x1=min(square.x1, within.x1),
+    )
+
+
+def _shared(roi: Roi, part: Roi) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return what a block shares with a region: the slices of the block, and of the region."""
+    common = _common(roi, part)
+    inner, outer = (
+        (
+            slice(common.y0 - origin.y0, common.y1 - origin.y0),
+            slice(common.x0 - origin.x0, common.x1 - origin.x0),
+        )
+        for origin in (part, roi)
+    )
     return inner, outer
 
 
-def _size(block: tuple[Reflectance, ClassMap]) -> int:
-    """Return the bytes of a block."""
-    return block[0].nbytes + block[1].nbytes
+def _pixels(values: Reflectance) -> np.ndarray:
+    """Return a cube as a plane of pixels: NumPy copies whole pixels, and not band after band of a turned patch."""
+    return values.view(np.dtype((np.void, values.shape[2] * values.itemsize)))[..., 0]

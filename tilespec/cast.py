@@ -8,8 +8,10 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from tilespec.augment import check as check_augment
+from tilespec.compiled import compile_net
 from tilespec.config import Config, Train
-from tilespec.corpus import Corpus, adapted, bands_after, open_corpus
+from tilespec.corpus import Corpus, adapted, open_corpus
 from tilespec.errors import UserError
 from tilespec.nets import NETS, build
 from tilespec.objectives import Objective, objective
@@ -17,8 +19,12 @@ from tilespec.optimise import OPTIMISERS
 from tilespec.options import checked, filled
 from tilespec.plugins import load
 from tilespec.ranks import Ranks
+from tilespec.reading import summary
 from tilespec.recipe import Recipe, fit_steps
-from tilespec.spectra.steps import parse, passes
+from tilespec.sample import Law
+from tilespec.schedules import Rate
+from tilespec.spectra.operators import Bands
+from tilespec.spectra.steps import parse, passes, plan
 from tilespec.tasks import Task, task
 
 
@@ -34,12 +40,22 @@ class Player:
     optimiser: torch.optim.Optimizer
     """What moves it."""
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser moves, in its order."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
     @classmethod
     def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
-        """Return a net with its optimiser, on this rank's device."""
+        """Return a net with its optimiser, on this rank's device, with memory in the order of channels.
+
+        Gradients are averaged over the ranks as they come, unless those of several parts of a batch add up first.
+        """
         module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
-        return cls(module=module, net=ranks.wrap(module), optimiser=optimiser)
+        if train.compile:
+            compile_net(module)
+        return cls(module=module, net=module if train.accumulate > 1 else ranks.wrap(module), optimiser=optimiser)
 
 
 @final
@@ -102,25 +118,44 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
         known = config.model_copy(update={"task": config.task.model_copy(update={"classes": len(corpus.classes)})})
         nets = Cast.of(known, corpus.bands).nets(0)
         config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
-        cast = Cast.of(config, _bands(config, corpus))
+        bands = _reaching(config, corpus)
+        cast = Cast.of(config, bands.count)
         nets = cast.nets(0)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
-    if config.train.batch % ranks:
-        raise UserError(
-            "train.batch",
-            found=f"{config.train.batch} patches for {ranks} ranks",
-            expected="a multiple of the number of ranks",
-            do=f"Set train.batch={-(-config.train.batch // ranks) * ranks}.",
-        )
+    _check_train(config, ranks)
+    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands)
     return config, corpus, _plan(config, corpus, cast, nets)
 
 
-def _bands(config: Config, corpus: Corpus) -> int:
-    """Return how many channels reach the net."""
-    if config.recipe.path is None:
-        return bands_after(config, corpus)
-    return _fitted(config.recipe.path, corpus).bands_out
+def _check_train(config: Config, ranks: int) -> None:
+    """Refuse a batch that cannot be shared, and a schedule that nothing drives."""
+    train = config.train
+    shares = ranks * train.accumulate
+    if train.batch % shares:
+        parts = f" in {train.accumulate} parts each" if train.accumulate > 1 else ""
+        raise UserError(
+            "train.batch",
+            found=f"{train.batch} patches for {ranks} ranks{parts}",
+            expected="a multiple of the number of ranks" + (" times train.accumulate" if parts else ""),
+            do=f"Set train.batch={-(-train.batch // shares) * shares}.",
+        )
+    Rate.of(train)
+    if train.schedule.name == "plateau" and not config.validation.held_out:
+        raise UserError(
+            "train.schedule",
+            found="plateau, without a held-out region",
+            expected="validations to follow",
+            do="Set validate.rows (or validate.cols, validate.scene), or choose another schedule.",
+        )
+
+
+def _reaching(config: Config, corpus: Corpus) -> Bands:
+    """Return the bands, or scores, that reach the net."""
+    if config.recipe.path is not None:
+        recipe = _fitted(config.recipe.path, corpus)
+        return Bands(count=recipe.bands_out, axis=recipe.axis_out)
+    return plan(parse(config.recipe.steps or ""), Bands(count=corpus.bands, axis=corpus.grounds[0].scene.spectral))
 
 
 def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -135,6 +170,7 @@ def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Modu
         "parameters": counts,
         "passes_over_the_region": passes(parse(config.recipe.steps or "")),
         "patches": config.train.steps * config.train.batch,
+        "reading": summary(Law.of(config, corpus), corpus.grounds, bands=cast.channels[0], budget=config.data.cache),
     }
 
 

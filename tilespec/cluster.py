@@ -182,7 +182,7 @@ def _ended(futures: list[Any]) -> set[Any]:
     except TimeoutError:
         return set()
     except CancelledError as error:
-        raise _lost() from error
+        raise lost() from error
     return ended
 
 
@@ -195,7 +195,7 @@ def _result(future: Any) -> Any:
     except KilledWorker as error:
         return error
     except CancelledError as error:
-        raise _lost() from error
+        raise lost() from error
 
 
 def workers_of(client: Any) -> int:
@@ -204,11 +204,21 @@ def workers_of(client: Any) -> int:
     Raises:
         IncompleteError: the scheduler does not answer.
     """
+    return len(addresses(client))
+
+
+def addresses(client: Any) -> list[str]:
+    """Return the addresses of all workers.
+
+    Raises:
+        IncompleteError: the scheduler does not answer.
+    """
     try:
-        return len(client.sync(client.scheduler.identity)["workers"])
+        return list(client.sync(client.scheduler.identity)["workers"])
     except (OSError, TimeoutError, CancelledError) as error:
-        raise _lost() from error
+        raise lost() from error
 
 
-def _lost() -> IncompleteError:
+def lost() -> IncompleteError:
+    """Return what is said when the scheduler is gone."""
     return IncompleteError("the scheduler is lost; start it again and run the same command, it resumes")

@@ -3,34 +3,25 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from tilespec.errors import UserError
 from tilespec.presets import preset
 from tilespec.recipe import Recipe
+from tilespec.scene import open_group
+from tilespec.tables import Named, Table, Validate, listed
 
 Place = tuple[int | str, ...]
-
-
-class _Table(BaseModel):
-    """A table of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class _Named(BaseModel):
-    """A table whose further keys belong to the plug-in that it names."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
-
-    name: str
-    """In the table of plug-ins, or a dotted path ``package.module:Name``."""
+Kind = Literal[
+    "rotate", "shift", "reverse", "gain", "slope", "offset", "background", "noise", "drop", "cutmix", "mixup"
+]
+"""Of augmentation, in the order in which they are applied."""
 
 
 @final
-class Data(_Table):
+class Data(Table):
     """What the net learns from."""
 
     scene: tuple[str, ...] = Field(min_length=1)
@@ -50,7 +41,16 @@ class Data(_Table):
     patches: int = Field(default=500, ge=1)
     """Patches in an epoch."""
     window: int = Field(default=1, ge=1)
-    """Neighbouring patches that follow each other, so that a block is decoded once for several of them."""
+    """Neighbouring patches that follow each other, so that a block is decoded once for several of them; 1 while
+    ``cache`` holds the scores of all scenes."""
+    stratify: bool = False
+    """Cover the region evenly: an epoch takes one patch from each of ``patches`` equal parts of it."""
+    balance: Literal["none", "sqrt", "classes"] = "none"
+    """Draw pixels so that classes come equally often (``classes``), or by the square root of their sizes (``sqrt``)."""
+    weight: str | None = None
+    """A ``y, x`` layer of the scene, or of its label store: how likely a pixel is a patch's centre; 0 never is."""
+    shares: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    """How often each scene is drawn, one number for each; None: by its size, or by the weights of its pixels."""
     augment: bool = True
     """Turn and mirror patches: the 8 symmetries of the square."""
     drop_single_class: bool = False
@@ -63,13 +63,11 @@ class Data(_Table):
     @model_validator(mode="before")
     @classmethod
     def _lists(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        return {k: [v] if k in ("scene", "labels") and isinstance(v, str) else v for k, v in given.items()}
+        return listed(given)
 
 
 @final
-class RecipeTable(_Table):
+class RecipeTable(Table):
     """The spectral steps before the net: none, some that are fitted here, or some that were fitted before."""
 
     steps: str | None = None
@@ -83,9 +81,14 @@ class RecipeTable(_Table):
             raise ValueError("give steps or path, not both")
         return self
 
+    @property
+    def given(self) -> bool:
+        """Whether there are any steps."""
+        return bool(self.steps or self.path)
+
 
 @final
-class TaskTable(_Named):
+class TaskTable(Named):
     """What is predicted; options of the task."""
 
     name: str = "segment"
@@ -93,7 +96,7 @@ class TaskTable(_Named):
 
 
 @final
-class NetTable(_Named):
+class NetTable(Named):
     """The generator; parameters of the architecture."""
 
     name: str = "unet"
@@ -101,7 +104,7 @@ class NetTable(_Named):
 
 
 @final
-class ObjectiveTable(_Named):
+class ObjectiveTable(Named):
     """How it is learned; options of the objective."""
 
     name: str = "cgan"
@@ -109,7 +112,12 @@ class ObjectiveTable(_Named):
 
 
 @final
-class Train(_Table):
+class ScheduleTable(Named):
+    """How the learning rate goes on; options of the schedule."""
+
+
+@final
+class Train(Table):
     """The loop."""
 
     seed: int = Field(default=0, ge=0)
@@ -126,12 +134,20 @@ class Train(_Table):
     """Of Adam and AdamW."""
     decay: float = Field(default=1e-4, ge=0)
     """Weight decay."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """Of the learning rate, a pure function of the step."""
+    schedule: ScheduleTable = Field(default_factory=lambda: ScheduleTable(name="cosine"))
+    """Of the learning rate: a name, or a table such as ``{ name = "step", every = 500 }``."""
     warmup: int = Field(default=30, ge=0)
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up; the schedule begins after them."""
     floor: float = Field(default=0.02, ge=0, le=1)
-    """Share of the rate that the cosine ends at."""
+    """Share of the rate that schedules which fall end at, or never go below."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a step's batch is cut into, one after another: less memory, the same step (but for batch norms)."""
+    clip: float | None = Field(default=None, gt=0)
+    """Norm that the gradients of a player are shortened to; None: they stay as they are."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of a running average of the generator's weights, which is judged and published then; 0: none is kept."""
+    bad_steps: int = Field(default=10, ge=0)
+    """Steps in a row that are skipped because losses or gradients are no numbers; one more ends the training."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Steps between two checkpoints."""
     log_every: int = Field(default=1, ge=1)
@@ -140,13 +156,65 @@ class Train(_Table):
     """Threads that prepare batches ahead; 0: the loop prepares them itself."""
     bf16: bool = False
     """Convolve in bfloat16: faster where convolutions dominate."""
+    compile: bool = False
+    """Compile the nets with `torch.compile`: minutes at the start, faster steps; needs a C++ compiler on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the nets live."""
+    tensorboard: bool = False
+    """Write what ``log.jsonl`` says as events for TensorBoard too; needs ``tilespec[tensorboard]``."""
+    timeout: float = Field(default=120, ge=1)
+    """Seconds that a rank may be silent before the others take it for gone and end."""
+    restarts: int = Field(default=0, ge=0)
+    """How often ``--ranks`` and ``--cluster`` resume by themselves after the loss of a rank."""
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _table(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    @field_serializer("schedule")
+    def _name(self, schedule: ScheduleTable) -> str | dict[str, Any]:
+        return {"name": schedule.name, **schedule.model_extra} if schedule.model_extra else schedule.name
 
 
 @final
-class Config(_Table):
+class AugmentTable(Table):
+    """What happens to patches on the device, after the recipe: strengths, in units of what the net reads; 0 is off.
+
+    `tilespec.augment` says what each kind does, docs/augment.md when it helps.
+    """
+
+    rotate: float = Field(default=0, ge=0, le=180)
+    """Largest angle in degrees, either way."""
+    shift: float = Field(default=0, ge=0)
+    """Largest shift of the spectra in bands, either way."""
+    reverse: float = Field(default=0, ge=0, le=1)
+    """Share of the patches whose bands come in reverse order."""
+    gain: float = Field(default=0, ge=0, lt=1)
+    """Largest deviation of a patch's factor from 1."""
+    slope: float = Field(default=0, ge=0)
+    """Largest tilt: what the first band loses the last one gains, or the other way round."""
+    offset: float = Field(default=0, ge=0)
+    """Largest constant that all bands of a patch are moved by, either way."""
+    background: float = Field(default=0, ge=0)
+    """Largest height of a smooth curve over the bands that is added to a patch."""
+    noise: float = Field(default=0, ge=0)
+    """Deviation of normal noise, drawn for each value."""
+    drop: float = Field(default=0, ge=0, lt=1)
+    """Share of the bands of a patch that are 0; one band at least is left."""
+    cutmix: float = Field(default=0, ge=0)
+    """``a`` of the Beta(a, a) that says how much of a patch stays its own; a box of its partner covers the rest."""
+    mixup: float = Field(default=0, ge=0)
+    """``a`` of the Beta(a, a) that says what a patch weighs in the mixture with its partner."""
+    probability: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """How likely each kind is for a patch: ``{ mixup = 0.5 }``; 1 for those that are not named."""
+
+
+@final
+class Config(Table):
     """A training, resolved."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     data: Data
     """What the net learns from."""
@@ -160,6 +228,10 @@ class Config(_Table):
     """How it is learned."""
     train: Train = Train()
     """The loop."""
+    augment: AugmentTable = AugmentTable()
+    """What happens to patches on the device."""
+    validation: Validate = Field(default=Validate(), alias="validate")
+    """What it is judged on meanwhile: the table ``[validate]``, a name that pydantic keeps for itself."""
 
     def deciding(self) -> dict[str, Any]:
         """Return, as plain data, the settings that decide the weights: not where and how fast they are computed."""
@@ -168,6 +240,9 @@ class Config(_Table):
             del plain[table][key]
         if self.recipe.path is not None:
             plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the recipe, wherever it lies
+        for key in ("scene", "labels"):
+            stores = getattr(self.validation, key)
+            plain["validate"][key] = stores if stores is None else [_content(store) for store in stores]
         return plain
 
 
@@ -179,8 +254,19 @@ EXECUTION = (
     ("train", "log_every"),
     ("train", "loaders"),
     ("train", "device"),
+    ("train", "accumulate"),
+    ("train", "compile"),
+    ("train", "bad_steps"),
+    ("train", "tensorboard"),
+    ("train", "timeout"),
+    ("train", "restarts"),
 )
 """Settings that may change when a training is resumed; scenes and labels are compared by what they hold."""
+
+
+def _content(store: str) -> str:
+    """Return the hash of what a store holds, wherever it lies; its place where no run has left one."""
+    return str(open_group(store).attrs.get("tilespec_digest", store))
 
 
 def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
@@ -234,7 +320,7 @@ def _set(tables: dict[str, Any], key: str, text: str) -> None:
             f"--set {key}={text}",
             found="a key without its table",
             expected="table.key=value, such as train.steps=100",
-            do=f"The tables are {', '.join(Config.model_fields)}.",
+            do=f"The tables are {', '.join(_known(()))}.",
         )
     tables[last] = _scalar(text)
 
@@ -269,7 +355,12 @@ def _known(place: Place) -> list[str]:
     """Return the keys that a table knows."""
     model: type[BaseModel] = Config
     for name in place:
-        inner = model.model_fields[str(name)].annotation
+        inner = _fields(model)[str(name)].annotation
         assert isinstance(inner, type), "tables are models"
         model = inner
-    return list(model.model_fields)
+    return list(_fields(model))
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of a table by the names that users write."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -1,16 +1,17 @@
 """Corpus: the labelled regions that a net learns from, opened and checked before anything is computed."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
-import zarr
 
 from tilespec.config import Config, Data
+from tilespec.density import Density, Field, weighted
 from tilespec.errors import UserError
+from tilespec.plane import Plane
 from tilespec.scene import Scene, open_group
-from tilespec.spectra.operators import Bands
-from tilespec.spectra.steps import parse, plan
 from tilespec.types import UNLABELLED, ClassMap, Roi
 
 STRIP = 512
@@ -29,9 +30,18 @@ class Ground:
     store: str
     """The store whose ``labels`` count."""
 
+    @cached_property
+    def plane(self) -> Plane:
+        """Where the labels lie; the store is opened once.
+
+        Raises:
+            UserError: it has no labels.
+        """
+        return Plane.open(self.store, "labels")
+
     def labels(self, roi: Roi) -> ClassMap:
         """Return the labels of a region of the scene."""
-        return np.asarray(_plane(self.store)[roi.slices]).astype(np.uint8)
+        return self.plane.read(roi).astype(np.uint8, copy=False)
 
 
 @final
@@ -45,6 +55,8 @@ class Corpus:
     """Their names, in order."""
     counts: tuple[int, ...]
     """Labelled training pixels of each class."""
+    density: Density | None = None
+    """How likely pixels are to be drawn; None: all patches of a scene are equally likely."""
 
     @property
     def bands(self) -> int:
@@ -76,7 +88,8 @@ def open_corpus(config: Config) -> Corpus:
 
     Raises:
         UserError: no scene or labels there, labels of another size or with values that are no classes, a training
-            region that overlaps the test region, scenes with different bands or class names, nothing labelled.
+            region that overlaps the test region, scenes with different bands or class names, nothing labelled, weights
+            that are not there or that leave nothing to draw.
     """
     data = config.data
     stores = data.labels or data.scene
@@ -91,7 +104,8 @@ def open_corpus(config: Config) -> Corpus:
     _same_bands(grounds)
     names = _names(grounds)
     counts = sum(np.stack([_count(ground) for ground in grounds]))
-    return Corpus(grounds=grounds, **_classes(config, names, counts))
+    found = _classes(config, names, counts)
+    return Corpus(grounds=grounds, density=_density(data, grounds, len(found["classes"])), **found)
 
 
 def adapted(config: Config, corpus: Corpus, align: int) -> Config:
@@ -117,12 +131,6 @@ def adapted(config: Config, corpus: Corpus, align: int) -> Config:
     return config.model_copy(update={"data": data, "recipe": recipe, "task": task})
 
 
-def bands_after(config: Config, corpus: Corpus) -> int:
-    """Return how many bands come out of the recipe's steps, without fitting them."""
-    axis = corpus.grounds[0].scene.spectral
-    return plan(parse(config.recipe.steps or ""), Bands(count=corpus.bands, axis=axis)).count
-
-
 def _ground(data: Data, url: str, store: str) -> Ground:
     """Return the ground of one scene, with a region that keeps off the test region."""
     scene = Scene.open(url).raw()
@@ -136,27 +144,44 @@ def _ground(data: Data, url: str, store: str) -> Ground:
                 expected=f"no pixel of the test region ({test})",
                 do="Move one of the two regions; a net judged where it learned looks better than it is.",
             )
-    plane = _plane(store)
-    if plane.shape != scene.shape[:2]:
+    ground = Ground(scene=scene, roi=roi, store=store)
+    if ground.plane.shape != scene.shape[:2]:
         raise UserError(
             store,
-            found=f"labels of {plane.shape[0]} x {plane.shape[1]} pixels",
+            found=f"labels of {ground.plane.shape[0]} x {ground.plane.shape[1]} pixels",
             expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {url}",
             do="Labels must lie on the scene pixel by pixel.",
         )
-    return Ground(scene=scene, roi=roi, store=store)
+    return ground
 
 
-def _plane(store: str) -> zarr.Array[Any]:
-    """Return the ``labels`` of a store."""
-    group = open_group(store)
-    found = group.get("labels")
-    if not isinstance(found, zarr.Array) or found.ndim != 2:
+def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | None:
+    """Return how likely pixels are to be drawn, if weights or a balance of classes are asked for."""
+    if data.shares is not None and (len(data.shares) != len(grounds) or not any(data.shares)):
         raise UserError(
-            store,
-            found=f"arrays {sorted(group.array_keys())}",
-            expected="labels(y, x)",
-            do="Ingest the scene with --labels FILE, or name another store in data.labels.",
+            "data.shares",
+            found=f"{list(data.shares)}",
+            expected=f"{len(grounds)} numbers, one for each of data.scene, not all 0",
+            do="Give one for each scene, in the same order.",
+        )
+    if data.weight is None and data.balance == "none":
+        return None
+    fields = [Field(roi=g.roi, labels=g.plane, weight=_weight(data, g)) for g in grounds]
+    return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
+
+
+def _weight(data: Data, ground: Ground) -> Plane | None:
+    """Return the weights of a scene's pixels: a layer of the scene, or of its label store where the scene has none."""
+    if data.weight is None:
+        return None
+    stores = (ground.scene.url, ground.store)
+    found = next(filter(None, (Plane.find(store, data.weight) for store in stores)), None)
+    if found is None or found.shape != ground.scene.shape[:2]:
+        raise UserError(
+            "data.weight",
+            found=f"no {data.weight}(y, x) of {ground.scene.shape[0]} x {ground.scene.shape[1]} pixels",
+            expected=f"one of {', '.join(ground.scene.layers)}, or a layer of {ground.store}",
+            do="Bring it in as a layer of that size, or name another.",
         )
     return found
 
@@ -173,7 +198,7 @@ def _same_bands(grounds: tuple[Ground, ...]) -> None:
 
 def _names(grounds: tuple[Ground, ...]) -> tuple[str, ...]:
     """Return the class names that all label planes share."""
-    names = [tuple(str(_plane(g.store).attrs.get("flag_meanings", "")).split()) for g in grounds]
+    names = [tuple(str(g.plane.attrs.get("flag_meanings", "")).split()) for g in grounds]
     for ground, other in zip(grounds, names, strict=True):
         if other != names[0]:
             raise UserError(
@@ -187,10 +212,9 @@ def _names(grounds: tuple[Ground, ...]) -> tuple[str, ...]:
 
 def _count(ground: Ground) -> np.ndarray:
     """Return how many training pixels have each label 0 to 255."""
-    plane, roi = _plane(ground.store), ground.roi
-    counts = np.zeros(256, np.int64)
+    roi, counts = ground.roi, np.zeros(256, np.int64)
     for y0 in range(roi.y0, roi.y1, STRIP):
-        values = np.asarray(plane[y0 : min(y0 + STRIP, roi.y1), roi.x0 : roi.x1]).ravel()
+        values = ground.plane.read(replace(roi, y0=y0, y1=min(y0 + STRIP, roi.y1))).ravel()
         if values.min() < 0 or values.max() > UNLABELLED or values.dtype.kind not in "iub":
             raise UserError(
                 ground.store,

@@ -17,6 +17,7 @@ from tilespec.errors import UserError
 from tilespec.ledger import write_atomic
 from tilespec.nets import build
 from tilespec.recipe import Recipe
+from tilespec.tensors import fit
 from tilespec.types import SpectralAxis
 
 FORMAT = 1
@@ -50,9 +51,14 @@ class Model:
         return self.recipe.axis_in
 
     def module(self) -> torch.nn.Module:
-        """Return the net with its weights, in evaluation mode."""
+        """Return the net with its weights, in evaluation mode.
+
+        Raises:
+            UserError: weights of other names, shapes or types than the net has.
+        """
         params = {key: value for key, value in self.net.items() if key != "name"}
         module = build(self.net["name"], *self.channels, **params)
+        fit("model.safetensors", self.weights, module.state_dict())
         module.load_state_dict(self.weights)
         return module.eval()
 

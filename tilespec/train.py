@@ -1,44 +1,46 @@
 """Train: random patches in, a model folder out. Resumes by itself; any number of ranks learns the same.
 
-For each move of the objective: clear, send each loss term back, step. Nothing here knows which task, net or objective
-it is.
+What is here opens, checks and puts together; the loop is `tilespec.loop`.
 """
 
-import math
-import os
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, final
-
-import torch
+from typing import Any
 
 from tilespec import checkpoint, rundir
+from tilespec.augment import Augment
+from tilespec.averaged import Averaged
 from tilespec.blocks import Blocks
 from tilespec.cast import Cast, Player, prepared, recipe_of
 from tilespec.config import Config, resolve
 from tilespec.corpus import Corpus, open_corpus
-from tilespec.errors import UserError
+from tilespec.crew import Crew, crew
+from tilespec.journal import Journal
+from tilespec.judge import Judge
+from tilespec.launchers import leads
+from tilespec.lock import locked
+from tilespec.loop import Loop
 from tilespec.memory import Peak
-from tilespec.nets.norms import set_sample_ids
-from tilespec.objectives import Batch, Move
+from tilespec.moves import Mover
 from tilespec.objects import local
-from tilespec.optimise import rate
 from tilespec.progress import Progress, Silent
-from tilespec.ranks import Ranks, joined, launched, spawn
+from tilespec.ranks import Ranks, joined, shared
+from tilespec.ranks_dask import Work
+from tilespec.recipe import Recipe
 from tilespec.sample import Law, Loader
+from tilespec.schedules import Rate
+from tilespec.validate import Validation, clear
 
-Losses = dict[str, float]
 
-
-def train(
+def train(  # noqa: PLR0913 - what a training is, and who learns
     config: str | Path | Mapping[str, Any],
     out: str,
     *,
     overrides: Mapping[str, str] | None = None,
     ranks: int = 1,
+    workers: int = 0,
+    cluster: str | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -46,171 +48,127 @@ def train(
 
     Args:
         config: TOML file, ``preset:NAME``, or a mapping of tables.
-        out: Model folder; ``checkpoints/`` and ``log.jsonl`` lie in it.
+        out: Model folder; ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl`` lie in it.
         overrides: Dotted keys to TOML values, over ``config``.
-        ranks: Processes on this machine that learn together; with `torchrun` leave it at 1.
+        ranks: Processes on this machine that learn together; with `torchrun` or ``srun`` leave it at 1.
+        workers: Workers of the cluster that get a rank each; 0: all there are.
+        cluster: ``local``, the address of a scheduler, or a dotted path; every host sees scenes and ``out``.
         dry_run: Return the plan and write nothing.
         progress: Told about steps.
 
     Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
-    starvation, read_amplification, model``; of a finished training, what it came to.
+    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; of a finished training, what
+    it came to.
 
     Raises:
         UserError: settings, scenes or labels that do not fit; a folder of another training; a loss that is no number.
+        IncompleteError: a rank is lost, and all have ended; the same command resumes.
+        KeyboardInterrupt: told to stop by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
-    world = launched() or ranks
-    settings, corpus, plan = prepared(resolve(config, overrides), world)
-    if dry_run:
-        return {**plan, "model": out, "ranks": world}
-    folder, first = local(out, "a model"), os.environ.get("RANK", "0") == "0"
-    if first:
-        rundir.settle(folder, settings, corpus.provenance())
-    if "failed" not in (done := rundir.result(folder) or {"failed": "not begun"}):
-        return done
-    facts = _work(settings, out, source, progress or Silent(), world)
-    facts |= {"parameters": plan["parameters"], "ranks": world, "model": out}
-    if first:
-        rundir.conclude(folder, facts)
+    asked, first = resolve(config, overrides), leads()
+    with crew(ranks, workers, cluster) as hands:
+        settings, corpus, plan = prepared(asked, hands.world)
+        plan |= _held_out(settings, corpus, plan["channels"][0])
+        if dry_run:
+            return {**plan, "model": out, "ranks": hands.world}
+        folder = Path(local(out, "a model"))
+        with locked(str(folder)) if first else nullcontext():
+            if first:
+                rundir.settle(folder, settings, corpus.provenance())
+            done = rundir.result(folder)
+            if done is not None:
+                return done
+            facts = _work(hands, settings, folder, source, progress or Silent())
+            facts |= {"parameters": plan["parameters"], "model": out}
+            if first:
+                rundir.conclude(folder, facts)
+                if Rate.of(settings.train).ends:
+                    clear(folder)  # a training that can be prolonged may need the best weights so far again
     return facts
 
 
-def _work(config: Config, out: str, source: str, progress: Progress, world: int) -> dict[str, Any]:
-    """Learn, here or in ``world`` processes, and return what it came to."""
+def _held_out(config: Config, corpus: Corpus, channels: int) -> dict[str, Any]:
+    """Check what is held out, before anything is computed, and return what the plan says of it."""
+    recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
+    validation = Validation.of(config, corpus, Cast.of(config, channels), recipe, Path())
+    if validation is None:
+        return {}
+    regions = [str(ground.roi) for ground in validation.held.grounds]
+    validations = -(-config.train.steps // config.validation.every)
+    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(channels)}
+
+
+def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
+    """Learn, and return what it came to."""
+    arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
+    work = Work(function="tilespec.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
-        if world > 1 and not launched():
-            spawn(_rank, (config, out, source, progress), world)
-        else:
-            _rank(config, out, source, progress)
-    facts = rundir.result(Path(out)) or {}
-    if "failed" in facts:
-        raise UserError(out, **facts["failed"])
+        even = config.train.batch // config.train.accumulate  # what ranks divide among them
+        facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
     return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
 
 
-def _rank(config: Config, out: str, source: str, progress: Progress) -> None:
-    """Be one rank of a training: prepare, resume, loop, save."""
-    folder = Path(out)
-    kept = folder / rundir.CHECKPOINTS
-    with joined(config.train.device) as ranks:
-        corpus = open_corpus(config)
-        recipe = recipe_of(config, corpus, folder, ranks)
-        cast = Cast.of(config, recipe.bands_out)
-        nets = cast.nets(config.train.seed)
-        players = {name: Player.of(net, config.train, ranks) for name, net in nets.items()}
-        start = ranks.agree(checkpoint.newest(kept) if ranks.rank == 0 else 0)
-        if start:
-            checkpoint.restore(players, checkpoint.load(kept, start))
-        blocks = Blocks(corpus.grounds, recipe, config.data.cache // ranks.world)
-        loop = Loop(config=config, folder=folder, ranks=ranks, players=players, cast=cast)
-        facts = loop.run(start, blocks, _law(config, corpus), progress if ranks.rank == 0 else Silent())
+def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) -> dict[str, Any]:
+    """Be one rank of a training: prepare, resume, loop, publish. Return what it came to."""
+    settings, folder = Config.model_validate(config), Path(out)
+    data, options = settings.data, settings.train
+    with joined(options.device, options.timeout) as ranks:
+        shared(folder / rundir.CHECKPOINTS, ranks)
+        corpus = open_corpus(settings)
+        recipe = recipe_of(settings, corpus, folder, ranks)
+        cast = Cast.of(settings, recipe.bands_out)
+        validation = Validation.of(settings, corpus, cast, recipe, folder)
+        blocks = Blocks(corpus.grounds, recipe, data.cache // ranks.world)
+        share = ranks.share(options.batch)
+        law = Law.of(settings, corpus)
+        told: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
+        loader = Loader(law, blocks, cast.task, **told, pin=ranks.device.startswith("cuda"))
+        start, loop = _resumed(settings, folder, ranks, cast, validation)
+        with loop.journal or nullcontext():
+            facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
-            if "failed" not in facts:
-                weights = checkpoint.plain(nets["generator"].state_dict())
-                rundir.publish(folder, config, corpus=corpus, cast=cast, recipe=recipe, weights=weights, source=source)
-            rundir.conclude(folder, facts)
+            step, weights = loop.judge.chosen or (facts["steps"], checkpoint.plain(loop.weights()))
+            rundir.publish(
+                folder, settings, corpus=corpus, cast=cast, recipe=recipe, weights=weights, source=source, step=step
+            )
+            facts |= {"published_step": step, "notes": _notes(facts, settings, step)}
+        facts |= {"ranks": ranks.world, "hosts": list(ranks.hosts)}
         ranks.agree(0)
+    return facts
 
 
-def _law(config: Config, corpus: Corpus) -> Law:
-    """Return the sampling law of a configuration."""
-    data = config.data
-    law = Law(
-        seed=config.train.seed,
-        regions=tuple(ground.roi for ground in corpus.grounds),
-        side=data.patch,
-        patches=data.patches,
-        augment=data.augment,
-        window=data.window,
+def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation: Validation | None) -> tuple[int, Loop]:
+    """Return the steps that are done by the newest checkpoint that is whole, and the loop that goes on from there."""
+    train, kept, first = config.train, folder / rundir.CHECKPOINTS, ranks.rank == 0
+    nets = cast.nets(train.seed)
+    players = {name: Player.of(net, train, ranks) for name, net in nets.items()}
+    average = Averaged(nets["generator"], train.ema) if train.ema and first else None
+    start = ranks.agree(checkpoint.newest(kept) if first else 0)
+    if start:
+        tensors = checkpoint.load(kept, start)
+        checkpoint.restore(players, tensors, average.tensors if average else None, where=kept)
+    lines = checkpoint.validations(kept, start) if start else []
+    return start, Loop(
+        train=train,
+        folder=folder,
+        ranks=ranks,
+        players=players,
+        mover=Mover.of(train, players, cast.objective, ranks),
+        augment=Augment.of(config.augment, train.seed),
+        rate=Rate.of(train),
+        judge=Judge(validation, config, folder, ranks, lines),
+        average=average,
+        journal=Journal(folder, start, events=train.tensorboard) if first else None,
     )
-    return law.keeping(corpus.grounds) if data.drop_single_class else law
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Loop:
-    """The loop of one rank."""
-
-    config: Config
-    """Settings."""
-    folder: Path
-    """Of the training."""
-    ranks: Ranks
-    """This process among all."""
-    players: dict[str, Player]
-    """By name; ``generator`` is what is kept."""
-    cast: Cast
-    """Task and objective."""
-
-    def run(self, start: int, blocks: Blocks, law: Law, progress: Progress) -> dict[str, Any]:
-        """Do the steps from ``start`` to the last and return what they came to."""
-        train = self.config.train
-        share = self.ranks.share(train.batch)
-        loader = Loader(law, blocks, self.cast.task, batch=train.batch, share=share, threads=train.loaders)
-        losses, began = rundir.rewind(self.folder, start, write=self.ranks.rank == 0), time.monotonic()
-        progress.start("train", train.steps - start, "steps")
-        with closing(loader.batches(start, train.steps)) as batches:
-            for step, batch in enumerate(batches, start):
-                losses = self._step(step, batch.to(self.ranks.device))
-                if not all(math.isfinite(value) for value in losses.values()):
-                    return {"failed": _failure(step, losses)}
-                self._keep(step, losses, time.monotonic() - began)
-                progress.advance(1, " ".join(f"{name} {value:.3g}" for name, value in losses.items()))
-        progress.finish()
-        spent = max(time.monotonic() - began, 1e-9)
-        return {
-            "steps": train.steps,
-            "resumed_from": start,
-            "seconds": spent,
-            "steps_per_second": (train.steps - start) / spent,
-            "losses": losses,
-            "starvation": loader.waited / spent,
-            "read_amplification": blocks.decoded / max(blocks.used, 1),
-        }
-
-    def _step(self, step: int, batch: Batch) -> Losses:
-        """Do one step and return its losses, averaged over the ranks."""
-        train = self.config.train
-        for player in self.players.values():
-            set_sample_ids(player.module, batch.ids, train.seed)
-            for group in player.optimiser.param_groups:
-                group["lr"] = rate(step, train)
-        with torch.autocast(self.ranks.device.partition(":")[0], torch.bfloat16, enabled=train.bf16):
-            logs = _moved(self.players, self.cast.objective.moves(self.players, batch))
-        means = self.ranks.mean(torch.stack([value.detach().float() for value in logs.values()]))
-        return dict(zip(logs, means.tolist(), strict=True))
-
-    def _keep(self, step: int, losses: Losses, seconds: float) -> None:
-        """Write the log and, when it is time, a checkpoint."""
-        train, done = self.config.train, step + 1
-        if self.ranks.rank:
-            return
-        if done % train.log_every == 0 or done == train.steps:
-            rundir.log(self.folder, {"step": step, **losses, "rate": rate(step, train), "seconds": seconds})
-        if done % train.checkpoint_every == 0 or done == train.steps:
-            tensors = checkpoint.state(self.players)
-            if all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-                checkpoint.save(self.folder / rundir.CHECKPOINTS, done, tensors)
-
-
-def _moved(players: Mapping[str, Player], moves: Iterable[Move]) -> dict[str, torch.Tensor]:
-    """Let the players move: clear, send each loss term back, step. Return what is to be logged."""
-    logs = {}
-    for move in moves:
-        player = players[move.player]
-        own = list(player.module.parameters())
-        player.optimiser.zero_grad(set_to_none=True)
-        for loss in move.terms:
-            torch.autograd.backward(loss, inputs=own)
-        player.optimiser.step()
-        logs.update(move.logs)
-    return logs
-
-
-def _failure(step: int, losses: Losses) -> dict[str, str]:
-    """Return why a training cannot go on, as the fields of a `UserError`."""
-    return {
-        "found": f"losses at step {step}: " + ", ".join(f"{name} {value}" for name, value in losses.items()),
-        "expected": "finite losses",
-        "do": "The last good checkpoint is kept. Lower train.rate in another --out, or look for bad reflectance.",
+def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
+    """Return what is worth knowing about how a training went."""
+    asked, steps, skipped = config.train.steps, facts["steps"], facts["skipped"]
+    said = {
+        f"stopped after {steps} of {asked} steps: validations did not become better": steps < asked,
+        f"the model is that of step {step}, the best validated one": step != steps,
+        f"{skipped} steps were skipped: losses or gradients were no numbers": skipped > 0,
     }
+    return [note for note, true in said.items() if true]

@@ -1,11 +1,12 @@
 """Verbs that learn models and predict with them."""
 # ruff: noqa: PLR0913, PLR0917, D103 - a verb has as many arguments as options; typer shows help=, not docstrings
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, fail, run
+from tilespec.launchers import leads
 
 
 @app.command(help="Train a net on random patches; resumes by itself.")
@@ -13,7 +14,9 @@ def train(
     config: Annotated[str, typer.Argument(help="A TOML file, or preset:NAME.")],
     out: Annotated[str, typer.Option("--out", help="Model folder.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override.")] = None,
-    ranks: Annotated[int, typer.Option(help="Processes that share each batch.")] = 1,
+    ranks: Annotated[int, typer.Option(help="Processes of this machine that share each batch.")] = 1,
+    workers: Annotated[int, typer.Option(help="Workers that get a rank each; 0 with --cluster: all there are.")] = 0,
+    cluster: Annotated[str | None, typer.Option(help="Ranks on its workers: local, tls://..., a dotted path.")] = None,
     *,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -29,6 +32,9 @@ def train(
         out=out,
         overrides=pairs,
         ranks=ranks,
+        workers=workers,
+        cluster=cluster,
+        answer=leads,
     )
 
 
@@ -180,5 +186,5 @@ def probe(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    options = {"model": model, "scene": scene, "tile": tile, "seed": seed}
+    options: dict[str, Any] = {"model": model, "scene": scene, "tile": tile, "seed": seed}
     run("probe", as_json=as_json, quiet=quiet, dry_run=dry_run, **options)

@@ -28,8 +28,8 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes on this machine; 0: in this process.")]
 
 
-def run(verb: str, *, as_json: bool, quiet: bool | None, **options: Any) -> None:
-    """Call a verb, print what it returns, and turn errors into exit codes."""
+def run(verb: str, *, as_json: bool, quiet: bool | None, answer: Any = None, **options: Any) -> None:
+    """Call a verb, print what it returns unless ``answer()`` says no, and turn errors into exit codes."""
     try:
         told = {} if quiet is None else {"progress": Silent() if quiet else Lines()}
         result = getattr(api, verb)(**told, **options)
@@ -42,9 +42,11 @@ def run(verb: str, *, as_json: bool, quiet: bool | None, **options: Any) -> None
     except KeyboardInterrupt:
         fail(f"tilespec {verb}: interrupted; run the same command again, it resumes", EXIT_INTERRUPTED)
     else:
-        for note in result.get("notes", []):
+        answers = answer is None or answer()  # of several processes, one
+        for note in result.get("notes", []) if answers else []:
             print(f"tilespec {verb}: note: {note}", file=sys.stderr)  # noqa: T201 - what users should know
-        print(json.dumps(result) if as_json else human(result))  # noqa: T201 - the verb's answer
+        if answers:
+            print(json.dumps(result) if as_json else human(result))  # noqa: T201 - the verb's answer
         if result.get("status") == "incomplete" or result.get("whole") is False:  # ended, but not whole
             raise typer.Exit(EXIT_INCOMPLETE)
 

@@ -208,6 +208,12 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
     )
 
 
+def forget() -> None:
+    """Let go of the models that this process has loaded: whoever predicts with one after another keeps but one."""
+    _load.cache_clear()
+    _agree.cache_clear()
+
+
 def _twin(module: torch.nn.Module) -> torch.nn.Module:
     """Return a module of its own state with the same weights in the same memory."""
     weights = [*module.parameters(), *module.buffers()]

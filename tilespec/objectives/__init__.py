@@ -6,7 +6,7 @@ after the step: what it computes, it computes with the new weights.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, final, runtime_checkable
 
 from jaxtyping import Float32, UInt8
@@ -24,6 +24,17 @@ OBJECTIVES = {
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """What else is in patches that were mixed with others (mixup): the losses weigh both answers by their shares."""
+
+    y: UInt8[Tensor, "batch y x"]
+    """What the net should answer on the partners: classes, 255 = unlabelled."""
+    share: Float32[Tensor, " batch"]
+    """Of each patch in its mixture, 0 to 1; its partner has the rest."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Patches of one rank at one step."""
 
@@ -33,10 +44,28 @@ class Batch:
     """What it should answer: classes, 255 = unlabelled."""
     ids: tuple[int, ...]
     """Places of the patches in the stream of all ranks; dropout is seeded by them."""
+    mixed: Mixed | None = None
+    """The other answer of mixed patches; None: every patch shows itself alone."""
 
     def to(self, device: str) -> "Batch":
         """Return the batch on a device."""
-        return Batch(x=self.x.to(device), y=self.y.to(device), ids=self.ids)
+        other = self.mixed
+        mixed = None if other is None else Mixed(y=other.y.to(device), share=other.share.to(device))
+        # from pinned memory the loop goes on while they are copied; from other memory this makes no difference
+        x, y = (values.to(device, non_blocking=True) for values in (self.x, self.y))
+        return replace(self, x=x, y=y, mixed=mixed)
+
+    def cut(self, parts: int) -> tuple["Batch", ...]:
+        """Return the batch in ``parts`` of equal size, in order; it holds a multiple of so many patches."""
+        size, rest = divmod(len(self.ids), parts)
+        assert rest == 0, f"{len(self.ids)} patches, {parts} parts"
+        return tuple(self._part(slice(i * size, (i + 1) * size)) for i in range(parts))
+
+    def _part(self, some: slice) -> "Batch":
+        """Return some of the patches."""
+        other = self.mixed
+        mixed = None if other is None else Mixed(y=other.y[some], share=other.share[some])
+        return Batch(x=self.x[some], y=self.y[some], ids=self.ids[some], mixed=mixed)
 
 
 @final

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tilespec.nets import NETS, build
-from tilespec.objectives import Batch, Move, Player
-from tilespec.objectives.losses import bce, loss
+from tilespec.objectives import Batch, Mixed, Move, Player
+from tilespec.objectives.losses import bce, loss, measured
 from tilespec.options import checked
 from tilespec.plugins import load
 from tilespec.tasks import Task
@@ -54,14 +54,18 @@ class Cgan:
         """Yield the discriminator's moves, then the generator's, which meets the discriminator as it is by then."""
         raw = players["generator"].net(batch.x)
         fake = self._pair(batch, self.task.activate(raw))
-        real = self._pair(batch, self.task.planes(batch.y))
+        real = torch.cat([batch.x, self._answer(batch)], dim=1)
         yield from self._judge(players["discriminator"], {"d_real": real, "d_fake": fake.detach()})
         yield self._fool(players["discriminator"].module, batch, raw, fake)
 
     def _pair(self, batch: Batch, planes: Tensor) -> Tensor:
-        """Return image and mask as channels; unlabelled pixels are blank in real and fake masks alike."""
-        known = (batch.y != UNLABELLED).unsqueeze(1)
-        return torch.cat([batch.x, planes * known], dim=1)
+        """Return image and mask as channels; what is unlabelled is blank in real and fake masks alike."""
+        return torch.cat([batch.x, planes * _known(batch)], dim=1)
+
+    def _answer(self, batch: Batch) -> Tensor:
+        """Return the real mask; of a mixture, both masks by their shares: it adds up to the share that is known."""
+        planes = self.task.planes(batch.y)
+        return planes if batch.mixed is None else _mixture(batch.mixed, planes, self.task.planes(batch.mixed.y))
 
     def _judge(self, player: Player, pairs: Mapping[str, Tensor]) -> Iterator[Move]:
         """Yield one move for both kinds of pairs, or one for each. Each kind weighs one half, as published."""
@@ -82,8 +86,22 @@ class Cgan:
         measure = loss(self.loss, self.class_weights, self.task.channels_out)
 
         def terms() -> Iterator[Tensor]:
-            logs[self.loss] = measure(raw, batch.y, self.task, self.class_weights)
+            logs[self.loss] = measured(measure, raw, batch, self.task, self.class_weights)
             logs["g_adversarial"] = bce(discriminator(fake), real=True)
             yield self.fidelity * logs[self.loss] + self.adversarial * logs["g_adversarial"]
 
         return Move(player="generator", terms=terms(), logs=logs)
+
+
+def _known(batch: Batch) -> Tensor:
+    """Return, as ``batch, 1, y, x``, whether a pixel is labelled; of a mixture, in which share of it."""
+    known = (batch.y != UNLABELLED).unsqueeze(1)
+    if batch.mixed is None:
+        return known
+    return _mixture(batch.mixed, known.float(), (batch.mixed.y != UNLABELLED).unsqueeze(1).float())
+
+
+def _mixture(mixed: Mixed, own: Tensor, others: Tensor) -> Tensor:
+    """Return the planes of patches and of their partners, weighted by their shares."""
+    share = mixed.share[:, None, None, None]
+    return share * own + (1 - share) * others

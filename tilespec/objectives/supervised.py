@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from tilespec.objectives import Batch, Move, Player
-from tilespec.objectives.losses import loss
+from tilespec.objectives.losses import loss, measured
 from tilespec.tasks import Task
 
 
@@ -37,7 +37,8 @@ class Supervised:
         measure = loss(self.loss, self.class_weights, self.task.channels_out)
 
         def terms() -> Iterator[Tensor]:
-            logs[self.loss] = measure(players["generator"].net(batch.x), batch.y, self.task, self.class_weights)
+            raw = players["generator"].net(batch.x)
+            logs[self.loss] = measured(measure, raw, batch, self.task, self.class_weights)
             yield logs[self.loss]
 
         yield Move(player="generator", terms=terms(), logs=logs)

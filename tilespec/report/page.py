@@ -20,10 +20,11 @@ from tilespec.report.maps import compare
 from tilespec.report.overview import Overview, overview, takes
 from tilespec.report.parts import Section
 from tilespec.report.pictures import of_predictions, of_scene
-from tilespec.report.recipes import of_recipe, of_training
+from tilespec.report.recipes import of_recipe
 from tilespec.report.runs import RecipeRun, Runs, name_of
 from tilespec.report.scores import by_class, methods
 from tilespec.report.sources import of_provenance
+from tilespec.report.training import of_training
 
 
 def report(

@@ -187,6 +187,25 @@ def curves(steps: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylab
         return _svg(figure)
 
 
+def points(
+    steps: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    ylabel: str,
+    mark: float | None = None,
+    dots: bool = True,
+) -> str:
+    """Return few values over training steps by name, joined; and a broken line at the step ``mark``."""
+    with _figure(NARROW) as (figure, axes):
+        if mark is not None:
+            axes.axvline(mark, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
+        for index, (x, y) in enumerate(steps.values()):
+            colour = COLOURS[index % len(COLOURS)] if dots else INK
+            shape = {"marker": "o", "markersize": 3.4} if dots else {}
+            axes.plot(x, y, color=colour, zorder=3 if index == 0 else 2, **shape)
+        axes.set(xlabel="step", ylabel=ylabel)
+        return _svg(figure)
+
+
 def histogram(
     counts: Sequence[Integer[np.ndarray, " bin"]],
     edges: Float64[np.ndarray, " edge"],

@@ -1,6 +1,4 @@
-"""Recipes and trainings: VSN weights, loadings, score pictures, losses."""
-
-from typing import Any
+"""Recipes: VSN weights, loadings, score pictures."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -8,12 +6,10 @@ from jaxtyping import Float32
 from tilespec.report import plots
 from tilespec.report.overview import Overview
 from tilespec.report.parts import Key, Picture, Row, Section, plain
-from tilespec.report.runs import ModelRun, RecipeRun
+from tilespec.report.runs import RecipeRun
 from tilespec.spectra.operators import Bands, Normalise, Project
 from tilespec.types import SpectralAxis
 
-POINTS = 1500
-"""Points of a curve, at most."""
 SCORES = 8
 """Score pictures of a recipe, at most."""
 UNSAID = ("explained_variance", "explained_variance_ratio", "notes")
@@ -43,36 +39,6 @@ def of_recipe(run: RecipeRun, seen: Overview | None) -> Section:
         rows=tuple(rows),
         facts=(("digest", run.recipe.digest), *facts.items()),
     )
-
-
-def of_training(run: ModelRun) -> Section:
-    """Return the losses of a training; empty for a method that is solved at once."""
-    curves = losses(run)
-    title, key = f"Training: {run.name}", f"training-{run.name}"
-    if not curves:
-        return Section(key=key, title=title, lead="")
-    keys = tuple(Key.of(_colour(i), name) for i, name in enumerate(curves))
-    caption = "Each step thin, their running mean thick."
-    plot = Picture(source=plots.curves(curves), title="Losses", caption=caption, plot=True)
-    lead = f"The terms of the objective over {int(run.log[-1]['step']) + 1} steps."
-    return Section(key=key, title=title, lead=lead, rows=(Row(pictures=(plot,), legend=keys, columns=1),))
-
-
-def losses(run: ModelRun) -> dict[str, tuple[list[float], list[float]]]:
-    """Return steps and values of every loss in a training's log; values that are no numbers are left out."""
-    found: dict[str, tuple[list[float], list[float]]] = {}
-    for line in run.log[:: max(1, len(run.log) // POINTS)]:
-        for name, value in _terms(line).items():
-            if isinstance(value, int | float) and np.isfinite(value):
-                steps, values = found.setdefault(str(name), ([], []))
-                steps.append(float(line["step"]))
-                values.append(float(value))
-    return found
-
-
-def _terms(line: Any) -> dict[str, Any]:
-    """Return the losses in a line of a log."""
-    return {key: value for key, value in line.items() if key not in ("step", "rate", "seconds")}
 
 
 def _weights(step: Normalise, axis: SpectralAxis | None) -> Row:

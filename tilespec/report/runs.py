@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from tilespec import history
 from tilespec.errors import UserError
-from tilespec.ledger import Ledger, beside
+from tilespec.ledger import Ledger, beside, noted
 from tilespec.placed import PlacedMap
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene, open_group
@@ -41,9 +42,13 @@ class ModelRun:
     name: str
     """Its folder's name."""
     card: Mapping[str, Any]
-    """``model.json``."""
+    """``model.json``; empty while the training goes on."""
     log: tuple[Mapping[str, Any], ...]
     """Lines of ``log.jsonl``; none for methods that are solved, not trained."""
+    validations: tuple[Mapping[str, Any], ...] = ()
+    """Lines of ``validation.jsonl``."""
+    metric: str | None = None
+    """What was compared of them: as its settings say, else the first."""
 
 
 @final
@@ -98,7 +103,7 @@ def name_of(url: str) -> str:
 def _open(path: str) -> list[Any]:
     """Return what lies at ``path``: one run, or a model and its recipe."""
     folder = Path(path)
-    if (folder / "model.json").exists():
+    if any((folder / name).exists() for name in ("model.json", "log.jsonl")):
         return _model(folder)
     if (folder / "recipe.json").exists():
         return [RecipeRun(name=name_of(path), recipe=Recipe.load(path))]
@@ -131,13 +136,23 @@ def _failed(url: str) -> tuple[int, ...]:
 
 
 def _model(folder: Path) -> list[Any]:
-    """Return a model and its recipe."""
-    log = folder / "log.jsonl"
+    """Return a model, or one that is being trained, and its recipe."""
+    card, log = folder / "model.json", folder / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
+    validations = history.read(folder)
     model = ModelRun(
         name=folder.name,
-        card=json.loads((folder / "model.json").read_text()),
+        card=json.loads(card.read_text()) if card.exists() else {},
         log=tuple(json.loads(line) for line in lines if line.strip().endswith("}")),
+        validations=tuple(validations),
+        metric=_metric(folder, validations),
     )
-    recipe = Recipe.load(str(folder / "recipe"))
-    return [model, RecipeRun(name=folder.name, recipe=recipe)]
+    if not (card.exists() or (folder / "recipe" / "recipe.json").exists()):
+        return [model]  # it learns from bands as they are, or by a recipe that lies elsewhere
+    return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
+
+
+def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what was compared of a training's validations."""
+    asked = (noted(folder, "config") or {}).get("validate") or {}
+    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), None)

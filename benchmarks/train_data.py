@@ -1,0 +1,25 @@
+"""What is trained on: the scene of `scenes.py`, and its scores as a scene of their own."""
+
+import json
+import shutil
+from pathlib import Path
+
+from scenes import Data
+
+from tilespec.ledger import beside
+from tilespec.progress import Lines
+from tilespec.recipe import transform
+
+
+def source(data: Data) -> Path:
+    """Return the scores as a scene that training takes for raw: without the digest of the recipe. Made once."""
+    out = data.scratch / "scores-train.zarr"
+    if not out.exists():
+        made = data.scratch / "scores-made.zarr"
+        transform(str(data.recipe), str(data.raw), str(made), progress=Lines())
+        card = json.loads((made / "zarr.json").read_text())
+        del card["attributes"]["recipe_digest"]
+        (made / "zarr.json").write_text(json.dumps(card))
+        made.rename(out)
+        shutil.rmtree(beside(str(made)))
+    return out

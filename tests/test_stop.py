@@ -1,0 +1,46 @@
+"""Stop: the first signal is kept, the second one interrupts; a notice only ever asks."""
+
+import os
+import signal
+
+import pytest
+
+from tilespec.stop import SIGNALS, Told, stopping
+
+NOTICE = signal.SIGUSR1
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, NOTICE)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+def test_the_first_signal_is_kept_and_the_second_one_interrupts():
+    with stopping(Told()) as told:
+        assert not told()
+        send(signal.SIGTERM)
+        assert told()
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_a_notice_asks_however_often_it_comes_and_does_not_kill_on_the_way_out():
+    with stopping(Told(), (*SIGNALS, NOTICE)) as told:
+        send(NOTICE)
+        send(NOTICE)
+        assert told()
+    send(NOTICE)
+
+
+def test_handlers_are_what_they_were_before():
+    before = [signal.getsignal(number) for number in (*SIGNALS, NOTICE)]
+    with stopping(Told(), (*SIGNALS, NOTICE)):
+        assert [signal.getsignal(number) for number in (*SIGNALS, NOTICE)] != before
+    assert [signal.getsignal(number) for number in (*SIGNALS, NOTICE)] == before

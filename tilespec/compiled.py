@@ -1,0 +1,34 @@
+"""Compiled: nets whose forward and backward passes `torch.compile` has made into fused kernels."""
+
+import os
+import shutil
+
+import torch
+from torch import nn
+
+from tilespec.errors import UserError
+from tilespec.nets.norms import SeededDropout
+
+COMPILERS = ("c++", "g++", "clang++", "cl")
+"""Looked for when ``CXX`` names none."""
+
+
+def compile_net(module: nn.Module) -> None:
+    """Let ``module`` compile itself when it is first called; names and memory of its weights stay as they are.
+
+    Dropout draws its masks with NumPy and is called as it is: what it is told anew at each step would be compiled anew.
+
+    Raises:
+        UserError: there is no C++ compiler, without which torch compiles nothing.
+    """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS) if name):
+        raise UserError(
+            "train.compile",
+            found="no C++ compiler",
+            expected=f"CXX, or one of {', '.join(COMPILERS)}",
+            do="Install one (apt-get install g++), or leave train.compile out.",
+        )
+    for layer in module.modules():
+        if isinstance(layer, SeededDropout):
+            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign, no-untyped-call]
+    module.compile(dynamic=False)

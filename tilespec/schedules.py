@@ -1,0 +1,247 @@
+"""Schedules: learning rates as pure functions of the step and of the validations before it.
+
+A resumed training needs no state of them. Each is one small class and one line in the table; a dotted path loads a
+user's own. Shares are of ``train.rate``; steps count from the end of the warm-up. The tests compare each with
+`torch.optim.lr_scheduler`, which has them as objects with state.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol, final, runtime_checkable
+
+from tilespec.config import Train
+from tilespec.errors import UserError
+from tilespec.options import checked, options_of
+from tilespec.plugins import load
+
+Scores = tuple[float, ...]
+"""What the validations so far came to, in order; larger is better, and -inf is no number."""
+
+SCHEDULES = {
+    name: f"tilespec.schedules:{kind}"
+    for name, kind in {
+        "constant": "Constant",
+        "step": "Step",
+        "multiplicative": "Multiplicative",
+        "cosine": "Cosine",
+        "one_cycle": "OneCycle",
+        "cyclic": "Cyclic",
+        "plateau": "Plateau",
+    }.items()
+}
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """What every schedule has. One whose constructor takes ``steps`` or ``floor`` is told those of the training."""
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return the share of the rate at ``step``, which ``scores`` of validations came before."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """1 throughout."""
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return 1."""
+        del step, scores
+        return 1.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Stairs: times ``factor`` after every so many steps."""
+
+    every: int = 1000
+    """Steps of a stair."""
+    factor: float = 0.1
+    """Of two stairs."""
+
+    def __post_init__(self) -> None:
+        _demand(every=(self.every, 1, math.inf), factor=(self.factor, 0, 1))
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return ``factor ** (step // every)``."""
+        del scores
+        return float(self.factor ** (step // self.every))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Multiplicative:
+    """Times ``factor`` with each step."""
+
+    factor: float = 0.999
+    """Of two steps."""
+
+    def __post_init__(self) -> None:
+        _demand(factor=(self.factor, 0, 1))
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return ``factor ** step``."""
+        del scores
+        return float(self.factor**step)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Half a cosine from 1 down to ``floor`` (Loshchilov and Hutter 2017, without restarts), then ``floor``."""
+
+    steps: int
+    """Until the floor; default: all of the training."""
+    floor: float
+    """Where it ends."""
+
+    def __post_init__(self) -> None:
+        _demand(steps=(self.steps, 1, math.inf), floor=(self.floor, 0, 1))
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return the cosine."""
+        del scores
+        return _between(1.0, self.floor, min(step / self.steps, 1.0))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """Half a cosine up from ``start`` to 1, then one down to ``floor`` (Smith and Topin 2018); betas stay."""
+
+    steps: int
+    """Of the cycle; default: all of the training."""
+    floor: float
+    """Where it ends."""
+    rise: float = 0.3
+    """Share of the steps that go up."""
+    start: float = 0.04
+    """Where it begins."""
+
+    def __post_init__(self) -> None:
+        _demand(steps=(self.steps, 1, math.inf), floor=(self.floor, 0, 1), rise=(self.rise, 0, 1))
+        _demand(start=(self.start, 0, 1))
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return the rising or the falling half."""
+        del scores
+        top, last = self.rise * self.steps - 1, self.steps - 1
+        if step <= top:
+            return _between(self.start, 1.0, step / max(top, 1e-9))
+        return _between(1.0, self.floor, min((step - top) / max(last - top, 1e-9), 1.0))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cyclic:
+    """Triangles between ``floor`` and 1, each half as high as the one before unless ``halve`` is false (Smith 2017)."""
+
+    floor: float
+    """Where each begins and ends."""
+    up: int = 2000
+    """Steps from the floor to the top; as many go down."""
+    halve: bool = True
+    """Whether the next one is half as high."""
+
+    def __post_init__(self) -> None:
+        _demand(up=(self.up, 1, math.inf), floor=(self.floor, 0, 1))
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return the height at ``step``."""
+        del scores
+        cycle, place = divmod(step / self.up, 2)
+        height = (1 - abs(place - 1)) * (0.5**cycle if self.halve else 1.0)
+        return float(self.floor + (1 - self.floor) * height)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Times ``factor`` when more than ``patience`` validations in a row were no better; needs ``[validate]``."""
+
+    floor: float
+    """It never goes below."""
+    factor: float = 0.1
+    """Of each reduction."""
+    patience: int = 10
+    """Validations that may be no better."""
+    threshold: float = 1e-4
+    """What counts as better: a score above the best one by this share of it."""
+    cooldown: int = 0
+    """Validations after a reduction that are not counted."""
+
+    def __post_init__(self) -> None:
+        _demand(factor=(self.factor, 0, 1), patience=(self.patience, 0, math.inf), floor=(self.floor, 0, 1))
+        _demand(threshold=(self.threshold, 0, 1), cooldown=(self.cooldown, 0, math.inf))
+
+    def share(self, step: int, scores: Scores) -> float:
+        """Return ``factor`` to the power of the reductions so far."""
+        del step
+        return float(max(self.factor ** _reductions(self, scores), self.floor))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """The learning rate of a training: linear up to the end of the warm-up, then by its schedule."""
+
+    peak: float
+    """Rate of which schedules are shares."""
+    warmup: int
+    """Steps before the schedule begins."""
+    schedule: Schedule
+    """What comes after them."""
+    ends: bool
+    """Whether the schedule knows the last step of the training, so that another last step is another course."""
+
+    @classmethod
+    def of(cls, train: Train) -> "Rate":
+        """Return the rate that a configuration asks for.
+
+        Raises:
+            UserError: no such schedule, or options that it does not have or that are out of range.
+        """
+        kind = load(SCHEDULES, train.schedule.name, "train.schedule")
+        options = dict(train.schedule.model_extra or {})
+        checked(kind, options, "train.schedule")
+        told = {"steps": max(1, train.steps - train.warmup), "floor": train.floor}
+        given = {key: value for key, value in told.items() if key in options_of(kind)} | options
+        ends = "steps" in given and "steps" not in options
+        return cls(peak=train.rate, warmup=train.warmup, schedule=kind(**given), ends=ends)
+
+    def at(self, step: int, scores: Scores = ()) -> float:
+        """Return the rate at ``step``."""
+        warm = min(1.0, (step + 1) / (self.warmup + 1))
+        return self.peak * warm * self.schedule.share(max(0, step - self.warmup), scores)
+
+
+@lru_cache(maxsize=8)
+def _reductions(plateau: Plateau, scores: Scores) -> int:
+    """Return how often the rate has been reduced after so many validations."""
+    best, worse, cool, reductions = -math.inf, 0, 0, 0
+    for score in scores:
+        better = score > (best + plateau.threshold * abs(best) if math.isfinite(best) else best)
+        best, worse = (score, 0) if better else (best, worse + 1)
+        if cool:
+            cool, worse = cool - 1, 0
+        if worse > plateau.patience:
+            reductions, cool, worse = reductions + 1, plateau.cooldown, 0
+    return reductions
+
+
+def _between(start: float, end: float, done: float) -> float:
+    """Return half a cosine from ``start`` (``done`` = 0) to ``end`` (``done`` = 1)."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _demand(**limits: tuple[Any, float, float]) -> None:
+    """Refuse options that are no numbers, or are out of range: ``name=(value, least, most)``."""
+    for name, (value, least, most) in limits.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            span = f"at least {least}" if math.isinf(most) else f"{least} to {most}"
+            raise UserError(
+                f"train.schedule.{name}", found=repr(value), expected=f"a number, {span}", do="Change that value."
+            )

@@ -1,0 +1,84 @@
+"""Held out: the regions that a training is judged on, opened and checked before anything is computed."""
+
+from tilespec.config import Config, Data
+from tilespec.corpus import Corpus, Ground, open_corpus
+from tilespec.errors import UserError
+from tilespec.objects import absolute
+from tilespec.predict import axes
+from tilespec.scene import Scene
+from tilespec.types import Roi
+
+
+def held_out(config: Config, corpus: Corpus) -> Corpus | None:
+    """Open what the table ``[validate]`` of a configuration holds out; None when that is nothing.
+
+    Raises:
+        UserError: a held-out region that overlaps the training or the test region, without labels, of other bands or
+            classes; tiles that do not go together; labels without scenes.
+    """
+    asked = config.validation
+    if asked.labels is not None and asked.scene is None:
+        raise UserError(
+            "validate.labels",
+            found="labels without validate.scene",
+            expected="both, or neither",
+            do="The labels of data.scene are named in data.labels.",
+        )
+    if not asked.held_out:
+        return None
+    held = _opened(config)
+    _check_classes(corpus, held)
+    for ground in held.grounds:
+        _check_apart(config, corpus, ground)
+    return held
+
+
+def _opened(config: Config) -> Corpus:
+    """Open the held-out regions like those that are learned from."""
+    asked = config.validation
+    labels = config.data.labels if asked.scene is None else asked.labels
+    data = Data(scene=asked.scene or config.data.scene, labels=labels, rows=asked.rows, cols=asked.cols)
+    try:
+        held = open_corpus(config.model_copy(update={"data": data}))
+        for ground in held.grounds:
+            axes(ground.roi.shape, asked.tile or config.data.patch, asked.overlap or 0)
+    except UserError as error:
+        raise UserError(
+            "[validate]",
+            found=f"nothing to judge by ({error})",
+            expected="labelled regions, with the bands and classes that are learned, and tiles that cover them",
+            do="What is said there of data.rows, --tile and their like is meant of [validate].",
+        ) from error
+    return held
+
+
+def _check_classes(corpus: Corpus, held: Corpus) -> None:
+    """Refuse labels that mean something else than those that are learned."""
+    if held.classes != corpus.classes:
+        raise UserError(
+            "[validate]",
+            found=f"classes {', '.join(held.classes)}",
+            expected=f"{', '.join(corpus.classes)}, as in {corpus.grounds[0].store}",
+            do="Validate with labels of the same classes, in the same order.",
+        )
+
+
+def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:
+    """Refuse a held-out region with pixels that are learned from, or kept for the test."""
+    data, used = config.data, [(ground, ground.roi, "of the training region") for ground in corpus.grounds]
+    if data.test_rows or data.test_cols:
+        tests = [Roi.of(ground.scene.shape, data.test_rows, data.test_cols) for ground in corpus.grounds]
+        used += [(g, roi, "of the test region") for g, roi in zip(corpus.grounds, tests, strict=True)]
+    for ground, roi, what in used:
+        if _same(ground.scene, held.scene) and roi.overlaps(held.roi):
+            raise UserError(
+                f"validate.rows, validate.cols of {held.scene.url}",
+                found=str(held.roi),
+                expected=f"no pixel {what} ({roi})",
+                do="Move one of them: what chooses a model must be neither what taught it nor what tests it.",
+            )
+
+
+def _same(one: Scene, other: Scene) -> bool:
+    """Whether two scenes are one, by their place or by what they hold."""
+    return absolute(one.url) == absolute(other.url) or (one.digest is not None and one.digest == other.digest)
