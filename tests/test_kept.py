@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from tilespec import passes
 from tilespec.cluster import connect
 from tilespec.errors import UserError
 from tilespec.recipe import Recipe, fit, fit_steps
 from tilespec.scene import Scene
-from tilespec.spectra.pieces import pieces
+from tilespec.spectra import pieces
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +112,7 @@ def test_arithmetic_that_went_wrong_is_an_error(scenes, tmp_path, monkeypatch):
     from tilespec import kept
 
     def coarse(operators, x, width, **options):
-        return passes.transform(operators, x, width, **options).astype(np.float16).astype(np.float32)
+        return pieces.transform(operators, x, width, **options).astype(np.float16).astype(np.float32)
 
     monkeypatch.setattr(kept, "transform", coarse)
     monkeypatch.setattr(kept, "LIMIT", 1e-5)
@@ -145,8 +144,8 @@ def test_pieces_in_place_have_the_bits_of_copies(scenes):
     x = opened.read(opened.roi).reshape(-1, 16)
     operators = fit_steps("vsn,pca=3", [(opened, opened.roi)]).steps
     before = x.copy()
-    copies = [piece.copy() for piece in pieces(operators, x)]
+    copies = [piece.copy() for piece in pieces.pieces(operators, x)]
     np.testing.assert_array_equal(x, before)
-    mine = [piece.copy() for piece in pieces(operators, x, own=True)]
+    mine = [piece.copy() for piece in pieces.pieces(operators, x, own=True)]
     np.testing.assert_array_equal(np.concatenate(mine), np.concatenate(copies))
     assert not np.array_equal(x, before, equal_nan=True)
