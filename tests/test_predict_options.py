@@ -154,6 +154,7 @@ def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     ("keys", "message"),
     [
         ({"norm": "batch"}, "--norm: found 'batch'; expected one of tile, frozen"),
+        ({"norm": "frozen"}, r"--norm: found frozen, for .*expected a net with norms over space"),
         ({"precision": "half"}, "--precision: found 'half'; expected one of float32, bfloat16"),
         ({"samples": -1}, "--samples: found -1"),
         ({"window": "hann"}, "--window: found 'hann'"),

@@ -12,6 +12,7 @@ from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
 from tilespec.ledger import Ledger, beside, fingerprint
 from tilespec.model import Model
+from tilespec.nets.norms import spatial_norms
 from tilespec.objects import absolute
 from tilespec.predict import PredictPlan, axes, canonical_batch
 from tilespec.probe.reach import measured_class
@@ -74,9 +75,17 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
     """Return the plan of a prediction and the settings that decide its bytes. Nothing is written.
 
     Raises:
-        UserError: bands or wavelengths differ from the model's, overlap >= tile, or a region outside the scene.
+        UserError: bands or wavelengths differ from the model's, overlap >= tile, a region outside the scene, or
+            no norms to freeze.
     """
     opened, loaded = Scene.open(scene), Model.load(model)
+    if asked.norm == "frozen" and not spatial_norms(loaded.module()):
+        raise UserError(
+            "--norm",
+            found=f"frozen, for {model}",
+            expected="a net with norms over space; this one has no statistics of a tile to replace",
+            do="Leave --norm out: its tiles do not depend on each other.",
+        )
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
     averaging = Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement)
     spec = ModelSpec(
