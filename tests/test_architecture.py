@@ -1,6 +1,7 @@
 """Layers import downward only, importing stays light, and the table below names every module."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,13 @@ def test_files_and_functions_stay_small():
                 body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
                 length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
                 assert length <= 50, f"{path.name}: {node.name} has {length} lines"
+
+
+def test_the_map_of_the_readme_has_every_module_and_nothing_that_is_gone():
+    text = (PACKAGE.parent / "README.md").read_text().partition("## Map")[2]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name.rstrip("/").removesuffix(".py") for row in rows for name in re.findall(r"`([\w./]+)`", row)}
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix in (".py", "") and not path.name.startswith("_")}
+    outside = {"tilespec", "cluster", "tests", "notebooks", "docs", "LOG.md", "CHANGELOG.md"}
+    assert there - named == set()
+    assert named - there - outside == set()

@@ -102,7 +102,7 @@ def test_lines_are_the_region_from_its_top(tmp_path, kind, chunk, pixels, corner
         _ = group.create_array("valid", data=cube[:, :, 0] % 2, chunks=(7, 7))
     scene, roi = Scene.open(str(url)), Roi(y0=rows[0], y1=rows[1] + 1, x0=cols[0], x1=cols[1] + 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "PIXELS", pixels)
+        patch.setattr(reading, "PIECE", pixels)
         found = [part.copy() for part in scene.lines(roi, Room())]
     assert_array_equal(np.concatenate(found), scene.read(roi))
     assert {len(part) for part in found[:-1]} <= {max(1, pixels // roi.shape[1])}

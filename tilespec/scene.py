@@ -20,11 +20,10 @@ from tilespec.cloud import zarr_store
 from tilespec.errors import UserError
 from tilespec.objects import S3Path, at
 from tilespec.product import COMPLETE, ArraySpec
+from tilespec.spectra.pieces import PIECE
 from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 
 CHUNK = 128
-PIXELS = 2048
-"""Pixels that are looked at at once: 1.5 MB at 186 bands stay in the processor's cache from step to step."""
 AXES = ("wavelength", "wavenumber", "component", "channel")
 STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
 
@@ -126,7 +125,7 @@ class Scene:
     def lines(self, roi: Roi, room: Room) -> Iterator[Reflectance]:
         """Yield the values of a region from its top, some lines at a time, each valid until the next.
 
-        As many lines as hold `PIXELS` pixels, at least one; as `read` returns them, but while they are in the
+        As many lines as hold `PIECE` pixels, at least one; as `read` returns them, but while they are in the
         processor's cache. That the objects are whole is known after the last: use nothing before all are taken.
         """
         step, y0 = step_of(roi), roi.y0
@@ -233,7 +232,7 @@ def undamaged(url: str, roi: Roi) -> Iterator[None]:
 
 def step_of(roi: Roi) -> int:
     """Return how many lines of a region `Scene.lines` yields at a time."""
-    return max(1, PIXELS // roi.shape[1])
+    return max(1, PIECE // roi.shape[1])
 
 
 def content_of(attrs: Mapping[str, Any]) -> str | None:

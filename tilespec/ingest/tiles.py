@@ -59,7 +59,7 @@ class Tiles:
         rows = slice(*self._product.span(row))
         with self._product.begun(row, (self._name, *layers)) as begun:
             for name, values in layers.items():
-                begun.arrays[name][rows] = values
+                self._product.put(begun, name, values, (rows.start, 0))
             array, named = begun.arrays[self._name], begun.keys[self._name]
             begun.facts["counts"] = self._objects(array, begun.store, named, fill, rows)
 
