@@ -48,7 +48,7 @@ VARIANTS = (
     Variant(name="best", about="preset best", group=METHODS),
     Variant(name="plsda", about="VSN, 6 latent variables", group=METHODS, preset="", baseline="plsda"),
     Variant(name="ndvi", about="NDVI > 0.69", group=METHODS, preset="", baseline="ndvi", seeded=False),
-    Variant(name="best-tenth", about="preset best, a tenth of the steps", group=METHODS, share=0.1),
+    Variant(name="best-tenth", about="preset best, a tenth of the steps of mishra2021", group=METHODS, share=0.3),
     Variant(
         name="mishra2021", about="pix2pix as published, but for width and steps", group=METHODS, preset="mishra2021"
     ),

@@ -7,9 +7,9 @@ from typing import final
 from scenes import Data
 from train_data import source
 from train_job import SIZES, Training
-from train_ways import FROM, RANKS
+from train_ways import FROM, KEEPS, RANKS
 
-ROUNDS = 3
+ROUNDS = 2
 """Repeats of the ceiling and of tilespec; peers run once."""
 DEFAULT = ("w32-p256", "w64-p512")
 """Sizes of the full run."""
@@ -40,7 +40,7 @@ class Case:
             recipe=str(data.recipe) if raw else "",
             size=self.size,
             out=str(out),
-            steps=steps,
+            steps=steps or (SIZES[self.size].long if self.way in KEEPS else 0),
             ranks=RANKS.get(self.way, 1),
         )
 

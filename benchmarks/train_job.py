@@ -21,11 +21,13 @@ class Size:
     """Patches of a step, of all ranks together."""
     steps: int
     """Steps that are done."""
+    long: int = 0
+    """Steps of who keeps what it has decoded: so many that decoding the scene once is no longer most of the work."""
 
 
 SIZES = {
-    "w32-p256": Size(width=32, patch=256, batch=2, steps=60),
-    "w64-p512": Size(width=64, patch=512, batch=2, steps=10),
+    "w32-p256": Size(width=32, patch=256, batch=2, steps=60, long=300),
+    "w64-p512": Size(width=64, patch=512, batch=2, steps=10, long=20),
     "w64-p512-b1": Size(width=64, patch=512, batch=1, steps=300),
     "w64-p512-b8": Size(width=64, patch=512, batch=8, steps=100),
 }

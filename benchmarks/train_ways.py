@@ -19,6 +19,8 @@ TRAIN: dict[str, Way] = {
         run="train_peers:lattice", about="xbatcher's MapDataset, torch's DataLoader, 2 processes", env=PASSIVE
     ),
 }
+KEEPS = ("tilespec", "tilespec-2")
+"""Who decodes an object once, as long as memory lasts: the first steps of a training are not like all others."""
 FROM = {
     "memory": ("ceiling", "ceiling-2"),
     "scores": ("tilespec", "tilespec-2", "tilespec-forgets", "xarray", "xbatcher"),

@@ -16,7 +16,7 @@ LAYERS = {
     " ingest export picture history",
     2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers",
     3: "augment nets objectives tasks sample train model infer checkpoint config presets"
-    " launchers meeting ranks seats ranks_dask crew"
+    " launchers meeting ranks seats ranks_dask crew pool"
     " blocks density reading cast corpus optimise rundir determinism frozen probe validate tables"
     " schedules averaged tensors compiled moves journal judge pace loop",
     4: "baselines estimators report repair api cli demo __main__ __init__",

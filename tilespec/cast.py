@@ -36,7 +36,7 @@ class Player:
     module: nn.Module
     """The net itself."""
     net: nn.Module
-    """The net as its own moves call it: gradients are averaged over the ranks."""
+    """The net as its own moves call it."""
     optimiser: torch.optim.Optimizer
     """What moves it."""
 
@@ -47,15 +47,12 @@ class Player:
 
     @classmethod
     def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
-        """Return a net with its optimiser, on this rank's device, with memory in the order of channels.
-
-        Gradients are averaged over the ranks as they come, unless those of several parts of a batch add up first.
-        """
+        """Return a net with its optimiser, on this rank's device, with memory in the order of channels."""
         module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
         if train.compile:
             compile_net(module)
-        return cls(module=module, net=module if train.accumulate > 1 else ranks.wrap(module), optimiser=optimiser)
+        return cls(module=module, net=module, optimiser=optimiser)
 
 
 @final

@@ -21,6 +21,7 @@ from tilespec.cast import Player
 from tilespec.config import Train
 from tilespec.nets.norms import SeededDropout, set_sample_ids
 from tilespec.objectives import Batch, Move, Objective
+from tilespec.pool import Pooled, pooled
 from tilespec.ranks import Ranks
 
 Drawn = TypeVar("Drawn")
@@ -79,14 +80,23 @@ class Mover:
     """All that ask for the samples' ids."""
     statistics: Statistics
     """Of all players."""
+    pools: Mapping[str, Pooled]
+    """What ranks of one machine have in common of each player."""
 
     @classmethod
     def of(cls, train: Train, players: Mapping[str, Player], objective: Objective, ranks: Ranks) -> "Mover":
-        """Return what makes the moves that a configuration asks for."""
+        """Return what makes the moves that a configuration asks for.
+
+        Gradients are averaged over the ranks in the memory that these have in common; else as they come; else, when
+        those of several parts of a batch add up, after the last part.
+        """
+        pools = pooled(players, ranks)
         layers = [layer for player in players.values() for layer in player.module.modules()]
         dropouts = nn.ModuleList(layer for layer in layers if isinstance(layer, SeededDropout))
         if train.accumulate > 1:
             players = {name: replace(player, net=Forgetful(player.net)) for name, player in players.items()}
+        elif not pools:
+            players = {name: replace(player, net=ranks.wrap(player.net)) for name, player in players.items()}
         return cls(
             players=players,
             objective=objective,
@@ -94,6 +104,7 @@ class Mover:
             train=train,
             dropouts=dropouts,
             statistics=Statistics(players),
+            pools=pools,
         )
 
     def step(self, batch: Batch) -> tuple[Named, Named]:
@@ -105,27 +116,27 @@ class Mover:
         norms: Named = {}
         for moves in zip(*streams, strict=True):
             name = moves[0].player
-            norm = self._move(self.players[name], parts, moves)
+            norm = self._move(name, parts, moves)
             norms[name] = torch.maximum(norms[name], norm) if name in norms else norm  # no number stays none
             for key in moves[0].logs:
                 losses[key] = torch.stack([move.logs[key].detach().float() for move in moves]).mean()
         return losses, norms
 
-    def _move(self, player: Player, parts: Iterable[Batch], moves: tuple[Move, ...]) -> Tensor:
+    def _move(self, name: str, parts: Iterable[Batch], moves: tuple[Move, ...]) -> Tensor:
         """Make one move of a player, one `Move` for each part; return the norm of its gradients."""
+        player, pool = self.players[name], self.pools.get(name)
         own = player.parameters
         player.optimiser.zero_grad(set_to_none=True)
         for part, move in zip(parts, moves, strict=True):
             for loss in self._drawn(part, move.terms, between=False):
                 torch.autograd.backward(loss / self.train.accumulate if self.train.accumulate > 1 else loss, inputs=own)
-        gradients = [parameter.grad for parameter in own if parameter.grad is not None]
-        if self.train.accumulate > 1:
-            self._average(gradients)
-        norm = get_total_norm(gradients)
+        norm = self._norm(own) if pool is None else pool.average()
         if self.train.clip is not None:
             clip_grads_with_norm_(own, self.train.clip, norm)
         if torch.isfinite(norm):
             player.optimiser.step()
+        if pool is not None:
+            pool.moved()
         return norm
 
     def _drawn(self, part: Batch, items: Iterable[Drawn], *, between: bool) -> Iterator[Drawn]:
@@ -145,6 +156,13 @@ class Mover:
             if item is None:
                 return
             yield item
+
+    def _norm(self, own: Iterable[nn.Parameter]) -> Tensor:
+        """Return the norm of gradients, averaged over the ranks by now."""
+        gradients = [parameter.grad for parameter in own if parameter.grad is not None]
+        if self.train.accumulate > 1:
+            self._average(gradients)
+        return get_total_norm(gradients)
 
     def _average(self, gradients: list[Tensor]) -> None:
         """Average gradients over the ranks, once for all parts."""
