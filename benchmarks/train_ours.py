@@ -64,6 +64,7 @@ def launched(job: Training) -> None:
 
 def rank(job: Training) -> None:
     """Be one rank."""
+    one_heap()
     with instead(partial(Made, SIZES[job.size], channels(job))):
         train(job.config(), job.out)
 

@@ -21,6 +21,7 @@ from typing import IO, Any, final
 
 from tilespec.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.launchers import Place
+from tilespec.memory import one_heap
 from tilespec.plugins import load
 from tilespec.progress import Progress, Silent
 
@@ -316,6 +317,7 @@ def _cores() -> int:
 
 def _main() -> None:
     """Be a seat: do what is asked for, say what it came to."""
+    one_heap()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no word of ours
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started the ranks asks them to stop
