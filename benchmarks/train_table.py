@@ -36,13 +36,12 @@ def _rate(case: dict[str, Any], _: Keyed) -> str:
 
 
 def _over(other: str) -> Cell:
-    """Return the cell that shows the rate over that of another case of the same round."""
+    """Return the cell that shows the best rate over the best of another case: neighbours of the machine only slow."""
 
     def cell(case: dict[str, Any], keyed: Keyed) -> str:
         key = other.format(size=case["size"], work=case["work"], two="-2" if case["way"] in RANKS else "")
-        rates = {run["round"]: run["rate"] for run in good(keyed.get(key, {"runs": []}))}
-        ratios = [run["rate"] / rates[run["round"]] for run in good(case) if run["round"] in rates]
-        return f"{median(ratios):.2f}" if ratios else ""
+        best, others = ([run["rate"] for run in good(one)] for one in (case, keyed.get(key, {"runs": []})))
+        return f"{max(best) / max(others):.2f}" if best and others else ""
 
     return cell
 
