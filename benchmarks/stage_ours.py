@@ -21,6 +21,7 @@ from tilespec.recipe import Recipe
 from tilespec.sample import Law, Loader
 from tilespec.scene import Scene
 from tilespec.tasks import task
+from tilespec.truth import Classes
 
 CACHE = 1 << 30
 """Bytes of blocks that training keeps: the default of its configuration."""
@@ -65,7 +66,7 @@ def patches(job: Stage, clock: Clock) -> dict[str, Any]:
     scene = Scene.open(job.source)
     labels = _labels(f"{job.out}.labels", scene.shape[:2])
     with clock.working():
-        ground = Ground(scene=scene, roi=scene.roi, store=labels)
+        ground = Ground(scene=scene, roi=scene.roi, truth=Classes.open(labels))
         blocks = Blocks((ground,), Recipe.empty(scene.shape[2], scene.spectral), CACHE)
         law = Law(seed=0, regions=(scene.roi,), side=job.side, patches=job.patches)
         segment = task({"name": "segment", "classes": 2})

@@ -10,16 +10,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tilespec"
 LAYERS = {
-    0: "types grid blend jumps spectra folds metrics residuals resample errors memory progress plugins options stream"
-    " stop pls cache",
+    0: "types grid blend jumps spectra folds metrics residuals spectral resample errors memory progress plugins options"
+    " stream stop pls cache colour",
     1: "chunks written s3 objects cloud ledger stored lock audit product shards scene choice plane placed rows"
     " ingest export picture history",
-    2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers",
+    2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers"
+    " render truth",
     3: "augment nets objectives tasks sample train model infer checkpoint config presets"
     " launchers meeting ranks seats ranks_dask crew pool"
     " blocks density reading cast corpus optimise rundir determinism frozen probe validate tables"
     " schedules averaged tensors compiled moves journal judge pace loop",
-    4: "baselines estimators report repair api cli demo __main__ __init__",
+    4: "baselines estimators report repair study api cli demo __main__ __init__",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 ALLOWED = {

@@ -210,7 +210,8 @@ def test_an_index_needs_its_bands(tmp_path, make_scene):
 
 
 def test_unknown_methods_list_the_known(scene, tmp_path):
-    refused("kmeans, logistic, mlp, ndvi, ndvi-otsu, plsda, sam, svm", "simca", scene, tmp_path)
+    known = "kmeans, linear, logistic, mlp, ndvi, ndvi-otsu, plsda, polynomial, rbf, sam, svm"
+    refused(known, "simca", scene, tmp_path)
 
 
 def test_more_latent_variables_than_bands_are_refused(scene, tmp_path):

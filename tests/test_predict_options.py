@@ -19,7 +19,7 @@ from tilespec import infer
 from tilespec.errors import UserError
 from tilespec.grid import Grid
 from tilespec.infer import planning, predict
-from tilespec.infer.outputs import create, moved
+from tilespec.infer.outputs import create, moved_to
 from tilespec.infer.planning import Asked, plan_of
 from tilespec.infer.predictor import TURNS, _turned
 from tilespec.infer.projection import budget, project
@@ -170,7 +170,7 @@ def test_options_that_do_not_exist_are_refused(scene, tmp_path, keys, message):
 def test_the_georeference_follows_the_output_scale():
     y, x = axes((40, 35), 8, 0)
     grid = Grid(y=y, x=x, scale=Fraction(1, 2), origin=4)
-    there = moved({"GeoTransform": "500 2 0 800 0 -2"}, Roi(y0=10, y1=90, x0=20, x1=90), grid)
+    there = moved_to({"GeoTransform": "500 2 0 800 0 -2"}, Roi(y0=10, y1=90, x0=20, x1=90), grid)
     assert [float(v) for v in there["GeoTransform"].split()] == [500 + 2 * 24, 4, 0, 800 - 2 * 14, 0, -4]
 
 

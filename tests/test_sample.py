@@ -115,7 +115,7 @@ def test_batches_are_the_scene_and_its_labels_turned_alike(corpus):
             patch = read._law.patch(index)
             ground = corpus.grounds[patch.scene]
             roi = Roi(y0=patch.y, y1=patch.y + 16, x0=patch.x, x1=patch.x + 16)
-            cube, labels = ground.scene.read(roi), ground.labels(roi).copy()
+            cube, labels = ground.scene.read(roi), ground.truth.read(roi).copy()
             blank = np.isnan(cube).any(axis=2)
             labels[blank], cube[blank] = 255, 0
             np.testing.assert_array_equal(x.permute(1, 2, 0).numpy(), turned(cube, patch.turn))
@@ -173,6 +173,6 @@ def test_keeping_draws_from_the_fixed_patches_with_two_classes(corpus):
     for index in range(3 * law.length):
         patch = law.patch(index)
         roi = Roi(y0=patch.y, y1=patch.y + 4, x0=patch.x, x1=patch.x + 4)
-        assert len(np.unique(corpus.grounds[patch.scene].labels(roi))) == 2
+        assert len(np.unique(corpus.grounds[patch.scene].truth.read(roi))) == 2
     drawn = [law.patch(k) for k in range(law.length)]
     assert len(set(drawn)) < len(drawn), "with replacement"

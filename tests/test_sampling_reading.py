@@ -69,7 +69,7 @@ class TestBlocks:
             scores, labels = blocks.read(0, roi)
             inside = slice(roi.y0 - 20, roi.y1 - 20), slice(roi.x0 - 5, roi.x1 - 5)
             np.testing.assert_array_equal(scores, whole[inside])
-            np.testing.assert_array_equal(labels, ground.labels(roi))
+            np.testing.assert_array_equal(labels, ground.truth.read(roi))
 
     def test_threads_decode_each_block_once(self, corpus, recipe):
         _, blocks = pair = loader(corpus, recipe=recipe, threads=4)
@@ -169,7 +169,7 @@ class TestBatches:
             for x, y, index in zip(batch.x, batch.y, batch.ids, strict=True):
                 patch = read._law.patch(index)
                 roi = read._law.roi(patch)
-                spectra, labels = corpus.grounds[0].scene.read(roi), corpus.grounds[0].labels(roi)
+                spectra, labels = corpus.grounds[0].scene.read(roi), corpus.grounds[0].truth.read(roi)
                 np.testing.assert_array_equal(x[0].numpy(), turned(2 * spectra[:, :, 0], patch.turn))
                 np.testing.assert_array_equal(y.numpy(), turned(255 - labels, patch.turn))
 

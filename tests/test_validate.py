@@ -30,6 +30,7 @@ from tilespec.validate.scores import source
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 ROWS, COLS = "61:90", "3:60"
+KEPT = [f"scores-0{kind}.zarr{end}" for kind in ("-truth", "") for end in ("", ".tilespec")]
 NETS = {
     "exact": ({}, {}),
     "frozen": ({"norm": "instance"}, {"norm": "frozen", "overlap": 9}),
@@ -230,7 +231,7 @@ def files(of):
 def test_only_scores_and_the_best_weights_stay_and_clear_removes_them(scene, tmp_path):
     of = judge(scene, tmp_path / "m")
     of.run(2, weights(of))
-    assert files(of) == ["best-000002.safetensors", "scores-0.zarr", "scores-0.zarr.tilespec"]
+    assert files(of) == ["best-000002.safetensors", *KEPT]
     clear(of.folder)
     assert not (of.folder / SCRATCH).exists()
     clear(of.folder)
@@ -268,7 +269,7 @@ def test_what_a_killed_validation_leaves_blocks_nothing(scene, tmp_path, undistu
     of = judge(scene, tmp_path / "m")
     assert {"model", "prediction.zarr", "scores-0.zarr"} <= set(files(of))
     assert without_time(of.run(2, weights(of))) == undisturbed
-    assert files(of) == ["best-000002.safetensors", "scores-0.zarr", "scores-0.zarr.tilespec"]
+    assert files(of) == ["best-000002.safetensors", *KEPT]
 
 
 def spoil_metadata(scratch):

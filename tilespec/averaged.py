@@ -23,14 +23,15 @@ class Averaged:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         """Begin with the weights of ``module`` as they are; it may learn on, but not be replaced."""
-        live = module.state_dict()  # not copies: what the optimiser changes is seen here
-        self.tensors = {key: value.clone() for key, value in live.items()}
+        live = module.state_dict(keep_vars=True)  # the parameters themselves, which may yet move to other memory
+        self.tensors = {key: value.detach().clone() for key, value in live.items()}
         """The average, by the names of the module's state; what is copied into it goes on as if it had never ended."""
         names = [key for key, value in live.items() if value.is_floating_point()]
         self._live, self._kept = [live[key] for key in names], [self.tensors[key] for key in names]
         self._counts = [(self.tensors[key], live[key]) for key in live.keys() - set(names)]
         self._decay = decay
 
+    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after ``step``."""
         # all tensors in one pass, as torch.optim.swa_utils does it

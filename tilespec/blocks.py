@@ -1,4 +1,4 @@
-"""Blocks: scores and labels of a scene, decoded once and kept in bounded memory.
+"""Blocks: scores and truth of a scene, decoded once and kept in bounded memory.
 
 Raw spectra go in and scores come out: a block's recipe runs over each few lines as they are read, so that only scores
 are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
@@ -19,14 +19,15 @@ from tilespec.passes import room
 from tilespec.recipe import Recipe
 from tilespec.scene import CHUNK
 from tilespec.spectra.pieces import transform
-from tilespec.types import ClassMap, Reflectance, Roi
+from tilespec.truth import Answers
+from tilespec.types import Reflectance, Roi
 
-Block = tuple[Reflectance, ClassMap]
+Block = tuple[Reflectance, Answers]
 
 
 @final
 class Blocks:
-    """Scores and labels of stored objects, as far as they lie in the training region.
+    """Scores and truth of stored objects, as far as they lie in the training region.
 
     Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held.
     """
@@ -46,22 +47,25 @@ class Blocks:
         """Bands of the scores."""
         return self._recipe.bands_out
 
+    def empty(self, shape: tuple[int, int]) -> Block:
+        """Return memory for the scores and the truth of a region."""
+        return np.empty((*shape, self.bands), np.float32), self._grounds[0].truth.empty(shape)
+
     def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
-        """Return scores ``y, x, band`` (NaN where there is no data) and labels of a part of a training region.
+        """Return scores ``y, x, band`` (NaN where there is no data) and truth of a part of a training region.
 
         With ``into`` they are written there, once and straight from the blocks.
         """
-        scores, labels = into or (np.empty((*roi.shape, self.bands), np.float32), np.empty(roi.shape, np.uint8))
-        ground = self._grounds[scene]
+        wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
         for part in parts(ground, roi):
             make = partial(self._decode, ground, part)
-            with self.cache.lent((scene, part), size(part, self.bands), make) as block:
+            with self.cache.lent((scene, part), size(ground, part, self.bands), make) as block:
                 inner, outer = _shared(roi, part)
-                _pixels(scores)[outer] = _pixels(block[0])[inner]
-                labels[outer] = block[1][inner]
+                for values, found in zip(wanted, block, strict=True):
+                    _pixels(values)[outer] = _pixels(found)[inner]
         with self._counting:
-            self.used += labels.size
-        return scores, labels
+            self.used += roi.shape[0] * roi.shape[1]
+        return wanted
 
     def _decode(self, ground: Ground, part: Roi) -> Block:
         """Return one block, read and run through the recipe a few lines at a time."""
@@ -75,7 +79,7 @@ class Blocks:
                 start = stop
         with self._counting:
             self.decoded += stored(ground, part)
-        return scores, ground.labels(part)
+        return scores, ground.truth.read(part)
 
 
 def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
@@ -87,10 +91,10 @@ def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
             yield _common(square, within)
 
 
-def size(part: Roi, bands: int) -> int:
+def size(ground: Ground, part: Roi, bands: int) -> int:
     """Return the bytes that a block takes."""
     height, width = part.shape
-    return height * width * (bands * np.dtype(np.float32).itemsize + 1)
+    return height * width * (bands * np.dtype(np.float32).itemsize + ground.truth.empty((1, 1)).nbytes)
 
 
 def stored(ground: Ground, part: Roi) -> int:
@@ -130,6 +134,8 @@ def _shared(roi: Roi, part: Roi) -> tuple[tuple[slice, slice], tuple[slice, slic
     return inner, outer
 
 
-def _pixels(values: Reflectance) -> np.ndarray:
+def _pixels(values: Answers) -> np.ndarray:
     """Return a cube as a plane of pixels: NumPy copies whole pixels, and not band after band of a turned patch."""
+    if values.ndim == 2:
+        return values
     return values.view(np.dtype((np.void, values.shape[2] * values.itemsize)))[..., 0]

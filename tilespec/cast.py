@@ -27,6 +27,9 @@ from tilespec.spectra.operators import Bands
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.tasks import Task, task
 
+PLAIN = ("logits", "linear")
+"""Heads that change nothing, as nets and tasks name them."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +82,13 @@ class Cast:
         chosen = task({"name": config.task.name, **options(config.task)})
         kind = load(NETS, config.net.name, "net")
         params = filled(checked(kind, options(config.net), "net"), options(config.net))
-        if params.get("head", "logits") != options(config.task).get("head", "logits"):
+        heads = params.get("head", PLAIN[0]), chosen.head
+        if heads[0] != heads[1] and not set(heads) <= set(PLAIN):
             raise UserError(
                 "net.head, task.head",
-                found=f"{params.get('head', 'logits')!r} and {options(config.task).get('head', 'logits')!r}",
+                found="{!r} and {!r}".format(*heads),
                 expected="the same",
-                do="Set both to 'logits', or both to 'tanh'.",
+                do="Set both to 'tanh', or neither.",
             )
         learned = objective({"name": config.objective.name, **options(config.objective)}, chosen)
         net = {"name": config.net.name, **params}
@@ -112,7 +116,7 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
     """
     corpus = open_corpus(config)
     with torch.device("meta"):  # shapes without memory
-        known = config.model_copy(update={"task": config.task.model_copy(update={"classes": len(corpus.classes)})})
+        known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
         nets = Cast.of(known, corpus.bands).nets(0)
         config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
         bands = _reaching(config, corpus)
@@ -161,8 +165,7 @@ def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Modu
     return {
         "config": config.model_dump(mode="json"),
         "regions": [str(ground.roi) for ground in corpus.grounds],
-        "classes": list(corpus.classes),
-        "labelled_pixels": list(corpus.counts),
+        **corpus.facts,
         "channels": list(cast.channels),
         "parameters": counts,
         "passes_over_the_region": passes(parse(config.recipe.steps or "")),

@@ -11,7 +11,7 @@ from tilespec.errors import UserError
 from tilespec.presets import preset
 from tilespec.recipe import Recipe
 from tilespec.scene import open_group
-from tilespec.tables import Named, Table, Validate, listed
+from tilespec.tables import STORES, Named, Table, Validate, listed
 
 Place = tuple[int | str, ...]
 Kind = Literal[
@@ -28,6 +28,9 @@ class Data(Table):
     """One scene or a list."""
     labels: tuple[str, ...] | None = None
     """Stores with a ``labels`` layer, one for each scene; None: the scenes' own."""
+    target: tuple[str, ...] | None = None
+    """Stores whose ``cube`` the net should answer, one for each scene and pixel by pixel, NaN where it is unknown; for
+    tasks that learn values and not classes, such as ``reconstruct``."""
     rows: str | None = None
     """``"A:B"``: rows to train on; None: all."""
     cols: str | None = None
@@ -240,7 +243,7 @@ class Config(Table):
             del plain[table][key]
         if self.recipe.path is not None:
             plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the recipe, wherever it lies
-        for key in ("scene", "labels"):
+        for key in STORES:
             stores = getattr(self.validation, key)
             plain["validate"][key] = stores if stores is None else [_content(store) for store in stores]
         return plain
@@ -250,6 +253,7 @@ EXECUTION = (
     ("data", "cache"),
     ("data", "scene"),
     ("data", "labels"),
+    ("data", "target"),
     ("train", "checkpoint_every"),
     ("train", "log_every"),
     ("train", "loaders"),
@@ -261,7 +265,7 @@ EXECUTION = (
     ("train", "timeout"),
     ("train", "restarts"),
 )
-"""Settings that may change when a training is resumed; scenes and labels are compared by what they hold."""
+"""Settings that may change when a training is resumed; scenes, labels and targets are compared by what they hold."""
 
 
 def _content(store: str) -> str:

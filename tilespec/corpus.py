@@ -1,21 +1,19 @@
-"""Corpus: the labelled regions that a net learns from, opened and checked before anything is computed."""
+"""Corpus: the regions that a net learns from and what it should answer there, opened and checked beforehand."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, final
-
-import numpy as np
 
 from tilespec.config import Config, Data
 from tilespec.density import Density, Field, weighted
 from tilespec.errors import UserError
 from tilespec.plane import Plane
-from tilespec.scene import Scene, open_group
-from tilespec.types import UNLABELLED, ClassMap, Roi
-
-STRIP = 512
-"""Rows of labels that are counted at once."""
+from tilespec.plugins import load
+from tilespec.scene import Scene
+from tilespec.spectra.operators import Bands
+from tilespec.tasks import TASKS
+from tilespec.truth import KINDS, Truth
+from tilespec.types import Roi, SpectralAxis
 
 
 @final
@@ -27,34 +25,25 @@ class Ground:
     """Where the spectra are."""
     roi: Roi
     """Where patches may lie."""
-    store: str
-    """The store whose ``labels`` count."""
-
-    @cached_property
-    def plane(self) -> Plane:
-        """Where the labels lie; the store is opened once.
-
-        Raises:
-            UserError: it has no labels.
-        """
-        return Plane.open(self.store, "labels")
-
-    def labels(self, roi: Roi) -> ClassMap:
-        """Return the labels of a region of the scene."""
-        return self.plane.read(roi).astype(np.uint8, copy=False)
+    truth: Truth
+    """What the net should answer there."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """All grounds, which share bands and classes."""
+    """All grounds, which share bands, and what their truths have in common."""
 
     grounds: tuple[Ground, ...]
     """One for each scene."""
-    classes: tuple[str, ...]
-    """Their names, in order."""
-    counts: tuple[int, ...]
-    """Labelled training pixels of each class."""
+    options: Mapping[str, Any]
+    """What the truths tell the task (`tilespec.truth.Survey`)."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was counted of them, as plain data."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in order; none where a field is learned."""
+    axis: SpectralAxis | None = None
+    """What the channels of a field are."""
     density: Density | None = None
     """How likely pixels are to be drawn; None: all patches of a scene are equally likely."""
 
@@ -62,6 +51,11 @@ class Corpus:
     def bands(self) -> int:
         """Bands of every scene."""
         return self.grounds[0].scene.shape[2]
+
+    @property
+    def answers(self) -> Bands:
+        """What is learned: classes, or channels."""
+        return Bands(count=self.options.get("channels", len(self.classes)), axis=self.axis)
 
     def fits(self) -> tuple[int, int]:
         """Return height and width that every ground has."""
@@ -74,7 +68,7 @@ class Corpus:
             {
                 "scene": ground.scene.url.rstrip("/").rpartition("/")[2],
                 "digest": ground.scene.digest,
-                "labels": open_group(ground.store).attrs.get("tilespec_digest"),
+                ground.truth.KEY: ground.truth.digest,
                 "shape": list(ground.scene.shape),
                 "rows": [ground.roi.y0, ground.roi.y1],
                 "cols": [ground.roi.x0, ground.roi.x1],
@@ -84,28 +78,22 @@ class Corpus:
 
 
 def open_corpus(config: Config) -> Corpus:
-    """Open scenes and labels of a configuration.
+    """Open scenes, and labels or targets, of a configuration.
 
     Raises:
-        UserError: no scene or labels there, labels of another size or with values that are no classes, a training
-            region that overlaps the test region, scenes with different bands or class names, nothing labelled, weights
-            that are not there or that leave nothing to draw.
+        UserError: no scene, labels or target there, or of another size; labels that are no classes; a training region
+            that overlaps the test region; scenes with different bands, class names or target bands; nothing known of
+            the region; weights that are not there or that leave nothing to draw; keys that the task has no use for.
     """
-    data = config.data
-    stores = data.labels or data.scene
-    if len(stores) != len(data.scene):
-        raise UserError(
-            "data.labels",
-            found=f"{len(stores)} stores",
-            expected=f"{len(data.scene)}, one for each of data.scene",
-            do="Give one for each scene, in the same order.",
-        )
-    grounds = tuple(_ground(data, url, store) for url, store in zip(data.scene, stores, strict=True))
+    data, kind = config.data, KINDS[load(TASKS, config.task.name, "task").truth]
+    _check_keys(config, kind.KEY, kind.LACKS)
+    stores = _stores(data, kind.KEY)
+    grounds = tuple(_ground(data, url, kind.open, store) for url, store in zip(data.scene, stores, strict=True))
     _same_bands(grounds)
-    names = _names(grounds)
-    counts = sum(np.stack([_count(ground) for ground in grounds]))
-    found = _classes(config, names, counts)
-    return Corpus(grounds=grounds, density=_density(data, grounds, len(found["classes"])), **found)
+    told = config.task.model_extra or {}
+    survey = kind.survey([ground.truth for ground in grounds], [ground.roi for ground in grounds], told)
+    density = _density(data, grounds, len(survey.classes))
+    return Corpus(grounds=grounds, density=density, **vars(survey))
 
 
 def adapted(config: Config, corpus: Corpus, align: int) -> Config:
@@ -127,11 +115,38 @@ def adapted(config: Config, corpus: Corpus, align: int) -> Config:
     if config.data.adapt and recipe.steps:
         recipe = recipe.model_copy(update={"steps": _fewer(recipe.steps, corpus.bands)})
     data = config.data.model_copy(update={"patch": patch})
-    task = config.task.model_copy(update={"classes": len(corpus.classes)})
+    task = config.task.model_copy(update=dict(corpus.options))
     return config.model_copy(update={"data": data, "recipe": recipe, "task": task})
 
 
-def _ground(data: Data, url: str, store: str) -> Ground:
+def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
+    """Refuse what has no meaning for a task that learns from ``data.KEY``."""
+    others = [name for name in ("labels", "target") if name != key]
+    for name in (*others, *lacks):
+        value = getattr(config.data, name)
+        if value != Data.model_fields[name].default:
+            raise UserError(
+                f"data.{name}",
+                found=f"{list(value) if name in others else value!r}, for task {config.task.name}",
+                expected=f"nothing: that task learns from data.{key}",
+                do="Leave it out, or choose a task that has a use for it.",
+            )
+
+
+def _stores(data: Data, key: str) -> tuple[str, ...]:
+    """Return where the truths lie; labels are the scenes' own, unless others are named."""
+    stores = getattr(data, key) or (data.scene if key == "labels" else ())
+    if len(stores) != len(data.scene):
+        raise UserError(
+            f"data.{key}",
+            found=f"{len(stores)} stores" if stores else "nothing",
+            expected=f"{len(data.scene)}, one for each of data.scene",
+            do="Give one for each scene, in the same order.",
+        )
+    return tuple(stores)
+
+
+def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str) -> Ground:
     """Return the ground of one scene, with a region that keeps off the test region."""
     scene = Scene.open(url).raw()
     roi = Roi.of(scene.shape, data.rows, data.cols)
@@ -144,15 +159,15 @@ def _ground(data: Data, url: str, store: str) -> Ground:
                 expected=f"no pixel of the test region ({test})",
                 do="Move one of the two regions; a net judged where it learned looks better than it is.",
             )
-    ground = Ground(scene=scene, roi=roi, store=store)
-    if ground.plane.shape != scene.shape[:2]:
+    truth = opened(store)
+    if truth.shape != scene.shape[:2]:
         raise UserError(
             store,
-            found=f"labels of {ground.plane.shape[0]} x {ground.plane.shape[1]} pixels",
+            found=f"{truth.KEY} of {truth.shape[0]} x {truth.shape[1]} pixels",
             expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {url}",
-            do="Labels must lie on the scene pixel by pixel.",
+            do=f"The {truth.KEY} must lie on the scene pixel by pixel: bring one of the two to the other's size first.",
         )
-    return ground
+    return Ground(scene=scene, roi=roi, truth=truth)
 
 
 def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | None:
@@ -166,7 +181,7 @@ def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | N
         )
     if data.weight is None and data.balance == "none":
         return None
-    fields = [Field(roi=g.roi, labels=g.plane, weight=_weight(data, g)) for g in grounds]
+    fields = [Field(roi=g.roi, labels=g.truth.plane, weight=_weight(data, g)) for g in grounds]
     return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
 
 
@@ -174,13 +189,13 @@ def _weight(data: Data, ground: Ground) -> Plane | None:
     """Return the weights of a scene's pixels: a layer of the scene, or of its label store where the scene has none."""
     if data.weight is None:
         return None
-    stores = (ground.scene.url, ground.store)
+    stores = (ground.scene.url, ground.truth.store)
     found = next(filter(None, (Plane.find(store, data.weight) for store in stores)), None)
     if found is None or found.shape != ground.scene.shape[:2]:
         raise UserError(
             "data.weight",
             found=f"no {data.weight}(y, x) of {ground.scene.shape[0]} x {ground.scene.shape[1]} pixels",
-            expected=f"one of {', '.join(ground.scene.layers)}, or a layer of {ground.store}",
+            expected=f"one of {', '.join(ground.scene.layers)}, or a layer of {ground.truth.store}",
             do="Bring it in as a layer of that size, or name another.",
         )
     return found
@@ -194,59 +209,6 @@ def _same_bands(grounds: tuple[Ground, ...]) -> None:
     recipe = Recipe.empty(first.shape[2], first.spectral)
     for ground in grounds[1:]:
         recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
-
-
-def _names(grounds: tuple[Ground, ...]) -> tuple[str, ...]:
-    """Return the class names that all label planes share."""
-    names = [tuple(str(g.plane.attrs.get("flag_meanings", "")).split()) for g in grounds]
-    for ground, other in zip(grounds, names, strict=True):
-        if other != names[0]:
-            raise UserError(
-                ground.store,
-                found=f"classes {', '.join(other) or 'without names'}",
-                expected=f"{', '.join(names[0]) or 'classes without names'}, as in {grounds[0].store}",
-                do="Scenes of one training share their classes, in the same order.",
-            )
-    return names[0]
-
-
-def _count(ground: Ground) -> np.ndarray:
-    """Return how many training pixels have each label 0 to 255."""
-    roi, counts = ground.roi, np.zeros(256, np.int64)
-    for y0 in range(roi.y0, roi.y1, STRIP):
-        values = ground.plane.read(replace(roi, y0=y0, y1=min(y0 + STRIP, roi.y1))).ravel()
-        if values.min() < 0 or values.max() > UNLABELLED or values.dtype.kind not in "iub":
-            raise UserError(
-                ground.store,
-                found=f"labels of type {values.dtype} from {values.min()} to {values.max()}",
-                expected="whole numbers 0 to 254, and 255 for unlabelled",
-                do="Number the classes 0, 1, ...",
-            )
-        counts += np.bincount(values.astype(np.uint8), minlength=256)
-    return counts
-
-
-def _classes(config: Config, names: tuple[str, ...], counts: np.ndarray) -> dict[str, Any]:
-    """Return the names and the counts of the classes: those asked for, else those named, else those seen."""
-    seen = np.flatnonzero(counts[:UNLABELLED])
-    if not len(seen):
-        raise UserError(
-            "data.rows, data.cols",
-            found="a training region without a labelled pixel",
-            expected="labels other than 255",
-            do="Choose another region, or label some of it.",
-        )
-    options = config.task.model_extra or {}
-    classes = int(options.get("classes") or max(len(names), int(seen[-1]) + 1, 2))
-    if seen[-1] >= classes:
-        raise UserError(
-            "task.classes",
-            found=f"label {seen[-1]} in the training region",
-            expected=f"labels below {classes}, or 255 for unlabelled",
-            do="Raise task.classes, or leave it out to take it from the labels.",
-        )
-    named = tuple(names[i] if i < len(names) else f"class_{i}" for i in range(classes))
-    return {"classes": named, "counts": tuple(int(n) for n in counts[:classes])}
 
 
 def _check_patch(patch: int, align: int, largest: int, fits: tuple[int, int]) -> None:

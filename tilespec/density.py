@@ -69,8 +69,8 @@ class Field:
 
     roi: Roi
     """The region."""
-    labels: Plane
-    """Their classes."""
+    labels: Plane | None
+    """Their classes; None: they have none, and all are drawn as if they had one and the same."""
     weight: Plane | None = None
     """How much each counts; None: all the same."""
 
@@ -80,7 +80,7 @@ class Field:
         Raises:
             UserError: a weight is negative or infinite.
         """
-        labels = self.labels.read(roi).astype(np.uint8)
+        labels = np.zeros(roi.shape, np.uint8) if self.labels is None else self.labels.read(roi).astype(np.uint8)
         if self.weight is None:
             return labels, np.ones(roi.shape)
         found = self.weight.read(roi).astype(np.float64)
@@ -225,9 +225,11 @@ def _joined(
 
 def _nothing(field: Field) -> UserError:
     """Return the error for a region of which no pixel can be drawn."""
+    where = field.labels or field.weight
+    assert where is not None, "without either, all pixels may be"
     return UserError(
         "data.weight, data.balance",
-        found=f"no pixel in {field.roi} of {field.labels.store} that may be drawn",
+        found=f"no pixel in {field.roi} of {where.store} that may be drawn",
         expected="labelled pixels with weights above 0",
         do="Correct the layer, choose another region, or leave the scene out.",
     )

@@ -10,10 +10,10 @@ from tilespec.ledger import write_atomic
 
 METRICS: Final = {
     "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},
-    "residuals": {"rmse": "rmse", "mae": "mae", "r2": "r2", "psnr": "psnr", "sam": "sam"},
+    "residuals": {key: key for key in ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")},
 }
 """What is kept of the figures of a task's first fold: our names, and those of `tilespec.evaluate`; the first leads."""
-LOWER: Final = frozenset({"rmse", "mae", "sam"})
+LOWER: Final = frozenset({"rmse", "mae", "mrae", "sam"})
 """Metrics of which less is better."""
 
 Line = Mapping[str, Any]

@@ -40,6 +40,8 @@ class Model:
     """Fitted spectral steps; no steps when the net reads reflectance as it is."""
     weights: dict[str, torch.Tensor]
     """The module's state, on the CPU."""
+    spectral_out: SpectralAxis | None = None
+    """What the channels are that it predicts; None: nobody said, or they are classes."""
     tile: int | None = None
     """Side of the patches the net was trained on, the default tile; None for pixelwise nets."""
     provenance: dict[str, Any]
@@ -64,9 +66,11 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that decides predictions: net, task, weights, recipe."""
+        """Hash of everything that decides predictions: net, task, weights, recipe, and what the channels are."""
         state = hashlib.blake2b(digest_size=16)
-        state.update(json.dumps([self.net, self.task, self.channels, self.recipe.digest], sort_keys=True).encode())
+        said: list[Any] = [self.net, self.task, self.channels, self.recipe.digest]
+        said += [] if self.spectral_out is None else [self.spectral_out.to_json()]
+        state.update(json.dumps(said, sort_keys=True).encode())
         for name in sorted(self.weights):
             state.update(name.encode())
             state.update(self.weights[name].contiguous().numpy().tobytes())
@@ -85,6 +89,7 @@ class Model:
             "channels": list(self.channels),
             "classes": list(self.classes),
             "spectral": None if self.spectral is None else self.spectral.to_json(),
+            "spectral_out": None if self.spectral_out is None else self.spectral_out.to_json(),
             "tile": self.tile,
             "digest": self.digest,
             "provenance": self.provenance,
@@ -116,6 +121,7 @@ class Model:
         """Return the model of a card and the files beside it."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
+        channels = card.get("spectral_out")  # cards of before there were any have none
         return cls(
             net=card["net"],
             task=card["task"],
@@ -123,6 +129,7 @@ class Model:
             classes=tuple(card["classes"]),
             recipe=Recipe.load(str(Path(folder) / "recipe")),
             weights=load_file(Path(folder) / "model.safetensors"),
+            spectral_out=None if channels is None else SpectralAxis.from_json(channels),
             tile=card["tile"],
             provenance=card["provenance"],
         )

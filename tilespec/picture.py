@@ -48,11 +48,14 @@ def false_colour(
 ) -> Picture:
     """Return three bands of a region as red, green, blue, each stretched between two percentiles.
 
-    The scene is read object by object and averaged over squares of pixels, so memory stays bounded; pixels
-    without data are black. The percentiles are those of the picture.
+    A scene that holds sRGB, rendered or photographed, is shown as it is, unless bands are named. The scene is read
+    object by object and averaged over squares of pixels, so memory stays bounded; pixels without data are black. The
+    percentiles are those of the picture.
     """
     roi = roi or scene.roi
     means = thumbnail(scene, roi, bands or picture_bands(scene.spectral, scene.shape[2]), max_side)
+    if bands is None and scene.attrs.get("colour_space") == "sRGB":
+        return np.rint(255.0 * np.nan_to_num(means, nan=0.0).clip(0.0, 1.0)).astype(np.uint8)
     return _stretched(means, stretch)
 
 

@@ -162,6 +162,16 @@ def corner_of(attrs: Mapping[str, Any]) -> tuple[int, int]:
     return (y + margin, x + margin) if scale_of(attrs) == "1" else (0, 0)
 
 
+def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0) -> dict[str, Any] | None:
+    """Return the georeference of a plane whose first pixel is ``corner`` (y, x), and whose pixels are ``size`` wide."""
+    if georef is None or "GeoTransform" not in georef or (corner, size) == ((0, 0), 1.0):
+        return None if georef is None else dict(georef)
+    a, b, c, d, e, f = (float(v) for v in str(georef["GeoTransform"]).split())
+    y, x = corner
+    values = (a + b * x + c * y, b * size, c * size, d + e * x + f * y, e * size, f * size)
+    return {**georef, "GeoTransform": " ".join(repr(v) for v in values)}
+
+
 def inside(inner: Roi, outer: Roi) -> bool:
     """Whether ``inner`` is a part of ``outer``."""
     rows = outer.y0 <= inner.y0 and inner.y1 <= outer.y1

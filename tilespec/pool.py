@@ -5,10 +5,12 @@ Nothing is sent, no rank repeats what another does, and weights and moments exis
 Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks that have no such memory send each other their gradients.
 """
 
+import hashlib
 import json
 import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
@@ -53,31 +55,35 @@ class Pooled:
     """Of this rank, like the parameters."""
     shares: Sequence[Tensor]
     """For each rank, what it found of the gradients of the parameters that this rank moves; one after another."""
+    found: Tensor
+    """``rank, parameter``: 1 where a rank found a gradient, else 0."""
     rank: int
     """This one."""
 
     def average(self) -> Tensor:
         """Leave in the parameters that this rank moves the mean gradient, in the others none; return the mean's norm.
 
-        It is the norm over all parameters, and the same number in all ranks.
+        It is the norm over all parameters, and the same number in all ranks. One that no rank used has no gradient,
+        and stays as it is.
         """
         for parameter, place in zip(self.own, self.gradients, strict=True):
             if parameter.grad is None:
                 place.zero_()
             else:
                 place.copy_(parameter.grad)
-        dist.barrier()
+        self.found[self.rank] = torch.tensor([float(parameter.grad is not None) for parameter in self.own])
+        dist.barrier()  # all have written; nobody reads weights any more
         total = self.shares[self.rank]
         for rank, share in enumerate(self.shares):
             if rank != self.rank:
                 total.add_(share)
         total.div_(len(self.shares))
+        used = self.found.any(dim=0).tolist()
         for index, (parameter, place) in enumerate(zip(self.own, self.gradients, strict=True)):
-            found = index in self.mine and parameter.grad is not None  # one that nobody used stays as it is
-            parameter.grad = place if found else None
-        squares = torch.linalg.vector_norm(total).square()
-        dist.all_reduce(squares)
-        return squares.sqrt()
+            parameter.grad = place if used[index] and index in self.mine else None
+        squares = torch.linalg.vector_norm(total).double().square()  # a norm may be a float32 though its square is none
+        dist.all_reduce(squares)  # all have read, too: what they found may be written over
+        return squares.sqrt().float()
 
     def moved(self) -> None:
         """Wait until all ranks have moved their shares."""
@@ -93,6 +99,8 @@ def pooled(players: Mapping[str, Learner], ranks: Ranks) -> dict[str, Pooled]:
         return {}
     for player in players.values():
         _with_moments(player.optimiser)
+    if not all(map(_suits, players.values())):
+        return {}
     plans = {name: _Plan.of(player, ranks.world) for name, player in players.items()}
     memory = _common(ranks, sum(plan.size for plan in plans.values()))
     if memory is None:
@@ -107,22 +115,31 @@ def pooled(players: Mapping[str, Learner], ranks: Ranks) -> dict[str, Pooled]:
 def _with_moments(optimiser: torch.optim.Optimizer) -> None:
     """Let an optimiser make its moments now, as they are before the first step: it makes them when it first steps.
 
-    It steps by nothing along nothing, which leaves the weights as they are; one that was resumed has its moments.
+    It steps by nothing along nothing, which leaves the weights as they are. One that was resumed has its moments, but
+    for parameters that nobody has used so far.
     """
-    if optimiser.state:
-        return
+    new = [p for group in optimiser.param_groups for p in group["params"] if not optimiser.state.get(p)]
     rates = [group["lr"] for group in optimiser.param_groups]
+    optimiser.zero_grad(set_to_none=True)
+    for parameter in new:
+        parameter.grad = torch.zeros_like(parameter)
     for group in optimiser.param_groups:
         group["lr"] = 0.0
-        for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
-    for slots in optimiser.state.values():
-        for value in slots.values():
-            value.zero_()
+    for parameter in new:
+        for value in optimiser.state[parameter].values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
+def _suits(player: Learner) -> bool:
+    """Return whether all that a net and its optimiser are made of is float32, as the memory is."""
+    moments = (value for slots in player.optimiser.state.values() for value in slots.values())
+    tensors = [*player.parameters, *moments]
+    return all(isinstance(value, Tensor) and value.dtype == torch.float32 for value in tensors)
 
 
 @final
@@ -159,8 +176,13 @@ class _Plan:
 
     @property
     def size(self) -> int:
-        """Numbers in all: weights, gradients of each rank, moments."""
-        return self.edges[-1] * (1 + self.world) + sum(map(_room, self._moments()))
+        """Numbers in all: weights, gradients of each rank, what each found, moments."""
+        return (self.edges[-1] + self._row) * self.world + self.edges[-1] + sum(map(_room, self._moments()))
+
+    @property
+    def _row(self) -> int:
+        """Numbers that say of which parameters a rank found the gradients."""
+        return _up(len(self.owners))
 
     def _moments(self) -> Iterable[Tensor]:
         """Yield the optimiser's tensors, in the order of its parameters."""
@@ -170,10 +192,11 @@ class _Plan:
     def placed(self, memory: Tensor, ranks: Ranks) -> Pooled:
         """Move the net and its optimiser into their part of the memory; rank 0 writes what they hold."""
         own, whole = self.player.parameters, self.edges[-1]
-        weights, *gradients = torch.split(memory[: whole * (1 + self.world)], whole)
+        rest = memory.numel() - whole * (1 + self.world)
+        weights, *gradients, memory = torch.split(memory, [whole] * (1 + self.world) + [rest])
         for parameter, offset in zip(own, self.offsets, strict=True):
             parameter.data = _moved(parameter.detach(), weights[offset:], ranks.rank)
-        at = whole * (1 + self.world)
+        at = self._row * self.world
         for parameter in own:
             slots = self.player.optimiser.state[parameter]
             for name, value in slots.items():
@@ -186,19 +209,26 @@ class _Plan:
             mine=frozenset(i for i, owner in enumerate(self.owners) if owner == ranks.rank),
             gradients=[_like(parameter, gradients[ranks.rank][offset:]) for parameter, offset in places],
             shares=[each[low:high] for each in gradients],
+            found=memory[: self._row * self.world].view(self.world, self._row)[:, : len(own)],
             rank=ranks.rank,
         )
 
 
 def _room(value: Tensor) -> int:
     """Return the numbers that a tensor takes, up to where the next one may begin."""
+    return _up(value.numel())
+
+
+def _up(size: int) -> int:
+    """Return the next multiple of what is aligned, in numbers."""
     step = ALIGNED // 4
-    return -(-value.numel() // step) * step
+    return -(-size // step) * step
 
 
 def _like(value: Tensor, memory: Tensor) -> Tensor:
-    """Return the beginning of a flat ``memory`` in the shape and the order of a tensor."""
-    return memory.as_strided(value.shape, value.stride(), memory.storage_offset())
+    """Return the beginning of a flat ``memory`` in the shape and the order of a tensor, without its gaps."""
+    dense = torch.empty_like(value, device="meta", memory_format=torch.preserve_format)
+    return memory.as_strided(value.shape, dense.stride(), memory.storage_offset())
 
 
 def _moved(value: Tensor, memory: Tensor, rank: int) -> Tensor:
@@ -210,56 +240,70 @@ def _moved(value: Tensor, memory: Tensor, rank: int) -> Tensor:
 
 
 def _common(ranks: Ranks, size: int) -> Tensor | None:
-    """Return ``size`` numbers, float32 and zero, that all ranks see; None where one of them cannot.
+    """Return ``size`` numbers, float32 and zero, that all ranks see; None, in all of them, where one cannot.
 
     They lie in memory without a name: nothing is left of them when the last rank ends, however it ends.
     """
-    assert ranks.meeting is not None
-    told = ranks.meeting.store
-    fd = _made(size * 4) if ranks.rank == 0 else None
-    if ranks.rank == 0:
-        told.set("pool", json.dumps([f"/proc/{os.getpid()}/fd/{fd}", _identity(fd)] if fd is not None else []))
-    else:
-        fd = _opened(*json.loads(told.get("pool")))
-    everyone = float(ranks.mean(torch.tensor([float(fd is not None)]))) == 1  # and rank 0's file is open until then
-    if fd is None:
-        return None
-    try:
-        return torch.frombuffer(mmap.mmap(fd, size * 4), dtype=torch.float32) if everyone else None
-    finally:
-        os.close(fd)
+    with ExitStack() as stack:
+        made = _made(size * 4) if ranks.rank == 0 else None
+        if made is not None:
+            stack.callback(os.close, made)  # when all have opened it, or could not
+        told = (os.getpid(), -1 if made is None else made, _identity(made))
+        pid, number, identity = (ranks.agree(one) for one in told)
+        fd = made if ranks.rank == 0 else _opened(Path(f"/proc/{pid}/fd/{number}"), identity)
+        if fd is not None and fd != made:
+            stack.callback(os.close, fd)
+        memory = _mapped(fd, size * 4)
+        everyone = float(ranks.mean(torch.tensor([float(memory is not None)]))) == 1
+    return torch.frombuffer(memory, dtype=torch.float32) if memory is not None and everyone else None
 
 
 def _made(size: int) -> int | None:
     """Return a file in memory, all of which is there; None where there is no such thing, or too little."""
     if not hasattr(os, "memfd_create"):
         return None
-    fd = os.memfd_create("tilespec-pool", os.MFD_CLOEXEC)
+    fd = None
     try:
+        fd = os.memfd_create("tilespec-pool", os.MFD_CLOEXEC)
         os.posix_fallocate(fd, 0, size)
-    except OSError:
-        os.close(fd)
+    except OSError:  # a sandbox, a limit
+        if fd is not None:
+            os.close(fd)
         return None
     return fd
 
 
-def _opened(path: str = "", identity: Sequence[object] = ()) -> int | None:
+def _opened(path: Path, identity: int) -> int | None:
     """Return rank 0's file, if it can be seen from here and is the one that rank 0 means."""
-    if not path:
+    if not identity:
         return None
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
-    if _identity(fd) != list(identity):
+    if _identity(fd) != identity:
         os.close(fd)
         return None
     return fd
 
 
-def _identity(fd: int) -> list[object]:
-    """Return what tells a file in memory from all others, of other machines and of other networks too."""
-    state = os.fstat(fd)
-    machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    network = str(Path("/proc/self/ns/net").readlink())
-    return [machine, network, state.st_dev, state.st_ino, state.st_size]
+def _mapped(fd: int | None, size: int) -> mmap.mmap | None:
+    """Return the memory behind a file, None where it cannot be had."""
+    if fd is not None:
+        with suppress(OSError, ValueError):
+            return mmap.mmap(fd, size)
+    return None
+
+
+def _identity(fd: int | None) -> int:
+    """Return what tells a file in memory from all others, of other machines and of other networks too; 0: nothing."""
+    if fd is None:
+        return 0
+    try:
+        state = os.fstat(fd)
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        network = str(Path("/proc/self/ns/net").readlink())
+    except OSError:  # without /proc nobody would find it
+        return 0
+    text = json.dumps([machine, network, state.st_dev, state.st_ino, state.st_size])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -37,7 +37,7 @@ class Foreseen:
 
 
 def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) -> list[Foreseen]:
-    """Return what each of the first epochs reads through a cache of ``budget`` bytes of ``bands`` scores and labels.
+    """Return what each of the first epochs reads through a cache of ``budget`` bytes of ``bands`` scores and truth.
 
     One thread's order; several threads are a few patches ahead of each other.
     """
@@ -50,7 +50,7 @@ def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) 
             ground = grounds[patch.scene]
             for part in parts(ground, law.roi(patch)):
                 make = partial(decoded.append, stored(ground, part))
-                with cache.lent((patch.scene, part), size(part, bands), make):
+                with cache.lent((patch.scene, part), size(ground, part, bands), make):
                     pass
         epochs.append(Foreseen(decoded=sum(decoded), used=law.length * law.side**2))
     return epochs
@@ -59,7 +59,7 @@ def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) 
 def summary(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) -> dict[str, Any]:
     """Return, as plain data, what a training will read, and notes when each pixel will be decoded again and again."""
     first, later = foreseen(law, grounds, bands=bands, budget=budget)
-    whole = sum(size(part, bands) for ground in grounds for part in parts(ground, ground.roi))
+    whole = sum(size(ground, part, bands) for ground in grounds for part in parts(ground, ground.roi))
     notes = []
     if later.amplification > MUCH:
         notes.append(

@@ -73,10 +73,10 @@ def intervals(blocked: Blocked, *, draws: int, seed: int, scores: Sequence[str])
     parts, whole = [blocked.parts[key] for key in blocked.filled], blocked.total()
     rng = np.random.Generator(np.random.PCG64([seed, 7]))
     weights = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=draws)
-    stacks = {name: np.stack([getattr(part, name) for part in parts]) for name in whole.ADDS}
+    stacks = _stacked(parts)
     found: dict[str, list[Any]] = {name: [] for name in scores}
     for weight in weights:
-        drawn = replace(whole, **{name: _weighted(weight, stack) for name, stack in stacks.items()}).finish()
+        drawn = _drawn(whole, weight, stacks).finish()
         for name in scores:
             found[name].append(drawn[name])
     return {name: _percentiles(np.array(values, np.float64)) for name, values in found.items()}
@@ -96,6 +96,25 @@ def _spans(start: int, length: int, size: int) -> list[tuple[int, slice]]:
     """Return the blocks that ``length`` pixels from ``start`` on fall into, and which of the pixels."""
     rows = range(start // size, (start + length - 1) // size + 1)
     return [(row, slice(max(row * size - start, 0), min((row + 1) * size - start, length))) for row in rows]
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    """Return the fields of folds that are sums, one fold after another; of a tuple of folds, a tuple."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        return tuple(_stacked(column) for column in zip(*parts, strict=True))
+    if not hasattr(first, "ADDS"):
+        return np.stack([np.asarray(part) for part in parts])
+    return {name: _stacked([getattr(part, name) for part in parts]) for name in first.ADDS}
+
+
+def _drawn(whole: Any, weight: Int64[np.ndarray, " _block"], stack: Any) -> Any:
+    """Return a fold with the weighted sum over blocks in each field that is a sum."""
+    if isinstance(stack, tuple):
+        return tuple(_drawn(one, weight, part) for one, part in zip(whole, stack, strict=True))
+    if not isinstance(stack, dict):
+        return _weighted(weight, stack)
+    return replace(whole, **{name: _drawn(getattr(whole, name), weight, part) for name, part in stack.items()})
 
 
 def _weighted(weight: Int64[np.ndarray, " _block"], stack: Shaped[np.ndarray, "_block *_field"]) -> Any:

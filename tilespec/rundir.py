@@ -104,6 +104,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
         task={"name": config.task.name, **(config.task.model_extra or {})},
         channels=cast.channels,
         classes=corpus.classes,
+        spectral_out=corpus.axis,
         recipe=recipe,
         weights=weights,
         tile=config.data.patch,

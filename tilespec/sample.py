@@ -111,7 +111,7 @@ class Law:
         As published by Mishra and Herrmann (2021). When none does, all are kept.
         """
         drawn = _drawn(self, np.random.default_rng([self.seed, 1]))
-        kept = tuple(p for p in drawn if _mixed(grounds[p.scene].labels(self.roi(p))))
+        kept = tuple(p for p in drawn if _mixed(grounds[p.scene].truth.read(self.roi(p))))
         return replace(self, kept=kept or tuple(drawn))
 
 
@@ -187,7 +187,7 @@ class Loader:
         """
         self._law, self._blocks, self._task = law, blocks, task
         self._size, self._share, self._threads, self._pin = batch, share, threads, pin
-        blank = np.zeros((law.side, law.side, blocks.bands), np.float32), np.zeros((law.side, law.side), np.uint8)
+        blank = tuple(np.zeros_like(plane) for plane in blocks.empty((law.side, law.side)))
         self._forms = tuple((plane.shape, plane.dtype) for plane in (*blank, *task.pair(*blank)))
         self.waited = 0.0
         """Seconds that the loop waited for a batch."""
@@ -216,7 +216,8 @@ class Loader:
         x, y = (self._memory((len(ids), *shape), dtype) for shape, dtype in (seen, answer))
         for index, *pair in zip(ids, x.numpy(), y.numpy(), strict=True):
             self._fill(self._law.patch(index), *pair)
-        return Batch(x=x.permute(0, 3, 1, 2), y=y, ids=ids)
+        x, y = (planes.permute(0, 3, 1, 2) if planes.ndim == 4 else planes for planes in (x, y))
+        return Batch(x=x, y=y, ids=ids, step=step)
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
         """Return memory for patches ``y, x, ...``; with a channel behind it is torch's channels_last."""
@@ -225,13 +226,13 @@ class Loader:
 
     def _fill(self, patch: Patch, x: np.ndarray, y: np.ndarray) -> None:
         """Write what the net reads on a patch, and what it should answer, into their memory: turned as it is copied."""
-        scores, labels = (
+        scores, truth = (
             plane if (plane.shape, plane.dtype) == form else np.empty(*form)
             for plane, form in zip((x, y), self._forms, strict=False)
         )
         back = undone(patch.turn)
-        self._blocks.read(patch.scene, self._law.roi(patch), (turned(scores, back), turned(labels, back)))
-        for plane, made in zip((x, y), self._task.pair(scores, labels), strict=True):
+        self._blocks.read(patch.scene, self._law.roi(patch), (turned(scores, back), turned(truth, back)))
+        for plane, made in zip((x, y), self._task.pair(scores, truth), strict=True):
             if made is not plane:  # a task that has nothing to change returns what it was given
                 plane[...] = made
 

@@ -21,11 +21,15 @@ class Named(BaseModel):
     """In the table of plug-ins, or a dotted path ``package.module:Name``."""
 
 
+STORES = ("scene", "labels", "target")
+"""Keys that name stores, one or a list."""
+
+
 def listed(given: Any) -> Any:
-    """Return a table in which one scene, or one store of labels, is a list of one."""
+    """Return a table in which one scene, or one store of labels or of a target, is a list of one."""
     if not isinstance(given, Mapping):
         return given
-    return {k: [v] if k in ("scene", "labels") and isinstance(v, str) else v for k, v in given.items()}
+    return {k: [v] if k in STORES and isinstance(v, str) else v for k, v in given.items()}
 
 
 @final
@@ -43,6 +47,8 @@ class Validate(Table):
     """One other scene or a list, of which rows and cols are; None: those of ``data.scene``."""
     labels: tuple[str, ...] | None = None
     """Stores with a ``labels`` layer, one for each of these scenes; None: as for ``data.scene``, else their own."""
+    target: tuple[str, ...] | None = None
+    """Stores whose ``cube`` should be answered, one for each of these scenes; None: as for ``data.scene``."""
     every: int = Field(default=100, ge=1)
     """Steps between two validations; the last step is always followed by one."""
     metric: str | None = None

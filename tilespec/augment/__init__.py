@@ -2,7 +2,7 @@
 
 What happens to a patch is a pure function of the seed and of its place in the stream: the same on any number of ranks,
 after a resume, with any threads. Each kind draws numbers of its own, so that one more kind changes no other. A pixel
-without data stays what the task made of it: 0 in all bands, and unlabelled.
+without data stays what the task made of it: 0 in all bands, and unknown (255, or NaN).
 
 The 8 symmetries of the square are not here: they are views, and the sampling law knows them (``data.augment``).
 """
@@ -15,6 +15,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from tilespec.augment.answers import unknown
 from tilespec.augment.draws import Draws
 from tilespec.augment.geometry import rotate
 from tilespec.augment.mixing import cutmix, mixup, partners
@@ -23,7 +24,6 @@ from tilespec.config import AugmentTable, Kind
 from tilespec.errors import UserError
 from tilespec.objectives import Batch
 from tilespec.spectra.operators import Bands
-from tilespec.types import UNLABELLED
 
 Change = Callable[[Batch, Draws, float], Batch]
 """Changes the patches that were chosen, with what is drawn for them, as much as a strength says."""
@@ -36,7 +36,7 @@ PAIRED = ("cutmix", "mixup")
 
 def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float) -> Batch:
     """Return the batch with changed spectra, in the patches that were chosen and where there are data."""
-    seen = (batch.y != UNLABELLED) | (batch.x != 0).any(dim=1)
+    seen = ~unknown(batch.y) | (batch.x != 0).any(dim=1)
     there = (seen & draws.chosen[:, None, None]).unsqueeze(1)
     return replace(batch, x=torch.where(there, change(batch.x, draws, strength), batch.x))
 

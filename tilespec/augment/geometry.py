@@ -1,6 +1,6 @@
 """Geometric kinds: pixels move, spectra stay what was measured, and labels move with them.
 
-Each pixel takes spectrum and label of the nearest pixel of the patch. Between pixels one could interpolate: that would
+Each pixel takes spectrum and answer of the nearest pixel of the patch. Between pixels one could interpolate: that would
 smooth the noise, invent mixed spectra along the edges of classes, and spread what has no data; labels cannot follow.
 """
 
@@ -11,23 +11,30 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from tilespec.augment.answers import Answers, Filler, blank, first, last
 from tilespec.augment.draws import Draws
 from tilespec.objectives import Batch
-from tilespec.types import UNLABELLED
 
 
 def rotate(batch: Batch, draws: Draws, strength: float) -> Batch:
     """Return patches turned about their centres by an angle, uniform in ``-strength`` to ``strength`` degrees.
 
-    What lies outside the patch has no data: 0, and unlabelled.
+    What lies outside the patch has no data: 0, and unknown.
     """
     drawn = draws.each(lambda stream: stream.uniform(-strength, strength))
-    index, inside = _sources(torch.where(draws.chosen, drawn, 0).double(), tuple(batch.y.shape[1:]))
-    spectra = batch.x.permute(0, 2, 3, 1).flatten(1, 2)
-    which = torch.arange(len(index), device=index.device)[:, None]
-    x = torch.where(inside.unsqueeze(2), spectra[which, index], 0)
-    y = torch.where(inside, batch.y.flatten(1)[which, index], UNLABELLED)
-    return replace(batch, x=x.view(*batch.y.shape, -1).permute(0, 3, 1, 2), y=y.view_as(batch.y))
+    index, inside = _sources(torch.where(draws.chosen, drawn, 0).double(), tuple(batch.x.shape[2:]))
+    x, y = (_taken(planes, index, inside, fill) for planes, fill in ((batch.x, 0), (batch.y, blank(batch.y))))
+    return replace(batch, x=x, y=y)
+
+
+def _taken(
+    planes: Answers, index: Int64[Tensor, "batch pixel"], inside: Bool[Tensor, "batch pixel"], outside: Filler
+) -> Answers:
+    """Return planes whose pixels come from elsewhere; ``outside`` is what stands where nothing comes from."""
+    pixels = last(planes)
+    flat, which = pixels.flatten(1, 2), torch.arange(len(index), device=index.device)[:, None]
+    there = inside.view(*inside.shape, *[1] * (flat.ndim - 2))
+    return first(torch.where(there, flat[which, index], outside).view(pixels.shape))
 
 
 def _sources(

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from tilespec.augment.answers import blank, each, first, last, unknown
 from tilespec.augment.draws import Draws
 from tilespec.errors import UserError
 from tilespec.objectives import Batch, Mixed
-from tilespec.types import UNLABELLED
 
 
 def partners(ids: tuple[int, ...], batch: int | None = None, ranks: int = 1) -> list[int]:
@@ -41,41 +41,45 @@ def partners(ids: tuple[int, ...], batch: int | None = None, ranks: int = 1) -> 
 
 
 def cutmix(batch: Batch, draws: Draws, strength: float) -> Batch:
-    """Return patches of which a box shows the partner, spectra and labels (Yun et al. 2019).
+    """Return patches of which a box shows the partner, spectra and answers (Yun et al. 2019).
 
     A patch keeps a share of its pixels, drawn from Beta(strength, strength). The box lies anywhere inside the patch;
-    published is one that is clipped at the edges. Labels follow pixel by pixel, and so does the loss.
+    published is one that is clipped at the edges. Answers follow pixel by pixel, and so does the loss.
     """
     other = _partner(batch)
-    boxes = draws.each(lambda stream: _box(stream, strength, tuple(batch.y.shape[1:])))
-    box = _inside(boxes, tuple(batch.y.shape[1:])) & draws.chosen[:, None, None]
+    plane = tuple(batch.x.shape[2:])
+    boxes = draws.each(lambda stream: _box(stream, strength, plane))
+    box = _inside(boxes, plane) & draws.chosen[:, None, None]
     x = torch.where(box.unsqueeze(1), other.x, batch.x)
-    return replace(batch, x=x, y=torch.where(box, other.y, batch.y))
+    return replace(batch, x=x, y=torch.where(each(box, batch.y), other.y, batch.y))
 
 
 def mixup(batch: Batch, draws: Draws, strength: float) -> Batch:
-    """Return weighted means of patches and their partners, with both labels (Zhang et al. 2018).
+    """Return weighted means of patches and their partners: with both labels, or of values too (Zhang et al. 2018).
 
     A patch weighs a share drawn from Beta(strength, strength), one for each patch. Where one of the two has no data,
-    the mixture has none; where one is unlabelled, only the other's share is learned from.
+    the mixture has none; where one is unlabelled, only the other's share is learned from; of an unknown value, nothing.
     """
     other = _partner(batch)
     share = torch.where(draws.chosen, draws.each(lambda stream: stream.beta(strength, strength)), 1)
-    blank = (_blank(batch) | _blank(other)) & draws.chosen[:, None, None]
-    weight = share[:, None, None, None]
-    mixture = torch.where(draws.chosen[:, None, None, None], weight * batch.x + (1 - weight) * other.x, batch.x)
-    return replace(
-        batch,
-        x=torch.where(blank.unsqueeze(1), 0, mixture),
-        y=torch.where(blank, UNLABELLED, batch.y),
-        mixed=Mixed(y=torch.where(blank, UNLABELLED, other.y), share=share),
-    )
+    gap = (_blank(batch) | _blank(other)) & draws.chosen[:, None, None]
+    weight, chosen = share[:, None, None, None], draws.chosen[:, None, None, None]
+
+    def mixture(mine: Tensor, others: Tensor) -> Tensor:
+        return torch.where(chosen, weight * mine + (1 - weight) * others, mine)
+
+    x = torch.where(gap.unsqueeze(1), 0, mixture(batch.x, other.x))
+    mine, others = (torch.where(each(gap, y), blank(y), y) for y in (batch.y, other.y))
+    if mine.is_floating_point():
+        return replace(batch, x=x, y=mixture(mine, others))
+    return replace(batch, x=x, y=mine, mixed=Mixed(y=others, share=share))
 
 
 def _partner(batch: Batch) -> Batch:
     """Return the partner of each patch, in channels-last memory."""
     at = torch.tensor(partners(batch.ids), device=batch.y.device)
-    return replace(batch, x=batch.x.permute(0, 2, 3, 1)[at].permute(0, 3, 1, 2), y=batch.y[at])
+    x, y = (first(last(planes)[at]) for planes in (batch.x, batch.y))
+    return replace(batch, x=x, y=y)
 
 
 def _box(stream: np.random.Generator, strength: float, shape: tuple[int, ...]) -> list[int]:
@@ -95,5 +99,5 @@ def _inside(boxes: Float32[Tensor, "batch 4"], shape: tuple[int, ...]) -> Bool[T
 
 
 def _blank(batch: Batch) -> Bool[Tensor, "batch y x"]:
-    """Say which pixels have no data: a task leaves them 0 and unlabelled."""
-    return (batch.y == UNLABELLED) & (batch.x == 0).all(dim=1)
+    """Say which pixels have no data: a task leaves them 0 and unknown."""
+    return unknown(batch.y) & (batch.x == 0).all(dim=1)

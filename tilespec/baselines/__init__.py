@@ -36,8 +36,14 @@ BASELINES = {
     "logistic": "tilespec.baselines.linear:Logistic",
     "kmeans": "tilespec.baselines.kmeans:KMeans",
     "mlp": "tilespec.baselines.mlp:Perceptron",
+    "linear": "tilespec.baselines.regression:Linear",
+    "polynomial": "tilespec.baselines.regression:Polynomial",
+    "rbf": "tilespec.baselines.regression:Rbf",
 }
-"""Methods by name: a class with ``STEPS`` (its default recipe; None: takes none), ``USES`` (options), ``fit(on)``."""
+"""Methods by name: a class with ``STEPS`` (its default recipe; None: takes none), ``USES`` (options), ``fit(on)``.
+
+One with ``TARGET = True`` is a regression onto the spectra of another scene, and learns from no labels.
+"""
 
 
 @final
@@ -59,9 +65,11 @@ class Training:
     """A `distributed.Client`, or None for this process."""
     progress: Progress
     """Told about passes."""
+    target: Scene | None = None
+    """What a regression should answer, pixel by pixel."""
 
     def in_memory(self, default: int) -> int:
-        """Return how many labelled pixels to draw, for a method that holds them in memory."""
+        """Return how many pixels to draw, for a method that holds them in memory."""
         if self.asked.count == 0:
             raise UserError(
                 "--samples",
@@ -82,9 +90,9 @@ class Learned:
     weights: dict[str, torch.Tensor]
     """Its state."""
     classes: tuple[str, ...]
-    """Names of the classes."""
+    """Names of the classes; none where it predicts spectra."""
     head: str
-    """``tanh`` for scores that are used as they are, ``logits`` for logits."""
+    """``tanh`` for scores that are used as they are, ``logits`` for logits, ``linear`` for values."""
     facts: dict[str, Any]
     """Plain data for the result."""
     notes: tuple[str, ...] = ()
@@ -106,6 +114,7 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     scene: str,
     out: str,
     *,
+    target: str | None = None,
     recipe: str | None = None,
     rows: str | None = None,
     cols: str | None = None,
@@ -123,6 +132,7 @@ def baseline(  # noqa: PLR0913 - the options of a verb
         name: A method of `BASELINES`, or a dotted path.
         scene: A raw scene, with labels for the methods that learn from them.
         out: Prediction store.
+        target: The scene that a regression learns to answer, on the same plane.
         recipe: A fitted recipe's folder, or steps to fit on the region; default: the method's own.
         rows: Fit on these rows only, "A:B".
         cols: Fit on these columns only, "A:B".
@@ -138,12 +148,12 @@ def baseline(  # noqa: PLR0913 - the options of a verb
         What `predict` returns, with ``model``, ``fit_seconds``, ``predict_seconds`` and what the method found out.
 
     Raises:
-        UserError: an option that the method cannot follow, labels or bands that it needs and the scene has not, or a
-            product of other settings in ``out``.
+        UserError: an option that the method cannot follow, labels or bands that it needs and the scene has not, a
+            target of another size, or a product of other settings in ``out``.
     """
     wanted = options(asked)
     method, opened = load(BASELINES, name, "baseline"), Scene.open(scene).raw()
-    notes = _suited(method, wanted, opening)
+    notes, answer = _suited(method, wanted, opening), _target(method, opened, target)
     roi = Roi.of(opened.shape, rows, cols)
     folder = f"{local(out, 'a model beside its prediction')}.model"
     planned = {
@@ -160,7 +170,9 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     with connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         fitted = _recipe(recipe, method, opened, roi, seed=seed, client=client)
-        on = Training(scene=opened, roi=roi, recipe=fitted, asked=wanted, seed=seed, client=client, progress=say)
+        on = Training(
+            scene=opened, roi=roi, recipe=fitted, asked=wanted, seed=seed, client=client, progress=say, target=answer
+        )
         learned = method.fit(on)
         model = _model(name, on, learned, opening)
         _free(folder, model)
@@ -195,7 +207,34 @@ def _suited(method: Any, asked: Asked, opening: int) -> list[str]:
             expected="one of them: an opening leaves no pixel without a class",
             do="Leave one of them out.",
         )
+    if opening and getattr(method, "TARGET", False):
+        raise UserError(
+            "--opening", found=f"{opening}, of spectra", expected="classes to open", do="Leave --opening out."
+        )
     return [] if uses is None else unused(asked, uses)
+
+
+def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
+    """Return the scene that a regression learns to answer; None for classifiers, which have no use for one."""
+    wants = getattr(method, "TARGET", False)
+    if wants != (target is not None):
+        raise UserError(
+            "--target",
+            found="none" if wants else target,
+            expected="a scene whose spectra the regression answers" if wants else "none: this method answers classes",
+            do="Give --target SCENE, on the same plane." if wants else "Leave --target out.",
+        )
+    if target is None:
+        return None
+    found = Scene.open(target)
+    if found.shape[:2] != scene.shape[:2]:
+        raise UserError(
+            target,
+            found=f"{found.shape[0]} x {found.shape[1]} pixels",
+            expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {scene.url}",
+            do="The target must lie on the scene pixel by pixel: resample one of them, or cut both alike.",
+        )
+    return found
 
 
 def _save(folder: str, model: Model, learned: Learned) -> None:
@@ -251,16 +290,16 @@ def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
         net = {"name": "opened", "radius": opening, "inner": net}
         weights = {f"inner.{key}": value for key, value in weights.items()}
         head = "tanh"
-    rejects = {} if learned.least is None else {"least": learned.least}
     region = {"rows": [on.roi.y0, on.roi.y1], "cols": [on.roi.x0, on.roi.x1]}
     return Model(
         net=net,
-        task={"name": "segment", "classes": len(learned.classes), "head": head, **rejects},
-        channels=(on.recipe.bands_out, len(learned.classes)),
+        task=_task(on, learned, head),
+        channels=(on.recipe.bands_out, len(learned.classes) if on.target is None else on.target.shape[2]),
         classes=learned.classes,
         recipe=on.recipe,
         weights=weights,
         tile=None,
+        spectral_out=None if on.target is None else on.target.spectral,
         provenance={
             "method": f"{name}, opened by {opening}" if opening else name,
             "opening": opening,
@@ -269,3 +308,11 @@ def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
             **learned.facts,
         },
     )
+
+
+def _task(on: Training, learned: Learned, head: str) -> dict[str, Any]:
+    """Return what is predicted: classes, or the target's values as they are."""
+    if on.target is not None:
+        return {"name": "reconstruct", "channels": on.target.shape[2], "low": 0.0, "high": 1.0, "head": head}
+    rejects = {} if learned.least is None else {"least": learned.least}
+    return {"name": "segment", "classes": len(learned.classes), "head": head, **rejects}

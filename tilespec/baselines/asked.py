@@ -11,6 +11,15 @@ AUTO = "auto"
 MOST = 20
 """Latent variables that ``auto`` tries at most, where no other number is given."""
 
+RANGES = {
+    "folds": (2, 100),
+    "clusters": (2, UNLABELLED - 1),
+    "passes": (1, 10_000),
+    "degree": (1, 6),
+    "centres": (1, 500),
+}
+"""Options that are whole numbers, and between which."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +46,25 @@ class Asked:
     """Over the region, of k-means: at most."""
     penalty: float = 1.0
     """C of the support vector machine and of the logistic regression: large fits closely, small shrinks."""
+    ridge: float | None = None
+    """Penalty on squared weights of standardised terms, over the mean squared error; None: the method's own."""
+    degree: int = 2
+    """Of a polynomial."""
+    root: bool = False
+    """Take the n-th root of monomials of degree n."""
+    centres: int = 50
+    """Of radial basis functions."""
     diagnostics: bool = False
     """Write Q residuals and Hotelling's T2 beside the prediction."""
 
     def __post_init__(self) -> None:
         """Refuse what no method can do."""
         self.latent, self.count  # noqa: B018 - both parse, and refuse what they cannot
-        for name, low, high in (("folds", 2, 100), ("clusters", 2, UNLABELLED - 1), ("passes", 1, 10_000)):
+        for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise _refused(name, getattr(self, name), f"{low} to {high}")
+        if self.ridge is not None and not 0 <= self.ridge < float("inf"):
+            raise _refused("ridge", self.ridge, "0, or a number above it")
         if not self.penalty > 0:
             raise _refused("penalty", self.penalty, "a number above 0")
         if self.max_angle is not None and not 0 < self.max_angle < 3.2:

@@ -131,25 +131,36 @@ class KMeans:
 
 
 def _start(on: Training, clusters: int) -> Centres:
-    """Return the best of a few k-means++ starts on a sample (Arthur and Vassilvitskii 2007)."""
-    from sklearn.cluster import kmeans_plusplus
-
+    """Return where the passes over a region begin: the best of a few starts on a sample."""
     through = on.recipe.apply(sample(blocks(on.scene, on.roi), seed=on.seed, size=SAMPLE))
     x = through[np.isfinite(through[:, 0])]
+    return best_start(x, clusters, seed=on.seed, passes=on.asked.passes, option="--clusters")
+
+
+def best_start(x: Spectra, clusters: int, *, seed: int, passes: int, option: str) -> Centres:
+    """Return the best of `STARTS` k-means++ starts on spectra in memory, each followed to its end.
+
+    Arthur and Vassilvitskii, Symposium on Discrete Algorithms (2007).
+
+    Raises:
+        UserError: fewer different spectra than ``clusters``, which the user calls ``option``.
+    """
+    from sklearn.cluster import kmeans_plusplus
+
     distinct = len(np.unique(x, axis=0))
     if distinct < clusters:
         raise UserError(
-            "--clusters",
+            option,
             found=clusters,
             expected=f"at most {distinct}, as many as the sample has different spectra",
-            do="Give fewer --clusters, or a larger region.",
+            do=f"Give fewer {option}, or a larger region.",
         )
     ends = []
     with one_blas_thread():
         for number in range(STARTS):
-            rng = np.random.RandomState([on.seed, 6, number])
+            rng = np.random.RandomState([seed, 6, number])
             first = kmeans_plusplus(x.astype(np.float64), clusters, random_state=rng)[0]
-            ends.append(lloyd(lambda zero: zero.of(x), first, on.asked.passes))
+            ends.append(lloyd(lambda zero: zero.of(x), first, passes))
     return min(ends, key=lambda end: end[1].inertia)[0]
 
 

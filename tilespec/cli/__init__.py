@@ -14,6 +14,7 @@ from tilespec.memory import one_heap
 from tilespec.cli import scenes  # noqa: F401
 from tilespec.cli import models  # noqa: F401
 from tilespec.cli import products  # noqa: F401
+from tilespec.cli import studies  # noqa: F401
 # isort: on
 
 

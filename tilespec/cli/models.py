@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, fail, run
+from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, pairs, run
 from tilespec.launchers import leads
 
 
@@ -22,7 +22,6 @@ def train(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    pairs = dict(_pair(text) for text in overrides or [])
     run(
         "train",
         as_json=as_json,
@@ -30,22 +29,12 @@ def train(
         dry_run=dry_run,
         config=config,
         out=out,
-        overrides=pairs,
+        overrides=pairs("train", "--set", overrides),
         ranks=ranks,
         workers=workers,
         cluster=cluster,
         answer=leads,
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        fail(
-            f"tilespec train: --set: found {text!r}; expected KEY=VALUE. Write for example --set train.steps=100",
-            2,
-        )
-    return key.strip(), value.strip()
 
 
 @app.command(help="Predict one scene, or several into the folder OUT: blended tiles; resumes by itself.")
@@ -111,6 +100,9 @@ svm        linear support vector machine on --samples pixels; --penalty
 logistic   logistic regression on --samples pixels; --penalty
 kmeans     --clusters of spectra over all pixels, at most --passes; needs no labels
 mlp        perceptron with two hidden layers on --samples pixels
+linear     least squares onto the spectra of --target, a scene on the same plane, from --samples pixels; --ridge
+polynomial the same from monomials up to --degree, or their roots: --root
+rbf        the same from --centres Gaussians
 
 `tilespec predict OUT.model SCENE OUT` applies the model to other scenes."""
 
@@ -126,7 +118,7 @@ def baseline(
     components: Annotated[str, typer.Option(help="Latent variables; auto: by cross-validation.")] = "6",
     samples: Annotated[
         str | None,
-        typer.Option(help="Spectra to fit on; default plsda 3000, svm, logistic 20,000, mlp 200,000; or all: plsda."),
+        typer.Option(help="Spectra to fit on; default plsda 3000, mlp 200,000, others 20,000; or all: plsda."),
     ] = None,
     threshold: Annotated[float, typer.Option(help="NDVI above which a pixel is plant.")] = 0.69,
     opening: Annotated[int, typer.Option(help="Radius of a morphological opening, in pixels.")] = 0,
@@ -136,9 +128,14 @@ def baseline(
     clusters: Annotated[int, typer.Option(help="Clusters (kmeans).")] = 8,
     passes: Annotated[int, typer.Option(help="Passes over the region at most (kmeans).")] = 50,
     penalty: Annotated[float, typer.Option(help="C: large fits closely (svm, logistic).")] = 1.0,
+    target: Annotated[str | None, typer.Option(help="Scene to answer (linear, polynomial, rbf).")] = None,
+    degree: Annotated[int, typer.Option(help="Of the polynomial.")] = 2,
+    centres: Annotated[int, typer.Option(help="Gaussians (rbf).")] = 50,
+    ridge: Annotated[float | None, typer.Option(help="Penalty on weights; default linear 0, others 1e-6.")] = None,
     seed: Seed = 0,
     workers: Workers = 0,
     *,
+    root: Annotated[bool, typer.Option("--root", help="Roots of monomials, for linear light (polynomial).")] = False,
     scale: Annotated[bool, typer.Option("--scale", help="Divide bands by their deviations (plsda).")] = False,
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics", help="Write Q and T2 of every pixel into OUT.diagnostics (plsda).")
@@ -168,6 +165,11 @@ def baseline(
         clusters=clusters,
         passes=passes,
         penalty=penalty,
+        target=target,
+        degree=degree,
+        root=root,
+        centres=centres,
+        ridge=ridge,
         seed=seed,
         workers=workers,
         scale=scale,

@@ -33,17 +33,37 @@ def evaluate(
     bootstrap: Annotated[int, typer.Option(help="Draws of blocks for 95 % intervals; 0: none.")] = 0,
     blocks: Annotated[int, typer.Option(help="Folds of blocks that are scored alone; 0: none.")] = 0,
     block_size: Annotated[int, typer.Option(help="Side of a block, in pixels.")] = 256,
+    mask: Annotated[str | None, typer.Option(help="Layer of TRUTH: only pixels where it is not 0.")] = None,
+    peak: Annotated[float | None, typer.Option(help="Largest value there can be: errors are of 0 to 255 then.")] = None,
+    floor: Annotated[float, typer.Option(help="True values at or below enter no relative figure.")] = 0.0,
+    illuminant: Annotated[str, typer.Option(help="Of colour differences: D65, E, A, ...; none: no colours.")] = "D65",
     rows: Rows = None,
     cols: Cols = None,
     seed: Seed = 0,
     *,
+    keep_black: Annotated[
+        bool, typer.Option("--keep-black", help="Count pixels whose truth is 0 in every channel.")
+    ] = False,
+    radiance: Annotated[bool, typer.Option("--radiance", help="Spectra are light, not reflectance.")] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     options = {"patches": patches, "patch_size": patch_size, "rows": rows, "cols": cols, "seed": seed, "layer": layer}
     options |= {"bootstrap": bootstrap, "blocks": blocks, "block_size": block_size}
-    run("evaluate", as_json=as_json, quiet=quiet, dry_run=dry_run, pred=pred, truth=truth, **options)
+    values = {"mask": mask, "peak": peak, "floor": floor, "keep_black": keep_black}
+    colours = {"illuminant": illuminant, "radiance": radiance}
+    run(
+        "evaluate",
+        as_json=as_json,
+        quiet=quiet,
+        dry_run=dry_run,
+        pred=pred,
+        truth=truth,
+        **options,
+        **values,
+        **colours,
+    )
 
 
 @app.command(help="Write a table of plants, polygons or connected regions: area, classes, spectrum, indices.")
@@ -76,13 +96,14 @@ def measure(
 def report(
     paths: Annotated[list[str], typer.Argument(metavar="RUN... OUT.html", help="Stores and folders, then the page.")],
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    pixel: Annotated[list[str] | None, typer.Option(help="Y,X whose spectra are drawn; may be repeated.")] = None,
     *,
     as_json: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     *runs, out = paths
-    run("report", as_json=as_json, quiet=quiet, dry_run=dry_run, runs=runs, out=out, title=title)
+    run("report", as_json=as_json, quiet=quiet, dry_run=dry_run, runs=runs, out=out, title=title, pixel=pixel or ())
 
 
 @app.command(help="All of it on a small simulated raw scene; ends with a report.")

@@ -46,7 +46,12 @@ def ingest(
     bin_pixels: Annotated[int, typer.Option("--bin", help="Average N x N pixels, after calibration.")] = 1,
     bin_bands: Annotated[int, typer.Option(help="Average N adjacent bands.")] = 1,
     shards: Annotated[str | None, typer.Option(help="Chunks in one object: ROWSxCOLS, auto or none.")] = None,
+    peak: Annotated[float | None, typer.Option(help="Stored value that is 1: 4095 for 12 bits.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="SRC is the folder of a data set: icvl, cave or arad.", metavar="NAME")
+    ] = None,
     *,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Three bands are a picture in sRGB, whatever the format.")] = False,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Keep the whole lines of a file that ends early.")
     ] = False,
@@ -79,6 +84,9 @@ def ingest(
         bin=bin_pixels,
         bin_bands=bin_bands,
         shards=shards,
+        rgb=rgb,
+        peak=peak,
+        dataset=dataset,
     )
 
 
@@ -128,6 +136,31 @@ def transform(
 ) -> None:
     options = {"recipe": recipe, "scene": scene, "out": out, "workers": workers}
     run("transform", as_json=as_json, quiet=quiet, dry_run=dry_run, **options)
+
+
+@app.command(help="Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.")
+def render(
+    scene: str,
+    out: str,
+    illuminant: Annotated[str, typer.Option(help="Light, by the CIE's name: D65, E (equal energy), A, ...")] = "D65",
+    observer: Annotated[int, typer.Option(help="Degrees: 10 (CIE 1964) or 2 (CIE 1931).")] = 10,
+    camera: Annotated[str | None, typer.Option(help="Table wavelength,R,G,B of responses, not the observer.")] = None,
+    scale: Annotated[str, typer.Option(help="fixed: 0 to --white; image: least to largest of the region.")] = "fixed",
+    white: Annotated[float | None, typer.Option(help="Value of a white reflector (1).")] = None,
+    mask: Annotated[str | None, typer.Option(help="Layer: its pixels decide --scale image.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, uint8 or uint16.")] = "float32",
+    rows: Rows = None,
+    cols: Cols = None,
+    workers: Workers = 0,
+    *,
+    radiance: Annotated[bool, typer.Option("--radiance", help="Values are light, not reflectance.")] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    options = {"illuminant": illuminant, "observer": observer, "camera": camera, "scale": scale, "white": white}
+    options |= {"mask": mask, "dtype": dtype, "rows": rows, "cols": cols, "workers": workers, "radiance": radiance}
+    run("render", as_json=as_json, quiet=quiet, dry_run=dry_run, scene=scene, out=out, **options)
 
 
 @app.command(help="Hand a store on as GeoTIFF, ENVI or PNG.")

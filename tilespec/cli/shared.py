@@ -51,6 +51,16 @@ def run(verb: str, *, as_json: bool, quiet: bool | None, answer: Any = None, **o
             raise typer.Exit(EXIT_INCOMPLETE)
 
 
+def pairs(verb: str, option: str, told: list[str] | None) -> dict[str, str]:
+    """Return what was told as ``KEY=VALUE``, the last of each key."""
+    found = [text.partition("=") for text in told or []]
+    for key, equals, value in found:
+        if not equals:
+            example = "Write for example --set train.steps=100"
+            fail(f"tilespec {verb}: {option}: found {key + value!r}; expected KEY=VALUE. {example}", EXIT_USER)
+    return {key.strip(): value.strip() for key, _, value in found}
+
+
 def fail(message: str, code: int) -> None:
     """Say why, and end with an exit code."""
     print(message, file=sys.stderr)  # noqa: T201 - the message is the product here

@@ -19,8 +19,9 @@ from typing import Any, Final, final
 import zarr
 
 from tilespec.errors import UserError
+from tilespec.evaluate.asked import Judging, Left
 from tilespec.evaluate.blocks import check_blocks, over_blocks
-from tilespec.evaluate.case import Case
+from tilespec.evaluate.case import Case, Joined
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.classes import classes_case
 from tilespec.graph import fold
@@ -35,6 +36,7 @@ from tilespec.types import Roi
 
 __all__ = ["evaluate"]
 
+NONE_LEFT: Final = Left()
 CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
 """What a task's first fold needs."""
 
@@ -42,17 +44,15 @@ CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "resi
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Together:
-    """Several folds over the same blocks, as one."""
+    """All folds of an evaluation, and what it leaves out."""
 
-    parts: tuple[Any, ...]
-    """The folds."""
-
-    def of(self, block: Any, origin: tuple[int, int]) -> "Together":
-        """Return what a block adds to each."""
-        return Together(parts=tuple(part.of(block, origin) for part in self.parts))
+    folds: Joined
+    """The folds over the same blocks."""
+    left: Left = NONE_LEFT
+    """Pixels that were left out."""
 
     def __add__(self, other: "Together") -> "Together":
-        return Together(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+        return Together(folds=self.folds + other.folds, left=self.left + other.left)
 
 
 def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has flags
@@ -68,6 +68,12 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     blocks: int = 0,
     block_size: int = 256,
     seed: int = 0,
+    mask: str | None = None,
+    peak: float | None = None,
+    floor: float = 0.0,
+    keep_black: bool = False,
+    illuminant: str = "D65",
+    radiance: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -75,8 +81,11 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
 
     Classes: pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors
     (`tilespec.metrics`). Channels: RMSE, MAE, bias, R2, PSNR and spectral angle, of all and of each channel
-    (`tilespec.residuals`). The keys ``seam_*`` are those of `tilespec.seams.seam_score`, None where there are no tiles
-    or only one.
+    (`tilespec.residuals`); ``pixels``, ``rmse_pixel``, ``rmse_relative``, ``rmse_relative_mean``, ``gfc``, ``mrae`` and
+    more of the spectra of pixels (`tilespec.spectral`); ``delta_e``, their colour difference CIEDE2000, where the
+    wavelengths cover the visible range (`tilespec.evaluate.colours`); ``psnr_peak`` over ``peak``. ``docs/evaluate.md``
+    says what each is, and what is left out of it. The keys ``seam_*`` are those of `tilespec.seams.seam_score`, None
+    where there are no tiles or only one.
 
     Args:
         pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
@@ -90,6 +99,13 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
         blocks: Folds that the square blocks are dealt into by the seed, each scored alone (key ``folds``); 0: none.
         block_size: Side of a block in pixels; larger than the distance over which neighbours are alike.
         seed: Of patches, draws and folds.
+        mask: Layer of ``truth``; only pixels where it has a value that is not 0 count.
+        peak: Largest value that the truth can have: truth and prediction are scaled by 255 / peak first, so that errors
+            are of a scale of 0 to 255, as published ones are.
+        floor: True values at or below it, in the truth's unit, enter no relative figure.
+        keep_black: Count pixels whose truth is 0 in every one of several channels; they are padding otherwise.
+        illuminant: Under which colours are compared; ``none``: they are not, which saves a second and 100 MB.
+        radiance: Spectra are light already, and not shares of the illuminant's that a surface throws back.
         dry_run: Check everything and return the plan.
         progress: Where progress goes.
 
@@ -98,7 +114,8 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
             fit into the region.
     """
     task = _task(pred)
-    case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols)
+    asked = Judging(mask=mask, peak=peak, floor=floor, keep_black=keep_black, illuminant=illuminant, radiance=radiance)
+    case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols, asked)
     _check_patches(case.roi, patches, patch_size)
     check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
     plan = {**case.plan, "task": task, "patches": patches, "patch_size": patch_size, "seed": seed}
@@ -106,14 +123,14 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
         return {**plan, "pixels": case.roi.shape[0] * case.roi.shape[1], "dry_run": True}
     drawn = Patches.draw(case.roi.shape, count=patches, size=patch_size, seed=seed)
     split = block_size if bootstrap or blocks else None
-    with Peak() as peak:
+    with Peak() as used:
         folds, patch, found = _folded(case, case.patches(drawn), split, progress or Silent())
         scores = case.result(folds, patch)
         if found is not None:
-            asked = {"bootstrap": bootstrap, "folds": blocks, "seed": seed}
-            scores |= over_blocks(case, found, **asked)
+            over = over_blocks(case, found, bootstrap=bootstrap, folds=blocks, seed=seed)
+            scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
         seams = _seams(pred, truth, case.roi, progress)
-    result = {**plan, **scores, **seams, "seconds": peak.seconds, "peak_memory": peak.bytes}
+    result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
     _keep(pred, result)
     return result
 
@@ -133,23 +150,25 @@ def _task(pred: str) -> str:
 def _folded(
     case: Case, patches: Any, split: int | None, progress: Progress
 ) -> tuple[tuple[Any, ...], dict[str, Any], Blocked | None]:
-    """Return the case's folds, what the patches give, and the score of each block where it is split: one pass."""
+    """Return the case's folds, what patches and counts give, and the score of each block if it is split: one pass."""
     first, *others = case.folds
     if split is not None:
         first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
-    zero = Together(parts=(first, patches, *others))
+    zero = Joined(parts=(first, patches, *others))
     progress.start("evaluate", len(case.pieces), "blocks")
     done: Together = fold(case.pieces, partial(_contribution, case, zero), progress=progress)
     progress.finish()
-    score, patch, *rest = done.parts
+    score, patch, *rest = done.folds.parts
+    found = patch.finish() | done.left.plain()
     if not isinstance(score, Blocked):
-        return (score, *rest), patch.finish(), None
-    return (score.total(), *rest), patch.finish(), score
+        return (score, *rest), found, None
+    return (score.total(), *rest), found, score
 
 
-def _contribution(case: Case, zero: Together, piece: Roi) -> Together:
+def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
     """Return what one piece adds; its origin is counted from the region's corner."""
-    return zero.of(case.read(piece), (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))
+    block, left = case.read(piece)
+    return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
 
 
 def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[str, Any]:

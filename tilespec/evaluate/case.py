@@ -4,9 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
+from jaxtyping import Bool
+
 from tilespec.errors import UserError
+from tilespec.evaluate.asked import Left
 from tilespec.metrics import Patches
-from tilespec.placed import Placed, asked_region, inside, scale_of
+from tilespec.placed import Placed, PlacedField, asked_region, inside, scale_of
 from tilespec.scene import content_of
 from tilespec.types import Roi
 
@@ -24,8 +28,8 @@ class Case:
     """What is scored against what, as plain data."""
     pieces: list[Roi]
     """The region in pieces that are read at once."""
-    read: Callable[[Roi], Any]
-    """Returns truth and prediction of a piece, ``2 y x ...``."""
+    read: Callable[[Roi], tuple[Any, Left]]
+    """Returns truth and prediction of a piece, ``2 y x ...``, and how many pixels were left out of it."""
     folds: tuple[Any, ...]
     """What is summed over all pixels: the score first."""
     patches: Callable[[Patches], Any]
@@ -36,6 +40,40 @@ class Case:
     """Figures of the score that say how much was compared."""
     result: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
     """Returns all figures, of the folds and of what the patches gave."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Joined:
+    """Several folds over the same blocks that are scored as one; the first says how much is known."""
+
+    parts: tuple[Any, ...]
+    """The folds."""
+
+    ADDS = ("parts",)
+    """Fields that hold sums, and so can be weighted."""
+
+    def of(self, block: Any, origin: tuple[int, int] = (0, 0)) -> "Joined":
+        """Return what a block adds to each."""
+        return Joined(parts=tuple(part.of(block, origin) for part in self.parts))
+
+    def __add__(self, other: "Joined") -> "Joined":
+        return Joined(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+
+    @property
+    def known(self) -> int:
+        """How much was compared."""
+        return int(self.parts[0].known)
+
+    def finish(self) -> dict[str, Any]:
+        """Return the figures of all."""
+        return {name: value for part in self.parts for name, value in part.finish().items()}
+
+
+def chosen(mask: PlacedField, piece: Roi) -> Bool[np.ndarray, "y x"]:
+    """Return where a mask has a value that is not 0."""
+    values = mask.read(piece)[..., 0]
+    return np.isfinite(values) & (values != 0)
 
 
 def facts(predicted: Placed, true: Placed, roi: Roi) -> dict[str, Any]:
@@ -65,7 +103,13 @@ def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | Non
 
 
 def _strangers(predicted: Placed, true: Placed) -> bool:
-    """Whether the truth is a whole scene, and known not to be the one that was predicted."""
+    """Whether the truth is a whole scene, and known not to lie on the one that was predicted.
+
+    Labels belong to the scene that holds them. Channels may be those of another store, a target: of the same plane.
+    """
+    plane = predicted.attrs.get("plane")
+    if isinstance(true, PlacedField) and plane is not None:
+        return true.whole_scene and list(plane) != [true.roi.y1, true.roi.x1]
     ours, theirs = predicted.attrs.get("scene_digest"), content_of(true.attrs)
     return true.whole_scene and None not in (ours, theirs) and ours != theirs
 

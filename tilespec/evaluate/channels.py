@@ -1,49 +1,80 @@
 """Channels: predicted channels, or one predicted quantity, against true ones."""
 
+import math
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tilespec.errors import UserError
-from tilespec.evaluate.case import Case, facts, region_of
+from tilespec.evaluate.asked import PAPER, Judging, Left
+from tilespec.evaluate.case import Case, Joined, chosen, facts, region_of
+from tilespec.evaluate.colours import colours_of
 from tilespec.placed import PlacedField
 from tilespec.residuals import FieldPair, PatchErrors, Residuals
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
+from tilespec.spectral import FIGURES, SpectralErrors
 from tilespec.types import Roi
 
 VALUES = 1 << 22
 """About how many values of each of the two are held at once, if stored objects are no larger."""
+DEFAULT = Judging()
+"""Everything that has a value counts; black pixels have none."""
 
 
-def channels_case(pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None) -> Case:
+def channels_case(
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+) -> Case:
     """Return the case of predicted channels and the cube (or the ``layer``) of a scene, or another prediction.
 
     Raises:
-        UserError: the two lie on different planes, or their channels differ.
+        UserError: the two lie on different planes, their channels differ, or there is no such mask.
     """
     predicted, true = PlacedField.open(pred), PlacedField.open(truth, layer)
     roi = region_of(predicted, true, rows, cols)
     _check_channels(predicted, true)
-    zero = Residuals.zero(predicted.channels)
+    mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
+    colours, notes = colours_of(true.axis, asked)
+    spectra = SpectralErrors.zero(asked.floor * asked.factor)
+    parts = (Residuals.zero(predicted.channels), spectra, *colours)
     return Case(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
-        plan={**facts(predicted, true, roi), "axis": None if true.axis is None else list(true.axis.values)},
+        plan={
+            **facts(predicted, true, roi),
+            **asked.plain(),
+            "axis": None if true.axis is None else list(true.axis.values),
+        },
         pieces=_pieces(roi, predicted.chunks, predicted.channels),
-        read=partial(_pair, predicted, true),
-        folds=(zero,),
+        read=partial(_pair, predicted, true, mask, asked),
+        folds=(Joined(parts=parts),),
         patches=PatchErrors.zero,
-        scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam"),
-        counts=("values", "missing"),
-        result=_result,
+        scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam", *FIGURES, "mrae", *("delta_e",) * len(colours)),
+        counts=("values", "missing", "pixels"),
+        result=partial(_result, asked, notes),
     )
 
 
-def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
+def _result(asked: Judging, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
-    return {**folds[0].finish(), **patch}
+    found = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
+    rmse = found["rmse"]
+    peak = None if asked.peak is None or not rmse else 20 * math.log10(PAPER / rmse)
+    return {**found, "psnr_peak": peak, **patch, "notes": [*notes, *_said(found)]}
+
+
+def _said(found: dict[str, Any]) -> list[str]:
+    """Return what readers of the figures should know."""
+    dark, bright = found["ratios_left_out"], found.pop("delta_e_high", None)
+    notes = []
+    if dark:
+        notes.append(f"{dark} true values are not above the floor: the relative figures leave them out")
+    if found["values"] and not found["pixels"]:
+        notes.append("no pixel has every channel in truth and prediction: there are no figures of spectra")
+    if bright is not None:
+        notes.append(f"no colour difference: true values reach {bright:g}, and 1 is white; --peak says what white is")
+    return notes
 
 
 def _pieces(roi: Roi, chunks: tuple[int, int], channels: int) -> list[Roi]:
@@ -58,9 +89,22 @@ def _pieces(roi: Roi, chunks: tuple[int, int], channels: int) -> list[Roi]:
     ]
 
 
-def _pair(predicted: PlacedField, true: PlacedField, piece: Roi) -> FieldPair:
-    """Return truth and prediction of a piece."""
-    return np.stack([true.read(piece), predicted.read(piece)])
+def _pair(
+    predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: Judging, piece: Roi
+) -> tuple[FieldPair, Left]:
+    """Return truth and prediction of a piece, scaled; the truth is NaN where a pixel is left out; and how many are."""
+    pair = np.empty((2, *piece.shape, true.channels), np.float32)
+    for plane, source in zip(pair, (true, predicted), strict=True):  # one after the other: no third copy
+        plane[...] = source.read(piece)
+    outside = None if mask is None else ~chosen(mask, piece)
+    several = pair.shape[3] > 1 and not asked.keep_black
+    black = (pair[0] == 0).all(axis=2) if several else None
+    for left in (outside, black):
+        if left is not None:
+            pair[0, left] = np.nan
+    if asked.factor != 1.0:
+        pair *= np.float32(asked.factor)
+    return pair, Left.of(outside, black)
 
 
 def _check_channels(predicted: PlacedField, true: PlacedField) -> None:

@@ -8,13 +8,16 @@ from typing import Any, final
 import numpy as np
 
 from tilespec.errors import UserError
-from tilespec.evaluate.case import Case, facts, region_of
+from tilespec.evaluate.asked import Judging, Left
+from tilespec.evaluate.case import Case, chosen, facts, region_of
 from tilespec.metrics import Confusion, MapPair, PatchCounts
-from tilespec.placed import PlacedMap
+from tilespec.placed import PlacedField, PlacedMap
 from tilespec.types import UNLABELLED, Roi
 
 PIXELS = 1 << 22
 """About how many pixels are held at once."""
+DEFAULT = Judging()
+"""Every labelled pixel counts."""
 
 
 @final
@@ -38,23 +41,27 @@ class Nodata:
         return self.count
 
 
-def classes_case(pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None) -> Case:
+def classes_case(
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+) -> Case:
     """Return the case of a class map and the labels of a scene (or its ``layer``), or another class map.
 
     Raises:
-        UserError: the two lie on different planes, or their classes differ.
+        UserError: the two lie on different planes, their classes differ, or there is no such mask.
     """
+    asked.for_classes()
     predicted = PlacedMap.open(pred, "prediction")
     true = PlacedMap.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
     roi = region_of(predicted, true, rows, cols)
+    mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
     names = _classes(predicted, true)
     count = max(len(predicted.classes), len(true.classes), 2)
     return Case(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
-        plan={**facts(predicted, true, roi), "classes": list(names)},
+        plan={**facts(predicted, true, roi), "classes": list(names), "mask": asked.mask},
         pieces=list(_strips(roi, int(predicted.array.chunks[0]))),
-        read=partial(_pair, predicted, true, count),
+        read=partial(_pair, predicted, true, mask, count),
         folds=(Confusion.zero(count), Nodata()),
         patches=partial(PatchCounts.zero, classes=count),
         scores=("oa", "kappa", "miou", "iou", "f1", "precision", "recall"),
@@ -79,8 +86,13 @@ def _strips(roi: Roi, edge: int) -> Iterator[Roi]:
         yield Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=roi.x0, x1=roi.x1)
 
 
-def _pair(predicted: PlacedMap, true: PlacedMap, classes: int, strip: Roi) -> MapPair:
-    """Return truth and prediction of a strip, checked to hold classes and 255 only."""
+def _pair(
+    predicted: PlacedMap, true: PlacedMap, mask: PlacedField | None, classes: int, strip: Roi
+) -> tuple[MapPair, Left]:
+    """Return truth and prediction of a strip, checked to hold classes and 255 only, and how many pixels are left out.
+
+    Outside the mask the truth is 255: no label.
+    """
     planes = []
     for source in (true, predicted):
         plane = source.read(strip)
@@ -93,7 +105,11 @@ def _pair(predicted: PlacedMap, true: PlacedMap, classes: int, strip: Roi) -> Ma
                 do="Ingest the labels with --ignore-label, or predict with a model of the same classes.",
             )
         planes.append(plane.astype(np.uint8, copy=False))
-    return np.stack(planes)
+    pair, outside = np.stack(planes), None
+    if mask is not None:
+        outside = ~chosen(mask, strip)
+        pair[0, outside] = UNLABELLED
+    return pair, Left.of(outside, None)
 
 
 def _classes(predicted: PlacedMap, true: PlacedMap) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from tilespec.grid import Grid
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
 from tilespec.objects import free_bytes
+from tilespec.placed import moved
 from tilespec.predict import PredictPlan
 from tilespec.product import ArraySpec, Product
 from tilespec.scene import Scene, class_attrs, constants
@@ -38,9 +39,9 @@ def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
 def create(plan: PredictPlan, settings: Mapping[str, Any], *, probabilities: bool) -> None:
     """Create the store of a plan, or open it to resume."""
     scene, model = Scene.open(plan.scene), Model.load(plan.spec.folder)  # type: ignore[attr-defined]
-    georef = moved(scene.georef, plan.roi, plan.grid)
-    classes = bool(model.classes)
-    axis = None if classes else SpectralAxis(name="channel", unit="1", values=tuple(range(model.channels[1])))
+    georef = moved_to(scene.georef, plan.roi, plan.grid)
+    channels = SpectralAxis(name="channel", unit="1", values=tuple(range(model.channels[1])))
+    axis = None if model.classes else model.spectral_out or channels
     Product.open(
         plan.product.url,
         _arrays(plan, model, mapped=georef is not None, probabilities=probabilities),
@@ -84,6 +85,7 @@ def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str
         "title": f"Prediction of {Path(scene.url).name}",
         "tilespec_kind": "prediction",
         "origin": [plan.roi.y0, plan.roi.x0],
+        "plane": list(scene.shape[:2]),
         "method": model.provenance.get("method", model.net["name"]),
         "task": model.task["name"],
         "model_digest": model.digest,
@@ -96,12 +98,6 @@ def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str
     }
 
 
-def moved(georef: Mapping[str, Any] | None, roi: Roi, grid: Grid) -> dict[str, Any] | None:
+def moved_to(georef: Mapping[str, Any] | None, roi: Roi, grid: Grid) -> dict[str, Any] | None:
     """Return the georeference of the output plane: shifted to the region and its margin, pixels scaled."""
-    if georef is None or "GeoTransform" not in georef:
-        return None if georef is None else dict(georef)
-    a, b, c, d, e, f = (float(v) for v in str(georef["GeoTransform"]).split())
-    x, y = roi.x0 + grid.origin, roi.y0 + grid.origin
-    size = float(1 / Fraction(grid.scale))
-    values = (a + b * x + c * y, b * size, c * size, d + e * x + f * y, e * size, f * size)
-    return {**georef, "GeoTransform": " ".join(repr(v) for v in values)}
+    return moved(georef, (roi.y0 + grid.origin, roi.x0 + grid.origin), float(1 / Fraction(grid.scale)))

@@ -86,6 +86,13 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
             expected="a net with norms over space; this one has no statistics of a tile to replace",
             do="Leave --norm out: its tiles do not depend on each other.",
         )
+    if asked.probabilities and not loaded.classes:
+        raise UserError(
+            "--probabilities",
+            found=f"a model that predicts {loaded.channels[1]} values for each pixel",
+            expected="a model of classes",
+            do="Leave it out: the values are the prediction.",
+        )
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
     averaging = Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement)
     spec = ModelSpec(

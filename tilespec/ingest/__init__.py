@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tilespec.ingest.datasets import ingest_dataset
 from tilespec.ingest.describe import describe
 from tilespec.ingest.job import Request, prepare
 from tilespec.ingest.lines import ingest_lines
@@ -37,6 +38,9 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
     bin: int = 1,  # noqa: A002 - the option's name
     bin_bands: int = 1,
     shards: str | None = None,
+    rgb: bool = False,
+    peak: float | None = None,
+    dataset: str | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -46,8 +50,8 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
     the others: the result's ``status`` is ``incomplete`` then, and ``failed`` says which and why.
 
     Args:
-        src: ENVI header or data, GeoTIFF, .mat, .npy, .npz, NetCDF, HDF5, Zarr; ``PATH:VARIABLE`` names an array. Or
-            a list of such: flight lines.
+        src: ENVI header or data, GeoTIFF, .mat, .npy, .npz, NetCDF, HDF5, Zarr, PNG, JPEG; ``PATH:VARIABLE`` names
+            an array. Or a list of such: flight lines.
         out: The scene, a folder or ``s3://bucket/key``; an interrupted ingest of the same settings resumes.
         white: White reference; counts become reflectance for each column and band.
         dark: Dark reference.
@@ -68,6 +72,12 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
         bin_bands: Adjacent bands that become one, their mean.
         shards: Several chunks in one stored object: ``ROWSxCOLS`` in pixels, ``auto`` where chunks are too many (the
             default in a bucket), or ``none``.
+        rgb: Take three bands as red, green and blue of sRGB, as PNG, JPEG, BMP and plain TIFF are by themselves: their
+            values are 0 to 1, and bins are means of light.
+        peak: Stored value that is 1, such as 4095 for 12 bits; None: all that the data type holds for pictures, and
+            values as they are for cubes.
+        dataset: ``icvl``, ``cave`` or ``arad``: ``src`` is the folder of that data set, and each of its images
+            becomes a scene, ``OUT/cube/NAME`` and ``OUT/rgb/NAME``.
         dry_run: Check everything and return the plan, write nothing.
         progress: What is told on the way.
 
@@ -93,8 +103,12 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
         bin=bin,
         bin_bands=bin_bands,
         shards=shards or (AUTO if isinstance(at(out), S3Path) else None),
+        rgb=rgb,
+        peak=peak,
     )
     told = progress or Silent()
+    if dataset is not None:
+        return ingest_dataset(dataset, src, request, str(out), dry_run=dry_run, progress=told)
     if isinstance(src, Sequence) and not isinstance(src, str):
         return ingest_lines([str(one) for one in src], request, str(out), dry_run=dry_run, progress=told)
     job = prepare(request)

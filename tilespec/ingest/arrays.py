@@ -9,7 +9,8 @@ import zarr
 
 from tilespec.errors import UserError
 from tilespec.ingest.entries import ORDER, ArraySource, Entry, from_entries, guard
-from tilespec.ingest.source import Facts, Options, Plane
+from tilespec.ingest.gaps import Gapped, with_gaps
+from tilespec.ingest.source import Facts, Options, Plane, Source
 from tilespec.product import COMPLETE
 from tilespec.scene import Scene
 
@@ -53,7 +54,7 @@ def _npz_entry(archive: zipfile.ZipFile, name: str) -> Entry:
     return Entry(shape=shape, dtype=dtype)
 
 
-def read_zarr(path: Path, options: Options) -> ArraySource:
+def read_zarr(path: Path, options: Options) -> Source:
     """Return a scene of our own, or the one fitting array of another Zarr store (v2 or v3)."""
     try:
         root = zarr.open(str(path), mode="r")
@@ -71,12 +72,13 @@ def read_zarr(path: Path, options: Options) -> ArraySource:
     return from_entries(path, entries, arrays.__getitem__, options)
 
 
-def _scene(path: Path) -> ArraySource:
-    """Return the cube of a scene of our own, with everything it knows."""
+def _scene(path: Path) -> Source:
+    """Return the cube of a scene of our own, with everything it knows; pixels that are not valid have no data."""
     scene = Scene.open(str(path))
     group = zarr.open_group(str(path), mode="r")
-    planes = [_plane(name, group[name]) for name in scene.layers if group[name].dtype.kind == "f"]
-    taken = {plane.name for plane in planes}
+    kept = [name for name in scene.layers if group[name].dtype.kind == "f" and name != "valid"]
+    planes = [_plane(name, group[name]) for name in kept]
+    taken = {plane.name for plane in planes} | {"valid"}
     facts = Facts(
         shape=scene.shape,
         dtype=scene.dtype,
@@ -84,13 +86,18 @@ def _scene(path: Path) -> ArraySource:
         georef=None if scene.georef is None else dict(scene.georef),
         nodata=scene.nodata,
         scale=scene.scale,
+        colour_space=scene.attrs.get("colour_space"),
         header={key: str(value) for key, value in scene.attrs.get("header", {}).items()},
         layers=tuple(planes),
         notes=tuple(f"{path.name}: its layer {name} is not taken along" for name in scene.layers if name not in taken),
         files=(path / "zarr.json",),
         read_bytes=scene.chunks[0] * scene.shape[1] * scene.shape[2] * scene.dtype.itemsize,
     )
-    return ArraySource(facts=facts, array=scene.array, axes=ORDER)
+    source = ArraySource(facts=facts, array=scene.array, axes=ORDER)
+    if "valid" not in scene.layers:
+        return source
+    valid = group["valid"]
+    return Gapped(facts=with_gaps(facts), inner=source, known=lambda y0, y1: np.asarray(valid[y0:y1]) != 0)
 
 
 def _plane(name: str, array: Any) -> Plane:

@@ -1,8 +1,8 @@
 """Binning at ingest: fewer, larger pixels and fewer, wider bands, as the camera would have measured them.
 
 A value is the mean of what its bin holds: elements without data do not count, and bins at the edge hold fewer.
-Calibration comes first. So bins of ``a`` and then of ``b`` are bins of ``a b``, where sizes divide and no data is
-missing, and the mean of a scene stays.
+Calibration comes first, and pictures are averaged in linear light (`tilespec.ingest.light`). So bins of ``a`` and then
+of ``b`` are bins of ``a b``, where sizes divide and no data is missing, and the mean of a scene stays.
 """
 
 import math
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from tilespec.chunks import Room
+from tilespec.colour.srgb import decode, encode
 from tilespec.errors import UserError
 from tilespec.ingest.calibrate import Calibration, Terms
 from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
@@ -107,7 +108,15 @@ class BinnedSource:
             work = self._room.array("values", lines.shape, self.values.dtype)
             counts = self.values.encode(lines, terms, work, self._room)
             self.counted.append({key: counts[key] for key in FIRST if key in counts})
-            out[first : first + step] = mean(work, k, self.bins.bands)
+            out[first : first + step] = self._mean(work)
+
+    def _mean(self, work: Values) -> Values:
+        """Return the means of bins: of light, where the values encode it."""
+        bins, scale = self.bins, self.facts.scale
+        if self.facts.colour_space is None:
+            return mean(work, bins.pixels, bins.bands)
+        light = decode((work * scale).astype(work.dtype))
+        return (encode(mean(light, bins.pixels, bins.bands)) / scale).astype(work.dtype)
 
 
 def step_of(size: int, bin: int) -> int:  # noqa: A002 - as the option is called

@@ -6,11 +6,13 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from tilespec.errors import UserError
 from tilespec.ingest.binning import Bins, binned, binned_labels
 from tilespec.ingest.burn import burnt
 from tilespec.ingest.calibrate import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels import Labels, survey
+from tilespec.ingest.light import COLOURS, check_range
 from tilespec.ingest.readers import open_source, split
 from tilespec.ingest.reflectance import reflectance
 from tilespec.ingest.source import Facts, Options, Plane, Source
@@ -67,6 +69,10 @@ class Request:
     """Adjacent bands that become one."""
     shards: str | None = None
     """How several chunks go into one object."""
+    rgb: bool = False
+    """Take three bands as a picture in sRGB."""
+    peak: float | None = None
+    """Stored value that is 1."""
 
 
 @final
@@ -165,8 +171,11 @@ def prepare(request: Request) -> Job:
         axes=request.axes,
         wavelengths=request.wavelengths,
         allow_truncated=request.allow_truncated,
+        rgb=request.rgb,
+        peak=request.peak,
     )
     source = open_source(request.src, options, request.reader)
+    seen = _check_picture(request, source)
     bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
     ways = {key: getattr(request, key) for key in REFLECTANCE}
     found, references = reflectance(source, **ways, repair=request.repair)
@@ -182,8 +191,21 @@ def prepare(request: Request) -> Job:
         labels=labels,
         settings=_settings(request, sources, () if found is None else found.files),
         attrs=_attrs(request, cube.facts, found),
-        notes=_notes(sources, found),
+        notes=(*_notes(sources, found), *seen),
     )
+
+
+def _check_picture(request: Request, source: Source) -> tuple[str, ...]:
+    """Return notes on the values of a picture; refuse to calibrate one, and a peak beside a calibration."""
+    given = [name for name in REFLECTANCE if getattr(request, name) is not None]
+    if given and (source.facts.colour_space is not None or request.peak is not None):
+        raise UserError(
+            f"--{given[0].replace('_', '-')}",
+            found=f"a picture in sRGB or a --peak ({request.src})",
+            expected="counts of a sensor: the values of a picture are not proportional to light",
+            do=f"Leave --{given[0].replace('_', '-')} away.",
+        )
+    return check_range(request.src, source, request.peak)
 
 
 def _notes(sources: tuple[Source, ...], found: Calibration | None) -> tuple[str, ...]:
@@ -228,4 +250,7 @@ def _attrs(request: Request, facts: Facts, found: Calibration | None) -> dict[st
         provenance["calibration"] = {**found.facts, "repair": request.repair}
     if request.bin > 1 or request.bin_bands > 1:
         provenance["binning"] = {"pixels": request.bin, "bands": request.bin_bands}
-    return {"title": given["src"][0].stem, "header": facts.header, "provenance": provenance}
+    seen = {}
+    if facts.colour_space is not None:
+        seen = {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
+    return {"title": given["src"][0].stem, "header": facts.header, **seen, "provenance": provenance}

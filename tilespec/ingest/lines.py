@@ -1,6 +1,6 @@
 """Lists of flight lines: one scene for each in a folder, and a line that fails does not lose the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,15 +39,30 @@ def ingest_lines(
     """
     named = _named(sources)
     _check(request, out)
+    requests = {name: replace(request, src=src) for name, src in named.items()}
+    return ingest_each(requests, out, "flight lines", dry_run=dry_run, progress=progress)
+
+
+def ingest_each(
+    requests: Mapping[str, Request], out: str, what: str, *, dry_run: bool, progress: Progress
+) -> dict[str, Any]:
+    """Write one scene for each request into the folder ``out``, by its name; one that fails does not lose the others.
+
+    Returns:
+        What `ingest_lines` says.
+
+    Raises:
+        UserError: none of them, which are ``what``, could be taken.
+    """
     scenes: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    axes: dict[str, SpectralAxis | None] = {}
-    for name, src in named.items():
+    axes: dict[str, dict[str, SpectralAxis | None]] = {}
+    for name, request in requests.items():
         try:
-            job = prepare(replace(request, src=src))
-            axes[name] = job.source.facts.spectral
+            job = prepare(request)
+            axes.setdefault(name.rpartition("/")[0], {})[name] = job.source.facts.spectral
             place = str(at(out) / name)
-            scenes[name] = {"src": src, "out": place, **job.plan()}
+            scenes[name] = {"src": request.src, "out": place, **job.plan()}
             if not dry_run:
                 scenes[name] |= write(job, place, progress)
         except (UserError, OSError) as error:
@@ -56,19 +71,20 @@ def ingest_lines(
     if not scenes:
         name, message = next(iter(failed.items()))
         raise UserError(
-            f"{len(failed)} flight lines",
+            f"{len(failed)} {what}",
             found=f"none that can be taken; {name}: {message}",
             expected="at least one",
             do="Correct this one first.",
         )
-    notes = [f"{name}: {note}" for name, scene in scenes.items() for note in scene["notes"]]
+    told = [*(f"{name} failed: {message}" for name, message in failed.items())]
+    told += [note for group in axes.values() for note in compare(group)]
     return {
         "out": out,
         "status": INCOMPLETE if failed else COMPLETE,
         "scenes": scenes,
         "failed": failed,
         "bytes": sum(scene["bytes"] for scene in scenes.values()),
-        "notes": [*(f"{name} failed: {message}" for name, message in failed.items()), *compare(axes), *notes],
+        "notes": [*told, *(f"{name}: {note}" for name, scene in scenes.items() for note in scene["notes"])],
     }
 
 
@@ -107,12 +123,17 @@ def _check(request: Request, out: str) -> None:
                 expected=f"each line's own --{option}",
                 do=f"Ingest the lines one by one, each with its --{option}.",
             )
+    check_folder(out)
+
+
+def check_folder(out: str, what: str = "flight line") -> None:
+    """Refuse a store or a file in the place of a folder of scenes."""
     folder = at(out)
     if (folder / "zarr.json").exists() or (isinstance(folder, Path) and folder.is_file()):
         raise UserError(
             out,
             found="a store or a file",
-            expected="a folder for one scene of each flight line",
+            expected=f"a folder for one scene of each {what}",
             do="Give another OUT.",
         )
 

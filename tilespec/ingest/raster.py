@@ -16,8 +16,6 @@ from tilespec.ingest.source import Facts, Options, refuse_array_options
 from tilespec.ingest.spectral import spectral_axis
 from tilespec.types import Cube, SpectralAxis
 
-MASKS: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-"""Pictures: masks, never cubes."""
 GATHER: Final = 1 << 25
 """Bytes of one read: compressed blocks are decoded whole."""
 
@@ -36,7 +34,7 @@ class RasterSource:
         """Return rows as ``y, x, band``."""
         from rasterio.windows import Window
 
-        with _opened(self.path) as raster:
+        with opened(self.path) as raster:
             block = raster.read(window=Window(0, y0, raster.width, y1 - y0))
         return np.moveaxis(block, 0, -1)
 
@@ -48,7 +46,7 @@ def read_raster(path: Path, options: Options) -> RasterSource:
         UserError: GDAL cannot read it; its bands have several scales or an offset; it is complex.
     """
     refuse_array_options(path, options)
-    with _opened(str(path)) as raster:
+    with opened(str(path)) as raster:
         _refuse(path, raster)
         spectral, notes = _spectral(path.name, raster)
         tags = {key: str(value) for key, value in raster.tags().items() if key != "AREA_OR_POINT"}
@@ -57,12 +55,12 @@ def read_raster(path: Path, options: Options) -> RasterSource:
             shape=(raster.height, raster.width, raster.count),
             dtype=np.dtype(raster.dtypes[0]),
             spectral=spectral,
-            georef=_georef(raster),
+            georef=georef_of(raster),
             nodata=raster.nodata,
             scale=float(raster.scales[0]),
             classes=names(class_names) if class_names else (),
             header=tags | _band_names(raster),
-            notes=(*notes, *_place_notes(path.name, raster)),
+            notes=(*notes, *place_notes(path.name, raster)),
             files=tuple(p for p in (path,) if p.exists()),
             read_bytes=GATHER,
         )
@@ -70,15 +68,21 @@ def read_raster(path: Path, options: Options) -> RasterSource:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def opened(path: str) -> Iterator[Any]:
     """Open a raster; that it has no georeference is no warning here."""
+    with raster_at(path) as raster, whole(path):
+        yield raster
+
+
+def raster_at(path: str) -> Any:
+    """Return a raster, open for reading."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            raster = rasterio.open(path)
+            return rasterio.open(path)
         except RasterioIOError as error:
             raise UserError(
                 path,
@@ -86,16 +90,25 @@ def _opened(path: str) -> Iterator[Any]:
                 expected="ENVI with its header, GeoTIFF, .mat, .npy, .npz, .nc, .h5, Zarr or a raster of GDAL",
                 do="Check the path and the format.",
             ) from error
-        with raster:
-            try:
-                yield raster
-            except RasterioIOError as error:
-                raise UserError(
-                    path,
-                    found=f"pixels that cannot be read ({error})",
-                    expected="a whole file",
-                    do="The file is cut short or damaged: copy it again.",
-                ) from error
+
+
+@contextmanager
+def whole(path: str) -> Iterator[None]:
+    """Say so where pixels cannot be read; libjpeg only warns of a file that ends early, and reads grey."""
+    from rasterio import Env
+    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+    with warnings.catch_warnings(), Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            yield
+        except RasterioIOError as error:
+            raise UserError(
+                path,
+                found=f"pixels that cannot be read ({error})",
+                expected="a whole file",
+                do="The file is cut short or damaged: copy it again.",
+            ) from error
 
 
 def _refuse(path: Path, raster: Any) -> None:
@@ -120,7 +133,7 @@ def _refuse(path: Path, raster: Any) -> None:
             )
 
 
-def _georef(raster: Any) -> dict[str, Any] | None:
+def georef_of(raster: Any) -> dict[str, Any] | None:
     """Return the grid mapping; rotated and south-up transforms are kept as they are."""
     if raster.crs is None and raster.transform.is_identity:
         return None
@@ -128,7 +141,7 @@ def _georef(raster: Any) -> dict[str, Any] | None:
     return grid_mapping(crs, raster.transform.to_gdal())
 
 
-def _place_notes(where: str, raster: Any) -> tuple[str, ...]:
+def place_notes(where: str, raster: Any) -> tuple[str, ...]:
     """Return notes on a place that a scene cannot keep whole."""
     points = len(raster.gcps[0])
     if points:

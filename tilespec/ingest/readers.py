@@ -6,6 +6,7 @@ from typing import Final, final
 
 from tilespec.errors import UserError
 from tilespec.ingest.envi import header_of
+from tilespec.ingest.light import ranged
 from tilespec.ingest.source import Facts, Options, Source
 from tilespec.ingest.spectral import spectral_axis, wavelengths_file
 from tilespec.plugins import load
@@ -14,6 +15,7 @@ from tilespec.types import Cube
 READERS: Final = {
     "envi": "tilespec.ingest.envi:read_envi",
     "raster": "tilespec.ingest.raster:read_raster",
+    "image": "tilespec.ingest.image:read_image",
     "matlab": "tilespec.ingest.matlab:read_matlab",
     "hdf5": "tilespec.ingest.hdf5:read_hdf5",
     "netcdf": "tilespec.ingest.netcdf:read_netcdf",
@@ -23,6 +25,9 @@ READERS: Final = {
     "npy": "tilespec.ingest.arrays:read_npy",
     "npz": "tilespec.ingest.arrays:read_npz",
     "zarr": "tilespec.ingest.arrays:read_zarr",
+    "icvl": "tilespec.ingest.icvl:read_icvl",
+    "cave": "tilespec.ingest.cave:read_cave",
+    "arad": "tilespec.ingest.arad:read_arad",
 }
 """Name to dotted path: a new format is a file and a line here, or a user's own dotted path."""
 SUFFIXES: Final = {
@@ -35,9 +40,13 @@ SUFFIXES: Final = {
     ".he5": "hdf5",
     ".nc": "hdf5",
     ".nc4": "hdf5",
-    ".tif": "raster",
-    ".tiff": "raster",
-    ".png": "raster",
+    ".tif": "image",
+    ".tiff": "image",
+    ".png": "image",
+    ".jpg": "image",
+    ".jpeg": "image",
+    ".bmp": "image",
+    ".gif": "image",
 }
 """What the end of a name decides. Everything else: ENVI when a header is beside it, else GDAL."""
 STORES: Final = ("zarr.json", ".zgroup", ".zarray")
@@ -76,9 +85,11 @@ def open_source(text: str, options: Options, reader: str | None = None) -> Sourc
             do="Leave it out; a file of this kind that ends early has to be copied again.",
         )
     source: Source = load(READERS, name, "reader")(path, options)
-    if options.kind != "cube" or options.wavelengths is None:
+    if options.kind != "cube":
         return source
-    return _with_wavelengths(source, path, options.wavelengths)
+    facts = ranged(text, source.facts, options)
+    source = source if facts is source.facts else Relabelled(facts=facts, inner=source)
+    return source if options.wavelengths is None else _with_wavelengths(source, path, options.wavelengths)
 
 
 def split(text: str) -> tuple[Path, str | None]:
@@ -110,7 +121,7 @@ def sniff(path: Path) -> str:
 def _with_wavelengths(source: Source, path: Path, given: str) -> Source:
     """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
     if not Path(given).is_file():
-        if source.facts.spectral is not None and sniff(path) not in ("envi", "raster"):
+        if source.facts.spectral is not None and sniff(path) not in ("envi", "raster", "image"):
             return source
         raise UserError(
             "--wavelengths",

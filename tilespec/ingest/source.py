@@ -26,6 +26,10 @@ class Options:
     """A text file of wavelengths, or the name of a variable beside the array."""
     allow_truncated: bool = False
     """Read the whole lines of a file that ends early; the others have no data."""
+    rgb: bool = False
+    """Take three bands as red, green and blue of sRGB, whatever the format."""
+    peak: float | None = None
+    """Stored value that is 1; None: as the format says."""
 
 
 @final
@@ -62,6 +66,8 @@ class Facts:
     """Stored values times this are reflectance (or whatever the source holds)."""
     classes: tuple[str, ...] = ()
     """Names of the classes 0, 1, ... of a class map."""
+    colour_space: str | None = None
+    """``sRGB`` where values encode light so (`tilespec.ingest.light`); None: they are what they are."""
     layers: tuple[Plane, ...] = ()
     """What else lies on the same pixels and goes into the scene."""
     header: dict[str, str] = field(default_factory=dict)

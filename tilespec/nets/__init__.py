@@ -17,9 +17,14 @@ NETS = {
     "linear": "tilespec.nets.pixelwise:Linear",
     "sam": "tilespec.nets.pixelwise:Sam",
     "mlp": "tilespec.nets.pixelwise:Mlp",
+    "polynomial": "tilespec.nets.regression:Polynomial",
+    "rbf": "tilespec.nets.regression:Rbf",
     "opened": "tilespec.nets.opened:Opened",
     "unet": "tilespec.nets.unet:Unet",
+    "branched": "tilespec.nets.branched:Branched",
+    "mst": "tilespec.nets.mst:Mst",
     "patchgan": "tilespec.nets.patchgan:PatchGan",
+    "branched_judge": "tilespec.nets.branched_judge:BranchedJudge",
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tilespec.errors import UserError
+from tilespec.nets.limits import multiples, within
 from tilespec.nets.norms import SeededDropout, initialise, norm
 from tilespec.types import TileClass
 
@@ -18,7 +18,8 @@ WIDEST = 8
 EXACT_HALO = 32
 """Up to this halo a tile with its halo costs little more than the tile: such nets are declared exact."""
 
-HEADS: dict[str, type[nn.Module]] = {"logits": nn.Identity, "tanh": nn.Tanh}
+HEADS: dict[str, type[nn.Module]] = {"logits": nn.Identity, "tanh": nn.Tanh, "linear": nn.Identity}
+"""What a net ends in, by the name that its task has for it."""
 
 
 @final
@@ -32,7 +33,7 @@ class Unet(nn.Module):
         n_down: Halvings. Sides of the input must be multiples of ``2 ** n_down``.
         norm: ``batch``, ``instance``, ``channel`` or ``none``; see `tilespec.nets.norms`.
         dropout: Share dropped in the three innermost decoder levels.
-        head: ``logits``, or ``tanh`` as published.
+        head: ``logits`` of classes, ``linear`` values, or ``tanh`` as published.
         init: ``normal`` as published, or ``kaiming``.
         live: Predict as published: statistics of each tile, and dropout, seeded by `set_sample_ids`.
     """
@@ -78,13 +79,8 @@ class Unet(nn.Module):
         Raises:
             UserError: a side is no multiple of ``2 ** n_down`` (`tilespec predict` pads instead).
         """
-        if x.shape[2] % self.align or x.shape[3] % self.align:
-            raise UserError(
-                "U-Net input",
-                found=f"{x.shape[2]} x {x.shape[3]} pixels",
-                expected=f"sides that are multiples of 2 ** n_down = {self.align}",
-                do="Pad the input, or build the net with a smaller n_down.",
-            )
+        do = "Pad the input, or build the net with a smaller n_down."
+        multiples("U-Net input", x, self.align, why="2 ** n_down", do=do)
         skips = []
         for down in self.downs:
             x = down(x)
@@ -125,12 +121,11 @@ def _up(channels_in: int, channels_out: int, name: str, dropout: float, layer: i
 
 def _check(base_width: int, n_down: int, dropout: float, head: str) -> None:
     """Refuse numbers that make no net."""
-    limits = {
-        "net.base_width": (base_width, base_width >= 1, "at least 1"),
-        "net.n_down": (n_down, n_down >= 1, "at least 1 halving"),
-        "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
-        "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
-    }
-    for where, (found, good, expected) in limits.items():
-        if not good:
-            raise UserError(where, found=found, expected=expected, do="Change it in the configuration.")
+    within(
+        {
+            "net.base_width": (base_width, base_width >= 1, "at least 1"),
+            "net.n_down": (n_down, n_down >= 1, "at least 1 halving"),
+            "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
+            "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+        }
+    )

@@ -28,7 +28,7 @@ class Mixed:
     """What else is in patches that were mixed with others (mixup): the losses weigh both answers by their shares."""
 
     y: UInt8[Tensor, "batch y x"]
-    """What the net should answer on the partners: classes, 255 = unlabelled."""
+    """What the net should answer on the partners: classes, 255 = unlabelled. Values are mixed themselves."""
     share: Float32[Tensor, " batch"]
     """Of each patch in its mixture, 0 to 1; its partner has the rest."""
 
@@ -40,10 +40,12 @@ class Batch:
 
     x: Float32[Tensor, "batch band y x"]
     """What the net reads, in channels-last memory."""
-    y: UInt8[Tensor, "batch y x"]
-    """What it should answer: classes, 255 = unlabelled."""
+    y: UInt8[Tensor, "batch y x"] | Float32[Tensor, "batch channel y x"]
+    """What it should answer: classes, 255 = unlabelled; or values, NaN = unknown."""
     ids: tuple[int, ...]
     """Places of the patches in the stream of all ranks; dropout is seeded by them."""
+    step: int = 0
+    """Of the training, for objectives whose players take turns."""
     mixed: Mixed | None = None
     """The other answer of mixed patches; None: every patch shows itself alone."""
 
@@ -65,7 +67,7 @@ class Batch:
         """Return some of the patches."""
         other = self.mixed
         mixed = None if other is None else Mixed(y=other.y[some], share=other.share[some])
-        return Batch(x=self.x[some], y=self.y[some], ids=self.ids[some], mixed=mixed)
+        return replace(self, x=self.x[some], y=self.y[some], ids=self.ids[some], mixed=mixed)
 
 
 @final

@@ -7,19 +7,19 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from tilespec.errors import UserError
 from tilespec.nets import NETS, build
 from tilespec.objectives import Batch, Mixed, Move, Player
 from tilespec.objectives.losses import bce, loss, measured
 from tilespec.options import checked
 from tilespec.plugins import load
 from tilespec.tasks import Task
-from tilespec.types import UNLABELLED
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cgan:
-    """A discriminator judges pairs of image and mask; the generator fools it while staying near the labels.
+    """A discriminator judges pairs of image and answer; the generator fools it while staying near the truth.
 
     Published: ``loss="l1", fidelity=100, adversarial=1, separate=True`` on a tanh head. The default keeps
     cross-entropy in charge, with a small adversarial share.
@@ -28,7 +28,7 @@ class Cgan:
     task: Task
     """What is predicted."""
     loss: str = "cross_entropy"
-    """Of the generator against the labels: ``cross_entropy`` or ``l1``."""
+    """Of the generator against the truth: ``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
     fidelity: float = 1.0
     """Weight of that loss."""
     adversarial: float = 0.02
@@ -38,13 +38,23 @@ class Cgan:
     discriminator: Mapping[str, Any] = field(default_factory=lambda: {"name": "patchgan"})
     """Name and parameters of the discriminator; its logits need not be of the input's size."""
     class_weights: Sequence[float] | None = None
-    """One for each class; None: all equal."""
+    """One for each class, or channel; None: all equal."""
+    alternate: Sequence[int] | None = None
+    """Steps in which only the discriminator moves, then steps in which only the generator does, over and over:
+    ``[50, 25]`` in Alvarez-Gila et al. (2017). None: both move in every step."""
 
     def __post_init__(self) -> None:
-        loss(self.loss, self.class_weights, self.task.channels_out)
+        loss(self.loss, self.class_weights, self.task)
+        if self.alternate is not None and (len(self.alternate) != 2 or min(self.alternate) < 1):
+            raise UserError(
+                "objective.alternate",
+                found=list(self.alternate),
+                expected="two numbers of steps, each at least 1: of the discriminator, then of the generator",
+                do="Give a list such as [50, 25], or leave it out.",
+            )
 
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
-        """Return the discriminator: it sees image and mask as channels."""
+        """Return the discriminator: it sees image and answer as channels."""
         params = {"name": "patchgan", **self.discriminator}
         name = params.pop("name")
         checked(load(NETS, name, "net"), params, "objective.discriminator")
@@ -52,18 +62,35 @@ class Cgan:
 
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
         """Yield the discriminator's moves, then the generator's, which meets the discriminator as it is by then."""
-        raw = players["generator"].net(batch.x)
-        fake = self._pair(batch, self.task.activate(raw))
-        real = torch.cat([batch.x, self._answer(batch)], dim=1)
-        yield from self._judge(players["discriminator"], {"d_real": real, "d_fake": fake.detach()})
-        yield self._fool(players["discriminator"].module, batch, raw, fake)
+        judges, fools = self._turns(batch.step)
+        raw = players["generator"].net(batch.x) if fools else _still(players["generator"].module, batch.x)
+        fake = self._pair(batch, self.task.answer(raw))
+        if judges:
+            real = torch.cat([batch.x, self._answer(batch)], dim=1)
+            yield from self._judge(players["discriminator"], {"d_real": real, "d_fake": fake.detach()})
+        if fools:
+            yield self._fool(players["discriminator"].module, batch, raw, fake)
+
+    def _turns(self, step: int) -> tuple[bool, bool]:
+        """Return whether the discriminator and the generator move at a step."""
+        if self.alternate is None:
+            return True, True
+        judges = step % sum(self.alternate) < self.alternate[0]
+        return judges, not judges
 
     def _pair(self, batch: Batch, planes: Tensor) -> Tensor:
-        """Return image and mask as channels; what is unlabelled is blank in real and fake masks alike."""
-        return torch.cat([batch.x, planes * _known(batch)], dim=1)
+        """Return image and answer as channels; what is unknown is blank in real and fake answers alike."""
+        return torch.cat([batch.x, planes * self._known(batch)], dim=1)
+
+    def _known(self, batch: Batch) -> Tensor:
+        """Return which values are known; of a mixture, in which share of it."""
+        known = self.task.known(batch.y)
+        if batch.mixed is None:
+            return known
+        return _mixture(batch.mixed, known.float(), self.task.known(batch.mixed.y).float())
 
     def _answer(self, batch: Batch) -> Tensor:
-        """Return the real mask; of a mixture, both masks by their shares: it adds up to the share that is known."""
+        """Return the real answer; of a mixture, both by their shares: masks add up to the share that is known."""
         planes = self.task.planes(batch.y)
         return planes if batch.mixed is None else _mixture(batch.mixed, planes, self.task.planes(batch.mixed.y))
 
@@ -83,7 +110,7 @@ class Cgan:
     def _fool(self, discriminator: nn.Module, batch: Batch, raw: Tensor, fake: Tensor) -> Move:
         """Return the generator's move."""
         logs: dict[str, Tensor] = {}
-        measure = loss(self.loss, self.class_weights, self.task.channels_out)
+        measure = loss(self.loss, self.class_weights, self.task)
 
         def terms() -> Iterator[Tensor]:
             logs[self.loss] = measured(measure, raw, batch, self.task, self.class_weights)
@@ -93,12 +120,11 @@ class Cgan:
         return Move(player="generator", terms=terms(), logs=logs)
 
 
-def _known(batch: Batch) -> Tensor:
-    """Return, as ``batch, 1, y, x``, whether a pixel is labelled; of a mixture, in which share of it."""
-    known = (batch.y != UNLABELLED).unsqueeze(1)
-    if batch.mixed is None:
-        return known
-    return _mixture(batch.mixed, known.float(), (batch.mixed.y != UNLABELLED).unsqueeze(1).float())
+def _still(net: nn.Module, x: Tensor) -> Tensor:
+    """Return what a net answers that does not learn from it."""
+    with torch.no_grad():
+        answer: Tensor = net(x)
+        return answer
 
 
 def _mixture(mixed: Mixed, own: Tensor, others: Tensor) -> Tensor:

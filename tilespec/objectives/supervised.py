@@ -1,4 +1,4 @@
-"""Supervised: one net, one loss against the labels."""
+"""Supervised: one net, one loss against what it should answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from tilespec.tasks import Task
 @final
 @dataclass(frozen=True, kw_only=True)
 class Supervised:
-    """Minimise ``loss`` between what the net answers and the labels."""
+    """Minimise ``loss`` between what the net answers and what it should answer."""
 
     task: Task
     """What is predicted."""
     loss: str = "cross_entropy"
-    """``cross_entropy`` or ``l1``."""
+    """``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
     class_weights: Sequence[float] | None = None
-    """One for each class; None: all equal."""
+    """One for each class, or channel; None: all equal."""
 
     def __post_init__(self) -> None:
-        loss(self.loss, self.class_weights, self.task.channels_out)
+        loss(self.loss, self.class_weights, self.task)
 
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
         """Return nothing: the generator learns alone."""
@@ -34,7 +34,7 @@ class Supervised:
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
         """Yield the generator's move."""
         logs: dict[str, Tensor] = {}
-        measure = loss(self.loss, self.class_weights, self.task.channels_out)
+        measure = loss(self.loss, self.class_weights, self.task)
 
         def terms() -> Iterator[Tensor]:
             raw = players["generator"].net(batch.x)

@@ -12,7 +12,7 @@ from tilespec.errors import UserError
 from tilespec.placed import PlacedMap
 from tilespec.report.overview import SIDE
 from tilespec.report.parts import Key
-from tilespec.report.runs import PredictionRun, Runs
+from tilespec.report.runs import FieldRun, PredictionRun, Runs
 from tilespec.scene import open_group
 from tilespec.types import UNLABELLED, ClassMap, Roi
 
@@ -55,14 +55,19 @@ class Compared:
     @property
     def scored(self) -> tuple[float, float, float, float] | None:
         """Top, left, height and width of the region that was scored, in percent; None when it is all."""
-        roi, scores = self.run.map.roi, self.run.scores
-        if scores is None:
-            return None
-        (y0, y1), (x0, x1) = scores["region"]["rows"], scores["region"]["cols"]
-        if (y1 - y0, x1 - x0) == roi.shape:
-            return None
-        height, width = (side / 100 for side in roi.shape)
-        return (y0 - roi.y0) / height, (x0 - roi.x0) / width, (y1 - y0) / height, (x1 - x0) / width
+        return scored(self.run)
+
+
+def scored(run: PredictionRun | FieldRun) -> tuple[float, float, float, float] | None:
+    """Return top, left, height and width of the region that was scored, in percent; None when it is all."""
+    roi, scores = run.map.roi, run.scores
+    if scores is None:
+        return None
+    (y0, y1), (x0, x1) = scores["region"]["rows"], scores["region"]["cols"]
+    if (y1 - y0, x1 - x0) == roi.shape:
+        return None
+    height, width = (side / 100 for side in roi.shape)
+    return (y0 - roi.y0) / height, (x0 - roi.x0) / width, (y1 - y0) / height, (x1 - x0) / width
 
 
 def judge(truth: ClassMap, predicted: ClassMap, classes: int) -> UInt8[np.ndarray, "y x"]:

@@ -16,15 +16,18 @@ from tilespec.memory import Peak
 from tilespec.objects import local
 from tilespec.progress import Progress, Silent
 from tilespec.report.detail import of_detail
+from tilespec.report.fields import pixels, truth_of
 from tilespec.report.maps import compare
 from tilespec.report.overview import Overview, overview, takes
 from tilespec.report.parts import Section
 from tilespec.report.pictures import of_predictions, of_scene
 from tilespec.report.recipes import of_recipe
+from tilespec.report.reconstruction import of_reconstructions
 from tilespec.report.runs import RecipeRun, Runs, name_of
 from tilespec.report.scores import by_class, methods
 from tilespec.report.sources import of_provenance
 from tilespec.report.training import of_training
+from tilespec.scene import Scene
 
 
 def report(
@@ -32,15 +35,18 @@ def report(
     out: str,
     *,
     title: str | None = None,
+    pixel: Sequence[str] = (),
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write one self-contained HTML page about ``runs`` to ``out``, and return what it holds.
 
     Args:
-        runs: Scenes, class maps that were predicted, model folders, recipe folders; any of them, in any order.
+        runs: Scenes, class maps or channels that were predicted, model folders, recipe folders; any of them, in any
+            order.
         out: Where the page goes; a page that is there is replaced.
         title: Of the page.
+        pixel: Pixels ``Y,X`` of the scene whose true and reconstructed spectra are drawn.
         dry_run: Return what would be shown, and write nothing.
         progress: Told about the pass over each scene.
 
@@ -50,18 +56,20 @@ def report(
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
     local(out, "a page")
+    asked = pixels(pixel)
     opened = Runs.open(runs)
     plan = {
         "out": out,
         "scenes": [name_of(scene.url) for scene in opened.scenes],
         "predictions": [run.name for run in opened.predictions],
+        "reconstructions": [run.name for run in opened.fields],
         "models": [run.name for run in opened.models],
         "recipes": [run.name for run in opened.recipes],
     }
     if dry_run:
         return {**plan, "dry_run": True}
     with Peak() as peak:
-        sections = _sections(opened, progress or Silent())
+        sections = _sections(opened, asked, progress or Silent())
         html = render(title or _title(opened), sections)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(out), html)
@@ -81,13 +89,15 @@ def render(title: str, sections: Sequence[Section]) -> str:
     return environment.get_template("page.html").render(title=title, sections=sections)
 
 
-def _sections(runs: Runs, progress: Progress) -> list[Section]:
+def _sections(runs: Runs, asked: Sequence[tuple[int, int]], progress: Progress) -> list[Section]:
     """Return all sections that have something to show, in reading order."""
     recipes = {run.recipe.digest: run.recipe for run in runs.recipes}
-    seen = [overview(scene, recipes, progress) for scene in runs.scenes]
+    alone = [Scene.open(run.map.url, allow_partial=True) for run in runs.fields if truth_of(run, runs) is None]
+    seen = [overview(scene, recipes, progress) for scene in (*runs.scenes, *alone)]
     compared = [compare(run, runs) for run in runs.predictions]
     found = [
         methods(runs),
+        *of_reconstructions(runs, asked),
         *(of_scene(one) for one in seen),
         of_predictions(compared),
         of_detail(compared, runs),
@@ -106,5 +116,6 @@ def _fitting(run: RecipeRun, seen: Sequence[Overview]) -> Overview | None:
 
 def _title(runs: Runs) -> str:
     """Return a title for a page without one."""
-    names = [name_of(scene.url) for scene in runs.scenes] or [run.name for run in runs.predictions]
+    predicted = [run.name for run in runs.predicted]
+    names = [name_of(scene.url) for scene in runs.scenes] or predicted
     return f"tilespec report: {', '.join(names)}" if names else "tilespec report"

@@ -46,11 +46,15 @@ SHARP = 560
 """Pixels on the longer side of a picture, about, below which its pixels are repeated."""
 
 
-def png(pixels: UInt8[np.ndarray, "y x 3"]) -> str:
-    """Return a picture as a data URI."""
+def png(pixels: UInt8[np.ndarray, "y x 3"], marks: Mapping[str, tuple[int, int]] | None = None) -> str:
+    """Return a picture as a data URI; ``marks`` are letters beside rings around pixels ``y, x``."""
     from PIL import Image
 
-    return _encoded(Image.fromarray(enlarged(pixels)))
+    large = enlarged(pixels)
+    image = Image.fromarray(large)
+    for letter, place in (marks or {}).items():
+        _mark(image, letter, place, large.shape[0] / pixels.shape[0])
+    return _encoded(image)
 
 
 def indexed(index: UInt8[np.ndarray, "y x"], colours: Mapping[int, tuple[int, int, int]]) -> str:
@@ -117,16 +121,67 @@ def stretched(plane: Float[np.ndarray, "y x"], percentiles: tuple[float, float])
     return bytes_
 
 
-def lines(
-    axis: SpectralAxis | None, curves: Sequence[Float[np.ndarray, " band"]], *, ylabel: str, zero: bool = False
+def limits(planes: Float[np.ndarray, "y x 3"]) -> list[tuple[float, float]]:
+    """Return the 2nd and the 98th percentile of three planes, of what is finite; 0 and 1 where nothing is."""
+    known = [plane[np.isfinite(plane)] for plane in np.moveaxis(planes, -1, 0)]
+    return [tuple(np.percentile(plane, (2, 98)).tolist()) if plane.size else (0.0, 1.0) for plane in known]
+
+
+def between(planes: Float[np.ndarray, "y x 3"], ends: Sequence[tuple[float, float]]) -> UInt8[np.ndarray, "y x 3"]:
+    """Return three planes as red, green and blue, each stretched between two values; black without data."""
+    low, high = (np.array(values) for values in zip(*ends, strict=True))
+    share = (planes - low) / np.maximum(high - low, 1e-12)
+    known = np.isfinite(planes).all(axis=-1, keepdims=True)
+    bytes_: UInt8[np.ndarray, "y x 3"] = np.rint(255 * np.clip(np.where(known, share, 0), 0, 1)).astype(np.uint8)
+    return bytes_
+
+
+def scale(top: float) -> str:
+    """Return the bar of `sequential`: its colours from 0 to ``top``."""
+    with _figure((8.6, 0.62)) as (figure, axes):
+        edges = np.linspace(0, top, 129)
+        shades = [tuple(v / 255 for v in shade((i + 0.5) / 128)) for i in range(128)]
+        axes.bar(edges[:-1], 1, np.diff(edges), align="edge", color=shades, edgecolor=shades, linewidth=0.3)
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set(xlim=(0, top), ylim=(0, 1), yticks=[])
+        return _svg(figure)
+
+
+def compared(
+    axis: SpectralAxis | None,
+    truth: Float[np.ndarray, " band"],
+    predicted: Sequence[Float[np.ndarray, " band"]],
+    *,
+    top: float | None = None,
 ) -> str:
-    """Return curves along the bands, in the colours of `COLOURS`."""
+    """Return a true spectrum, thick, and predicted ones in the colours of `COLOURS`; ``top`` ends the axis from 0."""
+    with _figure(NARROW) as (figure, axes):
+        x = positions(axis, len(truth))
+        axes.plot(x, truth, color=INK, linewidth=3.2, alpha=0.75)
+        for index, curve in enumerate(predicted):
+            axes.plot(x, curve, color=COLOURS[index % len(COLOURS)])
+        axes.set(xlabel=label(axis), ylabel="value", xlim=(float(x.min()), float(x.max())))
+        if top is not None:
+            axes.set_ylim(min(0.0, axes.get_ylim()[0]), top)
+        return _svg(figure)
+
+
+def lines(
+    axis: SpectralAxis | None,
+    curves: Sequence[Float[np.ndarray, " band"]],
+    *,
+    ylabel: str,
+    zero: bool = False,
+    colours: Sequence[str] = COLOURS,
+) -> str:
+    """Return curves along the bands, in these colours."""
     with _figure(WIDE) as (figure, axes):
         x = positions(axis, len(curves[0]))
         if zero:
             axes.axhline(0, color=INK, linewidth=0.8)
         for index, curve in enumerate(curves):
-            axes.plot(x, curve, color=COLOURS[index % len(COLOURS)])
+            axes.plot(x, curve, color=colours[index % len(colours)])
         axes.set(xlabel=label(axis), ylabel=ylabel, xlim=(float(x.min()), float(x.max())))
         return _svg(figure)
 
@@ -268,6 +323,29 @@ def _svg(figure: Any) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": "tilespec"})
     return _uri(buffer, "svg+xml")
+
+
+def _mark(image: Any, letter: str, place: tuple[int, int], size: float) -> None:
+    """Draw a ring around a pixel, and a letter beside it, that are seen on any ground."""
+    from PIL import ImageDraw, ImageFont
+
+    pen = ImageDraw.Draw(image)
+    radius = max(8, max(image.size) // 42)
+    y, x = ((v + 0.5) * size for v in place)
+    ring = (x - radius, y - radius, x + radius, y + radius)
+    pen.ellipse(ring, outline=(0, 0, 0), width=4)
+    pen.ellipse(ring, outline=(255, 255, 255), width=2)
+    left = x + radius * 3.2 > image.width
+    at = (x - radius * 1.3, y) if left else (x + radius * 1.3, y)
+    pen.text(
+        at,
+        letter,
+        fill=(255, 255, 255),
+        font=ImageFont.load_default(size=radius * 2),
+        anchor="rm" if left else "lm",
+        stroke_width=2,
+        stroke_fill=(0, 0, 0),
+    )
 
 
 def _encoded(image: Any) -> str:

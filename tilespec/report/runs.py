@@ -9,7 +9,7 @@ from typing import Any, final
 from tilespec import history
 from tilespec.errors import UserError
 from tilespec.ledger import Ledger, beside, noted
-from tilespec.placed import PlacedMap
+from tilespec.placed import PlacedField, PlacedMap
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene, open_group
 
@@ -23,6 +23,26 @@ class PredictionRun:
     """What readers call it: its store's name."""
     map: PlacedMap
     """The class map."""
+    scores: Mapping[str, Any] | None
+    """What `evaluate` kept beside it."""
+    failed: tuple[int, ...] = ()
+    """Numbers of the tiles that failed and are nodata."""
+
+    @property
+    def method(self) -> str:
+        """What made it."""
+        return str(self.map.attrs.get("method") or self.name)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FieldRun:
+    """Channels that were predicted, such as spectra from a picture, with their score where they were evaluated."""
+
+    name: str
+    """What readers call it: its store's name."""
+    map: PlacedField
+    """The channels."""
     scores: Mapping[str, Any] | None
     """What `evaluate` kept beside it."""
     failed: tuple[int, ...] = ()
@@ -71,10 +91,17 @@ class Runs:
     """Scenes."""
     predictions: tuple[PredictionRun, ...]
     """Class maps."""
+    fields: tuple[FieldRun, ...]
+    """Predicted channels."""
     models: tuple[ModelRun, ...]
     """Models."""
     recipes: tuple[RecipeRun, ...]
     """Recipes with at least one step, each once."""
+
+    @property
+    def predicted(self) -> tuple[PredictionRun | FieldRun, ...]:
+        """Class maps and channels."""
+        return (*self.predictions, *self.fields)
 
     @classmethod
     def open(cls, paths: Sequence[str]) -> "Runs":
@@ -90,6 +117,7 @@ class Runs:
         return cls(
             scenes=tuple(run for run in found if isinstance(run, Scene)),
             predictions=tuple(run for run in found if isinstance(run, PredictionRun)),
+            fields=tuple(run for run in found if isinstance(run, FieldRun)),
             models=tuple(run for run in found if isinstance(run, ModelRun)),
             recipes=tuple(reversed(recipes.values())),
         )
@@ -117,15 +145,19 @@ def _open(path: str) -> list[Any]:
     )
 
 
-def _store(url: str) -> Scene | PredictionRun:
-    """Return the scene or the class map in a store."""
-    found = open_group(url).get("prediction")
-    if found is None or getattr(found, "ndim", 0) != 2:
+def _store(url: str) -> Scene | PredictionRun | FieldRun:
+    """Return the scene, the class map or the predicted channels in a store."""
+    group = open_group(url)
+    found = group.get("prediction")
+    dimensions = 0 if found is None else getattr(found, "ndim", 0)
+    if dimensions not in (2, 3) or "cube" in group:
         return Scene.open(url)
     kept = beside(url) / "evaluation.json"
     scores = json.loads(kept.read_text()) if kept.exists() else None
-    opened = PlacedMap.open(url, "prediction")
-    return PredictionRun(name=name_of(url), map=opened, scores=scores, failed=_failed(url))
+    name, failed = name_of(url), _failed(url)
+    if dimensions == 3:
+        return FieldRun(name=name, map=PlacedField.open(url), scores=scores, failed=failed)
+    return PredictionRun(name=name, map=PlacedMap.open(url, "prediction"), scores=scores, failed=failed)
 
 
 def _failed(url: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ def of_provenance(runs: Runs) -> Section:
     facts = [("tilespec", __version__)]
     facts += [(f"scene {name_of(s.url)}", plain({"digest": s.digest, **_some(s.attrs, SCENE)})) for s in runs.scenes]
     facts += [(f"model {run.name}", plain(_some(run.card, MODEL))) for run in runs.models]
-    facts += [(f"prediction {run.name}", plain(_some(run.map.attrs, PREDICTION))) for run in runs.predictions]
+    facts += [(f"prediction {run.name}", plain(_some(run.map.attrs, PREDICTION))) for run in runs.predicted]
     lead = "What decides every pixel above: equal digests mean equal bytes."
     return Section(key="provenance", title="Provenance", lead=lead, facts=tuple(facts))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tilespec.grid import Axis
 from tilespec.product import COMPLETE
-from tilespec.report.runs import ModelRun, PredictionRun
+from tilespec.report.runs import FieldRun, ModelRun, PredictionRun
 
 SHOWN = 12
 """Failed tiles that are listed; further ones are counted."""
@@ -18,7 +18,7 @@ PER_TILE = (
 )
 
 
-def told(run: PredictionRun) -> str:
+def told(run: PredictionRun | FieldRun) -> str:
     """Return in a few words that a prediction is not whole; nothing where it is."""
     if run.map.status == COMPLETE and not run.failed:
         return ""
@@ -26,7 +26,7 @@ def told(run: PredictionRun) -> str:
     return f"incomplete: {count} failed tile{'' if count == 1 else 's'}, no prediction there" if count else "incomplete"
 
 
-def failures(run: PredictionRun) -> tuple[tuple[str, str], ...]:
+def failures(run: PredictionRun | FieldRun) -> tuple[tuple[str, str], ...]:
     """Return where the tiles that failed lie, as facts."""
     if not run.failed:
         return ()
@@ -52,7 +52,7 @@ def _spatial(net: Mapping[str, Any]) -> bool:
     return net.get("norm") == "instance" or (net.get("norm") == "batch" and bool(net.get("live")))
 
 
-def _where(run: PredictionRun, tile: int) -> str:
+def _where(run: PredictionRun | FieldRun, tile: int) -> str:
     """Return the place of a tile, in pixels of the scene."""
     grid = run.map.attrs.get("grid") or {}
     if not {"tile", "overlap"} <= set(grid):

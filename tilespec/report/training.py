@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.history import best
+from tilespec.history import METRICS, best
 from tilespec.journal import NOT_LOSSES
 from tilespec.report import plots
 from tilespec.report.parts import Key, Picture, Row, Section
@@ -40,9 +40,16 @@ def losses(run: ModelRun) -> dict[str, Curve]:
 
 
 def validations(run: ModelRun) -> dict[str, Curve]:
-    """Return the curve of every metric of a training's validations, the one that was compared first."""
+    """Return the curves of a training's validations: of shares of one all, that was compared first; else of that."""
     names = [key for line in run.validations for key in line if key not in NOT_LOSSES]
-    return _curves(run.validations, [name for name in (run.metric, *names) if name is not None])
+    metric = compared(run)
+    return _curves(run.validations, [metric, *names] if metric in METRICS["confusion"] else [metric])
+
+
+def compared(run: ModelRun) -> str:
+    """Return the metric that was compared: as asked, else the first of the task's."""
+    known = {key for line in run.validations for key in line}
+    return run.metric or next((name for names in METRICS.values() for name in names if name in known), "iou")
 
 
 def _below(run: ModelRun) -> list[Row]:
@@ -51,7 +58,7 @@ def _below(run: ModelRun) -> list[Row]:
     keys: tuple[Key, ...] = ()
     metrics, rate = validations(run), _curves(run.log[:: max(1, len(run.log) // POINTS)], ["rate"])
     if metrics:
-        top = best(run.validations, run.metric or "iou")
+        top = best(run.validations, compared(run))
         caption = "On pixels that are held out, predicted in tiles as users predict. The broken line marks the best."
         source = plots.points(metrics, ylabel="score", mark=top)
         pictures.append(Picture(source=source, title="Validation", caption=caption, plot=True))
@@ -64,7 +71,7 @@ def _below(run: ModelRun) -> list[Row]:
 
 def _told(run: ModelRun) -> str:
     """Return in a sentence what the validations came to."""
-    metric = run.metric or "iou"
+    metric = compared(run)
     top = best(run.validations, metric)
     if top is None:
         return ""
@@ -77,7 +84,7 @@ def _told(run: ModelRun) -> str:
 
 def _named(name: str, run: ModelRun) -> str:
     """Return a metric as its legend names it."""
-    return f"{name}, which is compared" if name == run.metric else name
+    return f"{name}, which is compared" if name == compared(run) else name
 
 
 def _curves(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Curve]:

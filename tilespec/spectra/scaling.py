@@ -1,4 +1,4 @@
-"""Scalings of bands by statistics of every pixel: min-max, standard deviation, mean."""
+"""Scalings of bands: by statistics of every pixel (min-max, standard deviation, mean), or by a range that is known."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -8,7 +8,7 @@ import numpy as np
 from tilespec.errors import UserError
 from tilespec.folds import Spread
 from tilespec.spectra.operators import Affine, Bands, Project
-from tilespec.spectra.steps import Fitted, Fitting, Kind, no_parameters
+from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers
 
 
 def spread_of(on: Fitting) -> Spread:
@@ -27,6 +27,38 @@ def spread_facts(spread: Spread) -> dict[str, int]:
         "invalid_pixels": spread.invalid,
         "constant_bands": int((spread.high == spread.low).sum()),
     }
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Spanning:
+    """Map a range that is known beforehand to -1..1, the same for all bands: ``span=0:1`` for sRGB."""
+
+    kind: ClassVar[Kind] = "plain"
+
+    low: float
+    """Becomes -1."""
+    high: float
+    """Becomes 1."""
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> "Spanning":
+        """Return ``span=LOW:HIGH``."""
+        usage = "span=LOW:HIGH with LOW < HIGH"
+        ends = numbers("span", args, usage, (float, float))
+        if len(ends) != 2 or not -np.inf < ends[0] < ends[1] < np.inf:
+            raise bad_step("span", ":".join(args), usage)
+        return cls(low=ends[0], high=ends[1])
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the scaling; nothing is looked at."""
+        ones = np.ones(on.bands.count, np.float32)
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return Fitted(operator=Affine(offset=ones * np.float32(middle), gain=ones * np.float32(1 / half)))
 
 
 @final

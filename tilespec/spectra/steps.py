@@ -28,6 +28,7 @@ STEPS = {
     "absorbance": "tilespec.spectra.absorbance:Absorbance",
     "reflectance": "tilespec.spectra.absorbance:Reflectance",
     "resample": "tilespec.spectra.resample:Resampling",
+    "span": "tilespec.spectra.scaling:Spanning",
     "minmax": "tilespec.spectra.scaling:MinMax",
     "scale": "tilespec.spectra.scaling:Scale",
     "mean": "tilespec.spectra.scaling:Centre",

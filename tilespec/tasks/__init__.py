@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from tilespec.options import checked
 from tilespec.plugins import load
-from tilespec.types import ClassMap, Reflectance
+from tilespec.types import Reflectance
 
-TASKS = {"segment": "tilespec.tasks.segment:Segment"}
+TASKS = {
+    "segment": "tilespec.tasks.segment:Segment",
+    "reconstruct": "tilespec.tasks.reconstruct:Reconstruct",
+}
 
 
 @final
@@ -30,6 +33,13 @@ class Geometry:
 class Task(Protocol):
     """What every task has; nothing else in tilespec asks which task it is."""
 
+    truth: ClassVar[Literal["classes", "field"]]
+    """What it learns from (`tilespec.truth`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x`` targets."""
+
+    @property
+    def head(self) -> str:
+        """What the net must end in."""
+
     @property
     def channels_out(self) -> int:
         """Channels that the net predicts."""
@@ -42,11 +52,20 @@ class Task(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """Names of the folds that judge a prediction."""
 
-    def pair(self, scores: Reflectance, labels: ClassMap) -> tuple[Reflectance, ClassMap]:
+    def pair(self, scores: Reflectance, truth: np.ndarray) -> tuple[Reflectance, np.ndarray]:
         """Return what the net reads and what it should answer, both ``y, x, ...``."""
 
+    def known(self, target: Tensor) -> Tensor:
+        """Say what is known of a target: ``batch, channel, y, x``, or ``batch, 1, y, x`` for all channels alike."""
+
     def planes(self, target: Tensor) -> Tensor:
-        """Return a target as ``batch, channel, y, x`` float32, as the net would predict it; 0 where unknown."""
+        """Return a target as ``batch, channel, y, x`` float32, as the net should answer it; 0 where unknown."""
+
+    def answer(self, raw: Tensor) -> Tensor:
+        """Return what the net answers in the units of `planes`: what losses and discriminators compare with them."""
+
+    def magnitude(self, target: Tensor) -> Tensor:
+        """Return what errors of a target are relative to, in the units of `planes`, above 0 everywhere."""
 
     def activate(self, raw: Tensor) -> Tensor:
         """Return what is blended, of what the net answers (``batch, channel, y, x``)."""

@@ -1,11 +1,11 @@
 """Segment: one class for each pixel."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -18,6 +18,8 @@ from tilespec.types import UNLABELLED, ClassMap, Reflectance
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """Semantic segmentation into any number of classes below 255; 255 is unlabelled and never learned from."""
+
+    truth: ClassVar[Literal["classes", "field"]] = "classes"
 
     classes: int
     """How many classes there are."""
@@ -55,20 +57,32 @@ class Segment:
         """Confusion gives IoU, overall accuracy and kappa."""
         return ("confusion",)
 
-    def pair(self, scores: Reflectance, labels: ClassMap) -> tuple[Reflectance, ClassMap]:
+    def pair(self, scores: Reflectance, truth: ClassMap) -> tuple[Reflectance, ClassMap]:
         """Return scores and labels: 0 and 255 where a pixel has no data, so that nodata teaches nothing."""
         with np.errstate(invalid="ignore", over="ignore"):
             if np.isfinite(scores.sum()):  # nearly always, and found ten times as fast
-                return scores, labels
+                return scores, truth
         blank = ~np.isfinite(scores).all(axis=2)
         seen = np.where(blank[:, :, None], np.float32(0), scores)
-        return seen, np.where(blank, np.uint8(UNLABELLED), labels)
+        return seen, np.where(blank, np.uint8(UNLABELLED), truth)
+
+    def known(self, target: Shaped[Tensor, "batch y x"]) -> Bool[Tensor, "batch 1 y x"]:
+        """Return where there is a label."""
+        return (target != UNLABELLED).unsqueeze(1)
 
     def planes(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return one 0/1 plane for each class; all planes are 0 where the target is unlabelled."""
         known = target != UNLABELLED
         hot = one_hot(torch.where(known, target, 0).long(), self.classes)
         return (hot * known.unsqueeze(-1)).permute(0, 3, 1, 2).float()
+
+    def answer(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return what is blended, which is as planes are."""
+        return self.activate(raw)
+
+    def magnitude(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return 1: a probability is a share of it."""
+        return torch.ones_like(self.planes(target))
 
     def activate(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return probabilities of logits; planes from tanh as they are."""

@@ -33,8 +33,9 @@ from tilespec.config import Config
 from tilespec.corpus import Corpus, Ground
 from tilespec.determinism import torch_threads
 from tilespec.errors import UserError
-from tilespec.evaluate import CASES, Together
-from tilespec.evaluate.case import Case
+from tilespec.evaluate import CASES
+from tilespec.evaluate.asked import Judging
+from tilespec.evaluate.case import Case, Joined
 from tilespec.graph import fold
 from tilespec.history import METRICS, Line, best, rewind, stopped
 from tilespec.infer import predict
@@ -50,6 +51,8 @@ __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stop
 
 SCRATCH: Final = "validation"
 """Folder below that of a training."""
+JUDGING: Final = Judging(illuminant="none")
+"""Everything that is known counts; colours are compared at the end."""
 
 
 def clear(folder: Path) -> None:
@@ -145,8 +148,9 @@ class Validation:
             pixels = ground.roi.shape[0] * ground.roi.shape[1]
             raw, scores = pixels * ground.scene.shape[2] * ground.scene.dtype.itemsize, 4 * pixels * channels
             direct = as_is(ground, recipe=self.config.recipe.given)
-            once += 0 if direct else raw + scores + 2 * pixels  # and labels, read and written
-            each += (raw if direct else scores) + 3 * pixels  # and the map, written and read, and labels
+            truth = pixels * ground.truth.empty((1, 1)).nbytes
+            once += 0 if direct else raw + scores + 2 * truth  # read and written
+            each += (raw if direct else scores) + 3 * truth  # and what is predicted, written and read
         return {"once": once, "each": each}
 
     @property
@@ -167,10 +171,10 @@ class Validation:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
                 forget()  # the next weights are others
-        folds = reduce(Together.__add__, (folds for _, folds in parts))
+        folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
-    def _region(self, number: int, ground: Ground, model: Path, progress: Progress) -> tuple[Case, Together]:
+    def _region(self, number: int, ground: Ground, model: Path, progress: Progress) -> tuple[Case, Joined]:
         """Predict one region, and return what it adds to the scores."""
         asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
@@ -179,7 +183,7 @@ class Validation:
         remove(out)
         try:
             predict(str(model), found.scene, out, progress=progress, **options)
-            case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values())
+            case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
             return case, fold(case.pieces, partial(_contribution, case))
         finally:
             remove(out)
@@ -237,6 +241,7 @@ def _check_norms(config: Config, cast: Cast) -> None:
         )
 
 
-def _contribution(case: Case, piece: Roi) -> Together:
+def _contribution(case: Case, piece: Roi) -> Joined:
     """Return what one piece adds to the scores."""
-    return Together(parts=case.folds).of(case.read(piece), (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))
+    block, _ = case.read(piece)
+    return Joined(parts=case.folds).of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))

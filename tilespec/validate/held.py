@@ -6,6 +6,8 @@ from tilespec.errors import UserError
 from tilespec.objects import absolute
 from tilespec.predict import axes
 from tilespec.scene import Scene
+from tilespec.spectra.match import same_bands
+from tilespec.tables import Validate
 from tilespec.types import Roi
 
 
@@ -13,17 +15,18 @@ def held_out(config: Config, corpus: Corpus) -> Corpus | None:
     """Open what the table ``[validate]`` of a configuration holds out; None when that is nothing.
 
     Raises:
-        UserError: a held-out region that overlaps the training or the test region, without labels, of other bands or
-            classes; tiles that do not go together; labels without scenes.
+        UserError: a held-out region that overlaps the training or the test region, without labels or target, of other
+            bands or classes; tiles that do not go together; labels or targets without scenes.
     """
     asked = config.validation
-    if asked.labels is not None and asked.scene is None:
-        raise UserError(
-            "validate.labels",
-            found="labels without validate.scene",
-            expected="both, or neither",
-            do="The labels of data.scene are named in data.labels.",
-        )
+    for key in ("labels", "target"):
+        if getattr(asked, key) is not None and asked.scene is None:
+            raise UserError(
+                f"validate.{key}",
+                found=f"{key} without validate.scene",
+                expected="both, or neither",
+                do=f"The {key} of data.scene are named in data.{key}.",
+            )
     if not asked.held_out:
         return None
     held = _opened(config)
@@ -36,8 +39,8 @@ def held_out(config: Config, corpus: Corpus) -> Corpus | None:
 def _opened(config: Config) -> Corpus:
     """Open the held-out regions like those that are learned from."""
     asked = config.validation
-    labels = config.data.labels if asked.scene is None else asked.labels
-    data = Data(scene=asked.scene or config.data.scene, labels=labels, rows=asked.rows, cols=asked.cols)
+    of: Data | Validate = config.data if asked.scene is None else asked
+    data = Data(scene=of.scene or (), labels=of.labels, target=of.target, rows=asked.rows, cols=asked.cols)
     try:
         held = open_corpus(config.model_copy(update={"data": data}))
         for ground in held.grounds:
@@ -46,21 +49,22 @@ def _opened(config: Config) -> Corpus:
         raise UserError(
             "[validate]",
             found=f"nothing to judge by ({error})",
-            expected="labelled regions, with the bands and classes that are learned, and tiles that cover them",
+            expected="regions with labels or a target, with what is learned, and tiles that cover them",
             do="What is said there of data.rows, --tile and their like is meant of [validate].",
         ) from error
     return held
 
 
 def _check_classes(corpus: Corpus, held: Corpus) -> None:
-    """Refuse labels that mean something else than those that are learned."""
+    """Refuse labels, or channels, that mean something else than those that are learned."""
     if held.classes != corpus.classes:
         raise UserError(
             "[validate]",
             found=f"classes {', '.join(held.classes)}",
-            expected=f"{', '.join(corpus.classes)}, as in {corpus.grounds[0].store}",
+            expected=f"{', '.join(corpus.classes)}, as in {corpus.grounds[0].truth.store}",
             do="Validate with labels of the same classes, in the same order.",
         )
+    same_bands(corpus.answers, held.answers, held.grounds[0].truth.store)
 
 
 def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:

@@ -1,0 +1,195 @@
+"""Regressions onto the spectra of a target: what each pixel says of its spectrum by itself, without context."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import nn
+
+from tilespec.baselines import Learned, Training
+from tilespec.baselines.kmeans import best_start
+from tilespec.baselines.pairs import Pairs, draw
+from tilespec.errors import UserError
+from tilespec.graph import one_blas_thread
+from tilespec.nets import build
+from tilespec.nets.pixelwise import Linear as Affine
+from tilespec.nets.regression import Polynomial as Monomials
+from tilespec.nets.regression import Rbf as Gaussians
+
+SAMPLES = 20_000
+"""A few dozen numbers are learned for each band of the target."""
+RIDGE = 1e-6
+"""Of standardised terms that resemble each other; an affine map of a few bands needs none."""
+PLACED, PASSES = 4096, 50
+"""Drawn pixels that k-means places the centres by, and its passes over them, at most."""
+
+Terms = Float64[np.ndarray, "pixel term"]
+Values = Float64[np.ndarray, "pixel band"]
+Map = tuple[Float64[np.ndarray, "band term"], Float64[np.ndarray, " band"]]
+"""Weights and bias."""
+Fitting = Callable[[Training, Pairs], tuple[dict[str, Any], nn.Module]]
+"""From drawn pixels to a net, by name and parameters, and as a module with its weights."""
+
+
+def least_squares(terms: Terms, values: Values, ridge: float, *, bias: bool = True) -> Map:
+    """Return the affine map that minimises ``mean |values - W terms - b|^2 + ridge |W|^2``; b is 0 without ``bias``.
+
+    By orthogonal factors of the terms, not from their moments: terms that resemble each other keep their digits.
+    """
+    n, width = terms.shape
+    mean, level = (part.mean(axis=0) * bias for part in (terms, values))
+    rows = np.concatenate([terms - mean, np.sqrt(n * ridge) * np.eye(width)])
+    wanted = np.concatenate([values - level, np.zeros((width, values.shape[1]))])
+    with one_blas_thread():
+        weight = np.linalg.lstsq(rows, wanted, rcond=None)[0].T
+    return weight, level - weight @ mean
+
+
+class _Regression:
+    """Fitted on drawn pixels, each of weight 1. The seed decides the draw, and where the centres of ``rbf`` start."""
+
+    STEPS: ClassVar[str] = ""
+    TARGET: ClassVar[bool] = True
+    USES: ClassVar[tuple[str, ...]]
+    FIT: ClassVar[Fitting]
+
+    @classmethod
+    def fit(cls, on: Training) -> Learned:
+        """Return the net of the regression."""
+        assert on.target is not None, "`baseline` refuses a regression without a target"
+        found = draw(on, on.in_memory(SAMPLES))
+        net, module = cls.FIT(on, found)
+        return Learned(
+            net=net,
+            weights={key: value.detach().clone() for key, value in module.state_dict().items()},
+            classes=(),
+            head="linear",
+            facts={
+                "samples": len(found.spectra),
+                "invalid_samples": found.invalid,
+                "calibration_rmse": _rmse(module, found),
+                "target": {"scene": on.target.url.rstrip("/").rpartition("/")[2], "digest": on.target.digest},
+            },
+        )
+
+
+def _linear(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+    """Return an affine map of the bands themselves."""
+    net = {"name": "linear", "centred": True}
+    module = _built(net, found)
+    assert isinstance(module, Affine)
+    x = found.spectra.astype(np.float64)
+    _enough(found, x.shape[1], "bands")
+    mean = x.mean(axis=0)
+    weight, bias = least_squares(x - mean, found.answers.astype(np.float64), on.asked.ridge or 0.0)
+    _put(module.mean, mean)
+    _put(module.affine.weight, weight)
+    _put(module.affine.bias, bias)
+    return net, module
+
+
+def _polynomial(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+    """Return an affine map of monomials, or of their roots."""
+    net = {"name": "polynomial", "degree": on.asked.degree, "root": on.asked.root}
+    module = _built(net, found)
+    assert isinstance(module, Monomials)
+    _enough(found, len(module.monomials), f"terms of degree {on.asked.degree}")
+    _expanded(module, found, on.asked.ridge, bias=not on.asked.root)  # of roots: twice the light, twice the answer
+    return net, module
+
+
+def _rbf(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+    """Return an affine map of Gaussians about the centres of k-means, as wide as the centres lie apart on average."""
+    net = {"name": "rbf", "centres": on.asked.centres}
+    module = _built(net, found)
+    assert isinstance(module, Gaussians)
+    _enough(found, on.asked.centres, "centres")
+    x = found.spectra.astype(np.float64)
+    mean, gain = x.mean(axis=0), 1 / _positive(x.std(axis=0))
+    some = ((x - mean) * gain).astype(np.float32)[:: -(-len(x) // PLACED)]
+    centres = best_start(some, on.asked.centres, seed=on.seed, passes=PASSES, option="--centres")
+    for buffer, values in ((module.mean, mean), (module.gain, gain), (module.centres, centres)):
+        _put(buffer, values)
+    _put(module.width, _apart(centres))
+    _expanded(module, found, on.asked.ridge, bias=True)
+    return net, module
+
+
+class Linear(_Regression):
+    """Least squares from the bands of the scene to those of the target."""
+
+    USES: ClassVar[tuple[str, ...]] = ("samples", "ridge")
+    FIT: ClassVar[Fitting] = staticmethod(_linear)
+
+
+class Polynomial(_Regression):
+    """Least squares from monomials of the bands, or from their roots, with a ridge."""
+
+    USES: ClassVar[tuple[str, ...]] = ("samples", "ridge", "degree", "root")
+    FIT: ClassVar[Fitting] = staticmethod(_polynomial)
+
+
+class Rbf(_Regression):
+    """A network of radial basis functions (Moody and Darken, Neural Computation 1, 1989), with a ridge."""
+
+    USES: ClassVar[tuple[str, ...]] = ("samples", "ridge", "centres")
+    FIT: ClassVar[Fitting] = staticmethod(_rbf)
+
+
+def _built(net: dict[str, Any], found: Pairs) -> nn.Module:
+    """Return the net without its weights."""
+    params = {key: value for key, value in net.items() if key != "name"}
+    return build(net["name"], found.spectra.shape[1], found.answers.shape[1], **params).eval()
+
+
+def _expanded(module: Monomials | Gaussians, found: Pairs, ridge: float | None, *, bias: bool) -> None:
+    """Fit the affine map of a net's terms, which are standardised by the drawn pixels; not centred without ``bias``."""
+    spectra = torch.from_numpy(found.spectra.astype(np.float64))
+    terms = deepcopy(module).double().terms(spectra[None])[0].numpy()
+    mean = terms.mean(axis=0) * bias
+    gain = 1 / _positive(np.sqrt(np.square(terms - mean).mean(axis=0)))
+    answers, penalty = found.answers.astype(np.float64), RIDGE if ridge is None else ridge
+    fitted = least_squares((terms - mean) * gain, answers, penalty, bias=bias)
+    layer = module.read
+    places = (layer.mean, layer.gain, layer.affine.weight, layer.affine.bias)
+    for place, values in zip(places, (mean, gain, *fitted), strict=True):
+        _put(place, values)
+
+
+def _enough(found: Pairs, terms: int, what: str) -> None:
+    """Refuse fewer pixels than there are numbers to learn for a band."""
+    if len(found.spectra) <= terms:
+        raise UserError(
+            "--samples",
+            found=f"{len(found.spectra)} pixels with data in both scenes",
+            expected=f"more than {terms}, as many as there are {what}",
+            do="Give more --samples or a larger region, or choose a lower --degree or fewer --centres.",
+        )
+
+
+def _rmse(module: nn.Module, found: Pairs) -> float:
+    """Return the root mean square error of the net on the drawn pixels, over pixels and bands."""
+    with torch.inference_mode():
+        answer = module(torch.from_numpy(found.spectra).T[None, :, :, None])[0, :, :, 0].T.numpy()
+    return float(np.sqrt(np.square(answer - found.answers, dtype=np.float64).mean()))
+
+
+def _apart(centres: Float64[np.ndarray, "centre band"]) -> float:
+    """Return the mean distance between two centres; 1 for a single one."""
+    distance = np.sqrt(np.square(centres[:, None] - centres).sum(axis=2))
+    n = len(centres)
+    return float(distance.sum() / (n * (n - 1))) if n > 1 else 1.0
+
+
+def _positive(values: Float64[np.ndarray, " term"]) -> Float64[np.ndarray, " term"]:
+    """Return deviations to divide by: 1 for 0."""
+    return np.where(values > 0, values, 1.0)
+
+
+def _put(place: torch.Tensor, values: np.ndarray | float) -> None:
+    """Write float64 values into a tensor of a net."""
+    with torch.no_grad():
+        place.copy_(torch.tensor(values))

@@ -1,0 +1,30 @@
+"""sRGB: from XYZ to the red, green and blue of screens (IEC 61966-2-1)."""
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+FROM_XYZ: Final[Float64[np.ndarray, "3 3"]] = np.array(
+    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+)
+"""Linear red, green, blue of XYZ with Y = 1 for white: for the 2-degree observer and D65, as the standard prints it."""
+TOE: Final = 0.0031308
+"""Linear values up to this are encoded by a straight line."""
+SLOPE: Final = 12.92
+"""Of that line."""
+GAMMA: Final = 2.4
+"""Exponent above it."""
+
+
+def encode(linear: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return linear values as sRGB stores them; neither is limited to 0..1, and values below 0 stay on the line."""
+    above = np.maximum(linear, np.asarray(TOE, linear.dtype))
+    return np.where(linear <= TOE, SLOPE * linear, 1.055 * above ** (1 / GAMMA) - 0.055).astype(linear.dtype)
+
+
+def decode(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return the linear values that `encode` made ``values`` of."""
+    edge = SLOPE * TOE
+    above = np.maximum(values, np.asarray(edge, values.dtype))
+    return np.where(values <= edge, values / SLOPE, ((above + 0.055) / 1.055) ** GAMMA).astype(values.dtype)
