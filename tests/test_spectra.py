@@ -288,8 +288,8 @@ def test_parameters_that_a_step_cannot_read_are_refused(text):
 def test_every_step_of_the_table_parses_and_plans(tmp_path):
     sensor = tmp_path / "sensor.csv"
     sensor.write_text("wavelength,fwhm\n500,40\n700,40\n")
-    texts = {"crop": "crop=#0:#30", "drop": "drop=#3", "sg": "sg=5:2:1", "pca": "pca=3", "mnf": "mnf=3", "span": "span=0:1"}
-    texts["resample"] = f"resample={sensor}"
+    texts = {"crop": "crop=#0:#30", "drop": "drop=#3", "sg": "sg=5:2:1", "pca": "pca=3", "mnf": "mnf=3"}
+    texts |= {"span": "span=0:1", "resample": f"resample={sensor}"}
     for name in STEPS:
         (step,) = parse(texts.get(name, name))
         assert plan((step,), BANDS).count <= P
