@@ -121,7 +121,7 @@ def _parted() -> None:
 
     They need the interpreter's lock to let go of the last tensors; who takes their group apart holds it, and waits for
     them: now and then a rank that had done its work stood still for ever, on the line that lets go of
-    `DistributedDataParallel` (3 of 7 runs of many turns without the pause). Ranks that share a `tilespec.pool` never did.
+    `DistributedDataParallel` (3 of 7 long runs without the pause). Ranks that share a `tilespec.pool` never did.
     """
     time.sleep(REST)
     dist.destroy_process_group()
