@@ -62,10 +62,13 @@ def _axis(out: Path, wavelengths: np.ndarray) -> str:
     """Write band centres, and return the file."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "wavelengths.txt"
-    path.write_text("".join(f"{value:.3f} nm\n" for value in wavelengths))
+    if not path.exists():
+        path.write_text("".join(f"{value:.3f} nm\n" for value in wavelengths))
     return str(path)
 
 
 def _saved(path: Path, values: np.ndarray) -> str:
-    np.save(path, np.ascontiguousarray(values))
+    """Write an array once: a scene that was ingested from it is known by when it was written."""
+    if not path.exists():
+        np.save(path, np.ascontiguousarray(values))
     return str(path)
