@@ -6,7 +6,6 @@
 
 import argparse
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,12 @@ def main() -> None:
         return
     data = prepare(given.scratch, given.scene, given.recipe)
     fresh = Fresh(python=given.python, logs=data.scratch / "logs")
-    began, records = time.monotonic(), {case.key: [] for case in chosen}
+    records: dict[str, list[dict[str, Any]]] = {case.key: [] for case in chosen}
     report = {"machine": machine(given.python, PACKAGES), "scene": [*Scene.open(str(data.raw)).shape]}
     for one, facts in in_turns(chosen, given.rounds, lambda case, number: measured(case, data, number, fresh, given)):
         records[one.key].append(facts)
         ran = [{**asdict(case), "key": case.key, "runs": records[case.key]} for case in chosen if records[case.key]]
-        results = keep(given.results, {**report, "minutes": (time.monotonic() - began) / 60, "cases": ran})
+        results = keep(given.results, {**report, "cases": ran})
     if given.readme:
         put(given.readme, "train", tables(results))
 

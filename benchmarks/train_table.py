@@ -14,7 +14,7 @@ def tables(results: dict[str, Any]) -> str:
     """Return one table for each size of the networks, and a line for each competitor."""
     keyed = {case["key"]: case for case in results["cases"]}
     shape = " x ".join(map(str, results["scene"]))
-    parts = [f"{ran_on(results)} Scene: {shape} float32, simulated. {results['minutes']:.0f} minutes in all."]
+    parts = [f"{ran_on(results)} Scene: {shape} float32, simulated."]
     for name, size in SIZES.items():
         found = [case for case in results["cases"] if case["size"] == name]
         if found:

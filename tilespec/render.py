@@ -286,8 +286,8 @@ def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
     if whole == 0:
         notes.append("no pixel has data in all bands from 360 to 830 nm: all of the product is nodata")
     if counts["clipped_pixels"]:
-        share = counts["clipped_pixels"] / whole
-        notes.append(f"{share:.2%} of the pixels with data have a colour out of gamut, which was clipped")
+        share = f"{counts['clipped_pixels']:,} pixels ({counts['clipped_pixels'] / whole:.2%} of those with data)"
+        notes.append(f"{share} have a colour out of gamut, which was clipped")
     if "recipe_digest" in source.attrs:
         notes.append("the scene went through a recipe: its colours are of what that left, not of the scene's light")
     return notes
