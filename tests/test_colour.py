@@ -147,6 +147,11 @@ def test_decoding_undoes_encoding(value, kind):
     np.testing.assert_allclose(decode(encode(values)), values, rtol=1e-4, atol=1e-7)
 
 
+def test_decoding_is_that_of_the_standard():
+    values = np.linspace(0, 1, 1001)
+    np.testing.assert_allclose(decode(values), science.models.eotf_sRGB(values), atol=1e-6)
+
+
 @given(st.integers(0, 1000), st.floats(0.05, 3))
 def test_xyz_is_linear_and_order_of_bands_is_nothing(seed, factor):
     rng = np.random.default_rng(seed)

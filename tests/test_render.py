@@ -21,7 +21,7 @@ from tilespec.colour import Observer
 from tilespec.errors import UserError
 from tilespec.placed import moved
 from tilespec.product import Product
-from tilespec.recipe import fit, transform
+from tilespec.recipe import Recipe, fit, transform
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
 from tilespec.types import Roi, SpectralAxis
 
@@ -101,6 +101,20 @@ def test_a_rendering_is_the_observer_on_every_pixel_and_carries_the_rest(scene, 
     with xr.open_zarr(tmp_path / "rgb") as plain:
         assert plain.cube.dims == ("y", "x", "band")
         assert plain.attrs["rendering"]["illuminant"] == "D65"
+
+
+def test_the_step_light_gives_what_is_in_proportion_to_the_spectra(tmp_path):
+    """A net learns on it what holds for brighter places, too."""
+    cube, light = np.nan_to_num(smooth(40, 30)) * 0.4, []
+    for name, factor in (("dim", np.float32(1)), ("bright", np.float32(2))):
+        url = write(tmp_path / name, factor * cube, axis_of(NM))
+        verb(url, str(tmp_path / f"{name}-rgb"))
+        fit(str(tmp_path / f"{name}-rgb"), str(tmp_path / f"{name}-recipe"), steps="light")
+        recipe = Recipe.load(str(tmp_path / f"{name}-recipe"))
+        light.append(recipe.apply(values(tmp_path / f"{name}-rgb").reshape(-1, 3)))
+    inside = (light[0] > 0) & (light[1] < 1)
+    assert inside.mean() > 0.9
+    np.testing.assert_allclose(light[1][inside], 2 * light[0][inside], rtol=1e-4, atol=1e-6)
 
 
 def test_pixels_out_of_gamut_are_clipped_counted_and_told(scene, tmp_path):

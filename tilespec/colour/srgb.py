@@ -1,9 +1,11 @@
 """sRGB: from XYZ to the red, green and blue of screens (IEC 61966-2-1)."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Float64
+
+from tilespec.spectra.namespace import namespace
 
 FROM_XYZ: Final[Float64[np.ndarray, "3 3"]] = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
@@ -23,8 +25,8 @@ def encode(linear: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return np.where(linear <= TOE, SLOPE * linear, 1.055 * above ** (1 / GAMMA) - 0.055).astype(linear.dtype)
 
 
-def decode(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return the linear values that `encode` made ``values`` of."""
+def decode(values: Any) -> Any:
+    """Return the linear values that `encode` made ``values`` of: floats of any shape, an array or a tensor."""
     edge = SLOPE * TOE
-    above = np.maximum(values, np.asarray(edge, values.dtype))
-    return np.where(values <= edge, values / SLOPE, ((above + 0.055) / 1.055) ** GAMMA).astype(values.dtype)
+    above = values.clip(edge, None)
+    return namespace(values).where(values <= edge, values / SLOPE, ((above + 0.055) / 1.055) ** GAMMA)

@@ -1,11 +1,11 @@
-"""Absorbance from reflectance, and back."""
+"""What stored values stand for: absorbance from reflectance, and back; linear light from sRGB."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
-from tilespec.spectra.operators import Absorb, Bands
+from tilespec.spectra.operators import Absorb, Bands, Light
 from tilespec.spectra.steps import Fitted, Fitting, Kind, no_parameters
 
 
@@ -53,3 +53,26 @@ class Reflectance:
         """Return the power."""
         del on
         return Fitted(operator=Absorb(back=np.array(1, np.int64)))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LinearLight:
+    """sRGB, 0 to 1, to what it encodes: values in proportion to light, as spectra are."""
+
+    kind: ClassVar[Kind] = "plain"
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> "LinearLight":
+        """Return ``light``."""
+        no_parameters("light", args)
+        return cls()
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the decoding."""
+        del on
+        return Fitted(operator=Light())

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from tilespec.colour.srgb import decode
 from tilespec.spectra.hull import upper_hull
 from tilespec.spectra.namespace import columns, namespace, strips
 from tilespec.spectra.rowwise import rowwise
@@ -262,6 +263,22 @@ class Absorb:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Light:
+    """sRGB to linear light (IEC 61966-2-1)."""
+
+    name: ClassVar[str] = "light"
+
+    def apply(self, x: Any) -> Any:
+        """Return values that are proportional to light; the toe's line goes on below 0."""
+        return decode(x)
+
+    def out(self, bands: Bands) -> Bands:
+        """Return the same bands."""
+        return bands
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
     """Subtract an asymmetric least squares baseline: `tilespec.spectra.whittaker`."""
 
@@ -350,7 +367,7 @@ class NoiseAdjust:
         return Bands(count=len(numbers), axis=SpectralAxis(name="component", unit="1", values=numbers))
 
 
-_KINDS = (Take, Normalise, Scatter, Linear, Affine, Project, NoiseAdjust, Resample, Absorb, Baseline, Continuum)
+_KINDS = (Take, Normalise, Scatter, Linear, Affine, Project, NoiseAdjust, Resample, Absorb, Light, Baseline, Continuum)
 OPERATORS: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 
 

@@ -27,6 +27,7 @@ STEPS = {
     "continuum": "tilespec.spectra.continuum:ContinuumRemoval",
     "absorbance": "tilespec.spectra.absorbance:Absorbance",
     "reflectance": "tilespec.spectra.absorbance:Reflectance",
+    "light": "tilespec.spectra.absorbance:LinearLight",
     "resample": "tilespec.spectra.resample:Resampling",
     "span": "tilespec.spectra.scaling:Spanning",
     "minmax": "tilespec.spectra.scaling:MinMax",
