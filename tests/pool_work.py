@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tilespec import checkpoint, moves, pool
+from tilespec import checkpoint, common, moves
 from tilespec.averaged import Averaged
 from tilespec.cast import Player
 from tilespec.config import Train
@@ -157,7 +157,7 @@ def everything(folder, progress):
         said["refused"] = {name: refused(ranks, fault) for name, fault in faults(ranks).items()}
         gc.collect()
         said["left"] = [] if everywhere(ranks, handles() <= before) else sorted(handles() - before)
-        said["no maps"] = everywhere(ranks, "tilespec-pool" not in Path("/proc/self/maps").read_text())
+        said["no maps"] = everywhere(ranks, "tilespec-common" not in Path("/proc/self/maps").read_text())
     return said
 
 
@@ -182,7 +182,7 @@ def sent(work):
     """Return work by ranks that have no memory in common."""
 
     def apart(ranks):
-        with patch.object(pool, "_made", lambda size: None):
+        with patch.object(common, "_made", lambda size: None):
             return work(ranks)
 
     return apart
@@ -258,11 +258,11 @@ def faults(ranks):
     first = {"create": (os, "memfd_create"), "allocate": (os, "posix_fallocate")}
     found = {f"{name}-0": (0, *where, refuse) for name, where in first.items()}
     for rank in range(ranks.world):
-        found[f"map-{rank}"] = (rank, pool.mmap, "mmap", refuse)
-        found[f"proc-{rank}"] = (rank, pool.Path, "read_text", refuse)
+        found[f"map-{rank}"] = (rank, common.mmap, "mmap", refuse)
+        found[f"proc-{rank}"] = (rank, common.Path, "read_text", refuse)
         if rank:
             found[f"open-{rank}"] = (rank, os, "open", refuse)
-            found[f"other-{rank}"] = (rank, pool, "_identity", lambda fd: 1)
+            found[f"other-{rank}"] = (rank, common, "_identity", lambda fd: 1)
     return found
 
 

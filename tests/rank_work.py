@@ -102,3 +102,41 @@ def meet(progress, seconds, freeze=None, fail=None, late=0.0, stuck=None, step=1
             time.sleep(late)
         agreed = ranks.agree(ranks.rank + 7)
         return {"mean": first, "agreed": agreed, "hosts": list(ranks.hosts), "threads": torch.get_num_threads()}
+
+
+def blocks_of(settings, budget, ranks):
+    """Return blocks as a training has them, and the region."""
+    from tilespec.blocks import Blocks
+    from tilespec.config import resolve
+    from tilespec.corpus import open_corpus
+    from tilespec.recipe import Recipe, fit_steps
+
+    corpus = open_corpus(resolve(settings))
+    (ground,) = corpus.grounds
+    bare = Recipe.empty(corpus.bands, ground.scene.spectral)
+    recipe = bare if "task" in settings else fit_steps("snv,pca=3", [(ground.scene, ground.roi)])
+    return Blocks(corpus.grounds, recipe, budget, ranks), ground.roi
+
+
+def shelved(settings, progress):
+    """Read a region by one rank after another; say what each has decoded."""
+    from tilespec.ranks import Ranks, joined
+
+    with joined("cpu") as ranks:
+        blocks, roi = blocks_of(settings, 1 << 30, ranks)
+        alone, _ = blocks_of(settings, 1 << 30, Ranks())
+        alike, decoded = True, []
+        for turn in range(ranks.world):
+            if ranks.rank == turn:
+                pairs = zip(blocks.read(0, roi), alone.read(0, roi), strict=True)
+                alike = all(mine.tobytes() == wanted.tobytes() for mine, wanted in pairs)
+            decoded.append(_told(ranks, blocks.decoded, turn))
+        every = [_told(ranks, int(alike), rank) for rank in range(ranks.world)]
+        return {"decoded": decoded, "alike": all(every), "pixels": _told(ranks, alone.decoded, 0)}
+
+
+def _told(ranks, number, rank):
+    """Return the number that one rank has; all wait for it."""
+    import torch
+
+    return round(float(ranks.mean(torch.tensor([float(number) * (ranks.rank == rank)])) * ranks.world))

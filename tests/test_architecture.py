@@ -17,7 +17,7 @@ LAYERS = {
     2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers"
     " render truth",
     3: "augment nets objectives tasks sample train model infer checkpoint config presets"
-    " launchers meeting ranks seats ranks_dask crew pool"
+    " launchers meeting ranks seats ranks_dask crew pool common shelf"
     " blocks density reading cast corpus optimise rundir determinism frozen probe validate tables"
     " schedules averaged tensors compiled moves journal judge pace loop",
     4: "baselines estimators report repair study api cli demo __main__ __init__",

@@ -274,13 +274,13 @@ def test_nothing_is_left_open_in_ranks_or_here(ranks):
 def test_what_is_not_float32_is_not_shared(monkeypatch):
     net = nn.Conv2d(1, 1, 1).double()
     one = Player(module=net, net=net, optimiser=torch.optim.SGD(net.parameters(), lr=0.1))
-    monkeypatch.setattr(pool, "_common", lambda *_: pytest.fail("asked for"))
+    monkeypatch.setattr(pool, "common", lambda *_: pytest.fail("asked for"))
     assert pool.pooled({"generator": one}, Ranks(rank=0, world=2, hosts=("here", "here"))) == {}
 
 
 @pytest.mark.parametrize("differs", [{"world": 1}, {"device": "cuda:0"}, {"hosts": ("here", "there")}])
 def test_ranks_that_are_alone_on_gpus_or_on_several_machines_do_not_share(monkeypatch, differs):
-    monkeypatch.setattr(pool, "_common", lambda *_: pytest.fail("asked for"))
+    monkeypatch.setattr(pool, "common", lambda *_: pytest.fail("asked for"))
     found = replace(Ranks(rank=0, world=2, hosts=("here", "here")), **differs)
     assert pool.pooled({"generator": player([(2, 2)])}, found) == {}
 

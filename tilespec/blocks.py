@@ -5,7 +5,7 @@ are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import final
@@ -16,8 +16,10 @@ from tilespec.cache import Cache
 from tilespec.corpus import Ground
 from tilespec.graph import one_blas_thread
 from tilespec.passes import room
+from tilespec.ranks import Ranks
 from tilespec.recipe import Recipe
 from tilespec.scene import CHUNK
+from tilespec.shelf import Kind, Shelf
 from tilespec.spectra.pieces import transform
 from tilespec.truth import Answers
 from tilespec.types import Reflectance, Roi
@@ -29,13 +31,16 @@ Block = tuple[Reflectance, Answers]
 class Blocks:
     """Scores and truth of stored objects, as far as they lie in the training region.
 
-    Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held.
+    Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held. Ranks of one
+    machine keep all of them together where ``budget`` bytes are enough for that; else each keeps its share of them.
     """
 
-    def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int) -> None:
+    def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int, ranks: Ranks | None = None) -> None:
         self._grounds, self._recipe = grounds, recipe
+        ranks = ranks or Ranks()
+        self._shelf = Shelf.of(ranks, self._kinds(), budget) if ranks.together else None
         self._counting = threading.Lock()
-        self.cache: Cache[Block] = Cache(budget)
+        self.cache: Cache[Block] = Cache(budget // ranks.world)
         """What is held, in bytes."""
         self.decoded = 0
         """Pixels of stored objects that were decoded so far."""
@@ -58,8 +63,8 @@ class Blocks:
         """
         wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
         for part in parts(ground, roi):
-            make = partial(self._decode, ground, part)
-            with self.cache.lent((scene, part), size(ground, part, self.bands), make) as block:
+            make, room = partial(self._made, scene, part), 0 if self._shelf else size(ground, part, self.bands)
+            with self.cache.lent((scene, part), room, make) as block:
                 inner, outer = _shared(roi, part)
                 for values, found in zip(wanted, block, strict=True):
                     _pixels(values)[outer] = _pixels(found)[inner]
@@ -67,9 +72,25 @@ class Blocks:
             self.used += roi.shape[0] * roi.shape[1]
         return wanted
 
-    def _decode(self, ground: Ground, part: Roi) -> Block:
-        """Return one block, read and run through the recipe a few lines at a time."""
-        scores = np.empty((*part.shape, self.bands), np.float32)
+    def _kinds(self) -> dict[Hashable, list[Kind]]:
+        """Return what all blocks are made of."""
+        found: dict[Hashable, list[Kind]] = {}
+        for scene, ground in enumerate(self._grounds):
+            for part in parts(ground, ground.roi):
+                found[scene, part] = [(values.shape, values.dtype) for values in self.empty(part.shape)]
+        return found
+
+    def _made(self, scene: int, part: Roi) -> Block:
+        """Return one block: as another rank has decoded it, or decoded now."""
+        decode = partial(self._decode, self._grounds[scene], part)
+        if self._shelf is None:
+            return decode(self.empty(part.shape))
+        scores, answers = self._shelf.take((scene, part), decode)
+        return scores, answers
+
+    def _decode(self, ground: Ground, part: Roi, into: Block) -> Block:
+        """Read one block and run it through the recipe, a few lines at a time; return what it was written to."""
+        scores, answers = into
         flat, start = scores.reshape(-1, self.bands), 0
         with one_blas_thread():
             for lines in ground.scene.lines(part, room()):
@@ -79,7 +100,8 @@ class Blocks:
                 start = stop
         with self._counting:
             self.decoded += stored(ground, part)
-        return scores, ground.truth.read(part)
+        answers[...] = ground.truth.read(part)
+        return into
 
 
 def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:

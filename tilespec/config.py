@@ -61,7 +61,7 @@ class Data(Table):
     adapt: bool = False
     """Shrink patch and principal components to what the scene allows."""
     cache: int = Field(default=1 << 30, ge=0)
-    """Bytes of scores kept decoded."""
+    """Bytes of scores kept decoded, by all ranks together."""
 
     @model_validator(mode="before")
     @classmethod

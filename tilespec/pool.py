@@ -5,20 +5,15 @@ Nothing is sent, no rank repeats what another does, and weights and moments exis
 Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks that have no such memory send each other their gradients.
 """
 
-import hashlib
-import json
-import mmap
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tilespec.common import common
 from tilespec.ranks import Ranks
 
 ALIGNED = 64
@@ -95,18 +90,18 @@ def pooled(players: Mapping[str, Learner], ranks: Ranks) -> dict[str, Pooled]:
 
     The players are the same in all ranks when this is called, and afterwards they are the same memory.
     """
-    if ranks.world == 1 or ranks.device != "cpu" or len(set(ranks.hosts)) > 1:
+    if ranks.device != "cpu" or not ranks.together:
         return {}
     for player in players.values():
         _with_moments(player.optimiser)
     if not all(map(_suits, players.values())):
         return {}
     plans = {name: _Plan.of(player, ranks.world) for name, player in players.items()}
-    memory = _common(ranks, sum(plan.size for plan in plans.values()))
+    sizes = [plan.size for plan in plans.values()]
+    memory = common(ranks, 4 * sum(sizes))
     if memory is None:
         return {}
-    sizes = [plan.size for plan in plans.values()]
-    parts = dict(zip(plans, torch.split(memory, sizes), strict=True))
+    parts = dict(zip(plans, torch.split(torch.frombuffer(memory, dtype=torch.float32), sizes), strict=True))
     found = {name: plan.placed(parts[name], ranks) for name, plan in plans.items()}
     dist.barrier()  # what rank 0 wrote is there
     return found
@@ -237,73 +232,3 @@ def _moved(value: Tensor, memory: Tensor, rank: int) -> Tensor:
     if rank == 0:
         place.copy_(value)
     return place
-
-
-def _common(ranks: Ranks, size: int) -> Tensor | None:
-    """Return ``size`` numbers, float32 and zero, that all ranks see; None, in all of them, where one cannot.
-
-    They lie in memory without a name: nothing is left of them when the last rank ends, however it ends.
-    """
-    with ExitStack() as stack:
-        made = _made(size * 4) if ranks.rank == 0 else None
-        if made is not None:
-            stack.callback(os.close, made)  # when all have opened it, or could not
-        told = (os.getpid(), -1 if made is None else made, _identity(made))
-        pid, number, identity = (ranks.agree(one) for one in told)
-        fd = made if ranks.rank == 0 else _opened(Path(f"/proc/{pid}/fd/{number}"), identity)
-        if fd is not None and fd != made:
-            stack.callback(os.close, fd)
-        memory = _mapped(fd, size * 4)
-        everyone = float(ranks.mean(torch.tensor([float(memory is not None)]))) == 1
-    return torch.frombuffer(memory, dtype=torch.float32) if memory is not None and everyone else None
-
-
-def _made(size: int) -> int | None:
-    """Return a file in memory, all of which is there; None where there is no such thing, or too little."""
-    if not hasattr(os, "memfd_create"):
-        return None
-    fd = None
-    try:
-        fd = os.memfd_create("tilespec-pool", os.MFD_CLOEXEC)
-        os.posix_fallocate(fd, 0, size)
-    except OSError:  # a sandbox, a limit
-        if fd is not None:
-            os.close(fd)
-        return None
-    return fd
-
-
-def _opened(path: Path, identity: int) -> int | None:
-    """Return rank 0's file, if it can be seen from here and is the one that rank 0 means."""
-    if not identity:
-        return None
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if _identity(fd) != identity:
-        os.close(fd)
-        return None
-    return fd
-
-
-def _mapped(fd: int | None, size: int) -> mmap.mmap | None:
-    """Return the memory behind a file, None where it cannot be had."""
-    if fd is not None:
-        with suppress(OSError, ValueError):
-            return mmap.mmap(fd, size)
-    return None
-
-
-def _identity(fd: int | None) -> int:
-    """Return what tells a file in memory from all others, of other machines and of other networks too; 0: nothing."""
-    if fd is None:
-        return 0
-    try:
-        state = os.fstat(fd)
-        machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        network = str(Path("/proc/self/ns/net").readlink())
-    except OSError:  # without /proc nobody would find it
-        return 0
-    text = json.dumps([machine, network, state.st_dev, state.st_ino, state.st_size])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

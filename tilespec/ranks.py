@@ -53,6 +53,11 @@ class Ranks:
     told: Callable[[], bool] = bool
     """Whether this process was told to stop."""
 
+    @property
+    def together(self) -> bool:
+        """Whether there are others, and all on this machine."""
+        return self.world > 1 and len(set(self.hosts)) == 1
+
     def share(self, batch: int) -> range:
         """Return this rank's contiguous slice of a batch of all ranks."""
         each = batch // self.world

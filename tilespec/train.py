@@ -119,7 +119,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         recipe = recipe_of(settings, corpus, folder, ranks)
         cast = Cast.of(settings, recipe.bands_out)
         validation = Validation.of(settings, corpus, cast, recipe, folder)
-        blocks = Blocks(corpus.grounds, recipe, data.cache // ranks.world)
+        blocks = Blocks(corpus.grounds, recipe, data.cache, ranks)
         share = ranks.share(options.batch)
         law = Law.of(settings, corpus)
         told: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
