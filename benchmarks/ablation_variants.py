@@ -68,10 +68,10 @@ VARIANTS = (
     Variant(name="base", about="preset best"),
     Variant(name="adversarial-0.02", about="cross-entropy + 0.02 adversarial", changes=adversarial(0.02)),
     Variant(name="adversarial-0.2", about="cross-entropy + 0.2 adversarial", changes=adversarial(0.2)),
-    Variant(name="vsn", about="VSN before the PCA", changes={"recipe": {"steps": "vsn,pca=8,scale"}}),
+    Variant(name="vsn", about="VSN before the PCA", changes={"recipe": {"steps": "vsn,pca=3,scale"}}),
     Variant(name="pca-2", about="2 components", changes={"recipe": {"steps": "pca=2,scale"}}),
     Variant(name="pca-4", about="4 components", changes={"recipe": {"steps": "pca=4,scale"}}),
-    Variant(name="pca-16", about="16 components", changes={"recipe": {"steps": "pca=16,scale"}}),
+    Variant(name="pca-8", about="8 components", changes={"recipe": {"steps": "pca=8,scale"}}),
     Variant(name="vsn-pca-4", about="VSN and 4 components, scaled", changes={"recipe": {"steps": "vsn,pca=4,scale"}}),
     Variant(
         name="full-spectrum",
@@ -86,6 +86,7 @@ VARIANTS = (
     Variant(name="patch-512", about="one patch of 512", changes={"data": {"patch": 512}}),
     Variant(name="batch-norm", about="frozen at prediction", changes={"net": {"norm": "batch"}}),
     Variant(name="channel-norm", about="over the channels of each pixel", changes={"net": {"norm": "channel"}}),
+    Variant(name="not-balanced", about="pixels of all classes alike", changes={"data": {"balance": "none"}}),
     Variant(name="not-turned", about="patches neither turned nor mirrored", changes={"data": {"augment": False}}),
 )
 

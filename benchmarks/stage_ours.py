@@ -14,13 +14,13 @@ from stage_job import Stage
 
 import tilespec.ingest
 import tilespec.recipe
-from tilespec.blocks import Blocks
-from tilespec.corpus import Ground
 from tilespec.memory import one_heap
 from tilespec.recipe import Recipe
-from tilespec.sample import Law, Loader
 from tilespec.scene import Scene
 from tilespec.tasks import task
+from tilespec.training.blocks import Blocks
+from tilespec.training.corpus import Ground
+from tilespec.training.sample import Law, Loader
 from tilespec.truth import Classes
 
 CACHE = 1 << 30

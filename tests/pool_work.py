@@ -19,16 +19,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tilespec import checkpoint, common, moves
-from tilespec.averaged import Averaged
-from tilespec.cast import Player
 from tilespec.config import Train
-from tilespec.moves import Mover
 from tilespec.nets.unet import Unet
 from tilespec.objectives import Batch, Move, objective
-from tilespec.pool import Pooled, pooled
-from tilespec.ranks import Ranks, joined
+from tilespec.ranks import common
+from tilespec.ranks.group import Ranks, joined
+from tilespec.ranks.pool import Pooled, pooled
 from tilespec.tasks import task
+from tilespec.training import checkpoint, moves
+from tilespec.training.averaged import Averaged
+from tilespec.training.cast import Player
+from tilespec.training.moves import Mover
 
 STEPS, BATCH = 4, 12
 LATE = 0.02

@@ -84,8 +84,8 @@ def meet(progress, seconds, freeze=None, fail=None, late=0.0, stuck=None, step=1
 
     import torch
 
-    from tilespec import ranks as module
-    from tilespec.ranks import joined
+    from tilespec.ranks import group as module
+    from tilespec.ranks.group import joined
 
     module.STUCK = timedelta(seconds=step)
     with joined("cpu", seconds) as ranks:
@@ -106,10 +106,10 @@ def meet(progress, seconds, freeze=None, fail=None, late=0.0, stuck=None, step=1
 
 def blocks_of(settings, budget, ranks):
     """Return blocks as a training has them, and the region."""
-    from tilespec.blocks import Blocks
     from tilespec.config import resolve
-    from tilespec.corpus import open_corpus
     from tilespec.recipe import Recipe, fit_steps
+    from tilespec.training.blocks import Blocks
+    from tilespec.training.corpus import open_corpus
 
     corpus = open_corpus(resolve(settings))
     (ground,) = corpus.grounds
@@ -120,7 +120,7 @@ def blocks_of(settings, budget, ranks):
 
 def shelved(settings, progress):
     """Read a region by one rank after another; say what each has decoded."""
-    from tilespec.ranks import Ranks, joined
+    from tilespec.ranks.group import Ranks, joined
 
     with joined("cpu") as ranks:
         blocks, roi = blocks_of(settings, 1 << 30, ranks)

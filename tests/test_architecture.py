@@ -16,10 +16,8 @@ LAYERS = {
     " ingest export picture history",
     2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers"
     " render truth",
-    3: "augment nets objectives tasks sample train model infer checkpoint config presets"
-    " launchers meeting ranks seats ranks_dask crew pool common shelf"
-    " blocks density reading cast corpus optimise rundir determinism frozen probe validate tables"
-    " schedules averaged tensors compiled moves journal judge pace loop",
+    3: "augment nets objectives tasks train training ranks model infer config tables presets validate probe"
+    " determinism frozen",
     4: "baselines estimators report repair study api cli demo __main__ __init__",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

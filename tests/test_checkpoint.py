@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from tilespec import checkpoint
-from tilespec.cast import Player
 from tilespec.errors import UserError
+from tilespec.training import checkpoint
+from tilespec.training.cast import Player
 
 
 def player(kind=torch.optim.AdamW, seed=0, steps=3):

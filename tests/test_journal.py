@@ -4,7 +4,7 @@ import json
 import pytest
 
 from tilespec.errors import UserError
-from tilespec.journal import Journal
+from tilespec.training.journal import Journal
 
 
 def line(step, loss=0.5):

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from tilespec import seats
 from tilespec.errors import IncompleteError, UserError
-from tilespec.meeting import interface, listening
-from tilespec.ranks import Ranks, shared
-from tilespec.seats import seated
+from tilespec.ranks import seats
+from tilespec.ranks.group import Ranks, shared
+from tilespec.ranks.meeting import interface, listening
+from tilespec.ranks.seats import seated
 
 SILENCE = 3.0
 
@@ -69,7 +69,7 @@ def test_the_interface_of_an_address_is_found_by_its_route():
 
 
 def test_a_machine_that_does_not_see_the_folder_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("tilespec.ranks.APPEARS", 0.2)
+    monkeypatch.setattr("tilespec.ranks.group.APPEARS", 0.2)
     shared(tmp_path, Ranks())
     with pytest.raises(UserError, match=f"nothing on {socket.gethostname()}, where rank 1 is"):
         shared(tmp_path / "elsewhere", Ranks(rank=1, world=2))

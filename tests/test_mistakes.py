@@ -112,6 +112,18 @@ def test_a_damaged_model_is_one_message(scene, tmp_path, name):
         api.predict(str(tmp_path / "out.model"), scene, str(tmp_path / "again"))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "recipe", "model.json"])
+def test_a_model_of_which_a_file_is_another_models_is_refused(make_scene, tmp_path, name):
+    """Each file is whole by itself, and together they would predict something."""
+    for number in range(2):
+        scene = make_scene(tmp_path / f"{number}.zarr", 40, 40, 8, seed=number)
+        api.baseline("plsda", scene, str(tmp_path / f"out{number}"))
+    taken, put = (tmp_path / f"out{number}.model" / name for number in range(2))
+    shutil.copytree(taken, put, dirs_exist_ok=True) if taken.is_dir() else shutil.copy(taken, put)
+    with pytest.raises(UserError, match="a damaged model: card, recipe and weights"):
+        Model.load(str(tmp_path / "out1.model"))
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"), [("--tile", "0", "--tile: found 0"), ("--workers", "-1", "--workers: found -1")]
 )

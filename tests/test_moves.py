@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from tilespec.cast import Player
 from tilespec.config import Train
-from tilespec.moves import Mover
 from tilespec.nets.norms import BatchNorm
 from tilespec.nets.unet import Unet
 from tilespec.objectives import Batch, Move, objective
-from tilespec.ranks import Ranks
+from tilespec.ranks.group import Ranks
 from tilespec.tasks import task
+from tilespec.training.cast import Player
+from tilespec.training.moves import Mover
 
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel"}
 CGAN = {"name": "cgan", "separate": True, "adversarial": 0.5, "discriminator": JUDGE}

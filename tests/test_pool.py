@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from tilespec import pool
-from tilespec.cast import Player
-from tilespec.pool import _Plan, _room, _with_moments
-from tilespec.ranks import Ranks
-from tilespec.seats import seated
+from tilespec.ranks import pool
+from tilespec.ranks.group import Ranks
+from tilespec.ranks.pool import _Plan, _room, _with_moments
+from tilespec.ranks.seats import seated
+from tilespec.training.cast import Player
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), min_size=1, max_size=9)
 WORLDS = st.integers(1, 5)

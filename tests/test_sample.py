@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.blocks import Blocks
 from tilespec.config import resolve
-from tilespec.corpus import open_corpus
 from tilespec.recipe import Recipe
-from tilespec.sample import Law, Loader, _epoch, turned
 from tilespec.tasks import task
+from tilespec.training.blocks import Blocks
+from tilespec.training.corpus import open_corpus
+from tilespec.training.sample import Law, Loader, _epoch, turned
 from tilespec.types import Roi
 
 REGIONS = (Roi(y0=3, y1=40, x0=0, x1=32), Roi(y0=0, y1=20, x0=10, x1=26))

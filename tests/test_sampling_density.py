@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilespec.config import Data
-from tilespec.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
 from tilespec.errors import UserError
 from tilespec.plane import Plane
+from tilespec.training.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
 from tilespec.types import Roi
 
 rois = st.builds(

@@ -13,17 +13,17 @@ import pytest
 import torch
 import zarr
 
-from tilespec import sample
-from tilespec.blocks import Blocks
 from tilespec.config import resolve
-from tilespec.corpus import open_corpus
 from tilespec.errors import IncompleteError, UserError
-from tilespec.reading import foreseen, summary
 from tilespec.recipe import Recipe, fit_steps
-from tilespec.sample import Law, Loader, turned, undone
 from tilespec.tasks import task
 from tilespec.tasks.segment import Segment
 from tilespec.train import train
+from tilespec.training import sample
+from tilespec.training.blocks import Blocks
+from tilespec.training.corpus import open_corpus
+from tilespec.training.reading import foreseen, summary
+from tilespec.training.sample import Law, Loader, turned, undone
 from tilespec.types import Roi
 
 SEGMENT = task({"name": "segment", "classes": 2})

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from rank_work import blocks_of
 from spectral_pairs import write_pair
 
-from tilespec import shelf
-from tilespec.ranks import Ranks
-from tilespec.seats import seated
-from tilespec.shelf import Shelf
+from tilespec.ranks import shelf
+from tilespec.ranks.group import Ranks
+from tilespec.ranks.seats import seated
+from tilespec.ranks.shelf import Shelf
 
 TOGETHER = tuple(Ranks(rank=rank, world=2, hosts=("here", "here")) for rank in range(2))
 KINDS = st.lists(
@@ -94,7 +94,7 @@ def test_a_block_that_cannot_be_read_is_read_again_by_whoever_comes_next(setting
     alone, roi = blocks_of(settings, 1 << 30, Ranks())
     broken, _ = blocks_of(settings, 1 << 30, TOGETHER[0])
     with monkeypatch.context() as patch:
-        patch.setattr("tilespec.blocks.transform", lambda *_, **__: np.full((1, 1), np.float32(7)))
+        patch.setattr("tilespec.training.blocks.transform", lambda *_, **__: np.full((1, 1), np.float32(7)))
         patch.setattr(type(broken._grounds[0].truth), "read", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         with pytest.raises(OSError, match="gone"):
             broken.read(0, roi)

@@ -9,7 +9,7 @@ from torch.optim import lr_scheduler
 
 from tilespec.config import Train
 from tilespec.errors import UserError
-from tilespec.schedules import SCHEDULES, Rate
+from tilespec.training.schedules import SCHEDULES, Rate
 
 PEAK = 0.02
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tilespec import seats
 from tilespec.errors import IncompleteError, UserError
-from tilespec.launchers import Place
-from tilespec.seats import Ending, Seat, again, outcome, seated
+from tilespec.ranks import seats
+from tilespec.ranks.launchers import Place
+from tilespec.ranks.seats import Ending, Seat, again, outcome, seated
 
 BOUND = 30.0
 """Seconds that are always enough on a busy machine, and never those of a hang."""
@@ -141,8 +141,8 @@ def test_a_bug_is_not_tried_again():
 ORPHANS = """
 import os, signal, sys, threading, time
 sys.path.insert(0, sys.argv[2])
-from tilespec.launchers import Place
-from tilespec.seats import Seat
+from tilespec.ranks.launchers import Place
+from tilespec.ranks.seats import Seat
 for rank in range(2):
     place = Place(rank=rank, world=2, address="127.0.0.1", port=9)
     Seat.start(place, "rank_work:wait", {"folder": sys.argv[1]}, local=2, path=sys.path)

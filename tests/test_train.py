@@ -6,13 +6,13 @@ import pytest
 import torch
 from interrupts import After
 
-from tilespec import checkpoint
 from tilespec.config import Train
 from tilespec.errors import UserError
 from tilespec.model import Model
 from tilespec.scene import Scene
-from tilespec.schedules import Rate
 from tilespec.train import train
+from tilespec.training import checkpoint
+from tilespec.training.schedules import Rate
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel", "init": "kaiming"}

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tilespec.config import resolve
-from tilespec.corpus import open_corpus
 from tilespec.model import Model
-from tilespec.sample import Law
 from tilespec.scene import Scene
 from tilespec.tasks import task
 from tilespec.train import train
+from tilespec.training.corpus import open_corpus
+from tilespec.training.sample import Law
 
 
 def lines(out):

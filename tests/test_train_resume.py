@@ -10,11 +10,12 @@ import torch
 from interrupts import After
 from test_train import config, interrupted, lines
 
-from tilespec import checkpoint, history, rundir
+from tilespec import history
 from tilespec.errors import UserError
-from tilespec.loop import _said
 from tilespec.model import Model
 from tilespec.train import train
+from tilespec.training import checkpoint, rundir
+from tilespec.training.loop import _said
 
 STEPS = 10
 

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spectral_pairs import RGB, spectral, write_cube, write_pair
 
-from tilespec.blocks import Blocks
-from tilespec.cast import prepared
 from tilespec.config import resolve
-from tilespec.corpus import open_corpus
 from tilespec.errors import UserError
 from tilespec.plugins import load
 from tilespec.recipe import Recipe, fit_steps
-from tilespec.sample import Law, Loader, turned
 from tilespec.scene import Scene
 from tilespec.spectra.steps import parse
 from tilespec.tasks import TASKS, task
 from tilespec.train import train
+from tilespec.training.blocks import Blocks
+from tilespec.training.cast import prepared
+from tilespec.training.corpus import open_corpus
+from tilespec.training.sample import Law, Loader, turned
 from tilespec.truth import KINDS, Truth
 from tilespec.types import Roi
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
 
 from tilespec import history
-from tilespec.cast import Cast, prepared, recipe_of
 from tilespec.config import resolve
 from tilespec.errors import UserError
 from tilespec.evaluate import evaluate
@@ -22,9 +21,10 @@ from tilespec.infer import predict, predictor
 from tilespec.metrics import Confusion
 from tilespec.model import Model
 from tilespec.progress import Silent
-from tilespec.ranks import Ranks
+from tilespec.ranks.group import Ranks
 from tilespec.scene import Scene
 from tilespec.train import train
+from tilespec.training.cast import Cast, prepared, recipe_of
 from tilespec.validate import SCRATCH, Validation, clear, held_out
 from tilespec.validate.scores import source
 

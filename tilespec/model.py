@@ -17,7 +17,7 @@ from tilespec.errors import UserError
 from tilespec.ledger import write_atomic
 from tilespec.nets import build
 from tilespec.recipe import Recipe
-from tilespec.tensors import fit
+from tilespec.training.tensors import fit
 from tilespec.types import SpectralAxis
 
 FORMAT = 1
@@ -122,7 +122,7 @@ class Model:
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
         channels = card.get("spectral_out")  # cards of before there were any have none
-        return cls(
+        model = cls(
             net=card["net"],
             task=card["task"],
             channels=tuple(card["channels"]),
@@ -133,3 +133,11 @@ class Model:
             tile=card["tile"],
             provenance=card["provenance"],
         )
+        if model.digest != card["digest"]:
+            raise UserError(
+                folder,
+                found=f"a damaged model: card, recipe and weights have the digest {model.digest}",
+                expected=f"{card['digest']}, as model.json says",
+                do="Copy the folder again, or train it again.",
+            )
+        return model

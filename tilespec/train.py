@@ -1,6 +1,6 @@
 """Train: random patches in, a model folder out. Resumes by itself; any number of ranks learns the same.
 
-What is here opens, checks and puts together; the loop is `tilespec.loop`.
+What is here opens, checks and puts together; the loop is `tilespec.training.loop`.
 """
 
 from collections.abc import Mapping
@@ -8,28 +8,28 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tilespec import checkpoint, rundir
 from tilespec.augment import Augment
-from tilespec.averaged import Averaged
-from tilespec.blocks import Blocks
-from tilespec.cast import Cast, Player, prepared, recipe_of
 from tilespec.config import Config, resolve
-from tilespec.corpus import Corpus, open_corpus
-from tilespec.crew import Crew, crew
-from tilespec.journal import Journal
-from tilespec.judge import Judge
-from tilespec.launchers import leads
 from tilespec.lock import locked
-from tilespec.loop import Loop
 from tilespec.memory import Peak
-from tilespec.moves import Mover
 from tilespec.objects import local
 from tilespec.progress import Progress, Silent
-from tilespec.ranks import Ranks, joined, shared
-from tilespec.ranks_dask import Work
+from tilespec.ranks.crew import Crew, crew
+from tilespec.ranks.group import Ranks, joined, shared
+from tilespec.ranks.launchers import leads
+from tilespec.ranks.workers import Work
 from tilespec.recipe import Recipe
-from tilespec.sample import Law, Loader
-from tilespec.schedules import Rate
+from tilespec.training import checkpoint, rundir
+from tilespec.training.averaged import Averaged
+from tilespec.training.blocks import Blocks
+from tilespec.training.cast import Cast, Player, prepared, recipe_of
+from tilespec.training.corpus import Corpus, open_corpus
+from tilespec.training.journal import Journal
+from tilespec.training.judge import Judge
+from tilespec.training.loop import Loop
+from tilespec.training.moves import Mover
+from tilespec.training.sample import Law, Loader
+from tilespec.training.schedules import Rate
 from tilespec.validate import Validation, clear
 
 

@@ -117,7 +117,9 @@ def test_torchrun_starts_all_ranks_again_when_one_is_killed_and_they_go_on(lesso
 def kill_worker(cluster):
     """Kill the worker beside which rank 1 runs; its nanny starts another. Return the number of the rank."""
     mine = {nanny.pid for nanny in cluster.nannies}
-    seats = [found for found in psutil.process_iter(["cmdline"]) if "tilespec.seats" in (found.info["cmdline"] or [])]
+    seats = [
+        found for found in psutil.process_iter(["cmdline"]) if "tilespec.ranks.seats" in (found.info["cmdline"] or [])
+    ]
     (seat,) = [
         seat for seat in seats if mine & {parent.pid for parent in seat.parents()} and seat.environ().get("RANK") == "1"
     ]

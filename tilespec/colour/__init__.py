@@ -15,7 +15,7 @@ from jaxtyping import Float
 from tilespec.colour.difference import ciede2000
 from tilespec.colour.metamers import metamers
 from tilespec.colour.observer import CHANNELS, Observer, Wavelengths, rgb_axis
-from tilespec.colour.srgb import decode, encode
+from tilespec.spectra.srgb import decode, encode
 
 __all__ = [
     "CHANNELS",

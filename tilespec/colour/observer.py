@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from tilespec.colour.lab import lab_of
-from tilespec.colour.srgb import FROM_XYZ, encode
 from tilespec.colour.standard import illumination, matching
 from tilespec.errors import UserError
+from tilespec.spectra.srgb import encode
 from tilespec.types import SpectralAxis
 
 VISIBLE: Final = (400.0, 700.0)
@@ -19,6 +19,11 @@ NEAR: Final = 20.0
 """A band speaks for wavelengths that are at most this far (nm) from its centre."""
 CHANNELS: Final = ("red", "green", "blue")
 """What the bands of an RGB scene are, in their order."""
+
+FROM_XYZ: Final[Float64[np.ndarray, "3 3"]] = np.array(
+    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+)
+"""Linear red, green, blue of XYZ with Y = 1 for white: for the 2-degree observer and D65, as the standard prints it."""
 
 Wavelengths = Sequence[float] | Float[np.ndarray, " band"]
 Block = Float[np.ndarray, "pixel band"]

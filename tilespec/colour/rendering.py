@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tilespec.colour.observer import rgb_axis
-from tilespec.colour.srgb import encode
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.rowwise import rowwise
+from tilespec.spectra.srgb import encode
 from tilespec.types import Spectra
 
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from tilespec.colour.srgb import decode
 from tilespec.spectra.hull import upper_hull
 from tilespec.spectra.namespace import columns, namespace, strips
 from tilespec.spectra.rowwise import rowwise
+from tilespec.spectra.srgb import decode
 from tilespec.spectra.whittaker import arpls, asls, chord
 from tilespec.types import SpectralAxis
 

@@ -27,10 +27,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tilespec import checkpoint, history, rundir
-from tilespec.cast import Cast
+from tilespec import history
 from tilespec.config import Config
-from tilespec.corpus import Corpus, Ground
 from tilespec.determinism import torch_threads
 from tilespec.errors import UserError
 from tilespec.evaluate import CASES
@@ -43,6 +41,9 @@ from tilespec.infer.predictor import forget
 from tilespec.nets.norms import spatial_norms
 from tilespec.progress import Progress, Silent
 from tilespec.recipe import Recipe
+from tilespec.training import checkpoint, rundir
+from tilespec.training.cast import Cast
+from tilespec.training.corpus import Corpus, Ground
 from tilespec.types import Roi
 from tilespec.validate.held import held_out
 from tilespec.validate.scores import as_is, remove, source

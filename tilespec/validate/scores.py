@@ -13,7 +13,6 @@ from typing import Any, final
 
 import numpy as np
 
-from tilespec.corpus import Ground
 from tilespec.errors import UserError
 from tilespec.ledger import beside
 from tilespec.lock import locked
@@ -22,6 +21,7 @@ from tilespec.product import ArraySpec, Product
 from tilespec.progress import Progress
 from tilespec.recipe import Recipe
 from tilespec.scene import constants, content_of, cube_spec, open_group
+from tilespec.training.corpus import Ground
 from tilespec.types import Roi, SpectralAxis
 
 Row = Callable[[Roi], np.ndarray]

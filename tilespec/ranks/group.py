@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tilespec.errors import IncompleteError, UserError
-from tilespec.launchers import Place, place
-from tilespec.meeting import Meeting, interface
+from tilespec.ranks.launchers import Place, place
+from tilespec.ranks.meeting import Meeting, interface
 from tilespec.stop import SIGNALS, Told, stopping
 
 STUCK = timedelta(minutes=30)
@@ -126,7 +126,7 @@ def _parted() -> None:
 
     They need the interpreter's lock to let go of the last tensors; who takes their group apart holds it, and waits for
     them: now and then a rank that had done its work stood still for ever, on the line that lets go of
-    `DistributedDataParallel` (3 of 7 long runs without the pause). Ranks that share a `tilespec.pool` never did.
+    `DistributedDataParallel` (3 of 7 long runs without the pause). Ranks that share a `tilespec.ranks.pool` never did.
     """
     time.sleep(REST)
     dist.destroy_process_group()

@@ -1,16 +1,12 @@
-"""sRGB: from XYZ to the red, green and blue of screens (IEC 61966-2-1)."""
+"""sRGB: how linear values are stored (IEC 61966-2-1)."""
 
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 
 from tilespec.spectra.namespace import namespace
 
-FROM_XYZ: Final[Float64[np.ndarray, "3 3"]] = np.array(
-    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
-)
-"""Linear red, green, blue of XYZ with Y = 1 for white: for the 2-degree observer and D65, as the standard prints it."""
 TOE: Final = 0.0031308
 """Linear values up to this are encoded by a straight line."""
 SLOPE: Final = 12.92

@@ -1,4 +1,4 @@
-"""Seats: ranks that are processes started from here, on this machine; `python -m tilespec.seats` is one of them.
+"""Seats: ranks that are processes started from here, on this machine; `python -m tilespec.ranks.seats` is one of them.
 
 Who starts a seat tells it over its standard input what to do and keeps that open: when it closes, the seat ends, so
 no rank outlives who started it. The seat tells progress, and what it came to, over its standard output.
@@ -20,10 +20,10 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any, final
 
 from tilespec.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
-from tilespec.launchers import Place
 from tilespec.memory import one_heap
 from tilespec.plugins import load
 from tilespec.progress import Progress, Silent
+from tilespec.ranks.launchers import Place
 
 GRACE = 10.0
 """Seconds that ranks have to end by themselves after one of them has ended badly."""
@@ -96,7 +96,7 @@ class Seat:
         task = {"function": function, "arguments": dict(arguments), "path": [*path]}
         line = json.dumps(task).encode() + b"\n"
         process = subprocess.Popen(
-            [sys.executable, "-m", "tilespec.seats"],
+            [sys.executable, "-m", "tilespec.ranks.seats"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=own,
@@ -185,7 +185,7 @@ def seated(
         UserError: what a rank said.
         RuntimeError: what a rank raised, with its traceback.
     """
-    from tilespec.meeting import listening
+    from tilespec.ranks.meeting import listening
 
     store = listening("127.0.0.1")
     seats: list[Seat] = []

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.checkpoint import checkpoint
 
-from tilespec.cast import Player
 from tilespec.config import Train
 from tilespec.nets.norms import SeededDropout, set_sample_ids
 from tilespec.objectives import Batch, Move, Objective
-from tilespec.pool import Pooled, pooled
-from tilespec.ranks import Ranks
+from tilespec.ranks.group import Ranks
+from tilespec.ranks.pool import Pooled, pooled
+from tilespec.training.cast import Player
 
 Drawn = TypeVar("Drawn")
 Named = dict[str, Tensor]

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from tilespec.config import Config, Data
-from tilespec.density import Density, Field, weighted
 from tilespec.errors import UserError
 from tilespec.plane import Plane
 from tilespec.plugins import load
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
 from tilespec.tasks import TASKS
+from tilespec.training.density import Density, Field, weighted
 from tilespec.truth import KINDS, Truth
 from tilespec.types import Roi, SpectralAxis
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from tilespec.cast import Cast
-from tilespec.checkpoint import newest
 from tilespec.config import Config, Data
-from tilespec.corpus import Corpus
 from tilespec.errors import UserError
 from tilespec.ledger import difference, fingerprint, write_atomic
 from tilespec.model import Model
 from tilespec.recipe import Recipe
-from tilespec.schedules import Rate
+from tilespec.training.cast import Cast
+from tilespec.training.checkpoint import newest
+from tilespec.training.corpus import Corpus
+from tilespec.training.schedules import Rate
 
 CHECKPOINTS = "checkpoints"
 

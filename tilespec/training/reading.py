@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from tilespec.blocks import parts, size, stored
 from tilespec.cache import Cache
-from tilespec.corpus import Ground
-from tilespec.sample import Law
+from tilespec.training.blocks import parts, size, stored
+from tilespec.training.corpus import Ground
+from tilespec.training.sample import Law
 
 EPOCHS = 2
 """The first fills the cache, and the second is as all after it."""

@@ -20,10 +20,10 @@ from uuid import uuid4
 
 from tilespec.cluster import PATIENCE, POLL, addresses, lost
 from tilespec.errors import EXIT_INCOMPLETE, IncompleteError, UserError
-from tilespec.launchers import Place
 from tilespec.lock import holder, holder_token
 from tilespec.progress import Progress
-from tilespec.seats import GRACE, LOOK, Ending, Seat, drained, outcome, tell
+from tilespec.ranks.launchers import Place
+from tilespec.ranks.seats import GRACE, LOOK, Ending, Seat, drained, outcome, tell
 
 CHECK = 2.0
 """Seconds between two looks at whether the command that started a rank still holds its product."""

@@ -19,7 +19,7 @@ Scores = tuple[float, ...]
 """What the validations so far came to, in order; larger is better, and -inf is no number."""
 
 SCHEDULES = {
-    name: f"tilespec.schedules:{kind}"
+    name: f"tilespec.training.schedules:{kind}"
     for name, kind in {
         "constant": "Constant",
         "step": "Step",

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from jaxtyping import Shaped
 
-from tilespec.blocks import Blocks
 from tilespec.config import Config
-from tilespec.corpus import Corpus, Ground
-from tilespec.density import Density, even
 from tilespec.errors import IncompleteError
 from tilespec.objectives import Batch
 from tilespec.tasks import Task
+from tilespec.training.blocks import Blocks
+from tilespec.training.corpus import Corpus, Ground
+from tilespec.training.density import Density, even
 from tilespec.types import UNLABELLED, ClassMap, Roi
 
 TURNS = 8

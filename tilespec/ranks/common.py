@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tilespec.ranks import Ranks
+from tilespec.ranks.group import Ranks
 
 
 def common(ranks: Ranks, size: int) -> mmap.mmap | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tilespec import history
 from tilespec.config import Config
-from tilespec.ranks import Ranks
+from tilespec.ranks.group import Ranks
 from tilespec.validate import Validation
 
 

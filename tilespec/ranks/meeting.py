@@ -19,7 +19,7 @@ import psutil
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from tilespec.errors import EXIT_INCOMPLETE, UserError
-from tilespec.launchers import Place
+from tilespec.ranks.launchers import Place
 
 START = 60.0
 """Seconds, at least, that a rank may take to come: it loads torch and opens the scenes."""

@@ -10,12 +10,12 @@ from typing import Any, final
 
 from tilespec.cluster import connect
 from tilespec.errors import UserError
-from tilespec.launchers import launched
 from tilespec.plugins import load
 from tilespec.progress import Progress
-from tilespec.ranks import NOTICE
-from tilespec.ranks_dask import Work, on_workers, present, workers_for
-from tilespec.seats import again, seated
+from tilespec.ranks.group import NOTICE
+from tilespec.ranks.launchers import launched
+from tilespec.ranks.seats import again, seated
+from tilespec.ranks.workers import Work, on_workers, present, workers_for
 from tilespec.stop import Told, stopping
 
 

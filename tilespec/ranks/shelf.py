@@ -10,8 +10,8 @@ from typing import final
 
 import numpy as np
 
-from tilespec.common import common
-from tilespec.ranks import Ranks
+from tilespec.ranks.common import common
+from tilespec.ranks.group import Ranks
 
 ALIGNED = 64
 """Bytes: everything begins at a multiple of a cache line."""

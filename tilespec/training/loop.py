@@ -1,4 +1,4 @@
-"""Loop: step after step, from wherever a training stands to its end. What a step does is `tilespec.moves`."""
+"""Loop: step after step, from wherever a training stands to its end. What a step does is `tilespec.training.moves`."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
-from tilespec import checkpoint, rundir
-from tilespec.averaged import Averaged
-from tilespec.cast import Player
 from tilespec.config import Train
 from tilespec.errors import UserError
-from tilespec.journal import Journal
-from tilespec.judge import Judge
-from tilespec.moves import Mover
 from tilespec.objectives import Batch
-from tilespec.pace import Batches, Pace, Reader
 from tilespec.progress import Progress
-from tilespec.ranks import Ranks
-from tilespec.schedules import Rate
+from tilespec.ranks.group import Ranks
+from tilespec.training import checkpoint, rundir
+from tilespec.training.averaged import Averaged
+from tilespec.training.cast import Player
+from tilespec.training.journal import Journal
+from tilespec.training.judge import Judge
+from tilespec.training.moves import Mover
+from tilespec.training.pace import Batches, Pace, Reader
+from tilespec.training.schedules import Rate
 
 
 @runtime_checkable

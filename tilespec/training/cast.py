@@ -9,23 +9,23 @@ import torch
 from torch import nn
 
 from tilespec.augment import check as check_augment
-from tilespec.compiled import compile_net
 from tilespec.config import Config, Train
-from tilespec.corpus import Corpus, adapted, open_corpus
 from tilespec.errors import UserError
 from tilespec.nets import NETS, build
 from tilespec.objectives import Objective, objective
-from tilespec.optimise import OPTIMISERS
 from tilespec.options import checked, filled
 from tilespec.plugins import load
-from tilespec.ranks import Ranks
-from tilespec.reading import summary
+from tilespec.ranks.group import Ranks
 from tilespec.recipe import Recipe, fit_steps
-from tilespec.sample import Law
-from tilespec.schedules import Rate
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.tasks import Task, task
+from tilespec.training.compiled import compile_net
+from tilespec.training.corpus import Corpus, adapted, open_corpus
+from tilespec.training.optimise import OPTIMISERS
+from tilespec.training.reading import summary
+from tilespec.training.sample import Law
+from tilespec.training.schedules import Rate
 
 PLAIN = ("logits", "linear")
 """Heads that change nothing, as nets and tasks name them."""

@@ -13,14 +13,14 @@ from typing import final
 import numpy as np
 
 from tilespec.cache import Cache
-from tilespec.corpus import Ground
 from tilespec.graph import one_blas_thread
 from tilespec.passes import room
-from tilespec.ranks import Ranks
+from tilespec.ranks.group import Ranks
+from tilespec.ranks.shelf import Kind, Shelf
 from tilespec.recipe import Recipe
 from tilespec.scene import CHUNK
-from tilespec.shelf import Kind, Shelf
 from tilespec.spectra.pieces import transform
+from tilespec.training.corpus import Ground
 from tilespec.truth import Answers
 from tilespec.types import Reflectance, Roi
 

@@ -1,0 +1,1 @@
+"""Ranks: processes that learn together, where they are started, how they meet, and what they share."""
