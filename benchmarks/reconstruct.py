@@ -24,7 +24,8 @@ from tilespec.progress import Lines
 
 CGAN = HERE / "reconstruct" / "cgan.toml"
 METHODS = (HERE / "reconstruct" / "rgb-best.toml", HERE / "reconstruct" / "mst.toml")
-BASELINES = ("linear", "polynomial", "rbf")
+BASELINES: dict[str, dict[str, Any]] = {"linear": {}, "polynomial": {"root": True}, "rbf": {}}
+"""Regressions, and what they are told on linear light; there, roots of monomials grow as the light does."""
 SMALL = {"data.patch": 64}
 """Changes to the published net where a half of a scene is lower than its patches."""
 
@@ -50,19 +51,30 @@ def main() -> None:
 def methods(given: argparse.Namespace, name: str, pairs: list[Pair], peak: float) -> str:
     """Compare ours, MST++, the published net and regressions of each pixel."""
     small = {**SMALL, "net.n_branches": 7} if name == "houston" else {}
-    cgan = {"name": "cgan", "config": str(CGAN), "changes": small}
-    return compared(given, f"{name}-methods", pairs, peak, config=[*map(str, METHODS)], more=[cgan], beside=BASELINES)
+    recipe = str(given.out / "scenes" / name / "light")
+    api.fit(pairs[0].rgb, recipe, steps="light")  # which looks at no data
+    more: list[dict[str, Any]] = [{"name": "cgan", "config": str(CGAN), "changes": small}]
+    for regression, options in BASELINES.items():
+        told = {"recipe": recipe, **options}
+        more.append({"name": f"{regression}, light", "baseline": regression, "options": told})
+    nets = [*map(str, METHODS)]
+    return compared(given, f"{name}-methods", pairs, peak, config=nets, more=more, beside=tuple(BASELINES))
 
 
 def pruning(given: argparse.Namespace, name: str, pairs: list[Pair], peak: float) -> str:
+    """Compare our net with more branches and with fewer, one to as many as its patches have room for."""
+    return compared(given, f"{name}-pruning", pairs, peak, config=str(METHODS[0]), vary={"net.n_branches": range(1, 8)})
+
+
+def published(given: argparse.Namespace, name: str, pairs: list[Pair], peak: float) -> str:
     """Compare the published net with its coarsest branches cut, one after another (its table 3)."""
     small = name == "houston"
     branches = {"net.n_branches": range(1, 8 if small else 10)}
     told = SMALL if small else {}
-    return compared(given, f"{name}-pruning", pairs, peak, config=str(CGAN), vary=branches, told=told)
+    return compared(given, f"{name}-published", pairs, peak, config=str(CGAN), vary=branches, told=told)
 
 
-COMPARED = {"methods": methods, "pruning": pruning}
+COMPARED = {"methods": methods, "pruning": pruning, "published": published}
 
 
 def compared(  # noqa: PLR0913 - what a comparison is made of
