@@ -99,10 +99,12 @@ def report(given: argparse.Namespace, runs: list[Run], results: Results) -> None
     judged = f"{place.patches} patches of {place.side} x {place.side}, the same for every method"
     width = f" Networks of width {place.width} and at most {given.steps} steps: the published size needs a GPU."
     about = f"{ran_on({'machine': machine(Path(sys.executable), ('torch', 'numpy'))})} {on}; {judged}.{width}"
-    shown = tables([line for run in runs if (line := results.of(run)) is not None], about)
-    print(shown)
-    if given.readme:
-        put(given.readme, "ablation", shown)
+    for group in (METHODS, ABLATION):
+        lines = [line for run in runs if run.variant.group == group and (line := results.of(run)) is not None]
+        shown = tables(lines, about)
+        print(shown)
+        if given.readme and lines:
+            put(given.readme, group, shown)
 
 
 def arguments() -> argparse.Namespace:
