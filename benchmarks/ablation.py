@@ -101,9 +101,11 @@ def report(given: argparse.Namespace, runs: list[Run], results: Results) -> None
     about = f"{ran_on({'machine': machine(Path(sys.executable), ('torch', 'numpy'))})} {on}; {judged}.{width}"
     for group in (METHODS, ABLATION):
         lines = [line for run in runs if run.variant.group == group and (line := results.of(run)) is not None]
+        if not lines:
+            continue
         shown = tables(lines, about)
         print(shown)
-        if given.readme and lines:
+        if given.readme:
             put(given.readme, group, shown)
 
 

@@ -1,5 +1,6 @@
 """Results of a comparison as Markdown tables: means over patches, spread over seeds."""
 
+from itertools import compress
 from statistics import mean
 from typing import Any
 
@@ -16,7 +17,9 @@ def tables(lines: list[dict[str, Any]], about: str) -> str:
     for group, title in {METHODS: "Methods", ABLATION: f"Ablation: one change to `{BASE}` at a time"}.items():
         rows = [_row(one, found, lines) for one in VARIANTS if one.group == group and (found := _of(one, lines))]
         if rows:
-            parts.append(f"### {title}\n\n{markdown(COLUMNS, rows)}")
+            used = [any(cells) for cells in zip(*rows, strict=True)]
+            columns, *rows = ([*compress(cells, used)] for cells in (COLUMNS, *rows))
+            parts.append(f"### {title}\n\n{markdown(columns, rows)}")
     return "\n\n".join(parts) + "\n"
 
 
