@@ -210,10 +210,21 @@ def refusal(*args, **kwargs):
 
 
 def test_a_region_smaller_than_a_patch_is_refused_naming_the_largest_that_fits(stores):
-    message = refusal(*stores)
+    message = refusal(*stores, patch_size=512)
     assert "512 for a region of 72 x 88" in message
     assert "--patch-size 72" in message
     assert "--patch-size 8 " in refusal(*stores, rows="0:8", patch_size=9)
+
+
+def test_without_a_size_patches_are_as_large_as_published_or_as_there_is_room_for(stores):
+    found = evaluate(*stores)
+    assert found["patch_size"] == 72
+    assert found["notes"][-1] == "patches of 72: the region has no room for the published 512"
+    asked = evaluate(*stores, patch_size=72)
+    assert [asked[name] for name in ("iou_mean", "iou_std", "kept")] == [
+        found[n] for n in ("iou_mean", "iou_std", "kept")
+    ]
+    assert asked.get("notes", []) == found["notes"][:-1]
 
 
 def test_maps_of_different_planes_are_refused(tmp_path, maps, stores):

@@ -28,7 +28,9 @@ def evaluate(
     pred: str,
     truth: str,
     patches: Annotated[int, typer.Option(help="Random patches.")] = 1000,
-    patch_size: Annotated[int, typer.Option(help="Side of a patch, in pixels.")] = 512,
+    patch_size: Annotated[
+        int | None, typer.Option(help="Side of a patch, in pixels; default: 512, or what there is room for.")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of TRUTH that is the truth.")] = None,
     bootstrap: Annotated[int, typer.Option(help="Draws of blocks for 95 % intervals; 0: none.")] = 0,
     blocks: Annotated[int, typer.Option(help="Folds of blocks that are scored alone; 0: none.")] = 0,

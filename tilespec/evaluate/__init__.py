@@ -37,6 +37,8 @@ from tilespec.types import Roi
 __all__ = ["evaluate"]
 
 NONE_LEFT: Final = Left()
+PUBLISHED: Final = 512
+"""Side of a patch, as published by Mishra and Herrmann (2021)."""
 CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
 """What a task's first fold needs."""
 
@@ -60,7 +62,7 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     truth: str,
     *,
     patches: int = 1000,
-    patch_size: int = 512,
+    patch_size: int | None = None,
     rows: str | None = None,
     cols: str | None = None,
     layer: str | None = None,
@@ -91,7 +93,7 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
         pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
         truth: Scene with labels, or with a cube of the same channels; or another prediction.
         patches: Random patches.
-        patch_size: Their side in pixels.
+        patch_size: Their side in pixels; default: 512, or what the region has room for, which a note says.
         rows: Only these rows "A:B", in pixels of the scene; default: all that was predicted.
         cols: Only these columns.
         layer: Layer of ``truth`` that is the truth, such as a reference map of one quantity.
@@ -116,12 +118,13 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     task = _task(pred)
     asked = Judging(mask=mask, peak=peak, floor=floor, keep_black=keep_black, illuminant=illuminant, radiance=radiance)
     case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols, asked)
-    _check_patches(case.roi, patches, patch_size)
+    side = min(PUBLISHED, *case.roi.shape) if patch_size is None else patch_size
+    _check_patches(case.roi, patches, side)
     check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
-    plan = {**case.plan, "task": task, "patches": patches, "patch_size": patch_size, "seed": seed}
+    plan = {**case.plan, "task": task, "patches": patches, "patch_size": side, "seed": seed}
     if dry_run:
         return {**plan, "pixels": case.roi.shape[0] * case.roi.shape[1], "dry_run": True}
-    drawn = Patches.draw(case.roi.shape, count=patches, size=patch_size, seed=seed)
+    drawn = Patches.draw(case.roi.shape, count=patches, size=side, seed=seed)
     split = block_size if bootstrap or blocks else None
     with Peak() as used:
         folds, patch, found = _folded(case, case.patches(drawn), split, progress or Silent())
@@ -129,6 +132,9 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
         if found is not None:
             over = over_blocks(case, found, bootstrap=bootstrap, folds=blocks, seed=seed)
             scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
+        if patch_size is None and side < PUBLISHED:
+            note = f"patches of {side}: the region has no room for the published {PUBLISHED}"
+            scores |= {"notes": [*scores.get("notes", []), note]}
         seams = _seams(pred, truth, case.roi, progress)
     result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
     _keep(pred, result)

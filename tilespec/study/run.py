@@ -31,8 +31,6 @@ WEIGHTS: Final = ("pixels", "labelled")
 """How many valid pixels an evaluation was of: of channels, of classes."""
 LEARNED: Final = ("steps", "parameters", "seconds", "published_step", "fit_seconds")
 """What is kept of a training or a fit."""
-PATCH: Final = 512
-"""Side of the patches of an evaluation, where the region is as large; else the region's."""
 
 
 @final
@@ -192,8 +190,7 @@ class Run:
         maps.mkdir(parents=True, exist_ok=True)
         asked = {**self.place.predict, **self.variant.predict}
         told = api.predict(model, item.scene, pred, **where, **asked, progress=progress)
-        patch = {"patch_size": min(PATCH, *roi.shape)}
-        found = api.evaluate(pred, item.truth or item.scene, **{**patch, **self.place.evaluate}, progress=progress)
+        found = api.evaluate(pred, item.truth or item.scene, **self.place.evaluate, progress=progress)
         weight = next(found[name] for name in WEIGHTS if name in found)
         scores = {name: found[name] for name in SCORES if name in found}
         facts = {"scene": item.name, "weight": weight, "scores": scores, "status": told["status"]}
