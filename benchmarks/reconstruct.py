@@ -33,19 +33,17 @@ SMALL = {"data.patch": 64}
 def main() -> None:
     given = arguments()
     one_heap()
-    parts = [ran_on({"machine": machine(Path(sys.executable), ("torch", "numpy"))})]
+    ran = ran_on({"machine": machine(Path(sys.executable), ("torch", "numpy"))})
     for name, (made, peak) in SCENES.items():
         source = getattr(given, name)
         if source is None:
             continue
         pairs = made(source, given.out / "scenes" / name)
-        for title in given.only:
-            table = COMPARED[title](given, name, pairs, peak)
-            parts.append(f"### {name}, {title}\n\n{table}")
-    shown = "\n\n".join(parts) + "\n"
-    print(shown)
-    if given.readme:
-        put(given.readme, "reconstruct", shown)
+        found = {title: COMPARED[title](given, name, pairs, peak) for title in given.only}
+        shown = "\n\n".join([ran, *(f"### {name}, {title}\n\n{table}" for title, table in found.items())]) + "\n"
+        print(shown)
+        if given.readme:
+            put(given.readme, name, shown)
 
 
 def methods(given: argparse.Namespace, name: str, pairs: list[Pair], peak: float) -> str:
