@@ -16,7 +16,7 @@ LAYERS = {
     " ingest export picture history",
     2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers"
     " render truth",
-    3: "augment nets objectives tasks train training ranks model infer config tables presets validate probe"
+    3: "augment nets objectives tasks train training ranks model infer config tables tensors presets probe"
     " determinism frozen",
     4: "baselines estimators report repair study api cli demo __main__ __init__",
 }

@@ -25,8 +25,8 @@ from tilespec.ranks.group import Ranks
 from tilespec.scene import Scene
 from tilespec.train import train
 from tilespec.training.cast import Cast, prepared, recipe_of
-from tilespec.validate import SCRATCH, Validation, clear, held_out
-from tilespec.validate.scores import source
+from tilespec.training.validate import SCRATCH, Validation, clear, held_out
+from tilespec.training.validate.scores import source
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 ROWS, COLS = "61:90", "3:60"

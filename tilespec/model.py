@@ -17,7 +17,7 @@ from tilespec.errors import UserError
 from tilespec.ledger import write_atomic
 from tilespec.nets import build
 from tilespec.recipe import Recipe
-from tilespec.training.tensors import fit
+from tilespec.tensors import fit
 from tilespec.types import SpectralAxis
 
 FORMAT = 1

@@ -30,7 +30,7 @@ from tilespec.training.loop import Loop
 from tilespec.training.moves import Mover
 from tilespec.training.sample import Law, Loader
 from tilespec.training.schedules import Rate
-from tilespec.validate import Validation, clear
+from tilespec.training.validate import Validation, clear
 
 
 def train(  # noqa: PLR0913 - what a training is, and who learns

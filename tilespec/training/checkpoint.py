@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tilespec.ledger import write_atomic
-from tilespec.training.tensors import fit, read
+from tilespec.tensors import fit, read
 
 FORMAT = 1
 KEEP = 2

@@ -11,7 +11,7 @@ from torch import Tensor
 from tilespec import history
 from tilespec.config import Config
 from tilespec.ranks.group import Ranks
-from tilespec.validate import Validation
+from tilespec.training.validate import Validation
 
 
 @final

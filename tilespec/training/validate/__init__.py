@@ -4,8 +4,8 @@ What is judged is what `tilespec predict` would write: tiles, overlap, blending,
 scores are those folds of `tilespec.evaluate` that the task names, summed over all held-out regions. Patches or losses
 would judge something else.
 
-A pass over raw bands costs more than such a prediction, so it is made once (`tilespec.validate.scores`). After that a
-validation reads the scores, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
+A pass over raw bands costs more than such a prediction, so it is made once (`scores`). After that a validation reads
+them, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
 
 The folder of the training gets ``validation.jsonl`` (`tilespec.history`) and ``validation/``: scratch, and the
 weights of the best validation; beside them those of the best one until each checkpoint that is still there, for that
@@ -44,9 +44,9 @@ from tilespec.recipe import Recipe
 from tilespec.training import checkpoint, rundir
 from tilespec.training.cast import Cast
 from tilespec.training.corpus import Corpus, Ground
+from tilespec.training.validate.held import held_out
+from tilespec.training.validate.scores import as_is, remove, source
 from tilespec.types import Roi
-from tilespec.validate.held import held_out
-from tilespec.validate.scores import as_is, remove, source
 
 __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
 
