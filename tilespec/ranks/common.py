@@ -11,6 +11,9 @@ import torch
 
 from tilespec.ranks.group import Ranks
 
+ALIGNED = 64
+"""Bytes: what lies in such memory begins at a multiple of a cache line."""
+
 
 def common(ranks: Ranks, size: int) -> mmap.mmap | None:
     """Return ``size`` bytes, all zero, that all ranks see; None, in all of them, where one cannot or is elsewhere.

@@ -13,11 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tilespec.ranks.common import common
+from tilespec.ranks.common import ALIGNED, common
 from tilespec.ranks.group import Ranks
-
-ALIGNED = 64
-"""Bytes: every tensor begins at a multiple of a cache line."""
 
 
 @runtime_checkable

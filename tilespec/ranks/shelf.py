@@ -10,11 +10,8 @@ from typing import final
 
 import numpy as np
 
-from tilespec.ranks.common import common
+from tilespec.ranks.common import ALIGNED, common
 from tilespec.ranks.group import Ranks
-
-ALIGNED = 64
-"""Bytes: everything begins at a multiple of a cache line."""
 
 Kind = tuple[tuple[int, ...], np.dtype]
 """Shape and data type of an array."""
