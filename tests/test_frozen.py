@@ -14,6 +14,7 @@ from tilespec.errors import UserError
 from tilespec.frozen import FrozenNorm, NormMoments, freeze, norm_statistics, spatial_norms
 from tilespec.model import Model
 from tilespec.nets import build
+from tilespec.plugins import from_user
 from tilespec.probe.reach import measured_class
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
@@ -77,7 +78,7 @@ def test_frozen_by_one_tile_the_size_of_the_scene_a_net_answers_as_before(make_s
 
 
 def test_the_first_norm_gets_the_mean_and_variance_of_all_pixels_and_the_second_those_after_it(scene):
-    net = {"name": f"{__name__}:Twice"}
+    net = {"name": from_user(f"{__name__}:Twice")}
     subject = model(scene, net)
     stats, module, x = statistics(subject, scene), subject.module(), whole(scene)
     with torch.inference_mode():
@@ -104,7 +105,7 @@ class Twice(nn.Module):
 
 def test_group_norm_is_frozen_by_the_moments_of_its_groups(make_scene, tmp_path):
     scene = make_scene(tmp_path / "s", 32, 32, 4)
-    subject = model(scene, {"name": f"{__name__}:Grouped"})
+    subject = model(scene, {"name": from_user(f"{__name__}:Grouped")})
     before = subject.module()
     frozen = freeze(before, statistics(subject, scene, tile=32), channels=4)
     with torch.inference_mode():
@@ -158,7 +159,7 @@ def test_large_and_random_nets_stay_approximate_when_frozen(scene):
 
 def test_pixels_without_data_do_not_count(make_scene, tmp_path):
     scene = make_scene(tmp_path / "s", 48, 48, 4, nan=0.3)
-    subject = model(scene, {"name": f"{__name__}:Twice"})
+    subject = model(scene, {"name": from_user(f"{__name__}:Twice")})
     cube = Scene.open(scene).read(Scene.open(scene).roi).reshape(-1, 4)
     valid = torch.from_numpy(cube[np.isfinite(cube).all(axis=1)]).T[None, :, :, None]
     with torch.inference_mode():
@@ -176,7 +177,7 @@ def test_a_region_without_data_is_refused(make_scene, tmp_path):
 
 def test_only_the_region_counts_and_a_sample_of_tiles_is_near_the_whole(make_scene, tmp_path):
     scene = make_scene(tmp_path / "s", 192, 160, 4)
-    subject = model(scene, {"name": f"{__name__}:Twice"})
+    subject = model(scene, {"name": from_user(f"{__name__}:Twice")})
     roi = Roi(y0=17, y1=80, x0=5, x1=90)
     with torch.inference_mode():
         mean = subject.module().first(whole(scene, roi)).mean((0, 2, 3))

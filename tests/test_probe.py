@@ -15,6 +15,7 @@ from tilespec.grid import Axis, Grid, reflect
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.nets.norms import NORMS
+from tilespec.plugins import from_user
 from tilespec.probe import probe
 from tilespec.probe.layers import spread_by
 from tilespec.probe.reach import measure, measured_class
@@ -84,7 +85,7 @@ def save(path, net, channels=3, *, module=None, tile=32, classes=2):
 
 
 def custom(path, declared=None, **params):
-    return save(path, {"name": f"{__name__}:Blocks", "declared": declared, **params})
+    return save(path, {"name": from_user(f"{__name__}:Blocks"), "declared": declared, **params})
 
 
 @pytest.mark.parametrize("n_down", [1, 2, 3, 4, 5, 6])

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from tilespec.errors import IncompleteError, UserError
-from tilespec.plugins import load
+from tilespec.plugins import from_user, load
 
 CLUSTERS = {"local": "tilespec.cluster:local"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -43,7 +43,7 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
         with _scheduler(cluster) as client:
             yield client
     else:
-        opener: Callable[[int], Any] = load(CLUSTERS, cluster or "local", "cluster")
+        opener: Callable[[int], Any] = load(CLUSTERS, from_user(cluster or "local"), "cluster")
         with opener(max(workers, 1)) as client:
             yield client
 

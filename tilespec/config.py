@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from tilespec.errors import UserError
+from tilespec.plugins import from_user
 from tilespec.presets import preset
 from tilespec.recipe import Recipe
 from tilespec.scene import open_group
+from tilespec.spectra.steps import from_user_steps
 from tilespec.tables import STORES, Named, Table, Validate, listed
 
 Place = tuple[int | str, ...]
@@ -290,9 +292,21 @@ def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str]
     for key, text in overrides.items():
         _set(tables, key, text)
     try:
-        return Config.model_validate(tables)
+        resolved = Config.model_validate(tables)
     except ValidationError as error:
         raise _explain(where, error) from None
+    _name_plugins(tables)
+    from_user_steps(resolved.recipe.steps or "")
+    return resolved
+
+
+def _name_plugins(table: Mapping[str, Any]) -> None:
+    """Let the plug-ins that a configuration names be loaded: the user wrote it."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _name_plugins(value)
+        elif key == "name" and isinstance(value, str):
+            from_user(value)
 
 
 def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

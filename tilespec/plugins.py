@@ -1,26 +1,88 @@
-"""Tables of names: a plug-in is one small file and one line in a table, or a user's dotted path."""
+"""Tables of names: a plug-in is one small file and one line in a table, or a class of the user's own.
 
-from collections.abc import Mapping
+What a file says is data. A model, a recipe or the record of a command may name what tilespec's tables hold, and the
+plug-ins of modules that the *user* named: in the environment variable ``TILESPEC_PLUGINS`` (modules, separated by
+commas), by installing a package with an entry point of the group ``tilespec.plugins``, or by writing a dotted path
+``package.module:Name`` into an option or a configuration of this very run. Nothing else is imported.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from tilespec.errors import UserError
 
+PLUGINS = "TILESPEC_PLUGINS"
+"""The environment variable that names the user's own modules; processes that this one starts inherit it."""
+
+_records = 0
+"""How many `only_named_before` blocks are open: in them, options come from a record and not from the user."""
+
 
 def load(table: Mapping[str, str], name: str, kind: str) -> Any:
-    """Return the object that ``table`` lists under ``name``, or that the dotted path ``package.module:Name`` is."""
+    """Return the object that ``table`` lists under ``name``, or that the dotted path ``package.module:Name`` is.
+
+    Raises:
+        UserError: the table has no such name; the user did not name the module of the dotted path; or the module has
+            no such object.
+    """
     path = table.get(name, name)
-    module, colon, attribute = path.partition(":")
-    if not colon:
+    if ":" not in path:
         raise UserError(
             f"{kind} {name!r}",
             found="an unknown name",
             expected=f"one of {', '.join(sorted(table))}, or a dotted path package.module:Name",
             do="Check the spelling.",
         )
+    if path not in table.values() and not _allowed(path):
+        module = path.partition(":")[0]
+        raise UserError(
+            f"{kind} {name!r}",
+            found=f"the module {module!r}, which a file names and you did not",
+            expected=f"one of {', '.join(sorted(table))}, or a plug-in of yours",
+            do=f"If you know this code and trust it, set the environment variable {PLUGINS}={module} for this command.",
+        )
+    return imported(path, kind)
+
+
+def imported(path: str, kind: str) -> Any:
+    """Return the object at a dotted path that tilespec itself, and no file, has written."""
+    module, _, attribute = path.partition(":")
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"{kind} {name!r}", found=str(error), expected=f"{attribute} in {module}", do="Check the dotted path."
+            f"{kind} {path!r}", found=str(error), expected=f"{attribute} in {module}", do="Check the dotted path."
         ) from error
+
+
+def from_user(name: str) -> str:
+    """Return ``name``, which the user wrote; the module of a dotted path may be loaded from now on.
+
+    The processes that this one starts may load it too. In an `only_named_before` block nothing is added.
+    """
+    module, colon, _ = name.partition(":")
+    if colon and not _records and not _allowed(name):
+        os.environ[PLUGINS] = ",".join(filter(None, [os.environ.get(PLUGINS), module]))
+    return name
+
+
+@contextmanager
+def only_named_before() -> Iterator[None]:
+    """Do what a record says: the names in its options were not written by the user, so `from_user` adds nothing."""
+    global _records  # noqa: PLW0603 - the process has one user
+    _records += 1
+    try:
+        yield
+    finally:
+        _records -= 1
+
+
+def _allowed(path: str) -> bool:
+    """Return whether the user named the module of a dotted path."""
+    module = path.partition(":")[0]
+    named = [part.strip() for part in os.environ.get(PLUGINS, "").split(",")]
+    return module in named or module in {point.module for point in entry_points(group="tilespec.plugins")}

@@ -29,7 +29,7 @@ from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import OPERATORS, Bands, Operator, arrays
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
-from tilespec.spectra.steps import Fitting, Step, parse, passes, plan
+from tilespec.spectra.steps import Fitting, Step, from_user_steps, parse, passes, plan
 from tilespec.types import Roi, Spectra, SpectralAxis
 
 FORMAT = 1
@@ -254,6 +254,7 @@ def fit(  # noqa: PLR0913 - the options of a verb
     urls = [scene] if isinstance(scene, str) else list(scene)
     where = [(found, Roi.of(found.shape, rows, cols)) for found in (Scene.open(url).raw() for url in urls)]
     _free(out)
+    from_user_steps(steps or "")
     before = None if update is None else Recipe.load(update)
     text, choice = chosen_steps(steps, None if before is None else before.text), Choice(mask=mask, weights=weights)
     counts_weights(parse(text), weights)

@@ -13,8 +13,12 @@ from tilespec.ledger import Ledger
 from tilespec.lock import locked
 from tilespec.memory import Peak
 from tilespec.objects import absolute
+from tilespec.plugins import only_named_before
 from tilespec.product import MEND
 from tilespec.progress import Progress, Silent
+
+WRITERS = ("simulate", "ingest", "transform", "render", "predict")
+"""The verbs that write products: a record that names another one is not obeyed."""
 
 
 def repair(
@@ -77,7 +81,7 @@ def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progre
     ledger = Ledger.found(url)
     assert ledger is not None, "verify refuses a product without a ledger"
     verb, options, folder = _command(url, plan["command"], workers)
-    with _inside(folder):
+    with _inside(folder), only_named_before():
         _rehearse(url, verb, options)
         with _unrecorded(ledger, plan):
             return getattr(api, verb)(**options, progress=progress)
@@ -86,12 +90,14 @@ def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progre
 def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tuple[str, dict[str, Any], Path | None]:
     """Return verb, options and working folder of the kept command, for the product where it lies now."""
     verb, options = str((kept or {}).get("verb")), (kept or {}).get("options")
-    taken = inspect.signature(getattr(api, verb)).parameters if verb in api.VERBS else {}
-    if "out" not in taken or not isinstance(options, dict):
+    taken = inspect.signature(getattr(api, verb)).parameters if verb in WRITERS else {}
+    if not taken or not isinstance(options, dict):
         raise UserError(
             url,
-            found=f"{verb!r} as the command that wrote it" if kept else "no record of the command that wrote it",
-            expected=f"{url.rstrip('/')}.tilespec/command.json with a verb and its options",
+            found=f"the command {verb!r}, which writes no product"
+            if kept
+            else "no record of the command that wrote it",
+            expected=f"{url.rstrip('/')}.tilespec/command.json with one of {', '.join(WRITERS)} and its options",
             do="Run the command that wrote it once more, with the same options: it keeps its record and resumes.",
         )
     options = {**options, "out": url}

@@ -18,7 +18,7 @@ class Named(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     name: str
-    """In the table of plug-ins, or a dotted path ``package.module:Name``."""
+    """In the table of plug-ins, or the dotted path ``package.module:Name`` of one of your own."""
 
 
 STORES = ("scene", "labels", "target")

@@ -18,7 +18,7 @@ OBJECT = 32
 TILE, OVERLAP = 32, 16
 SHAPE = (600, 100, 8)
 """37 tile rows of 6 tiles, 19 rows of 4 objects."""
-NET = {"name": "chaos_nets:Slow"}
+NET = {"name": from_user("chaos_nets:Slow")}
 
 
 def environment(*, sleep=0.0, log=None, deadly=False, constants=None, **others):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from test_infer import APPROXIMATE, UNET, save_model
 
 from tilespec.infer import predict
+from tilespec.plugins import from_user
 
 TILE, OVERLAP, SHAPE = 32, 16, (120, 104)
 MARGIN = 32
@@ -19,7 +20,7 @@ MARGIN = 32
 LARGEST, MEAN = 0.25, 0.04
 """Of the difference of probabilities, measured 0.15 and 0.020 here."""
 NETS = {
-    "plain": {"name": "chaos_nets:Plain"},
+    "plain": {"name": from_user("chaos_nets:Plain")},
     "strided": {**UNET, "n_down": 2},
     "approximate": {**APPROXIMATE, "n_down": 2},
 }

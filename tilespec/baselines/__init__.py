@@ -20,11 +20,11 @@ from tilespec.infer import predict
 from tilespec.memory import Peak
 from tilespec.model import Model
 from tilespec.objects import local
-from tilespec.plugins import load
+from tilespec.plugins import from_user, load
 from tilespec.progress import Progress, Silent
 from tilespec.recipe import Recipe, fit_steps
 from tilespec.scene import Scene
-from tilespec.spectra.steps import STEPS
+from tilespec.spectra.steps import STEPS, from_user_steps
 from tilespec.types import Roi
 
 BASELINES = {
@@ -152,7 +152,7 @@ def baseline(  # noqa: PLR0913 - the options of a verb
             target of another size, or a product of other settings in ``out``.
     """
     wanted = options(asked)
-    method, opened = load(BASELINES, name, "baseline"), Scene.open(scene).raw()
+    method, opened = load(BASELINES, from_user(name), "baseline"), Scene.open(scene).raw()
     notes, answer = _suited(method, wanted, opening), _target(method, opened, target)
     roi = Roi.of(opened.shape, rows, cols)
     folder = f"{local(out, 'a model beside its prediction')}.model"
@@ -257,7 +257,7 @@ def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, 
 
 def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: int, client: Any) -> Recipe:
     """Return the recipe in a folder, or steps fitted on the region."""
-    steps = (method.STEPS or "") if recipe is None else recipe
+    steps = (method.STEPS or "") if recipe is None else from_user_steps(recipe)
     if method.STEPS is None and recipe is not None:
         raise UserError(
             "--recipe",

@@ -13,7 +13,7 @@ from tilespec.errors import UserError
 from tilespec.ingest.job import Request
 from tilespec.ingest.lines import check_folder, ingest_each
 from tilespec.ingest.members import Member
-from tilespec.plugins import load
+from tilespec.plugins import from_user, load
 from tilespec.progress import Progress
 
 DATASETS: Final = {
@@ -45,7 +45,7 @@ def ingest_dataset(
     Raises:
         UserError: no folder, no image in it, two of one name, or an option that a data set decides itself.
     """
-    members: list[Member] = load(DATASETS, name, "data set")(_folder(src))
+    members: list[Member] = load(DATASETS, from_user(name), "data set")(_folder(src))
     _check(name, request, members)
     check_folder(out, "image")
     requests = {

@@ -9,7 +9,7 @@ from tilespec.ingest.envi import header_of
 from tilespec.ingest.light import ranged
 from tilespec.ingest.source import Facts, Options, Source
 from tilespec.ingest.spectral import spectral_axis, wavelengths_file
-from tilespec.plugins import load
+from tilespec.plugins import from_user, load
 from tilespec.types import Cube
 
 READERS: Final = {
@@ -76,7 +76,7 @@ def open_source(text: str, options: Options, reader: str | None = None) -> Sourc
     """
     path, variable = split(text)
     options = replace(options, variable=variable or options.variable)
-    name = reader or sniff(path)
+    name = from_user(reader) if reader else sniff(path)
     if options.allow_truncated and name != "envi":
         raise UserError(
             "--allow-truncated",

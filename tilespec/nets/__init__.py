@@ -29,6 +29,6 @@ NETS = {
 
 
 def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.Module:
-    """Return the net ``name`` (of the table, or a dotted path ``package.module:Class``) with its parameters."""
+    """Return the net ``name`` (of the table, or a plug-in that the user named) with its parameters."""
     net: nn.Module = load(NETS, name, "net")(channels_in, channels_out, **params)
     return net

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from tilespec.cluster import connect
 from tilespec.errors import UserError
-from tilespec.plugins import load
+from tilespec.plugins import imported
 from tilespec.progress import Progress
 from tilespec.ranks.group import NOTICE
 from tilespec.ranks.launchers import launched
@@ -46,7 +46,7 @@ class Crew:
             UserError, RuntimeError: what a rank said, or raised.
         """
         if self.here:
-            return load({}, work.function, "function")(**work.arguments, progress=progress)
+            return imported(work.function, "function")(**work.arguments, progress=progress)
         with stopping(Told(), NOTICE) as stop:
 
             def attempt() -> Any:

@@ -21,7 +21,7 @@ from typing import IO, Any, final
 
 from tilespec.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.memory import one_heap
-from tilespec.plugins import load
+from tilespec.plugins import imported
 from tilespec.progress import Progress, Silent
 from tilespec.ranks.launchers import Place
 
@@ -327,7 +327,7 @@ def _main() -> None:
     progress = Relay(out) if os.environ["RANK"] == "0" else Silent()
     try:
         last, code = (
-            {"facts": load({}, task["function"], "function")(**task["arguments"], progress=progress)},
+            {"facts": imported(task["function"], "function")(**task["arguments"], progress=progress)},
             EXIT_DONE,
         )
     except BaseException as error:  # noqa: BLE001 - said to who started this rank, who raises it

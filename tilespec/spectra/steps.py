@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 from tilespec.errors import UserError
-from tilespec.plugins import load
+from tilespec.plugins import from_user, load
 from tilespec.spectra.operators import Bands, Operator
 from tilespec.types import Spectra
 
@@ -95,13 +95,24 @@ def parse(text: str) -> tuple[Step, ...]:
     Raises:
         UserError: an unknown step (the known ones are listed), or parameters that a step cannot read.
     """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(_step(part) for part in parts)
+    return tuple(_step(name, args) for name, args in _parts(text))
 
 
-def _step(text: str) -> Step:
-    name, _, args = text.partition("=")
-    step: Step = load(STEPS, name.strip(), "step").parse(tuple(args.split(":")) if args else ())
+def from_user_steps(text: str) -> str:
+    """Return ``text``, which the user wrote: steps of the user's own that it names may be loaded from now on."""
+    for name, _ in _parts(text):
+        from_user(name)
+    return text
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """Return the name and the parameters of every step that ``text`` lists."""
+    parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
+    return [(name.strip(), args) for name, _, args in parts]
+
+
+def _step(name: str, args: str) -> Step:
+    step: Step = load(STEPS, name, "step").parse(tuple(args.split(":")) if args else ())
     return step
 
 
@@ -155,6 +166,7 @@ __all__ = [
     "Kind",
     "Step",
     "bad_step",
+    "from_user_steps",
     "no_parameters",
     "numbers",
     "parse",
