@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from baseline_input import training
 from cube_scenes import AXIS, BANDS, spectra, values, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-from training_data import training
 
 from tilespec.baselines import baseline
 from tilespec.baselines.pairs import draw

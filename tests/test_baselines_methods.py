@@ -7,11 +7,11 @@ import pytest
 import spectral
 import torch
 import zarr
+from baseline_input import training
 from sklearn.cluster import KMeans as Oracle
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from training_data import training
 
 from tilespec.baselines import BASELINES, baseline, labelled
 from tilespec.baselines.kmeans import KMeans, Nearest, lloyd

@@ -1,40 +1,19 @@
 """Calibration: the formula, its times and panel, dead and saturated elements, and what is refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA, real
 from numpy.testing import assert_allclose, assert_array_equal
-from test_envi import write_envi
+from raw_counts import calibrated, counts
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.calibrate import integration_time
 from tilespec.ingest.source import Facts
 from tilespec.scene import Scene
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-real = pytest.mark.skipif(not DATA.exists(), reason="the corn kernel is not here")
-
-
-def counts(shape, low, high, seed=0):
-    return np.random.default_rng(seed).integers(low, high, shape).astype(np.uint16)
-
-
-def calibrated(folder, raw, white, dark=None, *, extra=("", "", ""), interleave="bil", **options):
-    """Ingest a calibrated cube and return the result and the reflectance."""
-    given = zip(("raw", "white", "dark"), (raw, white, dark), extra, strict=True)
-    paths = {
-        name: write_envi(folder, cube, interleave, name=name, extra=text)
-        for name, cube, text in given
-        if cube is not None
-    }
-    out = str(folder / "scene")
-    result = ingest(paths["raw"], out, white=paths["white"], dark=paths.get("dark"), **options)
-    scene = Scene.open(out)
-    return result, scene.read(scene.roi)
 
 
 @settings(max_examples=12, deadline=None)

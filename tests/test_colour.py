@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from locations import DATA
 
 from tilespec import colour as ours
 from tilespec.colour import Observer, ciede2000, decode, encode, metamers
@@ -19,7 +19,6 @@ from tilespec.errors import UserError
 science = pytest.importorskip("colour", reason="colour-science is the oracle: the extra `color`")
 
 NM = np.arange(400.0, 701.0, 10.0)
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # Sharma, Wu and Dalal, The CIEDE2000 Color-Difference Formula: Implementation Notes, Supplementary Test Data, and
 # Mathematical Observations, Color Research and Application 30 (2005) 21-30, table 1: L a b, L a b, difference.

@@ -1,6 +1,6 @@
 """The demo's order of work, without doing it: `make demo` does."""
 
-from pathlib import Path
+from locations import ROOT
 
 from tilespec import api
 from tilespec.demo import format_table
@@ -19,6 +19,6 @@ def test_the_table_shows_mean_and_spread_of_each_method():
 
 
 def test_the_reference_run_calls_every_stage_of_the_main_job():
-    script = (Path(__file__).parents[1] / "cluster" / "pipeline.sh").read_text()
+    script = (ROOT / "cluster" / "pipeline.sh").read_text()
     for verb in ("simulate", "ingest", "fit", "train", "predict", "baseline", "evaluate", "report"):
         assert f" {verb} " in script

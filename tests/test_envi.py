@@ -2,15 +2,16 @@
 
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import rasterio
 import spectral.io.envi as spy
+from envi_files import edited, small_cube, write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA, real
 from numpy.testing import assert_array_equal
 
 from tilespec.errors import UserError
@@ -20,25 +21,6 @@ from tilespec.ingest.fields import AXES, DTYPES, KNOWN, describe
 from tilespec.ingest.header import read_header
 from tilespec.ingest.source import Options
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-real = pytest.mark.skipif(not DATA.exists(), reason="the real headers are not here")
-ORDER = {"<": 0, ">": 1}
-
-
-def write_envi(folder, cube, interleave="bil", order="<", offset=0, name="cube", suffix=".img", extra=""):
-    """Write a cube (y, x, band) as ENVI and return the header's path."""
-    at = [("y", "x", "band").index(axis) for axis in AXES[interleave]]
-    code = {np.dtype(v): k for k, v in DTYPES.items()}[cube.dtype.newbyteorder("=")]
-    raw = np.ascontiguousarray(cube.transpose(at)).astype(cube.dtype.newbyteorder(order)).tobytes()
-    (folder / f"{name}{suffix}").write_bytes(b"\xa5" * offset + raw)
-    header = folder / f"{name}.hdr"
-    lines, samples, bands = cube.shape
-    header.write_text(
-        f"ENVI\nsamples = {samples}\nlines = {lines}\nbands = {bands}\nheader offset = {offset}\n"
-        f"data type = {code}\ninterleave = {interleave}\nbyte order = {ORDER[order]}\n{extra}"
-    )
-    return header
-
 
 def read_all(path, step=2):
     """Return a whole ENVI cube, read by blocks of lines, each copied from the reused buffer."""
@@ -46,15 +28,6 @@ def read_all(path, step=2):
     height = source.facts.shape[0]
     blocks = [source.read_rows(y, min(y + step, height)).copy() for y in range(0, height, step)]
     return np.concatenate(blocks)
-
-
-def small_cube(dtype="u2", shape=(5, 4, 3), seed=0):
-    kind = np.dtype(dtype)
-    rng = np.random.default_rng(seed)
-    if kind.kind == "f":
-        return rng.normal(0, 1e3, shape).astype(kind)
-    limits = np.iinfo(kind)
-    return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
 
 
 def gdal_reads(path):
@@ -112,13 +85,6 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path):
     header.with_suffix(".img").write_bytes(b"\0" * 100)
     with pytest.raises(UserError, match="became shorter"):
         source.read_rows(0, 10)
-
-
-def edited(header, old, new):
-    text = header.read_text()
-    assert old in text
-    header.write_text(text.replace(old, new))
-    return header
 
 
 @pytest.mark.parametrize(

@@ -7,34 +7,15 @@ import numpy as np
 import pytest
 import zarr
 from sklearn.metrics import cohen_kappa_score, jaccard_score, mean_absolute_error, mean_squared_error, r2_score
+from stored_predictions import NAMES, write_field, write_map
 
 from tilespec.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.metrics import Patches
-from tilespec.product import ArraySpec, Product
 from tilespec.resample import spatial_folds
-from tilespec.scene import Scene, layer_spec
+from tilespec.scene import Scene
 from tilespec.seams import seam_score
 from tilespec.types import UNLABELLED
-
-NAMES = ("background", "plant")
-
-
-def write_map(path, plane, name="prediction", *, chunk=16, classes=NAMES, **attrs):
-    """Write a class map as one layer of a store, and return its path as text."""
-    plane = np.asarray(plane, np.uint8)
-    product = Product.open(
-        str(path),
-        [layer_spec(name, plane.shape, classes=classes, chunk=chunk)],
-        settings={"map": [name, classes, plane.tolist(), attrs]},
-        attrs=attrs,
-        constants={},
-    )
-    for row in product.missing():
-        y0, y1 = product.span(row)
-        product.write(row, {name: plane[y0:y1]})
-    product.finish()
-    return str(path)
 
 
 @pytest.fixture
@@ -335,18 +316,6 @@ def test_channels_of_a_region_and_in_any_pieces_score_the_same(fields, monkeypat
     assert one["rmse"] == pytest.approx(np.sqrt(np.nanmean((p - t) ** 2)))
     for key in ("rmse", "mae", "r2", "psnr", "sam", "rmse_mean", "rmse_std"):
         assert one[key] == pytest.approx(other[key], rel=1e-12)
-
-
-def write_field(path, values, name="prediction", **attrs):
-    """Write channels or one quantity as floats, and return the path as text."""
-    values = np.asarray(values, np.float32)
-    dims = ("y", "x", "band")[: values.ndim]
-    spec = ArraySpec(name=name, shape=values.shape, dtype="float32", dims=dims, chunks=values.shape, attrs={}, fill=0.0)
-    settings = {"field": [name, float(np.nansum(values)), attrs]}
-    product = Product.open(str(path), [spec], settings=settings, attrs=attrs, constants={})
-    product.write(0, {name: values})
-    product.finish()
-    return str(path)
 
 
 def test_one_quantity_is_scored_against_a_layer(tmp_path):

@@ -8,9 +8,9 @@ import rasterio
 import spectral.io.envi as spy
 import xarray as xr
 import zarr
+from envi_files import write_envi
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from test_envi import write_envi
 
 from tilespec.errors import UserError
 from tilespec.export import WRITERS, export

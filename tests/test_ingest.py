@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,20 +11,18 @@ import rioxarray  # noqa: F401 - gives xarray its .rio
 import scipy.io
 import xarray as xr
 import zarr
+from envi_files import small_cube, write_envi
+from ingest_files import UTM, WAVELENGTHS, cube, stored, to_geotiff, to_netcdf, to_npy
+from locations import DATA, real
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from test_envi import small_cube, write_envi
 
 from tilespec.errors import UserError
 from tilespec.ingest import READERS, info, ingest
 from tilespec.ingest.source import Facts, Source
 from tilespec.scene import Scene
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-real = pytest.mark.skipif(not DATA.exists(), reason="the real scenes are not here")
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
-WAVELENGTHS = [400.0, 550.0, 700.0, 860.0]
-UTM = rasterio.crs.CRS.from_epsg(32633)
 
 
 @dataclass(frozen=True)
@@ -45,18 +42,9 @@ def read_fake(path, options):
     return source
 
 
-def cube(shape=(6, 5, 4), seed=0):
-    return np.random.default_rng(seed).integers(0, 9000, shape).astype(np.uint16)
-
-
-def stored(url):
-    scene = Scene.open(str(url))
-    return np.asarray(scene.array[...])
-
-
 def test_a_reader_is_a_callable_that_anyone_may_name(tmp_path):
     (tmp_path / "x.fake").touch()
-    ingest(tmp_path / "x.fake", tmp_path / "scene", reader="test_ingest:read_fake")
+    ingest(tmp_path / "x.fake", tmp_path / "scene", reader=f"{__name__}:read_fake")
     found = stored(tmp_path / "scene")
     assert isinstance(read_fake(tmp_path, None), Source)
     assert_array_equal(found, read_fake(tmp_path, None).read_rows(0, 300))
@@ -71,12 +59,6 @@ def test_every_reader_of_the_table_is_there():
 def to_envi(folder, data):
     text = "wavelength units = nm\nwavelength = {400, 550, 700, 860}\n"
     return write_envi(folder, data, "bsq", extra=text), {}
-
-
-def to_npy(folder, data):
-    np.save(folder / "x.npy", data)
-    (folder / "w.txt").write_text("nm\n400\n550\n700\n860\n")
-    return folder / "x.npy", {"wavelengths": folder / "w.txt"}
 
 
 def to_npy_fortran(folder, data):
@@ -121,19 +103,6 @@ def to_matlab73_turned(folder, data):
     return folder / "x.mat", {"axes": "band,y,x"}
 
 
-def to_netcdf(folder, data):
-    with h5py.File(folder / "x.nc", "w") as file:
-        file["refl"] = data.transpose(2, 1, 0)
-        file["wavelength"] = np.array(WAVELENGTHS) / 1000
-        file["wavelength"].attrs["units"] = "um"
-        for name in ("wavelength", "lon", "lat"):
-            file.require_dataset(name, (file["refl"].shape[("wavelength", "lon", "lat").index(name)],), "f8")
-            file[name].make_scale(name)
-        for axis, name in enumerate(("wavelength", "lon", "lat")):
-            file["refl"].dims[axis].attach_scale(file[name])
-    return folder / "x.nc", {}
-
-
 def to_zarr(folder, data):
     dataset = xr.Dataset(
         {"refl": (("band", "y", "x"), data.transpose(2, 0, 1))},
@@ -150,18 +119,6 @@ def to_zarr2(folder, data):
     root.create_array("refl", data=data, chunks=(2, 3, 4)).attrs["_ARRAY_DIMENSIONS"] = ["y", "x", "wavelength"]
     root.create_array("wavelength", data=np.array(WAVELENGTHS)).attrs["units"] = "nm"
     return folder / "x", {}
-
-
-def to_geotiff(folder, data):
-    path = folder / "x.tif"
-    place = {"crs": UTM, "transform": rasterio.Affine(30, 0, 366015, 0, -30, 5806125)}
-    with rasterio.open(
-        path, "w", driver="GTiff", height=6, width=5, count=4, dtype="uint16", compress="lzw", **place
-    ) as out:
-        out.write(np.moveaxis(data, -1, 0))
-        for band, value in enumerate(WAVELENGTHS, start=1):
-            out.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=str(value / 1000))
-    return path, {}
 
 
 FORMATS = [

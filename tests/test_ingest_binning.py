@@ -8,15 +8,16 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401 - gives xarray its .rio
 import xarray as xr
+from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from ingest_files import cube, to_geotiff
+from locations import DATA, real
 from numpy.testing import assert_allclose, assert_array_equal
 from rasterio.enums import Resampling
+from raw_counts import calibrated, counts
 from sensor_files import write_emit
-from test_calibrate import calibrated, counts
-from test_envi import write_envi
-from test_ingest import DATA, cube, real, to_geotiff
 
 from tilespec.errors import UserError
 from tilespec.ingest import info, ingest

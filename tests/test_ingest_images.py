@@ -2,7 +2,6 @@
 
 import warnings
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import rasterio
 import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
@@ -23,8 +23,8 @@ from tilespec.product import Product
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
 from tilespec.types import SpectralAxis
 
-HOUSTON = Path(__file__).parents[2] / "shared" / "data" / "houston2018_subset" / "houston_dataset.mat"
-CAVE = Path(__file__).parents[2] / "shared" / "data" / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz"
+HOUSTON = DATA / "houston2018_subset" / "houston_dataset.mat"
+CAVE = DATA / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz"
 
 
 def picture(rows=37, cols=23, bands=3, seed=0, dtype=np.uint8, top=None):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - gives xarray its .rio
+from envi_files import write_envi
+from ingest_files import cube
 from numpy.testing import assert_array_equal
 from PIL import Image
-from test_envi import write_envi
-from test_ingest import cube
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - gives xarray its .rio
+from envi_files import write_envi
+from ingest_files import cube, stored
 from interrupts import After
 from numpy.testing import assert_array_equal
-from test_envi import write_envi
-from test_ingest import cube, stored
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray  # noqa: F401 - gives xarray its .rio
+from ingest_files import WAVELENGTHS, cube, stored, to_geotiff, to_netcdf, to_npy
 from numpy.testing import assert_allclose, assert_array_equal
-from test_ingest import WAVELENGTHS, cube, stored, to_geotiff, to_netcdf, to_npy
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - gives xarray its .rio
-from test_envi import write_envi
-from test_ingest import cube
+from envi_files import write_envi
+from ingest_files import cube
 
 from tilespec.errors import UserError
 from tilespec.ingest import info, ingest

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from test_calibrate import counts
-from test_envi import write_envi
+from raw_counts import counts
 
 from tilespec import written
 from tilespec.audit import verify

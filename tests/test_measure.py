@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 import zarr
-from conftest import write_scene
+from geojson_files import collection, saved, square
+from scenes import write_scene
 from scipy import ndimage
-from test_evaluate import write_map
-from test_vector_labels import collection, saved, square
+from stored_predictions import write_map
 
 from tilespec.errors import UserError
 from tilespec.ingest.georef import crs_of, grid_mapping

@@ -2,12 +2,13 @@
 
 import inspect
 import re
-from pathlib import Path
+
+from locations import ROOT
 
 from tilespec.nets import NETS
 from tilespec.plugins import load
 
-PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+PAGE = ROOT / "docs" / "training.md"
 FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "opened"}
 """Nets that `baseline` fits, or that stand around others."""
 

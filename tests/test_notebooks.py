@@ -2,13 +2,13 @@
 
 import ast
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
+from locations import ROOT
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def sources(path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from object_store import contents, copied, reached, served
-from test_infer import APPROXIMATE, save_model
+from untrained_models import APPROXIMATE, save_model
 
 from tilespec.audit import status, verify
 from tilespec.infer import predict

@@ -1,12 +1,11 @@
 """PLS from moments equals PLS from spectra: scikit-learn's and ikpls's, on measured spectra and on random ones."""
 
-from pathlib import Path
-
 import ikpls.numpy
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from locations import DATA
 from scipy.io import loadmat
 from scipy.stats import chi2
 from sklearn.cross_decomposition import PLSRegression
@@ -16,8 +15,6 @@ from tilespec.pls import fit
 from tilespec.pls.cross import Cross, Group, Grouped, merged
 from tilespec.pls.limits import q_limit, residual_variances, t2_limit
 from tilespec.pls.validate import cross_validate, errors, one_standard_error
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def measured(name):

@@ -1,14 +1,14 @@
 """PLS-DA out of core: all labelled pixels in one pass, latent variables by blocked cross-validation, Q and T2 maps."""
 
 import json
-from pathlib import Path
 
 import ikpls.numpy
 import numpy as np
 import pytest
 import xarray as xr
+from baseline_input import training
+from locations import DATA
 from sklearn.cross_decomposition import PLSRegression
-from training_data import training
 from typer.testing import CliRunner
 
 from tilespec import api
@@ -22,8 +22,6 @@ from tilespec.errors import UserError
 from tilespec.model import Model
 from tilespec.scene import Scene
 from tilespec.types import Roi
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")

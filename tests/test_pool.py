@@ -6,8 +6,8 @@ from itertools import pairwise
 from unittest.mock import patch
 
 import numpy as np
-import pool_work
 import pytest
+import shared_weights_work
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,7 +171,7 @@ def test_owners_get_the_mean_of_what_ranks_found_and_all_get_its_norm(shapes, wo
 def ranks(request, tmp_path_factory):
     """Return what ranks came to in every way: their tensors by name, and what they say."""
     folder = tmp_path_factory.mktemp(f"ranks-{request.param}")
-    said = seated("pool_work:everything", {"folder": str(folder)}, request.param)
+    said = seated("shared_weights_work:everything", {"folder": str(folder)}, request.param)
     return request.param, said, {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
 
 
@@ -182,7 +182,7 @@ def alone():
 
     def found(way):
         if way not in known:
-            known[way] = pool_work.learned(way, Ranks())
+            known[way] = shared_weights_work.learned(way, Ranks())
         return known[way]
 
     return found
@@ -198,7 +198,7 @@ def close(ours, theirs, **tolerance):
             assert not (ours if key in ours else theirs)[key].any()
 
 
-@pytest.mark.parametrize("way", [*pool_work.WAYS, *pool_work.NETS])
+@pytest.mark.parametrize("way", [*shared_weights_work.WAYS, *shared_weights_work.NETS])
 def test_ranks_that_share_learn_what_one_alone_learns(ranks, alone, way):
     _, said, tensors = ranks
     expected, norms, _ = alone(way)
@@ -208,7 +208,7 @@ def test_ranks_that_share_learn_what_one_alone_learns(ranks, alone, way):
         assert one == pytest.approx(other, rel=1e-3, nan_ok=True)
 
 
-@pytest.mark.parametrize("way", [*pool_work.WAYS, "momentum", "few", "bad"])
+@pytest.mark.parametrize("way", [*shared_weights_work.WAYS, "momentum", "few", "bad"])
 def test_ranks_that_send_learn_what_ranks_that_share_do(ranks, way):
     _, said, tensors = ranks
     assert said[f"{way}-sent"]["shared"] == []
@@ -227,7 +227,7 @@ def test_a_step_that_is_no_good_moves_nobody_and_the_next_one_does(ranks):
 
 
 def test_what_nobody_uses_stays_as_it_is_and_what_one_rank_uses_moves(ranks):
-    start = pool_work.made("branches", Ranks())[1]["generator"].module.state_dict()
+    start = shared_weights_work.made("branches", Ranks())[1]["generator"].module.state_dict()
     end = ranks[2]["branches-shared"]
     for name in ("weight", "bias"):
         assert torch.equal(end[f"net/generator/none.{name}"], start[f"none.{name}"]), "not even by weight decay"
@@ -236,7 +236,7 @@ def test_what_nobody_uses_stays_as_it_is_and_what_one_rank_uses_moves(ranks):
 
 def test_averaged_weights_follow_weights_that_moved_to_other_memory(ranks):
     tensors = ranks[2]["ema-shared"]
-    start = pool_work.made("ema", Ranks())[1]["generator"].module.state_dict()
+    start = shared_weights_work.made("ema", Ranks())[1]["generator"].module.state_dict()
     moved = [key for key, value in start.items() if not torch.equal(tensors[f"average/{key}"], value)]
     assert len(moved) > len(start) / 2
 
@@ -268,7 +268,7 @@ def test_when_one_rank_cannot_share_none_does(ranks):
 def test_nothing_is_left_open_in_ranks_or_here(ranks):
     assert ranks[1]["left"] == []
     assert ranks[1]["no maps"]
-    assert not [handle for handle in pool_work.handles() if "tilespec" in handle[1]]
+    assert not [handle for handle in shared_weights_work.handles() if "tilespec" in handle[1]]
 
 
 def test_what_is_not_float32_is_not_shared(monkeypatch):

@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pool_work
 import pytest
+import shared_weights_work
+from locations import SUPPORT
 
 from tilespec.model import Model
 from tilespec.train import train
-
-HERE = Path(__file__).parent
 
 
 def plan(scene, **table):
@@ -70,9 +69,14 @@ def launch(arguments, number):
     """Start ranks as `torchrun` would; return their codes, what they said, and their numbers as text."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "import pool_work; pool_work.launched()", json.dumps(arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        "import shared_weights_work; shared_weights_work.launched()",
+        json.dumps(arguments),
+    ]
     common = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    path = os.pathsep.join([str(HERE), *sys.path])
+    path = os.pathsep.join([str(SUPPORT), *sys.path])
     seats = [
         subprocess.Popen(
             command,
@@ -99,7 +103,7 @@ def test_a_rank_killed_in_a_move_ends_the_others_and_another_number_of_ranks_goe
     assert json.loads(said[0][0]) == [["generator"]], "they had memory to share"
     assert time.monotonic() - began < 100, "and nobody waited for the dead one"
     assert not [name for name in named() - shared if any(word in name for word in ("tilespec", *pids))]
-    assert not [handle for handle in pool_work.handles() if "tilespec" in handle[1]]
+    assert not [handle for handle in shared_weights_work.handles() if "tilespec" in handle[1]]
     result = train(plan(scene), out, ranks=3)
     assert (result["resumed_from"], result["ranks"]) == (4, 3)
     same(out, undisturbed)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from test_infer import APPROXIMATE, UNET, objects, save_model, stored
+from untrained_models import APPROXIMATE, UNET, objects, save_model, stored
 
 from tilespec import infer
 from tilespec.errors import UserError

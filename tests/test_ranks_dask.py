@@ -5,10 +5,10 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from locations import SUPPORT
 
 from tilespec import cluster
 from tilespec.errors import IncompleteError, UserError
@@ -18,7 +18,6 @@ from tilespec.ranks import seats, workers
 from tilespec.ranks.workers import Work, _device, on_workers, present, workers_for
 
 pytestmark = pytest.mark.timeout(120)
-HERE = str(Path(__file__).parent)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def client():
 def bounded(monkeypatch):
     monkeypatch.setattr(seats, "GRACE", 2.0)
     monkeypatch.setattr(workers, "GRACE", 2.0)
-    assert HERE in sys.path, "workers import what the command imports"
+    assert str(SUPPORT) in sys.path, "workers import what the command imports"
 
 
 def launch(client, place, function, *, stop=bool, progress=None, **arguments):

@@ -3,16 +3,13 @@
 The data lie beside the project where they are at hand; they are not part of it.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from locations import DATA
 from PIL import Image
 
 from tilespec import api
 from tilespec.scene import Scene
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def measured(folder):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from short_trainings import interrupted, lines
 from spectral_pairs import RGB, spectral, write_cube, write_pair
-from test_train import interrupted, lines
 
 from tilespec import history
 from tilespec.errors import UserError

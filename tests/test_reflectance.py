@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
 from numpy.testing import assert_allclose, assert_array_equal
-from test_calibrate import counts
-from test_envi import write_envi
+from raw_counts import counts
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from interrupts import After
+from locations import DATA
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,7 +29,6 @@ from tilespec.types import Roi, SpectralAxis
 pytest.importorskip("colour", reason="colour-science has the observers: the extra `color`")
 
 verb = render.render
-DATA = Path(__file__).parents[2] / "shared" / "data"
 CAVE = DATA / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz"
 NM = tuple(range(400, 701, 10))
 PLACE = {"crs_wkt": "LOCAL_CS[]", "GeoTransform": "500.0 2.0 0.0 900.0 0.0 -2.0"}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGE, everything, flip
+from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_audit import DAMAGE, everything, flip
-from test_envi import write_envi
 
 from tilespec import product as written
 from tilespec.audit import status, verify

@@ -1,16 +1,15 @@
 """The report: what it shows, that it shows it truly, and that other people's text stays text."""
 
-import base64
 import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from html_page import Page
 from PIL import Image
 
 from tilespec.errors import UserError
@@ -39,35 +38,6 @@ from tilespec.scene import Scene, cube_spec, layer_spec
 from tilespec.types import UNLABELLED
 
 EVIL = "<script>alert('x')</script>\"><img_src=x_onerror=alert(1)>{{7*7}}$\\bad$"
-VOID = {"meta", "img", "link", "br", "input"}
-
-
-class Page(HTMLParser):
-    """A page as a browser reads it: elements with their attributes, and text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.elements, self.words, self.open = [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-    def images(self, kind="png"):
-        found = (a["src"].partition(",") for tag, a in self.elements if tag == "img")
-        return [base64.b64decode(body) for head, _, body in found if kind in head]
 
 
 def write_map(path, plane, *, name="prediction", classes=("background", "plant"), poison=(), beside=None, **attrs):

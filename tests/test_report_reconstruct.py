@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from html_page import Page
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from test_report import Page
 
 from tilespec.colour import metamers
 from tilespec.errors import UserError

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from locations import SUPPORT
 
 from tilespec.errors import IncompleteError, UserError
 from tilespec.ranks import seats
@@ -153,7 +154,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_ranks_do_not_outlive_who_started_them(tmp_path):
-    command = [sys.executable, "-c", ORPHANS, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", ORPHANS, str(tmp_path), str(SUPPORT)]
     assert subprocess.run(command, timeout=BOUND, check=False).returncode == -signal.SIGKILL
     numbers = [int(path.name.rpartition("-")[2]) for path in tmp_path.iterdir()]
     assert len(numbers) == 2

@@ -1,18 +1,16 @@
 """PROSPECT-D: laws of leaf optics, another implementation, and measured leaves."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA
 
 from tilespec.simulate import laws
 from tilespec.simulate.make_optics import make
 from tilespec.simulate.optics import Bands, Optics
 from tilespec.simulate.prospect import Traits, prospect
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 FIELDS = ("structure", "chlorophyll", "carotenoids", "anthocyanins", "brown", "water", "dry_matter")
 LEAF = dict(zip(FIELDS, (1.5, 30.0, 7.0, 1.0, 0.0, 0.012, 0.004), strict=True))
 LIMITS = ((1, 4), (0, 100), (0, 25), (0, 10), (0, 2), (0, 0.05), (0, 0.03))
@@ -106,7 +104,7 @@ def test_whole_spectra_are_those_of_the_prosail_package():
 @pytest.mark.parametrize(("name", "typical", "nearly_all"), [("angers", 0.020, 0.035), ("lopex", 0.026, 0.040)])
 def test_measured_leaves_are_met_from_their_measured_chemistry(name, typical, nearly_all):
     """The best N, everything else measured: RMSE over reflectance and transmittance, 400 to 1000 nm."""
-    path = SHARED / "leaf_spectra_traits" / f"{name}.npz"
+    path = DATA / "leaf_spectra_traits" / f"{name}.npz"
     if not path.exists():
         pytest.skip("the measured leaves are not here")
     with np.load(path, allow_pickle=False) as data:
@@ -135,9 +133,9 @@ def test_measured_leaves_are_met_from_their_measured_chemistry(name, typical, ne
 
 
 def test_the_shipped_table_is_what_its_script_makes(tmp_path):
-    if not SHARED.exists():
+    if not DATA.exists():
         pytest.skip("the coefficient files are not here")
-    make(SHARED, tmp_path / "optics.npz")
+    make(DATA, tmp_path / "optics.npz")
     with np.load(tmp_path / "optics.npz", allow_pickle=False) as made:
         shipped = Optics.load()
         np.testing.assert_array_equal(made["absorption"], shipped.absorption)

@@ -1,12 +1,11 @@
 """Spectral steps and operators: oracles, laws of pieces, and what users are told."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import ROOT
 from scipy.signal import savgol_filter
 
 from tilespec.errors import UserError
@@ -298,7 +297,7 @@ def test_every_step_of_the_table_parses_and_plans(tmp_path):
 
 
 def test_the_documentation_has_a_row_for_every_step():
-    page = (Path(__file__).parents[1] / "docs" / "steps.md").read_text()
+    page = (ROOT / "docs" / "steps.md").read_text()
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} >= set(STEPS)
 
 

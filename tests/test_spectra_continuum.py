@@ -1,11 +1,10 @@
 """Continuum removal and baselines: laws, SPy and pybaselines as oracles, and measured Raman spectra."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA
 from pybaselines import Baseline as Theirs
 from spectral import remove_continuum
 
@@ -18,8 +17,6 @@ from tilespec.spectra.pieces import transform as apply
 from tilespec.spectra.steps import Fitting, parse, plan
 from tilespec.spectra.whittaker import arpls, asls, solve
 from tilespec.types import SpectralAxis
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def nm(values):

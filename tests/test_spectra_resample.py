@@ -1,12 +1,12 @@
 """Resampling to another sensor: SPy and quadrature as oracles, laws, and what users are told."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA
 from scipy.integrate import quad
 from spectral import BandResampler
 
@@ -19,7 +19,7 @@ from tilespec.spectra.resample import gaussian_matrix, response_matrix
 from tilespec.spectra.steps import Fitting, parse, plan
 from tilespec.types import SpectralAxis
 
-CAMERAS = Path(__file__).parents[2] / "shared" / "data" / "camera_response"
+CAMERAS = DATA / "camera_response"
 AT = np.linspace(400, 1000, 121)
 
 

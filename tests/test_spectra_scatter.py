@@ -1,13 +1,12 @@
 """MSC, EMSC, absorbance, autoscale: laws, chemotools as the oracle, and measured spectra."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from chemotools.scatter import ExtendedMultiplicativeScatterCorrection as TheirEmsc
 from chemotools.scatter import MultiplicativeScatterCorrection as TheirMsc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locations import DATA
 from scipy.io import loadmat
 
 from tilespec.errors import UserError
@@ -21,7 +20,6 @@ from tilespec.spectra.scatter import Emsc, Msc
 from tilespec.spectra.steps import Fitting, parse, passes, plan
 from tilespec.types import SpectralAxis
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 P = 60
 UNEVEN = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.r_[400:700:40j, 900:1000:20j].tolist()))
 BANDS = Bands(count=P, axis=UNEVEN)

@@ -8,17 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from test_evaluate import write_field
+from spectral_scenes import NM, write_cube
+from stored_predictions import write_field
 
 from tilespec.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.product import Product
-from tilespec.scene import constants, cube_spec, layer_spec
+from tilespec.scene import layer_spec
 from tilespec.spectral import SpectralErrors
-from tilespec.types import SpectralAxis
 
 reals = st.floats(-100, 100, width=32).map(lambda v: np.float32(round(v, 2)))
-NM = tuple(np.arange(400.0, 701.0, 10.0).tolist())
 SPECTRA = (
     "rmse",
     "rmse_pixel",
@@ -114,24 +113,6 @@ def test_shares_of_good_fits_are_of_pixels():
     assert (found["gfc_very_good"], found["gfc_exact"]) == (0.75, 0.5)
     nothing = of(np.stack([truth, np.zeros_like(truth)])).finish()
     assert (nothing["gfc"], nothing["gfc_very_good"]) == (0, 0)
-
-
-def write_cube(path, values, *, nm=NM, mask=None):
-    """Write a spectral scene, with a layer ``region`` if there is a mask, and return its path as text."""
-    values = np.asarray(values, np.float32)
-    axis = SpectralAxis(name="wavelength", unit="nm", values=nm)
-    specs, planes = [cube_spec(values.shape, "float32", spectral=axis)], {"cube": values}
-    if mask is not None:
-        specs.append(layer_spec("region", mask.shape, classes=("out", "in")))
-        planes["region"] = mask.astype(np.uint8)
-    product = Product.open(
-        str(path), specs, settings={"cube": float(np.nansum(values))}, attrs={}, constants=constants(axis)
-    )
-    for row in product.missing():
-        y0, y1 = product.span(row)
-        product.write(row, {name: plane[y0:y1] for name, plane in planes.items()})
-    product.finish()
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +255,7 @@ def test_intervals_are_of_spectra_too_and_pieces_change_nothing(tmp_path, spectr
 def test_a_mask_counts_for_classes_and_options_of_values_do_not(tmp_path, make_scene):
     rng = np.random.default_rng(0)
     scene = make_scene(tmp_path / "s", 40, 40, 4)
-    from test_evaluate import write_map
+    from stored_predictions import write_map
 
     truth, region = rng.integers(0, 2, (40, 40)), np.zeros((40, 40), np.uint8)
     region[:20] = 1

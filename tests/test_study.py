@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interrupts import After
-from test_spectral_metrics import write_cube
+from spectral_scenes import write_cube
 from typer.testing import CliRunner
 
 from tilespec import api

@@ -11,31 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interrupts import After
+from locations import SUPPORT
+from rank_trainings import notice, once
 
 from tilespec.errors import UserError
 from tilespec.model import Model
 from tilespec.train import train
 
 LOSSES = ("d_real", "d_fake", "cross_entropy", "g_adversarial")
-HERE = Path(__file__).parent
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def once(act):
-    """Return what acts the first time only."""
-    acts = [act]
-    return lambda: acts.pop()() if acts else None
-
-
-def notice():
-    """Say what Slurm says some time before the time is over."""
-    os.kill(os.getpid(), signal.SIGUSR1)
-
-
-def nothing(): ...
 
 
 def settings(scene, **train):
@@ -91,12 +74,13 @@ def test_a_batch_that_ranks_cannot_share_is_refused(scene, tmp_path):
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[3])
-import test_train_ranks as tests
+import rank_trainings
 from interrupts import After
 from tilespec.cli.shared import EXIT_INCOMPLETE, EXIT_INTERRUPTED, IncompleteError
+from tilespec.train import train
 try:
-    act = tests.once(getattr(tests, sys.argv[4]))
-    print(json.dumps(tests.train(json.loads(sys.argv[1]), sys.argv[2], progress=After(int(sys.argv[5]), act))))
+    act = rank_trainings.once(getattr(rank_trainings, sys.argv[4]))
+    print(json.dumps(train(json.loads(sys.argv[1]), sys.argv[2], progress=After(int(sys.argv[5]), act))))
 except KeyboardInterrupt:
     sys.exit(EXIT_INTERRUPTED)
 except IncompleteError as error:
@@ -107,7 +91,7 @@ except IncompleteError as error:
 
 def start(scene, out, number, act, environment, at=5):
     """Start ranks as a launcher would: one process each, with its variables."""
-    command = [sys.executable, "-c", SCRIPT, json.dumps(settings(scene)), out, str(HERE), act, str(at)]
+    command = [sys.executable, "-c", SCRIPT, json.dumps(settings(scene)), out, str(SUPPORT), act, str(at)]
     ranks = [
         subprocess.Popen(
             command,

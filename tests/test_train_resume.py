@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from interrupts import After
-from test_train import config, interrupted, lines
+from short_trainings import config, interrupted, lines
 
 from tilespec import history
 from tilespec.errors import UserError

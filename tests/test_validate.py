@@ -12,6 +12,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
+from locations import SUPPORT
+from validations import COLS, KEPT, NETS, ROWS, judge, tables, weights
 
 from tilespec import history
 from tilespec.config import resolve
@@ -21,46 +23,11 @@ from tilespec.infer import predict, predictor
 from tilespec.metrics import Confusion
 from tilespec.model import Model
 from tilespec.progress import Silent
-from tilespec.ranks.group import Ranks
 from tilespec.scene import Scene
 from tilespec.train import train
-from tilespec.training.cast import Cast, prepared, recipe_of
-from tilespec.training.validate import SCRATCH, Validation, clear, held_out
+from tilespec.training.cast import prepared
+from tilespec.training.validate import SCRATCH, clear, held_out
 from tilespec.training.validate.scores import source
-
-NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
-ROWS, COLS = "61:90", "3:60"
-KEPT = [f"scores-0{kind}.zarr{end}" for kind in ("-truth", "") for end in ("", ".tilespec")]
-NETS = {
-    "exact": ({}, {}),
-    "frozen": ({"norm": "instance"}, {"norm": "frozen", "overlap": 9}),
-    "tile statistics": ({"norm": "batch", "live": True}, {"tile": 24, "overlap": 16}),
-    "dropout": ({"dropout": 0.5, "live": True}, {"tile": 20, "overlap": 7}),
-}
-
-
-def tables(scene, *, net=None, **given):
-    base = {
-        "data": {"scene": scene, "patch": 16, "patches": 6, "rows": "0:60"},
-        "recipe": {"steps": "snv,pca=3,scale"},
-        "net": {**NET, **(net or {})},
-        "objective": {"name": "supervised"},
-        "train": {"steps": 6, "batch": 2, "checkpoint_every": 2},
-        "validate": {"rows": ROWS, "cols": COLS, "every": 2},
-    }
-    return {name: {**base.get(name, {}), **given.get(name, {})} for name in {*base, *given}}
-
-
-def judge(scene, folder, **given):
-    """Return the judge of a training, and nets to be judged."""
-    config, corpus, _ = prepared(resolve(tables(scene, **given)), 1)
-    recipe = recipe_of(config, corpus, Path(folder), Ranks())
-    cast = Cast.of(config, recipe.bands_out)
-    return Validation.of(config, corpus, cast, recipe, Path(folder))
-
-
-def weights(of, seed=0):
-    return of.cast.nets(seed)["generator"].state_dict()
 
 
 def published(of, folder, seed=0):
@@ -255,16 +222,16 @@ def test_an_interrupted_validation_is_done_again_alike(scene, tmp_path, undistur
 
 KILLED = """
 import os, sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {support!r})
 from interrupts import After
-from test_validate import judge, weights
+from validations import judge, weights
 of = judge({scene!r}, {folder!r})
 of.run(2, weights(of), progress=After({at}, lambda: os._exit(9)))
 """
 
 
 def test_what_a_killed_validation_leaves_blocks_nothing(scene, tmp_path, undisturbed):
-    code = KILLED.format(tests=str(Path(__file__).parent), scene=scene, folder=str(tmp_path / "m"), at=3)
+    code = KILLED.format(support=str(SUPPORT), scene=scene, folder=str(tmp_path / "m"), at=3)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     of = judge(scene, tmp_path / "m")
     assert {"model", "prediction.zarr", "scores-0.zarr"} <= set(files(of))

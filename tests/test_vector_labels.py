@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401 - gives xarray its .rio
 import xarray as xr
+from geojson_files import collection, saved, square
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -24,21 +25,6 @@ from tilespec.types import Roi
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 TRANSFORM = rasterio.Affine(2.0, 0, 412000.0, 0, -2.0, 5800000.0)
-
-
-def square(x0, y0, x1, y1):
-    return {"type": "Polygon", "coordinates": [[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]}
-
-
-def collection(*features, crs="pixel", **more):
-    """Return a collection of (geometry, properties)."""
-    made = [{"type": "Feature", "geometry": g, "properties": p} for g, p in features]
-    return {"type": "FeatureCollection", "features": made, **({} if crs is None else {"crs": crs}), **more}
-
-
-def saved(folder, document, name="labels.geojson"):
-    (folder / name).write_text(json.dumps(document))
-    return folder / name
 
 
 def labelled(folder, labels, shape=(6, 5)):

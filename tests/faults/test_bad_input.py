@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from envi_files import edited, write_envi
 from numpy.testing import assert_allclose, assert_array_equal
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_calibrate import calibrated, counts
-from test_envi import edited, write_envi
+from raw_counts import calibrated, counts
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest

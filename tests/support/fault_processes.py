@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from test_infer import save_model
+from locations import SUPPORT
+from untrained_models import save_model
 
-HERE = Path(__file__).parent
 OBJECT = 32
 TILE, OVERLAP = 32, 16
 SHAPE = (600, 100, 8)
 """37 tile rows of 6 tiles, 19 rows of 4 objects."""
-NET = {"name": "chaos_nets:Slow"}
+NET = {"name": "fault_nets:Slow"}
 
 
 def environment(*, sleep=0.0, log=None, deadly=False, constants=None, **others):
     """Return the environment of a command with small objects, one thread, and the nets of this folder."""
     chosen = {
-        "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "OMP_NUM_THREADS": "1",
         "CHAOS_SLEEP": str(sleep),
         "CHAOS_SET": json.dumps({"tilespec.infer.outputs.OBJECTS": [OBJECT], **(constants or {})}),
@@ -53,7 +53,7 @@ class Run:
         out, err = folder / f"{number}.out", folder / f"{number}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, str(HERE / "driver.py"), *map(str, arguments)],
+                [sys.executable, str(SUPPORT / "fault_command.py"), *map(str, arguments)],
                 stdout=stdout,
                 stderr=stderr,
                 env=environment(**options),
@@ -121,11 +121,7 @@ class Arena:
     def build(cls, folder, make_scene, shape=SHAPE):
         """Write scene and model, and predict once, in peace."""
         scene = make_scene(folder / "scene", *shape)
-        sys.path.insert(0, str(HERE))
-        try:
-            model = save_model(folder / "model", scene, net=NET, tile=TILE)
-        finally:
-            sys.path.remove(str(HERE))
+        model = save_model(folder / "model", scene, net=NET, tile=TILE)
         bare = cls(folder=folder, scene=scene, model=model, whole={}, tiles=0)
         code, result, errors = tilespec(folder / "log", *predict(bare, folder / "whole"), log=folder / "tiles")
         assert code == 0, errors

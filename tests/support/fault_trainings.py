@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from chaos import Run, leftovers, tilespec
+from fault_processes import Run, leftovers, tilespec
 
 from tilespec.model import Model
 
@@ -41,7 +41,7 @@ class Lesson:
             f"""
             data = {{ scene = "{scene}", patch = 16, patches = 7 }}
             recipe = {{ steps = "pca=3,scale" }}
-            net = {{ name = "lesson_nets:Lazy" }}
+            net = {{ name = "fault_training_net:Lazy" }}
             objective = {{ name = "supervised" }}
             train = {{ steps = {STEPS}, batch = 2, warmup = 2, checkpoint_every = 4, timeout = 20 }}
             """
