@@ -1,4 +1,4 @@
-"""The page about training says what the configuration says: ``python tests/test_training_docs.py`` writes it there."""
+"""The page about training says what the configuration says: ``python tests/training/test_config_docs.py`` writes it."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tilespec.cli import app
 from tilespec.config import Config, resolve
 
-PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 TABLES = {field.alias or name: field.annotation for name, field in Config.model_fields.items()}
 BEGIN, END = "<!-- keys -->\n", "<!-- end of keys -->\n"
 
@@ -64,7 +64,7 @@ def text(docstring):
 
 def test_the_tables_of_keys_are_those_of_the_configuration():
     _, _, rest = PAGE.read_text().partition(BEGIN)
-    assert rest.partition(END)[0] == written(), "run python tests/test_training_docs.py"
+    assert rest.partition(END)[0] == written(), "run python tests/training/test_config_docs.py"
 
 
 def test_every_key_is_told_with_what_it_does():
