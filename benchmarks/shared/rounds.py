@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, final
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
+FOLDERS = ("shared", "predict", "stages", "train")
+"""Where modules of benchmarks lie: a competitor of one subject may use what another one has."""
 PATIENCE = 900
 """Seconds after which a run is given up."""
 
@@ -44,7 +46,7 @@ class Fresh:
 
     def run(self, kind: str, job: Told, name: str, environment: Mapping[str, str]) -> dict[str, Any]:
         """Return the facts of one run of `race.py`."""
-        command = [str(self.python), str(HERE / "race.py"), kind, job.dumps()]
+        command = [str(self.python), str(HERE / "shared" / "race.py"), kind, job.dumps()]
         env = {**os.environ, **environment, "PYTHONPATH": path()}
         try:
             run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -69,8 +71,9 @@ def in_turns(
 
 
 def path() -> str:
-    """Return where Python looks first: this folder, also in workers."""
-    return os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    """Return where Python looks first, also in workers: the folders of the benchmarks."""
+    folders = [str(HERE / folder) for folder in FOLDERS]
+    return os.pathsep.join(filter(None, (*folders, os.environ.get("PYTHONPATH"))))
 
 
 def warm(*places: Path) -> None:

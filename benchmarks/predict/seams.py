@@ -1,7 +1,7 @@
 """Seams of the demo's model, blended and unblended, and of the same weights normalised by the statistics of each tile.
 
     tilespec demo --out demo
-    python benchmarks/seams.py demo docs/seams.png
+    python benchmarks/predict/seams.py demo docs/seams.png
 
 Prints the table (Markdown) and draws the picture of the README. Predictions lie in DEMO/seams and are kept, so that a
 second call only draws. Seam scores are of the whole scene, IoU of the rows that the model has not seen.

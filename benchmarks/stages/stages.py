@@ -1,7 +1,7 @@
 """The stages before the network, side by side: ingest, preprocess, fit, transform, random patches (README.md).
 
-.venv/bin/python benchmarks/stages.py                              # everything: simulates its scene first
-.venv/bin/python benchmarks/stages.py --work fit transform --size S --only tilespec sklearn-ram
+.venv/bin/python benchmarks/stages/stages.py                              # everything: simulates its scene first
+.venv/bin/python benchmarks/stages/stages.py --work fit transform --size S --only tilespec sklearn-ram
 """
 
 import argparse
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from rounds import HERE, Fresh, clear, in_turns, keep, machine, warm
 from stage_cases import Case, cases
 from stage_data import Data, prepare

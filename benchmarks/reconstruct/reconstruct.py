@@ -1,6 +1,6 @@
 """Spectra from RGB on two measured scenes, their halves by turns: methods, and the pruning of branches (README.md).
 
-.venv/bin/python benchmarks/reconstruct.py OUT --cave chart_and_stuffed_toy_ms.npz --houston houston_dataset.mat
+.venv/bin/python benchmarks/reconstruct/reconstruct.py OUT --cave toy.npz --houston houston_dataset.mat
 
 It calls the verbs ingest, render and study, so it goes on where it was interrupted. OUT holds scenes, models, results.
 """
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from reconstruct_scenes import SCENES, Pair
 from rounds import HERE, machine
 from table import put, ran_on

@@ -1,7 +1,7 @@
 """Training, side by side: batches from a scene, from peers, and from memory, through the same loop (README.md).
 
-.venv/bin/python benchmarks/train.py                        # everything: simulates its scene first
-.venv/bin/python benchmarks/train.py --size w32-p256 --work raw --only tilespec
+.venv/bin/python benchmarks/train/train.py                        # everything: simulates its scene first
+.venv/bin/python benchmarks/train/train.py --size w32-p256 --work raw --only tilespec
 """
 
 import argparse
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from rounds import HERE, Fresh, clear, in_turns, keep, machine, warm
 from scenes import Data, prepare
 from table import put

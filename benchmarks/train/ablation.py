@@ -1,7 +1,7 @@
 """Methods and ablation on a simulated scene: one command, which goes on where it was interrupted (README.md).
 
-.venv/bin/python benchmarks/ablation.py FOLDER --dry-run     # try each network for a few steps, print plan and time
-.venv/bin/python benchmarks/ablation.py FOLDER --readme benchmarks/README.md
+.venv/bin/python benchmarks/train/ablation.py FOLDER --dry-run  # try each network for a few steps, print plan and time
+.venv/bin/python benchmarks/train/ablation.py FOLDER --readme benchmarks/README.md
 
 FOLDER holds scene.zarr; recipes, models, maps and results.jsonl are kept in FOLDER/ablation.
 """
@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from ablation_cost import Costs
 from ablation_runs import Place, Results, Run
 from ablation_table import tables

@@ -1,7 +1,7 @@
 """Predict, side by side: tilespec, its peers, the bare network and the physical limit in one run (README.md).
 
-.venv/bin/python benchmarks/predict.py                    # everything: simulates its scene first
-.venv/bin/python benchmarks/predict.py --work W6 --size S --only tilespec monai-ram
+.venv/bin/python benchmarks/predict/predict.py                    # everything: simulates its scene first
+.venv/bin/python benchmarks/predict/predict.py --work W6 --size S --only tilespec monai-ram
 """
 
 import argparse
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from cases import WORKS, Case, cases
 from rounds import HERE, Fresh, clear, in_turns, keep, machine, warm
 from scenes import Data, prepare

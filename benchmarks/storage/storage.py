@@ -1,6 +1,6 @@
 """How cubes are stored best: codecs and chunks, on simulated and on real cubes (README.md).
 
-.venv/bin/python benchmarks/storage.py --scene scene.zarr --raw raw --readme benchmarks/README.md
+.venv/bin/python benchmarks/storage/storage.py --scene scene.zarr --raw raw --readme benchmarks/README.md
 
 One thread encodes and decodes; everything is in memory, and the quickest of a few tries counts.
 """
@@ -8,9 +8,11 @@ One thread encodes and decodes; everything is in memory, and the quickest of a f
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from cubes import Cube, cubes
 from rounds import HERE, machine
 from storage_chunks import chunked
