@@ -91,13 +91,10 @@ def facts(name):
 
 def sources():
     """Write the scenes, the recipe and the model from which products are begun."""
-    sys.path[:0] = [str(folder) for folder in (ARCHIVE.parents[1], ARCHIVE.parents[1] / "support") if folder.is_dir()]
-    from tilespec import api
+    sys.path.append(str(ARCHIVE.parents[1] / "support"))
+    from scenes import write_scene
 
-    try:
-        from scenes import write_scene
-    except ImportError:
-        from conftest import write_scene
+    from tilespec import api
 
     write_scene("scene", 48, 40, 18, seed=1, nan=0.01, unlabelled=0.1, dtype="uint16", chunk=16)
     write_scene("tall", 300, 16, 18, seed=1, nan=0.01, labelled=False, dtype="uint16", chunk=32)

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from envi_files import edited, write_envi
 from numpy.testing import assert_allclose, assert_array_equal
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_calibrate import calibrated, counts
-from test_envi import edited, write_envi
+from raw_counts import calibrated, counts
 
 from tilespec.errors import UserError
 from tilespec.ingest import ingest
@@ -22,42 +20,42 @@ from tilespec.recipe import fit, transform
 from tilespec.scene import Scene
 
 ROWS = {
-    1: """test_envi.test_a_truncated_file_is_refused_with_both_sizes
+    1: """ingest/test_envi.test_a_truncated_file_is_refused_with_both_sizes
     faults/test_bad_input.test_a_truncated_file_gives_its_whole_lines_when_it_may
     faults/test_bad_input.test_a_truncated_file_without_a_whole_line_is_refused_even_so
     faults/test_bad_input.test_whole_lines_are_asked_of_an_envi_file_only""",
-    2: "test_envi.test_a_file_that_is_too_long_is_refused_with_a_hint_at_the_header",
-    3: """test_envi.test_every_layout_reads_as_gdal_and_spectral_python_read_it
+    2: "ingest/test_envi.test_a_file_that_is_too_long_is_refused_with_a_hint_at_the_header",
+    3: """ingest/test_envi.test_every_layout_reads_as_gdal_and_spectral_python_read_it
     faults/test_bad_input.test_a_missing_byte_order_is_little_endian_with_one_note""",
-    4: """test_envi.test_a_wrong_header_is_refused_by_file_field_found_and_expected
+    4: """ingest/test_envi.test_a_wrong_header_is_refused_by_file_field_found_and_expected
     faults/test_bad_input.test_an_interleave_is_read_in_any_case_and_never_guessed""",
-    5: "test_envi.test_every_layout_reads_as_gdal_and_spectral_python_read_it",
-    6: """test_envi.test_a_wrong_header_is_refused_by_file_field_found_and_expected
-    test_envi.test_wavelengths_come_in_nanometres_and_guesses_are_told_once
-    test_ingest_refused.test_wavelengths_of_another_count_are_refused
+    5: "ingest/test_envi.test_every_layout_reads_as_gdal_and_spectral_python_read_it",
+    6: """ingest/test_envi.test_a_wrong_header_is_refused_by_file_field_found_and_expected
+    ingest/test_envi.test_wavelengths_come_in_nanometres_and_guesses_are_told_once
+    ingest/test_refused.test_wavelengths_of_another_count_are_refused
     faults/test_bad_input.test_wavelengths_out_of_order_or_twice_stay_as_they_are_with_a_note""",
-    7: """test_envi.test_a_header_as_people_write_them_is_parsed
-    test_envi.test_a_list_of_a_hundred_thousand_wavelengths_is_parsed""",
-    8: """test_envi.test_a_wrong_header_is_refused_by_file_field_found_and_expected
-    test_envi.test_absurd_dimensions_are_refused_before_memory_is_asked_for
+    7: """ingest/test_envi.test_a_header_as_people_write_them_is_parsed
+    ingest/test_envi.test_a_list_of_a_hundred_thousand_wavelengths_is_parsed""",
+    8: """ingest/test_envi.test_a_wrong_header_is_refused_by_file_field_found_and_expected
+    ingest/test_envi.test_absurd_dimensions_are_refused_before_memory_is_asked_for
     faults/test_bad_input.test_impossible_sizes_are_refused_before_memory_is_asked_for""",
-    9: """test_envi.test_header_or_data_may_be_given_and_both_names_of_a_header_are_found
-    test_envi.test_a_missing_partner_and_two_candidates_are_refused_by_name""",
-    10: """test_envi.test_an_ignore_value_that_cannot_occur_is_ignored_with_a_note
+    9: """ingest/test_envi.test_header_or_data_may_be_given_and_both_names_of_a_header_are_found
+    ingest/test_envi.test_a_missing_partner_and_two_candidates_are_refused_by_name""",
+    10: """ingest/test_envi.test_an_ignore_value_that_cannot_occur_is_ignored_with_a_note
     faults/test_bad_input.test_an_ignore_value_of_nan_masks_and_one_that_cannot_occur_masks_nothing""",
-    11: """test_ingest_values.test_constant_and_empty_bands_are_counted
+    11: """ingest/test_encode.test_constant_and_empty_bands_are_counted
     faults/test_bad_input.test_what_is_not_finite_is_counted_and_never_reaches_a_pca""",
-    12: """test_calibrate.test_a_dead_column_and_a_dead_edge_are_not_invented
-    test_calibrate.test_a_reference_of_another_camera_is_refused
+    12: """ingest/test_white_dark.test_a_dead_column_and_a_dead_edge_are_not_invented
+    ingest/test_white_dark.test_a_reference_of_another_camera_is_refused
     faults/test_bad_input.test_a_white_of_a_hundred_lines_is_their_mean_and_pixels_of_no_light_have_no_data""",
-    13: """test_reflectance.test_the_camera_s_dark_frame_and_bad_elements_are_used
-    test_calibrate.test_a_dead_element_is_interpolated_along_the_bands_of_its_pixel
-    test_calibrate.test_without_repair_a_dead_element_is_nan_and_counted
-    test_calibrate.test_saturated_counts_are_nan_and_a_saturated_white_is_dead""",
-    14: """test_ingest_formats.test_cf_is_what_xarray_decodes
-    test_ingest_refused.test_a_scale_factor_is_applied_once""",
-    15: """test_ingest.test_a_south_up_or_rotated_raster_keeps_its_transform
-    test_ingest.test_a_raster_without_a_place_gives_a_scene_without_one""",
+    13: """ingest/test_reflectance.test_the_camera_s_dark_frame_and_bad_elements_are_used
+    ingest/test_white_dark.test_a_dead_element_is_interpolated_along_the_bands_of_its_pixel
+    ingest/test_white_dark.test_without_repair_a_dead_element_is_nan_and_counted
+    ingest/test_white_dark.test_saturated_counts_are_nan_and_a_saturated_white_is_dead""",
+    14: """ingest/test_readers.test_cf_is_what_xarray_decodes
+    ingest/test_refused.test_a_scale_factor_is_applied_once""",
+    15: """ingest/test_ingest.test_a_south_up_or_rotated_raster_keeps_its_transform
+    ingest/test_ingest.test_a_raster_without_a_place_gives_a_scene_without_one""",
 }
 """Row of the table of faults to the tests that hold it."""
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import zarr
-from chaos import Arena, Cluster, Run, contents, leftovers, predict, records, tilespec
+from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tilespec
 
 from tilespec import cluster as clusters
 from tilespec.audit import status, verify

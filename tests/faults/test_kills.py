@@ -10,7 +10,7 @@ from statistics import mean
 
 import psutil
 import pytest
-from chaos import Arena, Cluster, Run, contents, leftovers, predict, records, tiles_in, tilespec
+from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tiles_in, tilespec
 
 from tilespec.audit import verify
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from chaos import Cluster, Run, environment, tilespec
-from lessons import SLOW, Lesson, ended, launched, ranks_of, same, steps
+from fault_processes import Cluster, Run, environment, tilespec
+from fault_trainings import SLOW, Lesson, ended, launched, ranks_of, same, steps
+from locations import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "cluster" / "torchrun.sh"
+SCRIPT = ROOT / "cluster" / "torchrun.sh"
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from chaos import NET, Arena, Run, contents, leftovers, predict, records, tilespec
-from test_infer import save_model
+from fault_processes import NET, Arena, Run, contents, leftovers, predict, records, tilespec
+from untrained_models import save_model
 
 from tilespec import infer
 from tilespec.audit import status

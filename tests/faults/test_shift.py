@@ -7,7 +7,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_infer import APPROXIMATE, UNET, save_model
+from untrained_models import APPROXIMATE, UNET, save_model
 
 from tilespec.infer import predict
 from tilespec.plugins import from_user
@@ -20,7 +20,7 @@ MARGIN = 32
 LARGEST, MEAN = 0.25, 0.04
 """Of the difference of probabilities, measured 0.15 and 0.020 here."""
 NETS = {
-    "plain": {"name": from_user("chaos_nets:Plain")},
+    "plain": {"name": from_user("fault_nets:Plain")},
     "strided": {**UNET, "n_down": 2},
     "approximate": {**APPROXIMATE, "n_down": 2},
 }

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos import Arena, Run, contents, leftovers, predict, records, tilespec
+from fault_processes import Arena, Run, contents, leftovers, predict, records, tilespec
 
 from tilespec.audit import status, verify
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from chaos import environment
-from lessons import SLOW, Lesson, same, steps
+from fault_processes import environment
+from fault_trainings import SLOW, Lesson, same, steps
+from locations import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
-SCRIPT = Path(__file__).parents[2] / "cluster" / "train.sbatch"
+SCRIPT = ROOT / "cluster" / "train.sbatch"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel", "sinfo")
 CONFIG = """
 ClusterName=tilespec

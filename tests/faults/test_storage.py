@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from chaos import Arena, contents, leftovers, predict, records, tilespec
+from fault_processes import Arena, contents, leftovers, predict, records, tilespec
 
 from tilespec.audit import status
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from interrupts import After
 from safetensors.torch import load_file, save_file
-from test_train import config, interrupted, lines
+from short_trainings import config, interrupted, lines
 
 from tilespec.errors import UserError
 from tilespec.model import Model

@@ -12,8 +12,9 @@ import time
 from contextlib import suppress
 
 import pytest
-from chaos import HERE, Run, environment, tilespec
-from lessons import SLOW, Lesson, same, steps
+from fault_processes import Run, environment, tilespec
+from fault_trainings import SLOW, Lesson, same, steps
+from locations import SUPPORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SILENCE = 6
@@ -69,7 +70,7 @@ def start(lesson, hosts, out, port, sleep=0.0):
         paths = [logs / f"{port}-{rank}.{kind}" for kind in ("out", "err")]
         with paths[0].open("wb") as stdout, paths[1].open("wb") as stderr:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", host, sys.executable, str(HERE / "driver.py"), *map(str, command)],
+                ["ip", "netns", "exec", host, sys.executable, str(SUPPORT / "fault_command.py"), *map(str, command)],
                 stdout=stdout,
                 stderr=stderr,
                 env=environment(sleep=sleep, **place),

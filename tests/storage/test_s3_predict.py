@@ -1,0 +1,81 @@
+"""Predictions whose scene and product are in a bucket: the bytes of one on disk, however it was interrupted."""
+
+import numpy as np
+import pytest
+from object_store import contents, copied, reached, served
+from untrained_models import APPROXIMATE, save_model
+
+from tilespec.audit import status, verify
+from tilespec.infer import predict
+from tilespec.objects import at
+from tilespec.product import Product
+from tilespec.repair import repair
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    with reached(server) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def disk(make_scene, tmp_path, monkeypatch):
+    """A scene, a model, and its prediction, in objects of 32 pixels."""
+    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (32,))
+    scene = make_scene(tmp_path / "scene", 90, 70, 5)
+    model = save_model(tmp_path / "model", scene, net=APPROXIMATE)
+    predict(model, scene, str(tmp_path / "out"))
+    return model, scene, contents(str(tmp_path / "out"))
+
+
+def test_a_prediction_from_a_bucket_into_a_bucket_is_that_of_the_disk(bucket, disk, tmp_path):
+    model, scene, expected = disk
+    url = predict(model, copied(scene, f"{bucket}/scene"), f"{bucket}/out")["out"]
+    assert url == f"{bucket}/out"
+    assert contents(url) == expected
+    assert verify(url)["whole"]
+    assert not [path for path in (tmp_path / "caches").rglob("*") if path.is_file()]
+
+
+def test_a_prediction_that_was_interrupted_resumes_and_damage_is_computed_again(bucket, disk, monkeypatch):
+    model, scene, expected = disk
+    kept = Product.write
+
+    def dies(self, row, *args, **options):
+        if row == 1:
+            raise KeyboardInterrupt
+        kept(self, row, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Product, "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            predict(model, scene, f"{bucket}/out")
+    assert 1 in status(f"{bucket}/out")["panels"][0]["missing"]
+    predict(model, scene, f"{bucket}/out")
+    assert contents(f"{bucket}/out") == expected
+    (at(f"{bucket}/out") / "prediction/c/1/0").unlink()
+    assert [entry["row"] for entry in repair(f"{bucket}/out")["rows"]] == [1]
+    assert contents(f"{bucket}/out") == expected
+
+
+def test_workers_write_one_product_in_a_bucket(bucket, disk):
+    model, scene, expected = disk
+    predict(model, copied(scene, f"{bucket}/scene"), f"{bucket}/out", workers=2)
+    found = contents(f"{bucket}/out")
+    assert found.keys() == expected.keys()
+    for key in expected:
+        assert found[key] == expected[key], np.frombuffer(found[key], np.uint8)[:8]
+
+
+def test_frozen_norms_serve_a_product_in_a_bucket(bucket, disk, tmp_path):
+    model, scene, _ = disk
+    predict(model, scene, str(tmp_path / "frozen"), norm="frozen")
+    predict(model, scene, f"{bucket}/frozen", norm="frozen")
+    assert contents(f"{bucket}/frozen") == contents(str(tmp_path / "frozen"))
