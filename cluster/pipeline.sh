@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The reference run on one screen: raw counts of a 3000 x 2796 x 186 scene to the table of methods.
-# Train on 24 plants (rows 1024:3000), test on 12 (rows 0:1024), 1000 patches of 512 x 512, the same for every method.
-# Every line resumes: run the script again after an interruption. ROOT, STEPS, WIDTH, WORKERS and SEED may be set.
+# The reference run on one screen: from the raw counts of a scene (3000 x 2796 pixels, 186 bands) to a report of all methods.
+# It trains on 24 plants (rows 1024:3000) and tests on 12 plants (rows 0:1024), with the same 1000 patches of 512 x 512
+# pixels for every method. Every line resumes: run the script again after an interruption.
+# You may set the environment variables ROOT (folder), STEPS, WIDTH, WORKERS and SEED.
 set -euo pipefail
 
 ROOT=${ROOT:-runs/reference}
@@ -14,7 +15,7 @@ TEST=0:1024
 mkdir -p "$ROOT"
 cd "$ROOT"
 
-stage() { # keep each stage's figures, and show where we are
+stage() { # runs one verb, keeps its figures in NAME.json, and prints the command
   local name=$1; shift
   echo "== $name: tilespec $*" >&2
   tilespec "$@" --json | tee "$name.json"

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Train under torchrun: the same line on each of NODES machines, which share the storage of scenes and MODEL:
+# Trains under torchrun. Run the same line on each of NODES machines. All of them need to see the scenes and MODEL under the
+# same paths. RANKS is the number of processes on each machine:
 #
 #   HEAD=first.machine NODES=2 RANKS=4 cluster/torchrun.sh CONFIG --out MODEL [--set key=value]...
 #
-# A lost rank ends the others; torchrun starts all again, RESTARTS times, and they resume from the last checkpoint.
+# When a rank is lost, the other ranks end. torchrun then starts all ranks again, up to RESTARTS times, and they resume from
+# the last checkpoint.
 set -euo pipefail
 
 HEAD=${HEAD:-localhost}

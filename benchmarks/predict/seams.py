@@ -3,8 +3,8 @@
     tilespec demo --out demo
     python benchmarks/predict/seams.py demo docs/seams.png
 
-Prints the table (Markdown) and draws the picture of the README. Predictions lie in DEMO/seams and are kept, so that a
-second call only draws. Seam scores are of the whole scene, IoU of the rows that the model has not seen.
+Prints the table (Markdown) and draws the picture of docs/seams.md. Predictions lie in DEMO/seams and are kept, so that
+a second call only draws. Seam scores are of the whole scene, IoU of the rows that the model has not seen.
 """
 
 import sys
