@@ -5,15 +5,15 @@
 >>> api.ingest("scene/raw.hdr", "scene.zarr", white="scene/white.hdr", dark="scene/dark.hdr")  # doctest: +SKIP
 
 Every verb returns plain data, what ``--json`` prints; ``dry_run=True`` returns the plan and writes nothing;
-``progress`` takes a `tilespec.progress.Progress`. Verbs load their libraries when they are first used.
+``progress`` takes a `tilespec.core.progress.Progress`. Verbs load their libraries when they are first used.
 """
 
 from typing import Any
 
-from tilespec.plugins import load
+from tilespec.core.registry import load
 
 VERBS = {
-    "simulate": "tilespec.simulate:simulate",
+    "simulate": "tilespec.simulate.verb:simulate",
     "ingest": "tilespec.ingest:ingest",
     "info": "tilespec.ingest:info",
     "fit": "tilespec.recipe:fit",
@@ -29,7 +29,7 @@ VERBS = {
     "evaluate": "tilespec.evaluate:evaluate",
     "study": "tilespec.study:study",
     "measure": "tilespec.measure:measure",
-    "report": "tilespec.report:report",
+    "report": "tilespec.report.page:report",
     "export": "tilespec.export:export",
     "demo": "tilespec.demo:demo",
 }

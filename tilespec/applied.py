@@ -15,16 +15,16 @@ import numpy as np
 import zarr
 
 from tilespec.chunks import Room
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Reflectance, Roi
 from tilespec.graph import fold
 from tilespec.objects import at
 from tilespec.passes import blocks, room
 from tilespec.placed import moved
 from tilespec.product import ArraySpec, Begun, Product
-from tilespec.progress import Progress, Silent
 from tilespec.scene import CHUNK, Scene, constants, cube_spec, layer_spec, open_group, step_of
 from tilespec.spectra.operators import Bands, Operator
 from tilespec.spectra.pieces import transform
-from tilespec.types import Reflectance, Roi
 from tilespec.written import checked_only, stream
 
 NUMERICS = 1

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
 from tilespec.ledger import Ledger
 from tilespec.lock import holder
-from tilespec.memory import Peak
 from tilespec.objects import Place, at
 from tilespec.product import Product
-from tilespec.progress import Progress, Silent
 from tilespec.stored import entry_of, objects_of, place
 
 THREADS = 4

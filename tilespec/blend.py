@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 PIECE = 1 << 18
 """Values that are blended at once: change, gain and mean of a piece stay in the cache."""

@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, Spectra
 from tilespec.passes import blocks, some
 from tilespec.scene import Scene
-from tilespec.types import Roi, Spectra
 
 BLOCKS: Final = 4
 """That a glance looks at."""

@@ -7,9 +7,9 @@ import numpy as np
 import zarr
 from jaxtyping import Bool, Float32
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.scene import Scene, open_group
-from tilespec.types import Roi
 
 
 @final

@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlparse
 
-from tilespec.errors import IncompleteError, UserError
-from tilespec.plugins import from_user, load
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.registry import from_user, load
 
 CLUSTERS = {"local": "tilespec.cluster:local"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

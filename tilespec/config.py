@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
-from tilespec.errors import UserError
-from tilespec.plugins import from_user
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user
 from tilespec.presets import preset
 from tilespec.recipe import Recipe
 from tilespec.scene import open_group

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tilespec import api
-from tilespec.progress import Progress, Silent
+from tilespec.core.progress import Progress, Silent
 
 SIZE = {"rows": 1024, "cols": 932, "plants": 16}
 TEST, TRAIN = "0:400", "400:1024"

@@ -14,7 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra, SpectralAxis
 from tilespec.folds import Moments, Spread
 from tilespec.pca import Pca, decompose
 from tilespec.spectra.absorbance import Absorbance, Reflectance
@@ -29,7 +30,6 @@ from tilespec.spectra.savgol import SavGol
 from tilespec.spectra.scaling import Autoscale, MinMax
 from tilespec.spectra.scatter import Emsc
 from tilespec.spectra.steps import Fitted, Fitting, Step
-from tilespec.types import Spectra, SpectralAxis
 
 
 class _Spectral(TransformerMixin, BaseEstimator):

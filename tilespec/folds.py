@@ -14,7 +14,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Num
 
-from tilespec.types import Spectra
+from tilespec.core.types import Spectra
 
 Origin = tuple[int, int]
 Part = tuple[Spectra, Float32[np.ndarray, " _pixel"] | None]

@@ -21,8 +21,10 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi, TileClass
 from tilespec.determinism import torch_threads
-from tilespec.errors import UserError
 from tilespec.folds import Origin
 from tilespec.graph import fold
 from tilespec.grid import reflect
@@ -30,10 +32,8 @@ from tilespec.model import Model
 from tilespec.nets.norms import set_sample_ids, spatial_norms
 from tilespec.probe.reach import measured_class
 from tilespec.probe.strip import replica
-from tilespec.progress import Progress, Silent
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-from tilespec.types import Roi, TileClass
 
 TILES = 32
 """Tiles that a pass looks at; scenes of fewer are read whole."""

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from tilespec.progress import Progress, Silent
+from tilespec.core.progress import Progress, Silent
 
 LEAF = "of"
 T = TypeVar("T")

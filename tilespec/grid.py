@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tilespec.blend import profile
-from tilespec.errors import UserError
-from tilespec.types import TileClass
+from tilespec.core.errors import UserError
+from tilespec.core.types import TileClass
 
 
 def reflect(index: Int64[np.ndarray, " n"], length: int) -> Int64[np.ndarray, " n"]:

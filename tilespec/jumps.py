@@ -29,8 +29,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Integer
 
+from tilespec.core.types import UNLABELLED
 from tilespec.grid import Axis
-from tilespec.types import UNLABELLED
 
 Classes = Integer[np.ndarray, "y x"]
 Channels = Float32[np.ndarray, "y x channel"]

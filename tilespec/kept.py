@@ -12,16 +12,16 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.types import Spectra
 from tilespec.folds import Keeps, Moments
 from tilespec.graph import one_blas_thread
 from tilespec.passes import Block, fold_scene, picked, scenes
-from tilespec.progress import Progress
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.steps import Step
-from tilespec.types import Spectra
 
 DEFAULT = "vsn,pca=4"
 """Steps when none are given."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.objects import Place, S3Path, at, several
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")

@@ -25,7 +25,7 @@ from uuid import uuid4
 
 import psutil
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import beside
 from tilespec.objects import Place, S3Path, at
 

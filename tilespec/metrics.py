@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 
-from tilespec.types import UNLABELLED
+from tilespec.core.types import UNLABELLED
 
 MapPair = UInt8[np.ndarray, "2 y x"]
 

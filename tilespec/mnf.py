@@ -12,7 +12,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.folds import Moments, Part
 from tilespec.spectra.operators import Bands, NoiseAdjust
 from tilespec.spectra.pieces import PIECE

@@ -13,12 +13,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ledger import write_atomic
 from tilespec.nets import build
 from tilespec.recipe import Recipe
 from tilespec.tensors import fit
-from tilespec.types import SpectralAxis
 
 FORMAT = 1
 

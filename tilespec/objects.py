@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.s3 import again, client, told
 
 AT_ONCE = 16

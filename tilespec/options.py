@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 
 def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:

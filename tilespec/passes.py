@@ -14,14 +14,14 @@ from jaxtyping import Float32
 
 from tilespec.choice import ALL, Choice
 from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi, Spectra
 from tilespec.folds import Neighbours, Part, Streamed
 from tilespec.graph import fold, one_blas_thread
-from tilespec.progress import Progress, Silent
 from tilespec.scene import CHUNK, Scene
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
-from tilespec.types import Roi, Spectra
 
 SAMPLE = 512
 """Pixels of a sample."""

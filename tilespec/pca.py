@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.folds import Moments
 from tilespec.spectra.operators import Bands, Project
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
+from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
 from tilespec.scene import Scene
-from tilespec.types import UNLABELLED, Roi, SpectralAxis
 
 Picture = UInt8[np.ndarray, "y x 3"]
 

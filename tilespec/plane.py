@@ -9,9 +9,9 @@ import zarr
 from jaxtyping import Shaped
 
 from tilespec.chunks import Chunks, Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.scene import open_group, undamaged
-from tilespec.types import Roi
 
 
 @final

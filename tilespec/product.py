@@ -21,7 +21,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.cloud import zarr_store
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import Ledger, beside, fingerprint, write_atomic
 from tilespec.objects import Place, S3Path, at
 from tilespec.stored import Recording, keys, presence, remove

@@ -15,22 +15,22 @@ from tilespec.applied import transformed, write_scene
 from tilespec.brightness import brightness, glance, same_scale
 from tilespec.choice import ALL, Choice
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi, Spectra, SpectralAxis
 from tilespec.graph import one_blas_thread
 from tilespec.kept import Pass, Stored, chosen_steps, counts_weights, from_arrays, renewed, to_arrays
 from tilespec.ledger import write_atomic
 from tilespec.lock import locked
-from tilespec.memory import Peak
 from tilespec.objects import local
 from tilespec.passes import blocks, sample
-from tilespec.progress import Progress
 from tilespec.scene import Scene
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import OPERATORS, Bands, Operator, arrays
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.steps import Fitting, Step, from_user_steps, parse, passes, plan
-from tilespec.types import Roi, Spectra, SpectralAxis
 
 FORMAT = 1
 

@@ -16,18 +16,18 @@ from tilespec.cluster import connect
 from tilespec.colour.camera import camera_primaries
 from tilespec.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
 from tilespec.colour.rendering import Rendering
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi
 from tilespec.folds import Spread
 from tilespec.ledger import fingerprint
 from tilespec.lock import locked
-from tilespec.memory import Peak
 from tilespec.passes import blocks, fold_scene
 from tilespec.placed import scale_of
 from tilespec.product import Product
-from tilespec.progress import Progress
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands, Take
-from tilespec.types import Roi
 
 FORMS: Final = {
     "float32": Form(limits=(0.0, 1.0)),

@@ -8,14 +8,14 @@ from typing import Any
 
 from tilespec import api
 from tilespec.audit import status, verify
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import only_named_before
 from tilespec.ledger import Ledger
 from tilespec.lock import locked
-from tilespec.memory import Peak
 from tilespec.objects import absolute
-from tilespec.plugins import only_named_before
 from tilespec.product import MEND
-from tilespec.progress import Progress, Silent
 
 WRITERS = ("simulate", "ingest", "transform", "render", "predict")
 """The verbs that write products: a record that names another one is not obeyed."""

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from tilespec.chunks import Room
+from tilespec.core.types import Roi
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 CALL = 1 << 22
 """Bytes that one call of Zarr reads at least, where a strip has so many: a call costs a millisecond by itself."""

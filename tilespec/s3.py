@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 RETRIES, PATIENCE = 8, timedelta(seconds=120)
 """Tries again of one request, and the time after which there is no further one."""

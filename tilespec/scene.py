@@ -17,11 +17,11 @@ import zarr
 
 from tilespec.chunks import Chunks, Room
 from tilespec.cloud import zarr_store
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.objects import S3Path, at
 from tilespec.product import COMPLETE, ArraySpec
 from tilespec.spectra.pieces import PIECE
-from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 
 CHUNK = 128
 AXES = ("wavelength", "wavenumber", "component", "channel")

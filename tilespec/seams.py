@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import UNLABELLED, Roi
 from tilespec.graph import fold
 from tilespec.grid import Axis
 from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
 from tilespec.placed import corner_of, scale_of
 from tilespec.product import WRITING
-from tilespec.progress import Progress, Silent
 from tilespec.scene import open_group
-from tilespec.types import UNLABELLED, Roi
 
 VALUES = 1 << 21
 """About how many values a block holds."""

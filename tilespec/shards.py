@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.product import ArraySpec
 
 OBJECTS: Final = 10_000

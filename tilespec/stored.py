@@ -21,7 +21,7 @@ import zarr
 from zarr.storage import LocalStore, WrapperStore
 
 from tilespec.cloud import Cloud, zarr_store
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.objects import Place, S3Path, at
 
 READ = 1 << 20

@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from tilespec.augment import Augment
 from tilespec.config import Config, resolve
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
 from tilespec.lock import locked
-from tilespec.memory import Peak
 from tilespec.objects import local
-from tilespec.progress import Progress, Silent
 from tilespec.ranks.crew import Crew, crew
 from tilespec.ranks.group import Ranks, joined, shared
 from tilespec.ranks.launchers import leads

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.graph import fold
 from tilespec.passes import Block, blocks, room
 from tilespec.plane import Plane
@@ -19,7 +20,6 @@ from tilespec.product import ArraySpec
 from tilespec.scene import Scene, cube_spec, layer_spec, open_group
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
-from tilespec.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 
 STRIP: Final = 512
 """Rows of labels that are counted at once."""

@@ -5,7 +5,7 @@ from typing import Any, final
 
 from distributed import WorkerPlugin
 
-from tilespec.memory import one_heap
+from tilespec.core.memory import one_heap
 
 
 @final

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from job import Clock, Job
 
 from tilespec.cluster import local
+from tilespec.core.memory import one_heap
 from tilespec.infer import predict
-from tilespec.memory import one_heap
 
 EXTRA = {"tilespec-planes": {"probabilities": True}}
 """Options that belong to a way."""

@@ -10,11 +10,11 @@ from typing import Any, final
 import torch
 import zarr
 
+from tilespec.core.progress import Lines
 from tilespec.ledger import fingerprint
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.product import COMPLETE, publish
-from tilespec.progress import Lines
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.scene import Scene, constants, open_group
 from tilespec.simulate import simulate

@@ -9,8 +9,8 @@ import scenes
 from envi_files import cropped, repeated
 from scenes import BANDS, COLS, LONGER, ROWS, SIDE, whole
 
+from tilespec.core.progress import Lines
 from tilespec.ingest import ingest
-from tilespec.progress import Lines
 from tilespec.recipe import fit
 from tilespec.simulate import simulate
 

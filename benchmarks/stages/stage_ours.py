@@ -14,7 +14,7 @@ from stage_job import Stage
 
 import tilespec.ingest
 import tilespec.recipe
-from tilespec.memory import one_heap
+from tilespec.core.memory import one_heap
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
 from tilespec.tasks import task

@@ -12,8 +12,8 @@ from train_instead import Made, instead
 from train_job import Size
 
 from tilespec import api
+from tilespec.core.progress import Progress
 from tilespec.ledger import fingerprint, write_atomic
-from tilespec.progress import Progress
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
 

@@ -12,9 +12,9 @@ from ablation_variants import Variant
 
 from tilespec import api
 from tilespec.config import resolve
+from tilespec.core.progress import Progress
 from tilespec.ledger import fingerprint, write_atomic
 from tilespec.presets import preset
-from tilespec.progress import Progress
 from tilespec.scene import Scene
 
 SCORES = ("iou_mean", "iou_std", "scene_iou", "oa", "kappa", "patches")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scenes import Data
 
+from tilespec.core.progress import Lines
 from tilespec.ledger import beside
-from tilespec.progress import Lines
 from tilespec.recipe import transform
 
 

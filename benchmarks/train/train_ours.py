@@ -13,7 +13,7 @@ from job import Clock
 from train_instead import Made, instead
 from train_job import SIZES, SKIP, Training
 
-from tilespec.memory import one_heap
+from tilespec.core.memory import one_heap
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
 from tilespec.train import train

@@ -9,11 +9,11 @@ import zarr
 from tilespec.baselines import baseline, labelled
 from tilespec.baselines.asked import Asked
 from tilespec.baselines.ndvi import bands
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
 
 def training(scene, rows="0:160", seed=0):
     from tilespec.baselines import Training
-    from tilespec.progress import Silent
+    from tilespec.core.progress import Silent
     from tilespec.recipe import Recipe
 
     opened = Scene.open(scene)

@@ -18,7 +18,7 @@ from tilespec.baselines.kmeans import KMeans, Nearest, lloyd
 from tilespec.baselines.sam import SpectralAngle
 from tilespec.cli.models import BASELINE
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build

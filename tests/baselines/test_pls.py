@@ -10,7 +10,7 @@ from scipy.io import loadmat
 from scipy.stats import chi2
 from sklearn.cross_decomposition import PLSRegression
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.pls import fit
 from tilespec.pls.cross import Cross, Group, Grouped, merged
 from tilespec.pls.limits import q_limit, residual_variances, t2_limit

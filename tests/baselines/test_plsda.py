@@ -18,10 +18,10 @@ from tilespec.baselines.cells import cells
 from tilespec.baselines.plsda import PlsDa
 from tilespec.cli import app
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.model import Model
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 
 @pytest.fixture(scope="module")

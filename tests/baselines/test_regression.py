@@ -19,7 +19,7 @@ from tilespec.baselines import baseline
 from tilespec.baselines.pairs import draw
 from tilespec.baselines.regression import RIDGE, least_squares
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build

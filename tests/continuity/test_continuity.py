@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from tilespec import api
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import fingerprint
 
 

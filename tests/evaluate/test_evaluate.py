@@ -9,13 +9,13 @@ import zarr
 from sklearn.metrics import cohen_kappa_score, jaccard_score, mean_absolute_error, mean_squared_error, r2_score
 from stored_predictions import NAMES, write_field, write_map
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
 from tilespec.evaluate import evaluate
 from tilespec.metrics import Patches
 from tilespec.resample import spatial_folds
 from tilespec.scene import Scene
 from tilespec.seams import seam_score
-from tilespec.types import UNLABELLED
 
 
 @pytest.fixture

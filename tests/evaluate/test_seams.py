@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
 from tilespec.folds import Fold
 from tilespec.grid import Axis, Grid
 from tilespec.jumps import Borders, Jumps
 from tilespec.product import ArraySpec, Product
 from tilespec.scene import layer_spec
 from tilespec.seams import seam_score
-from tilespec.types import UNLABELLED
 
 NAMES = ("background", "plant")
 

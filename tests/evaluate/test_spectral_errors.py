@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from spectral_scenes import NM, write_cube
 from stored_predictions import write_field
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.product import Product
 from tilespec.scene import layer_spec

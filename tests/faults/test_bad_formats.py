@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rasterio.control import GroundControlPoint
 from sensor_files import write_cf
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.scene import Scene
 

@@ -14,7 +14,7 @@ from envi_files import edited, write_envi
 from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import calibrated, counts
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.recipe import fit, transform
 from tilespec.scene import Scene
@@ -159,7 +159,7 @@ def test_wavelengths_out_of_order_or_twice_stay_as_they_are_with_a_note(tmp_path
 REFUSED = """
 import sys
 from pathlib import Path
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 for header in sys.argv[1:]:
     try:

@@ -10,7 +10,7 @@ from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, r
 
 from tilespec import cluster as clusters
 from tilespec.audit import status, verify
-from tilespec.errors import IncompleteError
+from tilespec.core.errors import IncompleteError
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from untrained_models import save_model
 
 from tilespec import infer
 from tilespec.audit import status
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import Ledger
 
 

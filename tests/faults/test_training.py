@@ -18,7 +18,7 @@ from interrupts import After
 from safetensors.torch import load_file, save_file
 from short_trainings import config, interrupted, lines
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.recipe import Recipe
 from tilespec.train import train

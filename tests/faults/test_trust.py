@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tilespec import api
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import PLUGINS, from_user, load, only_named_before
 from tilespec.model import Model
-from tilespec.plugins import PLUGINS, from_user, load, only_named_before
 from tilespec.recipe import Recipe
 from tilespec.tasks import task
 

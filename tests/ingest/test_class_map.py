@@ -8,7 +8,7 @@ from ingest_files import cube
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.scene import Scene
 

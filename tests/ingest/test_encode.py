@@ -7,7 +7,7 @@ from envi_files import write_envi
 from ingest_files import cube, stored
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.encode import narrow
 from tilespec.scene import Scene

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from locations import DATA, real
 from numpy.testing import assert_array_equal
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import info
 from tilespec.ingest.envi import find_pair, read_envi
 from tilespec.ingest.fields import AXES, DTYPES, KNOWN, describe

@@ -12,7 +12,7 @@ from ingest_files import cube, stored
 from interrupts import After
 from numpy.testing import assert_array_equal
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.scene import Scene
 

@@ -15,13 +15,13 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
 from tilespec.colour import decode, encode
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest import info, ingest
 from tilespec.ingest.binning import mean
 from tilespec.ingest.image import Scan
 from tilespec.product import Product
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.types import SpectralAxis
 
 HOUSTON = DATA / "houston2018_subset" / "houston_dataset.mat"
 CAVE = DATA / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz"

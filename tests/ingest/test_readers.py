@@ -9,12 +9,12 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 from sensor_files import write_cf, write_emit, write_neon, write_prisma
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.ingest import info, ingest
 from tilespec.ingest.hdf5 import LAYOUTS
 from tilespec.ingest.readers import open_source
 from tilespec.ingest.source import Options, Source
-from tilespec.plugins import load
 from tilespec.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

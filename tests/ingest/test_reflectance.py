@@ -11,7 +11,7 @@ from interrupts import After, StoppedError, stop
 from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import counts
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.empirical import empirical_line
 from tilespec.scene import Scene

@@ -10,7 +10,7 @@ import rioxarray  # noqa: F401 - gives xarray its .rio
 from ingest_files import WAVELENGTHS, cube, stored, to_geotiff, to_netcdf, to_npy
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.scene import Scene
 

@@ -12,10 +12,10 @@ import rioxarray  # noqa: F401 - gives xarray its .rio
 from envi_files import write_envi
 from ingest_files import cube
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import resident
 from tilespec.ingest import info, ingest
 from tilespec.ingest.tiles import Tiles
-from tilespec.memory import resident
 from tilespec.scene import Scene
 
 
@@ -103,7 +103,7 @@ def test_the_facts_of_a_run_lie_beside_the_product(tmp_path):
 MEASURED = """
 import sys
 from tilespec.ingest import ingest
-from tilespec.memory import resident
+from tilespec.core.memory import resident
 folder, before = sys.argv[1], resident()
 result = ingest(f"{folder}/raw.hdr", f"{folder}/scene", white=f"{folder}/white.hdr", dtype="uint16")
 print(result["peak_memory"] - before)

@@ -9,7 +9,7 @@ from locations import DATA, real
 from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import calibrated, counts
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.calibrate import integration_time
 from tilespec.ingest.source import Facts

@@ -6,7 +6,7 @@ import torch
 from cube_scenes import AXIS, BANDS, values, write
 from torch import nn
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build

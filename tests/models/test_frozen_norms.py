@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tilespec.cluster import local
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user
+from tilespec.core.types import Roi
 from tilespec.frozen import FrozenNorm, NormMoments, freeze, norm_statistics, spatial_norms
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.plugins import from_user
 from tilespec.probe.reach import measured_class
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 
 class Grouped(nn.Module):

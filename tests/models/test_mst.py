@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets import build
 from tilespec.nets.mst import SpectralAttention
 

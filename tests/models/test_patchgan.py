@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets import build
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import binary_opening
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets import build
 from tilespec.nets.opened import disk
 

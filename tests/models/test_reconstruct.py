@@ -11,7 +11,7 @@ from torch import nn
 
 from tilespec.augment import KINDS, Augment
 from tilespec.config import AugmentTable
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets import build
 from tilespec.objectives import Batch, objective
 from tilespec.objectives.losses import l1, mrae, mse

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets import build
 from tilespec.nets.norms import NORMS, ChannelNorm, SeededDropout, set_sample_ids
 

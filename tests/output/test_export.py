@@ -12,13 +12,13 @@ from envi_files import write_envi
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
 from tilespec.export import WRITERS, export
 from tilespec.ingest import ingest
 from tilespec.picture import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
 from tilespec.product import Product, publish
 from tilespec.scene import ArraySpec, Scene, layer_spec
-from tilespec.types import Roi, SpectralAxis
 
 MAPS = {
     "utm": "map info = {UTM, 1, 1, 380952, 5820372, 30, 30, 33, South, WGS-84, units=Meters}\n",
@@ -47,7 +47,7 @@ def make(folder, dtype="uint16", extra="", shape=(140, 70, 4), labels=True):
 
 
 def test_every_writer_of_the_table_is_there():
-    from tilespec.plugins import load
+    from tilespec.core.registry import load
 
     assert all(callable(load(WRITERS, name, "format")) for name in WRITERS)
 

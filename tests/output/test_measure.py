@@ -11,12 +11,12 @@ from scenes import write_scene
 from scipy import ndimage
 from stored_predictions import write_map
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.ingest.georef import crs_of, grid_mapping
 from tilespec.measure import measure
 from tilespec.product import Product
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.types import UNLABELLED, SpectralAxis
 
 NAMES = ("background", "leaf", "stem")
 SHAPE = (70, 90)

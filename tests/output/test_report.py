@@ -12,10 +12,11 @@ import zarr
 from html_page import Page
 from PIL import Image
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import UNLABELLED
 from tilespec.evaluate import evaluate
 from tilespec.product import Product
-from tilespec.progress import Silent
 from tilespec.recipe import Recipe, fit
 from tilespec.report import report
 from tilespec.report.detail import worst
@@ -35,7 +36,6 @@ from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses
 from tilespec.scene import Scene, cube_spec, layer_spec
-from tilespec.types import UNLABELLED
 
 EVIL = "<script>alert('x')</script>\"><img_src=x_onerror=alert(1)>{{7*7}}$\\bad$"
 

@@ -11,10 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from tilespec.colour import metamers
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import SpectralAxis
 from tilespec.evaluate import evaluate
 from tilespec.product import Product
-from tilespec.progress import Silent
 from tilespec.report import report
 from tilespec.report.fields import QUANTILES, chosen, rebuilt
 from tilespec.report.metamers import of_twins, twins
@@ -23,7 +24,6 @@ from tilespec.report.plots import between, enlarged, limits, scale, shade
 from tilespec.report.reconstruction import of_reconstructions
 from tilespec.report.runs import Runs
 from tilespec.scene import Scene, constants, cube_spec
-from tilespec.types import SpectralAxis
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(float(v) for v in range(400, 701, 10)))
 

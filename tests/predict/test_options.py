@@ -16,7 +16,9 @@ import zarr
 from untrained_models import APPROXIMATE, UNET, objects, save_model, stored
 
 from tilespec import infer
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import Roi
 from tilespec.grid import Grid
 from tilespec.infer import planning, predict
 from tilespec.infer.outputs import create, moved_to
@@ -27,9 +29,7 @@ from tilespec.lock import holder_token, locked
 from tilespec.model import Model
 from tilespec.predict import Part, axes
 from tilespec.predict.slab import run_part
-from tilespec.progress import Silent
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 BLUR = {**UNET, "dropout": 0.5}
 

@@ -15,7 +15,7 @@ import xarray as xr
 import zarr
 from untrained_models import APPROXIMATE, objects, save_model, stored
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.scene import Scene

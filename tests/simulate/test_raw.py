@@ -10,7 +10,7 @@ import rasterio
 from interrupts import After, StoppedError, stop
 from spectral.io import envi
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.scene import Scene
 from tilespec.simulate import raw as files

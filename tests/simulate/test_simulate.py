@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.scene import Scene
 from tilespec.simulate import simulate
 from tilespec.simulate.block import EDGE, GREEN, MATERIALS, mix, render

@@ -14,7 +14,7 @@ from tilespec.colour import Observer, ciede2000, decode, encode, metamers
 from tilespec.colour.camera import camera_primaries
 from tilespec.colour.observer import widths
 from tilespec.colour.standard import illumination
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 science = pytest.importorskip("colour", reason="colour-science is the oracle: the extra `color`")
 
@@ -364,7 +364,7 @@ def test_without_colour_science_the_extra_is_named():
 import sys
 sys.modules["colour"] = None
 from tilespec.colour import Observer
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 try:
     Observer.at(range(400, 701, 10))
 except UserError as error:

@@ -8,7 +8,8 @@ from locations import DATA
 from pybaselines import Baseline as Theirs
 from spectral import remove_continuum
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.spectra.baseline import Als, Arpls
 from tilespec.spectra.continuum import ContinuumRemoval
 from tilespec.spectra.hull import upper_hull
@@ -16,7 +17,6 @@ from tilespec.spectra.operators import Bands
 from tilespec.spectra.pieces import transform as apply
 from tilespec.spectra.steps import Fitting, parse, plan
 from tilespec.spectra.whittaker import arpls, asls, solve
-from tilespec.types import SpectralAxis
 
 
 def nm(values):

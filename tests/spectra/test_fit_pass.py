@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import subspace_angles
 
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.recipe import Recipe, fit, fit_steps
 from tilespec.scene import Scene
 from tilespec.spectra import pieces

@@ -8,13 +8,13 @@ import spectral
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
 from tilespec.passes import Block, haloed
 from tilespec.recipe import Recipe, fit
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
-from tilespec.types import Roi
 
 
 @pytest.fixture(scope="module")

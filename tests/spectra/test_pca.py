@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.folds import Moments
 from tilespec.pca import Pca, decompose
 from tilespec.spectra.operators import Bands

@@ -13,12 +13,12 @@ from sklearn.decomposition import PCA
 from tilespec import applied, passes
 from tilespec.applied import transformed, write_scene
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
 from tilespec.passes import blocks, sample
 from tilespec.recipe import Recipe, fit, fit_steps, transform
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
-from tilespec.types import Roi, SpectralAxis
 
 
 @pytest.fixture(scope="module")

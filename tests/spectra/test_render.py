@@ -19,12 +19,12 @@ from tilespec.api import export, repair, verify
 from tilespec.cli import app
 from tilespec.cluster import connect
 from tilespec.colour import Observer
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
 from tilespec.placed import moved
 from tilespec.product import Product
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.types import Roi, SpectralAxis
 
 pytest.importorskip("colour", reason="colour-science has the observers: the extra `color`")
 

@@ -10,14 +10,14 @@ from locations import DATA
 from scipy.integrate import quad
 from spectral import BandResampler
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.scene import Scene
 from tilespec.spectra.curves import read_curves
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.resample import gaussian_matrix, response_matrix
 from tilespec.spectra.steps import Fitting, parse, plan
-from tilespec.types import SpectralAxis
 
 CAMERAS = DATA / "camera_response"
 AT = np.linspace(400, 1000, 121)

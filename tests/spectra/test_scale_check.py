@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tilespec.baselines import baseline
 from tilespec.brightness import brightness, glance, same_scale
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.scene import Scene

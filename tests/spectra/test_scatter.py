@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from locations import DATA
 from scipy.io import loadmat
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.scene import Scene
 from tilespec.spectra.curves import Curves
@@ -18,7 +19,6 @@ from tilespec.spectra.pieces import transform as apply
 from tilespec.spectra.scaling import Autoscale
 from tilespec.spectra.scatter import Emsc, Msc
 from tilespec.spectra.steps import Fitting, parse, passes, plan
-from tilespec.types import SpectralAxis
 
 P = 60
 UNEVEN = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.r_[400:700:40j, 900:1000:20j].tolist()))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from locations import ROOT
 from scipy.signal import savgol_filter
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.folds import Spread
 from tilespec.spectra.baseline import Als, Arpls
 from tilespec.spectra.continuum import ContinuumRemoval
@@ -33,7 +34,6 @@ from tilespec.spectra.scaling import MinMax, Scale
 from tilespec.spectra.scatter import correction
 from tilespec.spectra.select import Crop
 from tilespec.spectra.steps import STEPS, Fitting, parse, passes, plan
-from tilespec.types import SpectralAxis
 
 P = 40
 NM = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.linspace(400, 1000, P).tolist()))

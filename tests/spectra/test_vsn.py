@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.spectra.normalise import Vsn, normalise, scatter
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.steps import Fitting

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tilespec import audit as module
 from tilespec.audit import status, verify
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import Ledger
 from tilespec.lock import locked
 from tilespec.product import ArraySpec, Product, publish

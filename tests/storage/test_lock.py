@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tilespec import lock as module
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.lock import TTL, holder, locked
 
 HOLD = """
@@ -26,7 +26,7 @@ with locked(sys.argv[1]):
 RACE = """
 import sys, time
 from pathlib import Path
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.lock import locked
 out, start = sys.argv[1], Path(sys.argv[2])
 print("ready", flush=True)

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from tilespec import product as module
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ledger import Ledger, fingerprint, write_atomic
 from tilespec.product import ArraySpec, Product, compressors, publish
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
 from tilespec.stored import entry_of, keys
-from tilespec.types import SpectralAxis
 from tilespec.written import put
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=(400.0, 500.0, 600.0), good=(True, False, True))

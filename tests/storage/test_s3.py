@@ -14,7 +14,8 @@ from object_store import contents, copied, reached, served
 from tilespec import lock as lock_module
 from tilespec import s3
 from tilespec.audit import status, verify
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.ingest import info
 from tilespec.lock import holder, locked
 from tilespec.objects import S3Path, at
@@ -22,7 +23,6 @@ from tilespec.product import Product
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.repair import repair
 from tilespec.scene import Scene, open_group
-from tilespec.types import Roi
 
 
 @pytest.fixture(scope="module")

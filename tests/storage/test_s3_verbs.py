@@ -7,7 +7,7 @@ from PIL import Image
 
 from tilespec.audit import verify
 from tilespec.baselines import baseline
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.export import export
 from tilespec.ingest import ingest

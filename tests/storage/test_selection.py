@@ -9,7 +9,7 @@ import pytest
 import zarr
 from sklearn.decomposition import PCA
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.folds import Moments
 from tilespec.pca import decompose
 from tilespec.recipe import Recipe, fit

@@ -2,10 +2,10 @@
 
 from tilespec.baselines import Training
 from tilespec.baselines.asked import Asked
-from tilespec.progress import Silent
+from tilespec.core.progress import Silent
+from tilespec.core.types import Roi
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 
 def training(scene, *, rows=None, client=None, **asked):

@@ -53,7 +53,7 @@ def wait(progress, folder=None, beat=0.05):
 
 
 def mistake(progress, which=1):
-    from tilespec.errors import UserError
+    from tilespec.core.errors import UserError
 
     if which == RANK:
         raise UserError("scene", found="this", expected="that", do="Do it.")
@@ -68,7 +68,7 @@ def failure(progress, which=1):
 
 def obedient(progress, folder):
     """Stop as `tilespec.train` does: at a step, when it was told to."""
-    from tilespec.stop import Told, stopping
+    from tilespec.core.signals import Told, stopping
 
     with stopping(Told(), (signal.SIGTERM,)) as told:
         (Path(folder) / f"ready-{RANK}").touch()

@@ -277,7 +277,7 @@ def refused(ranks, fault):
 
 def launched():
     """Train as a rank of a launcher; in rank ``which`` do ``act`` in the ``at``-th move."""
-    from tilespec.errors import EXIT_INCOMPLETE, IncompleteError
+    from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError
     from tilespec.train import train
 
     settings, out, act, which, at = json.loads(sys.argv[1])

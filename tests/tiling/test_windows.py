@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilespec.blend import WINDOWS, mix, profile
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.grid import Axis
 
 windows = st.sampled_from(sorted(WINDOWS))

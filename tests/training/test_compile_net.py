@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets.norms import SeededDropout
 from tilespec.training.compiled import compile_net
 

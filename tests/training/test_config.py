@@ -1,7 +1,7 @@
 import pytest
 
 from tilespec.config import resolve
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.presets import preset, presets
 
 SCENE = {"data.scene": "scene.zarr"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from tilespec.config import Train
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.training.schedules import SCHEDULES, Rate
 
 PEAK = 0.02

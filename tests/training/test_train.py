@@ -8,7 +8,7 @@ from interrupts import After
 from short_trainings import config, interrupted, lines
 
 from tilespec.config import Train
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.scene import Scene
 from tilespec.train import train

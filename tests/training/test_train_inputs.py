@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.recipe import Recipe, fit
 from tilespec.scene import Scene

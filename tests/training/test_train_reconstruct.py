@@ -12,7 +12,7 @@ from short_trainings import interrupted, lines
 from spectral_pairs import RGB, spectral, write_cube, write_pair
 
 from tilespec import history
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.infer import predict
 from tilespec.model import Model

@@ -11,7 +11,7 @@ from interrupts import After
 from short_trainings import config, interrupted, lines
 
 from tilespec import history
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.train import train
 from tilespec.training import checkpoint, rundir

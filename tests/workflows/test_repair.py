@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tilespec import product as written
 from tilespec.audit import status, verify
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ledger import Ledger
 from tilespec.lock import locked
@@ -269,7 +269,7 @@ def test_a_folder_that_leads_elsewhere_makes_repair_touch_nothing_there(copied, 
 CREATE = """
 import sys, time
 from pathlib import Path
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.simulate import simulate
 print("ready", flush=True)
 sys.stdin.readline()

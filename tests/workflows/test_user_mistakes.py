@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from tilespec import api
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene

@@ -21,7 +21,7 @@ from tilespec.augment.geometry import rotate
 from tilespec.augment.mixing import cutmix, mixup, partners
 from tilespec.augment.spectral import background, drop, gain, noise, offset, reverse, shift, slope
 from tilespec.config import AugmentTable, Kind
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.objectives import Batch
 from tilespec.spectra.operators import Bands
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from tilespec.types import UNLABELLED
+from tilespec.core.types import UNLABELLED
 
 Answers = Shaped[Tensor, "batch *channel y x"]
 Filler = int | float

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tilespec.augment.answers import blank, each, first, last, unknown
 from tilespec.augment.draws import Draws
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.objectives import Batch, Mixed
 
 

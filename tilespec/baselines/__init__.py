@@ -15,17 +15,17 @@ import torch
 from tilespec.baselines.asked import Asked, options, unused
 from tilespec.baselines.diagnostics import Residuals, diagnose
 from tilespec.cluster import connect
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import from_user, load
+from tilespec.core.types import Roi
 from tilespec.infer import predict
-from tilespec.memory import Peak
 from tilespec.model import Model
 from tilespec.objects import local
-from tilespec.plugins import from_user, load
-from tilespec.progress import Progress, Silent
 from tilespec.recipe import Recipe, fit_steps
 from tilespec.scene import Scene
 from tilespec.spectra.steps import STEPS, from_user_steps
-from tilespec.types import Roi
 
 BASELINES = {
     "ndvi": "tilespec.baselines.ndvi:Fixed",

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, final
 
-from tilespec.errors import UserError
-from tilespec.types import UNLABELLED
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
 
 ALL = "all"
 AUTO = "auto"

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tilespec.baselines import Training
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Roi
 from tilespec.graph import fold
 from tilespec.passes import GROUP, Block, blocks
 from tilespec.scene import Scene
-from tilespec.types import UNLABELLED, Roi
 
 PER_FOLD = 20
 """Squares of one fold, about: enough for a share of every class, few enough to be large."""

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float64, Int64
 
 from tilespec.baselines import Learned, Training
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra
 from tilespec.graph import one_blas_thread
 from tilespec.passes import blocks, fold_scene, sample
-from tilespec.types import Spectra
 
 SAMPLE = 8192
 """Pixels that the start is found on."""

@@ -12,14 +12,14 @@ from jaxtyping import Int64
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.cells import Cells
 from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.graph import fold
 from tilespec.nets import build
 from tilespec.passes import GROUP, Block, blocks
 from tilespec.pls.cross import Group, Grouped
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-from tilespec.types import UNLABELLED, Spectra
 
 Counts = Int64[np.ndarray, " class"]
 STRIDE = UNLABELLED + 1

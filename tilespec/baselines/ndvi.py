@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from tilespec.baselines import Learned, Training
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.folds import Histogram
 from tilespec.passes import blocks, fold_scene
 from tilespec.scene import Scene

@@ -9,12 +9,12 @@ from jaxtyping import Float32, Int64
 
 from tilespec.baselines import Training
 from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra
 from tilespec.graph import fold
 from tilespec.passes import GROUP, Block, blocks
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
-from tilespec.types import Spectra
 
 
 @final

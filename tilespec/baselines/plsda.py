@@ -13,7 +13,7 @@ from tilespec.baselines.asked import AUTO
 from tilespec.baselines.cells import Cells, cells
 from tilespec.baselines.diagnostics import Residuals
 from tilespec.baselines.labelled import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.pls import Pls, fit
 from tilespec.pls.cross import Cross, Group, Grouped, merged
 from tilespec.pls.limits import q_limit, residual_variances, t2_limit

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.spectra.match import NEAR
-from tilespec.types import UNLABELLED, SpectralAxis
 
 BAND = "band"
 """Header of a first column of band numbers, for scenes without a spectral axis."""

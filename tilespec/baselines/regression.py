@@ -12,7 +12,7 @@ from torch import nn
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.kmeans import best_start
 from tilespec.baselines.pairs import Pairs, draw
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.graph import one_blas_thread
 from tilespec.nets import build
 from tilespec.nets.pixelwise import Linear as Affine

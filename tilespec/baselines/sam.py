@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.labelled import accuracy, gather
 from tilespec.baselines.references import read
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 
 @final

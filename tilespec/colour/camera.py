@@ -7,7 +7,7 @@ from jaxtyping import Float64
 
 from tilespec.colour.observer import CHANNELS, Wavelengths, check_visible, widths
 from tilespec.colour.standard import illumination
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.spectra.curves import read_curves
 
 WHERE: Final = "--camera"

@@ -9,9 +9,9 @@ from jaxtyping import Float, Float64
 
 from tilespec.colour.lab import lab_of
 from tilespec.colour.standard import illumination, matching
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.spectra.srgb import encode
-from tilespec.types import SpectralAxis
 
 VISIBLE: Final = (400.0, 700.0)
 """Wavelengths (nm) that a colour needs."""

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tilespec.colour.observer import rgb_axis
+from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.rowwise import rowwise
 from tilespec.spectra.srgb import encode
-from tilespec.types import Spectra
 
 
 @final

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 OBSERVERS: Final = {
     2: "CIE 1931 2 Degree Standard Observer",

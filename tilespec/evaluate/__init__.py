@@ -18,7 +18,10 @@ from typing import Any, Final, final
 
 import zarr
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi
 from tilespec.evaluate.asked import Judging, Left
 from tilespec.evaluate.blocks import check_blocks, over_blocks
 from tilespec.evaluate.case import Case, Joined
@@ -26,13 +29,10 @@ from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.classes import classes_case
 from tilespec.graph import fold
 from tilespec.ledger import beside, write_atomic
-from tilespec.memory import Peak
 from tilespec.metrics import TASKS, Patches
-from tilespec.progress import Progress, Silent
 from tilespec.resample import Blocked
 from tilespec.scene import open_group
 from tilespec.seams import NOTHING, seam_score
-from tilespec.types import Roi
 
 __all__ = ["evaluate"]
 

@@ -6,7 +6,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 PAPER = 255.0
 """What ``peak`` becomes: published errors of 8-bit scales are of 0 to 255."""

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.evaluate.case import Case
 from tilespec.resample import LEVEL, Blocked, intervals, spatial_folds
-from tilespec.types import Roi
 
 FEW = 20
 """Below this many blocks an interval is narrower than it should be."""

@@ -7,12 +7,12 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.evaluate.asked import Left
 from tilespec.metrics import Patches
 from tilespec.placed import Placed, PlacedField, asked_region, inside, scale_of
 from tilespec.scene import content_of
-from tilespec.types import Roi
 
 
 @final

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.evaluate.asked import PAPER, Judging, Left
 from tilespec.evaluate.case import Case, Joined, chosen, facts, region_of
 from tilespec.evaluate.colours import colours_of
@@ -15,7 +16,6 @@ from tilespec.residuals import FieldPair, PatchErrors, Residuals
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
 from tilespec.spectral import FIGURES, SpectralErrors
-from tilespec.types import Roi
 
 VALUES = 1 << 22
 """About how many values of each of the two are held at once, if stored objects are no larger."""

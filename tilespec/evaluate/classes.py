@@ -7,12 +7,12 @@ from typing import Any, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.asked import Judging, Left
 from tilespec.evaluate.case import Case, chosen, facts, region_of
 from tilespec.metrics import Confusion, MapPair, PatchCounts
 from tilespec.placed import PlacedField, PlacedMap
-from tilespec.types import UNLABELLED, Roi
 
 PIXELS = 1 << 22
 """About how many pixels are held at once."""

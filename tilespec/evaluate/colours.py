@@ -6,10 +6,10 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.evaluate.asked import Judging
 from tilespec.residuals import PIECE, FieldPair
-from tilespec.types import SpectralAxis
 
 NO_COLOUR: Final = "none"
 """The illuminant under which nothing is seen, for those who want no colours."""
@@ -23,7 +23,7 @@ class Colours:
     """Sums of colour differences, over pixels that have every channel in both. A fold over (truth, prediction)."""
 
     observer: Any
-    """A `tilespec.colour.Observer`: its ``lab`` takes spectra ``pixel band`` of which 1 is white."""
+    """A `tilespec.colour.observer.Observer`: its ``lab`` takes spectra ``pixel band`` of which 1 is white."""
     white: float
     """The value that is white."""
     sums: Float64[np.ndarray, "3"]

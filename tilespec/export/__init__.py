@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import load
 from tilespec.export.exported import open_exported
-from tilespec.memory import Peak
 from tilespec.objects import local
-from tilespec.plugins import load
-from tilespec.progress import Progress, Silent
 
 WRITERS: Final = {
     ".tif": "tilespec.export.geotiff:write_geotiff",

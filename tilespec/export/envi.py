@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.export.exported import Exported
 from tilespec.ingest.fields import DTYPES
 from tilespec.picture import NO_DATA, class_colours
-from tilespec.progress import Progress
 
 UNITS: Final = {"wavelength": "Nanometers", "wavenumber": "cm-1", "component": "Index", "channel": "Index"}
 

@@ -7,10 +7,10 @@ from typing import Any, final
 import numpy as np
 import zarr
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
 from tilespec.product import COMPLETE
 from tilespec.scene import Scene, open_group
-from tilespec.types import UNLABELLED, Cube, SpectralAxis
 
 
 @final

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.export.exported import Exported
 from tilespec.picture import class_colours
-from tilespec.progress import Progress
 
 TILE: Final = 128
 """Side of a tile: that of a stored object, so that each is written once."""

@@ -6,8 +6,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tilespec.core.progress import Progress
 from tilespec.export.exported import Exported
-from tilespec.progress import Progress
 from tilespec.scene import constants
 
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tilespec.core.progress import Progress
 from tilespec.export.exported import Exported
 from tilespec.picture import Picture, class_picture, false_colour
-from tilespec.progress import Progress
 from tilespec.scene import Scene
 
 

@@ -10,21 +10,21 @@ from typing import Any
 from safetensors.numpy import save_file
 
 from tilespec.cluster import connect, run, workers_of
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.signals import stopping
 from tilespec.frozen import norm_statistics
 from tilespec.infer.outputs import create, room
 from tilespec.infer.planning import Asked, cores, plan_of, with_norms, with_threads
 from tilespec.infer.projection import budget, project
 from tilespec.lock import holder_token, locked
-from tilespec.memory import Peak
 from tilespec.model import Model
 from tilespec.objects import at
 from tilespec.predict import Facts, Part, PredictPlan, describe
 from tilespec.predict.slab import run_part
 from tilespec.product import COMPLETE, INCOMPLETE, publish
-from tilespec.progress import Progress, Silent
 from tilespec.scene import Scene
-from tilespec.stop import stopping
 
 PARTS = 2
 """Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
 from tilespec.grid import Grid
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
@@ -14,7 +15,6 @@ from tilespec.placed import moved
 from tilespec.predict import PredictPlan
 from tilespec.product import ArraySpec, Product
 from tilespec.scene import Scene, class_attrs, constants
-from tilespec.types import UNLABELLED, Roi, SpectralAxis
 
 OBJECTS = (256, 128, 64, 32)
 """Edges of a stored object of a prediction: the first whose object stays below `OBJECT_BYTES`."""

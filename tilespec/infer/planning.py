@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec.brightness import same_scale
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, TileClass
 from tilespec.grid import Grid
 from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
@@ -19,7 +20,6 @@ from tilespec.probe.reach import measured_class
 from tilespec.product import Product
 from tilespec.scene import Scene
 from tilespec.tasks import task
-from tilespec.types import Roi, TileClass
 
 NUMERICS = 3
 """Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""

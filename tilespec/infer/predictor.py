@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Bool, Float32
 from safetensors.numpy import load_file
 
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
 from tilespec.determinism import batches_agree
-from tilespec.errors import UserError
 from tilespec.frozen import freeze
 from tilespec.model import Model
 from tilespec.nets.norms import SeededDropout, set_sample_ids
 from tilespec.recipe import Recipe
 from tilespec.tasks import Task, task
-from tilespec.types import UNLABELLED
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))

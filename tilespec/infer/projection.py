@@ -7,12 +7,12 @@ from typing import final
 import numpy as np
 import psutil
 
-from tilespec.errors import UserError
-from tilespec.memory import Peak, resident
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak, resident
+from tilespec.core.types import Roi
 from tilespec.predict import PredictPlan
 from tilespec.product import encoding
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 WAITING = 3
 """Answers that wait to be blended (`tilespec.predict.slab.Slab.depth` beyond the threads), or whose right part is."""

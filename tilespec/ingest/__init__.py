@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tilespec.core.progress import Progress, Silent
 from tilespec.ingest.datasets import ingest_dataset
 from tilespec.ingest.describe import describe
 from tilespec.ingest.job import Request, prepare
@@ -11,7 +12,6 @@ from tilespec.ingest.lines import ingest_lines
 from tilespec.ingest.readers import READERS
 from tilespec.ingest.write import write
 from tilespec.objects import S3Path, at
-from tilespec.progress import Progress, Silent
 from tilespec.shards import AUTO
 
 __all__ = ["READERS", "info", "ingest"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.entries import ORDER, ArraySource, Entry, from_entries, guard
 from tilespec.ingest.gaps import Gapped, with_gaps
 from tilespec.ingest.source import Facts, Options, Plane, Source

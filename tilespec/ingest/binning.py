@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
 from tilespec.ingest.calibrate import Calibration, Terms
 from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
 from tilespec.ingest.header import names
 from tilespec.ingest.labels import Labels, survey
 from tilespec.ingest.source import Facts, Plane, Source, lines_per_read
 from tilespec.spectra.srgb import decode, encode
-from tilespec.types import UNLABELLED, Cube, SpectralAxis
 
 Values = Float[np.ndarray, "_y _x _band"]
 """A cube whose size a bin changes."""

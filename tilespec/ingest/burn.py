@@ -6,10 +6,10 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Cube, Roi
 from tilespec.ingest.source import Facts, lines_per_read
 from tilespec.ingest.vector import Polygon, Polygons, read_polygons, shifted
-from tilespec.types import UNLABELLED, Cube, Roi
 
 NAMES: Final = ("class", "label")
 """Attributes that hold the class where nobody names one."""

@@ -13,7 +13,7 @@ from typing import Final, Literal, final
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.hyspex import detector
 from tilespec.ingest.source import Facts, Source, lines_per_read
 from tilespec.ingest.spectral import check_count, numbers

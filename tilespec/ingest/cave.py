@@ -10,12 +10,12 @@ from typing import Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube
 from tilespec.ingest.image import Scan
 from tilespec.ingest.members import VISIBLE, Member, visible_axis
 from tilespec.ingest.raster import GATHER, opened
 from tilespec.ingest.source import Facts, Options, refuse_array_options
-from tilespec.types import Cube
 
 BAND: Final = re.compile(r"(?P<scene>[^.].*)_ms_(?P<band>\d\d)\.png", re.IGNORECASE)
 WHITE: Final = 65535.0

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.registry import from_user, load
 from tilespec.ingest.job import Request
 from tilespec.ingest.lines import check_folder, ingest_each
 from tilespec.ingest.members import Member
-from tilespec.plugins import from_user, load
-from tilespec.progress import Progress
 
 DATASETS: Final = {
     "icvl": "tilespec.ingest.icvl:members",

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import zarr
 
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers import open_source
 from tilespec.ingest.source import Options
 from tilespec.product import COMPLETE
 from tilespec.scene import Scene, open_group
-from tilespec.types import SpectralAxis
 
 
 def describe(url: str) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import h5py
 
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.entries import choose, from_entries
 from tilespec.ingest.hdf5 import LATITUDE, LONGITUDE, Layout, attributes, dataset, entry, opened, plane, text, vector
 from tilespec.ingest.source import Options, Plane, Source
 from tilespec.ingest.spectral import spectral_axis
-from tilespec.types import SpectralAxis
 
 BANDS: Final = "sensor_band_parameters"
 DIMS: Final = ("downtrack", "crosstrack", "bands")

@@ -15,11 +15,11 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.ingest.calibrate import Calibration, Zero, repairs
 from tilespec.ingest.source import Facts, Source, lines_per_read
 from tilespec.ingest.targets import Target
-from tilespec.types import Roi
 
 ERRORS: Final = 3.0
 """Standard errors by which the darkest and the brightest target of a band must differ."""

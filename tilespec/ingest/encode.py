@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.calibrate import Calibration, Terms
 from tilespec.ingest.source import Facts
 

@@ -11,10 +11,10 @@ from typing import Any, Final, final
 import numpy as np
 import psutil
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube, SpectralAxis
 from tilespec.ingest.source import Facts, Options
 from tilespec.ingest.spectral import spectral_axis
-from tilespec.types import Cube, SpectralAxis
 
 ORDER: Final = ("y", "x", "band")
 DIMS: Final = {

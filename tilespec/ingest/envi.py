@@ -12,11 +12,11 @@ from typing import Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube
 from tilespec.ingest.fields import AXES, Layout, describe
 from tilespec.ingest.hyspex import detector
 from tilespec.ingest.source import Facts, Options, refuse_array_options
-from tilespec.types import Cube
 
 SUFFIXES: Final = (".img", ".dat", ".raw", ".bil", ".bip", ".bsq", ".hyspex", ".sli", ".bin", ".cube", ".hsi")
 """What data files are called; ``x`` without a suffix is one too."""

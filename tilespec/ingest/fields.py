@@ -7,12 +7,12 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.georef import from_envi
 from tilespec.ingest.header import names, read_header, unbraced
 from tilespec.ingest.source import Facts
 from tilespec.ingest.spectral import check_count, numbers, spectral_axis
-from tilespec.types import SpectralAxis
 
 DTYPES: Final = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 COMPLEX: Final = {6: "complex64", 9: "complex128"}

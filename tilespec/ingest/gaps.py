@@ -7,8 +7,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool
 
+from tilespec.core.types import Cube
 from tilespec.ingest.source import Facts, Source
-from tilespec.types import Cube
 
 
 @final

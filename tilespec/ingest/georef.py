@@ -3,7 +3,7 @@
 import math
 from typing import Any, Final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.header import names, unbraced
 
 Transform = tuple[float, float, float, float, float, float]

@@ -12,10 +12,10 @@ from typing import Any, Final, final
 import h5py
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.ingest.entries import Entry
 from tilespec.ingest.source import Options, Plane, Source
-from tilespec.plugins import load
 
 LAYOUTS: Final = {
     "emit": "tilespec.ingest.emit:LAYOUT",

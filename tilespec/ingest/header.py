@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 LARGEST: Final = 1 << 26
 """Bytes of the largest header that is read: a list of 100 000 wavelengths has 1 MB."""

@@ -12,13 +12,13 @@ from typing import Any, Final, final
 import h5py
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube
 from tilespec.ingest.entries import ArraySource, from_entries
 from tilespec.ingest.hdf5 import arrays, dataset, entry, opened, vector
 from tilespec.ingest.members import VISIBLE, Member, check_bands
 from tilespec.ingest.source import Facts, Options
 from tilespec.ingest.spectral import spectral_axis
-from tilespec.types import Cube
 
 SPECTRA: Final = "rad"
 PICTURE: Final = "rgb"

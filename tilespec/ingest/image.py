@@ -12,12 +12,12 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube
 from tilespec.ingest.gaps import with_gaps
 from tilespec.ingest.light import COLOURS, PEAKS, check_peak, picture_facts
 from tilespec.ingest.raster import GATHER, georef_of, opened, place_notes, raster_at, read_raster, whole
 from tilespec.ingest.source import Facts, Options, Source, refuse_array_options
-from tilespec.types import Cube
 
 PIECE: Final = 1 << 23
 """Bytes that are asked of GDAL at once: less than its cache holds, or lines would be decoded once for each band."""

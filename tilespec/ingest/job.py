@@ -6,7 +6,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.binning import Bins, binned, binned_labels
 from tilespec.ingest.burn import burnt
 from tilespec.ingest.calibrate import Calibration

@@ -5,9 +5,9 @@ from typing import Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Cube
 from tilespec.ingest.source import Source, lines_per_read
-from tilespec.types import UNLABELLED, ClassMap, Cube
 
 LARGEST: Final = UNLABELLED - 1
 """The highest class."""

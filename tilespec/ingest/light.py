@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.source import Facts, Options, Source, lines_per_read
-from tilespec.types import SpectralAxis
 
 SRGB: Final = "sRGB"
 """In `Facts.colour_space`, and in the attribute of that name of scenes that are pictures or were rendered."""

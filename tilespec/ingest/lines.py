@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.job import Request, prepare
 from tilespec.ingest.readers import split
 from tilespec.ingest.write import write
 from tilespec.objects import at
 from tilespec.product import COMPLETE, INCOMPLETE
-from tilespec.progress import Progress
-from tilespec.types import SpectralAxis
 
 OF_ONE: Final = ("labels", "panel", "targets")
 """Options that speak of pixels of one image."""

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.entries import ArraySource, Entry, from_entries, guard
 from tilespec.ingest.hdf5 import arrays, dataset, entry, opened
 from tilespec.ingest.source import Options

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-from tilespec.errors import UserError
-from tilespec.types import SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 
 VISIBLE: Final = tuple(400.0 + 10.0 * i for i in range(31))
 """Band centres (nm) of ICVL, CAVE and ARAD-1K."""

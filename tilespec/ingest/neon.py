@@ -13,14 +13,14 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.entries import from_entries
 from tilespec.ingest.georef import crs_of, from_envi, grid_mapping
 from tilespec.ingest.hdf5 import Layout, attributes, dataset, entry, opened, text, vector
 from tilespec.ingest.place import geotransform
 from tilespec.ingest.source import Options, Source
 from tilespec.ingest.spectral import spectral_axis
-from tilespec.types import SpectralAxis
 
 CUBE: Final = "Reflectance/Reflectance_Data"
 DIMS: Final = ("y", "x", "band")

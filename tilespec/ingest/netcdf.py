@@ -11,12 +11,12 @@ from typing import Any, Final, final
 import h5py
 import numpy as np
 
+from tilespec.core.types import Cube, SpectralAxis
 from tilespec.ingest.entries import ArraySource, Entry, axes_of, choose, from_entries
 from tilespec.ingest.hdf5 import LATITUDE, LONGITUDE, arrays, attributes, dataset, entry, opened, plane, text, vector
 from tilespec.ingest.place import mapped
 from tilespec.ingest.source import Facts, Options, Plane, Source
 from tilespec.ingest.spectral import NANOMETRES, WAVENUMBERS
-from tilespec.types import Cube, SpectralAxis
 
 PACKING: Final = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 NO_VARIABLE: Final = "This is a netCDF dimension but not a netCDF variable"

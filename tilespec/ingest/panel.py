@@ -8,11 +8,11 @@ that covers some of the columns gives one gain a band for all of them: it cannot
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.ingest.calibrate import Calibration, Zero, repairs
 from tilespec.ingest.source import Source, lines_per_read
 from tilespec.ingest.targets import Known, rectangle
-from tilespec.types import Roi
 
 
 def panel_calibration(source: Source, text: str, reflectance: Known, zero: Zero, *, repair: bool = True) -> Calibration:

@@ -20,13 +20,13 @@ import h5py
 import numpy as np
 from jaxtyping import Int64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube
 from tilespec.ingest.entries import ORDER, ArraySource
 from tilespec.ingest.georef import crs_of, grid_mapping
 from tilespec.ingest.hdf5 import LATITUDE, LONGITUDE, Layout, attributes, dataset, opened, plane, text, vector
 from tilespec.ingest.source import Facts, Options, Plane
 from tilespec.ingest.spectral import check_count, spectral_axis
-from tilespec.types import Cube
 
 ARMS: Final = ("Vnir", "Swir")
 TOP: Final = 65535

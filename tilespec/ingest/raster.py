@@ -9,12 +9,12 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube, SpectralAxis
 from tilespec.ingest.georef import crs_of, grid_mapping
 from tilespec.ingest.header import names
 from tilespec.ingest.source import Facts, Options, refuse_array_options
 from tilespec.ingest.spectral import spectral_axis
-from tilespec.types import Cube, SpectralAxis
 
 GATHER: Final = 1 << 25
 """Bytes of one read: compressed blocks are decoded whole."""

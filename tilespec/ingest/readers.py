@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user, load
+from tilespec.core.types import Cube
 from tilespec.ingest.envi import header_of
 from tilespec.ingest.light import ranged
 from tilespec.ingest.source import Facts, Options, Source
 from tilespec.ingest.spectral import spectral_axis, wavelengths_file
-from tilespec.plugins import from_user, load
-from tilespec.types import Cube
 
 READERS: Final = {
     "envi": "tilespec.ingest.envi:read_envi",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ingest.calibrate import Calibration, calibration, zero_of
 from tilespec.ingest.empirical import line_calibration, nothing_before
 from tilespec.ingest.panel import panel_calibration

@@ -7,8 +7,8 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
-from tilespec.errors import UserError
-from tilespec.types import Cube, SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import Cube, SpectralAxis
 
 
 @final

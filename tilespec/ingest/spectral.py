@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from tilespec.errors import UserError
-from tilespec.types import SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 
 NANOMETRES: Final = {
     "nm": 1.0,

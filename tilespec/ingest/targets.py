@@ -8,9 +8,9 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
 from tilespec.ingest.source import Facts
-from tilespec.types import Roi, SpectralAxis
 
 BRIGHTEST: Final = 1.2
 """The highest reflectance that is believed: above it, values are percent."""

@@ -16,11 +16,11 @@ import numpy as np
 import zarr
 
 from tilespec.chunks import Room
+from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
 from tilespec.objects import at
 from tilespec.product import Product
 from tilespec.stored import Recording
-from tilespec.stream import in_order
 from tilespec.written import LINES, checked_only, stream
 
 THREADS: Final = 4

@@ -14,10 +14,10 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.ingest.georef import crs_of
 from tilespec.ingest.wkb import polygon_of
-from tilespec.types import Roi
 
 Ring = Float64[np.ndarray, "_ 2"]
 PIXEL: Final = "pixel"

@@ -10,7 +10,7 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
 
 Bands = Float64[np.ndarray, " _object"]
 

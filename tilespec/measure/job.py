@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.graph import fold
 from tilespec.ingest.georef import crs_of
 from tilespec.measure.objects import Objects, class_map, class_of
@@ -17,9 +19,7 @@ from tilespec.measure.tally import NONE, Block, Tally
 from tilespec.passes import blocks
 from tilespec.placed import PlacedMap, asked_region, inside, scale_of
 from tilespec.product import COMPLETE
-from tilespec.progress import Progress, Silent
 from tilespec.scene import Scene
-from tilespec.types import UNLABELLED, ClassMap, Roi
 
 PIECE = 4096
 """About how many pixels are summed at once, in float64."""

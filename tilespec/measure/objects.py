@@ -10,15 +10,15 @@ import numpy as np
 import zarr
 from jaxtyping import Int64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi
 from tilespec.graph import fold
 from tilespec.ingest.vector import Polygons, read_polygons
 from tilespec.measure.regions import NOTHING, Parts, Strips, label
 from tilespec.measure.tally import NONE
 from tilespec.placed import PlacedMap
-from tilespec.progress import Progress, Silent
 from tilespec.scene import Scene, open_group
-from tilespec.types import Roi
 
 Ids = Int64[np.ndarray, "_y _x"]
 

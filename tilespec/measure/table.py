@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Shaped
 
+from tilespec.core.types import SpectralAxis
 from tilespec.measure.indices import indices
 from tilespec.measure.tally import Tally
-from tilespec.types import SpectralAxis
 
 DIGITS: Final = range(1, 16)
 """Digits after the point that a wavelength's name may need."""

@@ -1,7 +1,7 @@
 """Networks: a name, a few numbers, and a torch module. One file and one line in the table for each.
 
 Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y, x``, and has an attribute
-``tile_class`` (`tilespec.types.TileClass`). Published methods that look at one pixel (NDVI, PLS-DA) are nets too,
+``tile_class`` (`tilespec.core.types.TileClass`). Published methods that look at one pixel (NDVI, PLS-DA) are nets too,
 so that one predictor serves all.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from tilespec.plugins import load
+from tilespec.core.registry import load
 
 NETS = {
     "identity": "tilespec.nets.pixelwise:Identity",

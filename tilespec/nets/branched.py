@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tilespec.core.types import TileClass
 from tilespec.nets.limits import multiples, within
 from tilespec.nets.norms import SeededDropout, initialise
 from tilespec.nets.unet import EXACT_HALO, HEADS
-from tilespec.types import TileClass
 
 SLOPE = 0.2
 WIDEST = 8

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tilespec.core.types import TileClass
 from tilespec.nets.limits import within
 from tilespec.nets.norms import initialise
-from tilespec.types import TileClass
 
 SLOPE = 0.2
 

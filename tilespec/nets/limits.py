@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 Limit = tuple[Any, bool, str]
 """What was found, whether it will do, and what was expected."""

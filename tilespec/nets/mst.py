@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tilespec.core.types import TileClass
 from tilespec.nets.limits import multiples, within
 from tilespec.nets.norms import ChannelNorm
 from tilespec.nets.unet import HEADS
-from tilespec.types import TileClass
 
 ALIGN = 8
 """Sides are padded to multiples of this at least, as published."""

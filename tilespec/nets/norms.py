@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 MASK_64 = (1 << 64) - 1
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import TileClass
 from tilespec.nets import build
-from tilespec.types import TileClass
 
 
 @final

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import TileClass
 from tilespec.nets.norms import initialise, norm
-from tilespec.types import TileClass
 
 SLOPE = 0.2
 WIDEST = 8

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tilespec.errors import UserError
-from tilespec.types import TileClass
+from tilespec.core.errors import UserError
+from tilespec.core.types import TileClass
 
 PIECE = 2048
 """Pixels of one matrix product."""

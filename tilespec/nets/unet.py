@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tilespec.core.types import TileClass
 from tilespec.nets.limits import multiples, within
 from tilespec.nets.norms import SeededDropout, initialise, norm
-from tilespec.types import TileClass
 
 SLOPE = 0.2
 DROPPED = 3

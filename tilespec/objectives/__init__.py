@@ -12,8 +12,8 @@ from typing import Any, Protocol, final, runtime_checkable
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from tilespec.core.registry import load
 from tilespec.options import checked
-from tilespec.plugins import load
 from tilespec.tasks import Task
 
 OBJECTIVES = {

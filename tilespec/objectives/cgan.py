@@ -7,12 +7,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.nets import NETS, build
 from tilespec.objectives import Batch, Mixed, Move, Player
 from tilespec.objectives.losses import bce, loss, measured
 from tilespec.options import checked
-from tilespec.plugins import load
 from tilespec.tasks import Task
 
 

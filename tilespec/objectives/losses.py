@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
 from tilespec.objectives import Batch
 from tilespec.tasks import Task
-from tilespec.types import UNLABELLED
 
 Weights = Sequence[float] | None
 Share = Float32[Tensor, " batch"] | None

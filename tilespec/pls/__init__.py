@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.pls.cross import Cross
 
 NOTHING = 1e-12

@@ -12,7 +12,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from tilespec.types import Spectra
+from tilespec.core.types import Spectra
 
 ROWS = 4096
 """Spectra that are float64 at once."""

@@ -11,9 +11,9 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.types import Roi
 from tilespec.grid import Axis, Grid, reflect
 from tilespec.product import Product
-from tilespec.types import Roi
 
 AREA = 1 << 18
 """Input pixels of a canonical batch: one tile of 512, four of 256. Fewer leave cores idle, more leave the cache."""

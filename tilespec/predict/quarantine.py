@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import write_atomic
 
 TRIES = 3

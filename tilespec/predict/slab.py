@@ -14,6 +14,9 @@ from typing import final
 
 import numpy as np
 
+from tilespec.core.progress import Progress
+from tilespec.core.threads import Ahead, Behind, in_order
+from tilespec.core.types import Roi
 from tilespec.graph import one_blas_thread
 from tilespec.grid import reflect
 from tilespec.predict import Facts, Part, Predictor, PredictPlan
@@ -21,11 +24,8 @@ from tilespec.predict.finished import ObjectRow, ObjectRows
 from tilespec.predict.lanes import Answers, Batch, Lanes
 from tilespec.predict.running import Along, Block, Down
 from tilespec.predict.strips import Leaving, Strips
-from tilespec.progress import Progress
 from tilespec.rows import RowReader, Rows
 from tilespec.scene import Scene
-from tilespec.stream import Ahead, Behind, in_order
-from tilespec.types import Roi
 
 Stop = Callable[[], bool]
 

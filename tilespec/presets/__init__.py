@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 
 def presets() -> list[str]:

@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import TileClass
 from tilespec.determinism import agreement
-from tilespec.errors import UserError
-from tilespec.memory import Peak
 from tilespec.model import Model
 from tilespec.nets.norms import set_sample_ids, spatial_norms
 from tilespec.probe.advice import agrees, governing, notes
@@ -20,10 +22,8 @@ from tilespec.probe.layers import random_layers, spread_by
 from tilespec.probe.reach import Measured, Reach, measure
 from tilespec.probe.strip import Line, Strip, replica
 from tilespec.probe.tiling import OVERLAPS, Window, recommended, seam_errors
-from tilespec.progress import Progress, Silent
 from tilespec.scene import Scene
 from tilespec.tasks import Task, task
-from tilespec.types import TileClass
 
 TILE = 256
 """Side of the tiles of a net that was not trained on patches."""

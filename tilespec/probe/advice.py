@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from tilespec.core.types import TileClass
 from tilespec.probe.reach import TOLERANCE, Measured
-from tilespec.types import TileClass
 
 WIDE = 2
 """A declared halo this many alignments wider than needed is mentioned."""

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from tilespec.core.types import TileClass
 from tilespec.grid import Axis
-from tilespec.types import TileClass
 
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)
 """Shares of the tile that are compared."""

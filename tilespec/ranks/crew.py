@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from tilespec.cluster import connect
-from tilespec.errors import UserError
-from tilespec.plugins import imported
-from tilespec.progress import Progress
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.registry import imported
+from tilespec.core.signals import Told, stopping
 from tilespec.ranks.group import NOTICE
 from tilespec.ranks.launchers import launched
 from tilespec.ranks.seats import again, seated
 from tilespec.ranks.workers import Work, on_workers, present, workers_for
-from tilespec.stop import Told, stopping
 
 
 @final

@@ -16,10 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tilespec.errors import IncompleteError, UserError
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.signals import SIGNALS, Told, stopping
 from tilespec.ranks.launchers import Place, place
 from tilespec.ranks.meeting import Meeting, interface
-from tilespec.stop import SIGNALS, Told, stopping
 
 STUCK = timedelta(minutes=30)
 """Within a step, that ranks wait for one that lives but does not come: far more than any step takes."""

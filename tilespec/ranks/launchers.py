@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 Environment = Mapping[str, str]
 PORTS = range(12000, 32000)

@@ -18,7 +18,7 @@ from typing import final
 import psutil
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from tilespec.errors import EXIT_INCOMPLETE, UserError
+from tilespec.core.errors import EXIT_INCOMPLETE, UserError
 from tilespec.ranks.launchers import Place
 
 START = 60.0

@@ -19,10 +19,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, final
 
-from tilespec.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
-from tilespec.memory import one_heap
-from tilespec.plugins import imported
-from tilespec.progress import Progress, Silent
+from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
+from tilespec.core.memory import one_heap
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import imported
 from tilespec.ranks.launchers import Place
 
 GRACE = 10.0

@@ -19,9 +19,9 @@ from urllib.parse import urlparse
 from uuid import uuid4
 
 from tilespec.cluster import PATIENCE, POLL, addresses, lost
-from tilespec.errors import EXIT_INCOMPLETE, IncompleteError, UserError
+from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError, UserError
+from tilespec.core.progress import Progress
 from tilespec.lock import holder, holder_token
-from tilespec.progress import Progress
 from tilespec.ranks.launchers import Place
 from tilespec.ranks.seats import GRACE, LOOK, Ending, Seat, drained, outcome, tell
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tilespec.core.types import Roi
 from tilespec.picture import class_picture, picture_bands
 from tilespec.report import plots
 from tilespec.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, Compared, cut, legend
@@ -11,7 +12,6 @@ from tilespec.report.parts import Picture, Row, Section
 from tilespec.report.pictures import errors
 from tilespec.report.runs import Runs
 from tilespec.scene import Scene
-from tilespec.types import Roi
 
 SIDE = 288
 """Pixels of the region's side."""

@@ -9,7 +9,8 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Reflectance, Roi
 from tilespec.picture import picture_bands
 from tilespec.placed import PlacedField, inside
 from tilespec.report.overview import SIDE
@@ -17,7 +18,6 @@ from tilespec.report.runs import FieldRun, Runs
 from tilespec.scene import CHUNK
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
-from tilespec.types import Reflectance, Roi
 
 SAMPLE: Final = 32
 """Pixels a side whose true spectra are kept."""

@@ -8,13 +8,13 @@ import numpy as np
 import zarr
 from jaxtyping import Float32, Shaped, UInt8
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.placed import PlacedMap
 from tilespec.report.overview import SIDE
 from tilespec.report.parts import Key
 from tilespec.report.runs import FieldRun, PredictionRun, Runs
 from tilespec.scene import open_group
-from tilespec.types import UNLABELLED, ClassMap, Roi
 
 STRIP = 512
 """Rows that are read at once."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tilespec.colour import Observer, ciede2000
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.report import plots
 from tilespec.report.fields import Rebuilt
 from tilespec.report.parts import Key, Picture, Row

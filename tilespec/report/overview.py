@@ -14,11 +14,11 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
+from tilespec.core.progress import Progress
+from tilespec.core.types import UNLABELLED, Reflectance, Roi
 from tilespec.picture import picture_bands
-from tilespec.progress import Progress
 from tilespec.recipe import Recipe
 from tilespec.scene import CHUNK, Scene
-from tilespec.types import UNLABELLED, Reflectance, Roi
 
 SIDE = 720
 """Pixels on the longer side of a picture, at most."""

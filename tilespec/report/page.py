@@ -10,11 +10,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
 from tilespec.ledger import write_atomic
-from tilespec.memory import Peak
 from tilespec.objects import local
-from tilespec.progress import Progress, Silent
 from tilespec.report.detail import of_detail
 from tilespec.report.fields import pixels, truth_of
 from tilespec.report.maps import compare

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.core.types import UNLABELLED, ClassMap
 from tilespec.picture import NO_DATA, class_colours, class_picture, picture_bands
 from tilespec.report import plots
 from tilespec.report.maps import VERDICTS, Compared, legend
@@ -11,7 +12,6 @@ from tilespec.report.parts import Key, Picture, Row, Section
 from tilespec.report.runs import name_of
 from tilespec.report.scores import digits, seams, spread
 from tilespec.report.state import failures, told
-from tilespec.types import UNLABELLED, ClassMap
 
 THRESHOLD = 0.69
 """NDVI above which Mishra and Herrmann (2021) call a pixel a plant."""

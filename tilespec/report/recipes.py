@@ -3,12 +3,12 @@
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.core.types import SpectralAxis
 from tilespec.report import plots
 from tilespec.report.overview import Overview
 from tilespec.report.parts import Key, Picture, Row, Section, plain
 from tilespec.report.runs import RecipeRun
 from tilespec.spectra.operators import Bands, Normalise, Project
-from tilespec.types import SpectralAxis
 
 SCORES = 8
 """Score pictures of a recipe, at most."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec import history
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import Ledger, beside, noted
 from tilespec.placed import PlacedField, PlacedMap
 from tilespec.recipe import Recipe

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.ledger import Ledger, write_atomic
-from tilespec.progress import Progress
 from tilespec.simulate import sensor as camera
 from tilespec.simulate.block import EDGE, MATERIALS
 from tilespec.simulate.header import Image, header

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
 from tilespec.lock import locked
-from tilespec.memory import Peak
 from tilespec.objects import local
-from tilespec.progress import Progress, Silent
 from tilespec.simulate.block import EDGE
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.raw import images, write_raw

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.spectra.operators import Bands
 
 LARGEST = 1 << 26

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.spectra.operators import Bands
-from tilespec.types import SpectralAxis
 
 NEAR = 0.5
 """Places (nm, cm-1) that differ by less, or by less than a tenth of the spacing, are the same band."""

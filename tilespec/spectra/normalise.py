@@ -6,12 +6,12 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Bands, Normalise, Operator, Scatter
 from tilespec.spectra.scatter import correction, orthonormal
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers, two_bands
 from tilespec.spectra.vsn import weigh
-from tilespec.types import Spectra
 
 USAGE = "vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]] with 2, 3 or 4; auto or a number > 0; paper or weighted"
 DENOMINATORS = ("paper", "weighted")

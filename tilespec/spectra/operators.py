@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from tilespec.core.types import SpectralAxis
 from tilespec.spectra.hull import upper_hull
 from tilespec.spectra.namespace import columns, namespace, strips
 from tilespec.spectra.rowwise import rowwise
 from tilespec.spectra.srgb import decode
 from tilespec.spectra.whittaker import arpls, asls, chord
-from tilespec.types import SpectralAxis
 
 Vector = Float32[np.ndarray, " band"]
 FLAT = 8 * float(np.finfo(np.float32).eps)

@@ -12,9 +12,9 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Normalise, Operator, Project, Take
 from tilespec.spectra.rowwise import rowwise
-from tilespec.types import Spectra
 
 Transformed = Float32[np.ndarray, "pixel out"]
 

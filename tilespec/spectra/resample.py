@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import ndtr
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.spectra.curves import PHYSICAL, Curves, read_curves
 from tilespec.spectra.operators import Bands, Resample
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
-from tilespec.types import SpectralAxis
 
 USAGE = "resample=FILE, a text table with a header: wavelength,fwhm or wavelength and one response for each band"
 SIGMA = 1 / np.sqrt(8 * np.log(2))

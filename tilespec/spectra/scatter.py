@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.polynomial.legendre import legvander
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.spectra.curves import Curves, places, read_curves
 from tilespec.spectra.operators import Bands, Scatter
 from tilespec.spectra.scaling import spread_facts, spread_of

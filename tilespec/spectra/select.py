@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Bool
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.spectra.operators import Bands, Take
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
-from tilespec.errors import UserError
-from tilespec.plugins import from_user, load
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user, load
+from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Bands, Operator
-from tilespec.types import Spectra
 
 STEPS = {
     "crop": "tilespec.spectra.select:Crop",

@@ -17,8 +17,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from tilespec.errors import UserError
-from tilespec.types import Spectra
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra
 
 GAINS = (0.2, 5.0)
 """Gains between two spectra of one material."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec.config import Data
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.objects import at
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 Source = str | Path | Mapping[str, Any]
 OPEN, CLOSE = "[{(", "]})"

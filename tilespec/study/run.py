@@ -11,15 +11,15 @@ from typing import Any, Final, final
 
 from tilespec import api
 from tilespec.config import Config, resolve
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi
 from tilespec.ledger import beside, fingerprint, write_atomic
 from tilespec.placed import PlacedField
-from tilespec.progress import Progress
 from tilespec.scene import open_group
 from tilespec.study.folds import Fold, Item
 from tilespec.study.grid import Variant, toml
 from tilespec.study.results import parsed
-from tilespec.types import Roi
 
 SCORES: Final = (
     *("iou_mean", "iou_mean_all", "scene_iou", "miou", "oa", "kappa"),

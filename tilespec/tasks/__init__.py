@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from tilespec.core.registry import load
+from tilespec.core.types import Reflectance
 from tilespec.options import checked
-from tilespec.plugins import load
-from tilespec.types import Reflectance
 
 TASKS = {
     "segment": "tilespec.tasks.segment:Segment",

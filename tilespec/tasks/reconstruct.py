@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Reflectance
 from tilespec.tasks import Geometry
-from tilespec.types import Reflectance
 
 Values = Float32[np.ndarray, "y x channel"]
 

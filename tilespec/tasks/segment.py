@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Reflectance
 from tilespec.tasks import Geometry
-from tilespec.types import UNLABELLED, ClassMap, Reflectance
 
 
 @final

@@ -12,7 +12,8 @@ from typing import final
 
 import numpy as np
 
-from tilespec.cache import Cache
+from tilespec.core.cache import Cache
+from tilespec.core.types import Reflectance, Roi
 from tilespec.graph import one_blas_thread
 from tilespec.passes import room
 from tilespec.ranks.group import Ranks
@@ -22,7 +23,6 @@ from tilespec.scene import CHUNK
 from tilespec.spectra.pieces import transform
 from tilespec.training.corpus import Ground
 from tilespec.truth import Answers
-from tilespec.types import Reflectance, Roi
 
 Block = tuple[Reflectance, Answers]
 

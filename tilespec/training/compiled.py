@@ -6,7 +6,7 @@ import shutil
 import torch
 from torch import nn
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets.norms import SeededDropout
 
 COMPILERS = ("c++", "g++", "clang++", "cl")

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from tilespec.config import Config, Data
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
+from tilespec.core.types import Roi, SpectralAxis
 from tilespec.plane import Plane
-from tilespec.plugins import load
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
 from tilespec.tasks import TASKS
 from tilespec.training.density import Density, Field, weighted
 from tilespec.truth import KINDS, Truth
-from tilespec.types import Roi, SpectralAxis
 
 
 @final

@@ -15,9 +15,9 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Roi
 from tilespec.plane import Plane
-from tilespec.types import UNLABELLED, Roi
 
 CELL = 128
 """Side of a cell in pixels, however stores are chunked: what is drawn does not depend on that."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import write_atomic
 
 NOT_LOSSES = ("step", "rate", "seconds", "norms", "speed", "validation")

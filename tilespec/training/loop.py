@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tilespec.config import Train
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.objectives import Batch
-from tilespec.progress import Progress
 from tilespec.ranks.group import Ranks
 from tilespec.training import checkpoint, rundir
 from tilespec.training.averaged import Averaged

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from tilespec.cache import Cache
+from tilespec.core.cache import Cache
 from tilespec.training.blocks import parts, size, stored
 from tilespec.training.corpus import Ground
 from tilespec.training.sample import Law

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tilespec.config import Config, Data
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ledger import difference, fingerprint, write_atomic
 from tilespec.model import Model
 from tilespec.recipe import Recipe

@@ -20,13 +20,13 @@ import torch
 from jaxtyping import Shaped
 
 from tilespec.config import Config
-from tilespec.errors import IncompleteError
+from tilespec.core.errors import IncompleteError
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.objectives import Batch
 from tilespec.tasks import Task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import Corpus, Ground
 from tilespec.training.density import Density, even
-from tilespec.types import UNLABELLED, ClassMap, Roi
 
 TURNS = 8
 """Symmetries of the square."""

@@ -14,10 +14,10 @@ from tilespec.augment.geometry import _sources
 from tilespec.augment.mixing import _box
 from tilespec.augment.spectral import DEGREE
 from tilespec.config import AugmentTable, Kind, resolve
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.objectives import Batch
 from tilespec.spectra.operators import Bands
-from tilespec.types import SpectralAxis
 
 STRENGTHS = {
     "rotate": 40.0,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from interrupts import After
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.train import train
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilespec.config import resolve
+from tilespec.core.types import Roi
 from tilespec.recipe import Recipe
 from tilespec.tasks import task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import open_corpus
 from tilespec.training.sample import Law, Loader, _epoch, turned
-from tilespec.types import Roi
 
 REGIONS = (Roi(y0=3, y1=40, x0=0, x1=32), Roi(y0=0, y1=20, x0=10, x1=26))
 laws = st.fixed_dictionaries(  # the type checker draws from `random`: laws are built in the tests

@@ -14,7 +14,8 @@ import torch
 import zarr
 
 from tilespec.config import resolve
-from tilespec.errors import IncompleteError, UserError
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.types import Roi
 from tilespec.recipe import Recipe, fit_steps
 from tilespec.tasks import task
 from tilespec.tasks.segment import Segment
@@ -24,7 +25,6 @@ from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import open_corpus
 from tilespec.training.reading import foreseen, summary
 from tilespec.training.sample import Law, Loader, turned, undone
-from tilespec.types import Roi
 
 SEGMENT = task({"name": "segment", "classes": 2})
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from spectral_pairs import RGB, spectral, write_cube, write_pair
 
 from tilespec.config import resolve
-from tilespec.errors import UserError
-from tilespec.plugins import load
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
+from tilespec.core.types import Roi
 from tilespec.recipe import Recipe, fit_steps
 from tilespec.scene import Scene
 from tilespec.spectra.steps import parse
@@ -23,7 +24,6 @@ from tilespec.training.cast import prepared
 from tilespec.training.corpus import open_corpus
 from tilespec.training.sample import Law, Loader, turned
 from tilespec.truth import KINDS, Truth
-from tilespec.types import Roi
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.nets import build
 from tilespec.objectives import Batch, Mixed, objective
 from tilespec.objectives.losses import bce, cross_entropy, l1, measured

@@ -11,9 +11,9 @@ import pytest
 from locations import SUPPORT
 
 from tilespec import cluster
-from tilespec.errors import IncompleteError, UserError
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.progress import Silent
 from tilespec.lock import locked
-from tilespec.progress import Silent
 from tilespec.ranks import seats, workers
 from tilespec.ranks.workers import Work, _device, on_workers, present, workers_for
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.ranks.launchers import PORTS, Place, first_host, place
 
 TASK = {

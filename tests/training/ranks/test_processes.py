@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from locations import SUPPORT
 
-from tilespec.errors import IncompleteError, UserError
+from tilespec.core.errors import IncompleteError, UserError
 from tilespec.ranks import seats
 from tilespec.ranks.launchers import Place
 from tilespec.ranks.seats import Ending, Seat, again, outcome, seated

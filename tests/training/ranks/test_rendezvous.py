@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tilespec.errors import IncompleteError, UserError
+from tilespec.core.errors import IncompleteError, UserError
 from tilespec.ranks import seats
 from tilespec.ranks.group import Ranks, shared
 from tilespec.ranks.meeting import interface, listening

@@ -14,7 +14,7 @@ from interrupts import After
 from locations import SUPPORT
 from rank_trainings import notice, once
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.train import train
 

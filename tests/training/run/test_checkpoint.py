@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.training import checkpoint
 from tilespec.training.cast import Player
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.training.journal import Journal
 
 

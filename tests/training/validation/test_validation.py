@@ -17,12 +17,12 @@ from validations import COLS, KEPT, NETS, ROWS, judge, tables, weights
 
 from tilespec import history
 from tilespec.config import resolve
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
 from tilespec.evaluate import evaluate
 from tilespec.infer import predict, predictor
 from tilespec.metrics import Confusion
 from tilespec.model import Model
-from tilespec.progress import Silent
 from tilespec.scene import Scene
 from tilespec.train import train
 from tilespec.training.cast import prepared

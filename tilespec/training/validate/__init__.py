@@ -29,8 +29,10 @@ from torch import Tensor
 
 from tilespec import history
 from tilespec.config import Config
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi
 from tilespec.determinism import torch_threads
-from tilespec.errors import UserError
 from tilespec.evaluate import CASES
 from tilespec.evaluate.asked import Judging
 from tilespec.evaluate.case import Case, Joined
@@ -39,14 +41,12 @@ from tilespec.history import METRICS, Line, best, rewind, stopped
 from tilespec.infer import predict
 from tilespec.infer.predictor import forget
 from tilespec.nets.norms import spatial_norms
-from tilespec.progress import Progress, Silent
 from tilespec.recipe import Recipe
 from tilespec.training import checkpoint, rundir
 from tilespec.training.cast import Cast
 from tilespec.training.corpus import Corpus, Ground
 from tilespec.training.validate.held import held_out
 from tilespec.training.validate.scores import as_is, remove, source
-from tilespec.types import Roi
 
 __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
 

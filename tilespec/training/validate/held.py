@@ -1,14 +1,14 @@
 """Held out: the regions that a training is judged on, opened and checked before anything is computed."""
 
 from tilespec.config import Config, Data
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.objects import absolute
 from tilespec.predict import axes
 from tilespec.scene import Scene
 from tilespec.spectra.match import same_bands
 from tilespec.tables import Validate
 from tilespec.training.corpus import Corpus, Ground, open_corpus
-from tilespec.types import Roi
 
 
 def held_out(config: Config, corpus: Corpus) -> Corpus | None:

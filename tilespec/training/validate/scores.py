@@ -13,16 +13,16 @@ from typing import Any, final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi, SpectralAxis
 from tilespec.ledger import beside
 from tilespec.lock import locked
 from tilespec.passes import blocks, room
 from tilespec.product import ArraySpec, Product
-from tilespec.progress import Progress
 from tilespec.recipe import Recipe
 from tilespec.scene import constants, content_of, cube_spec, open_group
 from tilespec.training.corpus import Ground
-from tilespec.types import Roi, SpectralAxis
 
 Row = Callable[[Roi], np.ndarray]
 """Returns what is kept of some rows of a region."""

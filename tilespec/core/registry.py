@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 PLUGINS = "TILESPEC_PLUGINS"
 """The environment variable that names the user's own modules; processes that this one starts inherit it."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 Cube = Shaped[np.ndarray, "y x band"]
 Reflectance = Float32[np.ndarray, "y x band"]
