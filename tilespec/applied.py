@@ -14,12 +14,12 @@ from typing import Any, final
 import numpy as np
 import zarr
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room, room
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Reflectance, Roi
 from tilespec.graph import fold
 from tilespec.objects import at
-from tilespec.passes import blocks, room
+from tilespec.passes import blocks
 from tilespec.placed import moved
 from tilespec.product import ArraySpec, Begun, Product
 from tilespec.scene import CHUNK, Scene, constants, cube_spec, layer_spec, open_group, step_of

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOn
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import Spectra, SpectralAxis
+from tilespec.core.types import PIECE, Spectra, SpectralAxis
 from tilespec.folds import Moments, Spread
 from tilespec.pca import Pca, decompose
 from tilespec.spectra.absorbance import Absorbance, Reflectance
@@ -24,7 +24,7 @@ from tilespec.spectra.continuum import ContinuumRemoval
 from tilespec.spectra.curves import Curves, places
 from tilespec.spectra.normalise import Snv, Vsn
 from tilespec.spectra.operators import Bands, Operator, Project
-from tilespec.spectra.pieces import PIECE, transform
+from tilespec.spectra.pieces import transform
 from tilespec.spectra.resample import Resampling
 from tilespec.spectra.savgol import SavGol
 from tilespec.spectra.scaling import Autoscale, MinMax

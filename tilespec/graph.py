@@ -4,13 +4,11 @@ Dask only schedules. A task gets a small description of its block (a URL and a r
 a small value. Windows of tasks bound the graph, so a scheduler's load does not grow with the scene.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.progress import Progress, Silent
 
 LEAF = "of"
@@ -123,50 +121,3 @@ def _single_threaded(of: Callable[[Any], Any], task: Any) -> Any:
     """Run one task with BLAS on one thread: Dask has the cores, and bits must not depend on their number."""
     with one_blas_thread():
         return of(task)
-
-
-_lock = threading.Lock()
-_depth = 0
-_before: list[int] = []
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread while any thread of this process is inside."""
-    global _depth, _before  # noqa: PLW0603 (the number of BLAS threads is a global of the process, like these)
-    with _lock:
-        _depth += 1
-        if _depth == 1:
-            libraries = _libraries()
-            _before = [library.num_threads for library in libraries]
-            _set([1] * len(libraries))
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                _set(_before)
-
-
-def _set(numbers: list[int]) -> None:
-    """Set the threads of each BLAS.
-
-    threadpoolctl 3.8 and later obeys only the first thread that ever set a number, and ignores the others silently;
-    the lock above already keeps threads from fighting, so that thread is made to let go before and after.
-    """
-    for library, number in zip(_libraries(), numbers, strict=True):
-        let_go = getattr(library, "clear_controlling_thread", None)
-        if let_go is not None:
-            let_go(force=True)
-        library.set_num_threads(number)
-        if let_go is not None:
-            let_go(force=True)
-
-
-@cache
-def _libraries() -> list[Any]:
-    """Return the BLAS libraries of this process; NumPy's is always among them."""
-    from threadpoolctl import ThreadpoolController
-
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)

@@ -12,11 +12,11 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Spectra
 from tilespec.folds import Keeps, Moments
-from tilespec.graph import one_blas_thread
 from tilespec.passes import Block, fold_scene, picked, scenes
 from tilespec.scene import Scene
 from tilespec.spectra.operators import Operator

@@ -10,7 +10,6 @@ with its record, which finds what file systems leave behind then, files of no le
 reads everything, and finds the rest.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -20,16 +19,11 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.objects import Place, S3Path, at, several
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 """Name of a record or a marker; panel 0 stands for a plane without panels too."""
-
-
-def fingerprint(settings: Any) -> str:
-    """Return the hash of plain data, independent of the order of keys."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def write_atomic(path: Place, text: str) -> None:
@@ -184,23 +178,3 @@ def _read(path: Place) -> dict[str, Any] | None:
 
 def _dumps(data: Any) -> str:
     return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"
-
-
-def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Name the settings that differ, by dotted keys."""
-    old, new = _flat(before), _flat(now)
-    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    return "; ".join(f"{key} was {_short(old.get(key))}, is {_short(new.get(key))}" for key in keys)
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,6 +1,5 @@
 """Passes over scenes: a sample from all over a region, and folds over every pixel of it, fused with a recipe."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -13,12 +12,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.choice import ALL, Choice
-from tilespec.chunks import Room
+from tilespec.core.buffers import room
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, Spectra
 from tilespec.folds import Neighbours, Part, Streamed
-from tilespec.graph import fold, one_blas_thread
+from tilespec.graph import fold
 from tilespec.scene import CHUNK, Scene
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
@@ -33,9 +33,6 @@ READERS = 2
 """Blocks of a sample that are read at once."""
 GROUP = 4
 """Blocks of one task: opening a store costs as much as decoding a tenth of a block."""
-
-
-_mine = threading.local()
 
 
 @final
@@ -68,14 +65,6 @@ def blocks(scene: Scene, roi: Roi, choice: Choice = ALL) -> list[Block]:
         for y in range(roi.y0 // height * height, roi.y1, height)
         for x in range(roi.x0 // width * width, roi.x1, width)
     ]
-
-
-def room() -> Room:
-    """Return this thread's memory for what it reads."""
-    if not hasattr(_mine, "room"):
-        _mine.room = Room()
-    found: Room = _mine.room
-    return found
 
 
 def scenes(where: Sequence[Block]) -> dict[str, Scene]:

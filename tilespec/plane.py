@@ -8,7 +8,8 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 
-from tilespec.chunks import Chunks, Room
+from tilespec.chunks import Chunks
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.scene import open_group, undamaged

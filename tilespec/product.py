@@ -22,7 +22,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.cloud import zarr_store
 from tilespec.core.errors import UserError
-from tilespec.ledger import Ledger, beside, fingerprint, write_atomic
+from tilespec.core.fingerprint import fingerprint
+from tilespec.ledger import Ledger, beside, write_atomic
 from tilespec.objects import Place, S3Path, at
 from tilespec.stored import Recording, keys, presence, remove
 from tilespec.written import checked_only, compressed, put

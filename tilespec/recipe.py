@@ -15,11 +15,11 @@ from tilespec.applied import transformed, write_scene
 from tilespec.brightness import brightness, glance, same_scale
 from tilespec.choice import ALL, Choice
 from tilespec.cluster import connect
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra, SpectralAxis
-from tilespec.graph import one_blas_thread
 from tilespec.kept import Pass, Stored, chosen_steps, counts_weights, from_arrays, renewed, to_arrays
 from tilespec.ledger import write_atomic
 from tilespec.lock import locked

@@ -17,11 +17,11 @@ from tilespec.colour.camera import camera_primaries
 from tilespec.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
 from tilespec.colour.rendering import Rendering
 from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.folds import Spread
-from tilespec.ledger import fingerprint
 from tilespec.lock import locked
 from tilespec.passes import blocks, fold_scene
 from tilespec.placed import scale_of

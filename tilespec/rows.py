@@ -11,7 +11,7 @@ from typing import Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.types import Roi
 from tilespec.scene import Scene
 

@@ -15,13 +15,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from tilespec.chunks import Chunks, Room
+from tilespec.chunks import Chunks
 from tilespec.cloud import zarr_store
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
-from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
+from tilespec.core.types import PIECE, UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.objects import S3Path, at
 from tilespec.product import COMPLETE, ArraySpec
-from tilespec.spectra.pieces import PIECE
 
 CHUNK = 128
 AXES = ("wavelength", "wavenumber", "component", "channel")

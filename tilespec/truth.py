@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.graph import fold
-from tilespec.passes import Block, blocks, room
+from tilespec.passes import Block, blocks
 from tilespec.plane import Plane
 from tilespec.product import ArraySpec
 from tilespec.scene import Scene, cube_spec, layer_spec, open_group

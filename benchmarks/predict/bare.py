@@ -69,7 +69,7 @@ def recipe(job: Job, clock: Clock) -> dict[str, float]:
         for _ in pieces(operators, spectra.reshape(-1, spectra.shape[2])):
             pass
 
-    from tilespec.graph import one_blas_thread
+    from tilespec.core.cpu import one_blas_thread
 
     with clock.working(), one_blas_thread(), ThreadPoolExecutor(job.threads) as pool:
         list(pool.map(one, blocks(scene, scene.roi)))

@@ -10,8 +10,8 @@ from typing import Any, final
 import torch
 import zarr
 
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Lines
-from tilespec.ledger import fingerprint
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.product import COMPLETE, publish

@@ -31,7 +31,7 @@ from plain import corners, vsn
 from stage_job import Stage
 from stored_bytes import Objects
 
-from tilespec.graph import one_blas_thread
+from tilespec.core.cpu import one_blas_thread
 from tilespec.product import compressors
 from tilespec.scene import CHUNK, Scene
 

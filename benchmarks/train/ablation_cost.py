@@ -12,8 +12,9 @@ from train_instead import Made, instead
 from train_job import Size
 
 from tilespec import api
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
-from tilespec.ledger import fingerprint, write_atomic
+from tilespec.ledger import write_atomic
 from tilespec.recipe import Recipe
 from tilespec.scene import Scene
 

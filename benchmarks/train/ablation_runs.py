@@ -12,8 +12,9 @@ from ablation_variants import Variant
 
 from tilespec import api
 from tilespec.config import resolve
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
-from tilespec.ledger import fingerprint, write_atomic
+from tilespec.ledger import write_atomic
 from tilespec.presets import preset
 from tilespec.scene import Scene
 

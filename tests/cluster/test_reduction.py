@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tilespec import graph
-from tilespec.graph import fold, one_blas_thread
+from tilespec.core.cpu import one_blas_thread
+from tilespec.graph import fold
 
 
 class Tree(str):

@@ -13,7 +13,7 @@ import zarr
 
 from tilespec import api
 from tilespec.core.errors import UserError
-from tilespec.ledger import fingerprint
+from tilespec.core.fingerprint import fingerprint
 
 
 @pytest.fixture(scope="module")

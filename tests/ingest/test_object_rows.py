@@ -14,7 +14,7 @@ from raw_counts import counts
 
 from tilespec import written
 from tilespec.audit import verify
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.ingest import ingest
 from tilespec.ingest.calibrate import Repair, Terms
 from tilespec.ingest.encode import Keep, Measure

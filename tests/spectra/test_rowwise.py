@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.graph import one_blas_thread
+from tilespec.core.cpu import one_blas_thread
 from tilespec.spectra import rowwise as module
 from tilespec.spectra.rowwise import WAYS, rowwise
 

@@ -18,8 +18,9 @@ from numpy.testing import assert_array_equal
 
 from tilespec import product as module
 from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import SpectralAxis
-from tilespec.ledger import Ledger, fingerprint, write_atomic
+from tilespec.ledger import Ledger, write_atomic
 from tilespec.product import ArraySpec, Product, compressors, publish
 from tilespec.scene import Scene, constants, cube_spec, layer_spec
 from tilespec.stored import entry_of, keys

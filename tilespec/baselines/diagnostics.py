@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.graph import fold

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float64, Int64
 
 from tilespec.baselines import Learned, Training
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
-from tilespec.graph import one_blas_thread
 from tilespec.passes import blocks, fold_scene, sample
 
 SAMPLE = 8192

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.cells import Cells
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.graph import fold

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.labelled import NEVER, Labelled, accuracy_of, draw
-from tilespec.graph import one_blas_thread
+from tilespec.core.cpu import one_blas_thread
 
 SAMPLES = 20_000
 """15 MB of 186 bands; a linear rule has few numbers to learn."""

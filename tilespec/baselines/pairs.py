@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from tilespec.baselines import Training
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
 from tilespec.graph import fold

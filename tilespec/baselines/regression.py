@@ -12,8 +12,8 @@ from torch import nn
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.kmeans import best_start
 from tilespec.baselines.pairs import Pairs, draw
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
-from tilespec.graph import one_blas_thread
 from tilespec.nets import build
 from tilespec.nets.pixelwise import Linear as Affine
 from tilespec.nets.regression import Polynomial as Monomials

@@ -4,10 +4,13 @@ What a file says is data. A model, a recipe or the record of a command may name 
 plug-ins of modules that the *user* named: in the environment variable ``TILESPEC_PLUGINS`` (modules, separated by
 commas), by installing a package with an entry point of the group ``tilespec.plugins``, or by writing a dotted path
 ``package.module:Name`` into an option or a configuration of this very run. Nothing else is imported.
+
+Options of a plug-in are checked against what its constructor takes.
 """
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -86,3 +89,34 @@ def _allowed(path: str) -> bool:
     module = path.partition(":")[0]
     named = [part.strip() for part in os.environ.get(PLUGINS, "").split(",")]
     return module in named or module in {point.module for point in entry_points(group="tilespec.plugins")}
+
+
+def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    """Return ``kind``, having made sure that it takes the ``options`` by name.
+
+    Raises:
+        UserError: an option is unknown; the message lists the known ones.
+    """
+    known = options_of(kind)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UserError(
+            f"{where}.{unknown[0]}",
+            found="an unknown key",
+            expected=f"keys of [{where}]: {', '.join(known)}",
+            do="Check the spelling in the configuration.",
+        )
+    return kind
+
+
+def options_of(kind: Callable[..., Any]) -> list[str]:
+    """Return the names of the keyword-only parameters of a constructor."""
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def filled(kind: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``options`` with the defaults of those left out, so that what is saved says everything."""
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty} | dict(options)

@@ -20,6 +20,9 @@ ClassMap = UInt8[np.ndarray, "y x"]
 UNLABELLED = 255
 """The class of pixels without a label, and of nodata in a prediction."""
 
+PIECE = 2048
+"""Rows of a piece; a multiple of every BLAS kernel's row block."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)

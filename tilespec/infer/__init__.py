@@ -10,13 +10,14 @@ from typing import Any
 from safetensors.numpy import save_file
 
 from tilespec.cluster import connect, run, workers_of
+from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import stopping
 from tilespec.frozen import norm_statistics
 from tilespec.infer.outputs import create, room
-from tilespec.infer.planning import Asked, cores, plan_of, with_norms, with_threads
+from tilespec.infer.planning import Asked, plan_of, with_norms, with_threads
 from tilespec.infer.projection import budget, project
 from tilespec.lock import holder_token, locked
 from tilespec.model import Model

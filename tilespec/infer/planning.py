@@ -1,17 +1,17 @@
 """Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 from tilespec.brightness import same_scale
 from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi, TileClass
 from tilespec.grid import Grid
 from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
-from tilespec.ledger import Ledger, beside, fingerprint
+from tilespec.ledger import Ledger, beside
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
 from tilespec.objects import absolute
@@ -201,11 +201,6 @@ def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) ->
         "backend": "torch cpu",
         "numerics": NUMERICS,
     }
-
-
-def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_norms(plan: PredictPlan, file: Path) -> PredictPlan:

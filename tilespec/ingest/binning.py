@@ -15,7 +15,7 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
 from tilespec.ingest.calibrate import Calibration, Terms

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.ingest.calibrate import Calibration, Terms
 from tilespec.ingest.source import Facts

@@ -15,7 +15,7 @@ from typing import Any, Final, final
 import numpy as np
 import zarr
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
 from tilespec.objects import at

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress

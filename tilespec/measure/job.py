@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool
 
-from tilespec.chunks import Room
+from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, ClassMap, Roi

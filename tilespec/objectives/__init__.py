@@ -12,8 +12,7 @@ from typing import Any, Protocol, final, runtime_checkable
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
-from tilespec.core.registry import load
-from tilespec.options import checked
+from tilespec.core.registry import checked, load
 from tilespec.tasks import Task
 
 OBJECTIVES = {

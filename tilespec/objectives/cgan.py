@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import load
+from tilespec.core.registry import checked, load
 from tilespec.nets import NETS, build
 from tilespec.objectives import Batch, Mixed, Move, Player
 from tilespec.objectives.losses import bce, loss, measured
-from tilespec.options import checked
 from tilespec.tasks import Task
 
 

@@ -14,10 +14,10 @@ from typing import final
 
 import numpy as np
 
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.progress import Progress
 from tilespec.core.threads import Ahead, Behind, in_order
 from tilespec.core.types import Roi
-from tilespec.graph import one_blas_thread
 from tilespec.grid import reflect
 from tilespec.predict import Facts, Part, Predictor, PredictPlan
 from tilespec.predict.finished import ObjectRow, ObjectRows

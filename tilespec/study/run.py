@@ -12,9 +12,10 @@ from typing import Any, Final, final
 from tilespec import api
 from tilespec.config import Config, resolve
 from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
-from tilespec.ledger import beside, fingerprint, write_atomic
+from tilespec.ledger import beside, write_atomic
 from tilespec.placed import PlacedField
 from tilespec.scene import open_group
 from tilespec.study.folds import Fold, Item

@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from tilespec.core.registry import load
+from tilespec.core.registry import checked, load
 from tilespec.core.types import Reflectance
-from tilespec.options import checked
 
 TASKS = {
     "segment": "tilespec.tasks.segment:Segment",

@@ -12,10 +12,10 @@ from typing import final
 
 import numpy as np
 
+from tilespec.core.buffers import room
 from tilespec.core.cache import Cache
+from tilespec.core.cpu import one_blas_thread
 from tilespec.core.types import Reflectance, Roi
-from tilespec.graph import one_blas_thread
-from tilespec.passes import room
 from tilespec.ranks.group import Ranks
 from tilespec.ranks.shelf import Kind, Shelf
 from tilespec.recipe import Recipe

@@ -11,10 +11,9 @@ from torch import nn
 from tilespec.augment import check as check_augment
 from tilespec.config import Config, Train
 from tilespec.core.errors import UserError
-from tilespec.core.registry import load
+from tilespec.core.registry import checked, filled, load
 from tilespec.nets import NETS, build
 from tilespec.objectives import Objective, objective
-from tilespec.options import checked, filled
 from tilespec.ranks.group import Ranks
 from tilespec.recipe import Recipe, fit_steps
 from tilespec.spectra.operators import Bands

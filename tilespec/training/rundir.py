@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
-from tilespec.ledger import difference, fingerprint, write_atomic
+from tilespec.core.fingerprint import difference, fingerprint
+from tilespec.ledger import write_atomic
 from tilespec.model import Model
 from tilespec.recipe import Recipe
 from tilespec.training.cast import Cast

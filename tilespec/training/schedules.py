@@ -12,8 +12,7 @@ from typing import Any, Protocol, final, runtime_checkable
 
 from tilespec.config import Train
 from tilespec.core.errors import UserError
-from tilespec.core.registry import load
-from tilespec.options import checked, options_of
+from tilespec.core.registry import checked, load, options_of
 
 Scores = tuple[float, ...]
 """What the validations so far came to, in order; larger is better, and -inf is no number."""

@@ -13,12 +13,13 @@ from typing import Any, final
 
 import numpy as np
 
+from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.ledger import beside
 from tilespec.lock import locked
-from tilespec.passes import blocks, room
+from tilespec.passes import blocks
 from tilespec.product import ArraySpec, Product
 from tilespec.recipe import Recipe
 from tilespec.scene import constants, content_of, cube_spec, open_group
