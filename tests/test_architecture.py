@@ -81,7 +81,7 @@ def test_importing_the_surface_loads_no_heavy_package(module):
 
 
 def test_the_light_import_test_can_fail():
-    assert "xarray" in loaded_after("import tilespec.scene")
+    assert "xarray" in loaded_after("import tilespec.storage.scene")
 
 
 def test_no_module_unpickles_or_evaluates():

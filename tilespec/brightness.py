@@ -13,7 +13,7 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, Spectra
 from tilespec.passes import blocks, some
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 BLOCKS: Final = 4
 """That a glance looks at."""

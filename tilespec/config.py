@@ -11,8 +11,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user
 from tilespec.presets import preset
 from tilespec.recipe import Recipe
-from tilespec.scene import open_group
 from tilespec.spectra.steps import from_user_steps
+from tilespec.storage.scene import open_group
 from tilespec.tables import STORES, Named, Table, Validate, listed
 
 Place = tuple[int | str, ...]

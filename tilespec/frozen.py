@@ -33,7 +33,7 @@ from tilespec.nets.norms import set_sample_ids, spatial_norms
 from tilespec.probe.reach import measured_class
 from tilespec.probe.strip import replica
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 TILES = 32
 """Tiles that a pass looks at; scenes of fewer are read whole."""

@@ -18,10 +18,10 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import Spectra
 from tilespec.folds import Keeps, Moments
 from tilespec.passes import Block, fold_scene, picked, scenes
-from tilespec.scene import Scene
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.steps import Step
+from tilespec.storage.scene import Scene
 
 DEFAULT = "vsn,pca=4"
 """Steps when none are given."""

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.ledger import write_atomic
 from tilespec.nets import build
 from tilespec.recipe import Recipe
+from tilespec.storage.ledger import write_atomic
 from tilespec.tensors import fit
 
 FORMAT = 1

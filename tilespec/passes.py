@@ -11,7 +11,6 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.choice import ALL, Choice
 from tilespec.core.buffers import room
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
@@ -19,9 +18,10 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, Spectra
 from tilespec.folds import Neighbours, Part, Streamed
 from tilespec.graph import fold
-from tilespec.scene import CHUNK, Scene
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
+from tilespec.storage.scene import CHUNK, Scene
+from tilespec.storage.selection import ALL, Choice
 
 SAMPLE = 512
 """Pixels of a sample."""

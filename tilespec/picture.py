@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 Picture = UInt8[np.ndarray, "y x 3"]
 

@@ -11,7 +11,6 @@ from jaxtyping import Float64
 
 from tilespec.applied import Form, opened, write_scene
 from tilespec.brightness import brightness, glance
-from tilespec.choice import Choice
 from tilespec.cluster import connect
 from tilespec.colour.camera import camera_primaries
 from tilespec.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
@@ -22,12 +21,13 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.folds import Spread
-from tilespec.lock import locked
 from tilespec.passes import blocks, fold_scene
-from tilespec.placed import scale_of
-from tilespec.product import Product
-from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands, Take
+from tilespec.storage.lock import locked
+from tilespec.storage.product import Product
+from tilespec.storage.rasters import scale_of
+from tilespec.storage.scene import Scene
+from tilespec.storage.selection import Choice
 
 FORMS: Final = {
     "float32": Form(limits=(0.0, 1.0)),

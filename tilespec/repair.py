@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tilespec import api
-from tilespec.audit import status, verify
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.registry import only_named_before
-from tilespec.ledger import Ledger
-from tilespec.lock import locked
-from tilespec.objects import absolute
-from tilespec.product import MEND
+from tilespec.storage.audit import status, verify
+from tilespec.storage.backends.paths import absolute
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.lock import locked
+from tilespec.storage.product import MEND
 
 WRITERS = ("simulate", "ingest", "transform", "render", "predict")
 """The verbs that write products: a record that names another one is not obeyed."""

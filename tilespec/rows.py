@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from tilespec.core.buffers import Room
 from tilespec.core.types import Roi
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 CALL = 1 << 22
 """Bytes that one call of Zarr reads at least, where a strip has so many: a call costs a millisecond by itself."""

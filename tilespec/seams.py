@@ -18,9 +18,9 @@ from tilespec.core.types import UNLABELLED, Roi
 from tilespec.graph import fold
 from tilespec.grid import Axis
 from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
-from tilespec.placed import corner_of, scale_of
-from tilespec.product import WRITING
-from tilespec.scene import open_group
+from tilespec.storage.product import WRITING
+from tilespec.storage.rasters import corner_of, scale_of
+from tilespec.storage.scene import open_group
 
 VALUES = 1 << 21
 """About how many values a block holds."""

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.product import ArraySpec
+from tilespec.storage.product import ArraySpec
 
 OBJECTS: Final = 10_000
 """Chunks of a cube above which ``auto`` puts several into a shard."""

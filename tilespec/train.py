@@ -12,13 +12,13 @@ from tilespec.augment import Augment
 from tilespec.config import Config, resolve
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.lock import locked
-from tilespec.objects import local
 from tilespec.ranks.crew import Crew, crew
 from tilespec.ranks.group import Ranks, joined, shared
 from tilespec.ranks.launchers import leads
 from tilespec.ranks.workers import Work
 from tilespec.recipe import Recipe
+from tilespec.storage.backends.paths import local
+from tilespec.storage.lock import locked
 from tilespec.training import checkpoint, rundir
 from tilespec.training.averaged import Averaged
 from tilespec.training.blocks import Blocks

@@ -16,11 +16,11 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.graph import fold
 from tilespec.passes import Block, blocks
-from tilespec.plane import Plane
-from tilespec.product import ArraySpec
-from tilespec.scene import Scene, cube_spec, layer_spec, open_group
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
+from tilespec.storage.layer import Plane
+from tilespec.storage.product import ArraySpec
+from tilespec.storage.scene import Scene, cube_spec, layer_spec, open_group
 
 STRIP: Final = 512
 """Rows of labels that are counted at once."""

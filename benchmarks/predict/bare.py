@@ -10,8 +10,8 @@ from net import Network, batches, corners, padded
 
 from tilespec.model import Model
 from tilespec.passes import Block, blocks
-from tilespec.scene import Scene
 from tilespec.spectra.pieces import pieces
+from tilespec.storage.scene import Scene
 
 SIZES = (1, 2, 4, 8)
 TRIAL = 16

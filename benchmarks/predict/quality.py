@@ -7,7 +7,7 @@ import zarr
 from job import Job
 
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def planes(job: Job) -> np.ndarray:

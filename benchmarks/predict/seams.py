@@ -24,8 +24,8 @@ from tilespec.core.types import Roi
 from tilespec.demo import PATCH, TEST
 from tilespec.model import Model
 from tilespec.picture import TRUE_COLOUR
-from tilespec.scene import Scene
 from tilespec.seams import seam_score
+from tilespec.storage.scene import Scene
 
 NETS = {"model": "of the training set", "tiles": "of each tile"}
 TILES = (256, 128, 64)

@@ -30,7 +30,7 @@ from job import Clock, Job
 from net import EDGE, Network, corners
 
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 COPIED = 1 << 28
 """Bytes that each thread copies at a time."""

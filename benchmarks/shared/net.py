@@ -9,8 +9,8 @@ from job import Job
 
 from tilespec.grid import Axis, reflect
 from tilespec.model import Model
-from tilespec.product import compressors
-from tilespec.scene import Scene
+from tilespec.storage.product import compressors
+from tilespec.storage.scene import Scene
 from tilespec.tasks import task
 
 EDGE = 256

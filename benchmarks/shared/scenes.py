@@ -14,10 +14,10 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Lines
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.product import COMPLETE, publish
 from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene, constants, open_group
 from tilespec.simulate import simulate
+from tilespec.storage.product import COMPLETE, publish
+from tilespec.storage.scene import Scene, constants, open_group
 
 ROWS, COLS, BANDS = 3000, 2796, 186
 STEPS = "vsn,pca=4,scale"

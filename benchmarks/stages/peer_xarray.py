@@ -14,8 +14,8 @@ from job import Clock
 from plain import BEGIN, COMPONENTS, END, loadings, normalised, vsn
 from stage_job import Stage
 
-from tilespec.product import compressors
-from tilespec.scene import CHUNK
+from tilespec.storage.product import compressors
+from tilespec.storage.scene import CHUNK
 
 
 def ingest(job: Stage, clock: Clock) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import zarr
 from stage_job import Stage
 
-from tilespec.product import compressors
 from tilespec.recipe import Recipe
-from tilespec.scene import CHUNK
+from tilespec.storage.product import compressors
+from tilespec.storage.scene import CHUNK
 
 COMPONENTS = 4
 BEGIN, END = 10, 176

@@ -16,7 +16,7 @@ import tilespec.ingest
 import tilespec.recipe
 from tilespec.core.memory import one_heap
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.tasks import task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import Ground

@@ -9,7 +9,7 @@ import numpy as np
 from envi_files import Counts
 
 from tilespec.core.types import Roi
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 STEPS = 1e4
 """Of a reflectance of 1 stored as uint16."""

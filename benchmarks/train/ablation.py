@@ -28,7 +28,7 @@ from table import put, ran_on
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.memory import one_heap
 from tilespec.core.progress import Lines
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from train_job import Size
 from tilespec import api
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
-from tilespec.ledger import write_atomic
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.ledger import write_atomic
+from tilespec.storage.scene import Scene
 
 TRIED, SKIP = 6, 2
 """Steps of a trial, and how many of them are not timed."""

@@ -14,9 +14,9 @@ from tilespec import api
 from tilespec.config import resolve
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
-from tilespec.ledger import write_atomic
 from tilespec.presets import preset
-from tilespec.scene import Scene
+from tilespec.storage.ledger import write_atomic
+from tilespec.storage.scene import Scene
 
 SCORES = ("iou_mean", "iou_std", "scene_iou", "oa", "kappa", "patches")
 """What is kept of an evaluation."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from scenes import Data
 
 from tilespec.core.progress import Lines
-from tilespec.ledger import beside
 from tilespec.recipe import transform
+from tilespec.storage.ledger import beside
 
 
 def source(data: Data) -> Path:

@@ -15,7 +15,7 @@ from train_job import SIZES, SKIP, Training
 
 from tilespec.core.memory import one_heap
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.train import train
 
 

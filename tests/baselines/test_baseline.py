@@ -13,7 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.infer import predict
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

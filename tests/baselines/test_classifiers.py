@@ -23,7 +23,7 @@ from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.passes import blocks, fold_scene
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

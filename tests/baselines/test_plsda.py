@@ -21,7 +21,7 @@ from tilespec.cluster import connect
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 METHODS = ("linear", "polynomial", "rbf")
 

@@ -14,8 +14,8 @@ from tilespec.core.types import UNLABELLED
 from tilespec.evaluate import evaluate
 from tilespec.metrics import Patches
 from tilespec.resample import spatial_folds
-from tilespec.scene import Scene
 from tilespec.seams import seam_score
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from tilespec.core.types import UNLABELLED
 from tilespec.folds import Fold
 from tilespec.grid import Axis, Grid
 from tilespec.jumps import Borders, Jumps
-from tilespec.product import ArraySpec, Product
-from tilespec.scene import layer_spec
 from tilespec.seams import seam_score
+from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.scene import layer_spec
 
 NAMES = ("background", "plant")
 

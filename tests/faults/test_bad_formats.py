@@ -14,7 +14,7 @@ from sensor_files import write_cf
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 UTM = rasterio.crs.CRS.from_epsg(32633)

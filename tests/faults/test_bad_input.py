@@ -17,7 +17,7 @@ from raw_counts import calibrated, counts
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.recipe import fit, transform
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 ROWS = {
     1: """ingest/test_envi.test_a_truncated_file_is_refused_with_both_sizes

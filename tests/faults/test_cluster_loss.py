@@ -9,8 +9,8 @@ import zarr
 from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tilespec
 
 from tilespec import cluster as clusters
-from tilespec.audit import status, verify
 from tilespec.core.errors import IncompleteError
+from tilespec.storage.audit import status, verify
 
 
 @pytest.fixture(scope="module")

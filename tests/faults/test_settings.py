@@ -12,9 +12,9 @@ from fault_processes import NET, Arena, Run, contents, leftovers, predict, recor
 from untrained_models import save_model
 
 from tilespec import infer
-from tilespec.audit import status
 from tilespec.core.errors import UserError
-from tilespec.ledger import Ledger
+from tilespec.storage.audit import status
+from tilespec.storage.ledger import Ledger
 
 
 @pytest.fixture(scope="module")

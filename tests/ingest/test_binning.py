@@ -23,7 +23,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest import info, ingest
 from tilespec.ingest.binning import binned_axis, majority, mean
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 sizes = st.tuples(*[st.integers(1, 9)] * 3)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def labelled(folder, labels, name="labels.npy", **options):

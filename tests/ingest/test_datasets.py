@@ -8,7 +8,7 @@ from PIL import Image
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 VISIBLE = tuple(float(v) for v in range(400, 701, 10))
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.encode import narrow
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def test_floats_lose_nothing_but_nodata_and_infinity(tmp_path):

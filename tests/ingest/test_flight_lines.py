@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def line(folder, name, seed=0, wavelengths="400, 550, 700, 860"):

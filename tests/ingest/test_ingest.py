@@ -20,7 +20,7 @@ from PIL import Image
 from tilespec.core.errors import UserError
 from tilespec.ingest import READERS, info, ingest
 from tilespec.ingest.source import Facts, Source
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 

@@ -21,7 +21,7 @@ from tilespec.core.types import Roi
 from tilespec.ingest import ingest
 from tilespec.ingest.vector import GRAIN, Polygon, read_polygons
 from tilespec.ingest.wkb import polygon_of
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 TRANSFORM = rasterio.Affine(2.0, 0, 412000.0, 0, -2.0, 5800000.0)

@@ -15,7 +15,7 @@ from tilespec.ingest import info, ingest
 from tilespec.ingest.hdf5 import LAYOUTS
 from tilespec.ingest.readers import open_source
 from tilespec.ingest.source import Options, Source
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 PRODUCTS = [

@@ -14,7 +14,7 @@ from raw_counts import counts
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.empirical import empirical_line
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 WAVELENGTHS = "wavelength units = nm\nwavelength = {400, 500, 600, 700}\n"
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def test_two_arrays_that_fit_are_refused_by_name(tmp_path):

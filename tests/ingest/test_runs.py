@@ -16,7 +16,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import resident
 from tilespec.ingest import info, ingest
 from tilespec.ingest.tiles import Tiles
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def tree(url):

@@ -13,7 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.ingest.calibrate import integration_time
 from tilespec.ingest.source import Facts
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @settings(max_examples=12, deadline=None)

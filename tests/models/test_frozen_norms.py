@@ -18,7 +18,7 @@ from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.probe.reach import measured_class
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 class Grouped(nn.Module):

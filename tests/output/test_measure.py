@@ -15,8 +15,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.ingest.georef import crs_of, grid_mapping
 from tilespec.measure import measure
-from tilespec.product import Product
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene, constants, cube_spec, layer_spec
 
 NAMES = ("background", "leaf", "stem")
 SHAPE = (70, 90)

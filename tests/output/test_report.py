@@ -16,7 +16,6 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import UNLABELLED
 from tilespec.evaluate import evaluate
-from tilespec.product import Product
 from tilespec.recipe import Recipe, fit
 from tilespec.report import report
 from tilespec.report.detail import worst
@@ -35,7 +34,8 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses
-from tilespec.scene import Scene, cube_spec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene, cube_spec, layer_spec
 
 EVIL = "<script>alert('x')</script>\"><img_src=x_onerror=alert(1)>{{7*7}}$\\bad$"
 

@@ -15,7 +15,6 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import SpectralAxis
 from tilespec.evaluate import evaluate
-from tilespec.product import Product
 from tilespec.report import report
 from tilespec.report.fields import QUANTILES, chosen, rebuilt
 from tilespec.report.metamers import of_twins, twins
@@ -23,7 +22,8 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import between, enlarged, limits, scale, shade
 from tilespec.report.reconstruction import of_reconstructions
 from tilespec.report.runs import Runs
-from tilespec.scene import Scene, constants, cube_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene, constants, cube_spec
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(float(v) for v in range(400, 701, 10)))
 

@@ -25,11 +25,11 @@ from tilespec.infer.outputs import create, moved_to
 from tilespec.infer.planning import Asked, plan_of
 from tilespec.infer.predictor import TURNS, _turned
 from tilespec.infer.projection import budget, project
-from tilespec.lock import holder_token, locked
 from tilespec.model import Model
 from tilespec.predict import Part, axes
 from tilespec.predict.slab import run_part
-from tilespec.scene import Scene
+from tilespec.storage.lock import holder_token, locked
+from tilespec.storage.scene import Scene
 
 BLUR = {**UNET, "dropout": 0.5}
 
@@ -261,7 +261,7 @@ def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
 def test_a_product_that_may_not_fit_the_disk_is_told_beforehand(scene, tmp_path, monkeypatch):
     model, told = save_model(tmp_path / "model", scene), []
     assert predict(model, scene, str(tmp_path / "out"), dry_run=True)["bytes_to_write"] == 90 * 70
-    monkeypatch.setattr("tilespec.objects.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr("tilespec.storage.backends.paths.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     monkeypatch.setattr(Silent, "say", lambda _, text: told.append(text))
     predict(model, scene, str(tmp_path / "out"))
     assert "6300 bytes may not fit into the 100 that are free" in told

@@ -7,8 +7,8 @@ from scipy.linalg import subspace_angles
 from tilespec.cluster import connect
 from tilespec.core.errors import UserError
 from tilespec.recipe import Recipe, fit, fit_steps
-from tilespec.scene import Scene
 from tilespec.spectra import pieces
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

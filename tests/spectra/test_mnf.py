@@ -13,8 +13,8 @@ from tilespec.core.types import Roi
 from tilespec.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
 from tilespec.passes import Block, haloed
 from tilespec.recipe import Recipe, fit
-from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

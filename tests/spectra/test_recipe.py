@@ -17,8 +17,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.passes import blocks, sample
 from tilespec.recipe import Recipe, fit, fit_steps, transform
-from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from spectral import BandResampler
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene
 from tilespec.spectra.curves import read_curves
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.resample import gaussian_matrix, response_matrix
 from tilespec.spectra.steps import Fitting, parse, plan
+from tilespec.storage.scene import Scene
 
 CAMERAS = DATA / "camera_response"
 AT = np.linspace(400, 1000, 121)

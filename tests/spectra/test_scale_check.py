@@ -11,7 +11,7 @@ from tilespec.brightness import brightness, glance, same_scale
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from scipy.io import loadmat
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene
 from tilespec.spectra.curves import Curves
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.pieces import transform as apply
 from tilespec.spectra.scaling import Autoscale
 from tilespec.spectra.scatter import Emsc, Msc
 from tilespec.spectra.steps import Fitting, parse, passes, plan
+from tilespec.storage.scene import Scene
 
 P = 60
 UNEVEN = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.r_[400:700:40j, 900:1000:20j].tolist()))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilespec import shards as module
-from tilespec.audit import verify
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.product import ArraySpec, Product
 from tilespec.recipe import fit, transform
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
 from tilespec.shards import sharded
+from tilespec.storage.audit import verify
+from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.scene import Scene, constants, cube_spec, layer_spec
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=(500.0, 600.0, 700.0))
 

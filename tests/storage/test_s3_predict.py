@@ -5,11 +5,11 @@ import pytest
 from object_store import contents, copied, reached, served
 from untrained_models import APPROXIMATE, save_model
 
-from tilespec.audit import status, verify
 from tilespec.infer import predict
-from tilespec.objects import at
-from tilespec.product import Product
 from tilespec.repair import repair
+from tilespec.storage.audit import status, verify
+from tilespec.storage.backends.paths import at
+from tilespec.storage.product import Product
 
 
 @pytest.fixture(scope="module")

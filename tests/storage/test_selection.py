@@ -13,7 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.folds import Moments
 from tilespec.pca import decompose
 from tilespec.recipe import Recipe, fit
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from tilespec.baselines.asked import Asked
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def training(scene, *, rows=None, client=None, **asked):

@@ -18,8 +18,8 @@ from tilespec.core.types import Roi, TileClass
 from tilespec.grid import Grid
 from tilespec.predict import Facts, Part, PredictPlan, axes, canonical_batch
 from tilespec.predict.slab import run_part
-from tilespec.product import ArraySpec, Product
-from tilespec.scene import Scene, constants, cube_spec
+from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.scene import Scene, constants, cube_spec
 
 
 @dataclass(frozen=True)

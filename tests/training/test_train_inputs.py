@@ -4,7 +4,7 @@ import pytest
 from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.recipe import Recipe, fit
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.train import train
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}

@@ -5,7 +5,7 @@ import torch
 
 from tilespec.config import resolve
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.tasks import task
 from tilespec.train import train
 from tilespec.training.corpus import open_corpus

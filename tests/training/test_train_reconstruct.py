@@ -16,7 +16,7 @@ from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.infer import predict
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training import checkpoint
 

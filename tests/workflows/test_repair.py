@@ -15,16 +15,16 @@ from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec import product as written
-from tilespec.audit import status, verify
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.ledger import Ledger
-from tilespec.lock import locked
 from tilespec.recipe import fit, transform
 from tilespec.repair import repair
-from tilespec.scene import Scene
 from tilespec.simulate import simulate
+from tilespec.storage import product as written
+from tilespec.storage.audit import status, verify
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.lock import locked
+from tilespec.storage.scene import Scene
 
 SHAPE = (300, 140, 3)
 """Three rows of two objects, for the cube and the labels."""

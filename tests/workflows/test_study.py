@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tilespec import api
 from tilespec.cli import app
 from tilespec.core.errors import UserError
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.study.folds import Item, among, folds_of, groups_of, read_folds, under
 from tilespec.study.grid import _toml, values_of, variants_of
 from tilespec.study.results import Results

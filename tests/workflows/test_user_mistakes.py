@@ -13,7 +13,7 @@ from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.model import Model
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.graph import fold
 from tilespec.passes import GROUP, Block, blocks
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 PER_FOLD = 20
 """Squares of one fold, about: enough for a share of every class, few enough to be large."""

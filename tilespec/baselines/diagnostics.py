@@ -16,13 +16,13 @@ from tilespec.core.buffers import Room
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.graph import fold
-from tilespec.lock import locked
 from tilespec.model import Model
 from tilespec.passes import blocks
-from tilespec.product import ArraySpec, Product
 from tilespec.recipe import Recipe
-from tilespec.scene import CHUNK, Scene, constants
 from tilespec.spectra.pieces import pieces
+from tilespec.storage.lock import locked
+from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.scene import CHUNK, Scene, constants
 
 MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of the scores"}
 

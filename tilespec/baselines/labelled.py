@@ -19,7 +19,7 @@ from tilespec.nets import build
 from tilespec.passes import GROUP, Block, blocks
 from tilespec.pls.cross import Group, Grouped
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 Counts = Int64[np.ndarray, " class"]
 STRIDE = UNLABELLED + 1

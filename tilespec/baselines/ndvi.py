@@ -9,8 +9,8 @@ from tilespec.baselines import Learned, Training
 from tilespec.core.errors import UserError
 from tilespec.folds import Histogram
 from tilespec.passes import blocks, fold_scene
-from tilespec.scene import Scene
 from tilespec.spectra.operators import Bands
+from tilespec.storage.scene import Scene
 
 RED, NIR = 670.0, 800.0
 """Where chlorophyll absorbs and where a leaf's tissue reflects, in nm."""

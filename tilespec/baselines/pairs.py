@@ -14,7 +14,7 @@ from tilespec.core.types import Spectra
 from tilespec.graph import fold
 from tilespec.passes import GROUP, Block, blocks
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 @final

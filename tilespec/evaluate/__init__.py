@@ -28,11 +28,11 @@ from tilespec.evaluate.case import Case, Joined
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.classes import classes_case
 from tilespec.graph import fold
-from tilespec.ledger import beside, write_atomic
 from tilespec.metrics import TASKS, Patches
 from tilespec.resample import Blocked
-from tilespec.scene import open_group
 from tilespec.seams import NOTHING, seam_score
+from tilespec.storage.ledger import beside, write_atomic
+from tilespec.storage.scene import open_group
 
 __all__ = ["evaluate"]
 

@@ -11,8 +11,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.asked import Left
 from tilespec.metrics import Patches
-from tilespec.placed import Placed, PlacedField, asked_region, inside, scale_of
-from tilespec.scene import content_of
+from tilespec.storage.rasters import Placed, PlacedField, asked_region, inside, scale_of
+from tilespec.storage.scene import content_of
 
 
 @final

@@ -11,11 +11,11 @@ from tilespec.core.types import Roi
 from tilespec.evaluate.asked import PAPER, Judging, Left
 from tilespec.evaluate.case import Case, Joined, chosen, facts, region_of
 from tilespec.evaluate.colours import colours_of
-from tilespec.placed import PlacedField
 from tilespec.residuals import FieldPair, PatchErrors, Residuals
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
 from tilespec.spectral import FIGURES, SpectralErrors
+from tilespec.storage.rasters import PlacedField
 
 VALUES = 1 << 22
 """About how many values of each of the two are held at once, if stored objects are no larger."""

@@ -12,7 +12,7 @@ from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.asked import Judging, Left
 from tilespec.evaluate.case import Case, chosen, facts, region_of
 from tilespec.metrics import Confusion, MapPair, PatchCounts
-from tilespec.placed import PlacedField, PlacedMap
+from tilespec.storage.rasters import PlacedField, PlacedMap
 
 PIXELS = 1 << 22
 """About how many pixels are held at once."""

@@ -8,7 +8,7 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.registry import load
 from tilespec.export.exported import open_exported
-from tilespec.objects import local
+from tilespec.storage.backends.paths import local
 
 WRITERS: Final = {
     ".tif": "tilespec.export.geotiff:write_geotiff",

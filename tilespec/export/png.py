@@ -8,7 +8,7 @@ from PIL import Image
 from tilespec.core.progress import Progress
 from tilespec.export.exported import Exported
 from tilespec.picture import Picture, class_picture, false_colour
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def write_png(exported: Exported, path: Path, progress: Progress) -> list[Path]:

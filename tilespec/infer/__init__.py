@@ -19,13 +19,13 @@ from tilespec.frozen import norm_statistics
 from tilespec.infer.outputs import create, room
 from tilespec.infer.planning import Asked, plan_of, with_norms, with_threads
 from tilespec.infer.projection import budget, project
-from tilespec.lock import holder_token, locked
 from tilespec.model import Model
-from tilespec.objects import at
 from tilespec.predict import Facts, Part, PredictPlan, describe
 from tilespec.predict.slab import run_part
-from tilespec.product import COMPLETE, INCOMPLETE, publish
-from tilespec.scene import Scene
+from tilespec.storage.backends.paths import at
+from tilespec.storage.lock import holder_token, locked
+from tilespec.storage.product import COMPLETE, INCOMPLETE, publish
+from tilespec.storage.scene import Scene
 
 PARTS = 2
 """Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""

@@ -10,11 +10,11 @@ from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
 from tilespec.grid import Grid
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
-from tilespec.objects import free_bytes
-from tilespec.placed import moved
 from tilespec.predict import PredictPlan
-from tilespec.product import ArraySpec, Product
-from tilespec.scene import Scene, class_attrs, constants
+from tilespec.storage.backends.paths import free_bytes
+from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.rasters import moved
+from tilespec.storage.scene import Scene, class_attrs, constants
 
 OBJECTS = (256, 128, 64, 32)
 """Edges of a stored object of a prediction: the first whose object stays below `OBJECT_BYTES`."""

@@ -11,14 +11,14 @@ from tilespec.core.types import Roi, TileClass
 from tilespec.grid import Grid
 from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
-from tilespec.ledger import Ledger, beside
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
-from tilespec.objects import absolute
 from tilespec.predict import PredictPlan, axes, canonical_batch
 from tilespec.probe.reach import measured_class
-from tilespec.product import Product
-from tilespec.scene import Scene
+from tilespec.storage.backends.paths import absolute
+from tilespec.storage.ledger import Ledger, beside
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 from tilespec.tasks import task
 
 NUMERICS = 3

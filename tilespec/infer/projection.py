@@ -11,8 +11,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak, resident
 from tilespec.core.types import Roi
 from tilespec.predict import PredictPlan
-from tilespec.product import encoding
-from tilespec.scene import Scene
+from tilespec.storage.product import encoding
+from tilespec.storage.scene import Scene
 
 WAITING = 3
 """Answers that wait to be blended (`tilespec.predict.slab.Slab.depth` beyond the threads), or whose right part is."""

@@ -9,8 +9,8 @@ import zarr
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers import open_source
 from tilespec.ingest.source import Options
-from tilespec.product import COMPLETE
-from tilespec.scene import Scene, open_group
+from tilespec.storage.product import COMPLETE
+from tilespec.storage.scene import Scene, open_group
 
 
 def describe(url: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from tilespec.ingest.reflectance import reflectance
 from tilespec.ingest.source import Facts, Options, Plane, Source
 from tilespec.ingest.tiles import THREADS
 from tilespec.ingest.vector import is_vector
-from tilespec.product import ArraySpec
-from tilespec.scene import constants, cube_spec, layer_spec
 from tilespec.shards import sharded
+from tilespec.storage.product import ArraySpec
+from tilespec.storage.scene import constants, cube_spec, layer_spec
 
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""

@@ -1,7 +1,7 @@
 """One row of objects, object by object: each is filled by one of a few threads, a few lines at a time, and put.
 
-An object without compression never exists in memory (`tilespec.written`). Where there are other codecs, or another kind
-of store, one whole object is filled and left to Zarr.
+An object without compression never exists in memory (`tilespec.storage.chunk_writer`). Where there are other codecs, or
+another kind of store, one whole object is filled and left to Zarr.
 """
 
 import os
@@ -18,10 +18,10 @@ import zarr
 from tilespec.core.buffers import Room
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
-from tilespec.objects import at
-from tilespec.product import Product
-from tilespec.stored import Recording
-from tilespec.written import LINES, checked_only, stream
+from tilespec.storage.backends.paths import at
+from tilespec.storage.chunk_writer import LINES, checked_only, stream
+from tilespec.storage.product import Product
+from tilespec.storage.stored_objects import Recording
 
 THREADS: Final = 4
 """Objects in work at once: at most, and no more than there are cores."""

@@ -13,12 +13,12 @@ from tilespec.cluster import connect
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
-from tilespec.ledger import write_atomic
 from tilespec.measure.job import Job, job_of, pixel_area, tally
 from tilespec.measure.objects import ByLayer, ByPolygons, ByRegions, Objects, class_of
 from tilespec.measure.table import as_csv, columns
-from tilespec.objects import Place, S3Path, at
-from tilespec.scene import Scene
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.ledger import write_atomic
+from tilespec.storage.scene import Scene
 
 __all__ = ["measure"]
 

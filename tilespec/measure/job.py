@@ -17,9 +17,9 @@ from tilespec.ingest.georef import crs_of
 from tilespec.measure.objects import Objects, class_map, class_of
 from tilespec.measure.tally import NONE, Block, Tally
 from tilespec.passes import blocks
-from tilespec.placed import PlacedMap, asked_region, inside, scale_of
-from tilespec.product import COMPLETE
-from tilespec.scene import Scene
+from tilespec.storage.product import COMPLETE
+from tilespec.storage.rasters import PlacedMap, asked_region, inside, scale_of
+from tilespec.storage.scene import Scene
 
 PIECE = 4096
 """About how many pixels are summed at once, in float64."""

@@ -17,8 +17,8 @@ from tilespec.graph import fold
 from tilespec.ingest.vector import Polygons, read_polygons
 from tilespec.measure.regions import NOTHING, Parts, Strips, label
 from tilespec.measure.tally import NONE
-from tilespec.placed import PlacedMap
-from tilespec.scene import Scene, open_group
+from tilespec.storage.rasters import PlacedMap
+from tilespec.storage.scene import Scene, open_group
 
 Ids = Int64[np.ndarray, "_y _x"]
 

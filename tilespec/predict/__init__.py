@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32
 
 from tilespec.core.types import Roi
 from tilespec.grid import Axis, Grid, reflect
-from tilespec.product import Product
+from tilespec.storage.product import Product
 
 AREA = 1 << 18
 """Input pixels of a canonical batch: one tile of 512, four of 256. Fewer leave cores idle, more leave the cache."""

@@ -25,7 +25,7 @@ from tilespec.predict.lanes import Answers, Batch, Lanes
 from tilespec.predict.running import Along, Block, Down
 from tilespec.predict.strips import Leaving, Strips
 from tilespec.rows import RowReader, Rows
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 Stop = Callable[[], bool]
 

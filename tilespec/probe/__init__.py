@@ -22,7 +22,7 @@ from tilespec.probe.layers import random_layers, spread_by
 from tilespec.probe.reach import Measured, Reach, measure
 from tilespec.probe.strip import Line, Strip, replica
 from tilespec.probe.tiling import OVERLAPS, Window, recommended, seam_errors
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.tasks import Task, task
 
 TILE = 256

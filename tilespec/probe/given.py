@@ -10,8 +10,8 @@ from tilespec.grid import reflect
 from tilespec.model import Model
 from tilespec.probe.strip import fields
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene
 from tilespec.spectra.operators import Affine, Normalise, Project
+from tilespec.storage.scene import Scene
 
 REFLECTANCE = (0.3, 0.15)
 """Mean and deviation of a vegetation scene, roughly, for nets that read it as it is."""

@@ -21,9 +21,9 @@ from uuid import uuid4
 from tilespec.cluster import PATIENCE, POLL, addresses, lost
 from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError, UserError
 from tilespec.core.progress import Progress
-from tilespec.lock import holder, holder_token
 from tilespec.ranks.launchers import Place
 from tilespec.ranks.seats import GRACE, LOOK, Ending, Seat, drained, outcome, tell
+from tilespec.storage.lock import holder, holder_token
 
 CHECK = 2.0
 """Seconds between two looks at whether the command that started a rank still holds its product."""

@@ -11,7 +11,7 @@ from tilespec.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, Compared
 from tilespec.report.parts import Picture, Row, Section
 from tilespec.report.pictures import errors
 from tilespec.report.runs import Runs
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 SIDE = 288
 """Pixels of the region's side."""

@@ -12,12 +12,12 @@ from jaxtyping import Float32
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi
 from tilespec.picture import picture_bands
-from tilespec.placed import PlacedField, inside
 from tilespec.report.overview import SIDE
 from tilespec.report.runs import FieldRun, Runs
-from tilespec.scene import CHUNK
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
+from tilespec.storage.rasters import PlacedField, inside
+from tilespec.storage.scene import CHUNK
 
 SAMPLE: Final = 32
 """Pixels a side whose true spectra are kept."""

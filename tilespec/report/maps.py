@@ -10,11 +10,11 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.placed import PlacedMap
 from tilespec.report.overview import SIDE
 from tilespec.report.parts import Key
 from tilespec.report.runs import FieldRun, PredictionRun, Runs
-from tilespec.scene import open_group
+from tilespec.storage.rasters import PlacedMap
+from tilespec.storage.scene import open_group
 
 STRIP = 512
 """Rows that are read at once."""

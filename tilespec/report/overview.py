@@ -18,7 +18,7 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import UNLABELLED, Reflectance, Roi
 from tilespec.picture import picture_bands
 from tilespec.recipe import Recipe
-from tilespec.scene import CHUNK, Scene
+from tilespec.storage.scene import CHUNK, Scene
 
 SIDE = 720
 """Pixels on the longer side of a picture, at most."""

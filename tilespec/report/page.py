@@ -13,8 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.ledger import write_atomic
-from tilespec.objects import local
 from tilespec.report.detail import of_detail
 from tilespec.report.fields import pixels, truth_of
 from tilespec.report.maps import compare
@@ -27,7 +25,9 @@ from tilespec.report.runs import RecipeRun, Runs, name_of
 from tilespec.report.scores import by_class, methods
 from tilespec.report.sources import of_provenance
 from tilespec.report.training import of_training
-from tilespec.scene import Scene
+from tilespec.storage.backends.paths import local
+from tilespec.storage.ledger import write_atomic
+from tilespec.storage.scene import Scene
 
 
 def report(

@@ -8,10 +8,10 @@ from typing import Any, final
 
 from tilespec import history
 from tilespec.core.errors import UserError
-from tilespec.ledger import Ledger, beside, noted
-from tilespec.placed import PlacedField, PlacedMap
 from tilespec.recipe import Recipe
-from tilespec.scene import Scene, open_group
+from tilespec.storage.ledger import Ledger, beside, noted
+from tilespec.storage.rasters import PlacedField, PlacedMap
+from tilespec.storage.scene import Scene, open_group
 
 
 @final

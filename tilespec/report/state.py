@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tilespec.grid import Axis
-from tilespec.product import COMPLETE
 from tilespec.report.runs import FieldRun, ModelRun, PredictionRun
+from tilespec.storage.product import COMPLETE
 
 SHOWN = 12
 """Failed tiles that are listed; further ones are counted."""

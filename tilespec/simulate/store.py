@@ -7,13 +7,13 @@ import numpy as np
 
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
-from tilespec.product import Product
-from tilespec.scene import constants, cube_spec, layer_spec
 from tilespec.simulate.block import EDGE, MATERIALS
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.optics import Bands
 from tilespec.simulate.sensor import sensor
 from tilespec.simulate.stripes import painter
+from tilespec.storage.product import Product
+from tilespec.storage.scene import constants, cube_spec, layer_spec
 
 CLASSES = ("background", "plant")
 

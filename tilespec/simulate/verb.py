@@ -5,12 +5,12 @@ from typing import Any
 
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.lock import locked
-from tilespec.objects import local
 from tilespec.simulate.block import EDGE
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.raw import images, write_raw
 from tilespec.simulate.store import default_workers, write_scene
+from tilespec.storage.backends.paths import local
+from tilespec.storage.lock import locked
 
 VERSION = 1
 """Raised whenever the same seed would give another scene."""

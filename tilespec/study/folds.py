@@ -9,7 +9,7 @@ from typing import Any, final
 
 from tilespec.config import Data
 from tilespec.core.errors import UserError
-from tilespec.objects import at
+from tilespec.storage.backends.paths import at
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")
 """First lines of lists that are titles, not names."""

@@ -15,9 +15,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
-from tilespec.ledger import beside, write_atomic
-from tilespec.placed import PlacedField
-from tilespec.scene import open_group
+from tilespec.storage.ledger import beside, write_atomic
+from tilespec.storage.rasters import PlacedField
+from tilespec.storage.scene import open_group
 from tilespec.study.folds import Fold, Item
 from tilespec.study.grid import Variant, toml
 from tilespec.study.results import parsed

@@ -19,8 +19,8 @@ from tilespec.core.types import Reflectance, Roi
 from tilespec.ranks.group import Ranks
 from tilespec.ranks.shelf import Kind, Shelf
 from tilespec.recipe import Recipe
-from tilespec.scene import CHUNK
 from tilespec.spectra.pieces import transform
+from tilespec.storage.scene import CHUNK
 from tilespec.training.corpus import Ground
 from tilespec.truth import Answers
 

@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.plane import Plane
+from tilespec.storage.layer import Plane
 
 CELL = 128
 """Side of a cell in pixels, however stores are chunked: what is drawn does not depend on that."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tilespec.config import Data
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.plane import Plane
+from tilespec.storage.layer import Plane
 from tilespec.training.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
 
 rois = st.builds(

@@ -15,8 +15,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Roi
 from tilespec.recipe import Recipe, fit_steps
-from tilespec.scene import Scene
 from tilespec.spectra.steps import parse
+from tilespec.storage.scene import Scene
 from tilespec.tasks import TASKS, task
 from tilespec.train import train
 from tilespec.training.blocks import Blocks

@@ -13,9 +13,9 @@ from locations import SUPPORT
 from tilespec import cluster
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.progress import Silent
-from tilespec.lock import locked
 from tilespec.ranks import seats, workers
 from tilespec.ranks.workers import Work, _device, on_workers, present, workers_for
+from tilespec.storage.lock import locked
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -23,7 +23,7 @@ from tilespec.evaluate import evaluate
 from tilespec.infer import predict, predictor
 from tilespec.metrics import Confusion
 from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training.cast import prepared
 from tilespec.training.validate import SCRATCH, clear, held_out

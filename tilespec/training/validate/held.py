@@ -3,10 +3,10 @@
 from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.objects import absolute
 from tilespec.predict import axes
-from tilespec.scene import Scene
 from tilespec.spectra.match import same_bands
+from tilespec.storage.backends.paths import absolute
+from tilespec.storage.scene import Scene
 from tilespec.tables import Validate
 from tilespec.training.corpus import Corpus, Ground, open_corpus
 

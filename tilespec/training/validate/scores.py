@@ -17,12 +17,12 @@ from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.ledger import beside
-from tilespec.lock import locked
 from tilespec.passes import blocks
-from tilespec.product import ArraySpec, Product
 from tilespec.recipe import Recipe
-from tilespec.scene import constants, content_of, cube_spec, open_group
+from tilespec.storage.ledger import beside
+from tilespec.storage.lock import locked
+from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.scene import constants, content_of, cube_spec, open_group
 from tilespec.training.corpus import Ground
 
 Row = Callable[[Roi], np.ndarray]

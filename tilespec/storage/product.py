@@ -20,13 +20,13 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from tilespec.cloud import zarr_store
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
-from tilespec.ledger import Ledger, beside, write_atomic
-from tilespec.objects import Place, S3Path, at
-from tilespec.stored import Recording, keys, presence, remove
-from tilespec.written import checked_only, compressed, put
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.backends.zarr_store import zarr_store
+from tilespec.storage.chunk_writer import checked_only, compressed, put
+from tilespec.storage.ledger import Ledger, beside, write_atomic
+from tilespec.storage.stored_objects import Recording, keys, presence, remove
 
 FORMAT = 3
 """Of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""

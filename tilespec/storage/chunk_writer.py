@@ -20,8 +20,8 @@ import xxhash
 import zarr
 from numcodecs import zstd
 
-from tilespec.chunks import CRC
 from tilespec.core.buffers import Room
+from tilespec.storage.chunk_reader import CRC
 
 LINES: Final = 8
 """Lines of an object that are filled at once: 0.8 MB of float32 at 128 columns and 186 bands."""

@@ -20,7 +20,7 @@ from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
-from tilespec.objects import Place, S3Path, at, several
+from tilespec.storage.backends.paths import Place, S3Path, at, several
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 """Name of a record or a marker; panel 0 stands for a plane without panels too."""

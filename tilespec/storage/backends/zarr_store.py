@@ -5,8 +5,8 @@ from typing import Any, final
 
 from zarr.storage import LocalStore, ObjectStore, WrapperStore
 
-from tilespec.objects import Place, S3Path
-from tilespec.s3 import client, told
+from tilespec.storage.backends.paths import Place, S3Path
+from tilespec.storage.backends.s3 import client, told
 
 
 @final

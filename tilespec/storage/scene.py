@@ -15,13 +15,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from tilespec.chunks import Chunks
-from tilespec.cloud import zarr_store
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.objects import S3Path, at
-from tilespec.product import COMPLETE, ArraySpec
+from tilespec.storage.backends.paths import S3Path, at
+from tilespec.storage.backends.zarr_store import zarr_store
+from tilespec.storage.chunk_reader import Chunks
+from tilespec.storage.product import COMPLETE, ArraySpec
 
 CHUNK = 128
 AXES = ("wavelength", "wavenumber", "component", "channel")

@@ -14,11 +14,11 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.ledger import Ledger
-from tilespec.lock import holder
-from tilespec.objects import Place, at
-from tilespec.product import Product
-from tilespec.stored import entry_of, objects_of, place
+from tilespec.storage.backends.paths import Place, at
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.lock import holder
+from tilespec.storage.product import Product
+from tilespec.storage.stored_objects import entry_of, objects_of, place
 
 THREADS = 4
 """Objects that are read and hashed at once: one block of each is in memory."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 
 from tilespec.core.errors import UserError
-from tilespec.s3 import again, client, told
+from tilespec.storage.backends.s3 import again, client, told
 
 AT_ONCE = 16
 """Small objects that are read at once: each costs a round trip."""

@@ -9,8 +9,8 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
-from tilespec.product import COMPLETE, WRITING
-from tilespec.scene import Scene, open_group
+from tilespec.storage.product import COMPLETE, WRITING
+from tilespec.storage.scene import Scene, open_group
 
 
 @final

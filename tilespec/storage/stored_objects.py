@@ -20,9 +20,9 @@ import xxhash
 import zarr
 from zarr.storage import LocalStore, WrapperStore
 
-from tilespec.cloud import Cloud, zarr_store
 from tilespec.core.errors import UserError
-from tilespec.objects import Place, S3Path, at
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.backends.zarr_store import Cloud, zarr_store
 
 READ = 1 << 20
 """Bytes that are read and hashed at once."""

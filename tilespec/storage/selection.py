@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.scene import Scene, open_group
+from tilespec.storage.scene import Scene, open_group
 
 
 @final

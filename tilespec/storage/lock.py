@@ -26,8 +26,8 @@ from uuid import uuid4
 import psutil
 
 from tilespec.core.errors import UserError
-from tilespec.ledger import beside
-from tilespec.objects import Place, S3Path, at
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.ledger import beside
 
 BEAT, TTL = 15.0, 120.0
 """Seconds between two touches; age of a touch after which a holder elsewhere is taken for dead."""

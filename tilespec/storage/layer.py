@@ -8,11 +8,11 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 
-from tilespec.chunks import Chunks
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.scene import open_group, undamaged
+from tilespec.storage.chunk_reader import Chunks
+from tilespec.storage.scene import open_group, undamaged
 
 
 @final
