@@ -18,14 +18,15 @@ from tilespec.core.buffers import Room, room
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Reflectance, Roi
 from tilespec.graph import fold
-from tilespec.passes import blocks
 from tilespec.spectra.operators import Bands, Operator
 from tilespec.spectra.pieces import transform
 from tilespec.storage.backends.paths import at
+from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
-from tilespec.storage.product import ArraySpec, Begun, Product
+from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
+from tilespec.storage.product import Begun, Product
 from tilespec.storage.rasters import moved
-from tilespec.storage.scene import CHUNK, Scene, constants, cube_spec, layer_spec, open_group, step_of
+from tilespec.storage.scene import Scene, open_group, step_of
 
 NUMERICS = 1
 """Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""

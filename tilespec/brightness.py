@@ -12,7 +12,8 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, Spectra
-from tilespec.passes import blocks, some
+from tilespec.passes import some
+from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
 BLOCKS: Final = 4

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 
 METRICS: Final = {
     "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},

@@ -17,10 +17,11 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Spectra
 from tilespec.folds import Keeps, Moments
-from tilespec.passes import Block, fold_scene, picked, scenes
+from tilespec.passes import fold_scene, picked
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.steps import Step
+from tilespec.storage.blocks import Block, scenes
 from tilespec.storage.scene import Scene
 
 DEFAULT = "vsn,pca=4"

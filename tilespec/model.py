@@ -17,7 +17,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.nets import build
 from tilespec.recipe import Recipe
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.tensors import fit
 
 FORMAT = 1

@@ -20,14 +20,15 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra, SpectralAxis
 from tilespec.kept import Pass, Stored, chosen_steps, counts_weights, from_arrays, renewed, to_arrays
-from tilespec.passes import blocks, sample
+from tilespec.passes import sample
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import OPERATORS, Bands, Operator, arrays
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.steps import Fitting, Step, from_user_steps, parse, passes, plan
 from tilespec.storage.backends.paths import local
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.blocks import blocks
+from tilespec.storage.files import write_atomic
 from tilespec.storage.lock import locked
 from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL, Choice

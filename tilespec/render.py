@@ -21,8 +21,9 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.folds import Spread
-from tilespec.passes import blocks, fold_scene
+from tilespec.passes import fold_scene
 from tilespec.spectra.operators import Bands, Take
+from tilespec.storage.blocks import blocks
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import scale_of

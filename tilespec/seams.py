@@ -18,7 +18,7 @@ from tilespec.core.types import UNLABELLED, Roi
 from tilespec.graph import fold
 from tilespec.grid import Axis
 from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
-from tilespec.storage.product import WRITING
+from tilespec.storage.layout import WRITING
 from tilespec.storage.rasters import corner_of, scale_of
 from tilespec.storage.scene import open_group
 

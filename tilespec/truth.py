@@ -15,12 +15,12 @@ from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.graph import fold
-from tilespec.passes import Block, blocks
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
+from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.layer import Plane
-from tilespec.storage.product import ArraySpec
-from tilespec.storage.scene import Scene, cube_spec, layer_spec, open_group
+from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec
+from tilespec.storage.scene import Scene, open_group
 
 STRIP: Final = 512
 """Rows of labels that are counted at once."""

@@ -9,8 +9,8 @@ from job import Clock, Job
 from net import Network, batches, corners, padded
 
 from tilespec.model import Model
-from tilespec.passes import Block, blocks
 from tilespec.spectra.pieces import pieces
+from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.scene import Scene
 
 SIZES = (1, 2, 4, 8)

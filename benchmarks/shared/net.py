@@ -9,7 +9,7 @@ from job import Job
 
 from tilespec.grid import Axis, reflect
 from tilespec.model import Model
-from tilespec.storage.product import compressors
+from tilespec.storage.layout import compressors
 from tilespec.storage.scene import Scene
 from tilespec.tasks import task
 

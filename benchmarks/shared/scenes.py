@@ -16,8 +16,9 @@ from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.recipe import Recipe, fit, transform
 from tilespec.simulate import simulate
-from tilespec.storage.product import COMPLETE, publish
-from tilespec.storage.scene import Scene, constants, open_group
+from tilespec.storage.layout import COMPLETE, constants
+from tilespec.storage.product import publish
+from tilespec.storage.scene import Scene, open_group
 
 ROWS, COLS, BANDS = 3000, 2796, 186
 STEPS = "vsn,pca=4,scale"

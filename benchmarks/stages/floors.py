@@ -32,8 +32,8 @@ from stage_job import Stage
 from stored_bytes import Objects
 
 from tilespec.core.cpu import one_blas_thread
-from tilespec.storage.product import compressors
-from tilespec.storage.scene import CHUNK, Scene
+from tilespec.storage.layout import CHUNK, compressors
+from tilespec.storage.scene import Scene
 
 PIECE = 2048
 """Pixels that stay in the cache."""

@@ -9,8 +9,7 @@ import zarr
 from stage_job import Stage
 
 from tilespec.recipe import Recipe
-from tilespec.storage.product import compressors
-from tilespec.storage.scene import CHUNK
+from tilespec.storage.layout import CHUNK, compressors
 
 COMPONENTS = 4
 BEGIN, END = 10, 176

@@ -15,7 +15,7 @@ from tilespec import api
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.recipe import Recipe
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
 TRIED, SKIP = 6, 2

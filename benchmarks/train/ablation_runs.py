@@ -15,7 +15,7 @@ from tilespec.config import resolve
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.presets import preset
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
 SCORES = ("iou_mean", "iou_std", "scene_iou", "oa", "kappa", "patches")

@@ -22,7 +22,8 @@ from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.passes import blocks, fold_scene
+from tilespec.passes import fold_scene
+from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
 

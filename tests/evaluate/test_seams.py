@@ -16,8 +16,8 @@ from tilespec.folds import Fold
 from tilespec.grid import Axis, Grid
 from tilespec.jumps import Borders, Jumps
 from tilespec.seams import seam_score
-from tilespec.storage.product import ArraySpec, Product
-from tilespec.storage.scene import layer_spec
+from tilespec.storage.layout import ArraySpec, layer_spec
+from tilespec.storage.product import Product
 
 NAMES = ("background", "plant")
 

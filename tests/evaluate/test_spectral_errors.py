@@ -14,8 +14,8 @@ from stored_predictions import write_field
 from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.spectral import SpectralErrors
+from tilespec.storage.layout import layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import layer_spec
 
 reals = st.floats(-100, 100, width=32).map(lambda v: np.float32(round(v, 2)))
 SPECTRA = (

@@ -20,8 +20,9 @@ from tilespec.core.types import SpectralAxis
 from tilespec.ingest import info, ingest
 from tilespec.ingest.binning import mean
 from tilespec.ingest.image import Scan
+from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import Scene, constants, cube_spec, layer_spec
+from tilespec.storage.scene import Scene
 
 HOUSTON = DATA / "houston2018_subset" / "houston_dataset.mat"
 CAVE = DATA / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz"

@@ -20,7 +20,7 @@ from tilespec.ingest.job import Request, prepare
 from tilespec.storage import chunk_writer
 from tilespec.storage.audit import verify
 from tilespec.storage.chunk_writer import stream
-from tilespec.storage.product import compressors
+from tilespec.storage.layout import compressors
 from tilespec.storage.scene import Scene
 from tilespec.storage.stored_objects import entry_of
 

@@ -17,8 +17,9 @@ from tilespec.core.types import Roi, SpectralAxis
 from tilespec.export import WRITERS, export
 from tilespec.ingest import ingest
 from tilespec.picture import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
-from tilespec.storage.product import ArraySpec, Product, publish
-from tilespec.storage.scene import Scene, layer_spec
+from tilespec.storage.layout import ArraySpec, layer_spec
+from tilespec.storage.product import Product, publish
+from tilespec.storage.scene import Scene
 
 MAPS = {
     "utm": "map info = {UTM, 1, 1, 380952, 5820372, 30, 30, 33, South, WGS-84, units=Meters}\n",

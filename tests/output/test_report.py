@@ -34,8 +34,9 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses
+from tilespec.storage.layout import cube_spec, layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import Scene, cube_spec, layer_spec
+from tilespec.storage.scene import Scene
 
 EVIL = "<script>alert('x')</script>\"><img_src=x_onerror=alert(1)>{{7*7}}$\\bad$"
 

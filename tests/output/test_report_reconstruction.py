@@ -22,8 +22,9 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import between, enlarged, limits, scale, shade
 from tilespec.report.reconstruction import of_reconstructions
 from tilespec.report.runs import Runs
+from tilespec.storage.layout import constants, cube_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import Scene, constants, cube_spec
+from tilespec.storage.scene import Scene
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(float(v) for v in range(400, 701, 10)))
 

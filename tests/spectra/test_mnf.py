@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
-from tilespec.passes import Block, haloed
+from tilespec.passes import haloed
 from tilespec.recipe import Recipe, fit
 from tilespec.spectra.operators import Bands
+from tilespec.storage.blocks import Block
 from tilespec.storage.scene import Scene
 
 

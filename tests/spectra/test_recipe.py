@@ -15,9 +15,10 @@ from tilespec.applied import transformed, write_scene
 from tilespec.cluster import connect
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.passes import blocks, sample
+from tilespec.passes import sample
 from tilespec.recipe import Recipe, fit, fit_steps, transform
 from tilespec.spectra.operators import Bands
+from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
 

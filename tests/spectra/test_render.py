@@ -22,9 +22,10 @@ from tilespec.colour import Observer
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.recipe import Recipe, fit, transform
+from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import moved
-from tilespec.storage.scene import Scene, constants, cube_spec, layer_spec
+from tilespec.storage.scene import Scene
 
 pytest.importorskip("colour", reason="colour-science has the observers: the extra `color`")
 

@@ -16,9 +16,10 @@ from tilespec.core.errors import UserError
 from tilespec.simulate import simulate
 from tilespec.storage import audit as module
 from tilespec.storage.audit import status, verify
+from tilespec.storage.layout import ArraySpec
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import locked
-from tilespec.storage.product import ArraySpec, Product, publish
+from tilespec.storage.product import Product, publish
 
 SHAPE, EDGE = (50, 40, 3), 16
 ROWS, OBJECTS = 4, 4 * 3 * 2

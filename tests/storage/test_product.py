@@ -21,9 +21,11 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import SpectralAxis
 from tilespec.storage import product as module
 from tilespec.storage.chunk_writer import put
-from tilespec.storage.ledger import Ledger, write_atomic
-from tilespec.storage.product import ArraySpec, Product, compressors, publish
-from tilespec.storage.scene import Scene, constants, cube_spec, layer_spec
+from tilespec.storage.files import write_atomic
+from tilespec.storage.layout import ArraySpec, compressors, constants, cube_spec, layer_spec
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.product import Product, publish
+from tilespec.storage.scene import Scene
 from tilespec.storage.stored_objects import entry_of, keys
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=(400.0, 500.0, 600.0), good=(True, False, True))

@@ -98,7 +98,7 @@ def test_evaluate_and_export_read_from_a_bucket(bucket, make_scene, tmp_path):
 def _prediction(scene):
     from dataclasses import replace
 
-    from tilespec.storage.scene import layer_spec
+    from tilespec.storage.layout import layer_spec
 
     spec = layer_spec("prediction", scene.shape[:2], classes=scene.classes())
     return replace(spec, chunks=scene.shape[:2])

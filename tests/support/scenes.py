@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import class_attrs, constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import class_attrs, constants, cube_spec, layer_spec
 
 NAMES = {2: ("background", "plant")}
 

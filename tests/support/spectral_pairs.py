@@ -7,8 +7,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import constants, cube_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import constants, cube_spec
 
 RGB = SpectralAxis(name="channel", unit="1", values=(0.0, 1.0, 2.0))
 

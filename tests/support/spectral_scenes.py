@@ -3,8 +3,8 @@
 import numpy as np
 
 from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import constants, cube_spec, layer_spec
 
 NM = tuple(np.arange(400.0, 701.0, 10.0).tolist())
 

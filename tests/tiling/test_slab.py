@@ -18,8 +18,9 @@ from tilespec.core.types import Roi, TileClass
 from tilespec.grid import Grid
 from tilespec.predict import Facts, Part, PredictPlan, axes, canonical_batch
 from tilespec.predict.slab import run_part
-from tilespec.storage.product import ArraySpec, Product
-from tilespec.storage.scene import Scene, constants, cube_spec
+from tilespec.storage.layout import ArraySpec, constants, cube_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tilespec.baselines import Training
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.graph import fold
-from tilespec.passes import GROUP, Block, blocks
+from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 
 PER_FOLD = 20

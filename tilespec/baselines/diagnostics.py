@@ -17,12 +17,13 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.graph import fold
 from tilespec.model import Model
-from tilespec.passes import blocks
 from tilespec.recipe import Recipe
 from tilespec.spectra.pieces import pieces
+from tilespec.storage.blocks import blocks
+from tilespec.storage.layout import CHUNK, ArraySpec, constants
 from tilespec.storage.lock import locked
-from tilespec.storage.product import ArraySpec, Product
-from tilespec.storage.scene import CHUNK, Scene, constants
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of the scores"}
 

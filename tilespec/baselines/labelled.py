@@ -16,9 +16,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.graph import fold
 from tilespec.nets import build
-from tilespec.passes import GROUP, Block, blocks
 from tilespec.pls.cross import Group, Grouped
 from tilespec.recipe import Recipe
+from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 
 Counts = Int64[np.ndarray, " class"]

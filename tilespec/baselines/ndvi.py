@@ -8,8 +8,9 @@ import numpy as np
 from tilespec.baselines import Learned, Training
 from tilespec.core.errors import UserError
 from tilespec.folds import Histogram
-from tilespec.passes import blocks, fold_scene
+from tilespec.passes import fold_scene
 from tilespec.spectra.operators import Bands
+from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
 RED, NIR = 670.0, 800.0

@@ -12,8 +12,8 @@ from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
 from tilespec.graph import fold
-from tilespec.passes import GROUP, Block, blocks
 from tilespec.recipe import Recipe
+from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 
 

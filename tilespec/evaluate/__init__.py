@@ -31,7 +31,8 @@ from tilespec.graph import fold
 from tilespec.metrics import TASKS, Patches
 from tilespec.resample import Blocked
 from tilespec.seams import NOTHING, seam_score
-from tilespec.storage.ledger import beside, write_atomic
+from tilespec.storage.files import write_atomic
+from tilespec.storage.ledger import beside
 from tilespec.storage.scene import open_group
 
 __all__ = ["evaluate"]

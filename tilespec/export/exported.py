@@ -9,7 +9,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
-from tilespec.storage.product import COMPLETE
+from tilespec.storage.layout import COMPLETE
 from tilespec.storage.scene import Scene, open_group
 
 

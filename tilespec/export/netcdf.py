@@ -8,7 +8,7 @@ import numpy as np
 
 from tilespec.core.progress import Progress
 from tilespec.export.exported import Exported
-from tilespec.storage.scene import constants
+from tilespec.storage.layout import constants
 
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
 """What NetCDF 4 writes into a dimension without a coordinate."""

@@ -23,8 +23,9 @@ from tilespec.model import Model
 from tilespec.predict import Facts, Part, PredictPlan, describe
 from tilespec.predict.slab import run_part
 from tilespec.storage.backends.paths import at
+from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
-from tilespec.storage.product import COMPLETE, INCOMPLETE, publish
+from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
 
 PARTS = 2

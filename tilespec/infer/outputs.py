@@ -12,9 +12,10 @@ from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
 from tilespec.predict import PredictPlan
 from tilespec.storage.backends.paths import free_bytes
-from tilespec.storage.product import ArraySpec, Product
+from tilespec.storage.layout import ArraySpec, class_attrs, constants
+from tilespec.storage.product import Product
 from tilespec.storage.rasters import moved
-from tilespec.storage.scene import Scene, class_attrs, constants
+from tilespec.storage.scene import Scene
 
 OBJECTS = (256, 128, 64, 32)
 """Edges of a stored object of a prediction: the first whose object stays below `OBJECT_BYTES`."""

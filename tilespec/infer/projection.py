@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak, resident
 from tilespec.core.types import Roi
 from tilespec.predict import PredictPlan
-from tilespec.storage.product import encoding
+from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
 
 WAITING = 3

@@ -11,8 +11,8 @@ from tilespec.ingest.job import Request, prepare
 from tilespec.ingest.lines import ingest_lines
 from tilespec.ingest.readers import READERS
 from tilespec.ingest.write import write
-from tilespec.shards import AUTO
 from tilespec.storage.backends.paths import S3Path, at
+from tilespec.storage.layout import AUTO
 
 __all__ = ["READERS", "info", "ingest"]
 

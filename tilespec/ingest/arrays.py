@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.ingest.entries import ORDER, ArraySource, Entry, from_entries, guard
 from tilespec.ingest.gaps import Gapped, with_gaps
 from tilespec.ingest.source import Facts, Options, Plane, Source
-from tilespec.storage.product import COMPLETE
+from tilespec.storage.layout import COMPLETE
 from tilespec.storage.scene import Scene
 
 

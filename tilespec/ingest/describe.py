@@ -9,7 +9,7 @@ import zarr
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers import open_source
 from tilespec.ingest.source import Options
-from tilespec.storage.product import COMPLETE
+from tilespec.storage.layout import COMPLETE
 from tilespec.storage.scene import Scene, open_group
 
 

@@ -18,9 +18,7 @@ from tilespec.ingest.reflectance import reflectance
 from tilespec.ingest.source import Facts, Options, Plane, Source
 from tilespec.ingest.tiles import THREADS
 from tilespec.ingest.vector import is_vector
-from tilespec.shards import sharded
-from tilespec.storage.product import ArraySpec
-from tilespec.storage.scene import constants, cube_spec, layer_spec
+from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
 
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""

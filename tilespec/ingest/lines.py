@@ -12,7 +12,7 @@ from tilespec.ingest.job import Request, prepare
 from tilespec.ingest.readers import split
 from tilespec.ingest.write import write
 from tilespec.storage.backends.paths import at
-from tilespec.storage.product import COMPLETE, INCOMPLETE
+from tilespec.storage.layout import COMPLETE, INCOMPLETE
 
 OF_ONE: Final = ("labels", "panel", "targets")
 """Options that speak of pixels of one image."""

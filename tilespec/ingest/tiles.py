@@ -19,9 +19,9 @@ from tilespec.core.buffers import Room
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
 from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.zarr_store import Recording
 from tilespec.storage.chunk_writer import LINES, checked_only, stream
 from tilespec.storage.product import Product
-from tilespec.storage.stored_objects import Recording
 
 THREADS: Final = 4
 """Objects in work at once: at most, and no more than there are cores."""

@@ -17,7 +17,7 @@ from tilespec.measure.job import Job, job_of, pixel_area, tally
 from tilespec.measure.objects import ByLayer, ByPolygons, ByRegions, Objects, class_of
 from tilespec.measure.table import as_csv, columns
 from tilespec.storage.backends.paths import Place, S3Path, at
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
 __all__ = ["measure"]

@@ -16,8 +16,8 @@ from tilespec.graph import fold
 from tilespec.ingest.georef import crs_of
 from tilespec.measure.objects import Objects, class_map, class_of
 from tilespec.measure.tally import NONE, Block, Tally
-from tilespec.passes import blocks
-from tilespec.storage.product import COMPLETE
+from tilespec.storage.blocks import blocks
+from tilespec.storage.layout import COMPLETE
 from tilespec.storage.rasters import PlacedMap, asked_region, inside, scale_of
 from tilespec.storage.scene import Scene
 

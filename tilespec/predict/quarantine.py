@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.core.errors import UserError
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 
 TRIES = 3
 """How often a net may raise on a tile."""

@@ -16,8 +16,8 @@ from tilespec.report.overview import SIDE
 from tilespec.report.runs import FieldRun, Runs
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
+from tilespec.storage.layout import CHUNK
 from tilespec.storage.rasters import PlacedField, inside
-from tilespec.storage.scene import CHUNK
 
 SAMPLE: Final = 32
 """Pixels a side whose true spectra are kept."""

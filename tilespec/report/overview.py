@@ -18,7 +18,8 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import UNLABELLED, Reflectance, Roi
 from tilespec.picture import picture_bands
 from tilespec.recipe import Recipe
-from tilespec.storage.scene import CHUNK, Scene
+from tilespec.storage.layout import CHUNK
+from tilespec.storage.scene import Scene
 
 SIDE = 720
 """Pixels on the longer side of a picture, at most."""

@@ -26,7 +26,7 @@ from tilespec.report.scores import by_class, methods
 from tilespec.report.sources import of_provenance
 from tilespec.report.training import of_training
 from tilespec.storage.backends.paths import local
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tilespec.grid import Axis
 from tilespec.report.runs import FieldRun, ModelRun, PredictionRun
-from tilespec.storage.product import COMPLETE
+from tilespec.storage.layout import COMPLETE
 
 SHOWN = 12
 """Failed tiles that are listed; further ones are counted."""

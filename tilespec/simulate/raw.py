@@ -21,7 +21,8 @@ from tilespec.simulate.header import Image, header
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.sensor import Sensor, sensor
 from tilespec.simulate.stripes import Stripe, painter
-from tilespec.storage.ledger import Ledger, write_atomic
+from tilespec.storage.files import write_atomic
+from tilespec.storage.ledger import Ledger
 
 REFERENCE_LINES = 100
 CLASSES = ("background", "plant")

@@ -12,8 +12,8 @@ from tilespec.simulate.layout import Layout
 from tilespec.simulate.optics import Bands
 from tilespec.simulate.sensor import sensor
 from tilespec.simulate.stripes import painter
+from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.scene import constants, cube_spec, layer_spec
 
 CLASSES = ("background", "plant")
 

@@ -11,7 +11,6 @@ reads everything, and finds the rest.
 """
 
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -21,26 +20,10 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.storage.backends.paths import Place, S3Path, at, several
+from tilespec.storage.files import dump_json, read_json, write_atomic
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 """Name of a record or a marker; panel 0 stands for a plane without panels too."""
-
-
-def write_atomic(path: Place, text: str) -> None:
-    """Replace the file, or the object, at ``path`` whole, or not at all."""
-    if isinstance(path, S3Path):
-        path.write_bytes(text.encode())
-        return
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # a full disk keeps no half of it
-        raise
 
 
 @final
@@ -61,7 +44,7 @@ class Ledger:
         if kept is not None and fingerprint(kept) != ledger.key:
             raise UserError(
                 product,
-                found="a product of other settings: " + difference(kept, json.loads(_dumps(settings))),
+                found="a product of other settings: " + difference(kept, json.loads(dump_json(settings))),
                 expected="the same settings, to resume it",
                 do="Give another OUT, or remove the old product and its .tilespec folder first.",
             )
@@ -96,7 +79,7 @@ class Ledger:
         """Return all records by row and panel; one that cannot be read records nothing."""
         listed = self._listed(".json")
         paths = [path for _, path in listed]
-        read = several(_read, paths) if isinstance(self.folder, S3Path) else map(_read, paths)
+        read = several(read_json, paths) if isinstance(self.folder, S3Path) else map(read_json, paths)
         found = {where: record for (where, _), record in zip(listed, read, strict=True)}
         return {where: record for where, record in found.items() if record is not None}
 
@@ -124,7 +107,7 @@ class Ledger:
 
     def record(self, row: int, facts: dict[str, Any], panel: int = 0) -> None:
         """Say that ``row`` is done."""
-        write_atomic(self._path(row, panel, ".json"), _dumps(facts))
+        write_atomic(self._path(row, panel, ".json"), dump_json(facts))
         self._path(row, panel, ".writing").unlink(missing_ok=True)
 
     def drop(self, row: int, panel: int = 0) -> None:
@@ -138,7 +121,7 @@ class Ledger:
 
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Keep facts that vary between runs (seconds, hosts, memory) beside the product, never in it."""
-        write_atomic(self.folder / f"{name}.json", _dumps(facts))
+        write_atomic(self.folder / f"{name}.json", dump_json(facts))
 
     def noted(self, name: str) -> dict[str, Any] | None:
         """Return the facts kept as ``name``, if there are any."""
@@ -164,17 +147,4 @@ def beside(product: str) -> Place:
 
 def noted(folder: Place, name: str) -> dict[str, Any] | None:
     """Return the facts kept as ``name`` in the folder beside a product, if there are any."""
-    return _read(folder / f"{name}.json")
-
-
-def _read(path: Place) -> dict[str, Any] | None:
-    """Return the JSON object in a file; None where there is none that is whole."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _dumps(data: Any) -> str:
-    return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"
+    return read_json(folder / f"{name}.json")

@@ -18,55 +18,23 @@ from typing import Any, final
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.storage.backends.paths import Place, S3Path, at
-from tilespec.storage.backends.zarr_store import zarr_store
+from tilespec.storage.backends.zarr_store import Recording, zarr_store
 from tilespec.storage.chunk_writer import checked_only, compressed, put
-from tilespec.storage.ledger import Ledger, beside, write_atomic
-from tilespec.storage.stored_objects import Recording, keys, presence, remove
+from tilespec.storage.files import write_atomic
+from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
+from tilespec.storage.ledger import Ledger, beside
+from tilespec.storage.stored_objects import keys, presence, remove
 
 FORMAT = 3
 """Of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""
-ENCODED, ENCODING_BYTES = 10, 1 << 25
-"""Objects that are encoded at once, and their bytes: at most."""
 WRITERS = 2
 """Objects that are written at once where Zarr does not write them."""
-COMPLETE, WRITING, INCOMPLETE = "complete", "writing", "incomplete"
 MEND = "mend.json"
 """Beside a product whose metadata are to be created again around its objects; only `repair` leaves it."""
-
-Constants = Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class ArraySpec:
-    """An array of a product, before it exists. Arrays whose first dimension is ``y`` are written by rows."""
-
-    name: str
-    """Name at the store's root."""
-    shape: tuple[int, ...]
-    """Full shape."""
-    dtype: str
-    """NumPy data type."""
-    dims: tuple[str, ...]
-    """Dimension names, ``y, x`` first."""
-    chunks: tuple[int, ...]
-    """Shape of what is encoded, and read, at once."""
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Attributes as xarray and CF read them."""
-    fill: Any = 0
-    """Zarr's fill value: what was never written reads as this."""
-    shards: tuple[int, ...] | None = None
-    """Shape of an object of several chunks; None: a chunk is an object."""
-
-    @property
-    def objects(self) -> tuple[int, ...]:
-        """Shape of a stored object, the unit of writing; arrays of one product share the height."""
-        return self.shards or self.chunks
 
 
 @final
@@ -338,22 +306,6 @@ def metadata(root: Place) -> dict[str, Any]:
             do="`tilespec repair` writes it again; or remove the store and its .tilespec folder, and run its command.",
         ) from error
     return found
-
-
-def encoding(size: int) -> int:
-    """Return how many objects of so many bytes are encoded at once: few large ones, for each is in memory thrice."""
-    return max(2, min(ENCODED, ENCODING_BYTES // max(size, 1)))
-
-
-def compressors(dtype: str) -> list[Any]:
-    """Return the codecs of a data type; a checksum always, so that a flipped bit is an error, not a value."""
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return [Crc32cCodec()]  # measured noise does not compress: 4 % for 5 times the time
-    if kind.itemsize == 1:
-        return [ZstdCodec(level=3, checksum=True)]
-    # 4 points larger than Zstandard at level 3, encoded 4 and decoded 2.5 times as fast (benchmarks/README.md)
-    return [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=kind.itemsize), Crc32cCodec()]
 
 
 def publish(url: str, attrs: Mapping[str, Any]) -> None:

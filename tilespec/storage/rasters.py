@@ -9,7 +9,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
-from tilespec.storage.product import COMPLETE, WRITING
+from tilespec.storage.layout import COMPLETE, WRITING
 from tilespec.storage.scene import Scene, open_group
 
 

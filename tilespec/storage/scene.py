@@ -17,15 +17,13 @@ import zarr
 
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
-from tilespec.core.types import PIECE, UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
+from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import S3Path, at
 from tilespec.storage.backends.zarr_store import zarr_store
 from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.product import COMPLETE, ArraySpec
+from tilespec.storage.layout import COMPLETE
 
-CHUNK = 128
 AXES = ("wavelength", "wavenumber", "component", "channel")
-STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
 
 
 @final
@@ -263,79 +261,6 @@ def open_group(url: str) -> zarr.Group:
             expected="a Zarr v3 group",
             do="Write the store again: remove it and its .tilespec folder, and run its command.",
         ) from error
-
-
-def cube_spec(
-    shape: tuple[int, int, int],
-    dtype: str,
-    *,
-    spectral: SpectralAxis | None,
-    scale: float = 1.0,
-    nodata: float | None = None,
-    georeferenced: bool = False,
-) -> ArraySpec:
-    """Return how ``cube(y, x, band)`` is stored. Integer cubes keep their type, with a CF scale factor."""
-    coordinates = [] if spectral is None else [spectral.name]
-    if spectral is not None:
-        coordinates += [key for key in ("fwhm", "good") if getattr(spectral, key) is not None]
-    attrs: dict[str, Any] = {"coordinates": " ".join(coordinates)} if coordinates else {}
-    if scale != 1.0:
-        attrs["scale_factor"] = scale
-    if nodata is not None and np.dtype(dtype).kind in "iu":
-        attrs["_FillValue"] = int(nodata)
-    if georeferenced:
-        attrs["grid_mapping"] = "spatial_ref"
-    return ArraySpec(
-        name="cube",
-        shape=shape,
-        dtype=dtype,
-        dims=("y", "x", "band"),
-        chunks=(min(CHUNK, shape[0]), min(CHUNK, shape[1]), shape[2]),
-        attrs=attrs,
-        fill=float("nan") if np.dtype(dtype).kind == "f" else 0,
-    )
-
-
-def layer_spec(
-    name: str,
-    shape: tuple[int, int],
-    dtype: str = "uint8",
-    *,
-    classes: tuple[str, ...] = (),
-    chunk: int = CHUNK,
-) -> ArraySpec:
-    """Return how a ``y, x`` layer is stored; a class map carries its flags and 255 as nodata, no `_FillValue`."""
-    attrs: dict[str, Any] = {}
-    if classes:
-        attrs = class_attrs(classes)
-    fill = UNLABELLED if classes else 0  # an object that is lost is no class
-    chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
-    return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=fill)
-
-
-def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the attributes of a class map: CF flags, and 255 for unlabelled or nodata."""
-    meanings = " ".join(name.strip().replace(" ", "_") or f"class_{i}" for i, name in enumerate(classes))
-    return {"nodata": UNLABELLED, "flag_values": list(range(len(classes))), "flag_meanings": meanings}
-
-
-def constants(
-    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None
-) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
-    """Return the small arrays of a scene: its spectral coordinate and its georeference."""
-    out: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
-    if spectral is not None:
-        attrs = {"units": spectral.unit}
-        if spectral.name in STANDARD_NAMES:
-            attrs["standard_name"] = STANDARD_NAMES[spectral.name]
-        out[spectral.name] = (("band",), np.asarray(spectral.values, np.float64), attrs)
-        if spectral.fwhm is not None:
-            out["fwhm"] = (("band",), np.asarray(spectral.fwhm, np.float64), {"units": spectral.unit})
-        if spectral.good is not None:
-            out["good"] = (("band",), np.asarray(spectral.good, bool), {"long_name": "band is usable"})
-    if georef is not None:
-        out["spatial_ref"] = ((), np.int64(0), dict(georef))
-    return out
 
 
 def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:

@@ -6,51 +6,22 @@ The hash is XXH3 of 128 bits: no two objects of a life's work share one by chanc
 that also withstands malice, which a record beside its product could not.
 """
 
-import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import product as combinations
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import numpy as np
 import xxhash
 import zarr
-from zarr.storage import LocalStore, WrapperStore
 
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import Place, S3Path, at
-from tilespec.storage.backends.zarr_store import Cloud, zarr_store
 
 READ = 1 << 20
 """Bytes that are read and hashed at once."""
-
-
-@final
-class Recording(WrapperStore):
-    """A store that keeps the entry of everything that is put into it."""
-
-    def __init__(self, store: LocalStore | Cloud) -> None:
-        self._store = store
-        self.entries: dict[str, list[Any]] = {}
-
-    @classmethod
-    def at(cls, url: str) -> "Recording":
-        """Return the store at ``url``, nothing recorded yet."""
-        return cls(zarr_store(at(url)))
-
-    async def set(self, key: str, value: Any) -> None:
-        """Put an object, whole or not at all: hashed on one thread while another writes it."""
-        _, entry = await asyncio.gather(self._store.set(key, value), asyncio.to_thread(_entry, value))
-        self.entries[key] = entry
-
-
-def _entry(value: Any) -> list[Any]:
-    """Return size and hash of a buffer; hashing releases the interpreter's lock."""
-    stored: np.ndarray = value.as_numpy_array()
-    return [stored.nbytes, xxhash.xxh3_128_hexdigest(stored.data)]
 
 
 def entry_of(path: Place) -> list[Any]:

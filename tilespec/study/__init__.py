@@ -19,9 +19,9 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.evaluate import evaluate as judge
 from tilespec.storage.backends.paths import local
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
+from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import locked
-from tilespec.storage.product import COMPLETE, INCOMPLETE
 from tilespec.study.folds import WHOLE, Fold, Item, among, folds_of, groups_of, items_of, read_folds, under
 from tilespec.study.grid import Source, Variant, plain, toml, values_of, variants_of
 from tilespec.study.results import Results

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 
 
 @final

@@ -15,7 +15,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
-from tilespec.storage.ledger import beside, write_atomic
+from tilespec.storage.files import write_atomic
+from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
 from tilespec.storage.scene import open_group
 from tilespec.study.folds import Fold, Item

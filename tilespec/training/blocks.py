@@ -20,7 +20,7 @@ from tilespec.ranks.group import Ranks
 from tilespec.ranks.shelf import Kind, Shelf
 from tilespec.recipe import Recipe
 from tilespec.spectra.pieces import transform
-from tilespec.storage.scene import CHUNK
+from tilespec.storage.layout import CHUNK
 from tilespec.training.corpus import Ground
 from tilespec.truth import Answers
 

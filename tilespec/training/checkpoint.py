@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.tensors import fit, read
 
 FORMAT = 1

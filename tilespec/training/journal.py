@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, final
 
 from tilespec.core.errors import UserError
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 
 NOT_LOSSES = ("step", "rate", "seconds", "norms", "speed", "validation")
 """Keys of a line that are no losses."""

@@ -13,7 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.model import Model
 from tilespec.recipe import Recipe
-from tilespec.storage.ledger import write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.training.cast import Cast
 from tilespec.training.checkpoint import newest
 from tilespec.training.corpus import Corpus

@@ -17,12 +17,13 @@ from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.passes import blocks
 from tilespec.recipe import Recipe
+from tilespec.storage.blocks import blocks
+from tilespec.storage.layout import ArraySpec, constants, cube_spec
 from tilespec.storage.ledger import beside
 from tilespec.storage.lock import locked
-from tilespec.storage.product import ArraySpec, Product
-from tilespec.storage.scene import constants, content_of, cube_spec, open_group
+from tilespec.storage.product import Product
+from tilespec.storage.scene import content_of, open_group
 from tilespec.training.corpus import Ground
 
 Row = Callable[[Roi], np.ndarray]
