@@ -14,10 +14,10 @@ from typing import Any, final
 import numpy as np
 import zarr
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room, room
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Reflectance, Roi
-from tilespec.graph import fold
 from tilespec.spectra.operators import Bands, Operator
 from tilespec.spectra.pieces import transform
 from tilespec.storage.backends.paths import at

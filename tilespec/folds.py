@@ -2,7 +2,7 @@
 
 The law of every fold, for blocks without a pixel in common: ``of(a) + of(b) == of(a and b)``, exactly for counts
 and extremes, to rounding for sums. With a reduction tree that is fixed by the order of the blocks
-(`tilespec.graph.fold`), rounding too is the same for any number of workers.
+(`tilespec.cluster.reduction.fold`), rounding too is the same for any number of workers.
 
 The folds here take spectra after a recipe: float32 ``pixel band``, an invalid pixel being NaN in every band.
 """
@@ -23,7 +23,7 @@ Part = tuple[Spectra, Float32[np.ndarray, " _pixel"] | None]
 
 @runtime_checkable
 class Fold(Protocol):
-    """What `tilespec.graph.fold` accepts; a value, and itself the empty contribution to begin with."""
+    """What `tilespec.cluster.reduction.fold` accepts; a value, and itself the empty contribution to begin with."""
 
     def of(self, block: Any, origin: Origin) -> Any:
         """Return the contribution of one block, whose first pixel lies at ``origin`` (y, x)."""

@@ -21,12 +21,12 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
 from tilespec.determinism import torch_threads
 from tilespec.folds import Origin
-from tilespec.graph import fold
 from tilespec.grid import reflect
 from tilespec.model import Model
 from tilespec.nets.norms import set_sample_ids, spatial_norms

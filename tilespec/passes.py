@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import room
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Spectra
 from tilespec.folds import Neighbours, Part, Streamed
-from tilespec.graph import fold
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
 from tilespec.storage.blocks import GROUP, Block, scenes

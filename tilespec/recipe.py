@@ -13,7 +13,7 @@ import numpy as np
 
 from tilespec.applied import transformed, write_scene
 from tilespec.brightness import brightness, glance, same_scale
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak

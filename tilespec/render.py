@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from tilespec.applied import Form, opened, write_scene
 from tilespec.brightness import brightness, glance
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.colour.camera import camera_primaries
 from tilespec.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
 from tilespec.colour.rendering import Rendering

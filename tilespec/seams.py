@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import zarr
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.graph import fold
 from tilespec.grid import Axis
 from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
 from tilespec.storage.layout import WRITING

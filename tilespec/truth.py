@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.graph import fold
 from tilespec.spectra.match import same_bands
 from tilespec.spectra.operators import Bands
 from tilespec.storage.blocks import Block, blocks

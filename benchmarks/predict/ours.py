@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from job import Clock, Job
 
-from tilespec.cluster import local
+from tilespec.cluster.connect import local
 from tilespec.core.memory import one_heap
 from tilespec.infer import predict
 

@@ -17,7 +17,7 @@ from tilespec.baselines import BASELINES, baseline, labelled
 from tilespec.baselines.kmeans import KMeans, Nearest, lloyd
 from tilespec.baselines.sam import SpectralAngle
 from tilespec.cli.models import BASELINE
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model

@@ -17,7 +17,7 @@ from tilespec.baselines.asked import Asked
 from tilespec.baselines.cells import cells
 from tilespec.baselines.plsda import PlsDa
 from tilespec.cli import app
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.model import Model

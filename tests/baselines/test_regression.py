@@ -18,7 +18,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from tilespec.baselines import baseline
 from tilespec.baselines.pairs import draw
 from tilespec.baselines.regression import RIDGE, least_squares
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tilespec.cluster import local
+from tilespec.cluster.connect import local
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user
 from tilespec.core.types import Roi

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.recipe import Recipe, fit, fit_steps
 from tilespec.spectra import pieces

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from tilespec import applied, passes
 from tilespec.applied import transformed, write_scene
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.passes import sample

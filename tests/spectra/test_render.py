@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tilespec import applied, render
 from tilespec.api import export, repair, verify
 from tilespec.cli import app
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.colour import Observer
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis

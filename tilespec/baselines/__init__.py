@@ -14,7 +14,7 @@ import torch
 
 from tilespec.baselines.asked import Asked, options, unused
 from tilespec.baselines.diagnostics import Residuals, diagnose
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent

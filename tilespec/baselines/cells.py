@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tilespec.baselines import Training
+from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.graph import fold
 from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 

@@ -12,10 +12,10 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
-from tilespec.graph import fold
 from tilespec.model import Model
 from tilespec.recipe import Recipe
 from tilespec.spectra.pieces import pieces

@@ -11,10 +11,10 @@ from jaxtyping import Int64
 
 from tilespec.baselines import Learned, Training
 from tilespec.baselines.cells import Cells
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
-from tilespec.graph import fold
 from tilespec.nets import build
 from tilespec.pls.cross import Group, Grouped
 from tilespec.recipe import Recipe

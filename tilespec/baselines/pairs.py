@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from tilespec.baselines import Training
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
-from tilespec.graph import fold
 from tilespec.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene

@@ -18,6 +18,7 @@ from typing import Any, Final, final
 
 import zarr
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
@@ -27,7 +28,6 @@ from tilespec.evaluate.blocks import check_blocks, over_blocks
 from tilespec.evaluate.case import Case, Joined
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.classes import classes_case
-from tilespec.graph import fold
 from tilespec.metrics import TASKS, Patches
 from tilespec.resample import Blocked
 from tilespec.seams import NOTHING, seam_score

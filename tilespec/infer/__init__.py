@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from tilespec.cluster import connect, run, workers_of
+from tilespec.cluster.connect import connect, run, workers_of
 from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak

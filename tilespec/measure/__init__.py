@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress

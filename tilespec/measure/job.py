@@ -8,11 +8,11 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.graph import fold
 from tilespec.ingest.georef import crs_of
 from tilespec.measure.objects import Objects, class_map, class_of
 from tilespec.measure.tally import NONE, Block, Tally

@@ -10,10 +10,10 @@ import numpy as np
 import zarr
 from jaxtyping import Int64
 
+from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.graph import fold
 from tilespec.ingest.vector import Polygons, read_polygons
 from tilespec.measure.regions import NOTHING, Parts, Strips, label
 from tilespec.measure.tally import NONE

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
-from tilespec.cluster import connect
+from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.registry import imported

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from locations import SUPPORT
 
-from tilespec import cluster
+from tilespec.cluster import connect
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.progress import Silent
 from tilespec.ranks import seats, workers
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def client():
-    with cluster.local(2) as found:
+    with connect.local(2) as found:
         yield found
 
 

@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tilespec import history
+from tilespec.cluster.reduction import fold
 from tilespec.config import Config
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
@@ -36,7 +37,6 @@ from tilespec.determinism import torch_threads
 from tilespec.evaluate import CASES
 from tilespec.evaluate.asked import Judging
 from tilespec.evaluate.case import Case, Joined
-from tilespec.graph import fold
 from tilespec.history import METRICS, Line, best, rewind, stopped
 from tilespec.infer import predict
 from tilespec.infer.predictor import forget

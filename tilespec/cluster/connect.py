@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.registry import from_user, load
 
-CLUSTERS = {"local": "tilespec.cluster:local"}
+CLUSTERS = {"local": "tilespec.cluster.connect:local"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLL = 1.0
 """Seconds between looks at a cluster that says nothing."""
@@ -54,7 +54,7 @@ def local(workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client
 
-    from tilespec.workers import Settings
+    from tilespec.cluster.worker_plugin import Settings
 
     settings = {"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}
     with ExitStack() as stack:
