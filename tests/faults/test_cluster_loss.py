@@ -48,7 +48,7 @@ def test_a_cluster_without_any_worker_is_not_waited_for_for_ever(arena):
     with Cluster.of(arena.folder / "empty", 0) as cluster:
         began = time.monotonic()
         arguments = predict(arena, out, "--cluster", cluster.address)
-        code, _, errors = tilespec(logs, *arguments, constants={"tilespec.cluster.connect.PATIENCE": 2.0})
+        code, _, errors = tilespec(logs, *arguments, constants={"tilespec.cluster.submit.PATIENCE": 2.0})
     assert code == 3, errors
     assert "no worker is left since 2 s" in errors
     assert time.monotonic() - began < 45

@@ -9,7 +9,8 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from tilespec.cluster.connect import connect, run, workers_of
+from tilespec.cluster.connect import connect
+from tilespec.cluster.submit import run, workers_of
 from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak

@@ -18,7 +18,7 @@ from typing import Any, final
 from urllib.parse import urlparse
 from uuid import uuid4
 
-from tilespec.cluster.connect import PATIENCE, POLL, addresses, lost
+from tilespec.cluster.submit import PATIENCE, POLL, addresses, lost
 from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError, UserError
 from tilespec.core.progress import Progress
 from tilespec.ranks.launchers import Place
