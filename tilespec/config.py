@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user
 from tilespec.presets import preset
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import from_user_steps
 from tilespec.storage.scene import open_group
 from tilespec.tables import STORES, Named, Table, Validate, listed

@@ -26,13 +26,13 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
 from tilespec.determinism import torch_threads
-from tilespec.folds import Origin
 from tilespec.grid import reflect
 from tilespec.model import Model
 from tilespec.nets.norms import set_sample_ids, spatial_norms
 from tilespec.probe.reach import measured_class
 from tilespec.probe.strip import replica
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.statistics import Origin
 from tilespec.storage.scene import Scene
 
 TILES = 32

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.nets import build
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 from tilespec.tensors import fit
 

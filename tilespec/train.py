@@ -16,7 +16,7 @@ from tilespec.ranks.crew import Crew, crew
 from tilespec.ranks.group import Ranks, joined, shared
 from tilespec.ranks.launchers import leads
 from tilespec.ranks.workers import Work
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
 from tilespec.training import checkpoint, rundir

@@ -14,8 +14,8 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Lines
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.recipe import Recipe, fit, transform
 from tilespec.simulate import simulate
+from tilespec.spectra.recipe import Recipe, fit, transform
 from tilespec.storage.layout import COMPLETE, constants
 from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene, open_group

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from stage_job import Stage
 
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.layout import CHUNK, compressors
 
 COMPONENTS = 4

@@ -11,8 +11,8 @@ from scenes import BANDS, COLS, LONGER, ROWS, SIDE, whole
 
 from tilespec.core.progress import Lines
 from tilespec.ingest import ingest
-from tilespec.recipe import fit
 from tilespec.simulate import simulate
+from tilespec.spectra.recipe import fit
 
 STEPS = "vsn,pca=4"
 

@@ -13,9 +13,9 @@ from plain import loadings, save
 from stage_job import Stage
 
 import tilespec.ingest
-import tilespec.recipe
+import tilespec.spectra.recipe
 from tilespec.core.memory import one_heap
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 from tilespec.tasks import task
 from tilespec.training.blocks import Blocks
@@ -93,11 +93,11 @@ def imports() -> None:
 
 
 def _fit(job: Stage, out: str, cluster: str | None) -> dict[str, Any]:
-    return tilespec.recipe.fit(job.source, out, steps=job.steps, workers=job.workers, cluster=cluster)
+    return tilespec.spectra.recipe.fit(job.source, out, steps=job.steps, workers=job.workers, cluster=cluster)
 
 
 def _transform(job: Stage, recipe: str, cluster: str | None) -> dict[str, Any]:
-    return tilespec.recipe.transform(recipe, job.source, job.out, workers=job.workers, cluster=cluster)
+    return tilespec.spectra.recipe.transform(recipe, job.source, job.out, workers=job.workers, cluster=cluster)
 
 
 def _labels(out: str, shape: tuple[int, int]) -> str:

@@ -14,7 +14,7 @@ from train_job import Size
 from tilespec import api
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 

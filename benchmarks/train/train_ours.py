@@ -14,7 +14,7 @@ from train_instead import Made, instead
 from train_job import SIZES, SKIP, Training
 
 from tilespec.core.memory import one_heap
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 

@@ -141,7 +141,7 @@ def test_an_opening_removes_specks_and_only_removes(scene, tmp_path):
 
 
 def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
-    from tilespec.recipe import fit
+    from tilespec.spectra.recipe import fit
 
     fit(scene, str(tmp_path / "recipe"), steps="snv,pca=5")
     for i, recipe in enumerate((str(tmp_path / "recipe"), "snv,pca=5")):
@@ -157,7 +157,7 @@ def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
 def training(scene, rows="0:160", seed=0):
     from tilespec.baselines import Training
     from tilespec.core.progress import Silent
-    from tilespec.recipe import Recipe
+    from tilespec.spectra.recipe import Recipe
 
     opened = Scene.open(scene)
     return Training(
@@ -231,7 +231,7 @@ def test_a_region_without_one_of_the_classes_is_refused(tmp_path, make_scene, mo
 
 
 def test_a_transformed_scene_is_refused(scene, tmp_path):
-    from tilespec.recipe import fit, transform
+    from tilespec.spectra.recipe import fit, transform
 
     fit(scene, str(tmp_path / "r"), steps="snv")
     transform(str(tmp_path / "r"), scene, str(tmp_path / "t"))

@@ -22,7 +22,7 @@ from tilespec.core.errors import UserError
 from tilespec.infer import predict
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.passes import fold_scene
+from tilespec.spectra.passes import fold_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 

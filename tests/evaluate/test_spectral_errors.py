@@ -147,7 +147,7 @@ def test_every_figure_is_in_the_result_and_kept(tmp_path, spectra):
 
 def test_colours_differ_as_colour_science_says(tmp_path, spectra):
     colour = pytest.importorskip("colour", reason="needs the extra [color]")
-    from tilespec.colour import Observer
+    from tilespec.spectra.colour.observer import Observer
 
     observer = Observer.at(NM, "D65")
     lab = [observer.lab(np.clip(plane.reshape(-1, len(NM)), 0, None).astype(np.float64)) for plane in spectra]
@@ -229,10 +229,10 @@ def test_colours_are_left_out_with_a_reason(tmp_path, spectra, monkeypatch):
     assert judged(tmp_path / "none", truth, predicted, illuminant="none")["notes"] == []
     with pytest.raises(UserError, match="D66"):
         judged(tmp_path / "unknown", truth, predicted, illuminant="D66")
-    from tilespec.colour import standard
+    from tilespec.spectra.colour import cie_tables
 
-    standard._observer.cache_clear()
-    standard._illuminant.cache_clear()
+    cie_tables._observer.cache_clear()
+    cie_tables._illuminant.cache_clear()
     monkeypatch.setitem(sys.modules, "colour", None)
     without = judged(tmp_path / "without", truth, predicted)
     assert without["delta_e"] is None

@@ -16,7 +16,7 @@ from raw_counts import calibrated, counts
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.recipe import fit, transform
+from tilespec.spectra.recipe import fit, transform
 from tilespec.storage.scene import Scene
 
 ROWS = {

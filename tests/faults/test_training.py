@@ -20,7 +20,7 @@ from short_trainings import config, interrupted, lines
 
 from tilespec.core.errors import UserError
 from tilespec.model import Model
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.train import train
 from tilespec.training import checkpoint
 

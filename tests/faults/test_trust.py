@@ -11,7 +11,7 @@ from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS, from_user, load, only_named_before
 from tilespec.model import Model
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.tasks import task
 
 CANARY = "from pathlib import Path\nPath({path!r}).write_text('imported')\nclass Net: pass\n"

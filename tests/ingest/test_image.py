@@ -14,12 +14,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-from tilespec.colour import decode, encode
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest import info, ingest
 from tilespec.ingest.binning import mean
 from tilespec.ingest.image import Scan
+from tilespec.spectra.numerics.srgb import decode, encode
 from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene

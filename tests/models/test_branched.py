@@ -13,7 +13,7 @@ from tilespec.nets import build
 from tilespec.nets.norms import set_sample_ids
 from tilespec.nets.unet import EXACT_HALO
 from tilespec.probe.reach import measure
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 
 WINDOWS = {1: 1, 2: 3, 3: 7, 4: 15, 5: 31, 6: 63, 7: 127, 8: 255}
 """Pixels each way that an output pixel depends on, as the paper's table of pruned branches has them."""

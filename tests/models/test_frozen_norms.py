@@ -17,7 +17,7 @@ from tilespec.frozen import FrozenNorm, NormMoments, freeze, norm_statistics, sp
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.probe.reach import measured_class
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 
 

@@ -21,7 +21,7 @@ from tilespec.probe import probe
 from tilespec.probe.layers import spread_by
 from tilespec.probe.reach import measure, measured_class
 from tilespec.probe.strip import Line, Strip, replica
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 
 
 def unet(n_down=3, norm="channel", width=4, **params):

@@ -16,7 +16,6 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import UNLABELLED
 from tilespec.evaluate import evaluate
-from tilespec.recipe import Recipe, fit
 from tilespec.report import report
 from tilespec.report.detail import worst
 from tilespec.report.maps import (
@@ -34,6 +33,7 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses
+from tilespec.spectra.recipe import Recipe, fit
 from tilespec.storage.layout import cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene

@@ -10,7 +10,6 @@ from html_page import Page
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from tilespec.colour import metamers
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import SpectralAxis
@@ -22,6 +21,7 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import between, enlarged, limits, scale, shade
 from tilespec.report.reconstruction import of_reconstructions
 from tilespec.report.runs import Runs
+from tilespec.spectra.colour.metamers import metamers
 from tilespec.storage.layout import constants, cube_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene

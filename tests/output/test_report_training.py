@@ -3,10 +3,10 @@ import json
 import pytest
 
 from tilespec.history import write
-from tilespec.recipe import Recipe
 from tilespec.report import report
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses, of_training, validations
+from tilespec.spectra.recipe import Recipe
 
 LOG = [
     {

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
-from tilespec.passes import haloed
-from tilespec.recipe import Recipe, fit
 from tilespec.spectra.operators import Bands
+from tilespec.spectra.passes import haloed
+from tilespec.spectra.recipe import Recipe, fit
+from tilespec.spectra.steps.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
 from tilespec.storage.blocks import Block
 from tilespec.storage.scene import Scene
 

@@ -12,11 +12,11 @@ from spectral import BandResampler
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.spectra.curves import read_curves
+from tilespec.spectra.numerics.curve_files import read_curves
 from tilespec.spectra.operators import Bands
-from tilespec.spectra.resample import gaussian_matrix, response_matrix
+from tilespec.spectra.recipe import Recipe, fit, transform
 from tilespec.spectra.steps import Fitting, parse, plan
+from tilespec.spectra.steps.resample import gaussian_matrix, response_matrix
 from tilespec.storage.scene import Scene
 
 CAMERAS = DATA / "camera_response"

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilespec.core.cpu import one_blas_thread
-from tilespec.spectra import rowwise as module
-from tilespec.spectra.rowwise import WAYS, rowwise
+from tilespec.spectra.numerics import rowwise as module
+from tilespec.spectra.numerics.rowwise import WAYS, rowwise
 
 
 @settings(deadline=None, max_examples=30)

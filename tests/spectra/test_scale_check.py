@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilespec.baselines import baseline
-from tilespec.brightness import brightness, glance, same_scale
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
-from tilespec.recipe import Recipe, fit, transform
+from tilespec.spectra.recipe import Recipe, fit, transform
+from tilespec.spectra.scale_check import brightness, glance, same_scale
 from tilespec.storage.scene import Scene
 
 

@@ -11,13 +11,13 @@ from scipy.io import loadmat
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.spectra.curves import Curves
+from tilespec.spectra.numerics.curve_files import Curves
 from tilespec.spectra.operators import Bands
 from tilespec.spectra.pieces import transform as apply
-from tilespec.spectra.scaling import Autoscale
-from tilespec.spectra.scatter import Emsc, Msc
+from tilespec.spectra.recipe import Recipe, fit, transform
 from tilespec.spectra.steps import Fitting, parse, passes, plan
+from tilespec.spectra.steps.scaling import Autoscale
+from tilespec.spectra.steps.scatter import Emsc, Msc
 from tilespec.storage.scene import Scene
 
 P = 60

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.recipe import fit, transform
+from tilespec.spectra.recipe import fit, transform
 from tilespec.storage import layout as module
 from tilespec.storage.audit import verify
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded

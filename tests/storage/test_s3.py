@@ -14,8 +14,8 @@ from object_store import contents, copied, reached, served
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.ingest import info
-from tilespec.recipe import Recipe, fit, transform
 from tilespec.repair import repair
+from tilespec.spectra.recipe import Recipe, fit, transform
 from tilespec.storage import lock as lock_module
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends import s3

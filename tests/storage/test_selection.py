@@ -10,9 +10,9 @@ import zarr
 from sklearn.decomposition import PCA
 
 from tilespec.core.errors import UserError
-from tilespec.folds import Moments
-from tilespec.pca import decompose
-from tilespec.recipe import Recipe, fit
+from tilespec.spectra.recipe import Recipe, fit
+from tilespec.spectra.statistics import Moments
+from tilespec.spectra.steps.pca import decompose
 from tilespec.storage.scene import Scene
 
 

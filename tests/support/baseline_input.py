@@ -4,7 +4,7 @@ from tilespec.baselines import Training
 from tilespec.baselines.asked import Asked
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 
 

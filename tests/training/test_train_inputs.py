@@ -3,7 +3,7 @@ import pytest
 
 from tilespec.core.errors import UserError
 from tilespec.model import Model
-from tilespec.recipe import Recipe, fit
+from tilespec.spectra.recipe import Recipe, fit
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 

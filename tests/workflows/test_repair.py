@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.recipe import fit, transform
 from tilespec.repair import repair
 from tilespec.simulate import simulate
+from tilespec.spectra.recipe import fit, transform
 from tilespec.storage import product as written
 from tilespec.storage.audit import status, verify
 from tilespec.storage.ledger import Ledger

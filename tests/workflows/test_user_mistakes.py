@@ -12,7 +12,7 @@ import zarr
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.model import Model
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 
 

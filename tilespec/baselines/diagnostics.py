@@ -17,8 +17,8 @@ from tilespec.core.buffers import Room
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.model import Model
-from tilespec.recipe import Recipe
 from tilespec.spectra.pieces import pieces
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks
 from tilespec.storage.layout import CHUNK, ArraySpec, constants
 from tilespec.storage.lock import locked

@@ -12,7 +12,7 @@ from tilespec.baselines import Learned, Training
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
-from tilespec.passes import fold_scene, sample
+from tilespec.spectra.passes import fold_scene, sample
 from tilespec.storage.blocks import blocks
 
 SAMPLE = 8192

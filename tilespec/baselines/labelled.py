@@ -17,7 +17,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.nets import build
 from tilespec.pls.cross import Group, Grouped
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 

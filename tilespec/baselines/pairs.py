@@ -12,7 +12,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
-from tilespec.spectra.match import NEAR
+from tilespec.spectra.bands import NEAR
 
 BAND = "band"
 """Header of a first column of band numbers, for scenes without a spectral axis."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from tilespec.brightness import same_scale
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi, TileClass
@@ -15,6 +14,7 @@ from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
 from tilespec.predict import PredictPlan, axes, canonical_batch
 from tilespec.probe.reach import measured_class
+from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, beside
 from tilespec.storage.product import Product

@@ -19,7 +19,7 @@ from tilespec.determinism import batches_agree
 from tilespec.frozen import freeze
 from tilespec.model import Model
 from tilespec.nets.norms import SeededDropout, set_sample_ids
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.tasks import Task, task
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}

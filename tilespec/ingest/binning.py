@@ -23,7 +23,7 @@ from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
 from tilespec.ingest.header import names
 from tilespec.ingest.labels import Labels, survey
 from tilespec.ingest.source import Facts, Plane, Source, lines_per_read
-from tilespec.spectra.srgb import decode, encode
+from tilespec.spectra.numerics.srgb import decode, encode
 
 Values = Float[np.ndarray, "_y _x _band"]
 """A cube whose size a bin changes."""

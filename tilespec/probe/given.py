@@ -9,8 +9,8 @@ from tilespec.core.types import Roi
 from tilespec.grid import reflect
 from tilespec.model import Model
 from tilespec.probe.strip import fields
-from tilespec.recipe import Recipe
 from tilespec.spectra.operators import Affine, Normalise, Project
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 
 REFLECTANCE = (0.3, 0.15)

@@ -6,11 +6,12 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.colour import Observer, ciede2000
 from tilespec.core.errors import UserError
 from tilespec.report import plots
 from tilespec.report.fields import Rebuilt
 from tilespec.report.parts import Key, Picture, Row
+from tilespec.spectra.colour.lab import ciede2000
+from tilespec.spectra.colour.observer import Observer
 
 ALIKE: Final = 1.0
 """CIEDE2000 that an eye hardly sees."""

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from tilespec import history
 from tilespec.core.errors import UserError
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.ledger import Ledger, beside, noted
 from tilespec.storage.rasters import PlacedField, PlacedMap
 from tilespec.storage.scene import Scene, open_group

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from tilespec.core.types import PIECE, Spectra
+from tilespec.spectra.numerics.rowwise import rowwise
 from tilespec.spectra.operators import Normalise, Operator, Project, Take
-from tilespec.spectra.rowwise import rowwise
 
 Transformed = Float32[np.ndarray, "pixel out"]
 

@@ -18,8 +18,8 @@ from tilespec.core.cpu import one_blas_thread
 from tilespec.core.types import Reflectance, Roi
 from tilespec.ranks.group import Ranks
 from tilespec.ranks.shelf import Kind, Shelf
-from tilespec.recipe import Recipe
 from tilespec.spectra.pieces import transform
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.layout import CHUNK
 from tilespec.training.corpus import Ground
 from tilespec.truth import Answers

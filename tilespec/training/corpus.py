@@ -203,7 +203,7 @@ def _weight(data: Data, ground: Ground) -> Plane | None:
 
 def _same_bands(grounds: tuple[Ground, ...]) -> None:
     """Refuse scenes whose bands differ."""
-    from tilespec.recipe import Recipe
+    from tilespec.spectra.recipe import Recipe
 
     first = grounds[0].scene
     recipe = Recipe.empty(first.shape[2], first.spectral)

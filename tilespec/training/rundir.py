@@ -12,7 +12,7 @@ from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.model import Model
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 from tilespec.training.cast import Cast
 from tilespec.training.checkpoint import newest

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tilespec.config import resolve
 from tilespec.core.types import Roi
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.tasks import task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import open_corpus

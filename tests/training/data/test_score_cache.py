@@ -16,7 +16,7 @@ import zarr
 from tilespec.config import resolve
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.types import Roi
-from tilespec.recipe import Recipe, fit_steps
+from tilespec.spectra.recipe import Recipe, fit_steps
 from tilespec.tasks import task
 from tilespec.tasks.segment import Segment
 from tilespec.train import train

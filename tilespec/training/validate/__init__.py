@@ -41,7 +41,7 @@ from tilespec.history import METRICS, Line, best, rewind, stopped
 from tilespec.infer import predict
 from tilespec.infer.predictor import forget
 from tilespec.nets.norms import spatial_norms
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.training import checkpoint, rundir
 from tilespec.training.cast import Cast
 from tilespec.training.corpus import Corpus, Ground

@@ -17,7 +17,7 @@ from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks
 from tilespec.storage.layout import ArraySpec, constants, cube_spec
 from tilespec.storage.ledger import beside

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.folds import Moments
 from tilespec.spectra.operators import Bands, Project
+from tilespec.spectra.statistics import Moments
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "pca=COMPONENTS, at least 1 (pca=4)"

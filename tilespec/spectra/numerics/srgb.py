@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from tilespec.spectra.namespace import namespace
+from tilespec.spectra.numerics.namespace import namespace
 
 TOE: Final = 0.0031308
 """Linear values up to this are encoded by a straight line."""

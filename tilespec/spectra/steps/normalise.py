@@ -8,10 +8,10 @@ from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
+from tilespec.spectra.numerics.vsn import weigh
 from tilespec.spectra.operators import Bands, Normalise, Operator, Scatter
-from tilespec.spectra.scatter import correction, orthonormal
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers, two_bands
-from tilespec.spectra.vsn import weigh
+from tilespec.spectra.steps.scatter import correction, orthonormal
 
 USAGE = "vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]] with 2, 3 or 4; auto or a number > 0; paper or weighted"
 DENOMINATORS = ("paper", "weighted")
@@ -42,7 +42,7 @@ class Snv:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Vsn:
-    """Weighted SNV with the weights of `tilespec.spectra.vsn`; weighted MSC for 3 and 4 parameters."""
+    """Weighted SNV with the weights of `tilespec.spectra.numerics.vsn`; weighted MSC for 3 and 4 parameters."""
 
     kind: ClassVar[Kind] = "sampled"
     n_params: int = 2

@@ -16,10 +16,10 @@ from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Spectra
-from tilespec.folds import Keeps, Moments
-from tilespec.passes import fold_scene, picked
 from tilespec.spectra.operators import Operator
+from tilespec.spectra.passes import fold_scene, picked
 from tilespec.spectra.pieces import transform
+from tilespec.spectra.statistics import Keeps, Moments
 from tilespec.spectra.steps import Step
 from tilespec.storage.blocks import Block, scenes
 from tilespec.storage.scene import Scene

@@ -11,21 +11,21 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from tilespec.applied import transformed, write_scene
-from tilespec.brightness import brightness, glance, same_scale
 from tilespec.cluster.connect import connect
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra, SpectralAxis
-from tilespec.kept import Pass, Stored, chosen_steps, counts_weights, from_arrays, renewed, to_arrays
-from tilespec.passes import sample
-from tilespec.spectra.match import same_bands
+from tilespec.spectra.bands import same_bands
+from tilespec.spectra.fit_pass import Pass, Stored, chosen_steps, counts_weights, from_arrays, renewed, to_arrays
 from tilespec.spectra.operators import OPERATORS, Bands, Operator, arrays
+from tilespec.spectra.passes import sample
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
+from tilespec.spectra.scale_check import brightness, glance, same_scale
 from tilespec.spectra.steps import Fitting, Step, from_user_steps, parse, passes, plan
+from tilespec.spectra.transform import transformed, write_scene
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.files import write_atomic

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.spectra.curves import PHYSICAL, Curves, read_curves
+from tilespec.spectra.numerics.curve_files import PHYSICAL, Curves, read_curves
 from tilespec.spectra.operators import Bands, Resample
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
 

@@ -1,7 +1,7 @@
 """scikit-learn estimators of the spectral steps, for spectra that fit in memory.
 
 The arithmetic of a recipe's steps behind ``fit`` and ``transform``, so that they stand in pipelines and in
-cross-validation; float32 inside. Scenes go through `tilespec.recipe`.
+cross-validation; float32 inside. Scenes go through `tilespec.spectra.recipe`.
 
 Parameters are typed ``Any``: scikit-learn's contract is that a constructor keeps whatever it is given, and that
 ``fit`` is what refuses.
@@ -16,20 +16,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, Spectra, SpectralAxis
-from tilespec.folds import Moments, Spread
-from tilespec.pca import Pca, decompose
-from tilespec.spectra.absorbance import Absorbance, Reflectance
-from tilespec.spectra.baseline import Als, Arpls
-from tilespec.spectra.continuum import ContinuumRemoval
-from tilespec.spectra.curves import Curves, places
-from tilespec.spectra.normalise import Snv, Vsn
+from tilespec.spectra.numerics.curve_files import Curves, places
 from tilespec.spectra.operators import Bands, Operator, Project
 from tilespec.spectra.pieces import transform
-from tilespec.spectra.resample import Resampling
-from tilespec.spectra.savgol import SavGol
-from tilespec.spectra.scaling import Autoscale, MinMax
-from tilespec.spectra.scatter import Emsc
+from tilespec.spectra.statistics import Moments, Spread
 from tilespec.spectra.steps import Fitted, Fitting, Step
+from tilespec.spectra.steps.absorbance import Absorbance, Reflectance
+from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.continuum import ContinuumRemoval
+from tilespec.spectra.steps.normalise import Snv, Vsn
+from tilespec.spectra.steps.pca import Pca, decompose
+from tilespec.spectra.steps.resample import Resampling
+from tilespec.spectra.steps.savgol import SavGol
+from tilespec.spectra.steps.scaling import Autoscale, MinMax
+from tilespec.spectra.steps.scatter import Emsc
 
 
 class _Spectral(TransformerMixin, BaseEstimator):

@@ -17,9 +17,9 @@ from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Spectra
-from tilespec.folds import Neighbours, Part, Streamed
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
+from tilespec.spectra.statistics import Neighbours, Part, Streamed
 from tilespec.storage.blocks import GROUP, Block, scenes
 from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL

@@ -1,6 +1,7 @@
 """Colour: from spectra to CIE XYZ, Lab and sRGB, as the paper of Alvarez-Gila et al. (2017) renders its images.
 
->>> from tilespec.colour import Observer, ciede2000
+>>> from tilespec.spectra.colour.observer import Observer
+from tilespec.spectra.colour.lab import ciede2000
 >>> observer = Observer.at(wavelengths)  # doctest: +SKIP
 >>> ciede2000(observer.lab(truth), observer.lab(prediction)).mean()  # doctest: +SKIP
 
@@ -12,10 +13,10 @@ that need it no more.
 import numpy as np
 from jaxtyping import Float
 
-from tilespec.colour.difference import ciede2000
-from tilespec.colour.metamers import metamers
-from tilespec.colour.observer import CHANNELS, Observer, Wavelengths, rgb_axis
-from tilespec.spectra.srgb import decode, encode
+from tilespec.spectra.colour.lab import ciede2000
+from tilespec.spectra.colour.metamers import metamers
+from tilespec.spectra.colour.observer import CHANNELS, Observer, Wavelengths, rgb_axis
+from tilespec.spectra.numerics.srgb import decode, encode
 
 __all__ = [
     "CHANNELS",

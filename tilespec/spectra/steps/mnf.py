@@ -14,8 +14,8 @@ from jaxtyping import Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE
-from tilespec.folds import Moments, Part
 from tilespec.spectra.operators import Bands, NoiseAdjust
+from tilespec.spectra.statistics import Moments, Part
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "mnf=COMPONENTS[:DIRECTION], at least 1; lowerright (default), right or lower (mnf=10:right)"

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.folds import Spread
 from tilespec.spectra.operators import Affine, Bands, Project
+from tilespec.spectra.statistics import Spread
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers
 
 

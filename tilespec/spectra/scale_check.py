@@ -12,7 +12,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, Spectra
-from tilespec.passes import some
+from tilespec.spectra.passes import some
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 

@@ -5,10 +5,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.colour.observer import CHANNELS, Wavelengths, check_visible, widths
-from tilespec.colour.standard import illumination
 from tilespec.core.errors import UserError
-from tilespec.spectra.curves import read_curves
+from tilespec.spectra.colour.cie_tables import illumination
+from tilespec.spectra.colour.observer import CHANNELS, Wavelengths, check_visible, widths
+from tilespec.spectra.numerics.curve_files import read_curves
 
 WHERE: Final = "--camera"
 

@@ -6,11 +6,11 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.colour.observer import rgb_axis
 from tilespec.core.types import Spectra
+from tilespec.spectra.colour.observer import rgb_axis
+from tilespec.spectra.numerics.rowwise import rowwise
+from tilespec.spectra.numerics.srgb import encode
 from tilespec.spectra.operators import Bands
-from tilespec.spectra.rowwise import rowwise
-from tilespec.spectra.srgb import encode
 
 
 @final

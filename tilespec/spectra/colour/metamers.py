@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float64
 
-from tilespec.colour.observer import Observer, Wavelengths
+from tilespec.spectra.colour.observer import Observer, Wavelengths
 
 SMOOTH = 60.0
 """Width (nm) of the bumps that metamers differ by: real reflectances have no narrower ones."""

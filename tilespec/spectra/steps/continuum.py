@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from tilespec.spectra.curves import places
+from tilespec.spectra.numerics.curve_files import places
 from tilespec.spectra.operators import Bands, Continuum
 from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
 

@@ -9,20 +9,20 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.applied import Form, opened, write_scene
-from tilespec.brightness import brightness, glance
 from tilespec.cluster.connect import connect
-from tilespec.colour.camera import camera_primaries
-from tilespec.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
-from tilespec.colour.rendering import Rendering
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
-from tilespec.folds import Spread
-from tilespec.passes import fold_scene
+from tilespec.spectra.colour.camera import camera_primaries
+from tilespec.spectra.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
+from tilespec.spectra.colour.rendering import Rendering
 from tilespec.spectra.operators import Bands, Take
+from tilespec.spectra.passes import fold_scene
+from tilespec.spectra.scale_check import brightness, glance
+from tilespec.spectra.statistics import Spread
+from tilespec.spectra.transform import Form, opened, write_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from tilespec.colour.lab import lab_of
-from tilespec.colour.standard import illumination, matching
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.spectra.srgb import encode
+from tilespec.spectra.colour.cie_tables import illumination, matching
+from tilespec.spectra.numerics.srgb import encode
 
 VISIBLE: Final = (400.0, 700.0)
 """Wavelengths (nm) that a colour needs."""

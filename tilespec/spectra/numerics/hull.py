@@ -7,7 +7,7 @@ once; each band is pushed and popped once at most, so twice the bands are steps 
 
 from typing import Any
 
-from tilespec.spectra.namespace import namespace
+from tilespec.spectra.numerics.namespace import namespace
 
 LOOK = 16
 """Steps between two looks at whether every pixel has pushed its last band."""
