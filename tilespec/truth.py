@@ -15,8 +15,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.spectra.bands import same_bands
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.layer import Plane
 from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec

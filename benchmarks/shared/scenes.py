@@ -15,7 +15,9 @@ from tilespec.core.progress import Lines
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.simulate import simulate
-from tilespec.spectra.recipe import Recipe, fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform
 from tilespec.storage.layout import COMPLETE, constants
 from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene, open_group

@@ -12,7 +12,7 @@ from scenes import BANDS, COLS, LONGER, ROWS, SIDE, whole
 from tilespec.core.progress import Lines
 from tilespec.ingest import ingest
 from tilespec.simulate import simulate
-from tilespec.spectra.recipe import fit
+from tilespec.spectra.fit import fit
 
 STEPS = "vsn,pca=4"
 

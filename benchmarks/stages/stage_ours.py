@@ -13,7 +13,8 @@ from plain import loadings, save
 from stage_job import Stage
 
 import tilespec.ingest
-import tilespec.spectra.recipe
+import tilespec.spectra.fit
+import tilespec.spectra.transform
 from tilespec.core.memory import one_heap
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
@@ -93,11 +94,11 @@ def imports() -> None:
 
 
 def _fit(job: Stage, out: str, cluster: str | None) -> dict[str, Any]:
-    return tilespec.spectra.recipe.fit(job.source, out, steps=job.steps, workers=job.workers, cluster=cluster)
+    return tilespec.spectra.fit.fit(job.source, out, steps=job.steps, workers=job.workers, cluster=cluster)
 
 
 def _transform(job: Stage, recipe: str, cluster: str | None) -> dict[str, Any]:
-    return tilespec.spectra.recipe.transform(recipe, job.source, job.out, workers=job.workers, cluster=cluster)
+    return tilespec.spectra.transform.transform(recipe, job.source, job.out, workers=job.workers, cluster=cluster)
 
 
 def _labels(out: str, shape: tuple[int, int]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from scenes import Data
 
 from tilespec.core.progress import Lines
-from tilespec.spectra.recipe import transform
+from tilespec.spectra.transform import transform
 from tilespec.storage.ledger import beside
 
 

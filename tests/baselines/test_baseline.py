@@ -141,7 +141,7 @@ def test_an_opening_removes_specks_and_only_removes(scene, tmp_path):
 
 
 def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
-    from tilespec.spectra.recipe import fit
+    from tilespec.spectra.fit import fit
 
     fit(scene, str(tmp_path / "recipe"), steps="snv,pca=5")
     for i, recipe in enumerate((str(tmp_path / "recipe"), "snv,pca=5")):
@@ -231,7 +231,8 @@ def test_a_region_without_one_of_the_classes_is_refused(tmp_path, make_scene, mo
 
 
 def test_a_transformed_scene_is_refused(scene, tmp_path):
-    from tilespec.spectra.recipe import fit, transform
+    from tilespec.spectra.fit import fit
+    from tilespec.spectra.transform import transform
 
     fit(scene, str(tmp_path / "r"), steps="snv")
     transform(str(tmp_path / "r"), scene, str(tmp_path / "t"))

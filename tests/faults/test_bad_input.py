@@ -16,7 +16,8 @@ from raw_counts import calibrated, counts
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
-from tilespec.spectra.recipe import fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.transform import transform
 from tilespec.storage.scene import Scene
 
 ROWS = {

@@ -33,7 +33,8 @@ from tilespec.report.overview import overview
 from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses
-from tilespec.spectra.recipe import Recipe, fit
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.layout import cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene

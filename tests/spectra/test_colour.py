@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from locations import DATA
 
 from tilespec.core.errors import UserError
-from tilespec.spectra import colour as ours
+from tilespec.spectra.colour import observer as ours
 from tilespec.spectra.colour.camera import camera_primaries
 from tilespec.spectra.colour.cie_tables import illumination
 from tilespec.spectra.colour.lab import ciede2000

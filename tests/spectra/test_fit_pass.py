@@ -7,7 +7,8 @@ from scipy.linalg import subspace_angles
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.spectra import pieces
-from tilespec.spectra.recipe import Recipe, fit, fit_steps
+from tilespec.spectra.fit import fit, fit_steps
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 
 

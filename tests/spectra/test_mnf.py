@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
 from tilespec.spectra.passes import haloed
-from tilespec.spectra.recipe import Recipe, fit
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
 from tilespec.storage.blocks import Block
 from tilespec.storage.scene import Scene

@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from tilespec.core.errors import UserError
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Moments
 from tilespec.spectra.steps.pca import Pca, decompose

@@ -15,10 +15,11 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.spectra import passes
 from tilespec.spectra import transform as transform_module
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit, fit_steps
 from tilespec.spectra.passes import sample
-from tilespec.spectra.recipe import Recipe, fit, fit_steps, transform
-from tilespec.spectra.transform import transformed, write_scene
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform, transformed, write_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 

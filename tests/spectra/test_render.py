@@ -22,7 +22,9 @@ from tilespec.core.types import Roi, SpectralAxis
 from tilespec.spectra import transform as transform_module
 from tilespec.spectra.colour import render
 from tilespec.spectra.colour.observer import Observer
-from tilespec.spectra.recipe import Recipe, fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform
 from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import moved
@@ -369,13 +371,13 @@ def test_the_command_line_says_what_it_did_and_what_it_would(scene, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_scene(tmp_path, monkeypatch):
-    held, right = [], transform_module.transform
+    held, right = [], transform_module.run
 
     def watched(operators, x, width, *, own):
         held.append(x.nbytes)
         return right(operators, x, width, own=own)
 
-    monkeypatch.setattr(transform_module, "transform", watched)
+    monkeypatch.setattr(transform_module, "run", watched)
     for rows in (128, 512):
         url = write(tmp_path / str(rows), np.tile(smooth(128, 64), (rows // 128, 1, 1)), axis_of(NM), chunk=128)
         held.clear()

@@ -12,11 +12,14 @@ from spectral import BandResampler
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
 from tilespec.spectra.numerics.curve_files import read_curves
-from tilespec.spectra.operators import Bands
-from tilespec.spectra.recipe import Recipe, fit, transform
-from tilespec.spectra.steps import Fitting, parse, plan
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps import parse, plan
+from tilespec.spectra.steps.base import Fitting
 from tilespec.spectra.steps.resample import gaussian_matrix, response_matrix
+from tilespec.spectra.transform import transform
 from tilespec.storage.scene import Scene
 
 CAMERAS = DATA / "camera_response"

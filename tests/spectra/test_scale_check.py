@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from tilespec.baselines import baseline
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
-from tilespec.spectra.recipe import Recipe, fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import brightness, glance, same_scale
+from tilespec.spectra.transform import transform
 from tilespec.storage.scene import Scene
 
 

@@ -11,13 +11,16 @@ from scipy.io import loadmat
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
 from tilespec.spectra.numerics.curve_files import Curves
-from tilespec.spectra.operators import Bands
 from tilespec.spectra.pieces import transform as apply
-from tilespec.spectra.recipe import Recipe, fit, transform
-from tilespec.spectra.steps import Fitting, parse, passes, plan
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps import parse, passes, plan
+from tilespec.spectra.steps.base import Fitting
 from tilespec.spectra.steps.scaling import Autoscale
 from tilespec.spectra.steps.scatter import Emsc, Msc
+from tilespec.spectra.transform import transform
 from tilespec.storage.scene import Scene
 
 P = 60

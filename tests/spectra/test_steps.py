@@ -10,11 +10,11 @@ from scipy.signal import savgol_filter
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.operators import OPERATORS as KINDS
 from tilespec.spectra.operators import (
     Absorb,
     Affine,
-    Bands,
     Light,
     Linear,
     NoiseAdjust,
@@ -26,7 +26,8 @@ from tilespec.spectra.operators import (
 )
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Spread
-from tilespec.spectra.steps import STEPS, Fitting, parse, passes, plan
+from tilespec.spectra.steps import STEPS, parse, passes, plan
+from tilespec.spectra.steps.base import Fitting
 from tilespec.spectra.steps.baseline import Als, Arpls
 from tilespec.spectra.steps.continuum import ContinuumRemoval
 from tilespec.spectra.steps.crop import Crop

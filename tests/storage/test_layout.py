@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.spectra.recipe import fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.transform import transform
 from tilespec.storage import layout as module
 from tilespec.storage.audit import verify
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded

@@ -15,7 +15,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.ingest import info
 from tilespec.repair import repair
-from tilespec.spectra.recipe import Recipe, fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform
 from tilespec.storage import lock as lock_module
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends import s3

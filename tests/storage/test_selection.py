@@ -10,7 +10,8 @@ import zarr
 from sklearn.decomposition import PCA
 
 from tilespec.core.errors import UserError
-from tilespec.spectra.recipe import Recipe, fit
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.statistics import Moments
 from tilespec.spectra.steps.pca import decompose
 from tilespec.storage.scene import Scene

@@ -107,7 +107,8 @@ def meet(progress, seconds, freeze=None, fail=None, late=0.0, stuck=None, step=1
 def blocks_of(settings, budget, ranks):
     """Return blocks as a training has them, and the region."""
     from tilespec.config import resolve
-    from tilespec.spectra.recipe import Recipe, fit_steps
+    from tilespec.spectra.fit import fit_steps
+    from tilespec.spectra.recipe import Recipe
     from tilespec.training.blocks import Blocks
     from tilespec.training.corpus import open_corpus
 

@@ -3,7 +3,8 @@ import pytest
 
 from tilespec.core.errors import UserError
 from tilespec.model import Model
-from tilespec.spectra.recipe import Recipe, fit
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 

@@ -19,7 +19,8 @@ from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.repair import repair
 from tilespec.simulate import simulate
-from tilespec.spectra.recipe import fit, transform
+from tilespec.spectra.fit import fit
+from tilespec.spectra.transform import transform
 from tilespec.storage import product as written
 from tilespec.storage.audit import status, verify
 from tilespec.storage.ledger import Ledger

@@ -23,7 +23,7 @@ from tilespec.augment.spectral import background, drop, gain, noise, offset, rev
 from tilespec.config import AugmentTable, Kind
 from tilespec.core.errors import UserError
 from tilespec.objectives import Batch
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
 
 Change = Callable[[Batch, Draws, float], Batch]
 """Changes the patches that were chosen, with what is drawn for them, as much as a strength says."""

@@ -22,7 +22,8 @@ from tilespec.core.registry import from_user, load
 from tilespec.core.types import Roi
 from tilespec.infer import predict
 from tilespec.model import Model
-from tilespec.spectra.recipe import Recipe, fit_steps
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import STEPS, from_user_steps
 from tilespec.storage.backends.paths import local
 from tilespec.storage.scene import Scene

@@ -7,7 +7,7 @@ import numpy as np
 
 from tilespec.baselines import Learned, Training
 from tilespec.core.errors import UserError
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.passes import fold_scene
 from tilespec.spectra.statistics import Histogram
 from tilespec.storage.blocks import blocks

@@ -12,8 +12,7 @@ from tilespec.evaluate.asked import PAPER, Judging, Left
 from tilespec.evaluate.case import Case, Joined, chosen, facts, region_of
 from tilespec.evaluate.colours import colours_of
 from tilespec.residuals import FieldPair, PatchErrors, Residuals
-from tilespec.spectra.bands import same_bands
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectral import FIGURES, SpectralErrors
 from tilespec.storage.rasters import PlacedField
 

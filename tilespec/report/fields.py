@@ -14,8 +14,7 @@ from tilespec.core.types import Reflectance, Roi
 from tilespec.picture import picture_bands
 from tilespec.report.overview import SIDE
 from tilespec.report.runs import FieldRun, Runs
-from tilespec.spectra.bands import same_bands
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.layout import CHUNK
 from tilespec.storage.rasters import PlacedField, inside
 

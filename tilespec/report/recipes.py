@@ -8,7 +8,8 @@ from tilespec.report import plots
 from tilespec.report.overview import Overview
 from tilespec.report.parts import Key, Picture, Row, Section, plain
 from tilespec.report.runs import RecipeRun
-from tilespec.spectra.operators import Bands, Normalise, Project
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Normalise, Project
 
 SCORES = 8
 """Score pictures of a recipe, at most."""

@@ -1,13 +1,26 @@
 """Match: whether a scene has the bands that a recipe was fitted on."""
 
+from dataclasses import dataclass
+from typing import final
+
 import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.spectra.operators import Bands
 
 NEAR = 0.5
 """Places (nm, cm-1) that differ by less, or by less than a tenth of the spacing, are the same band."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Bands:
+    """What the last axis of spectra is."""
+
+    count: int
+    """How many bands there are."""
+    axis: SpectralAxis | None
+    """Their coordinate, where it is known."""
 
 
 def same_bands(before: Bands, now: Bands, where: str) -> None:

@@ -16,12 +16,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, Spectra, SpectralAxis
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.numerics.curve_files import Curves, places
-from tilespec.spectra.operators import Bands, Operator, Project
+from tilespec.spectra.operators import Operator, Project
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Moments, Spread
-from tilespec.spectra.steps import Fitted, Fitting, Step
 from tilespec.spectra.steps.absorbance import Absorbance, Reflectance
+from tilespec.spectra.steps.base import Fitted, Fitting, Step
 from tilespec.spectra.steps.baseline import Als, Arpls
 from tilespec.spectra.steps.continuum import ContinuumRemoval
 from tilespec.spectra.steps.normalise import Snv, Vsn

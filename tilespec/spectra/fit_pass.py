@@ -5,8 +5,7 @@ every pass that gathers moments is recomputed on a few pieces in float64, and th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -20,21 +19,15 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.passes import fold_scene, picked
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Keeps, Moments
-from tilespec.spectra.steps import Step
 from tilespec.storage.blocks import Block, scenes
 from tilespec.storage.scene import Scene
 
-DEFAULT = "vsn,pca=4"
-"""Steps when none are given."""
 CHECKED = 3
 """Blocks of which some pixels are recomputed in float64."""
 PIXELS = 512
 """So many of each."""
 LIMIT = 1e-3
 """Largest relative error of their moments; usual are 1e-7 to 1e-5."""
-
-Stored = Mapping[int, Mapping[str, Moments]]
-"""Moments by the number of the step that was fitted on them, and by name."""
 
 
 @final
@@ -132,80 +125,3 @@ def _error(ours: Moments, sums: Float64[np.ndarray, " band"], products: Float64[
         return 0.0
     apart = np.linalg.norm(ours.products - products) / size, np.linalg.norm(ours.sums - sums) / scale
     return float(max(apart))
-
-
-def to_arrays(kept: Stored) -> dict[str, np.ndarray]:
-    """Return kept moments as arrays for a recipe's folder."""
-    return {
-        f"kept.{step}.{name}.{key}": np.asarray(value)
-        for step, by_name in kept.items()
-        for name, moments in by_name.items()
-        for key, value in vars(moments).items()
-    }
-
-
-def from_arrays(stored: Mapping[str, np.ndarray]) -> dict[int, dict[str, Moments]]:
-    """Return the moments that `to_arrays` wrote; other arrays are ignored."""
-    fields: dict[int, dict[str, dict[str, Any]]] = {}
-    for key, value in stored.items():
-        if key.startswith("kept."):
-            _, step, name, attribute = key.split(".")
-            found = value.item() if value.ndim == 0 else value
-            fields.setdefault(int(step), {}).setdefault(name, {})[attribute] = found
-    return {step: {name: _moments(own) for name, own in by_name.items()} for step, by_name in fields.items()}
-
-
-def _moments(fields: dict[str, Any]) -> Moments:
-    """Return moments of checked shape; raise ValueError for others."""
-    p = len(fields["shift"])
-    if fields["sums"].shape != (p,) or fields["products"].shape != (p, p):
-        raise ValueError("kept moments of wrong shape")
-    return replace(Moments.zero(fields["shift"]), **fields)
-
-
-def chosen_steps(asked: str | None, before: str | None) -> str:
-    """Return the steps of a fit: those that are asked for, those of the recipe that is updated, or the default."""
-    if asked is not None and before is not None and asked != before:
-        raise UserError(
-            "--steps",
-            found=f"{asked!r} with --update",
-            expected=f"the steps of the recipe to update, {before!r}",
-            do="Leave --steps out, or fit a new recipe without --update.",
-        )
-    return asked if asked is not None else before if before is not None else DEFAULT
-
-
-def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
-    """Refuse weights where no step counts them, or one cannot."""
-    names = [type(step).__name__.lower() for step in asked]
-    if weights is not None and ("pca" not in names or "mnf" in names):
-        raise UserError(
-            "--weights",
-            found=f"steps {', '.join(names)}",
-            expected="pca among them, and no mnf: only a PCA's mean and covariance count weights",
-            do="Leave --weights out (--mask chooses pixels for every step), or use pca.",
-        )
-
-
-def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
-    """Return the number of the step that another scene is added to.
-
-    Raises:
-        UserError: no step's moments were kept; or a step after it is fitted on pixels that would have to be read again.
-    """
-    number = min(kept, default=-1)
-    later = [step for step in asked[number + 1 :] if step.kind != "plain" and not _free(asked, step)]
-    if number < 0 or later:
-        raise UserError(
-            "--update",
-            found=f"a recipe of steps {text!r}" + (" that kept no moments" if number < 0 else ""),
-            expected="a pca or an mnf, with no step after it that is fitted on pixels (scale just after pca is none)",
-            do="Fit on all scenes together: `tilespec.api.fit([SCENE, SCENE2], OUT, steps=...)`.",
-        )
-    return number
-
-
-def _free(asked: Sequence[Step], step: Step) -> bool:
-    """Return whether a folded step needs no pass: `scale` just after `pca` has its deviations from it."""
-    names = [type(other).__name__ for other in asked]
-    return ("Pca", "Scale") in pairwise(names) and type(step).__name__ == "Scale" and names.count("Scale") == 1

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.numerics.hull import upper_hull
 from tilespec.spectra.numerics.namespace import columns, namespace, strips
 from tilespec.spectra.numerics.rowwise import rowwise
@@ -26,17 +27,6 @@ FLAT = 8 * float(np.finfo(np.float32).eps)
 """A deviation below this share of the mean is rounding, not signal."""
 LARGEST_LOG = 38.0
 """10 to more than this is no float32."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Bands:
-    """What the last axis of spectra is."""
-
-    count: int
-    """How many bands there are."""
-    axis: SpectralAxis | None
-    """Their coordinate, where it is known."""
 
 
 @runtime_checkable

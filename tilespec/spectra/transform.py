@@ -4,6 +4,7 @@ An object of the result is filled from one object of the source, a few lines at 
 neither of them is ever whole in memory.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,16 +15,22 @@ from typing import Any, final
 import numpy as np
 import zarr
 
+from tilespec.cluster.connect import connect
 from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room, room
+from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Reflectance, Roi
-from tilespec.spectra.operators import Bands, Operator
-from tilespec.spectra.pieces import transform
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Operator
+from tilespec.spectra.pieces import transform as run
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import at
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
 from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
+from tilespec.storage.lock import locked
 from tilespec.storage.product import Begun, Product
 from tilespec.storage.rasters import moved
 from tilespec.storage.scene import Scene, open_group, step_of
@@ -251,5 +258,44 @@ def _counted(work: Work, invalid: int, clipped: int) -> dict[str, int]:
 def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
     """Yield a region after the operators from its top, some lines at a time."""
     for lines in work.scene.lines(roi, room()):
-        part = transform(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
+        part = run(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
         yield part.reshape(*lines.shape[:2], width)
+
+
+def transform(  # noqa: PLR0913 - the options of a verb
+    recipe: str,
+    scene: str,
+    out: str,
+    *,
+    workers: int = 0,
+    cluster: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the scene that the recipe in the folder ``recipe`` makes of ``scene``; resume what was interrupted.
+
+    Georeference and every ``y, x`` layer (labels, plants, ...) come along. Pixels without data, and pixels that the
+    recipe cannot map, are NaN and counted. `predict` recognises the product and skips its model's equal recipe.
+    """
+    fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
+    fitted.check(source.shape[2], source.spectral, scene)
+    same_scale(fitted.level, source, source.roi)
+    planned = {
+        "out": out,
+        "shape": [*source.shape[:2], fitted.bands_out],
+        "bytes_to_read": int(np.prod(source.shape)) * source.dtype.itemsize,
+        "bytes_to_write": int(np.prod(source.shape[:2])) * fitted.bands_out * 4,
+        "recipe_digest": fitted.digest,
+    }
+    if dry_run:
+        return planned | {"dry_run": True}
+    began = time.monotonic()
+    with locked(out), connect(workers, cluster) as client, Peak() as peak:
+        startup = time.monotonic() - began
+        bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
+        product = transformed(source, bands, out, fitted.digest)
+        options = {"recipe": recipe, "scene": scene, "out": out, "workers": workers, "cluster": cluster}
+        product.ledger.command("transform", **options)
+        counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
+    spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
+    return planned | counts | spent

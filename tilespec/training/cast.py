@@ -15,8 +15,9 @@ from tilespec.core.registry import checked, filled, load
 from tilespec.nets import NETS, build
 from tilespec.objectives import Objective, objective
 from tilespec.ranks.group import Ranks
-from tilespec.spectra.operators import Bands
-from tilespec.spectra.recipe import Recipe, fit_steps
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.tasks import Task, task
 from tilespec.training.compiled import compile_net

@@ -8,7 +8,7 @@ from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
 from tilespec.storage.layer import Plane
 from tilespec.storage.scene import Scene
 from tilespec.tasks import TASKS

@@ -17,7 +17,7 @@ from tilespec.config import AugmentTable, Kind, resolve
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.objectives import Batch
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
 
 STRENGTHS = {
     "rotate": 40.0,

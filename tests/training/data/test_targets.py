@@ -14,7 +14,8 @@ from tilespec.config import resolve
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Roi
-from tilespec.spectra.recipe import Recipe, fit_steps
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse
 from tilespec.storage.scene import Scene
 from tilespec.tasks import TASKS, task

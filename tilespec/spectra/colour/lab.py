@@ -15,6 +15,9 @@ HALF_TURN: Final = 180.0 + 1e-9
 
 Values = Float64[np.ndarray, "*shape"]
 
+BEND: Final = (6 / 29) ** 3
+"""Below this share of white the cube root is a straight line."""
+
 
 def ciede2000(
     lab_a: Float[np.ndarray, "*shape 3"], lab_b: Float[np.ndarray, "*shape 3"]
@@ -70,3 +73,11 @@ def _sin(degrees: Values) -> Values:
 
 def _cos(degrees: Values) -> Values:
     return np.cos(np.radians(degrees))
+
+
+def lab_of(xyz: Float[np.ndarray, "*shape 3"], white: Float64[np.ndarray, "3"]) -> Float[np.ndarray, "*shape 3"]:
+    """Return L, a and b of XYZ; ``white`` has L = 100 and a = b = 0."""
+    share = xyz / white.astype(xyz.dtype)
+    root = np.where(share > BEND, np.cbrt(share), share / (3 * (6 / 29) ** 2) + 4 / 29).astype(xyz.dtype)
+    x, y, z = (root[..., i] for i in range(3))
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

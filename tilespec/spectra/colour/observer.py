@@ -7,10 +7,10 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float, Float64
 
-from tilespec.colour.lab import lab_of
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.spectra.colour.cie_tables import illumination, matching
+from tilespec.spectra.colour.lab import lab_of
 from tilespec.spectra.numerics.srgb import encode
 
 VISIBLE: Final = (400.0, 700.0)
@@ -137,3 +137,17 @@ def widths(wavelengths: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " b
 def _lit(spectra: Block) -> Block:
     """Return spectra without negative values: noise about 0 is no light; NaN stays."""
     return np.maximum(spectra, np.zeros((), spectra.dtype))
+
+
+def rgb(
+    spectra: Float[np.ndarray, "pixel band"], wavelengths: Wavelengths, illuminant: str = "D65", degrees: int = 10
+) -> Float[np.ndarray, "pixel 3"]:
+    """Return reflectance spectra as sRGB, 0..1; see `Observer.rgb`."""
+    return Observer.at(wavelengths, illuminant, degrees=degrees).rgb(spectra)
+
+
+def lab(
+    spectra: Float[np.ndarray, "pixel band"], wavelengths: Wavelengths, illuminant: str = "D65", degrees: int = 10
+) -> Float[np.ndarray, "pixel 3"]:
+    """Return reflectance spectra as CIE Lab; see `Observer.lab`."""
+    return Observer.at(wavelengths, illuminant, degrees=degrees).lab(spectra)

@@ -15,10 +15,11 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.colour.camera import camera_primaries
 from tilespec.spectra.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
 from tilespec.spectra.colour.rendering import Rendering
-from tilespec.spectra.operators import Bands, Take
+from tilespec.spectra.operators import Take
 from tilespec.spectra.passes import fold_scene
 from tilespec.spectra.scale_check import brightness, glance
 from tilespec.spectra.statistics import Spread

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tilespec.core.types import Spectra
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.colour.observer import rgb_axis
 from tilespec.spectra.numerics.rowwise import rowwise
 from tilespec.spectra.numerics.srgb import encode
-from tilespec.spectra.operators import Bands
 
 
 @final

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
-from tilespec.spectra.operators import Bands
+from tilespec.spectra.bands import Bands
 
 LARGEST = 1 << 26
 """Bytes of the largest file that is read: 64 MiB."""

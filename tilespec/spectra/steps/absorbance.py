@@ -5,8 +5,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from tilespec.spectra.operators import Absorb, Bands, Light
-from tilespec.spectra.steps import Fitted, Fitting, Kind, no_parameters
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Absorb, Light
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, no_parameters
 
 
 @final

@@ -5,8 +5,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from tilespec.spectra.operators import Bands, Baseline
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers, two_bands
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Baseline
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers, two_bands
 
 ALS = "als[=LAMBDA[:P[:ITERATIONS]]], LAMBDA > 0 (1e5), 0 < P < 1 (0.01), ITERATIONS >= 0 (20)"
 ARPLS = "arpls[=LAMBDA[:ITERATIONS]], LAMBDA > 0 (1e5), ITERATIONS >= 0 (50)"

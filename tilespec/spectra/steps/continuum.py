@@ -5,9 +5,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.numerics.curve_files import places
-from tilespec.spectra.operators import Bands, Continuum
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
+from tilespec.spectra.operators import Continuum
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step
 
 USAGE = "continuum, or continuum=subtract"
 MODES = ("divide", "subtract")

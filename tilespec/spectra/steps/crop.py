@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from tilespec.core.errors import UserError
-from tilespec.spectra.operators import Bands, Take
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Take
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step
 
 CROP = "crop=FROM:TO, inclusive, in the unit of the axis (crop=450:950) or as indices (crop=#10:#150)"
 DROP = "drop=FROM:TO or drop=AT, as in crop; or drop=bad for bands that are marked bad"

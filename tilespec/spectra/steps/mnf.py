@@ -14,9 +14,10 @@ from jaxtyping import Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE
-from tilespec.spectra.operators import Bands, NoiseAdjust
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import NoiseAdjust
 from tilespec.spectra.statistics import Moments, Part
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "mnf=COMPONENTS[:DIRECTION], at least 1; lowerright (default), right or lower (mnf=10:right)"
 DIRECTIONS = {"lowerright": (1, 1), "right": (0, 1), "lower": (1, 0)}

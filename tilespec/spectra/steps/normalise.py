@@ -8,9 +8,10 @@ from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.numerics.vsn import weigh
-from tilespec.spectra.operators import Bands, Normalise, Operator, Scatter
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers, two_bands
+from tilespec.spectra.operators import Normalise, Operator, Scatter
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, no_parameters, numbers, two_bands
 from tilespec.spectra.steps.scatter import correction, orthonormal
 
 USAGE = "vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]] with 2, 3 or 4; auto or a number > 0; paper or weighted"

@@ -6,9 +6,10 @@ from typing import ClassVar, final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.spectra.operators import Bands, Project
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Project
 from tilespec.spectra.statistics import Moments
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "pca=COMPONENTS, at least 1 (pca=4)"
 

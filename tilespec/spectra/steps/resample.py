@@ -9,9 +9,10 @@ from scipy.special import ndtr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.numerics.curve_files import PHYSICAL, Curves, read_curves
-from tilespec.spectra.operators import Bands, Resample
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step
+from tilespec.spectra.operators import Resample
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step
 
 USAGE = "resample=FILE, a text table with a header: wavelength,fwhm or wavelength and one response for each band"
 SIGMA = 1 / np.sqrt(8 * np.log(2))

@@ -7,8 +7,9 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.spectra.operators import Bands, Linear
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Linear
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "sg=WINDOW:POLYORDER[:DERIVATIVE], WINDOW odd, DERIVATIVE <= POLYORDER < WINDOW <= bands (sg=11:2:1)"
 

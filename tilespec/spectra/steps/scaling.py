@@ -6,9 +6,10 @@ from typing import ClassVar, final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.spectra.operators import Affine, Bands, Project
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Affine, Project
 from tilespec.spectra.statistics import Spread
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, no_parameters, numbers
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, no_parameters, numbers
 
 
 def spread_of(on: Fitting) -> Spread:

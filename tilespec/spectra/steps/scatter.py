@@ -8,9 +8,10 @@ from jaxtyping import Float64
 from numpy.polynomial.legendre import legvander
 
 from tilespec.core.errors import UserError
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.numerics.curve_files import Curves, places, read_curves
-from tilespec.spectra.operators import Bands, Scatter
-from tilespec.spectra.steps import Fitted, Fitting, Kind, bad_step, numbers
+from tilespec.spectra.operators import Scatter
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 from tilespec.spectra.steps.scaling import spread_facts, spread_of
 
 MSC = "msc, or msc=REFERENCE, a text table of places and one spectrum"
