@@ -13,7 +13,7 @@ from typing import Any
 from tilespec.core.registry import load
 
 VERBS = {
-    "simulate": "tilespec.simulate.verb:simulate",
+    "simulate": "tilespec.simulate.simulate:simulate",
     "ingest": "tilespec.ingest:ingest",
     "info": "tilespec.ingest:info",
     "fit": "tilespec.spectra.fit:fit",

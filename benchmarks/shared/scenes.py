@@ -14,7 +14,7 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Lines
 from tilespec.model import Model
 from tilespec.nets import build
-from tilespec.simulate import simulate
+from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform

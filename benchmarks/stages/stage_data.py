@@ -11,7 +11,7 @@ from scenes import BANDS, COLS, LONGER, ROWS, SIDE, whole
 
 from tilespec.core.progress import Lines
 from tilespec.ingest import ingest
-from tilespec.simulate import simulate
+from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 
 STEPS = "vsn,pca=4"

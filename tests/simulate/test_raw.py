@@ -13,8 +13,8 @@ from spectral.io import envi
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.simulate import raw as files
-from tilespec.simulate import simulate
 from tilespec.simulate.sensor import PANEL, RAW_MS, WHITE_MS, sensor
+from tilespec.simulate.simulate import simulate
 from tilespec.storage.scene import Scene
 
 SIZE = {"rows": 200, "cols": 150, "bands": 20, "plants": 4}

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
 
 from tilespec.core.errors import UserError
-from tilespec.simulate import simulate
 from tilespec.simulate.block import EDGE, GREEN, MATERIALS, mix, render
 from tilespec.simulate.layout import Layout, plant
 from tilespec.simulate.sensor import DEAD, sensor
+from tilespec.simulate.simulate import simulate
 from tilespec.simulate.texture import cells, smooth
 from tilespec.storage.scene import Scene
 

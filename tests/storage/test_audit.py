@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
-from tilespec.simulate import simulate
+from tilespec.simulate.simulate import simulate
 from tilespec.storage import audit as module
 from tilespec.storage.audit import status, verify
 from tilespec.storage.layout import ArraySpec

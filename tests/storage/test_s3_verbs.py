@@ -12,7 +12,7 @@ from tilespec.export import export
 from tilespec.ingest import ingest
 from tilespec.repair import repair
 from tilespec.report import report
-from tilespec.simulate import simulate
+from tilespec.simulate.simulate import simulate
 from tilespec.storage.audit import verify
 from tilespec.storage.backends.paths import at
 from tilespec.storage.product import Product

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tilespec.core.errors import UserError
 from tilespec.ingest import ingest
 from tilespec.repair import repair
-from tilespec.simulate import simulate
+from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 from tilespec.spectra.transform import transform
 from tilespec.storage import product as written
@@ -271,7 +271,7 @@ CREATE = """
 import sys, time
 from pathlib import Path
 from tilespec.core.errors import UserError
-from tilespec.simulate import simulate
+from tilespec.simulate.simulate import simulate
 print("ready", flush=True)
 sys.stdin.readline()
 try:
