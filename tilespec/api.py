@@ -14,8 +14,8 @@ from tilespec.core.registry import load
 
 VERBS = {
     "simulate": "tilespec.simulate.simulate:simulate",
-    "ingest": "tilespec.ingest:ingest",
-    "info": "tilespec.ingest:info",
+    "ingest": "tilespec.ingest.ingest:ingest",
+    "info": "tilespec.ingest.ingest:info",
     "fit": "tilespec.spectra.fit:fit",
     "transform": "tilespec.spectra.transform:transform",
     "render": "tilespec.spectra.colour.render:render",

@@ -10,7 +10,7 @@ from envi_files import cropped, repeated
 from scenes import BANDS, COLS, LONGER, ROWS, SIDE, whole
 
 from tilespec.core.progress import Lines
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 

@@ -12,7 +12,7 @@ from ours import start
 from plain import loadings, save
 from stage_job import Stage
 
-import tilespec.ingest
+import tilespec.ingest.ingest
 import tilespec.spectra.fit
 import tilespec.spectra.transform
 from tilespec.core.memory import one_heap
@@ -33,7 +33,7 @@ BACKGROUND = 128
 def ingest(job: Stage, clock: Clock) -> dict[str, Any]:
     one_heap()  # as the command line does
     with clock.working():
-        told = tilespec.ingest.ingest(job.source, job.out, white=job.white, dark=job.dark)
+        told = tilespec.ingest.ingest.ingest(job.source, job.out, white=job.white, dark=job.dark)
     return {"digest": told["digest"], "bytes": Path(job.source).with_suffix(".bil").stat().st_size}
 
 

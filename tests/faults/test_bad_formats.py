@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from sensor_files import write_cf
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

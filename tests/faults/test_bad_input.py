@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import calibrated, counts
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.spectra.fit import fit
 from tilespec.spectra.transform import transform
 from tilespec.storage.scene import Scene
@@ -161,7 +161,7 @@ REFUSED = """
 import sys
 from pathlib import Path
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 for header in sys.argv[1:]:
     try:
         ingest(header, Path(header).with_name("scene"))

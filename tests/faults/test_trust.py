@@ -15,7 +15,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.tasks import task
 
 CANARY = "from pathlib import Path\nPath({path!r}).write_text('imported')\nclass Net: pass\n"
-STRANGE = ["builtins:exec", "os:system", "strange:Net", "tilespec.ingest:ingest"]
+STRANGE = ["builtins:exec", "os:system", "strange:Net", "tilespec.ingest.ingest:ingest"]
 """Dotted paths that a stranger may write into a file: a built-in, a module of Python, one beside, one of tilespec's."""
 
 

@@ -21,8 +21,8 @@ from sensor_files import write_emit
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.ingest import info, ingest
 from tilespec.ingest.binning import binned_axis, majority, mean
+from tilespec.ingest.ingest import info, ingest
 from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

@@ -8,8 +8,8 @@ from ingest_files import cube, stored
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
 from tilespec.ingest.encode import narrow
+from tilespec.ingest.ingest import ingest
 from tilespec.storage.scene import Scene
 
 

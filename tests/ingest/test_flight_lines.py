@@ -13,7 +13,7 @@ from interrupts import After
 from numpy.testing import assert_array_equal
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.storage.scene import Scene
 
 

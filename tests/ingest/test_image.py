@@ -16,9 +16,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.ingest import info, ingest
 from tilespec.ingest.binning import mean
-from tilespec.ingest.image import Scan
+from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.readers.image import Scan
 from tilespec.spectra.numerics.srgb import decode, encode
 from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product

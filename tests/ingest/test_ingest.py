@@ -18,8 +18,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import READERS, info, ingest
-from tilespec.ingest.source import Facts, Source
+from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.readers.source import Facts, Source
+from tilespec.ingest.readers.table import READERS
 from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

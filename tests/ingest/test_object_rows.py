@@ -13,10 +13,10 @@ from numpy.testing import assert_array_equal
 from raw_counts import counts
 
 from tilespec.core.buffers import Room
-from tilespec.ingest import ingest
-from tilespec.ingest.calibrate import Repair, Terms
+from tilespec.ingest.calibration.white_dark import Repair, Terms
 from tilespec.ingest.encode import Keep, Measure
-from tilespec.ingest.job import Request, prepare
+from tilespec.ingest.ingest import ingest
+from tilespec.ingest.request import Request, prepare
 from tilespec.storage import chunk_writer
 from tilespec.storage.audit import verify
 from tilespec.storage.chunk_writer import stream

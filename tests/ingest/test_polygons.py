@@ -18,9 +18,9 @@ from rasterio.features import rasterize
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.ingest import ingest
-from tilespec.ingest.vector import GRAIN, Polygon, read_polygons
-from tilespec.ingest.wkb import polygon_of
+from tilespec.ingest.ingest import ingest
+from tilespec.ingest.labels.polygons import GRAIN, Polygon, read_polygons
+from tilespec.ingest.labels.wkb import polygon_of
 from tilespec.storage.scene import Scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

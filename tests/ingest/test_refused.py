@@ -11,7 +11,7 @@ from ingest_files import WAVELENGTHS, cube, stored, to_geotiff, to_netcdf, to_np
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.storage.scene import Scene
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.export import WRITERS, export
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.picture import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
 from tilespec.storage.layout import ArraySpec, layer_spec
 from tilespec.storage.product import Product, publish

@@ -13,7 +13,7 @@ from stored_predictions import write_map
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
-from tilespec.ingest.georef import crs_of, grid_mapping
+from tilespec.ingest.readers.georeference import crs_of, grid_mapping
 from tilespec.measure import measure
 from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product

@@ -11,7 +11,7 @@ from interrupts import After, StoppedError, stop
 from spectral.io import envi
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.simulate import raw as files
 from tilespec.simulate.sensor import PANEL, RAW_MS, WHITE_MS, sensor
 from tilespec.simulate.simulate import simulate

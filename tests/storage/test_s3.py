@@ -13,7 +13,7 @@ from object_store import contents, copied, reached, served
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.ingest import info
+from tilespec.ingest.ingest import info
 from tilespec.repair import repair
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe

@@ -9,7 +9,7 @@ from tilespec.baselines import baseline
 from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.export import export
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.repair import repair
 from tilespec.report import report
 from tilespec.simulate.simulate import simulate
@@ -57,7 +57,7 @@ def test_a_torn_shard_in_a_bucket_is_repaired_by_the_command_that_wrote_it(bucke
 
 
 def test_an_ingest_into_a_bucket_resumes(bucket, cube, tmp_path, monkeypatch):
-    from tilespec.ingest.tiles import Tiles
+    from tilespec.ingest.object_rows import Tiles
 
     kept = Tiles.write
 

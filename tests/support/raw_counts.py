@@ -3,7 +3,7 @@
 import numpy as np
 from envi_files import write_envi
 
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.storage.scene import Scene
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.ingest.ingest import ingest
 from tilespec.repair import repair
 from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit

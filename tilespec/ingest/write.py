@@ -14,8 +14,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.ingest.encode import Counts, Known, Piece
-from tilespec.ingest.job import Job
-from tilespec.ingest.tiles import Fill, Lines, Tiles
+from tilespec.ingest.object_rows import Fill, Lines, Tiles
+from tilespec.ingest.request import Job
 from tilespec.storage.backends.paths import Place, S3Path, at
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product

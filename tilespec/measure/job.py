@@ -13,7 +13,7 @@ from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.ingest.georef import crs_of
+from tilespec.ingest.readers.georeference import crs_of
 from tilespec.measure.objects import Objects, class_map, class_of
 from tilespec.measure.tally import NONE, Block, Tally
 from tilespec.storage.blocks import blocks

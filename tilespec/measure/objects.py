@@ -14,7 +14,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.ingest.vector import Polygons, read_polygons
+from tilespec.ingest.labels.polygons import Polygons, read_polygons
 from tilespec.measure.regions import NOTHING, Parts, Strips, label
 from tilespec.measure.tally import NONE
 from tilespec.storage.rasters import PlacedMap
