@@ -26,7 +26,6 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
 from tilespec.determinism import torch_threads
-from tilespec.grid import reflect
 from tilespec.model import Model
 from tilespec.nets.norms import set_sample_ids, spatial_norms
 from tilespec.probe.reach import measured_class
@@ -34,6 +33,7 @@ from tilespec.probe.strip import replica
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.statistics import Origin
 from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import reflect
 
 TILES = 32
 """Tiles that a pass looks at; scenes of fewer are read whole."""

@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Integer
 
 from tilespec.core.types import UNLABELLED
-from tilespec.grid import Axis
+from tilespec.tiling.grid import Axis
 
 Classes = Integer[np.ndarray, "y x"]
 Channels = Float32[np.ndarray, "y x channel"]

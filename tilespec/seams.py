@@ -16,11 +16,11 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.grid import Axis
 from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
 from tilespec.storage.layout import WRITING
 from tilespec.storage.rasters import corner_of, scale_of
 from tilespec.storage.scene import open_group
+from tilespec.tiling.grid import Axis
 
 VALUES = 1 << 21
 """About how many values a block holds."""

@@ -12,12 +12,12 @@ from scipy.ndimage import gaussian_filter
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
-from tilespec.grid import Axis, Grid
 from tilespec.jumps import Borders, Jumps
 from tilespec.seams import seam_score
 from tilespec.spectra.statistics import Fold
 from tilespec.storage.layout import ArraySpec, layer_spec
 from tilespec.storage.product import Product
+from tilespec.tiling.grid import Axis, Grid
 
 NAMES = ("background", "plant")
 

@@ -13,7 +13,6 @@ from torch.nn import functional
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user
 from tilespec.core.types import TileClass
-from tilespec.grid import Axis, Grid, reflect
 from tilespec.model import Model
 from tilespec.nets import build
 from tilespec.nets.norms import NORMS
@@ -22,6 +21,7 @@ from tilespec.probe.layers import spread_by
 from tilespec.probe.reach import measure, measured_class
 from tilespec.probe.strip import Line, Strip, replica
 from tilespec.spectra.recipe import Recipe
+from tilespec.tiling.grid import Axis, Grid, reflect
 
 
 def unet(n_down=3, norm="channel", width=4, **params):

@@ -19,17 +19,17 @@ from tilespec import infer
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
-from tilespec.grid import Grid
 from tilespec.infer import planning, predict
 from tilespec.infer.outputs import create, moved_to
 from tilespec.infer.planning import Asked, plan_of
 from tilespec.infer.predictor import TURNS, _turned
 from tilespec.infer.projection import budget, project
 from tilespec.model import Model
-from tilespec.predict import Part, axes
-from tilespec.predict.slab import run_part
 from tilespec.storage.lock import holder_token, locked
 from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import Grid
+from tilespec.tiling.plan import Part, axes
+from tilespec.tiling.slab import run_part
 
 BLUR = {**UNET, "dropout": 0.5}
 

@@ -21,13 +21,13 @@ from tilespec.infer.outputs import create, room
 from tilespec.infer.planning import Asked, plan_of, with_norms, with_threads
 from tilespec.infer.projection import budget, project
 from tilespec.model import Model
-from tilespec.predict import Facts, Part, PredictPlan, describe
-from tilespec.predict.slab import run_part
 from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
 from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
+from tilespec.tiling.plan import Facts, Part, PredictPlan, describe
+from tilespec.tiling.slab import run_part
 
 PARTS = 2
 """Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""

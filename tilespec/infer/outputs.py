@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
-from tilespec.grid import Grid
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
-from tilespec.predict import PredictPlan
 from tilespec.storage.backends.paths import free_bytes
 from tilespec.storage.layout import ArraySpec, class_attrs, constants
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import moved
 from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import Grid
+from tilespec.tiling.plan import PredictPlan
 
 OBJECTS = (256, 128, 64, 32)
 """Edges of a stored object of a prediction: the first whose object stays below `OBJECT_BYTES`."""

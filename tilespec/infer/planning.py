@@ -7,12 +7,10 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi, TileClass
-from tilespec.grid import Grid
 from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
 from tilespec.model import Model
 from tilespec.nets.norms import spatial_norms
-from tilespec.predict import PredictPlan, axes, canonical_batch
 from tilespec.probe.reach import measured_class
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
@@ -20,6 +18,8 @@ from tilespec.storage.ledger import Ledger, beside
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.tasks import task
+from tilespec.tiling.grid import Grid
+from tilespec.tiling.plan import PredictPlan, axes, canonical_batch
 
 NUMERICS = 3
 """Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""

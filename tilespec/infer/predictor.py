@@ -1,4 +1,4 @@
-"""The predictor of a model folder: where torch meets `tilespec.predict`, and the axes change their order."""
+"""The predictor of a model folder: where torch meets `tilespec.tiling`, and the axes change their order."""
 
 import copy
 import threading

@@ -10,12 +10,12 @@ import psutil
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak, resident
 from tilespec.core.types import Roi
-from tilespec.predict import PredictPlan
 from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
+from tilespec.tiling.plan import PredictPlan
 
 WAITING = 3
-"""Answers that wait to be blended (`tilespec.predict.slab.Slab.depth` beyond the threads), or whose right part is."""
+"""Answers that wait to be blended (`tilespec.tiling.slab.Slab.depth` beyond the threads), or whose right part is."""
 DASK = 110 << 20
 """What distributed takes in every process, the command's own too, as measured (2026.8.0)."""
 

@@ -6,12 +6,12 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from tilespec.core.types import Roi
-from tilespec.grid import reflect
 from tilespec.model import Model
 from tilespec.probe.strip import fields
 from tilespec.spectra.operators import Affine, Normalise, Project
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import reflect
 
 REFLECTANCE = (0.3, 0.15)
 """Mean and deviation of a vegetation scene, roughly, for nets that read it as it is."""

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from tilespec.core.types import TileClass
-from tilespec.grid import Axis
+from tilespec.tiling.grid import Axis
 
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)
 """Shares of the tile that are compared."""
@@ -88,7 +88,7 @@ def _plane(out: Float32[Tensor, "1 channel y x"]) -> Plane:
 
 
 def _blended(net: Net, x: Float32[Tensor, "channel y x"], axis: Axis, ahead: int) -> Plane:
-    """Return tiles of a square plane, blended as `tilespec.blend` does; ``x`` begins ``ahead`` before the plane.
+    """Return tiles of a square plane, blended as `tiling.windows` does; ``x`` begins ``ahead`` before the plane.
 
     Tiles that run over the plane's edge read the window's values.
     """

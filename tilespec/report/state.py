@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.grid import Axis
 from tilespec.report.runs import FieldRun, ModelRun, PredictionRun
 from tilespec.storage.layout import COMPLETE
+from tilespec.tiling.grid import Axis
 
 SHOWN = 12
 """Failed tiles that are listed; further ones are counted."""

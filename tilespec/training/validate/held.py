@@ -3,11 +3,11 @@
 from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.predict import axes
 from tilespec.spectra.bands import same_bands
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.scene import Scene
 from tilespec.tables import Validate
+from tilespec.tiling.plan import axes
 from tilespec.training.corpus import Corpus, Ground, open_corpus
 
 

@@ -11,8 +11,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.blend import mix
-from tilespec.predict import Part, PredictPlan
+from tilespec.tiling.plan import Part, PredictPlan
+from tilespec.tiling.windows import mix
 
 Plane = Float32[np.ndarray, "_y _x channel"]
 

@@ -12,10 +12,10 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from tilespec.grid import reflect
-from tilespec.predict import Part, Predictor, PredictPlan
-from tilespec.predict.quarantine import Quarantine
-from tilespec.rows import Rows
+from tilespec.tiling.grid import reflect
+from tilespec.tiling.plan import Part, Predictor, PredictPlan
+from tilespec.tiling.quarantine import Quarantine
+from tilespec.tiling.row_reader import Rows
 
 Plane = Float32[np.ndarray, "_y _x channel"]
 Mask = Bool[np.ndarray, "_y _x"]

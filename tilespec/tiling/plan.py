@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from tilespec.core.types import Roi
-from tilespec.grid import Axis, Grid, reflect
 from tilespec.storage.product import Product
+from tilespec.tiling.grid import Axis, Grid, reflect
 
 AREA = 1 << 18
 """Input pixels of a canonical batch: one tile of 512, four of 256. Fewer leave cores idle, more leave the cache."""

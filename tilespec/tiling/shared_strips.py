@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.predict.running import Block
+from tilespec.tiling.blend_rows import Block
 
 
 @final

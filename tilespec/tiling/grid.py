@@ -12,9 +12,9 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tilespec.blend import profile
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
+from tilespec.tiling.windows import profile
 
 
 def reflect(index: Int64[np.ndarray, " n"], length: int) -> Int64[np.ndarray, " n"]:

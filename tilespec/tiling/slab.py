@@ -18,14 +18,14 @@ from tilespec.core.cpu import one_blas_thread
 from tilespec.core.progress import Progress
 from tilespec.core.threads import Ahead, Behind, in_order
 from tilespec.core.types import Roi
-from tilespec.grid import reflect
-from tilespec.predict import Facts, Part, Predictor, PredictPlan
-from tilespec.predict.finished import ObjectRow, ObjectRows
-from tilespec.predict.lanes import Answers, Batch, Lanes
-from tilespec.predict.running import Along, Block, Down
-from tilespec.predict.strips import Leaving, Strips
-from tilespec.rows import RowReader, Rows
 from tilespec.storage.scene import Scene
+from tilespec.tiling.blend_rows import Along, Block, Down
+from tilespec.tiling.grid import reflect
+from tilespec.tiling.object_rows import ObjectRow, ObjectRows
+from tilespec.tiling.plan import Facts, Part, Predictor, PredictPlan
+from tilespec.tiling.row_reader import RowReader, Rows
+from tilespec.tiling.shared_strips import Leaving, Strips
+from tilespec.tiling.tile_batches import Answers, Batch, Lanes
 
 Stop = Callable[[], bool]
 

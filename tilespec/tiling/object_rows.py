@@ -7,8 +7,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from tilespec.predict import Part, PredictPlan
-from tilespec.predict.running import Block
+from tilespec.tiling.blend_rows import Block
+from tilespec.tiling.plan import Part, PredictPlan
 
 Plane = Float32[np.ndarray, "y x channel"]
 Decode = Callable[[Plane, Bool[np.ndarray, "y x"]], dict[str, np.ndarray]]
