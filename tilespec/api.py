@@ -25,7 +25,7 @@ VERBS = {
     "status": "tilespec.storage.audit:status",
     "verify": "tilespec.storage.audit:verify",
     "repair": "tilespec.repair:repair",
-    "probe": "tilespec.probe:probe",
+    "probe": "tilespec.models.probe.probe:probe",
     "evaluate": "tilespec.evaluate:evaluate",
     "study": "tilespec.study:study",
     "measure": "tilespec.measure:measure",

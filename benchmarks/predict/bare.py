@@ -8,7 +8,7 @@ import torch
 from job import Clock, Job
 from net import Network, batches, corners, padded
 
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.pieces import pieces
 from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.scene import Scene

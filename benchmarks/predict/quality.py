@@ -6,7 +6,7 @@ import numpy as np
 import zarr
 from job import Job
 
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from tilespec import api
 from tilespec.core.types import Roi
 from tilespec.demo import PATCH, TEST
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.picture import TRUE_COLOUR
 from tilespec.seams import seam_score
 from tilespec.storage.scene import Scene

@@ -29,7 +29,7 @@ import torch
 from job import Clock, Job
 from net import EDGE, Network, corners
 
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 
 COPIED = 1 << 28

@@ -7,10 +7,10 @@ import torch
 import zarr
 from job import Job
 
-from tilespec.model import Model
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
 from tilespec.storage.layout import compressors
 from tilespec.storage.scene import Scene
-from tilespec.tasks import task
 from tilespec.tiling.grid import Axis, reflect
 
 EDGE = 256

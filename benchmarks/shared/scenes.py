@@ -12,8 +12,8 @@ import zarr
 
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Lines
-from tilespec.model import Model
-from tilespec.nets import build
+from tilespec.models.model import Model
+from tilespec.models.nets import build
 from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe

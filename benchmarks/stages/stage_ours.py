@@ -16,9 +16,9 @@ import tilespec.ingest.ingest
 import tilespec.spectra.fit
 import tilespec.spectra.transform
 from tilespec.core.memory import one_heap
+from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
-from tilespec.tasks import task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import Ground
 from tilespec.training.sample import Law, Loader

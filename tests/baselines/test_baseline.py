@@ -12,7 +12,7 @@ from tilespec.baselines.ndvi import bands
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.infer import predict
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 
 
@@ -126,7 +126,7 @@ def test_any_number_of_workers_gives_the_same_bits(scene, tmp_path, name, counts
 def test_an_opening_removes_specks_and_only_removes(scene, tmp_path):
     from scipy.ndimage import binary_opening
 
-    from tilespec.nets.opened import disk
+    from tilespec.models.nets.opening import disk
 
     for opening in (0, 2):
         baseline("plsda", scene, str(tmp_path / f"o{opening}"), samples=400, opening=opening)

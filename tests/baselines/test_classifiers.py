@@ -20,8 +20,8 @@ from tilespec.cli.models import BASELINE
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.nets import build
+from tilespec.models.model import Model
+from tilespec.models.nets import build
 from tilespec.spectra.passes import fold_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene

@@ -20,7 +20,7 @@ from tilespec.cli import app
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 
 

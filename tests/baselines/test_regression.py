@@ -21,8 +21,8 @@ from tilespec.baselines.regression import RIDGE, least_squares
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.nets import build
+from tilespec.models.model import Model
+from tilespec.models.nets import build
 from tilespec.storage.scene import Scene
 
 METHODS = ("linear", "polynomial", "rbf")

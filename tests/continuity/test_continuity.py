@@ -81,7 +81,7 @@ def test_recipes_models_and_products_of_then_keep_their_digests(archive, expecte
 
 
 def test_recipes_models_and_products_of_then_are_read(archive, expected):
-    from tilespec.model import Model
+    from tilespec.models.model import Model
     from tilespec.spectra.recipe import Recipe
 
     with chdir(archive / "begun"):

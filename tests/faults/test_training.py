@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from short_trainings import config, interrupted, lines
 
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.train import train
 from tilespec.training import checkpoint

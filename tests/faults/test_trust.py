@@ -10,9 +10,9 @@ import pytest
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS, from_user, load, only_named_before
-from tilespec.model import Model
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
-from tilespec.tasks import task
 
 CANARY = "from pathlib import Path\nPath({path!r}).write_text('imported')\nclass Net: pass\n"
 STRANGE = ["builtins:exec", "os:system", "strange:Net", "tilespec.ingest.ingest:ingest"]

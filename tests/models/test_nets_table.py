@@ -6,7 +6,7 @@ import re
 from locations import ROOT
 
 from tilespec.core.registry import load
-from tilespec.nets import NETS
+from tilespec.models.nets import NETS
 
 PAGE = ROOT / "docs" / "training.md"
 FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "opened"}

@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import binary_opening
 
 from tilespec.core.errors import UserError
-from tilespec.nets import build
-from tilespec.nets.opened import disk
+from tilespec.models.nets import build
+from tilespec.models.nets.opening import disk
 
 BANDS = 30
 NETS = {

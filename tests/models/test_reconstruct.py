@@ -12,11 +12,11 @@ from torch import nn
 from tilespec.augment import KINDS, Augment
 from tilespec.config import AugmentTable
 from tilespec.core.errors import UserError
-from tilespec.nets import build
+from tilespec.models.nets import build
+from tilespec.models.tasks import Task, task
+from tilespec.models.tasks.reconstruct import SMALLEST
 from tilespec.objectives import Batch, objective
 from tilespec.objectives.losses import l1, mrae, mse
-from tilespec.tasks import Task, task
-from tilespec.tasks.reconstruct import SMALLEST
 
 LOSSES = (l1, mse, mrae)
 

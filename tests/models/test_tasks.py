@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
-from tilespec.tasks import task
+from tilespec.models.tasks import task
 
 
 @given(st.integers(2, 254))

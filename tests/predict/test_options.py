@@ -24,7 +24,7 @@ from tilespec.infer.outputs import create, moved_to
 from tilespec.infer.planning import Asked, plan_of
 from tilespec.infer.predictor import TURNS, _turned
 from tilespec.infer.projection import budget, project
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.lock import holder_token, locked
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid

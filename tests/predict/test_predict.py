@@ -17,7 +17,7 @@ from untrained_models import APPROXIMATE, objects, save_model, stored
 
 from tilespec.core.errors import UserError
 from tilespec.infer import predict
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from fault_processes import Run, leftovers, tilespec
 
-from tilespec.model import Model
+from tilespec.models.model import Model
 
 STEPS = 24
 SLOW = 0.3

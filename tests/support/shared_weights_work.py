@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tilespec.config import Train
-from tilespec.nets.unet import Unet
+from tilespec.models.nets.unet import Unet
+from tilespec.models.tasks import task
 from tilespec.objectives import Batch, Move, objective
 from tilespec.ranks import common
 from tilespec.ranks.group import Ranks, joined
 from tilespec.ranks.pool import Pooled, pooled
-from tilespec.tasks import task
 from tilespec.training import checkpoint, moves
 from tilespec.training.averaged import Averaged
 from tilespec.training.cast import Player

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import zarr
 
-from tilespec.model import Model
-from tilespec.nets import build
+from tilespec.models.model import Model
+from tilespec.models.nets import build
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 

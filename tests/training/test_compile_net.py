@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tilespec.core.errors import UserError
-from tilespec.nets.norms import SeededDropout
+from tilespec.models.nets.norms import SeededDropout
 from tilespec.training.compiled import compile_net
 
 

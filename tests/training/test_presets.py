@@ -3,8 +3,8 @@
 import pytest
 
 from tilespec.config import resolve
-from tilespec.nets import build
-from tilespec.nets.norms import SeededDropout, spatial_norms
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import SeededDropout, spatial_norms
 from tilespec.presets import presets
 
 SCENE = {"data.scene": "scene.zarr"}

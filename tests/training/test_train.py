@@ -9,7 +9,7 @@ from short_trainings import config, interrupted, lines
 
 from tilespec.config import Train
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training import checkpoint

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tilespec.config import resolve
-from tilespec.model import Model
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
 from tilespec.storage.scene import Scene
-from tilespec.tasks import task
 from tilespec.train import train
 from tilespec.training.corpus import open_corpus
 from tilespec.training.sample import Law

@@ -15,7 +15,7 @@ from tilespec import history
 from tilespec.core.errors import UserError
 from tilespec.evaluate import evaluate
 from tilespec.infer import predict
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training import checkpoint

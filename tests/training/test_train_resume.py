@@ -12,7 +12,7 @@ from short_trainings import config, interrupted, lines
 
 from tilespec import history
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.train import train
 from tilespec.training import checkpoint, rundir
 from tilespec.training.loop import _said

@@ -11,7 +11,7 @@ import zarr
 
 from tilespec import api
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 

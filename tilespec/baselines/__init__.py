@@ -21,7 +21,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.registry import from_user, load
 from tilespec.core.types import Roi
 from tilespec.infer import predict
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import STEPS, from_user_steps

@@ -16,7 +16,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.pieces import pieces
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks

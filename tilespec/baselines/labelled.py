@@ -15,7 +15,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
-from tilespec.nets import build
+from tilespec.models.nets import build
 from tilespec.pls.cross import Group, Grouped
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks

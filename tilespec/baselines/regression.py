@@ -14,10 +14,10 @@ from tilespec.baselines.kmeans import best_start
 from tilespec.baselines.pairs import Pairs, draw
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
-from tilespec.nets import build
-from tilespec.nets.pixelwise import Linear as Affine
-from tilespec.nets.regression import Polynomial as Monomials
-from tilespec.nets.regression import Rbf as Gaussians
+from tilespec.models.nets import build
+from tilespec.models.nets.pixelwise import Linear as Affine
+from tilespec.models.nets.regression import Polynomial as Monomials
+from tilespec.models.nets.regression import Rbf as Gaussians
 
 SAMPLES = 20_000
 """A few dozen numbers are learned for each band of the target."""

@@ -16,11 +16,11 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import stopping
-from tilespec.frozen import norm_statistics
 from tilespec.infer.outputs import create, room
 from tilespec.infer.planning import Asked, plan_of, with_norms, with_threads
 from tilespec.infer.projection import budget, project
-from tilespec.model import Model
+from tilespec.models.frozen_norms import norm_statistics
+from tilespec.models.model import Model
 from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
-from tilespec.model import Model
-from tilespec.nets.norms import spatial_norms
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import spatial_norms
 from tilespec.storage.backends.paths import free_bytes
 from tilespec.storage.layout import ArraySpec, class_attrs, constants
 from tilespec.storage.product import Product

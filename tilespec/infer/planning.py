@@ -9,15 +9,15 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi, TileClass
 from tilespec.infer.outputs import edge_of
 from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
-from tilespec.model import Model
-from tilespec.nets.norms import spatial_norms
-from tilespec.probe.reach import measured_class
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import spatial_norms
+from tilespec.models.probe.receptive_field import measured_class
+from tilespec.models.tasks import task
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, beside
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
-from tilespec.tasks import task
 from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import PredictPlan, axes, canonical_batch
 

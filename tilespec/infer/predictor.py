@@ -15,12 +15,12 @@ from safetensors.numpy import load_file
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
-from tilespec.determinism import batches_agree
-from tilespec.frozen import freeze
-from tilespec.model import Model
-from tilespec.nets.norms import SeededDropout, set_sample_ids
+from tilespec.models.determinism import batches_agree
+from tilespec.models.frozen_norms import freeze
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import SeededDropout, set_sample_ids
+from tilespec.models.tasks import Task, task
 from tilespec.spectra.recipe import Recipe
-from tilespec.tasks import Task, task
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
@@ -165,7 +165,7 @@ class ModelSpec:
     averaging: Averaging = Averaging()
     """Flips and draws."""
     norms: str | None = None
-    """File of a scene's norm statistics that replace those of each tile (`tilespec.frozen`)."""
+    """File of a scene's norm statistics that replace those of each tile (`tilespec.models.frozen_norms`)."""
     intra: int = 1
     """Threads of torch inside one evaluation."""
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, load
-from tilespec.nets import NETS, build
+from tilespec.models.nets import NETS, build
+from tilespec.models.tasks import Task
 from tilespec.objectives import Batch, Mixed, Move, Player
 from tilespec.objectives.losses import bce, loss, measured
-from tilespec.tasks import Task
 
 
 @final

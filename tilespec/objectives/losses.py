@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
+from tilespec.models.tasks import Task
 from tilespec.objectives import Batch
-from tilespec.tasks import Task
 
 Weights = Sequence[float] | None
 Share = Float32[Tensor, " batch"] | None

@@ -6,9 +6,9 @@ from typing import final
 
 from torch import Tensor, nn
 
+from tilespec.models.tasks import Task
 from tilespec.objectives import Batch, Move, Player
 from tilespec.objectives.losses import loss, measured
-from tilespec.tasks import Task
 
 
 @final

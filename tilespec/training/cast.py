@@ -12,14 +12,14 @@ from tilespec.augment import check as check_augment
 from tilespec.config import Config, Train
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, filled, load
-from tilespec.nets import NETS, build
+from tilespec.models.nets import NETS, build
+from tilespec.models.tasks import Task, task
 from tilespec.objectives import Objective, objective
 from tilespec.ranks.group import Ranks
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse, passes, plan
-from tilespec.tasks import Task, task
 from tilespec.training.compiled import compile_net
 from tilespec.training.corpus import Corpus, adapted, open_corpus
 from tilespec.training.optimise import OPTIMISERS

@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tilespec.models.tensors import fit, read
 from tilespec.storage.files import write_atomic
-from tilespec.tensors import fit, read
 
 FORMAT = 1
 KEEP = 2

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tilespec.core.errors import UserError
-from tilespec.nets.norms import SeededDropout
+from tilespec.models.nets.norms import SeededDropout
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
 """Looked for when ``CXX`` names none."""

@@ -8,10 +8,10 @@ from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Roi, SpectralAxis
+from tilespec.models.tasks import TASKS
 from tilespec.spectra.bands import Bands
 from tilespec.storage.layer import Plane
 from tilespec.storage.scene import Scene
-from tilespec.tasks import TASKS
 from tilespec.training.density import Density, Field, weighted
 from tilespec.truth import KINDS, Truth
 

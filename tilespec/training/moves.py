@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.checkpoint import checkpoint
 
 from tilespec.config import Train
-from tilespec.nets.norms import SeededDropout, set_sample_ids
+from tilespec.models.nets.norms import SeededDropout, set_sample_ids
 from tilespec.objectives import Batch, Move, Objective
 from tilespec.ranks.group import Ranks
 from tilespec.ranks.pool import Pooled, pooled

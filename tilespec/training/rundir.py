@@ -11,7 +11,7 @@ from torch import Tensor
 from tilespec.config import Config, Data
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 from tilespec.training.cast import Cast

@@ -22,8 +22,8 @@ from jaxtyping import Shaped
 from tilespec.config import Config
 from tilespec.core.errors import IncompleteError
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
+from tilespec.models.tasks import Task
 from tilespec.objectives import Batch
-from tilespec.tasks import Task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import Corpus, Ground
 from tilespec.training.density import Density, even

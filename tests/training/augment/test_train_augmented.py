@@ -8,7 +8,7 @@ import pytest
 from interrupts import After
 
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.train import train
 
 SCORES = {"rotate": 30, "gain": 0.1, "offset": 0.1, "noise": 0.1, "drop": 0.2, "cutmix": 1.0, "mixup": 0.3}

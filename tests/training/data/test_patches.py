@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tilespec.config import resolve
 from tilespec.core.types import Roi
+from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
-from tilespec.tasks import task
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import open_corpus
 from tilespec.training.sample import Law, Loader, _epoch, turned

@@ -16,10 +16,10 @@ import zarr
 from tilespec.config import resolve
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.types import Roi
+from tilespec.models.tasks import task
+from tilespec.models.tasks.segment import Segment
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
-from tilespec.tasks import task
-from tilespec.tasks.segment import Segment
 from tilespec.train import train
 from tilespec.training import sample
 from tilespec.training.blocks import Blocks

@@ -14,11 +14,11 @@ from tilespec.config import resolve
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Roi
+from tilespec.models.tasks import TASKS, task
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse
 from tilespec.storage.scene import Scene
-from tilespec.tasks import TASKS, task
 from tilespec.train import train
 from tilespec.training.blocks import Blocks
 from tilespec.training.cast import prepared

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from tilespec.config import Train
-from tilespec.nets.norms import BatchNorm
-from tilespec.nets.unet import Unet
+from tilespec.models.nets.norms import BatchNorm
+from tilespec.models.nets.unet import Unet
+from tilespec.models.tasks import task
 from tilespec.objectives import Batch, Move, objective
 from tilespec.ranks.group import Ranks
-from tilespec.tasks import task
 from tilespec.training.cast import Player
 from tilespec.training.moves import Mover
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from tilespec.core.errors import UserError
-from tilespec.nets import build
+from tilespec.models.nets import build
+from tilespec.models.tasks import task
 from tilespec.objectives import Batch, Mixed, objective
 from tilespec.objectives.losses import bce, cross_entropy, l1, measured
-from tilespec.tasks import task
 
 SEGMENT = task({"name": "segment", "classes": 3})
 TANH = task({"name": "segment", "classes": 3, "head": "tanh"})

@@ -15,7 +15,7 @@ from locations import SUPPORT
 from rank_trainings import notice, once
 
 from tilespec.core.errors import UserError
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.train import train
 
 LOSSES = ("d_real", "d_fake", "cross_entropy", "g_adversarial")

@@ -14,7 +14,7 @@ import pytest
 import shared_weights_work
 from locations import SUPPORT
 
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.train import train
 
 

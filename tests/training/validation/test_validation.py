@@ -22,7 +22,7 @@ from tilespec.core.progress import Silent
 from tilespec.evaluate import evaluate
 from tilespec.infer import predict, predictor
 from tilespec.metrics import Confusion
-from tilespec.model import Model
+from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training.cast import prepared

@@ -33,14 +33,14 @@ from tilespec.config import Config
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.determinism import torch_threads
 from tilespec.evaluate import CASES
 from tilespec.evaluate.asked import Judging
 from tilespec.evaluate.case import Case, Joined
 from tilespec.history import METRICS, Line, best, rewind, stopped
 from tilespec.infer import predict
 from tilespec.infer.predictor import forget
-from tilespec.nets.norms import spatial_norms
+from tilespec.models.determinism import torch_threads
+from tilespec.models.nets.norms import spatial_norms
 from tilespec.spectra.recipe import Recipe
 from tilespec.training import checkpoint, rundir
 from tilespec.training.cast import Cast

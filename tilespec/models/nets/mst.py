@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.nets.limits import multiples, within
-from tilespec.nets.norms import ChannelNorm
-from tilespec.nets.unet import HEADS
+from tilespec.models.nets.checks import multiples, within
+from tilespec.models.nets.norms import ChannelNorm
+from tilespec.models.nets.unet import HEADS
 
 ALIGN = 8
 """Sides are padded to multiples of this at least, as published."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
-from tilespec.nets import build
+from tilespec.models.nets import build
 
 
 @final

@@ -6,8 +6,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from tilespec.core.types import Roi
-from tilespec.model import Model
-from tilespec.probe.strip import fields
+from tilespec.models.model import Model
+from tilespec.models.probe.narrow_input import fields
 from tilespec.spectra.operators import Affine, Normalise, Project
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene

@@ -5,8 +5,8 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
-from tilespec.nets.norms import set_sample_ids
-from tilespec.probe.strip import Line
+from tilespec.models.nets.norms import set_sample_ids
+from tilespec.models.probe.narrow_input import Line
 
 SHARES = (0.90, 0.95, 0.99)
 """Of the absolute gradient."""

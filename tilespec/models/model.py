@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.nets import build
+from tilespec.models.nets import build
+from tilespec.models.tensors import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
-from tilespec.tensors import fit
 
 FORMAT = 1
 
@@ -29,9 +29,9 @@ class Model:
     """A net with weights, the recipe before it, and what it predicts."""
 
     net: dict[str, Any]
-    """``{"name": ..., **parameters}`` for `tilespec.nets.build`."""
+    """``{"name": ..., **parameters}`` for `tilespec.models.nets.build`."""
     task: dict[str, Any]
-    """``{"name": "segment", **options}`` for `tilespec.tasks`."""
+    """``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
     channels: tuple[int, int]
     """Channels in (after the recipe) and out."""
     classes: tuple[str, ...]

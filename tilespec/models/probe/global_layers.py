@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from tilespec.nets.norms import SeededDropout
-from tilespec.probe.strip import Strip
+from tilespec.models.nets.norms import SeededDropout
+from tilespec.models.probe.narrow_input import Strip
 
 LENGTH = 16
 """Cells of the deepest level in the strip that is looked at."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
-from tilespec.nets.norms import initialise, norm
+from tilespec.models.nets.norms import initialise, norm
 
 SLOPE = 0.2
 WIDEST = 8

@@ -11,8 +11,8 @@ from typing import final
 from torch import nn
 
 from tilespec.core.types import TileClass
-from tilespec.nets.unet import EXACT_HALO
-from tilespec.probe.strip import Line, Strip, fields, replica
+from tilespec.models.nets.unet import EXACT_HALO
+from tilespec.models.probe.narrow_input import Line, Strip, fields, replica
 
 ALIGNMENTS = (*range(1, 17), 24, 32, 48, 64, 96, 128, 256, 512)
 """Alignments that are looked for."""

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.nets.limits import within
-from tilespec.nets.norms import initialise
+from tilespec.models.nets.checks import within
+from tilespec.models.nets.norms import initialise
 
 SLOPE = 0.2
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
-from tilespec.nets.limits import within
-from tilespec.nets.pixelwise import Answer, Image, Pieces, affine, each_pixel
+from tilespec.models.nets.checks import within
+from tilespec.models.nets.pixelwise import Answer, Image, Pieces, affine, each_pixel
 
 TERMS = 2000
 """Monomials at most: each is a column of the least squares problem."""

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.nets.limits import multiples, within
-from tilespec.nets.norms import SeededDropout, initialise
-from tilespec.nets.unet import EXACT_HALO, HEADS
+from tilespec.models.nets.checks import multiples, within
+from tilespec.models.nets.norms import SeededDropout, initialise
+from tilespec.models.nets.unet import EXACT_HALO, HEADS
 
 SLOPE = 0.2
 WIDEST = 8

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.nets.limits import multiples, within
-from tilespec.nets.norms import SeededDropout, initialise, norm
+from tilespec.models.nets.checks import multiples, within
+from tilespec.models.nets.norms import SeededDropout, initialise, norm
 
 SLOPE = 0.2
 DROPPED = 3
@@ -31,7 +31,7 @@ class Unet(nn.Module):
         channels_out: Channels of the output: classes.
         base_width: Channels of the first level; they double with each level, up to 8 times this.
         n_down: Halvings. Sides of the input must be multiples of ``2 ** n_down``.
-        norm: ``batch``, ``instance``, ``channel`` or ``none``; see `tilespec.nets.norms`.
+        norm: ``batch``, ``instance``, ``channel`` or ``none``; see `tilespec.models.nets.norms`.
         dropout: Share dropped in the three innermost decoder levels.
         head: ``logits`` of classes, ``linear`` values, or ``tanh`` as published.
         init: ``normal`` as published, or ``kaiming``.

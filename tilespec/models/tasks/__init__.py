@@ -12,8 +12,8 @@ from tilespec.core.registry import checked, load
 from tilespec.core.types import Reflectance
 
 TASKS = {
-    "segment": "tilespec.tasks.segment:Segment",
-    "reconstruct": "tilespec.tasks.reconstruct:Reconstruct",
+    "segment": "tilespec.models.tasks.segment:Segment",
+    "reconstruct": "tilespec.models.tasks.reconstruct:Reconstruct",
 }
 
 

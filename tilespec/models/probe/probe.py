@@ -12,18 +12,18 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import TileClass
-from tilespec.determinism import agreement
-from tilespec.model import Model
-from tilespec.nets.norms import set_sample_ids, spatial_norms
-from tilespec.probe.advice import agrees, governing, notes
-from tilespec.probe.effective import effective_reach
-from tilespec.probe.given import windows
-from tilespec.probe.layers import random_layers, spread_by
-from tilespec.probe.reach import Measured, Reach, measure
-from tilespec.probe.strip import Line, Strip, replica
-from tilespec.probe.tiling import OVERLAPS, Window, recommended, seam_errors
+from tilespec.models.determinism import agreement
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import set_sample_ids, spatial_norms
+from tilespec.models.probe.advice import agrees, governing, notes
+from tilespec.models.probe.effective_field import effective_reach
+from tilespec.models.probe.global_layers import random_layers, spread_by
+from tilespec.models.probe.inputs import windows
+from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.receptive_field import Measured, Reach, measure
+from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
+from tilespec.models.tasks import Task, task
 from tilespec.storage.scene import Scene
-from tilespec.tasks import Task, task
 
 TILE = 256
 """Side of the tiles of a net that was not trained on patches."""

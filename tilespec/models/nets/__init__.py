@@ -12,19 +12,19 @@ from torch import nn
 from tilespec.core.registry import load
 
 NETS = {
-    "identity": "tilespec.nets.pixelwise:Identity",
-    "ndvi": "tilespec.nets.pixelwise:Ndvi",
-    "linear": "tilespec.nets.pixelwise:Linear",
-    "sam": "tilespec.nets.pixelwise:Sam",
-    "mlp": "tilespec.nets.pixelwise:Mlp",
-    "polynomial": "tilespec.nets.regression:Polynomial",
-    "rbf": "tilespec.nets.regression:Rbf",
-    "opened": "tilespec.nets.opened:Opened",
-    "unet": "tilespec.nets.unet:Unet",
-    "branched": "tilespec.nets.branched:Branched",
-    "mst": "tilespec.nets.mst:Mst",
-    "patchgan": "tilespec.nets.patchgan:PatchGan",
-    "branched_judge": "tilespec.nets.branched_judge:BranchedJudge",
+    "identity": "tilespec.models.nets.pixelwise:Identity",
+    "ndvi": "tilespec.models.nets.pixelwise:Ndvi",
+    "linear": "tilespec.models.nets.pixelwise:Linear",
+    "sam": "tilespec.models.nets.pixelwise:Sam",
+    "mlp": "tilespec.models.nets.pixelwise:Mlp",
+    "polynomial": "tilespec.models.nets.regression:Polynomial",
+    "rbf": "tilespec.models.nets.regression:Rbf",
+    "opened": "tilespec.models.nets.opening:Opened",
+    "unet": "tilespec.models.nets.unet:Unet",
+    "branched": "tilespec.models.nets.branched:Branched",
+    "mst": "tilespec.models.nets.mst:Mst",
+    "patchgan": "tilespec.models.nets.patchgan:PatchGan",
+    "branched_judge": "tilespec.models.nets.branched_discriminator:BranchedJudge",
 }
 
 

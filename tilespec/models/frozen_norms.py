@@ -25,11 +25,11 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
-from tilespec.determinism import torch_threads
-from tilespec.model import Model
-from tilespec.nets.norms import set_sample_ids, spatial_norms
-from tilespec.probe.reach import measured_class
-from tilespec.probe.strip import replica
+from tilespec.models.determinism import torch_threads
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import set_sample_ids, spatial_norms
+from tilespec.models.probe.narrow_input import replica
+from tilespec.models.probe.receptive_field import measured_class
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.statistics import Origin
 from tilespec.storage.scene import Scene

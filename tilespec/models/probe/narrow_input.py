@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tilespec.nets.norms import set_sample_ids
-from tilespec.probe.structure import OversizedError, Structure
+from tilespec.models.nets.norms import set_sample_ids
+from tilespec.models.probe.dependency_net import OversizedError, Structure
 
 NARROW = 32
 """Pixels of the short side, at least."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tilespec.core.types import TileClass
-from tilespec.probe.reach import TOLERANCE, Measured
+from tilespec.models.probe.receptive_field import TOLERANCE, Measured
 
 WIDE = 2
 """A declared halo this many alignments wider than needed is mentioned."""
@@ -36,7 +36,7 @@ def notes(report: Mapping[str, Any], trained: int | None) -> list[str]:
     """Return sentences for the user about a probe's report.
 
     Args:
-        report: What `tilespec.probe.probe` returns.
+        report: What `tilespec.models.probe.probe.probe` returns.
         trained: Side of the patches that the net was trained on.
     """
     return [sentence for about in ABOUT for sentence in about(report, trained)]
