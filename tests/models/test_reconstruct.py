@@ -13,7 +13,8 @@ from tilespec.augment import KINDS, Augment
 from tilespec.config import AugmentTable
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
-from tilespec.models.tasks import Task, task
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
 from tilespec.models.tasks.reconstruct import SMALLEST
 from tilespec.objectives import Batch, objective
 from tilespec.objectives.losses import l1, mrae, mse

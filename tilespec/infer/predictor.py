@@ -19,7 +19,8 @@ from tilespec.models.determinism import batches_agree
 from tilespec.models.frozen_norms import freeze
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import SeededDropout, set_sample_ids
-from tilespec.models.tasks import Task, task
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
 from tilespec.spectra.recipe import Recipe
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}

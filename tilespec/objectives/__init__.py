@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from tilespec.core.registry import checked, load
-from tilespec.models.tasks import Task
+from tilespec.models.tasks.base import Task
 
 OBJECTIVES = {
     "supervised": "tilespec.objectives.supervised:Supervised",

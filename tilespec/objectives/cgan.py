@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, load
 from tilespec.models.nets import NETS, build
-from tilespec.models.tasks import Task
+from tilespec.models.tasks.base import Task
 from tilespec.objectives import Batch, Mixed, Move, Player
 from tilespec.objectives.losses import bce, loss, measured
 

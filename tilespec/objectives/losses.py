@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
-from tilespec.models.tasks import Task
+from tilespec.models.tasks.base import Task
 from tilespec.objectives import Batch
 
 Weights = Sequence[float] | None

@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from tilespec.models.tasks import Task
+from tilespec.models.tasks.base import Task
 from tilespec.objectives import Batch, Move, Player
 from tilespec.objectives.losses import loss, measured
 

@@ -13,7 +13,8 @@ from tilespec.config import Config, Train
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, filled, load
 from tilespec.models.nets import NETS, build
-from tilespec.models.tasks import Task, task
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
 from tilespec.objectives import Objective, objective
 from tilespec.ranks.group import Ranks
 from tilespec.spectra.bands import Bands

@@ -22,7 +22,7 @@ from jaxtyping import Shaped
 from tilespec.config import Config
 from tilespec.core.errors import IncompleteError
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.models.tasks import Task
+from tilespec.models.tasks.base import Task
 from tilespec.objectives import Batch
 from tilespec.training.blocks import Blocks
 from tilespec.training.corpus import Corpus, Ground

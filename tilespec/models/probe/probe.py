@@ -22,7 +22,8 @@ from tilespec.models.probe.inputs import windows
 from tilespec.models.probe.narrow_input import Line, Strip, replica
 from tilespec.models.probe.receptive_field import Measured, Reach, measure
 from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
-from tilespec.models.tasks import Task, task
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
 from tilespec.storage.scene import Scene
 
 TILE = 256

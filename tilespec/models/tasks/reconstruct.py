@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance
-from tilespec.models.tasks import Geometry
+from tilespec.models.tasks.base import Geometry
 
 Values = Float32[np.ndarray, "y x channel"]
 

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance
-from tilespec.models.tasks import Geometry
+from tilespec.models.tasks.base import Geometry
 
 
 @final
