@@ -26,7 +26,7 @@ VERBS = {
     "verify": "tilespec.storage.audit:verify",
     "repair": "tilespec.repair:repair",
     "probe": "tilespec.models.probe.probe:probe",
-    "evaluate": "tilespec.evaluate:evaluate",
+    "evaluate": "tilespec.evaluate.evaluate:evaluate",
     "study": "tilespec.study:study",
     "measure": "tilespec.measure:measure",
     "report": "tilespec.report.page:report",

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from tilespec import api
 from tilespec.core.types import Roi
 from tilespec.demo import PATCH, TEST
+from tilespec.evaluate.seams import seam_score
 from tilespec.models.model import Model
 from tilespec.picture import TRUE_COLOUR
-from tilespec.seams import seam_score
 from tilespec.storage.scene import Scene
 
 NETS = {"model": "of the training set", "tiles": "of each tile"}

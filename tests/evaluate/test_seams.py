@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
-from tilespec.jumps import Borders, Jumps
-from tilespec.seams import seam_score
+from tilespec.evaluate.metrics.seam_jumps import Borders, Jumps
+from tilespec.evaluate.seams import seam_score
 from tilespec.spectra.statistics import Fold
 from tilespec.storage.layout import ArraySpec, layer_spec
 from tilespec.storage.product import Product
@@ -271,7 +271,7 @@ def test_blocks_are_small_and_their_size_changes_nothing(tmp_path, monkeypatch, 
         return out
 
     monkeypatch.setattr(zarr.Array, "__getitem__", counted)
-    monkeypatch.setattr("tilespec.seams.VALUES", values)
+    monkeypatch.setattr("tilespec.evaluate.seams.VALUES", values)
     assert seam_score(pred) == plain
     assert max(sizes) <= max(values, 8 * 8 * 3) * (9 / 8) ** 2, "a block and its halo"
 

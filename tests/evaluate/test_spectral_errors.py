@@ -12,8 +12,8 @@ from spectral_scenes import NM, write_cube
 from stored_predictions import write_field
 
 from tilespec.core.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.spectral import SpectralErrors
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.evaluate.metrics.spectral_errors import SpectralErrors
 from tilespec.storage.layout import layer_spec
 from tilespec.storage.product import Product
 
@@ -246,8 +246,8 @@ def test_intervals_are_of_spectra_too_and_pieces_change_nothing(tmp_path, spectr
         assert low < one[name] < high
         assert name in one["folds"]["mean"]
     assert sum(line["pixels"] for line in one["folds"]["scores"]) == one["pixels"]
-    for module in ("residuals", "spectral", "evaluate.colours"):
-        monkeypatch.setattr(f"tilespec.{module}.PIECE", 100)
+    for module in ("metrics.channel_errors", "metrics.spectral_errors", "colours"):
+        monkeypatch.setattr(f"tilespec.evaluate.{module}.PIECE", 100)
     other = judged(tmp_path / "b", *spectra)
     assert figures(other) == pytest.approx(figures(one), rel=1e-9)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import UNLABELLED
-from tilespec.evaluate import evaluate
+from tilespec.evaluate.evaluate import evaluate
 from tilespec.report import report
 from tilespec.report.detail import worst
 from tilespec.report.maps import (

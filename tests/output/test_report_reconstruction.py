@@ -13,7 +13,7 @@ from PIL import Image
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import SpectralAxis
-from tilespec.evaluate import evaluate
+from tilespec.evaluate.evaluate import evaluate
 from tilespec.report import report
 from tilespec.report.fields import QUANTILES, chosen, rebuilt
 from tilespec.report.metamers import of_twins, twins

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tilespec.baselines import baseline
 from tilespec.core.errors import UserError
-from tilespec.evaluate import evaluate
+from tilespec.evaluate.evaluate import evaluate
 from tilespec.export import export
 from tilespec.ingest.ingest import ingest
 from tilespec.repair import repair

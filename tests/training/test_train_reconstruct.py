@@ -13,7 +13,7 @@ from spectral_pairs import RGB, spectral, write_cube, write_pair
 
 from tilespec import history
 from tilespec.core.errors import UserError
-from tilespec.evaluate import evaluate
+from tilespec.evaluate.evaluate import evaluate
 from tilespec.infer import predict
 from tilespec.models.model import Model
 from tilespec.storage.scene import Scene

@@ -5,7 +5,7 @@ import pytest
 from cube_scenes import AXIS, FILTERS, metamers, values, write
 
 from tilespec.baselines import baseline
-from tilespec.evaluate import evaluate
+from tilespec.evaluate.evaluate import evaluate
 from tilespec.infer import predict
 from tilespec.train import train
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.evaluate.asked import PAPER, Judging, Left
-from tilespec.evaluate.case import Case, Joined, chosen, facts, region_of
 from tilespec.evaluate.colours import colours_of
-from tilespec.residuals import FieldPair, PatchErrors, Residuals
+from tilespec.evaluate.comparison import Case, Joined, chosen, facts, region_of
+from tilespec.evaluate.metrics.channel_errors import FieldPair, PatchErrors, Residuals
+from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
+from tilespec.evaluate.options import PAPER, Judging, Left
 from tilespec.spectra.bands import Bands, same_bands
-from tilespec.spectral import FIGURES, SpectralErrors
 from tilespec.storage.rasters import PlacedField
 
 VALUES = 1 << 22

@@ -8,8 +8,8 @@ from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.evaluate.asked import Judging
-from tilespec.residuals import PIECE, FieldPair
+from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
+from tilespec.evaluate.options import Judging
 
 NO_COLOUR: Final = "none"
 """The illuminant under which nothing is seen, for those who want no colours."""

@@ -17,7 +17,7 @@ from tilespec.config import resolve
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.evaluate import evaluate as judge
+from tilespec.evaluate.evaluate import evaluate as judge
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE

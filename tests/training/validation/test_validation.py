@@ -19,9 +19,9 @@ from tilespec import history
 from tilespec.config import resolve
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
-from tilespec.evaluate import evaluate
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.evaluate.metrics.confusion import Confusion
 from tilespec.infer import predict, predictor
-from tilespec.metrics import Confusion
 from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
 from tilespec.train import train

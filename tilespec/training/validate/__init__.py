@@ -33,9 +33,9 @@ from tilespec.config import Config
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.evaluate import CASES
-from tilespec.evaluate.asked import Judging
-from tilespec.evaluate.case import Case, Joined
+from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.evaluate import CASES
+from tilespec.evaluate.options import Judging
 from tilespec.history import METRICS, Line, best, rewind, stopped
 from tilespec.infer import predict
 from tilespec.infer.predictor import forget

@@ -9,8 +9,8 @@ from jaxtyping import Bool
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.evaluate.asked import Left
-from tilespec.metrics import Patches
+from tilespec.evaluate.metrics.confusion import Patches
+from tilespec.evaluate.options import Left
 from tilespec.storage.rasters import Placed, PlacedField, asked_region, inside, scale_of
 from tilespec.storage.scene import content_of
 

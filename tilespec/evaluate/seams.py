@@ -1,7 +1,7 @@
 """Seams: the seam scores of a stored prediction, of its truth and of its probabilities, one pass over each map.
 
-What the score is, and which lines are borders, says `tilespec.jumps`; this module reads stores, block by block, each
-with a halo of one row and one column.
+What the score is, and which lines are borders, says `tilespec.evaluate.metrics.seam_jumps`; this module reads stores,
+block by block, each with a halo of one row and one column.
 """
 
 import math
@@ -16,7 +16,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.jumps import Borders, Jumps, Profile, by_line, score, shifted
+from tilespec.evaluate.metrics.seam_jumps import Borders, Jumps, Profile, by_line, score, shifted
 from tilespec.storage.layout import WRITING
 from tilespec.storage.rasters import corner_of, scale_of
 from tilespec.storage.scene import open_group

@@ -9,9 +9,9 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.evaluate.asked import Judging, Left
-from tilespec.evaluate.case import Case, chosen, facts, region_of
-from tilespec.metrics import Confusion, MapPair, PatchCounts
+from tilespec.evaluate.comparison import Case, chosen, facts, region_of
+from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
+from tilespec.evaluate.options import Judging, Left
 from tilespec.storage.rasters import PlacedField, PlacedMap
 
 PIXELS = 1 << 22

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from tilespec.metrics import Patches, box_sums, corners
+from tilespec.evaluate.metrics.confusion import Patches, box_sums, corners
 
 FieldPair = Float32[np.ndarray, "2 y x channel"]
 

@@ -1,8 +1,8 @@
 """Spectral: how far predicted spectra lie from true ones, pixel by pixel, as a fold of a few sums.
 
-`tilespec.residuals` puts all values into one sum; here every pixel has a figure of its own, and their mean is taken, as
-papers on spectra from RGB do: a mean of roots is not the root of a mean. The fold takes a block ``2 y x channel``:
-truth and prediction, NaN = no data, and sees the pixels that have every channel in both.
+`tilespec.evaluate.metrics.channel_errors` puts all values into one sum; here every pixel has a figure of its own, and
+their mean is taken, as papers on spectra from RGB do: a mean of roots is not the root of a mean. The fold takes a block
+``2 y x channel``: truth and prediction, NaN = no data, and sees the pixels that have every channel in both.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from tilespec.residuals import PIECE, FieldPair
+from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
 
 FIGURES: Final = ("rmse_pixel", "rmse_relative", "rmse_relative_mean", "gfc")
 """What has a value for each pixel; the mean over pixels is reported under the same name."""

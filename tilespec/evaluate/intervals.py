@@ -6,8 +6,8 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.evaluate.case import Case
-from tilespec.resample import LEVEL, Blocked, intervals, spatial_folds
+from tilespec.evaluate.bootstrap import LEVEL, Blocked, intervals, spatial_folds
+from tilespec.evaluate.comparison import Case
 
 FEW = 20
 """Below this many blocks an interval is narrower than it should be."""
