@@ -20,7 +20,7 @@ VERBS = {
     "transform": "tilespec.spectra.transform:transform",
     "render": "tilespec.spectra.colour.render:render",
     "train": "tilespec.train:train",
-    "predict": "tilespec.infer:predict",
+    "predict": "tilespec.predict.predict:predict",
     "baseline": "tilespec.baselines:baseline",
     "status": "tilespec.storage.audit:status",
     "verify": "tilespec.storage.audit:verify",

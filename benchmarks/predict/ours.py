@@ -7,7 +7,7 @@ from job import Clock, Job
 
 from tilespec.cluster.connect import local
 from tilespec.core.memory import one_heap
-from tilespec.infer import predict
+from tilespec.predict.predict import predict
 
 EXTRA = {"tilespec-planes": {"probabilities": True}}
 """Options that belong to a way."""
@@ -40,4 +40,4 @@ def start(workers: int, stack: ExitStack, imports: Callable[[], None]) -> str | 
 
 def imports() -> None:
     """Import what a task needs; what it opens and loads is work."""
-    import tilespec.infer  # noqa: F401
+    import tilespec.predict.predict  # noqa: F401

@@ -11,8 +11,8 @@ from tilespec.baselines.asked import Asked
 from tilespec.baselines.ndvi import bands
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.infer import predict
 from tilespec.models.model import Model
+from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
 
 

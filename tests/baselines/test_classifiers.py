@@ -19,9 +19,9 @@ from tilespec.baselines.sam import SpectralAngle
 from tilespec.cli.models import BASELINE
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
-from tilespec.infer import predict
 from tilespec.models.model import Model
 from tilespec.models.nets import build
+from tilespec.predict.predict import predict
 from tilespec.spectra.passes import fold_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene

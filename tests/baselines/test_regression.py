@@ -20,9 +20,9 @@ from tilespec.baselines.pairs import draw
 from tilespec.baselines.regression import RIDGE, least_squares
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
-from tilespec.infer import predict
 from tilespec.models.model import Model
 from tilespec.models.nets import build
+from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
 
 METHODS = ("linear", "polynomial", "rbf")

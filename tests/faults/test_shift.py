@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from untrained_models import APPROXIMATE, UNET, save_model
 
 from tilespec.core.registry import from_user
-from tilespec.infer import predict
+from tilespec.predict.predict import predict
 
 TILE, OVERLAP, SHAPE = 32, 16, (120, 104)
 MARGIN = 32

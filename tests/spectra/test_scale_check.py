@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tilespec.baselines import baseline
 from tilespec.core.errors import UserError
-from tilespec.infer import predict
+from tilespec.predict.predict import predict
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import brightness, glance, same_scale

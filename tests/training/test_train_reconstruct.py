@@ -14,8 +14,8 @@ from spectral_pairs import RGB, spectral, write_cube, write_pair
 from tilespec import history
 from tilespec.core.errors import UserError
 from tilespec.evaluate.evaluate import evaluate
-from tilespec.infer import predict
 from tilespec.models.model import Model
+from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training import checkpoint

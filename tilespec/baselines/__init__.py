@@ -20,8 +20,8 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.registry import from_user, load
 from tilespec.core.types import Roi
-from tilespec.infer import predict
 from tilespec.models.model import Model
+from tilespec.predict.predict import predict
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import STEPS, from_user_steps

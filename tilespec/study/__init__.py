@@ -12,12 +12,12 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from tilespec import infer
 from tilespec.config import resolve
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.evaluate.evaluate import evaluate as judge
+from tilespec.predict import predict as predict_module
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
@@ -156,7 +156,7 @@ def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any],
         raise UserError("--seeds", found=seeds, expected="1 or more", do="3 show how much chance decides.")
     for key in keys & set(OURS):
         raise UserError(key, found="a setting that the study makes", expected=OURS[key], do="Use that.")
-    known = {"predict": {"workers", "cluster", "memory", *infer.OPTIONS} - {"rows", "cols"}}
+    known = {"predict": {"workers", "cluster", "memory", *predict_module.OPTIONS} - {"rows", "cols"}}
     known["evaluate"] = set(inspect.signature(judge).parameters) - {"pred", "truth", "rows", "cols", *SHARED}
     for verb, given in (("predict", predict), ("evaluate", evaluate)):
         for name in sorted(set(given) - known[verb]):

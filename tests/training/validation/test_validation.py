@@ -21,8 +21,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.evaluate.metrics.confusion import Confusion
-from tilespec.infer import predict, predictor
 from tilespec.models.model import Model
+from tilespec.predict import predictor
+from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
 from tilespec.train import train
 from tilespec.training.cast import prepared

@@ -37,10 +37,10 @@ from tilespec.evaluate.comparison import Case, Joined
 from tilespec.evaluate.evaluate import CASES
 from tilespec.evaluate.options import Judging
 from tilespec.history import METRICS, Line, best, rewind, stopped
-from tilespec.infer import predict
-from tilespec.infer.predictor import forget
 from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.norms import spatial_norms
+from tilespec.predict.predict import predict
+from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
 from tilespec.training import checkpoint, rundir
 from tilespec.training.cast import Cast

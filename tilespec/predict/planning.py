@@ -7,12 +7,12 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi, TileClass
-from tilespec.infer.outputs import edge_of
-from tilespec.infer.predictor import PRECISIONS, Averaging, ModelSpec
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
 from tilespec.models.tasks import task
+from tilespec.predict.output_store import edge_of
+from tilespec.predict.predictor import PRECISIONS, Averaging, ModelSpec
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, beside

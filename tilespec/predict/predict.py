@@ -16,11 +16,11 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import stopping
-from tilespec.infer.outputs import create, room
-from tilespec.infer.planning import Asked, plan_of, with_norms, with_threads
-from tilespec.infer.projection import budget, project
 from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
+from tilespec.predict.memory_forecast import budget, project
+from tilespec.predict.output_store import create, room
+from tilespec.predict.planning import Asked, plan_of, with_norms, with_threads
 from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
@@ -57,7 +57,7 @@ def predict(  # noqa: PLR0913 - the options of a verb
         memory: Budget such as "4GB"; default: what is available. A plan beyond it is refused before any work.
         dry_run: Return the plan, write nothing.
         progress: Where progress goes.
-        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.infer.planning.Asked`.
+        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.predict.planning.Asked`.
 
     Returns:
         Tiles, seconds, bytes, peak memory, fingerprint and status: ``complete``, or ``incomplete`` where tiles are in
