@@ -22,8 +22,9 @@ from tilespec.models.model import Model
 from tilespec.predict import planning
 from tilespec.predict import predict as predict_module
 from tilespec.predict.memory_forecast import budget, project
+from tilespec.predict.options import Asked
 from tilespec.predict.output_store import create, moved_to
-from tilespec.predict.planning import Asked, plan_of
+from tilespec.predict.planning import plan_of
 from tilespec.predict.predict import predict
 from tilespec.predict.predictor import TURNS, _turned
 from tilespec.storage.lock import holder_token, locked

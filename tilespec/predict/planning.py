@@ -1,8 +1,8 @@
 """Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
@@ -11,8 +11,9 @@ from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
 from tilespec.models.tasks import task
+from tilespec.predict.options import Asked
 from tilespec.predict.output_store import edge_of
-from tilespec.predict.predictor import PRECISIONS, Averaging, ModelSpec
+from tilespec.predict.predictor import Averaging, ModelSpec
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, beside
@@ -29,46 +30,6 @@ VALUES = 1 << 22
 """Input values of a default tile: many channels make small tiles, so that memory stays flat."""
 PANEL_BYTES = 1 << 30
 """Buffers that grow with a panel's width, at most: wider planes are cut into panels."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a user can ask of a prediction, beyond model and scene; the defaults of `tilespec predict`."""
-
-    tile: int | None = None
-    """Output pixels of a tile."""
-    overlap: int | None = None
-    """Output pixels that neighbours share."""
-    window: str = "cosine"
-    """Blending window."""
-    rows: str | None = None
-    """Region "A:B"."""
-    cols: str | None = None
-    """Region "A:B"."""
-    probabilities: bool = False
-    """Store class probabilities."""
-    disagreement: bool = False
-    """Store the spread of the tiles (and variants) that cover a pixel."""
-    flips: bool = False
-    """Average over the eight symmetries of the square."""
-    samples: int = 0
-    """Average over draws of dropout."""
-    norm: str = "tile"
-    """``frozen``: spatial norms use the scene's statistics."""
-    precision: str = "float32"
-    """In which the net computes."""
-
-    def __post_init__(self) -> None:
-        _one_of("--norm", self.norm, ("tile", "frozen"))
-        _one_of("--precision", self.precision, tuple(PRECISIONS))
-        if not 0 <= self.samples <= 1000:
-            raise UserError("--samples", found=self.samples, expected="0 to 1000", do="0 leaves dropout off.")
-
-
-def _one_of(option: str, found: str, names: tuple[str, ...]) -> None:
-    if found not in names:
-        raise UserError(option, found=repr(found), expected=f"one of {', '.join(names)}", do="Check the spelling.")
 
 
 def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tuple[PredictPlan, dict[str, Any]]:

@@ -19,8 +19,9 @@ from tilespec.core.signals import stopping
 from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
 from tilespec.predict.memory_forecast import budget, project
+from tilespec.predict.options import Asked
 from tilespec.predict.output_store import create, room
-from tilespec.predict.planning import Asked, plan_of, with_norms, with_threads
+from tilespec.predict.planning import plan_of, with_norms, with_threads
 from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
@@ -57,7 +58,7 @@ def predict(  # noqa: PLR0913 - the options of a verb
         memory: Budget such as "4GB"; default: what is available. A plan beyond it is refused before any work.
         dry_run: Return the plan, write nothing.
         progress: Where progress goes.
-        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.predict.planning.Asked`.
+        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.predict.options.Asked`.
 
     Returns:
         Tiles, seconds, bytes, peak memory, fingerprint and status: ``complete``, or ``incomplete`` where tiles are in
