@@ -19,7 +19,7 @@ VERBS = {
     "fit": "tilespec.spectra.fit:fit",
     "transform": "tilespec.spectra.transform:transform",
     "render": "tilespec.spectra.colour.render:render",
-    "train": "tilespec.train:train",
+    "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",
     "baseline": "tilespec.baselines:baseline",
     "status": "tilespec.storage.audit:status",

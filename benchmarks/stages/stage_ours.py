@@ -19,10 +19,10 @@ from tilespec.core.memory import one_heap
 from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
-from tilespec.training.blocks import Blocks
-from tilespec.training.corpus import Ground
-from tilespec.training.sample import Law, Loader
-from tilespec.truth import Classes
+from tilespec.training.data.corpus import Ground
+from tilespec.training.data.patches import Law, Loader
+from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.targets import Classes
 
 CACHE = 1 << 30
 """Bytes of blocks that training keeps: the default of its configuration."""

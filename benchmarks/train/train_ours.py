@@ -16,7 +16,7 @@ from train_job import SIZES, SKIP, Training
 from tilespec.core.memory import one_heap
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
-from tilespec.train import train
+from tilespec.training.train import train
 
 
 def tilespec(job: Training, clock: Clock) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from short_trainings import config, interrupted, lines
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
-from tilespec.train import train
-from tilespec.training import checkpoint
+from tilespec.training.run import checkpoint
+from tilespec.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tilespec.augment import KINDS, Augment
-from tilespec.config import AugmentTable
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.models.tasks.reconstruct import SMALLEST
-from tilespec.objectives import Batch, objective
-from tilespec.objectives.losses import l1, mrae, mse
+from tilespec.training.augment.augment import KINDS, Augment
+from tilespec.training.config import AugmentTable
+from tilespec.training.objectives import Batch, objective
+from tilespec.training.objectives.losses import l1, mrae, mse
 
 LOSSES = (l1, mse, mrae)
 

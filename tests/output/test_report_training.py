@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from tilespec.history import write
 from tilespec.report import report
 from tilespec.report.runs import Runs
 from tilespec.report.training import losses, of_training, validations
 from tilespec.spectra.recipe import Recipe
+from tilespec.training.validation.history import write
 
 LOG = [
     {

@@ -17,7 +17,7 @@ from tilespec.storage.audit import verify
 from tilespec.storage.backends.paths import at
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
-from tilespec.train import train
+from tilespec.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from tilespec.config import Train
 from tilespec.core.errors import UserError
+from tilespec.training.config import Train
 from tilespec.training.schedules import SCHEDULES, Rate
 
 PEAK = 0.02

@@ -6,7 +6,7 @@ from tilespec.models.model import Model
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
-from tilespec.train import train
+from tilespec.training.train import train
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 

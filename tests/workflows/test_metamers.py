@@ -7,7 +7,7 @@ from cube_scenes import AXIS, FILTERS, metamers, values, write
 from tilespec.baselines import baseline
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.predict.predict import predict
-from tilespec.train import train
+from tilespec.training.train import train
 
 TEST = slice(96, 144)
 REGRESSIONS = ("linear", "polynomial", "rbf")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tilespec import history
 from tilespec.core.errors import UserError
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.ledger import Ledger, beside, noted
 from tilespec.storage.rasters import PlacedField, PlacedMap
 from tilespec.storage.scene import Scene, open_group
+from tilespec.training.validation import history
 
 
 @final

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.history import METRICS, best
 from tilespec.report import plots
 from tilespec.report.parts import Key, Picture, Row, Section
 from tilespec.report.runs import ModelRun
 from tilespec.report.scores import digits
-from tilespec.training.journal import NOT_LOSSES
+from tilespec.training.run.log import NOT_LOSSES
+from tilespec.training.validation.history import METRICS, best
 
 POINTS: Final = 1500
 """Points of a curve, at most."""

@@ -12,7 +12,6 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from tilespec.config import resolve
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
@@ -27,6 +26,7 @@ from tilespec.study.grid import Source, Variant, plain, toml, values_of, variant
 from tilespec.study.results import Results
 from tilespec.study.run import Place, Run
 from tilespec.study.table import as_csv, as_markdown, rows_of
+from tilespec.training.config import resolve
 
 __all__ = ["Variant", "study"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tilespec.config import Data
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import at
+from tilespec.training.config import Data
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")
 """First lines of lists that are titles, not names."""

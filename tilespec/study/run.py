@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from tilespec import api
-from tilespec.config import Config, resolve
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
@@ -22,6 +21,7 @@ from tilespec.storage.scene import open_group
 from tilespec.study.folds import Fold, Item
 from tilespec.study.grid import Variant, toml
 from tilespec.study.results import parsed
+from tilespec.training.config import Config, resolve
 
 SCORES: Final = (
     *("iou_mean", "iou_mean_all", "scene_iou", "miou", "oa", "kappa"),

@@ -8,8 +8,8 @@ from torch import nn
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
 from tilespec.models.tasks import task
-from tilespec.objectives import Batch, Mixed, objective
-from tilespec.objectives.losses import bce, cross_entropy, l1, measured
+from tilespec.training.objectives import Batch, Mixed, objective
+from tilespec.training.objectives.losses import bce, cross_entropy, l1, measured
 
 SEGMENT = task({"name": "segment", "classes": 3})
 TANH = task({"name": "segment", "classes": 3, "head": "tanh"})

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
-from tilespec.ranks.launchers import PORTS, Place, first_host, place
+from tilespec.training.ranks.launchers import PORTS, Place, first_host, place
 
 TASK = {
     "SLURM_PROCID": "1",

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from tilespec.core.errors import UserError
-from tilespec.training.journal import Journal
+from tilespec.training.run.log import Journal
 
 
 def line(step, loss=0.5):

@@ -26,7 +26,7 @@ class Task(Protocol):
     """What every task has; nothing else in tilespec asks which task it is."""
 
     truth: ClassVar[Literal["classes", "field"]]
-    """What it learns from (`tilespec.truth`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x`` targets."""
+    """What it learns from (`training.data.targets`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x``."""
 
     @property
     def head(self) -> str:
