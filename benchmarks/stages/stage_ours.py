@@ -20,7 +20,8 @@ from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 from tilespec.training.data.corpus import Ground
-from tilespec.training.data.patches import Law, Loader
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law
 from tilespec.training.data.score_cache import Blocks
 from tilespec.training.data.targets import Classes
 

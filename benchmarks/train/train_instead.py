@@ -10,7 +10,7 @@ import torch
 from train_job import Size
 
 import tilespec.training.train
-from tilespec.training.objectives import Batch
+from tilespec.training.objectives.base import Batch
 
 
 class Source(ABC):

@@ -15,9 +15,10 @@ from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.models.tasks.reconstruct import SMALLEST
 from tilespec.training.augment.augment import KINDS, Augment
-from tilespec.training.config import AugmentTable
-from tilespec.training.objectives import Batch, objective
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch
 from tilespec.training.objectives.losses import l1, mrae, mse
+from tilespec.training.settings import AugmentTable
 
 LOSSES = (l1, mse, mrae)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from tilespec.training.objectives import Batch, Move
+from tilespec.training.objectives.base import Batch, Move
 from tilespec.training.objectives.supervised import Supervised
 
 FAULTS = {

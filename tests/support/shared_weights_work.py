@@ -21,15 +21,16 @@ from torch import nn
 
 from tilespec.models.nets.unet import Unet
 from tilespec.models.tasks import task
-from tilespec.training.config import Train
 from tilespec.training.loop import moves
 from tilespec.training.loop.moves import Mover
 from tilespec.training.loop.weight_average import Averaged
-from tilespec.training.objectives import Batch, Move, objective
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch, Move
 from tilespec.training.ranks import shared_memory
 from tilespec.training.ranks.group import Ranks, joined
 from tilespec.training.ranks.shared_weights import Pooled, pooled
 from tilespec.training.run import checkpoint
+from tilespec.training.settings import Train
 from tilespec.training.setup import Player
 
 STEPS, BATCH = 4, 12

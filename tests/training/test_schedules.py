@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from tilespec.core.errors import UserError
-from tilespec.training.config import Train
 from tilespec.training.schedules import SCHEDULES, Rate
+from tilespec.training.settings import Train
 
 PEAK = 0.02
 

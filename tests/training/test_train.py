@@ -10,9 +10,9 @@ from short_trainings import config, interrupted, lines
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
-from tilespec.training.config import Train
 from tilespec.training.run import checkpoint
 from tilespec.training.schedules import Rate
+from tilespec.training.settings import Train
 from tilespec.training.train import train
 
 

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import at
-from tilespec.training.config import Data
+from tilespec.training.settings import Data
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")
 """First lines of lists that are titles, not names."""

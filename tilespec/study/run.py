@@ -21,7 +21,8 @@ from tilespec.storage.scene import open_group
 from tilespec.study.folds import Fold, Item
 from tilespec.study.grid import Variant, toml
 from tilespec.study.results import parsed
-from tilespec.training.config import Config, resolve
+from tilespec.training.config import resolve
+from tilespec.training.settings import Config
 
 SCORES: Final = (
     *("iou_mean", "iou_mean_all", "scene_iou", "miou", "oa", "kappa"),

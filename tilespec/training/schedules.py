@@ -12,7 +12,7 @@ from typing import Any, Protocol, final, runtime_checkable
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, load, options_of
-from tilespec.training.config import Train
+from tilespec.training.settings import Train
 
 Scores = tuple[float, ...]
 """What the validations so far came to, in order; larger is better, and -inf is no number."""

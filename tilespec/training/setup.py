@@ -18,15 +18,15 @@ from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.training.augment.augment import check as check_augment
-from tilespec.training.compiled import compile_net
-from tilespec.training.config import Config, Train
 from tilespec.training.data.corpus import Corpus, adapted, open_corpus
 from tilespec.training.data.patches import Law
 from tilespec.training.data.read_forecast import summary
-from tilespec.training.objectives import Objective, objective
-from tilespec.training.optimisers import OPTIMISERS
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Objective
+from tilespec.training.optimisers import OPTIMISERS, compile_net
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.schedules import Rate
+from tilespec.training.settings import Config, Train
 
 PLAIN = ("logits", "linear")
 """Heads that change nothing, as nets and tasks name them."""

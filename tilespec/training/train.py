@@ -14,9 +14,10 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
 from tilespec.training.augment.augment import Augment
-from tilespec.training.config import Config, resolve
+from tilespec.training.config import resolve
 from tilespec.training.data.corpus import Corpus, open_corpus
-from tilespec.training.data.patches import Law, Loader
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law
 from tilespec.training.data.score_cache import Blocks
 from tilespec.training.loop.loop import Loop
 from tilespec.training.loop.moves import Mover
@@ -28,6 +29,7 @@ from tilespec.training.ranks.start import Crew, crew
 from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import Journal
 from tilespec.training.schedules import Rate
+from tilespec.training.settings import Config
 from tilespec.training.setup import Cast, Player, prepared, recipe_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, clear

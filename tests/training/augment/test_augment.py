@@ -16,8 +16,9 @@ from tilespec.training.augment.draws import Draws, splitmix
 from tilespec.training.augment.geometry import _sources
 from tilespec.training.augment.mixing import _box
 from tilespec.training.augment.spectral import DEGREE
-from tilespec.training.config import AugmentTable, Kind, resolve
-from tilespec.training.objectives import Batch
+from tilespec.training.config import resolve
+from tilespec.training.objectives.base import Batch
+from tilespec.training.settings import AugmentTable, Kind
 
 STRENGTHS = {
     "rotate": 40.0,

@@ -12,7 +12,8 @@ from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
 from tilespec.training.config import resolve
 from tilespec.training.data.corpus import open_corpus
-from tilespec.training.data.patches import Law, Loader, _epoch, turned
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law, _epoch, turned
 from tilespec.training.data.score_cache import Blocks
 
 REGIONS = (Roi(y0=3, y1=40, x0=0, x1=32), Roi(y0=0, y1=20, x0=10, x1=26))

@@ -20,7 +20,8 @@ from tilespec.spectra.steps import parse
 from tilespec.storage.scene import Scene
 from tilespec.training.config import resolve
 from tilespec.training.data.corpus import open_corpus
-from tilespec.training.data.patches import Law, Loader, turned
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law, turned
 from tilespec.training.data.score_cache import Blocks
 from tilespec.training.data.targets import KINDS, Truth
 from tilespec.training.setup import prepared

@@ -7,10 +7,11 @@ from torch import nn
 from tilespec.models.nets.norms import BatchNorm
 from tilespec.models.nets.unet import Unet
 from tilespec.models.tasks import task
-from tilespec.training.config import Train
 from tilespec.training.loop.moves import Mover
-from tilespec.training.objectives import Batch, Move, objective
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch, Move
 from tilespec.training.ranks.group import Ranks
+from tilespec.training.settings import Train
 from tilespec.training.setup import Player
 
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel"}

@@ -8,7 +8,8 @@ from torch import nn
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
 from tilespec.models.tasks import task
-from tilespec.training.objectives import Batch, Mixed, objective
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch, Mixed
 from tilespec.training.objectives.losses import bce, cross_entropy, l1, measured
 
 SEGMENT = task({"name": "segment", "classes": 3})

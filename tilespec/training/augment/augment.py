@@ -22,8 +22,8 @@ from tilespec.training.augment.geometry import rotate
 from tilespec.training.augment.mixing import cutmix, mixup, partners
 from tilespec.training.augment.spectral import background, drop, gain, noise, offset, reverse, shift, slope
 from tilespec.training.augment.targets import unknown
-from tilespec.training.config import AugmentTable, Kind
-from tilespec.training.objectives import Batch
+from tilespec.training.objectives.base import Batch
+from tilespec.training.settings import AugmentTable, Kind
 
 Change = Callable[[Batch, Draws, float], Batch]
 """Changes the patches that were chosen, with what is drawn for them, as much as a strength says."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.targets import Answers, Filler, blank, first, last
-from tilespec.training.objectives import Batch
+from tilespec.training.objectives.base import Batch
 
 
 def rotate(batch: Batch, draws: Draws, strength: float) -> Batch:

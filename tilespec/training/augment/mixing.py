@@ -15,7 +15,7 @@ from torch import Tensor
 from tilespec.core.errors import UserError
 from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.targets import blank, each, first, last, unknown
-from tilespec.training.objectives import Batch, Mixed
+from tilespec.training.objectives.base import Batch, Mixed
 
 
 def partners(ids: tuple[int, ...], batch: int | None = None, ranks: int = 1) -> list[int]:

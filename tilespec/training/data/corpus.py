@@ -11,9 +11,9 @@ from tilespec.models.tasks import TASKS
 from tilespec.spectra.bands import Bands
 from tilespec.storage.layer import Plane
 from tilespec.storage.scene import Scene
-from tilespec.training.config import Config, Data
 from tilespec.training.data.density import Density, Field, weighted
 from tilespec.training.data.targets import KINDS, Truth
+from tilespec.training.settings import Config, Data
 
 
 @final

@@ -18,10 +18,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.checkpoint import checkpoint
 
 from tilespec.models.nets.norms import SeededDropout, set_sample_ids
-from tilespec.training.config import Train
-from tilespec.training.objectives import Batch, Move, Objective
+from tilespec.training.objectives.base import Batch, Move, Objective
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_weights import Pooled, pooled
+from tilespec.training.settings import Train
 from tilespec.training.setup import Player
 
 Drawn = TypeVar("Drawn")

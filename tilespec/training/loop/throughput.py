@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator
 from typing import Any, Protocol, final, runtime_checkable
 
-from tilespec.training.objectives import Batch
+from tilespec.training.objectives.base import Batch
 
 
 @runtime_checkable

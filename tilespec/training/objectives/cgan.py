@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, load
 from tilespec.models.nets import NETS, build
 from tilespec.models.tasks.base import Task
-from tilespec.training.objectives import Batch, Mixed, Move, Player
+from tilespec.training.objectives.base import Batch, Mixed, Move, Player
 from tilespec.training.objectives.losses import bce, loss, measured
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
 from tilespec.models.tasks.base import Task
-from tilespec.training.objectives import Batch
+from tilespec.training.objectives.base import Batch
 
 Weights = Sequence[float] | None
 Share = Float32[Tensor, " batch"] | None

@@ -13,10 +13,10 @@ from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
-from tilespec.training.config import Config, Data
 from tilespec.training.data.corpus import Corpus
 from tilespec.training.run.checkpoint import newest
 from tilespec.training.schedules import Rate
+from tilespec.training.settings import Config, Data
 from tilespec.training.setup import Cast
 
 CHECKPOINTS = "checkpoints"

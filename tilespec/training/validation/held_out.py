@@ -5,10 +5,9 @@ from tilespec.core.types import Roi
 from tilespec.spectra.bands import same_bands
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.scene import Scene
-from tilespec.tables import Validate
 from tilespec.tiling.plan import axes
-from tilespec.training.config import Config, Data
 from tilespec.training.data.corpus import Corpus, Ground, open_corpus
+from tilespec.training.settings import Config, Data, Validate
 
 
 def held_out(config: Config, corpus: Corpus) -> Corpus | None:

@@ -8,8 +8,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from tilespec.training.config import Config
 from tilespec.training.ranks.group import Ranks
+from tilespec.training.settings import Config
 from tilespec.training.validation import history
 from tilespec.training.validation.validation import Validation
 

@@ -39,9 +39,9 @@ from tilespec.models.nets.norms import spatial_norms
 from tilespec.predict.predict import predict
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
-from tilespec.training.config import Config
 from tilespec.training.data.corpus import Corpus, Ground
 from tilespec.training.run import checkpoint, run_folder
+from tilespec.training.settings import Config
 from tilespec.training.setup import Cast
 from tilespec.training.validation import history
 from tilespec.training.validation.held_out import held_out
