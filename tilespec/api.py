@@ -21,7 +21,7 @@ VERBS = {
     "render": "tilespec.spectra.colour.render:render",
     "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",
-    "baseline": "tilespec.baselines:baseline",
+    "baseline": "tilespec.baselines.baseline:baseline",
     "status": "tilespec.storage.audit:status",
     "verify": "tilespec.storage.audit:verify",
     "repair": "tilespec.repair:repair",

@@ -15,8 +15,8 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from tilespec.baselines import baseline
-from tilespec.baselines.pairs import draw
+from tilespec.baselines.baseline import baseline
+from tilespec.baselines.paired_pixels import draw
 from tilespec.baselines.regression import RIDGE, least_squares
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError

@@ -6,7 +6,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.baselines import baseline
+from tilespec.baselines.baseline import baseline
 from tilespec.core.errors import UserError
 from tilespec.predict.predict import predict
 from tilespec.spectra.fit import fit

@@ -5,7 +5,7 @@ import pytest
 from object_store import contents, copied, reached, served
 from PIL import Image
 
-from tilespec.baselines import baseline
+from tilespec.baselines.baseline import baseline
 from tilespec.core.errors import UserError
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.export import export

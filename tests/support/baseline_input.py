@@ -1,7 +1,7 @@
 """What the tests of baselines fit on."""
 
-from tilespec.baselines import Training
-from tilespec.baselines.asked import Asked
+from tilespec.baselines.baseline import Training
+from tilespec.baselines.options import Asked
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
 from tilespec.spectra.recipe import Recipe

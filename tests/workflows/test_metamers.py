@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cube_scenes import AXIS, FILTERS, metamers, values, write
 
-from tilespec.baselines import baseline
+from tilespec.baselines.baseline import baseline
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.predict.predict import predict
 from tilespec.training.train import train

@@ -7,8 +7,8 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from tilespec.baselines import Learned, Training
-from tilespec.baselines.labelled import Labelled, draw
+from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.labelled_pixels import Labelled, draw
 from tilespec.models.nets.pixelwise import Mlp
 
 SAMPLES = 200_000

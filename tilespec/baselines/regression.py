@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
-from tilespec.baselines import Learned, Training
+from tilespec.baselines.baseline import Learned, Training
 from tilespec.baselines.kmeans import best_start
-from tilespec.baselines.pairs import Pairs, draw
+from tilespec.baselines.paired_pixels import Pairs, draw
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build

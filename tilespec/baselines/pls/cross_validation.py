@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.pls import Pls, fit
-from tilespec.pls.cross import Cross
+from tilespec.baselines.pls.group_moments import Cross
+from tilespec.baselines.pls.pls import Pls, fit
 
 Curves = Float64[np.ndarray, "fold size"]
 """Mean squared errors of every fold with 0, 1, 2, ... components."""

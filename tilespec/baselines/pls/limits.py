@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import f, norm
 
-from tilespec.pls import Pls
-from tilespec.pls.cross import Cross
+from tilespec.baselines.pls.group_moments import Cross
+from tilespec.baselines.pls.pls import Pls
 
 LEVEL = 0.95
 

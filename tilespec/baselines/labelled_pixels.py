@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from tilespec.baselines import Learned, Training
-from tilespec.baselines.cells import Cells
+from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.pls.group_moments import Group, Grouped
+from tilespec.baselines.spatial_folds import Cells
 from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.models.nets import build
-from tilespec.pls.cross import Group, Grouped
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene

@@ -10,8 +10,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64
 
+from tilespec.baselines.pls.group_moments import Cross
 from tilespec.core.errors import UserError
-from tilespec.pls.cross import Cross
 
 NOTHING = 1e-12
 """Covariance with the responses below this share of what there was at first is rounding: no further component."""
