@@ -156,7 +156,7 @@ def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
 
 
 def training(scene, rows="0:160", seed=0):
-    from tilespec.baselines.baseline import Training
+    from tilespec.baselines.base import Training
     from tilespec.core.progress import Silent
     from tilespec.spectra.recipe import Recipe
 

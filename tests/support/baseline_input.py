@@ -1,6 +1,6 @@
 """What the tests of baselines fit on."""
 
-from tilespec.baselines.baseline import Training
+from tilespec.baselines.base import Training
 from tilespec.baselines.options import Asked
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.pls.group_moments import Group, Grouped
 from tilespec.baselines.spatial_folds import Cells
 from tilespec.cluster.reduction import fold

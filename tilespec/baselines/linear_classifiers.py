@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of, draw
 from tilespec.core.cpu import one_blas_thread
 

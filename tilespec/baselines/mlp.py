@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.labelled_pixels import Labelled, draw
 from tilespec.models.nets.pixelwise import Mlp
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.core.errors import UserError
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.passes import fold_scene

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from tilespec.baselines.baseline import Training
+from tilespec.baselines.base import Training
 from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError

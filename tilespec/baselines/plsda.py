@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.diagnostics import Residuals
 from tilespec.baselines.labelled_pixels import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
 from tilespec.baselines.options import AUTO

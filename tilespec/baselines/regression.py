@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.kmeans import best_start
 from tilespec.baselines.paired_pixels import Pairs, draw
 from tilespec.core.cpu import one_blas_thread

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from tilespec.baselines.baseline import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.labelled_pixels import accuracy, gather
 from tilespec.baselines.reference_spectra import read
 from tilespec.core.errors import UserError

@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tilespec.baselines.baseline import Training
+from tilespec.baselines.base import Training
 from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
