@@ -28,9 +28,9 @@ VERBS = {
     "probe": "tilespec.models.probe.probe:probe",
     "evaluate": "tilespec.evaluate.evaluate:evaluate",
     "study": "tilespec.study:study",
-    "measure": "tilespec.measure:measure",
-    "report": "tilespec.report.page:report",
-    "export": "tilespec.export:export",
+    "measure": "tilespec.output.measure.measure:measure",
+    "report": "tilespec.output.report.page:report",
+    "export": "tilespec.output.export.export:export",
     "demo": "tilespec.demo:demo",
 }
 

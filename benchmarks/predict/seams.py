@@ -24,7 +24,7 @@ from tilespec.core.types import Roi
 from tilespec.demo import PATCH, TEST
 from tilespec.evaluate.seams import seam_score
 from tilespec.models.model import Model
-from tilespec.picture import TRUE_COLOUR
+from tilespec.output.pictures import TRUE_COLOUR
 from tilespec.storage.scene import Scene
 
 NETS = {"model": "of the training set", "tiles": "of each tile"}

@@ -256,7 +256,7 @@ def test_a_cf_swath_keeps_its_coordinates_as_layers(tmp_path, order, place):
 
 
 def test_a_scene_that_is_exported_to_netcdf_comes_back(tmp_path):
-    from tilespec.export import export
+    from tilespec.output.export.export import export
 
     first, _ = taken(tmp_path, write_neon(tmp_path / "x.h5"))
     export(tmp_path / "scene", tmp_path / "x.nc")

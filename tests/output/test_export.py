@@ -14,9 +14,9 @@ from PIL import Image
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.export import WRITERS, export
 from tilespec.ingest.ingest import ingest
-from tilespec.picture import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
+from tilespec.output.export.export import WRITERS, export
+from tilespec.output.pictures import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
 from tilespec.storage.layout import ArraySpec, layer_spec
 from tilespec.storage.product import Product, publish
 from tilespec.storage.scene import Scene
@@ -264,7 +264,9 @@ def test_a_dry_run_writes_nothing(tmp_path):
 
 def test_a_failed_export_leaves_no_file_of_the_name(tmp_path, monkeypatch):
     scene = make(tmp_path)
-    monkeypatch.setattr("tilespec.export.exported.Exported.blocks", lambda self: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr(
+        "tilespec.output.export.source.Exported.blocks", lambda self: (_ for _ in ()).throw(OSError("disk"))
+    )
     for name in ("out.tif", "out.hdr", "out.nc"):
         with pytest.raises(OSError, match="disk"):
             export(scene, tmp_path / name)

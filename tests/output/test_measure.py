@@ -14,7 +14,7 @@ from stored_predictions import write_map
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.ingest.readers.georeference import crs_of, grid_mapping
-from tilespec.measure import measure
+from tilespec.output.measure.measure import measure
 from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
@@ -132,7 +132,7 @@ def test_the_cut_into_blocks_changes_no_count_and_no_digit_that_counts(tmp_path,
     found = []
     for chunk, piece in ((16, 50), (32, 4096), (96, 700)):
         monkeypatch.setattr("tilespec.storage.blocks.CHUNK", 16)
-        monkeypatch.setattr("tilespec.measure.job.PIECE", piece)
+        monkeypatch.setattr("tilespec.output.measure.job.PIECE", piece)
         scene = write_planted(tmp_path / f"scene{chunk}", cube, plant, chunk=chunk)
         for kind in ({}, {"regions": "leaf", "min_area": 5}):
             measure(pred, scene, tmp_path / "out.csv", **kind)

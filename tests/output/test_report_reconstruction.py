@@ -14,13 +14,13 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import SpectralAxis
 from tilespec.evaluate.evaluate import evaluate
-from tilespec.report import report
-from tilespec.report.fields import QUANTILES, chosen, rebuilt
-from tilespec.report.metamers import of_twins, twins
-from tilespec.report.overview import overview
-from tilespec.report.plots import between, enlarged, limits, scale, shade
-from tilespec.report.reconstruction import of_reconstructions
-from tilespec.report.runs import Runs
+from tilespec.output.report.inputs import Runs
+from tilespec.output.report.metamers import of_twins, twins
+from tilespec.output.report.overview import overview
+from tilespec.output.report.page import report
+from tilespec.output.report.plots import between, enlarged, limits, scale, shade
+from tilespec.output.report.reconstructed import QUANTILES, chosen, rebuilt
+from tilespec.output.report.reconstruction import of_reconstructions
 from tilespec.spectra.colour.metamers import metamers
 from tilespec.storage.layout import constants, cube_spec
 from tilespec.storage.product import Product
@@ -127,7 +127,9 @@ def test_colours_are_stretched_as_the_truth_is(pair):
 
 @pytest.mark.parametrize("chunk", [128, 16])
 def test_every_nth_pixel_is_that_pixel(pair, monkeypatch, chunk):
-    monkeypatch.setattr("tilespec.report.fields.CHUNK", chunk)  # several blocks, none a multiple of the stride
+    monkeypatch.setattr(
+        "tilespec.output.report.reconstructed.CHUNK", chunk
+    )  # several blocks, none a multiple of the stride
     paths, values = pair
     runs = Runs.open([paths["truth"], paths["good"]])
     (thin,) = rebuilt(runs, side=9)

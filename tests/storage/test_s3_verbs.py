@@ -8,10 +8,10 @@ from PIL import Image
 from tilespec.baselines.baseline import baseline
 from tilespec.core.errors import UserError
 from tilespec.evaluate.evaluate import evaluate
-from tilespec.export import export
 from tilespec.ingest.ingest import ingest
+from tilespec.output.export.export import export
+from tilespec.output.report.page import report
 from tilespec.repair import repair
-from tilespec.report import report
 from tilespec.simulate.simulate import simulate
 from tilespec.storage.audit import verify
 from tilespec.storage.backends.paths import at

@@ -5,14 +5,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.report import plots
-from tilespec.report.fields import Rebuilt, Seen, chosen, rebuilt
-from tilespec.report.maps import scored
-from tilespec.report.metamers import of_twins
-from tilespec.report.parts import Key, Picture, Row, Section, Table
-from tilespec.report.runs import FieldRun, Runs, name_of
-from tilespec.report.scores import EXACT
-from tilespec.report.state import failures, told
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import FieldRun, Runs, name_of
+from tilespec.output.report.maps import scored
+from tilespec.output.report.metamers import of_twins
+from tilespec.output.report.page_parts import Key, Picture, Row, Section, Table
+from tilespec.output.report.reconstructed import Rebuilt, Seen, chosen, rebuilt
+from tilespec.output.report.scores import EXACT
+from tilespec.output.report.state import failures, told
 
 FIGURES: Final = (
     ("rmse", "RMSE", 4),

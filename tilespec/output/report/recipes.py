@@ -4,10 +4,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.core.types import SpectralAxis
-from tilespec.report import plots
-from tilespec.report.overview import Overview
-from tilespec.report.parts import Key, Picture, Row, Section, plain
-from tilespec.report.runs import RecipeRun
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import RecipeRun
+from tilespec.output.report.overview import Overview
+from tilespec.output.report.page_parts import Key, Picture, Row, Section, plain
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.operators import Normalise, Project
 

@@ -14,8 +14,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.ingest.readers.georeference import crs_of
-from tilespec.measure.objects import Objects, class_map, class_of
-from tilespec.measure.tally import NONE, Block, Tally
+from tilespec.output.measure.object_masks import Objects, class_map, class_of
+from tilespec.output.measure.object_sums import NONE, Block, Tally
 from tilespec.storage.blocks import blocks
 from tilespec.storage.layout import COMPLETE
 from tilespec.storage.rasters import PlacedMap, asked_region, inside, scale_of

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Integer, UInt8
 
 from tilespec.core.types import SpectralAxis
-from tilespec.picture import NO_DATA
+from tilespec.output.pictures import NO_DATA
 
 INK, GRID = "#7b838d", "#7b838d40"
 COLOURS = ("#d1495b", "#2d7dd2", "#e09f1f", "#3a9a6b", "#8660b5", "#46a6b5", "#9a6b4b", "#c46aa5")

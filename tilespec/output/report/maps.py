@@ -10,9 +10,9 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.report.overview import SIDE
-from tilespec.report.parts import Key
-from tilespec.report.runs import FieldRun, PredictionRun, Runs
+from tilespec.output.report.inputs import FieldRun, PredictionRun, Runs
+from tilespec.output.report.overview import SIDE
+from tilespec.output.report.page_parts import Key
 from tilespec.storage.rasters import PlacedMap
 from tilespec.storage.scene import open_group
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from tilespec.core.progress import Progress
-from tilespec.export.exported import Exported
+from tilespec.output.export.source import Exported
 from tilespec.storage.layout import constants
 
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"

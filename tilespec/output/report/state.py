@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.report.runs import FieldRun, ModelRun, PredictionRun
+from tilespec.output.report.inputs import FieldRun, ModelRun, PredictionRun
 from tilespec.storage.layout import COMPLETE
 from tilespec.tiling.grid import Axis
 

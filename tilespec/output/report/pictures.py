@@ -4,14 +4,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.core.types import UNLABELLED, ClassMap
-from tilespec.picture import NO_DATA, class_colours, class_picture, picture_bands
-from tilespec.report import plots
-from tilespec.report.maps import VERDICTS, Compared, legend
-from tilespec.report.overview import Overview, facts, ndvi_bands
-from tilespec.report.parts import Key, Picture, Row, Section
-from tilespec.report.runs import name_of
-from tilespec.report.scores import digits, seams, spread
-from tilespec.report.state import failures, told
+from tilespec.output.pictures import NO_DATA, class_colours, class_picture, picture_bands
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import name_of
+from tilespec.output.report.maps import VERDICTS, Compared, legend
+from tilespec.output.report.overview import Overview, facts, ndvi_bands
+from tilespec.output.report.page_parts import Key, Picture, Row, Section
+from tilespec.output.report.scores import digits, seams, spread
+from tilespec.output.report.state import failures, told
 
 THRESHOLD = 0.69
 """NDVI above which Mishra and Herrmann (2021) call a pixel a plant."""

@@ -13,18 +13,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.report.detail import of_detail
-from tilespec.report.fields import pixels, truth_of
-from tilespec.report.maps import compare
-from tilespec.report.overview import Overview, overview, takes
-from tilespec.report.parts import Section
-from tilespec.report.pictures import of_predictions, of_scene
-from tilespec.report.recipes import of_recipe
-from tilespec.report.reconstruction import of_reconstructions
-from tilespec.report.runs import RecipeRun, Runs, name_of
-from tilespec.report.scores import by_class, methods
-from tilespec.report.sources import of_provenance
-from tilespec.report.training import of_training
+from tilespec.output.report.detail import of_detail
+from tilespec.output.report.inputs import RecipeRun, Runs, name_of
+from tilespec.output.report.maps import compare
+from tilespec.output.report.overview import Overview, overview, takes
+from tilespec.output.report.page_parts import Section
+from tilespec.output.report.pictures import of_predictions, of_scene
+from tilespec.output.report.provenance import of_provenance
+from tilespec.output.report.recipes import of_recipe
+from tilespec.output.report.reconstructed import pixels, truth_of
+from tilespec.output.report.reconstruction import of_reconstructions
+from tilespec.output.report.scores import by_class, methods
+from tilespec.output.report.training import of_training
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
@@ -81,7 +81,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     """Return the page as HTML."""
     environment = Environment(
         autoescape=True,
-        loader=PackageLoader("tilespec.report"),
+        loader=PackageLoader("tilespec.output.report"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

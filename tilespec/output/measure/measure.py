@@ -13,9 +13,9 @@ from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
-from tilespec.measure.job import Job, job_of, pixel_area, tally
-from tilespec.measure.objects import ByLayer, ByPolygons, ByRegions, Objects, class_of
-from tilespec.measure.table import as_csv, columns
+from tilespec.output.measure.csv_table import as_csv, columns
+from tilespec.output.measure.job import Job, job_of, pixel_area, tally
+from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, Objects, class_of
 from tilespec.storage.backends.paths import Place, S3Path, at
 from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 
 from tilespec.core.progress import Progress
 from tilespec.core.types import UNLABELLED, Reflectance, Roi
-from tilespec.picture import picture_bands
+from tilespec.output.pictures import picture_bands
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.layout import CHUNK
 from tilespec.storage.scene import Scene

@@ -15,8 +15,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
 from tilespec.ingest.labels.polygons import Polygons, read_polygons
-from tilespec.measure.regions import NOTHING, Parts, Strips, label
-from tilespec.measure.tally import NONE
+from tilespec.output.measure.connected_regions import NOTHING, Parts, Strips, label
+from tilespec.output.measure.object_sums import NONE
 from tilespec.storage.rasters import PlacedMap
 from tilespec.storage.scene import Scene, open_group
 

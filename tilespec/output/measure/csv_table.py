@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tilespec.core.types import SpectralAxis
-from tilespec.measure.indices import indices
-from tilespec.measure.tally import Tally
+from tilespec.output.measure.indices import indices
+from tilespec.output.measure.object_sums import Tally
 
 DIGITS: Final = range(1, 16)
 """Digits after the point that a wavelength's name may need."""

@@ -11,9 +11,9 @@ from jaxtyping import Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi
-from tilespec.picture import picture_bands
-from tilespec.report.overview import SIDE
-from tilespec.report.runs import FieldRun, Runs
+from tilespec.output.pictures import picture_bands
+from tilespec.output.report.inputs import FieldRun, Runs
+from tilespec.output.report.overview import SIDE
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.layout import CHUNK
 from tilespec.storage.rasters import PlacedField, inside

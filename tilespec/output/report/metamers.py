@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
-from tilespec.report import plots
-from tilespec.report.fields import Rebuilt
-from tilespec.report.parts import Key, Picture, Row
+from tilespec.output.report import plots
+from tilespec.output.report.page_parts import Key, Picture, Row
+from tilespec.output.report.reconstructed import Rebuilt
 from tilespec.spectra.colour.lab import ciede2000
 from tilespec.spectra.colour.observer import Observer
 

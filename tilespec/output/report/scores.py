@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tilespec.report.overview import simulated
-from tilespec.report.parts import Section, Table
-from tilespec.report.runs import PredictionRun, Runs
-from tilespec.report.state import PER_TILE, looks_at_tiles, told
+from tilespec.output.report.inputs import PredictionRun, Runs
+from tilespec.output.report.overview import simulated
+from tilespec.output.report.page_parts import Section, Table
+from tilespec.output.report.state import PER_TILE, looks_at_tiles, told
 
 PUBLISHED = (
     ("NDVI > 0.69", "not reported"),

@@ -7,15 +7,15 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.registry import load
-from tilespec.export.exported import open_exported
+from tilespec.output.export.source import open_exported
 from tilespec.storage.backends.paths import local
 
 WRITERS: Final = {
-    ".tif": "tilespec.export.geotiff:write_geotiff",
-    ".tiff": "tilespec.export.geotiff:write_geotiff",
-    ".hdr": "tilespec.export.envi:write_envi",
-    ".nc": "tilespec.export.netcdf:write_netcdf",
-    ".png": "tilespec.export.png:write_png",
+    ".tif": "tilespec.output.export.geotiff:write_geotiff",
+    ".tiff": "tilespec.output.export.geotiff:write_geotiff",
+    ".hdr": "tilespec.output.export.envi:write_envi",
+    ".nc": "tilespec.output.export.netcdf:write_netcdf",
+    ".png": "tilespec.output.export.png:write_png",
 }
 """End of a name to dotted path: a writer is a callable ``(exported, path, progress) -> files written``."""
 

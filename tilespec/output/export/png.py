@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from tilespec.core.progress import Progress
-from tilespec.export.exported import Exported
-from tilespec.picture import Picture, class_picture, false_colour
+from tilespec.output.export.source import Exported
+from tilespec.output.pictures import Picture, class_picture, false_colour
 from tilespec.storage.scene import Scene
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
-from tilespec.export.exported import Exported
-from tilespec.picture import class_colours
+from tilespec.output.export.source import Exported
+from tilespec.output.pictures import class_colours
 
 TILE: Final = 128
 """Side of a tile: that of a stored object, so that each is written once."""

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.report import plots
-from tilespec.report.parts import Key, Picture, Row, Section
-from tilespec.report.runs import ModelRun
-from tilespec.report.scores import digits
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import ModelRun
+from tilespec.output.report.page_parts import Key, Picture, Row, Section
+from tilespec.output.report.scores import digits
 from tilespec.training.run.log import NOT_LOSSES
 from tilespec.training.validation.history import METRICS, best
 

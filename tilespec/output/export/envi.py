@@ -8,9 +8,9 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
-from tilespec.export.exported import Exported
 from tilespec.ingest.readers.envi_fields import DTYPES
-from tilespec.picture import NO_DATA, class_colours
+from tilespec.output.export.source import Exported
+from tilespec.output.pictures import NO_DATA, class_colours
 
 UNITS: Final = {"wavelength": "Nanometers", "wavenumber": "cm-1", "component": "Index", "channel": "Index"}
 

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 
 from tilespec.core.types import Roi
-from tilespec.picture import class_picture, picture_bands
-from tilespec.report import plots
-from tilespec.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, Compared, cut, legend
-from tilespec.report.parts import Picture, Row, Section
-from tilespec.report.pictures import errors
-from tilespec.report.runs import Runs
+from tilespec.output.pictures import class_picture, picture_bands
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import Runs
+from tilespec.output.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, Compared, cut, legend
+from tilespec.output.report.page_parts import Picture, Row, Section
+from tilespec.output.report.pictures import errors
 from tilespec.storage.scene import Scene
 
 SIDE = 288

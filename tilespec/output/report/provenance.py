@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tilespec import __version__
-from tilespec.report.parts import Section, plain
-from tilespec.report.runs import Runs, name_of
+from tilespec.output.report.inputs import Runs, name_of
+from tilespec.output.report.page_parts import Section, plain
 
 SCENE = ("simulation", "provenance", "source")
 MODEL = ("net", "task", "tile", "digest", "provenance")
