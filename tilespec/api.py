@@ -24,14 +24,14 @@ VERBS = {
     "baseline": "tilespec.baselines.baseline:baseline",
     "status": "tilespec.storage.audit:status",
     "verify": "tilespec.storage.audit:verify",
-    "repair": "tilespec.repair:repair",
+    "repair": "tilespec.workflows.repair:repair",
     "probe": "tilespec.models.probe.probe:probe",
     "evaluate": "tilespec.evaluate.evaluate:evaluate",
-    "study": "tilespec.study:study",
+    "study": "tilespec.workflows.study.study:study",
     "measure": "tilespec.output.measure.measure:measure",
     "report": "tilespec.output.report.page:report",
     "export": "tilespec.output.export.export:export",
-    "demo": "tilespec.demo:demo",
+    "demo": "tilespec.workflows.demo:demo",
 }
 
 

@@ -14,7 +14,6 @@ from object_store import contents, copied, reached, served
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.ingest.ingest import info
-from tilespec.repair import repair
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
@@ -25,6 +24,7 @@ from tilespec.storage.backends.paths import S3Path, at
 from tilespec.storage.lock import holder, locked
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene, open_group
+from tilespec.workflows.repair import repair
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from object_store import contents, copied, reached, served
 from untrained_models import APPROXIMATE, save_model
 
 from tilespec.predict.predict import predict
-from tilespec.repair import repair
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends.paths import at
 from tilespec.storage.product import Product
+from tilespec.workflows.repair import repair
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from tilespec.evaluate.evaluate import evaluate
 from tilespec.ingest.ingest import ingest
 from tilespec.output.export.export import export
 from tilespec.output.report.page import report
-from tilespec.repair import repair
 from tilespec.simulate.simulate import simulate
 from tilespec.storage.audit import verify
 from tilespec.storage.backends.paths import at
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.training.train import train
+from tilespec.workflows.repair import repair
 
 
 @pytest.fixture(scope="module")

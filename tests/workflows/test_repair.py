@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.ingest.ingest import ingest
-from tilespec.repair import repair
 from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 from tilespec.spectra.transform import transform
@@ -26,6 +25,7 @@ from tilespec.storage.audit import status, verify
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import locked
 from tilespec.storage.scene import Scene
+from tilespec.workflows.repair import repair
 
 SHAPE = (300, 140, 3)
 """Three rows of two objects, for the cube and the labels."""

@@ -1,7 +1,7 @@
 """Audit: what the ledger of a product says, and whether the stored bytes are still those that were written.
 
 `status` reads records, and sizes of objects; it may be asked while a run writes. `verify` reads every byte. Neither
-changes anything; `tilespec.repair.repair` does.
+changes anything; `tilespec.workflows.repair.repair` does.
 """
 
 import json

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, Final
 
-from tilespec.study.run import SCORES, Run
+from tilespec.workflows.study.run import SCORES, Run
 
 EVERY: Final = "all folds"
 """The line of a variant over its folds, weighted by their valid pixels."""

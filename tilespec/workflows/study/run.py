@@ -18,11 +18,11 @@ from tilespec.storage.files import write_atomic
 from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
 from tilespec.storage.scene import open_group
-from tilespec.study.folds import Fold, Item
-from tilespec.study.grid import Variant, toml
 from tilespec.study.results import parsed
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
+from tilespec.workflows.study.splits import Fold, Item
+from tilespec.workflows.study.variants import Variant, toml
 
 SCORES: Final = (
     *("iou_mean", "iou_mean_all", "scene_iou", "miou", "oa", "kappa"),
