@@ -16,8 +16,7 @@ from tilespec import api
 from tilespec.cli import app
 from tilespec.core.errors import UserError
 from tilespec.storage.scene import Scene
-from tilespec.study.results import Results
-from tilespec.workflows.study.run import averaged
+from tilespec.workflows.study.run import Results, averaged
 from tilespec.workflows.study.splits import Item, among, folds_of, groups_of, read_folds, under
 from tilespec.workflows.study.variants import _toml, values_of, variants_of
 

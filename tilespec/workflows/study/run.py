@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from tilespec.storage.files import write_atomic
 from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
 from tilespec.storage.scene import open_group
-from tilespec.study.results import parsed
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
 from tilespec.workflows.study.splits import Fold, Item
@@ -235,3 +234,42 @@ def _drop(store: str) -> None:
     """Remove a prediction and what lies beside it."""
     for left in (Path(store), Path(str(beside(store)))):
         shutil.rmtree(left, ignore_errors=True)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The lines of a study, by the fingerprint of everything that decides them."""
+
+    path: Path
+    """The file."""
+
+    def lines(self) -> dict[str, dict[str, Any]]:
+        """Return the newest line of each key; a torn one was no result."""
+        return {line["key"]: line for line in self._all()}
+
+    def done(self) -> dict[str, dict[str, Any]]:
+        """Return the lines of the runs that came to an end, not to an error."""
+        return {key: line for key, line in self.lines().items() if "error" not in line}
+
+    def keep(self, line: Mapping[str, Any]) -> None:
+        """Add a line; it takes the place of an older one of its key."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {**self.lines(), line["key"]: dict(line)}
+        write_atomic(self.path, "".join(json.dumps(one) + "\n" for one in kept.values()))
+
+    def _all(self) -> Iterator[dict[str, Any]]:
+        if self.path.exists():
+            for text in self.path.read_text().splitlines():
+                line = parsed(text)
+                if line is not None and "key" in line:
+                    yield line
+
+
+def parsed(text: str) -> dict[str, Any] | None:
+    """Return a JSON object; None of anything else, such as a line that a killed run left."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -21,9 +21,8 @@ from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import locked
-from tilespec.study.results import Results
 from tilespec.training.config import resolve
-from tilespec.workflows.study.run import Place, Run
+from tilespec.workflows.study.run import Place, Results, Run
 from tilespec.workflows.study.splits import WHOLE, Fold, Item, among, folds_of, groups_of, items_of, read_folds, under
 from tilespec.workflows.study.table import as_csv, as_markdown, rows_of
 from tilespec.workflows.study.variants import Source, Variant, plain, toml, values_of, variants_of
