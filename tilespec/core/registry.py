@@ -21,6 +21,38 @@ from tilespec.core.errors import UserError
 PLUGINS = "TILESPEC_PLUGINS"
 """The environment variable that names the user's own modules; processes that this one starts inherit it."""
 
+MOVED = {
+    "tilespec.nets.pixelwise": "tilespec.models.nets.pixelwise",
+    "tilespec.nets.regression": "tilespec.models.nets.regression",
+    "tilespec.nets.opened": "tilespec.models.nets.opening",
+    "tilespec.nets.unet": "tilespec.models.nets.unet",
+    "tilespec.nets.branched": "tilespec.models.nets.branched",
+    "tilespec.nets.branched_judge": "tilespec.models.nets.branched_discriminator",
+    "tilespec.nets.mst": "tilespec.models.nets.mst",
+    "tilespec.nets.patchgan": "tilespec.models.nets.patchgan",
+    "tilespec.tasks.reconstruct": "tilespec.models.tasks.reconstruct",
+    "tilespec.tasks.segment": "tilespec.models.tasks.segment",
+    "tilespec.objectives.cgan": "tilespec.training.objectives.cgan",
+    "tilespec.objectives.supervised": "tilespec.training.objectives.supervised",
+    "tilespec.spectra.absorbance": "tilespec.spectra.steps.absorbance",
+    "tilespec.spectra.baseline": "tilespec.spectra.steps.baseline",
+    "tilespec.spectra.continuum": "tilespec.spectra.steps.continuum",
+    "tilespec.spectra.normalise": "tilespec.spectra.steps.normalise",
+    "tilespec.spectra.resample": "tilespec.spectra.steps.resample",
+    "tilespec.spectra.savgol": "tilespec.spectra.steps.savgol",
+    "tilespec.spectra.scaling": "tilespec.spectra.steps.scaling",
+    "tilespec.spectra.scatter": "tilespec.spectra.steps.scatter",
+    "tilespec.spectra.select": "tilespec.spectra.steps.crop",
+    "tilespec.pca": "tilespec.spectra.steps.pca",
+    "tilespec.mnf": "tilespec.spectra.steps.mnf",
+    "tilespec.cluster": "tilespec.cluster.connect",
+    "tilespec.baselines.linear": "tilespec.baselines.linear_classifiers",
+    "tilespec.ingest.icvl": "tilespec.ingest.datasets.icvl",
+    "tilespec.ingest.cave": "tilespec.ingest.datasets.cave",
+    "tilespec.ingest.arad": "tilespec.ingest.datasets.arad",
+}
+"""Modules of plug-ins by the names that they had before: dotted paths that users have written stay good."""
+
 _records = 0
 """How many `only_named_before` blocks are open: in them, options come from a record and not from the user."""
 
@@ -32,7 +64,7 @@ def load(table: Mapping[str, str], name: str, kind: str) -> Any:
         UserError: the table has no such name; the user did not name the module of the dotted path; or the module has
             no such object.
     """
-    path = table.get(name, name)
+    path = _current(table.get(name, name))
     if ":" not in path:
         raise UserError(
             f"{kind} {name!r}",
@@ -84,10 +116,16 @@ def only_named_before() -> Iterator[None]:
         _records -= 1
 
 
+def _current(path: str) -> str:
+    """Return a dotted path, or a module, under the name that it has now."""
+    module, colon, attribute = path.partition(":")
+    return f"{MOVED.get(module, module)}{colon}{attribute}"
+
+
 def _allowed(path: str) -> bool:
     """Return whether the user named the module of a dotted path."""
-    module = path.partition(":")[0]
-    named = [part.strip() for part in os.environ.get(PLUGINS, "").split(",")]
+    module = _current(path).partition(":")[0]
+    named = [_current(part.strip()) for part in os.environ.get(PLUGINS, "").split(",")]
     return module in named or module in {point.module for point in entry_points(group="tilespec.plugins")}
 
 
