@@ -1,4 +1,4 @@
-"""Pairs: what a scene and a target have at the same pixels, drawn from a region; the same for any number of workers."""
+"""Paired pixels: of a scene and a target, drawn from a region; the same for any number of workers."""
 
 from dataclasses import dataclass
 from functools import partial

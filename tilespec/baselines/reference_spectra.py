@@ -1,4 +1,4 @@
-"""References: spectra of classes in a CSV table, one row for each band and one column for each class."""
+"""Reference spectra: spectra of classes in a CSV table, one row for each band and one column for each class."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Cells: squares of a region, each of them in one fold of a cross-validation.
+"""Spatial folds: squares of a region, each of them in one fold of a cross-validation.
 
 Neighbouring pixels are nearly copies of each other: folds of random pixels would test a model on what it has seen
 (Roberts et al., Ecography 40, 2017). Squares are handed out so that every fold gets its share of every class.

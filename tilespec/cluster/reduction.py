@@ -1,4 +1,4 @@
-"""Graphs: a fixed reduction tree over blocks, run by Dask in this process or on a cluster.
+"""Reduction: a fixed reduction tree over blocks, run by Dask in this process or on a cluster.
 
 Dask only schedules. A task gets a small description of its block (a URL and a region), reads it itself, and returns
 a small value. Windows of tasks bound the graph, so a scheduler's load does not grow with the scene.

@@ -1,4 +1,4 @@
-"""Workers of this machine: what is set in each of them."""
+"""Worker plugin: what is set in each of them."""
 
 import signal
 from typing import Any, final

@@ -1,4 +1,4 @@
-"""Stop: the first SIGINT or SIGTERM lets work in flight end, the second one ends at once."""
+"""Signals: the first SIGINT or SIGTERM lets work in flight end, the second one ends at once."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Streams: bounded pipelines of threads, in order, where an exception anywhere ends the whole."""
+"""Threads: bounded pipelines of threads, in order, where an exception anywhere ends the whole."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

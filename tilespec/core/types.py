@@ -1,4 +1,4 @@
-"""The values that every layer speaks of: regions, spectral axes, tile classes, array shapes.
+"""The values that every room speaks of: regions, spectral axes, tile classes, array shapes.
 
 One axis order on disk and in NumPy: ``y, x, band``. Torch's ``batch, band, y, x`` exists in `training/sample.py` and
 `predictor.py` only.

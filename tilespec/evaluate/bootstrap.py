@@ -1,4 +1,4 @@
-"""Resample: confidence intervals and splits over square blocks of a scene, for any metric that is a fold of sums.
+"""Bootstrap: confidence intervals and splits over square blocks of a scene, for any metric that is a fold of sums.
 
 Neighbouring pixels are alike, so neither pixels nor overlapping patches are independent draws; blocks larger than the
 range of that likeness nearly are (Roberts et al. 2017, Ecography 40, 913). A bootstrap draws blocks with replacement

@@ -1,4 +1,4 @@
-"""Classes: a class map against labels."""
+"""Class maps: a class map against labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Case: what is scored against what, where, and with which folds; the same for every task."""
+"""Comparison: what is scored against what, where, and with which folds; the same for every task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Blocks: intervals and splits of a score over square blocks of the scene."""
+"""Intervals: intervals and splits of a score over square blocks of the scene."""
 
 from typing import Any
 

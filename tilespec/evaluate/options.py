@@ -1,4 +1,4 @@
-"""Asked: which pixels and values a score is of, and on what scale; what the options of `evaluate` say."""
+"""Options: which pixels and values a score is of, and on what scale; what the options of `evaluate` say."""
 
 from dataclasses import dataclass
 from typing import Any, final

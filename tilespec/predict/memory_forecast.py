@@ -1,4 +1,4 @@
-"""Projection: how much memory a prediction will take, measured where it can be and counted where it cannot."""
+"""Memory forecast: how much memory a prediction will take, measured where it can be and counted where it cannot."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Outputs: the arrays and attributes of a prediction's store."""
+"""Output store: the arrays and attributes of a prediction's store."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Infer: a model folder and raw scenes in, blended predictions out."""
+"""Predict: a model folder and raw scenes in, blended predictions out."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""Match: whether a scene has the bands that a recipe was fitted on."""
+"""Bands: what the last axis of spectra is, and whether a scene has the bands that a recipe was fitted on."""
 
 from dataclasses import dataclass
 from typing import final

@@ -1,4 +1,4 @@
-"""Kept moments: what lets a later scene join a fit, and the check of a fit's arithmetic against float64.
+"""Fit pass: the moments that let a later scene join a fit, and the check of a fit's arithmetic against float64.
 
 Moments of float32 pieces are exact to about 1e-7, if nothing cancels; whether something does depends on the data. So
 every pass that gathers moments is recomputed on a few pieces in float64, and the difference is told.

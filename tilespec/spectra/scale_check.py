@@ -1,4 +1,4 @@
-"""Brightness: whether two scenes are on one scale, from a glance at each.
+"""Scale check: whether two scenes are on one scale, from a glance at each.
 
 Reflectance comes as 0 to 1, in percent, or times 10,000, and files do not always say which. What is fitted on one and
 applied to another is wrong without a word. Bright values of scenes of one scale are within an order of magnitude of

@@ -1,4 +1,4 @@
-"""Folds: statistics of a scene that blocks contribute to and that add.
+"""Statistics: what is known of a scene after one pass, as values that blocks contribute to and that add.
 
 The law of every fold, for blocks without a pixel in common: ``of(a) + of(b) == of(a and b)``, exactly for counts
 and extremes, to rounding for sums. With a reduction tree that is fixed by the order of the blocks

@@ -1,4 +1,4 @@
-"""Applied: a scene after a recipe, or a region of it, written as another scene: one read, object by object.
+"""Transform: a scene after a recipe, or a region of it, written as another scene: one read, object by object.
 
 An object of the result is filled from one object of the source, a few lines at a time, in the processor's cache:
 neither of them is ever whole in memory.

@@ -1,4 +1,4 @@
-"""Plane: one ``y, x`` array of a store (labels, weights), found once and read without opening the store again."""
+"""Layer: one ``y, x`` array of a store (labels, weights), found once and read without opening the store again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

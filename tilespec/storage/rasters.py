@@ -1,4 +1,4 @@
-"""Placed: class maps and channels that are stored, and where they lie in their scene."""
+"""Rasters: class maps and channels that are stored, and where they lie in their scene."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

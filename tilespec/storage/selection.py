@@ -1,4 +1,4 @@
-"""Choice: which pixels of a scene a statistic sees, and how much each counts, by ``y, x`` layers of the scene."""
+"""Selection: which pixels of a scene a statistic sees, and how much each counts, by ``y, x`` layers of the scene."""
 
 from dataclasses import dataclass
 from typing import Any, final

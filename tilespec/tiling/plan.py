@@ -1,4 +1,4 @@
-"""Predict: what tiled prediction is, as values. The plan, the parts it is cut into, and what a predictor must be.
+"""Plan: what tiled prediction is, as values. The plan, the parts it is cut into, and what a predictor must be.
 
 A *slab* is a run of rows of objects that one task streams. Where the plane is too wide, or has too
 many channels, it is cut into *panels* of whole objects first, each predicted as a narrower plane. Both are scheduling:

@@ -1,4 +1,4 @@
-"""Strips: predictions of tile rows that two slabs need, left by whoever had them first. Share or recompute.
+"""Shared strips: predictions of tile rows that two slabs need, left by whoever had them first. Share or recompute.
 
 A strip is a tile row blended along x, cut to the rows that the neighbour needs. It is a pure function of the plan, so
 it does not matter who makes it, when, or how often: whoever finds it reads it, whoever does not evaluates the tiles

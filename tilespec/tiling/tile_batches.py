@@ -1,4 +1,4 @@
-"""Lanes: batches of tiles are cut from strips, the net is asked, and its answers are cut to what is wanted.
+"""Tile batches: batches of tiles are cut from strips, the net is asked, and its answers are cut to what is wanted.
 
 Pixels without data are 0 for the net and NaN ever after: a NaN touches no neighbour in a blend.
 """

@@ -1,4 +1,4 @@
-"""Blending: windows, and the running mean that makes overlapping tiles one plane, bit for bit reproducible.
+"""Windows, and the running mean that makes overlapping tiles one plane, bit for bit reproducible.
 
 For the tiles that cover a pixel, in ascending order, ``m += (w_k / S_k) (p_k - m)`` with ``S_k = w_0 + ... + w_k``:
 first along x, then along y. Two tiles give the lerp ``A + r (B - A)``. Constants and the identity come out exactly,

@@ -1,4 +1,4 @@
-"""Cast: the nets that learn, the task and the objective between them, and the recipe before them."""
+"""Setup: the nets that learn, the task and the objective between them, and the recipe before them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Residuals: how far predicted channels lie from true ones, as folds: what a block adds is a few sums per channel.
+"""Channel errors: how far predicted channels lie from true ones, as folds: what a block adds is a few sums per channel.
 
 Both folds take a block ``2 y x channel``: truth and prediction, NaN = no data. A value that the truth does not have
 counts nowhere. A value that the truth has and the prediction lacks is counted as missing and enters no figure: there is

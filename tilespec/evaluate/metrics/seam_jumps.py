@@ -1,4 +1,4 @@
-"""Jumps: how much more a prediction jumps where one tile hands over to the next than it jumps elsewhere.
+"""Seam jumps: how much more a prediction jumps where one tile hands over to the next than it jumps elsewhere.
 
 Line ``i`` of an axis lies between the pixels ``i`` and ``i + 1``. Its jumps ``J_i`` are the steps between the ``N_i``
 pairs of pixels that face each other across it: 1 where two classes differ, else the mean over channels of the

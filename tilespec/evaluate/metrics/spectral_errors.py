@@ -1,4 +1,4 @@
-"""Spectral: how far predicted spectra lie from true ones, pixel by pixel, as a fold of a few sums.
+"""Spectral errors: how far predicted spectra lie from true ones, pixel by pixel, as a fold of a few sums.
 
 `tilespec.evaluate.metrics.channel_errors` puts all values into one sum; here every pixel has a figure of its own, and
 their mean is taken, as papers on spectra from RGB do: a mean of roots is not the root of a mean. The fold takes a block

@@ -1,4 +1,4 @@
-"""Labels: a class map of any format as uint8, 255 = unlabelled, checked before anything is written."""
+"""Class map: a class map of any format as uint8, 255 = unlabelled, checked before anything is written."""
 
 from dataclasses import dataclass
 from typing import Final, final

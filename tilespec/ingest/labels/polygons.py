@@ -1,4 +1,4 @@
-"""Vector: polygons of a GeoJSON, GeoPackage or shapefile, placed on the pixels of a scene.
+"""Polygons: polygons of a GeoJSON, GeoPackage or shapefile, placed on the pixels of a scene.
 
 GeoJSON (RFC 7946) is longitude and latitude unless a ``crs`` member says otherwise, as older writers do. A file in
 pixels says so by ``"crs": "pixel"``: x is the column and y the row, from the outer corner of the first pixel, so that

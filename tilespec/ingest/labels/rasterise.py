@@ -1,4 +1,4 @@
-"""Burn: polygons with a class each as a class map, read like any other source of labels."""
+"""Rasterise: polygons with a class each as a class map, read like any other source of labels."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

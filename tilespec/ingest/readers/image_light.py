@@ -1,4 +1,4 @@
-"""Light: what the numbers of a picture stand for, and how pixels of it are averaged.
+"""Image light: what the numbers of a picture stand for, and how pixels of it are averaged.
 
 The values of a photograph are no light: sRGB (IEC 61966-2-1) stores about the 2.4th root of it. So the mean of pixels
 is taken of light, and encoded again: the mean of the stored values would be darker than what a coarser camera sees.

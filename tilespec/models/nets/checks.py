@@ -1,4 +1,4 @@
-"""Limits: numbers that make no net, and images whose sides a net cannot halve, are refused in one way."""
+"""Checks: numbers that make no net, and images whose sides a net cannot halve, are refused in one way."""
 
 from collections.abc import Mapping
 from typing import Any

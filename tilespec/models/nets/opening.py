@@ -1,4 +1,4 @@
-"""Opened: a pixelwise net, then a morphological opening of each class: the least that context can do."""
+"""Opening: a pixelwise net, then a morphological opening of each class: the least that context can do."""
 
 from typing import Any, final
 

@@ -1,4 +1,4 @@
-"""Structure: a net reduced to what depends on what, so that even a large one is probed in seconds."""
+"""Dependency net: a net reduced to what depends on what, so that even a large one is probed in seconds."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, final

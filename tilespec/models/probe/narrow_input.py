@@ -1,4 +1,4 @@
-"""Strip: a net evaluated on an input that is long along one axis and as narrow as may be along the other."""
+"""Narrow input: a net evaluated on an input that is long along one axis and as narrow as may be along the other."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reach: which input pixels an output pixel of a net depends on, measured from outside, by NaN.
+"""Receptive field: which input pixels an output pixel of a net depends on, measured from outside, by NaN.
 
 NaN passes through every sum, product, norm and activation, even where a weight is 0. Blank the input with it from
 some column on, and the outputs that become NaN are those that depend on what was blanked, exactly, whatever the net is

@@ -1,4 +1,4 @@
-"""Expected seam error: blended tiles against the net on a larger window around them, for several overlaps."""
+"""Seam forecast: blended tiles against the net on a larger window around them, for several overlaps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Table: one line of text for each object."""
+"""CSV table: one line of text for each object."""
 
 import csv
 import io

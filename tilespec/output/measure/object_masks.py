@@ -1,4 +1,4 @@
-"""Objects: which pixels belong to which plant, polygon or region; asked strip by strip, on any worker."""
+"""Object masks: which pixels belong to which plant, polygon or region; asked strip by strip, on any worker."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Tally: what is summed of every object, block by block; the memory of a tally grows with its objects alone."""
+"""Object sums: what is summed of every object, block by block; the memory of a tally grows with its objects alone."""
 
 from dataclasses import dataclass, replace
 from typing import Final, final

@@ -1,4 +1,4 @@
-"""Runs: what a path that the user names is, by what lies there. Nothing in it is executed."""
+"""Inputs: what a path that the user names is, by what lies there. Nothing in it is executed."""
 
 import json
 from collections.abc import Mapping, Sequence

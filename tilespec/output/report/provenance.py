@@ -1,4 +1,4 @@
-"""Sources: where everything on the page comes from."""
+"""Provenance: where everything on the page comes from."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fields: predicted channels beside their truth, on every n-th pixel; their errors; the pixels that are looked at."""
+"""Reconstructed: channels beside their truth, on every n-th pixel; their errors; the pixels that are looked at."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Standard: the CIE's observers and illuminants as tables, from colour-science (extra ``color``)."""
+"""CIE tables: the CIE's observers and illuminants as tables, from colour-science (extra ``color``)."""
 
 import warnings
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Difference of two colours: CIEDE2000, vectorised.
+"""Lab: steps that look alike (CIE 15:2004, 8.2.1), and CIEDE2000, the difference of two colours, vectorised.
 
 Sharma, Wu and Dalal, The CIEDE2000 Color-Difference Formula: Implementation Notes, Supplementary Test Data, and
 Mathematical Observations, Color Research and Application 30 (2005) 21-30; equations by their numbers there.

@@ -1,4 +1,4 @@
-"""Curves: spectra or responses from a small text file, at places of their own."""
+"""Curve files: spectra or responses from a small text file, at places of their own."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Answers: what a net should answer on patches, classes or values, changed alike."""
+"""Targets: what a net should answer on patches, classes or values, changed alike."""
 
 from typing import Any
 

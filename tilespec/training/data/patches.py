@@ -1,4 +1,4 @@
-"""Sampling: which patches a net learns from, and the threads that read them.
+"""Patches: which patches a net learns from, and in which order.
 
 The law: patch ``k`` of epoch ``e`` is a pure function of ``(seed, e, k)``. Ranks take contiguous slices of each
 batch. So the stream depends neither on the number of ranks nor on the threads, and resuming is knowing one integer.

@@ -1,4 +1,4 @@
-"""Reading: what a stream of patches will take from its stores, foreseen without reading them.
+"""Read forecast: what a stream of patches will take from its stores, foreseen without reading them.
 
 The stream is a law and the cache forgets by a rule, so what is decoded can be counted beforehand.
 """

@@ -1,4 +1,4 @@
-"""Blocks: scores and truth of a scene, decoded once and kept in bounded memory.
+"""Score cache: scores and truth of a scene, decoded once and kept in bounded memory.
 
 Raw spectra go in and scores come out: a block's recipe runs over each few lines as they are read, so that only scores
 are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.

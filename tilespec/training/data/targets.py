@@ -1,4 +1,4 @@
-"""Truth: what a net should answer on the plane of a scene. A task says which kind it learns from.
+"""Targets: what a net should answer on the plane of a scene. A task says which kind it learns from.
 
 Classes (uint8 ``y, x``, 255 = unknown) come from a label plane, a field (float32 ``y, x, channel``, NaN = unknown) from
 the cube of another store. Both are read block by block beside the spectra, and patches turn with them.

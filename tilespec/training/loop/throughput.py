@@ -1,4 +1,4 @@
-"""Pace: how fast a training goes, and what it waits for."""
+"""Throughput: how fast a training goes, and what it waits for."""
 
 import time
 from collections.abc import Generator

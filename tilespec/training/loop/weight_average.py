@@ -1,4 +1,4 @@
-"""Averaged: a running average of a net's weights, often better than the last ones and less noisy."""
+"""Weight average: a running average of a net's weights, often better than the last ones and less noisy."""
 
 from typing import final
 

@@ -1,4 +1,4 @@
-"""Seats: ranks that are processes started from here, on this machine.
+"""Processes: ranks that are started from here, on this machine.
 
 `python -m tilespec.training.ranks.processes` is one of them.
 

@@ -1,4 +1,4 @@
-"""Meeting: where ranks find each other, and how they notice that one of them is gone.
+"""Rendezvous: where ranks find each other, and how they notice that one of them is gone.
 
 A collective that waits for a rank that is gone cannot be interrupted from outside. So every rank says every now and
 then that it lives, to a small store in rank 0 (or in who started the ranks), and listens to the others from a thread of

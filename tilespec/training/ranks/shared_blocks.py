@@ -1,4 +1,4 @@
-"""Shelf: arrays that ranks of one machine have in common; what one of them made, the others take as it is."""
+"""Shared blocks: arrays that ranks of one machine have in common; what one of them made, the others take as it is."""
 
 import math
 import mmap

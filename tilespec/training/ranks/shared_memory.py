@@ -1,4 +1,4 @@
-"""Common: memory that the ranks of one machine see, each of them as its own."""
+"""Shared memory: memory that the ranks of one machine see, each of them as its own."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Pool: weights, moments and gradients of nets in memory that the ranks of one machine have in common.
+"""Shared weights: weights, moments and gradients of nets in memory that the ranks of one machine have in common.
 
 Each rank brings its own gradients; then each averages, and moves, one share of the weights, which all see at once.
 Nothing is sent, no rank repeats what another does, and weights and moments exist once. It is the sharding of

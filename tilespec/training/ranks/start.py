@@ -1,4 +1,4 @@
-"""Crew: who does what a verb asks of all ranks. This process, processes of this machine, or workers of a cluster.
+"""Start: who does what a verb asks of all ranks. This process, processes of this machine, or workers of a cluster.
 
 One function underneath, the same for all: a rank learns from its environment which one it is.
 """

@@ -1,4 +1,4 @@
-"""Journal: what a training says about itself as it goes on: ``log.jsonl``, and events for TensorBoard on request."""
+"""Log: what a training says about itself as it goes on: ``log.jsonl``, and events for TensorBoard on request."""
 
 import json
 from collections.abc import Iterator, Mapping

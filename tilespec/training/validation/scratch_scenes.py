@@ -1,4 +1,4 @@
-"""Scores: a held-out region after the recipe, and its truth, written once as scratch that is judged in their place.
+"""Scratch scenes: a held-out region after the recipe, and its truth, written once and judged in their place.
 
 A prediction from scores equals that from the raw scene, bit for bit: recipes are pixelwise, and tiles, reflections and
 norm statistics count from the corner of the region.

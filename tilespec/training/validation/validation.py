@@ -1,4 +1,4 @@
-"""Validate: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
+"""Validation: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
 
 What is judged is what `tilespec predict` would write: tiles, overlap, blending, norms and recipe are its own, and the
 scores are those folds of `tilespec.evaluate` that the task names, summed over all held-out regions. Patches or losses

@@ -1,4 +1,4 @@
-"""Folds: which scenes teach and which are judged, by their names; no scene does both."""
+"""Splits: which scenes teach and which are judged, by their names; no scene does both."""
 
 import csv
 import tomllib

@@ -1,4 +1,4 @@
-"""Grid: which trainings are compared: every combination of varied settings, and baselines beside them."""
+"""Variants: which trainings are compared: every combination of varied settings, and baselines beside them."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
