@@ -1,33 +1,75 @@
-"""Layers import downward only, importing stays light, and the table below names every module."""
+"""A file imports from its own room or from one further down, importing stays light, and each room has its sign."""
 
 import ast
-import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "tilespec"
-LAYERS = {
-    0: "types grid blend jumps spectra folds metrics residuals spectral resample errors memory progress plugins options"
-    " stream stop pls cache colour",
-    1: "chunks written s3 objects cloud ledger stored lock audit product shards scene choice plane placed rows"
-    " ingest export picture history",
-    2: "graph passes brightness applied recipe pca mnf kept predict seams evaluate measure simulate cluster workers"
-    " render truth",
-    3: "augment nets objectives tasks train training ranks model infer config tables tensors presets probe"
-    " determinism frozen",
-    4: "baselines estimators report repair study api cli demo __main__ __init__",
+import tilespec
+from tilespec.core.registry import MOVED, load
+from tilespec.spectra.steps import STEPS
+
+PACKAGE = Path(tilespec.__file__).parent
+ROOMS = (
+    "core",
+    "api",
+    "storage",
+    "cluster",
+    "spectra",
+    "simulate",
+    "ingest",
+    "tiling",
+    "models",
+    "evaluate",
+    "predict",
+    "training",
+    "baselines",
+    "output",
+    "workflows",
+    "cli",
+)
+"""From the ground up."""
+OUTSIDE = {"__init__", "__main__"}
+"""Files of no room: the package's own name, and the way into its command line."""
+BETWEEN: set[tuple[str, str]] = set()
+"""Sub-rooms of one room of which the first may import the second."""
+OWNED = {
+    "core": {"numpy", "scipy", "jaxtyping", "psutil"},
+    "storage": {"zarr", "numcodecs", "google_crc32c", "xxhash", "xarray"},
+    "cluster": {"dask", "distributed", "threadpoolctl"},
+    "ingest": {"h5py", "rasterio", "PIL", "pyproj"},
+    "training": {"pydantic"},
+    "output": {"jinja2", "matplotlib"},
+    "cli": {"typer", "rich"},
 }
-LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
-ALLOWED = {
-    0: {"numpy", "scipy", "jaxtyping", "psutil"},
-    1: {"zarr", "numcodecs", "google_crc32c", "xxhash", "xarray", "rasterio", "rioxarray", "PIL", "h5py", "pyproj"},
-    2: {"dask", "distributed", "threadpoolctl"},
-    3: {"torch", "safetensors", "pydantic"},
-    4: {"sklearn", "jinja2", "matplotlib", "typer", "rich"},
-}
+"""Libraries that a file loads when it is imported, from the room that owns them on upward."""
+LEARNING = {"torch", "safetensors"}
+LEARNERS = {"models", "predict", "training", "baselines", "workflows"}
+"""Rooms that load torch; no other does, whatever its number."""
+ALONE = {"spectra/estimators.py": {"sklearn"}}
+"""Libraries of one file."""
+PURE = (
+    "core/",
+    "spectra/bands.py",
+    "spectra/statistics.py",
+    "spectra/operators.py",
+    "spectra/pieces.py",
+    "spectra/steps/",
+    "spectra/numerics/",
+    "spectra/colour/",
+    "tiling/grid.py",
+    "tiling/windows.py",
+    "evaluate/metrics/",
+    "evaluate/bootstrap.py",
+    "baselines/pls/",
+)
+"""Arithmetic: NumPy and SciPy, no store, no graph, no torch."""
+IMPURE = {"spectra/colour/render.py"}
+TABLES = {"spectra/steps", "models/nets", "models/tasks", "training/objectives", "training/presets", "cli"}
+"""Faces that hold more than a sign: tables of plug-ins with their look-up, and the entry point of the command line."""
 HEAVY = ("torch", "dask", "distributed", "sklearn", "rasterio", "matplotlib", "xarray", "scipy")
 
 
@@ -35,8 +77,17 @@ def modules():
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def owner(path):
+def name_of(path):
+    return str(path.relative_to(PACKAGE))
+
+
+def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def sub_room(parts):
+    """Return the folder inside a room that a dotted path lies in, None for the room itself."""
+    return parts[1] if len(parts) > 1 and (PACKAGE / parts[0] / parts[1]).is_dir() else None
 
 
 def imports(path, *, top_level):
@@ -49,25 +100,74 @@ def imports(path, *, top_level):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             yield node.module
-            if node.module == "tilespec":
-                yield from (f"tilespec.{alias.name}" for alias in node.names)
+            if node.module.split(".")[0] == "tilespec":
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_from_its_own_layer_or_below(path):
-    mine = LAYER[owner(path)]
+def ours(path):
+    """Return the parts, without the package's name, of what a file imports from the package."""
     for name in imports(path, top_level=False):
         parts = name.split(".")
-        if parts[0] == "tilespec" and len(parts) > 1 and parts[1] in LAYER:
-            assert LAYER[parts[1]] <= mine, f"{path.name} (layer {mine}) imports {name} (layer {LAYER[parts[1]]})"
+        if parts[0] == "tilespec" and len(parts) > 1 and parts[1] in ROOMS:
+            yield parts[1:]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_loads_at_import_only_what_its_layer_owns(path):
-    allowed = set().union(*(names for layer, names in ALLOWED.items() if layer <= LAYER[owner(path)]))
+def is_pure(path):
+    return name_of(path).startswith(PURE) and name_of(path) not in IMPURE
+
+
+def test_each_file_and_folder_belongs_to_a_room():
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there == {*ROOMS, *OUTSIDE}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_file_imports_from_its_own_room_or_from_one_with_a_smaller_number(path):
+    mine = room_of(path)
+    if mine in OUTSIDE:
+        return
+    for parts in ours(path):
+        assert ROOMS.index(parts[0]) <= ROOMS.index(mine), f"{name_of(path)} imports {'.'.join(parts)}"
+
+
+def test_within_a_room_no_two_sub_rooms_import_each_other():
+    found = set()
+    for path in modules():
+        mine = path.relative_to(PACKAGE).with_suffix("").parts
+        for parts in ours(path):
+            one, other = sub_room(mine), sub_room(parts)
+            if parts[0] == mine[0] and one and other and one != other:
+                found.add((f"{mine[0]}/{one}", f"{mine[0]}/{other}"))
+    assert {pair for pair in found if pair[::-1] in found} == BETWEEN
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_file_loads_at_import_only_what_its_room_may(path):
+    room = room_of(path)
+    number = len(ROOMS) if room in OUTSIDE else ROOMS.index(room)
+    allowed = set().union(*(names for owner, names in OWNED.items() if ROOMS.index(owner) <= number))
+    allowed |= (LEARNING if room in LEARNERS else set()) | ALONE.get(name_of(path), set())
+    allowed = OWNED["core"] if is_pure(path) else allowed
     for name in imports(path, top_level=True):
         root = name.split(".")[0]
-        assert root == "tilespec" or root in sys.stdlib_module_names or root in allowed, f"{path.name}: {name}"
+        assert root == "tilespec" or root in sys.stdlib_module_names or root in allowed, f"{name_of(path)}: {name}"
+
+
+def test_arithmetic_imports_arithmetic():
+    for path in filter(is_pure, modules()):
+        for parts in ours(path):
+            target = PACKAGE.joinpath(*parts).with_suffix(".py")
+            if target.is_file():
+                assert is_pure(target), f"{name_of(path)} imports {'.'.join(parts)}"
+
+
+def test_a_face_is_a_sign_of_at_most_fifteen_lines_without_code():
+    for path in PACKAGE.glob("*/**/__init__.py"):
+        body = ast.parse(path.read_text()).body
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{name_of(path)} has no docstring"
+        if name_of(path.parent) not in TABLES:
+            assert len(body) == 1, f"{name_of(path)} holds code"
+            assert path.read_text().count("\n") <= 15, name_of(path)
 
 
 def loaded_after(statement):
@@ -81,7 +181,7 @@ def test_importing_the_surface_loads_no_heavy_package(module):
 
 
 def test_the_light_import_test_can_fail():
-    assert "xarray" in loaded_after("import tilespec.scene")
+    assert "xarray" in loaded_after("import tilespec.storage.scene")
 
 
 def test_no_module_unpickles_or_evaluates():
@@ -97,19 +197,27 @@ def test_no_module_unpickles_or_evaluates():
 def test_files_and_functions_stay_small():
     for path in modules():
         text = path.read_text()
-        assert text.count("\n") <= 420, f"{path.name} has {text.count(chr(10))} lines"
+        assert text.count("\n") <= 420, f"{name_of(path)} has {text.count(chr(10))} lines"
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
                 length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-                assert length <= 50, f"{path.name}: {node.name} has {length} lines"
+                assert length <= 50, f"{name_of(path)}: {node.name} has {length} lines"
 
 
-def test_the_map_of_the_readme_has_every_module_and_nothing_that_is_gone():
+def test_the_map_of_the_readme_has_a_row_for_each_room_in_their_order():
     text = (PACKAGE.parent / "README.md").read_text().partition("## Map")[2]
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    named = {name.rstrip("/").removesuffix(".py") for row in rows for name in re.findall(r"`([\w./]+)`", row)}
-    there = {path.stem for path in PACKAGE.iterdir() if path.suffix in (".py", "") and not path.name.startswith("_")}
-    outside = {"tilespec", "cluster", "tests", "notebooks", "docs", "LOG.md", "CHANGELOG.md"}
-    assert there - named == set()
-    assert named - there - outside == set()
+    at = [text.find(f"| `{room}.py` |" if room == "api" else f"| `{room}/` |") for room in ROOMS]
+    assert -1 not in at, [room for room, place in zip(ROOMS, at, strict=True) if place == -1]
+    assert all(one < other for one, other in pairwise(at))
+
+
+def file_of(module):
+    return PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+
+
+def test_a_dotted_path_of_before_is_read_under_its_new_name():
+    assert [old for old in MOVED if file_of(old).exists()] == []
+    assert [new for new in MOVED.values() if not file_of(new).exists()] == []
+    assert load(STEPS, "tilespec.pca:Pca", "step") is load(STEPS, "pca", "step")
+    assert load(STEPS, "tilespec.spectra.select:Crop", "step") is load(STEPS, "crop", "step")

@@ -1,8 +1,8 @@
 """Hyperspectral scenes larger than memory: ingest, preprocess, train, predict seamlessly, evaluate.
 
 The verbs of the command line are functions in `tilespec.api`; nouns live in modules of their own
-(`tilespec.scene.Scene`, `tilespec.recipe.Recipe`, `tilespec.model.Model`, `tilespec.grid.Grid`).
-Importing this package loads neither torch nor dask.
+(`tilespec.storage.scene.Scene`, `tilespec.spectra.recipe.Recipe`, `tilespec.models.model.Model`,
+`tilespec.tiling.grid.Grid`). Importing this package loads neither torch nor dask.
 """
 
 from importlib.metadata import version

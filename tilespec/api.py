@@ -5,33 +5,33 @@
 >>> api.ingest("scene/raw.hdr", "scene.zarr", white="scene/white.hdr", dark="scene/dark.hdr")  # doctest: +SKIP
 
 Every verb returns plain data, what ``--json`` prints; ``dry_run=True`` returns the plan and writes nothing;
-``progress`` takes a `tilespec.progress.Progress`. Verbs load their libraries when they are first used.
+``progress`` takes a `tilespec.core.progress.Progress`. Verbs load their libraries when they are first used.
 """
 
 from typing import Any
 
-from tilespec.plugins import load
+from tilespec.core.registry import load
 
 VERBS = {
-    "simulate": "tilespec.simulate:simulate",
-    "ingest": "tilespec.ingest:ingest",
-    "info": "tilespec.ingest:info",
-    "fit": "tilespec.recipe:fit",
-    "transform": "tilespec.recipe:transform",
-    "render": "tilespec.render:render",
-    "train": "tilespec.train:train",
-    "predict": "tilespec.infer:predict",
-    "baseline": "tilespec.baselines:baseline",
-    "status": "tilespec.audit:status",
-    "verify": "tilespec.audit:verify",
-    "repair": "tilespec.repair:repair",
-    "probe": "tilespec.probe:probe",
-    "evaluate": "tilespec.evaluate:evaluate",
-    "study": "tilespec.study:study",
-    "measure": "tilespec.measure:measure",
-    "report": "tilespec.report:report",
-    "export": "tilespec.export:export",
-    "demo": "tilespec.demo:demo",
+    "simulate": "tilespec.simulate.simulate:simulate",
+    "ingest": "tilespec.ingest.ingest:ingest",
+    "info": "tilespec.ingest.ingest:info",
+    "fit": "tilespec.spectra.fit:fit",
+    "transform": "tilespec.spectra.transform:transform",
+    "render": "tilespec.spectra.colour.render:render",
+    "train": "tilespec.training.train:train",
+    "predict": "tilespec.predict.predict:predict",
+    "baseline": "tilespec.baselines.baseline:baseline",
+    "status": "tilespec.storage.audit:status",
+    "verify": "tilespec.storage.audit:verify",
+    "repair": "tilespec.workflows.repair:repair",
+    "probe": "tilespec.models.probe.probe:probe",
+    "evaluate": "tilespec.evaluate.evaluate:evaluate",
+    "study": "tilespec.workflows.study.study:study",
+    "measure": "tilespec.output.measure.measure:measure",
+    "report": "tilespec.output.report.page:report",
+    "export": "tilespec.output.export.export:export",
+    "demo": "tilespec.workflows.demo:demo",
 }
 
 

@@ -8,10 +8,10 @@ import torch
 from job import Clock, Job
 from net import Network, batches, corners, padded
 
-from tilespec.model import Model
-from tilespec.passes import Block, blocks
-from tilespec.scene import Scene
+from tilespec.models.model import Model
 from tilespec.spectra.pieces import pieces
+from tilespec.storage.blocks import Block, blocks
+from tilespec.storage.scene import Scene
 
 SIZES = (1, 2, 4, 8)
 TRIAL = 16
@@ -69,7 +69,7 @@ def recipe(job: Job, clock: Clock) -> dict[str, float]:
         for _ in pieces(operators, spectra.reshape(-1, spectra.shape[2])):
             pass
 
-    from tilespec.graph import one_blas_thread
+    from tilespec.core.cpu import one_blas_thread
 
     with clock.working(), one_blas_thread(), ThreadPoolExecutor(job.threads) as pool:
         list(pool.map(one, blocks(scene, scene.roi)))

@@ -4,7 +4,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from tilespec.types import TileClass
+from tilespec.core.types import TileClass
 
 
 @final

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 from job import Clock, Job
 
-from tilespec.cluster import local
-from tilespec.infer import predict
-from tilespec.memory import one_heap
+from tilespec.cluster.connect import local
+from tilespec.core.memory import one_heap
+from tilespec.predict.predict import predict
 
 EXTRA = {"tilespec-planes": {"probabilities": True}}
 """Options that belong to a way."""
@@ -40,4 +40,4 @@ def start(workers: int, stack: ExitStack, imports: Callable[[], None]) -> str | 
 
 def imports() -> None:
     """Import what a task needs; what it opens and loads is work."""
-    import tilespec.infer  # noqa: F401
+    import tilespec.predict.predict  # noqa: F401

@@ -11,7 +11,7 @@ from dask.distributed import Client, LocalCluster
 from job import Clock, Job
 from net import Network, create
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def run(job: Job, clock: Clock) -> dict[str, float]:

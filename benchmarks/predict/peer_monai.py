@@ -9,7 +9,7 @@ from monai.inferers import PatchInferer, ZarrAvgMerger, sliding_window_inference
 from net import EDGE, Network, axes, corners, read_tile, save
 from zarr.codecs import BytesCodec
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def in_ram(job: Job, clock: Clock) -> dict[str, float]:

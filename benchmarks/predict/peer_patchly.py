@@ -6,7 +6,7 @@ from job import Clock, Job
 from net import Network, batches, save
 from patchly import Aggregator, GridSampler, SamplingMode
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 CHUNK = 1024
 """Side of a chunk of its output; it wants them larger than a tile."""

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from tilespec.types import TileClass
+from tilespec.core.types import TileClass
 
 PERIOD = 64
 """Pixels of a wave: smooth inside a tile, so that a border stands out."""

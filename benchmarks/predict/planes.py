@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, final
 
-from tilespec.tasks import Geometry
+from tilespec.models.tasks.base import Geometry
 
 
 @final

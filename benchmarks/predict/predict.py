@@ -18,7 +18,7 @@ from scenes import Data, prepare
 from table import update
 from ways import WAYS
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 PACKAGES = ("torch", "numpy", "zarr", "dask", "monai", "patchly")
 

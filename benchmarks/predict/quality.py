@@ -6,8 +6,8 @@ import numpy as np
 import zarr
 from job import Job
 
-from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.models.model import Model
+from tilespec.storage.scene import Scene
 
 
 def planes(job: Job) -> np.ndarray:

@@ -20,12 +20,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from tilespec import api
-from tilespec.demo import PATCH, TEST
-from tilespec.model import Model
-from tilespec.picture import TRUE_COLOUR
-from tilespec.scene import Scene
-from tilespec.seams import seam_score
-from tilespec.types import Roi
+from tilespec.core.types import Roi
+from tilespec.evaluate.seams import seam_score
+from tilespec.models.model import Model
+from tilespec.output.pictures import TRUE_COLOUR
+from tilespec.storage.scene import Scene
+from tilespec.workflows.demo import PATCH, TEST
 
 NETS = {"model": "of the training set", "tiles": "of each tile"}
 TILES = (256, 128, 64)

@@ -20,8 +20,8 @@ from rounds import HERE, machine
 from table import put, ran_on
 
 from tilespec import api
-from tilespec.memory import one_heap
-from tilespec.progress import Lines
+from tilespec.core.memory import one_heap
+from tilespec.core.progress import Lines
 
 CGAN = HERE / "reconstruct" / "cgan.toml"
 METHODS = (HERE / "reconstruct" / "rgb-best.toml", HERE / "reconstruct" / "mst.toml")

@@ -9,7 +9,7 @@ from typing import final
 
 from ways import WAYS
 
-from tilespec.memory import Peak, resident
+from tilespec.core.memory import Peak, resident
 
 
 @final

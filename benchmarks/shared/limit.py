@@ -29,8 +29,8 @@ import torch
 from job import Clock, Job
 from net import EDGE, Network, corners
 
-from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.models.model import Model
+from tilespec.storage.scene import Scene
 
 COPIED = 1 << 28
 """Bytes that each thread copies at a time."""

@@ -7,11 +7,11 @@ import torch
 import zarr
 from job import Job
 
-from tilespec.grid import Axis, reflect
-from tilespec.model import Model
-from tilespec.product import compressors
-from tilespec.scene import Scene
-from tilespec.tasks import task
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
+from tilespec.storage.layout import compressors
+from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import Axis, reflect
 
 EDGE = 256
 """Side of a stored object of a product: divides the step of the tiles, for everyone."""

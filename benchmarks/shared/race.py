@@ -25,7 +25,7 @@ def main() -> None:
     began = time.monotonic()
     from job import Clock
 
-    from tilespec.plugins import load
+    from tilespec.core.registry import load
 
     job = load(KINDS, sys.argv[1], "kind of job").loads(sys.argv[2])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.threads])
@@ -53,7 +53,7 @@ def checked(job: Any) -> dict[str, Any]:
     """Return what the job's check measures on its product."""
     if not job.check:
         return {}
-    from tilespec.plugins import load
+    from tilespec.core.registry import load
 
     return load(CHECKS, job.check, "check")(job)
 

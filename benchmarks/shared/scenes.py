@@ -10,14 +10,17 @@ from typing import Any, final
 import torch
 import zarr
 
-from tilespec.ledger import fingerprint
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.product import COMPLETE, publish
-from tilespec.progress import Lines
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene, constants, open_group
-from tilespec.simulate import simulate
+from tilespec.core.fingerprint import fingerprint
+from tilespec.core.progress import Lines
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.simulate.simulate import simulate
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform
+from tilespec.storage.layout import COMPLETE, constants
+from tilespec.storage.product import publish
+from tilespec.storage.scene import Scene, open_group
 
 ROWS, COLS, BANDS = 3000, 2796, 186
 STEPS = "vsn,pca=4,scale"

@@ -31,9 +31,9 @@ from plain import corners, vsn
 from stage_job import Stage
 from stored_bytes import Objects
 
-from tilespec.graph import one_blas_thread
-from tilespec.product import compressors
-from tilespec.scene import CHUNK, Scene
+from tilespec.core.cpu import one_blas_thread
+from tilespec.storage.layout import CHUNK, compressors
+from tilespec.storage.scene import Scene
 
 PIECE = 2048
 """Pixels that stay in the cache."""

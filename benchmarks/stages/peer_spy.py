@@ -10,7 +10,7 @@ from plain import COMPONENTS, create, in_ram, save
 from spectral.io import envi
 from stage_job import Stage
 
-from tilespec.scene import CHUNK
+from tilespec.storage.layout import CHUNK
 
 
 def ingest(job: Stage, clock: Clock) -> dict[str, Any]:

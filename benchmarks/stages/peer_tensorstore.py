@@ -12,7 +12,7 @@ from job import Clock
 from plain import COMPONENTS, amplification, corners, cube, loadings, normalised, objects, vsn
 from stage_job import Stage
 
-from tilespec.scene import CHUNK
+from tilespec.storage.layout import CHUNK
 
 AHEAD = 4
 """Objects, or rows of them, under way."""

@@ -14,8 +14,7 @@ from job import Clock
 from plain import BEGIN, COMPONENTS, END, loadings, normalised, vsn
 from stage_job import Stage
 
-from tilespec.product import compressors
-from tilespec.scene import CHUNK
+from tilespec.storage.layout import CHUNK, compressors
 
 
 def ingest(job: Stage, clock: Clock) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import numpy as np
 import zarr
 from stage_job import Stage
 
-from tilespec.product import compressors
-from tilespec.recipe import Recipe
-from tilespec.scene import CHUNK
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.layout import CHUNK, compressors
 
 COMPONENTS = 4
 BEGIN, END = 10, 176

@@ -9,10 +9,10 @@ import scenes
 from envi_files import cropped, repeated
 from scenes import BANDS, COLS, LONGER, ROWS, SIDE, whole
 
-from tilespec.ingest import ingest
-from tilespec.progress import Lines
-from tilespec.recipe import fit
-from tilespec.simulate import simulate
+from tilespec.core.progress import Lines
+from tilespec.ingest.ingest import ingest
+from tilespec.simulate.simulate import simulate
+from tilespec.spectra.fit import fit
 
 STEPS = "vsn,pca=4"
 

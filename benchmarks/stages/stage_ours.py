@@ -12,16 +12,18 @@ from ours import start
 from plain import loadings, save
 from stage_job import Stage
 
-import tilespec.ingest
-import tilespec.recipe
-from tilespec.memory import one_heap
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
-from tilespec.tasks import task
-from tilespec.training.blocks import Blocks
-from tilespec.training.corpus import Ground
-from tilespec.training.sample import Law, Loader
-from tilespec.truth import Classes
+import tilespec.ingest.ingest
+import tilespec.spectra.fit
+import tilespec.spectra.transform
+from tilespec.core.memory import one_heap
+from tilespec.models.tasks import task
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
+from tilespec.training.data.corpus import Ground
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law
+from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.targets import Classes
 
 CACHE = 1 << 30
 """Bytes of blocks that training keeps: the default of its configuration."""
@@ -32,7 +34,7 @@ BACKGROUND = 128
 def ingest(job: Stage, clock: Clock) -> dict[str, Any]:
     one_heap()  # as the command line does
     with clock.working():
-        told = tilespec.ingest.ingest(job.source, job.out, white=job.white, dark=job.dark)
+        told = tilespec.ingest.ingest.ingest(job.source, job.out, white=job.white, dark=job.dark)
     return {"digest": told["digest"], "bytes": Path(job.source).with_suffix(".bil").stat().st_size}
 
 
@@ -93,11 +95,11 @@ def imports() -> None:
 
 
 def _fit(job: Stage, out: str, cluster: str | None) -> dict[str, Any]:
-    return tilespec.recipe.fit(job.source, out, steps=job.steps, workers=job.workers, cluster=cluster)
+    return tilespec.spectra.fit.fit(job.source, out, steps=job.steps, workers=job.workers, cluster=cluster)
 
 
 def _transform(job: Stage, recipe: str, cluster: str | None) -> dict[str, Any]:
-    return tilespec.recipe.transform(recipe, job.source, job.out, workers=job.workers, cluster=cluster)
+    return tilespec.spectra.transform.transform(recipe, job.source, job.out, workers=job.workers, cluster=cluster)
 
 
 def _labels(out: str, shape: tuple[int, int]) -> str:

@@ -19,7 +19,7 @@ from stage_table import tables
 from stage_ways import STAGES
 from table import put
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 PACKAGES = (
     *("numpy", "scipy", "torch", "zarr", "dask", "xarray", "rioxarray", "scikit-learn"),

@@ -8,8 +8,8 @@ from typing import final
 import numpy as np
 from envi_files import Counts
 
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.core.types import Roi
+from tilespec.storage.scene import Scene
 
 STEPS = 1e4
 """Of a reflectance of 1 stored as uint16."""

@@ -9,7 +9,7 @@ import zarr
 from cubes import Cube
 from limit import quickest
 
-from tilespec.product import compressors
+from tilespec.storage.layout import compressors
 
 EDGES = (32, 64, 128, 256, 512)
 """Sides of an object of all bands."""

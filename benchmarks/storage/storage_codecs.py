@@ -11,7 +11,7 @@ from cubes import Cube
 from limit import quickest
 from numcodecs import Blosc, Zstd
 
-from tilespec.scene import CHUNK
+from tilespec.storage.layout import CHUNK
 
 OBJECTS = 4
 """Objects of a cube that are tried, spread over it."""

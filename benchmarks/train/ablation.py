@@ -25,10 +25,10 @@ from ablation_variants import ABLATION, METHODS, VARIANTS, in_order
 from rounds import machine
 from table import put, ran_on
 
-from tilespec.errors import IncompleteError, UserError
-from tilespec.memory import one_heap
-from tilespec.progress import Lines
-from tilespec.scene import Scene
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.memory import one_heap
+from tilespec.core.progress import Lines
+from tilespec.storage.scene import Scene
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ from train_instead import Made, instead
 from train_job import Size
 
 from tilespec import api
-from tilespec.ledger import fingerprint, write_atomic
-from tilespec.progress import Progress
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.core.fingerprint import fingerprint
+from tilespec.core.progress import Progress
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.files import write_atomic
+from tilespec.storage.scene import Scene
 
 TRIED, SKIP = 6, 2
 """Steps of a trial, and how many of them are not timed."""

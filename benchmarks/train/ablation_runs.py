@@ -11,11 +11,12 @@ from typing import Any, final
 from ablation_variants import Variant
 
 from tilespec import api
-from tilespec.config import resolve
-from tilespec.ledger import fingerprint, write_atomic
-from tilespec.presets import preset
-from tilespec.progress import Progress
-from tilespec.scene import Scene
+from tilespec.core.fingerprint import fingerprint
+from tilespec.core.progress import Progress
+from tilespec.storage.files import write_atomic
+from tilespec.storage.scene import Scene
+from tilespec.training.config import resolve
+from tilespec.training.presets import preset
 
 SCORES = ("iou_mean", "iou_std", "scene_iou", "oa", "kappa", "patches")
 """What is kept of an evaluation."""

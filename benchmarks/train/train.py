@@ -19,7 +19,7 @@ from train_job import SIZES
 from train_table import tables
 from train_ways import FROM, TRAIN
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 PACKAGES = ("torch", "numpy", "zarr", "xarray", "xbatcher")
 

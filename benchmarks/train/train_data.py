@@ -6,9 +6,9 @@ from pathlib import Path
 
 from scenes import Data
 
-from tilespec.ledger import beside
-from tilespec.progress import Lines
-from tilespec.recipe import transform
+from tilespec.core.progress import Lines
+from tilespec.spectra.transform import transform
+from tilespec.storage.ledger import beside
 
 
 def source(data: Data) -> Path:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from train_job import Size
 
-import tilespec.train
-from tilespec.objectives import Batch
+import tilespec.training.train
+from tilespec.training.objectives.base import Batch
 
 
 class Source(ABC):
-    """Stands where the loader of `tilespec.train` stands, and counts what it counts."""
+    """Stands where the loader of `tilespec.training.train` stands, and counts what it counts."""
 
     def __init__(self, size: Size, channels: int, blocks: Any, share: range) -> None:
         self.size, self.channels, self.blocks, self.share = size, channels, blocks, share
@@ -36,17 +36,17 @@ class Source(ABC):
 
 @contextmanager
 def instead(source: Callable[[Any, range], Source]) -> Iterator[None]:
-    """Let `tilespec.train` take its batches from ``source(blocks, share)``."""
+    """Let `tilespec.training.train` take its batches from ``source(blocks, share)``."""
 
     def loader(_law: Any, blocks: Any, *_: Any, share: range, **__: Any) -> Source:
         return source(blocks, share)
 
-    ours = tilespec.train.Loader
-    tilespec.train.Loader = loader
+    ours = tilespec.training.train.Loader
+    tilespec.training.train.Loader = loader
     try:
         yield
     finally:
-        tilespec.train.Loader = ours
+        tilespec.training.train.Loader = ours
 
 
 class Made(Source):

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from train_ways import TRAIN
 
-from tilespec.presets import preset
+from tilespec.training.presets import preset
 
 
 @final

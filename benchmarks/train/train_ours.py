@@ -13,10 +13,10 @@ from job import Clock
 from train_instead import Made, instead
 from train_job import SIZES, SKIP, Training
 
-from tilespec.memory import one_heap
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
-from tilespec.train import train
+from tilespec.core.memory import one_heap
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
+from tilespec.training.train import train
 
 
 def tilespec(job: Training, clock: Clock) -> dict[str, Any]:

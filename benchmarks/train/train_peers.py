@@ -18,7 +18,7 @@ from train_job import SIZES, Training
 from train_ours import channels, measured
 from xbatcher import BatchGenerator
 
-from tilespec.recipe import Recipe
+from tilespec.spectra.recipe import Recipe
 
 Pair = tuple[np.ndarray, np.ndarray]
 

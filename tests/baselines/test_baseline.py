@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import zarr
 
-from tilespec.baselines import baseline, labelled
-from tilespec.baselines.asked import Asked
+from tilespec.baselines import labelled_pixels
+from tilespec.baselines.baseline import baseline
 from tilespec.baselines.ndvi import bands
-from tilespec.errors import UserError
-from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.baselines.options import Asked
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.models.model import Model
+from tilespec.predict.predict import predict
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_plsda_is_scikit_learns_on_the_same_pixels(scene, tmp_path):
 
     baseline("plsda", scene, str(tmp_path / "out"), samples=600, components=4, recipe="snv")
     model = Model.load(str(tmp_path / "out.model"))
-    drawn = labelled.draw(replace(training(scene), recipe=model.recipe), 600, balanced=True)
+    drawn = labelled_pixels.draw(replace(training(scene), recipe=model.recipe), 600, balanced=True)
     pls = PLSRegression(4, scale=False).fit(drawn.spectra.astype(np.float64), np.eye(2)[drawn.classes])
     opened = Scene.open(scene)
     x = model.recipe.apply(opened.read(opened.roi).reshape(-1, 24))
@@ -126,7 +127,7 @@ def test_any_number_of_workers_gives_the_same_bits(scene, tmp_path, name, counts
 def test_an_opening_removes_specks_and_only_removes(scene, tmp_path):
     from scipy.ndimage import binary_opening
 
-    from tilespec.nets.opened import disk
+    from tilespec.models.nets.opening import disk
 
     for opening in (0, 2):
         baseline("plsda", scene, str(tmp_path / f"o{opening}"), samples=400, opening=opening)
@@ -141,7 +142,7 @@ def test_an_opening_removes_specks_and_only_removes(scene, tmp_path):
 
 
 def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
-    from tilespec.recipe import fit
+    from tilespec.spectra.fit import fit
 
     fit(scene, str(tmp_path / "recipe"), steps="snv,pca=5")
     for i, recipe in enumerate((str(tmp_path / "recipe"), "snv,pca=5")):
@@ -155,9 +156,9 @@ def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
 
 
 def training(scene, rows="0:160", seed=0):
-    from tilespec.baselines import Training
-    from tilespec.progress import Silent
-    from tilespec.recipe import Recipe
+    from tilespec.baselines.base import Training
+    from tilespec.core.progress import Silent
+    from tilespec.spectra.recipe import Recipe
 
     opened = Scene.open(scene)
     return Training(
@@ -172,7 +173,7 @@ def training(scene, rows="0:160", seed=0):
 
 
 def test_drawn_pixels_are_the_scenes_with_their_labels_and_balanced(scene):
-    found = labelled.draw(training(scene), 400, balanced=True)
+    found = labelled_pixels.draw(training(scene), 400, balanced=True)
     opened = Scene.open(scene)
     x, labels = opened.read(opened.roi).reshape(-1, 24), opened.labels().ravel()
     where = {row.tobytes(): label for row, label in zip(x, labels, strict=True)}
@@ -182,11 +183,11 @@ def test_drawn_pixels_are_the_scenes_with_their_labels_and_balanced(scene):
 
 
 def test_draws_in_proportion_and_beyond_what_there_is(scene):
-    everything = labelled.draw(training(scene), 10**6, balanced=False)
+    everything = labelled_pixels.draw(training(scene), 10**6, balanced=False)
     opened = Scene.open(scene)
     usable = (opened.labels() != 255) & np.isfinite(opened.read(opened.roi)[:, :, 0])
     assert len(everything.spectra) == usable.sum()
-    part = labelled.draw(training(scene), 500, balanced=False)
+    part = labelled_pixels.draw(training(scene), 500, balanced=False)
     share = (opened.labels() == 1).sum() / (opened.labels() != 255).sum()
     assert part.classes.mean() == pytest.approx(share, abs=0.02)
 
@@ -231,7 +232,8 @@ def test_a_region_without_one_of_the_classes_is_refused(tmp_path, make_scene, mo
 
 
 def test_a_transformed_scene_is_refused(scene, tmp_path):
-    from tilespec.recipe import fit, transform
+    from tilespec.spectra.fit import fit
+    from tilespec.spectra.transform import transform
 
     fit(scene, str(tmp_path / "r"), steps="snv")
     transform(str(tmp_path / "r"), scene, str(tmp_path / "t"))

@@ -13,17 +13,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from tilespec.baselines import BASELINES, baseline, labelled
+from tilespec.baselines import labelled_pixels
+from tilespec.baselines.baseline import BASELINES, baseline
 from tilespec.baselines.kmeans import KMeans, Nearest, lloyd
 from tilespec.baselines.sam import SpectralAngle
 from tilespec.cli.models import BASELINE
-from tilespec.cluster import connect
-from tilespec.errors import UserError
-from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.passes import blocks, fold_scene
-from tilespec.scene import Scene
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.predict.predict import predict
+from tilespec.spectra.passes import fold_scene
+from tilespec.storage.blocks import blocks
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ def test_a_linear_classifier_is_scikit_learns_on_the_same_pixels(tmp_path, make_
     path = make_scene(tmp_path / "s", 60, 64, 10, classes=classes, nan=0.02, noise=0.2, seed=5)
     told = baseline(name, path, str(tmp_path / "out"), samples=600, recipe="snv", penalty=0.5, seed=0)
     model = Model.load(str(tmp_path / "out.model"))
-    drawn = labelled.draw(replace(training(path), recipe=model.recipe), 600, balanced=True)
+    drawn = labelled_pixels.draw(replace(training(path), recipe=model.recipe), 600, balanced=True)
     scaler = StandardScaler().fit(drawn.spectra.astype(np.float64))
     kind = LinearSVC(C=0.5, dual=False) if name == "svm" else LogisticRegression(C=0.5, max_iter=10_000)
     oracle = kind.fit(scaler.transform(drawn.spectra.astype(np.float64)), drawn.classes)
@@ -160,7 +162,7 @@ def test_probabilities_of_logistic_regression_are_scikit_learns(tmp_path, make_s
     baseline("logistic", path, str(tmp_path / "out"), samples=400, recipe="snv")
     predict(str(tmp_path / "out.model"), path, str(tmp_path / "p"), probabilities=True)
     model = Model.load(str(tmp_path / "out.model"))
-    drawn = labelled.draw(replace(training(path), recipe=model.recipe), 400, balanced=True)
+    drawn = labelled_pixels.draw(replace(training(path), recipe=model.recipe), 400, balanced=True)
     scaler = StandardScaler().fit(drawn.spectra.astype(np.float64))
     oracle = LogisticRegression(max_iter=10_000).fit(scaler.transform(drawn.spectra.astype(float)), drawn.classes)
     x, _, _ = pixels(path)

@@ -10,11 +10,11 @@ from scipy.io import loadmat
 from scipy.stats import chi2
 from sklearn.cross_decomposition import PLSRegression
 
-from tilespec.errors import UserError
-from tilespec.pls import fit
-from tilespec.pls.cross import Cross, Group, Grouped, merged
-from tilespec.pls.limits import q_limit, residual_variances, t2_limit
-from tilespec.pls.validate import cross_validate, errors, one_standard_error
+from tilespec.baselines.pls.cross_validation import cross_validate, errors, one_standard_error
+from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
+from tilespec.baselines.pls.limits import q_limit, residual_variances, t2_limit
+from tilespec.baselines.pls.pls import fit
+from tilespec.core.errors import UserError
 
 
 def measured(name):

@@ -12,16 +12,17 @@ from sklearn.cross_decomposition import PLSRegression
 from typer.testing import CliRunner
 
 from tilespec import api
-from tilespec.baselines import baseline, labelled
-from tilespec.baselines.asked import Asked
-from tilespec.baselines.cells import cells
+from tilespec.baselines import labelled_pixels
+from tilespec.baselines.baseline import baseline
+from tilespec.baselines.options import Asked
 from tilespec.baselines.plsda import PlsDa
+from tilespec.baselines.spatial_folds import cells
 from tilespec.cli import app
-from tilespec.cluster import connect
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.models.model import Model
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_auto_takes_the_number_that_cross_validation_by_hand_takes(scene, sample
     if samples == "all":
         x, classes, places = pixels(scene)
     else:
-        drawn = labelled.draw(on, samples, balanced=True)
+        drawn = labelled_pixels.draw(on, samples, balanced=True)
         x, classes, places = drawn.spectra.astype(np.float64), drawn.classes, drawn.places
     fold, curve = squares.of(*places.T), []
     for f in range(4):
@@ -123,7 +124,7 @@ def test_nothing_of_a_fold_reaches_the_model_that_is_tested_on_it(scene):
     from tilespec.baselines.plsda import _splits
 
     on = training(scene, samples="all", components="auto:4", folds=4)
-    folds = list(labelled.gather(on, scatter=True, cells=cells(on)).folds)
+    folds = list(labelled_pixels.gather(on, scatter=True, cells=cells(on)).folds)
     train, _ = next(iter(_splits(folds, 3, balanced=True)))
     folds[0] = {c: type(g)(n=g.n * 7, mean=g.mean + 100, scatter=g.scatter * 9) for c, g in folds[0].items()}
     again, _ = next(iter(_splits(folds, 3, balanced=True)))
@@ -233,7 +234,7 @@ def test_more_latent_variables_than_bands_are_refused_by_auto_too(scene):
 
 
 def test_more_moments_than_there_is_room_for_are_refused(scene, monkeypatch):
-    monkeypatch.setattr(labelled, "MATRICES", 12**2 * 8 * 5)
+    monkeypatch.setattr(labelled_pixels, "MATRICES", 12**2 * 8 * 5)
     PlsDa.fit(training(scene, samples="all", components=2))
     with pytest.raises(UserError, match=r"found 15 groups .* of 12 bands.*at most 5 groups"):
         PlsDa.fit(training(scene, samples="all", components="auto"))

@@ -15,15 +15,15 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from tilespec.baselines import baseline
-from tilespec.baselines.pairs import draw
+from tilespec.baselines.baseline import baseline
+from tilespec.baselines.paired_pixels import draw
 from tilespec.baselines.regression import RIDGE, least_squares
-from tilespec.cluster import connect
-from tilespec.errors import UserError
-from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.scene import Scene
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.predict.predict import predict
+from tilespec.storage.scene import Scene
 
 METHODS = ("linear", "polynomial", "rbf")
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tilespec import graph
-from tilespec.graph import fold, one_blas_thread
+from tilespec.cluster import reduction
+from tilespec.cluster.reduction import fold
+from tilespec.core.cpu import one_blas_thread
 
 
 class Tree(str):
@@ -31,7 +32,7 @@ def test_windows_do_not_change_the_tree(n, window):
     tasks = [chr(0x4E00 + i) for i in range(n)]
     whole = fold(tasks, leaf)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "WINDOW", window)
+        patch.setattr(reduction, "WINDOW", window)
         assert fold(tasks, leaf) == whole
     assert str(whole).replace("(", "").replace(")", "") == "".join(tasks)
 

@@ -133,7 +133,7 @@ def add(archive, name, data):
 
 def fingerprints(text):
     """Return the fingerprints of products that know where their sources lie, to those that they have in `PLACE`."""
-    from tilespec.ledger import fingerprint
+    from tilespec.core.fingerprint import fingerprint
 
     settings = [path.read_text() for path in Path().glob("*.tilespec/settings.json")]
     return {fingerprint(json.loads(old)): fingerprint(json.loads(old.replace(text, PLACE))) for old in settings}

@@ -12,8 +12,8 @@ import pytest
 import zarr
 
 from tilespec import api
-from tilespec.errors import UserError
-from tilespec.ledger import fingerprint
+from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_recipes_models_and_products_of_then_keep_their_digests(archive, expecte
 
 
 def test_recipes_models_and_products_of_then_are_read(archive, expected):
-    from tilespec.model import Model
-    from tilespec.recipe import Recipe
+    from tilespec.models.model import Model
+    from tilespec.spectra.recipe import Recipe
 
     with chdir(archive / "begun"):
         for name in ("model", "plsda.model"):

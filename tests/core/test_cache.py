@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.cache import Cache
+from tilespec.core.cache import Cache
 
 
 class Maker:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tilespec.stop import SIGNALS, Told, stopping
+from tilespec.core.signals import SIGNALS, Told, stopping
 
 NOTICE = signal.SIGUSR1
 

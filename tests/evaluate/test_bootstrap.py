@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tilespec.metrics import Confusion, PatchCounts, Patches
-from tilespec.resample import Blocked, intervals, spatial_folds
-from tilespec.residuals import Residuals
+from tilespec.evaluate.bootstrap import Blocked, intervals, spatial_folds
+from tilespec.evaluate.metrics.channel_errors import Residuals
+from tilespec.evaluate.metrics.confusion import Confusion, PatchCounts, Patches
 
 MAPS = arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 15), st.integers(1, 15)), elements=st.sampled_from([0, 1]))
 corners = st.tuples(st.integers(0, 9), st.integers(0, 9))

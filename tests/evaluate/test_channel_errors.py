@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cosine
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from tilespec.metrics import Patches
-from tilespec.residuals import PatchErrors, Residuals
+from tilespec.evaluate.metrics.channel_errors import PatchErrors, Residuals
+from tilespec.evaluate.metrics.confusion import Patches
 
 reals = st.floats(-100, 100, width=32).map(lambda v: np.float32(round(v, 3)))
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score, jaccard_score
 
-from tilespec.metrics import Confusion, PatchCounts, Patches, patch_scores
-from tilespec.types import UNLABELLED
+from tilespec.core.types import UNLABELLED
+from tilespec.evaluate.metrics.confusion import Confusion, PatchCounts, Patches, patch_scores
 
 CLASSES = 3
 values = st.sampled_from([*range(CLASSES), UNLABELLED])

@@ -9,13 +9,13 @@ import zarr
 from sklearn.metrics import cohen_kappa_score, jaccard_score, mean_absolute_error, mean_squared_error, r2_score
 from stored_predictions import NAMES, write_field, write_map
 
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.metrics import Patches
-from tilespec.resample import spatial_folds
-from tilespec.scene import Scene
-from tilespec.seams import seam_score
-from tilespec.types import UNLABELLED
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
+from tilespec.evaluate.bootstrap import spatial_folds
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.evaluate.metrics.confusion import Patches
+from tilespec.evaluate.seams import seam_score
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_chunks_and_strips_do_not_change_a_figure(tmp_path, maps, monkeypatch):
     labels = write_map(tmp_path / "t", truth, "labels")
     results = []
     for chunk in (5, 16, 72):
-        monkeypatch.setattr("tilespec.evaluate.classes.PIXELS", chunk * 400)
+        monkeypatch.setattr("tilespec.evaluate.class_maps.PIXELS", chunk * 400)
         result = evaluate(write_map(tmp_path / f"p{chunk}", predicted, chunk=chunk), labels, patch_size=20)
         results.append({k: v for k, v in result.items() if k not in {"pred", "seconds", "peak_memory"}})
     assert results[0] == results[1] == results[2]
@@ -267,7 +267,7 @@ def test_every_pixel_is_read_once_for_the_scores_and_once_for_the_seams(tmp_path
         return out
 
     monkeypatch.setattr(zarr.Array, "__getitem__", counted)
-    monkeypatch.setattr("tilespec.evaluate.classes.PIXELS", 1000)
+    monkeypatch.setattr("tilespec.evaluate.class_maps.PIXELS", 1000)
     evaluate(*stores, patches=300, patch_size=40)
     assert sum(pixels) == 2 * 72 * 88
     pixels.clear()

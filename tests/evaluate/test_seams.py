@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from tilespec.errors import UserError
-from tilespec.folds import Fold
-from tilespec.grid import Axis, Grid
-from tilespec.jumps import Borders, Jumps
-from tilespec.product import ArraySpec, Product
-from tilespec.scene import layer_spec
-from tilespec.seams import seam_score
-from tilespec.types import UNLABELLED
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
+from tilespec.evaluate.metrics.seam_jumps import Borders, Jumps
+from tilespec.evaluate.seams import seam_score
+from tilespec.spectra.statistics import Fold
+from tilespec.storage.layout import ArraySpec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.tiling.grid import Axis, Grid
 
 NAMES = ("background", "plant")
 
@@ -271,7 +271,7 @@ def test_blocks_are_small_and_their_size_changes_nothing(tmp_path, monkeypatch, 
         return out
 
     monkeypatch.setattr(zarr.Array, "__getitem__", counted)
-    monkeypatch.setattr("tilespec.seams.VALUES", values)
+    monkeypatch.setattr("tilespec.evaluate.seams.VALUES", values)
     assert seam_score(pred) == plain
     assert max(sizes) <= max(values, 8 * 8 * 3) * (9 / 8) ** 2, "a block and its halo"
 

@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 from spectral_scenes import NM, write_cube
 from stored_predictions import write_field
 
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.product import Product
-from tilespec.scene import layer_spec
-from tilespec.spectral import SpectralErrors
+from tilespec.core.errors import UserError
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.evaluate.metrics.spectral_errors import SpectralErrors
+from tilespec.storage.layout import layer_spec
+from tilespec.storage.product import Product
 
 reals = st.floats(-100, 100, width=32).map(lambda v: np.float32(round(v, 2)))
 SPECTRA = (
@@ -147,7 +147,7 @@ def test_every_figure_is_in_the_result_and_kept(tmp_path, spectra):
 
 def test_colours_differ_as_colour_science_says(tmp_path, spectra):
     colour = pytest.importorskip("colour", reason="needs the extra [color]")
-    from tilespec.colour import Observer
+    from tilespec.spectra.colour.observer import Observer
 
     observer = Observer.at(NM, "D65")
     lab = [observer.lab(np.clip(plane.reshape(-1, len(NM)), 0, None).astype(np.float64)) for plane in spectra]
@@ -229,10 +229,10 @@ def test_colours_are_left_out_with_a_reason(tmp_path, spectra, monkeypatch):
     assert judged(tmp_path / "none", truth, predicted, illuminant="none")["notes"] == []
     with pytest.raises(UserError, match="D66"):
         judged(tmp_path / "unknown", truth, predicted, illuminant="D66")
-    from tilespec.colour import standard
+    from tilespec.spectra.colour import cie_tables
 
-    standard._observer.cache_clear()
-    standard._illuminant.cache_clear()
+    cie_tables._observer.cache_clear()
+    cie_tables._illuminant.cache_clear()
     monkeypatch.setitem(sys.modules, "colour", None)
     without = judged(tmp_path / "without", truth, predicted)
     assert without["delta_e"] is None
@@ -246,8 +246,8 @@ def test_intervals_are_of_spectra_too_and_pieces_change_nothing(tmp_path, spectr
         assert low < one[name] < high
         assert name in one["folds"]["mean"]
     assert sum(line["pixels"] for line in one["folds"]["scores"]) == one["pixels"]
-    for module in ("residuals", "spectral", "evaluate.colours"):
-        monkeypatch.setattr(f"tilespec.{module}.PIECE", 100)
+    for module in ("metrics.channel_errors", "metrics.spectral_errors", "colours"):
+        monkeypatch.setattr(f"tilespec.evaluate.{module}.PIECE", 100)
     other = judged(tmp_path / "b", *spectra)
     assert figures(other) == pytest.approx(figures(one), rel=1e-9)
 

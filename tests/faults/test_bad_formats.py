@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rasterio.control import GroundControlPoint
 from sensor_files import write_cf
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 UTM = rasterio.crs.CRS.from_epsg(32633)

@@ -14,10 +14,11 @@ from envi_files import edited, write_envi
 from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import calibrated, counts
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.recipe import fit, transform
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
+from tilespec.spectra.fit import fit
+from tilespec.spectra.transform import transform
+from tilespec.storage.scene import Scene
 
 ROWS = {
     1: """ingest/test_envi.test_a_truncated_file_is_refused_with_both_sizes
@@ -159,8 +160,8 @@ def test_wavelengths_out_of_order_or_twice_stay_as_they_are_with_a_note(tmp_path
 REFUSED = """
 import sys
 from pathlib import Path
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
 for header in sys.argv[1:]:
     try:
         ingest(header, Path(header).with_name("scene"))

@@ -8,9 +8,9 @@ import pytest
 import zarr
 from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tilespec
 
-from tilespec import cluster as clusters
-from tilespec.audit import status, verify
-from tilespec.errors import IncompleteError
+from tilespec.cluster import connect as clusters
+from tilespec.core.errors import IncompleteError
+from tilespec.storage.audit import status, verify
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_cluster_without_any_worker_is_not_waited_for_for_ever(arena):
     with Cluster.of(arena.folder / "empty", 0) as cluster:
         began = time.monotonic()
         arguments = predict(arena, out, "--cluster", cluster.address)
-        code, _, errors = tilespec(logs, *arguments, constants={"tilespec.cluster.PATIENCE": 2.0})
+        code, _, errors = tilespec(logs, *arguments, constants={"tilespec.cluster.submit.PATIENCE": 2.0})
     assert code == 3, errors
     assert "no worker is left since 2 s" in errors
     assert time.monotonic() - began < 45

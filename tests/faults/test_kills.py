@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tiles_in, tilespec
 
-from tilespec.audit import verify
+from tilespec.storage.audit import verify
 
 SLEEP = 0.06
 """Seconds that the net takes for a tile row: an undisturbed run works for 1.2 s on two lanes."""

@@ -119,7 +119,9 @@ def kill_worker(cluster):
     """Kill the worker beside which rank 1 runs; its nanny starts another. Return the number of the rank."""
     mine = {nanny.pid for nanny in cluster.nannies}
     seats = [
-        found for found in psutil.process_iter(["cmdline"]) if "tilespec.ranks.seats" in (found.info["cmdline"] or [])
+        found
+        for found in psutil.process_iter(["cmdline"])
+        if "tilespec.training.ranks.processes" in (found.info["cmdline"] or [])
     ]
     (seat,) = [
         seat for seat in seats if mine & {parent.pid for parent in seat.parents()} and seat.environ().get("RANK") == "1"

@@ -11,10 +11,10 @@ import zarr
 from fault_processes import NET, Arena, Run, contents, leftovers, predict, records, tilespec
 from untrained_models import save_model
 
-from tilespec import infer
-from tilespec.audit import status
-from tilespec.errors import UserError
-from tilespec.ledger import Ledger
+from tilespec.core.errors import UserError
+from tilespec.predict import predict as predict_module
+from tilespec.storage.audit import status
+from tilespec.storage.ledger import Ledger
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +25,14 @@ def arena(tmp_path_factory, make_scene):
 @pytest.fixture
 def small(monkeypatch):
     """Let predictions in this process have the objects that those of the driver have."""
-    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (32,))
+    monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (32,))
 
 
 def run_here(arena, out, **options):
     options = {"overlap": 16, **options}
-    return infer.predict(options.pop("model", arena.model), options.pop("scene", arena.scene), str(out), **options)
+    return predict_module.predict(
+        options.pop("model", arena.model), options.pop("scene", arena.scene), str(out), **options
+    )
 
 
 @pytest.mark.timeout(120)

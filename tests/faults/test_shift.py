@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from untrained_models import APPROXIMATE, UNET, save_model
 
-from tilespec.infer import predict
-from tilespec.plugins import from_user
+from tilespec.core.registry import from_user
+from tilespec.predict.predict import predict
 
 TILE, OVERLAP, SHAPE = 32, 16, (120, 104)
 MARGIN = 32

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fault_processes import Arena, Run, contents, leftovers, predict, records, tilespec
 
-from tilespec.audit import status, verify
+from tilespec.storage.audit import status, verify
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fault_processes import Arena, contents, leftovers, predict, records, tilespec
 
-from tilespec.audit import status
+from tilespec.storage.audit import status
 
 
 @pytest.fixture(scope="module")

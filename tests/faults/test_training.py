@@ -18,11 +18,11 @@ from interrupts import After
 from safetensors.torch import load_file, save_file
 from short_trainings import config, interrupted, lines
 
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.recipe import Recipe
-from tilespec.train import train
-from tilespec.training import checkpoint
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.spectra.recipe import Recipe
+from tilespec.training.run import checkpoint
+from tilespec.training.train import train
 
 
 @pytest.fixture(scope="module")

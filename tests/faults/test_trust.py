@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tilespec import api
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.plugins import PLUGINS, from_user, load, only_named_before
-from tilespec.recipe import Recipe
-from tilespec.tasks import task
+from tilespec.core.errors import UserError
+from tilespec.core.registry import PLUGINS, from_user, load, only_named_before
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
+from tilespec.spectra.recipe import Recipe
 
 CANARY = "from pathlib import Path\nPath({path!r}).write_text('imported')\nclass Net: pass\n"
-STRANGE = ["builtins:exec", "os:system", "strange:Net", "tilespec.ingest:ingest"]
+STRANGE = ["builtins:exec", "os:system", "strange:Net", "tilespec.ingest.ingest:ingest"]
 """Dotted paths that a stranger may write into a file: a built-in, a module of Python, one beside, one of tilespec's."""
 
 

@@ -19,11 +19,11 @@ from rasterio.enums import Resampling
 from raw_counts import calibrated, counts
 from sensor_files import write_emit
 
-from tilespec.errors import UserError
-from tilespec.ingest import info, ingest
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.binning import binned_axis, majority, mean
-from tilespec.scene import Scene
-from tilespec.types import SpectralAxis
+from tilespec.ingest.ingest import info, ingest
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 sizes = st.tuples(*[st.integers(1, 9)] * 3)

@@ -8,9 +8,9 @@ from ingest_files import cube
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 
 def labelled(folder, labels, name="labels.npy", **options):

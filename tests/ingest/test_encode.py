@@ -7,10 +7,10 @@ from envi_files import write_envi
 from ingest_files import cube, stored
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
+from tilespec.core.errors import UserError
 from tilespec.ingest.encode import narrow
-from tilespec.scene import Scene
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 
 def test_floats_lose_nothing_but_nodata_and_infinity(tmp_path):

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from locations import DATA, real
 from numpy.testing import assert_array_equal
 
-from tilespec.errors import UserError
-from tilespec.ingest import info
-from tilespec.ingest.envi import find_pair, read_envi
-from tilespec.ingest.fields import AXES, DTYPES, KNOWN, describe
-from tilespec.ingest.header import read_header
-from tilespec.ingest.source import Options
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import info
+from tilespec.ingest.readers.envi import find_pair, read_envi
+from tilespec.ingest.readers.envi_fields import AXES, DTYPES, KNOWN, describe
+from tilespec.ingest.readers.envi_header import read_header
+from tilespec.ingest.readers.source import Options
 
 
 def read_all(path, step=2):

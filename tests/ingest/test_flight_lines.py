@@ -12,9 +12,9 @@ from ingest_files import cube, stored
 from interrupts import After
 from numpy.testing import assert_array_equal
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 
 def line(folder, name, seed=0, wavelengths="400, 550, 700, 860"):

@@ -14,14 +14,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-from tilespec.colour import decode, encode
-from tilespec.errors import UserError
-from tilespec.ingest import info, ingest
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.ingest.binning import mean
-from tilespec.ingest.image import Scan
-from tilespec.product import Product
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.types import SpectralAxis
+from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.readers.image import Scan
+from tilespec.spectra.numerics.srgb import decode, encode
+from tilespec.storage.layout import constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 HOUSTON = DATA / "houston2018_subset" / "houston_dataset.mat"
 CAVE = DATA / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz"

@@ -17,10 +17,11 @@ from locations import DATA, real
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from tilespec.errors import UserError
-from tilespec.ingest import READERS, info, ingest
-from tilespec.ingest.source import Facts, Source
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.readers.source import Facts, Source
+from tilespec.ingest.readers.table import READERS
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 
@@ -51,7 +52,7 @@ def test_a_reader_is_a_callable_that_anyone_may_name(tmp_path):
 
 
 def test_every_reader_of_the_table_is_there():
-    from tilespec.plugins import load
+    from tilespec.core.registry import load
 
     assert all(callable(load(READERS, name, "reader")) for name in READERS)
 

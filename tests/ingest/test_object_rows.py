@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from raw_counts import counts
 
-from tilespec import written
-from tilespec.audit import verify
-from tilespec.chunks import Room
-from tilespec.ingest import ingest
-from tilespec.ingest.calibrate import Repair, Terms
+from tilespec.core.buffers import Room
+from tilespec.ingest.calibration.white_dark import Repair, Terms
 from tilespec.ingest.encode import Keep, Measure
-from tilespec.ingest.job import Request, prepare
-from tilespec.product import compressors
-from tilespec.scene import Scene
-from tilespec.stored import entry_of
-from tilespec.written import stream
+from tilespec.ingest.ingest import ingest
+from tilespec.ingest.request import Request, prepare
+from tilespec.storage import chunk_writer
+from tilespec.storage.audit import verify
+from tilespec.storage.chunk_writer import stream
+from tilespec.storage.layout import compressors
+from tilespec.storage.scene import Scene
+from tilespec.storage.stored_objects import entry_of
 
 
 def objects(url):
@@ -66,7 +66,7 @@ def test_what_is_recorded_of_an_object_is_what_lies_there(tmp_path):
 
 
 def test_an_error_on_the_way_leaves_no_object_and_no_part_of_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(written, "CACHED", 1)
+    monkeypatch.setattr(chunk_writer, "CACHED", 1)
     array = zarr.create_array(str(tmp_path / "a"), shape=(20, 4, 2), dtype="float32", chunks=(20, 4, 2))
 
     def fails(lines, out):

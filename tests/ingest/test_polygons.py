@@ -16,12 +16,12 @@ from numpy.testing import assert_array_equal
 from pyproj import Transformer
 from rasterio.features import rasterize
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.ingest.vector import GRAIN, Polygon, read_polygons
-from tilespec.ingest.wkb import polygon_of
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.ingest.ingest import ingest
+from tilespec.ingest.labels.polygons import GRAIN, Polygon, read_polygons
+from tilespec.ingest.labels.wkb import polygon_of
+from tilespec.storage.scene import Scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 TRANSFORM = rasterio.Affine(2.0, 0, 412000.0, 0, -2.0, 5800000.0)

@@ -9,13 +9,13 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 from sensor_files import write_cf, write_emit, write_neon, write_prisma
 
-from tilespec.errors import UserError
-from tilespec.ingest import info, ingest
-from tilespec.ingest.hdf5 import LAYOUTS
-from tilespec.ingest.readers import open_source
-from tilespec.ingest.source import Options, Source
-from tilespec.plugins import load
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
+from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.readers.hdf5 import LAYOUTS
+from tilespec.ingest.readers.source import Options, Source
+from tilespec.ingest.readers.table import open_source
+from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
 PRODUCTS = [
@@ -256,7 +256,7 @@ def test_a_cf_swath_keeps_its_coordinates_as_layers(tmp_path, order, place):
 
 
 def test_a_scene_that_is_exported_to_netcdf_comes_back(tmp_path):
-    from tilespec.export import export
+    from tilespec.output.export.export import export
 
     first, _ = taken(tmp_path, write_neon(tmp_path / "x.h5"))
     export(tmp_path / "scene", tmp_path / "x.nc")

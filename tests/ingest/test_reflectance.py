@@ -11,10 +11,10 @@ from interrupts import After, StoppedError, stop
 from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import counts
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.ingest.empirical import empirical_line
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.calibration.empirical_line import empirical_line
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 WAVELENGTHS = "wavelength units = nm\nwavelength = {400, 500, 600, 700}\n"
 

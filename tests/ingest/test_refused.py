@@ -10,9 +10,9 @@ import rioxarray  # noqa: F401 - gives xarray its .rio
 from ingest_files import WAVELENGTHS, cube, stored, to_geotiff, to_netcdf, to_npy
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 
 def test_two_arrays_that_fit_are_refused_by_name(tmp_path):

@@ -12,11 +12,11 @@ import rioxarray  # noqa: F401 - gives xarray its .rio
 from envi_files import write_envi
 from ingest_files import cube
 
-from tilespec.errors import UserError
-from tilespec.ingest import info, ingest
-from tilespec.ingest.tiles import Tiles
-from tilespec.memory import resident
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.core.memory import resident
+from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.object_rows import Tiles
+from tilespec.storage.scene import Scene
 
 
 def tree(url):
@@ -102,8 +102,8 @@ def test_the_facts_of_a_run_lie_beside_the_product(tmp_path):
 
 MEASURED = """
 import sys
-from tilespec.ingest import ingest
-from tilespec.memory import resident
+from tilespec.ingest.ingest import ingest
+from tilespec.core.memory import resident
 folder, before = sys.argv[1], resident()
 result = ingest(f"{folder}/raw.hdr", f"{folder}/scene", white=f"{folder}/white.hdr", dtype="uint16")
 print(result["peak_memory"] - before)
@@ -125,7 +125,8 @@ def test_memory_does_not_grow_with_the_length_of_the_scene(tmp_path, interleave)
 
 def test_importing_ingest_is_light():
     code = (
-        "import tilespec.ingest, sys; print([m for m in ('rasterio', 'torch', 'dask', 'pyproj') if m in sys.modules])"
+        "import tilespec.ingest.ingest, sys; "
+        "print([m for m in ('rasterio', 'torch', 'dask', 'pyproj') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

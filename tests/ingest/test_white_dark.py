@@ -9,11 +9,11 @@ from locations import DATA, real
 from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import calibrated, counts
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.ingest.calibrate import integration_time
-from tilespec.ingest.source import Facts
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.calibration.white_dark import integration_time
+from tilespec.ingest.ingest import ingest
+from tilespec.ingest.readers.source import Facts
+from tilespec.storage.scene import Scene
 
 
 @settings(max_examples=12, deadline=None)

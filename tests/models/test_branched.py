@@ -6,14 +6,14 @@ import torch
 from cube_scenes import AXIS, BANDS, values, write
 from torch import nn
 
-from tilespec.errors import UserError
-from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.nets.norms import set_sample_ids
-from tilespec.nets.unet import EXACT_HALO
-from tilespec.probe.reach import measure
-from tilespec.recipe import Recipe
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import set_sample_ids
+from tilespec.models.nets.unet import EXACT_HALO
+from tilespec.models.probe.receptive_field import measure
+from tilespec.predict.predict import predict
+from tilespec.spectra.recipe import Recipe
 
 WINDOWS = {1: 1, 2: 3, 3: 7, 4: 15, 5: 31, 6: 63, 7: 127, 8: 255}
 """Pixels each way that an output pixel depends on, as the paper's table of pruned branches has them."""

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tilespec.determinism import agreement, batches_agree
-from tilespec.nets import build
-from tilespec.nets.norms import set_sample_ids
+from tilespec.models.determinism import agreement, batches_agree
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import set_sample_ids
 
 SHAPE = (16, 16, 3)
 KINDS = {"repeated", "order", "batch_sizes", "neighbours", "threads"}

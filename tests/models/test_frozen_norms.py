@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tilespec.cluster import local
-from tilespec.errors import UserError
-from tilespec.frozen import FrozenNorm, NormMoments, freeze, norm_statistics, spatial_norms
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.plugins import from_user
-from tilespec.probe.reach import measured_class
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.cluster.connect import local
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user
+from tilespec.core.types import Roi
+from tilespec.models.frozen_norms import FrozenNorm, NormMoments, freeze, norm_statistics
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import spatial_norms
+from tilespec.models.probe.receptive_field import measured_class
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
 
 
 class Grouped(nn.Module):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tilespec.errors import UserError
-from tilespec.nets import build
-from tilespec.nets.mst import SpectralAttention
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
+from tilespec.models.nets.mst import SpectralAttention
 
 
 def small(channels_in=3, channels_out=4, **params):

@@ -5,8 +5,8 @@ import re
 
 from locations import ROOT
 
-from tilespec.nets import NETS
-from tilespec.plugins import load
+from tilespec.core.registry import load
+from tilespec.models.nets import NETS
 
 PAGE = ROOT / "docs" / "training.md"
 FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "opened"}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from tilespec.errors import UserError
-from tilespec.nets import build
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
 
 
 def test_the_published_discriminator_has_6965441_parameters_and_judges_32_by_32_patches():

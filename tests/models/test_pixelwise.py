@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import binary_opening
 
-from tilespec.errors import UserError
-from tilespec.nets import build
-from tilespec.nets.opened import disk
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
+from tilespec.models.nets.opening import disk
 
 BANDS = 30
 NETS = {

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from tilespec.errors import UserError
-from tilespec.grid import Axis, Grid, reflect
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.nets.norms import NORMS
-from tilespec.plugins import from_user
-from tilespec.probe import probe
-from tilespec.probe.layers import spread_by
-from tilespec.probe.reach import measure, measured_class
-from tilespec.probe.strip import Line, Strip, replica
-from tilespec.recipe import Recipe
-from tilespec.types import TileClass
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user
+from tilespec.core.types import TileClass
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import NORMS
+from tilespec.models.probe.global_layers import spread_by
+from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.probe import probe
+from tilespec.models.probe.receptive_field import measure, measured_class
+from tilespec.spectra.recipe import Recipe
+from tilespec.tiling.grid import Axis, Grid, reflect
 
 
 def unet(n_down=3, norm="channel", width=4, **params):

@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tilespec.augment import KINDS, Augment
-from tilespec.config import AugmentTable
-from tilespec.errors import UserError
-from tilespec.nets import build
-from tilespec.objectives import Batch, objective
-from tilespec.objectives.losses import l1, mrae, mse
-from tilespec.tasks import Task, task
-from tilespec.tasks.reconstruct import SMALLEST
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
+from tilespec.models.tasks.reconstruct import SMALLEST
+from tilespec.training.augment.augment import KINDS, Augment
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch
+from tilespec.training.objectives.losses import l1, mrae, mse
+from tilespec.training.settings import AugmentTable
 
 LOSSES = (l1, mse, mrae)
 

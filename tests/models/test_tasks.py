@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.tasks import task
+from tilespec.core.errors import UserError
+from tilespec.models.tasks import task
 
 
 @given(st.integers(2, 254))

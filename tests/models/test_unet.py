@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.nets import build
-from tilespec.nets.norms import NORMS, ChannelNorm, SeededDropout, set_sample_ids
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import NORMS, ChannelNorm, SeededDropout, set_sample_ids
 
 
 def parameters(net):

@@ -12,13 +12,14 @@ from envi_files import write_envi
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from tilespec.errors import UserError
-from tilespec.export import WRITERS, export
-from tilespec.ingest import ingest
-from tilespec.picture import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
-from tilespec.product import Product, publish
-from tilespec.scene import ArraySpec, Scene, layer_spec
-from tilespec.types import Roi, SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.ingest.ingest import ingest
+from tilespec.output.export.export import WRITERS, export
+from tilespec.output.pictures import NO_DATA, class_colours, class_picture, false_colour, picture_bands, thumbnail
+from tilespec.storage.layout import ArraySpec, layer_spec
+from tilespec.storage.product import Product, publish
+from tilespec.storage.scene import Scene
 
 MAPS = {
     "utm": "map info = {UTM, 1, 1, 380952, 5820372, 30, 30, 33, South, WGS-84, units=Meters}\n",
@@ -47,7 +48,7 @@ def make(folder, dtype="uint16", extra="", shape=(140, 70, 4), labels=True):
 
 
 def test_every_writer_of_the_table_is_there():
-    from tilespec.plugins import load
+    from tilespec.core.registry import load
 
     assert all(callable(load(WRITERS, name, "format")) for name in WRITERS)
 
@@ -263,7 +264,9 @@ def test_a_dry_run_writes_nothing(tmp_path):
 
 def test_a_failed_export_leaves_no_file_of_the_name(tmp_path, monkeypatch):
     scene = make(tmp_path)
-    monkeypatch.setattr("tilespec.export.exported.Exported.blocks", lambda self: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr(
+        "tilespec.output.export.source.Exported.blocks", lambda self: (_ for _ in ()).throw(OSError("disk"))
+    )
     for name in ("out.tif", "out.hdr", "out.nc"):
         with pytest.raises(OSError, match="disk"):
             export(scene, tmp_path / name)

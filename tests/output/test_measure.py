@@ -11,12 +11,13 @@ from scenes import write_scene
 from scipy import ndimage
 from stored_predictions import write_map
 
-from tilespec.errors import UserError
-from tilespec.ingest.georef import crs_of, grid_mapping
-from tilespec.measure import measure
-from tilespec.product import Product
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.types import UNLABELLED, SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.ingest.readers.georeference import crs_of, grid_mapping
+from tilespec.output.measure.measure import measure
+from tilespec.storage.layout import constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 NAMES = ("background", "leaf", "stem")
 SHAPE = (70, 90)
@@ -130,8 +131,8 @@ def test_the_cut_into_blocks_changes_no_count_and_no_digit_that_counts(tmp_path,
     pred = write_map(tmp_path / "pred", predicted, classes=NAMES)
     found = []
     for chunk, piece in ((16, 50), (32, 4096), (96, 700)):
-        monkeypatch.setattr("tilespec.passes.CHUNK", 16)
-        monkeypatch.setattr("tilespec.measure.job.PIECE", piece)
+        monkeypatch.setattr("tilespec.storage.blocks.CHUNK", 16)
+        monkeypatch.setattr("tilespec.output.measure.job.PIECE", piece)
         scene = write_planted(tmp_path / f"scene{chunk}", cube, plant, chunk=chunk)
         for kind in ({}, {"regions": "leaf", "min_area": 5}):
             measure(pred, scene, tmp_path / "out.csv", **kind)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from tilespec.measure.indices import INDICES, indices
-from tilespec.measure.regions import Strips
-from tilespec.measure.table import as_csv, band_names
-from tilespec.measure.tally import NONE, Block, Tally
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
+from tilespec.output.measure.connected_regions import Strips
+from tilespec.output.measure.csv_table import as_csv, band_names
+from tilespec.output.measure.indices import INDICES, indices
+from tilespec.output.measure.object_sums import NONE, Block, Tally
 
 sides = st.integers(1, 12)
 

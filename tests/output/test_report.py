@@ -12,14 +12,13 @@ import zarr
 from html_page import Page
 from PIL import Image
 
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.product import Product
-from tilespec.progress import Silent
-from tilespec.recipe import Recipe, fit
-from tilespec.report import report
-from tilespec.report.detail import worst
-from tilespec.report.maps import (
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import UNLABELLED
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.output.report.detail import worst
+from tilespec.output.report.inputs import Runs
+from tilespec.output.report.maps import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     NO_DATA,
@@ -30,12 +29,15 @@ from tilespec.report.maps import (
     compare,
     judge,
 )
-from tilespec.report.overview import overview
-from tilespec.report.plots import SHADES, enlarged, sequential, shade, top
-from tilespec.report.runs import Runs
-from tilespec.report.training import losses
-from tilespec.scene import Scene, cube_spec, layer_spec
-from tilespec.types import UNLABELLED
+from tilespec.output.report.overview import overview
+from tilespec.output.report.page import report
+from tilespec.output.report.plots import SHADES, enlarged, sequential, shade, top
+from tilespec.output.report.training import losses
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.layout import cube_spec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 EVIL = "<script>alert('x')</script>\"><img_src=x_onerror=alert(1)>{{7*7}}$\\bad$"
 
@@ -204,7 +206,7 @@ def test_a_verdict_says_what_each_pixel_is():
 
 
 def test_an_overview_is_what_every_nth_pixel_of_the_scene_holds(study, monkeypatch):
-    monkeypatch.setattr("tilespec.report.overview.CHUNK", 32)  # several strips, none a multiple of the stride
+    monkeypatch.setattr("tilespec.output.report.overview.CHUNK", 32)  # several strips, none a multiple of the stride
     scene, recipe = Scene.open(study["scene"]), Recipe.load(study["recipe"])
     seen = overview(scene, {"r": recipe}, Silent(), side=30)
     assert seen.stride == 3

@@ -10,20 +10,21 @@ from html_page import Page
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from tilespec.colour import metamers
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.product import Product
-from tilespec.progress import Silent
-from tilespec.report import report
-from tilespec.report.fields import QUANTILES, chosen, rebuilt
-from tilespec.report.metamers import of_twins, twins
-from tilespec.report.overview import overview
-from tilespec.report.plots import between, enlarged, limits, scale, shade
-from tilespec.report.reconstruction import of_reconstructions
-from tilespec.report.runs import Runs
-from tilespec.scene import Scene, constants, cube_spec
-from tilespec.types import SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import SpectralAxis
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.output.report.inputs import Runs
+from tilespec.output.report.metamers import of_twins, twins
+from tilespec.output.report.overview import overview
+from tilespec.output.report.page import report
+from tilespec.output.report.plots import between, enlarged, limits, scale, shade
+from tilespec.output.report.reconstructed import QUANTILES, chosen, rebuilt
+from tilespec.output.report.reconstruction import of_reconstructions
+from tilespec.spectra.colour.metamers import metamers
+from tilespec.storage.layout import constants, cube_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(float(v) for v in range(400, 701, 10)))
 
@@ -126,7 +127,9 @@ def test_colours_are_stretched_as_the_truth_is(pair):
 
 @pytest.mark.parametrize("chunk", [128, 16])
 def test_every_nth_pixel_is_that_pixel(pair, monkeypatch, chunk):
-    monkeypatch.setattr("tilespec.report.fields.CHUNK", chunk)  # several blocks, none a multiple of the stride
+    monkeypatch.setattr(
+        "tilespec.output.report.reconstructed.CHUNK", chunk
+    )  # several blocks, none a multiple of the stride
     paths, values = pair
     runs = Runs.open([paths["truth"], paths["good"]])
     (thin,) = rebuilt(runs, side=9)

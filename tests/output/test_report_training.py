@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from tilespec.history import write
-from tilespec.recipe import Recipe
-from tilespec.report import report
-from tilespec.report.runs import Runs
-from tilespec.report.training import losses, of_training, validations
+from tilespec.output.report.inputs import Runs
+from tilespec.output.report.page import report
+from tilespec.output.report.training import losses, of_training, validations
+from tilespec.spectra.recipe import Recipe
+from tilespec.training.validation.history import write
 
 LOG = [
     {

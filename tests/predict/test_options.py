@@ -15,21 +15,23 @@ import torch
 import zarr
 from untrained_models import APPROXIMATE, UNET, objects, save_model, stored
 
-from tilespec import infer
-from tilespec.errors import UserError
-from tilespec.grid import Grid
-from tilespec.infer import planning, predict
-from tilespec.infer.outputs import create, moved_to
-from tilespec.infer.planning import Asked, plan_of
-from tilespec.infer.predictor import TURNS, _turned
-from tilespec.infer.projection import budget, project
-from tilespec.lock import holder_token, locked
-from tilespec.model import Model
-from tilespec.predict import Part, axes
-from tilespec.predict.slab import run_part
-from tilespec.progress import Silent
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import Roi
+from tilespec.models.model import Model
+from tilespec.predict import planning
+from tilespec.predict import predict as predict_module
+from tilespec.predict.memory_forecast import budget, project
+from tilespec.predict.options import Asked
+from tilespec.predict.output_store import create, moved_to
+from tilespec.predict.planning import plan_of
+from tilespec.predict.predict import predict
+from tilespec.predict.predictor import TURNS, _turned
+from tilespec.storage.lock import holder_token, locked
+from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import Grid
+from tilespec.tiling.plan import Part, axes
+from tilespec.tiling.slab import run_part
 
 BLUR = {**UNET, "dropout": 0.5}
 
@@ -101,7 +103,7 @@ def test_frozen_norms_are_gathered_once_and_give_the_same_bytes_on_workers(scene
 
 
 def test_panels_change_no_byte_of_the_pixels(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (16,))
+    monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (16,))
     model = save_model(tmp_path / "model", scene, net=APPROXIMATE)
     predict(model, scene, str(tmp_path / "one"), probabilities=True)
     monkeypatch.setattr(planning, "PANEL_BYTES", 20_000)
@@ -178,7 +180,7 @@ SLOW = """
 import sys, time
 import numpy as np
 from tilespec import cli
-from tilespec.infer import outputs, predictor
+from tilespec.predict import output_store as outputs, predictor
 outputs.OBJECTS = (16,)
 call = predictor.TorchPredictor.__call__
 def slow(self, tiles, ids):
@@ -232,7 +234,7 @@ def test_a_second_signal_ends_at_once(make_scene, tmp_path):
 
 def begun(scene, tmp_path, monkeypatch):
     """Return the plan and the only part of a prediction that was created and not run."""
-    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (16,))
+    monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (16,))
     model = save_model(tmp_path / "model", scene)
     plan, settings = plan_of(model, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
     create(plan, settings, probabilities=False)
@@ -244,16 +246,16 @@ def test_a_part_that_comes_again_after_its_worker_died_skips_what_is_recorded(sc
     with locked(plan.product.url):
         token = holder_token(plan.product.url)
         run_part(plan, Part(rows=part.rows[:3]), Silent())
-        facts = infer._part(plan, part, token)
+        facts = predict_module._part(plan, part, token)
         assert plan.product.missing() == []
         assert 0 < facts.tiles < len(plan.tiles(part)[0]) * len(plan.tiles(part)[1])
-        assert infer._part(plan, part, token).tiles == 0
+        assert predict_module._part(plan, part, token).tiles == 0
 
 
 def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
     plan, part = begun(scene, tmp_path, monkeypatch)
     with locked(plan.product.url):
-        facts = infer._part(plan, part, "another run")
+        facts = predict_module._part(plan, part, "another run")
     assert facts.stopped
     assert facts.tiles == 0
 
@@ -261,7 +263,7 @@ def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
 def test_a_product_that_may_not_fit_the_disk_is_told_beforehand(scene, tmp_path, monkeypatch):
     model, told = save_model(tmp_path / "model", scene), []
     assert predict(model, scene, str(tmp_path / "out"), dry_run=True)["bytes_to_write"] == 90 * 70
-    monkeypatch.setattr("tilespec.objects.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr("tilespec.storage.backends.paths.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     monkeypatch.setattr(Silent, "say", lambda _, text: told.append(text))
     predict(model, scene, str(tmp_path / "out"))
     assert "6300 bytes may not fit into the 100 that are free" in told

@@ -15,10 +15,10 @@ import xarray as xr
 import zarr
 from untrained_models import APPROXIMATE, objects, save_model, stored
 
-from tilespec.errors import UserError
-from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.predict.predict import predict
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_region_is_a_product_that_says_its_origin(scene, tmp_path):
 
 
 def test_a_second_run_computes_nothing_and_a_missing_record_only_its_row(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (32,))
+    monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (32,))
     model = save_model(tmp_path / "model", scene)
     out = str(tmp_path / "out")
     assert predict(model, scene, out)["rows_done"] == 5

@@ -10,12 +10,12 @@ import rasterio
 from interrupts import After, StoppedError, stop
 from spectral.io import envi
 
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
 from tilespec.simulate import raw as files
-from tilespec.simulate import simulate
 from tilespec.simulate.sensor import PANEL, RAW_MS, WHITE_MS, sensor
+from tilespec.simulate.simulate import simulate
+from tilespec.storage.scene import Scene
 
 SIZE = {"rows": 200, "cols": 150, "bands": 20, "plants": 4}
 COUNTS = {"raw": (5095.46, 5712.85), "white": (12296.27, 7093.34), "dark": (420.08, 16.35)}

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
 
-from tilespec.errors import UserError
-from tilespec.scene import Scene
-from tilespec.simulate import simulate
+from tilespec.core.errors import UserError
 from tilespec.simulate.block import EDGE, GREEN, MATERIALS, mix, render
 from tilespec.simulate.layout import Layout, plant
 from tilespec.simulate.sensor import DEAD, sensor
+from tilespec.simulate.simulate import simulate
 from tilespec.simulate.texture import cells, smooth
+from tilespec.storage.scene import Scene
 
 SMALL = {"rows": 200, "cols": 300, "bands": 9, "plants": 6}
 PINNED = "4bfe9b4059e93e72"

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from locations import DATA
 
-from tilespec import colour as ours
-from tilespec.colour import Observer, ciede2000, decode, encode, metamers
-from tilespec.colour.camera import camera_primaries
-from tilespec.colour.observer import widths
-from tilespec.colour.standard import illumination
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
+from tilespec.spectra.colour import observer as ours
+from tilespec.spectra.colour.camera import camera_primaries
+from tilespec.spectra.colour.cie_tables import illumination
+from tilespec.spectra.colour.lab import ciede2000
+from tilespec.spectra.colour.metamers import metamers
+from tilespec.spectra.colour.observer import Observer, widths
+from tilespec.spectra.numerics.srgb import decode, encode
 
 science = pytest.importorskip("colour", reason="colour-science is the oracle: the extra `color`")
 
@@ -355,7 +357,7 @@ def run(code):
 
 
 def test_colour_science_waits_for_the_first_observer():
-    code = "import sys, tilespec.colour, tilespec.api, tilespec.cli; print('colour' in sys.modules)"
+    code = "import sys, tilespec.spectra.colour.observer, tilespec.api, tilespec.cli; print('colour' in sys.modules)"
     assert run(code).strip() == "False"
 
 
@@ -363,8 +365,8 @@ def test_without_colour_science_the_extra_is_named():
     code = """
 import sys
 sys.modules["colour"] = None
-from tilespec.colour import Observer
-from tilespec.errors import UserError
+from tilespec.spectra.colour.observer import Observer
+from tilespec.core.errors import UserError
 try:
     Observer.at(range(400, 701, 10))
 except UserError as error:
@@ -377,7 +379,7 @@ def test_loading_colour_science_changes_nothing_of_numpy():
     code = """
 import numpy as np
 before = np.get_printoptions(), np.geterr()
-from tilespec.colour import Observer
+from tilespec.spectra.colour.observer import Observer
 Observer.at(np.arange(400.0, 701.0, 10.0))
 print(before == (np.get_printoptions(), np.geterr()))
 """

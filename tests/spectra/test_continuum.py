@@ -8,15 +8,16 @@ from locations import DATA
 from pybaselines import Baseline as Theirs
 from spectral import remove_continuum
 
-from tilespec.errors import UserError
-from tilespec.spectra.baseline import Als, Arpls
-from tilespec.spectra.continuum import ContinuumRemoval
-from tilespec.spectra.hull import upper_hull
-from tilespec.spectra.operators import Bands
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.numerics.hull import upper_hull
+from tilespec.spectra.numerics.whittaker import arpls, asls, solve
 from tilespec.spectra.pieces import transform as apply
-from tilespec.spectra.steps import Fitting, parse, plan
-from tilespec.spectra.whittaker import arpls, asls, solve
-from tilespec.types import SpectralAxis
+from tilespec.spectra.steps import parse, plan
+from tilespec.spectra.steps.base import Fitting
+from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.continuum import ContinuumRemoval
 
 
 def nm(values):

@@ -7,8 +7,8 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tilespec.errors import UserError
-from tilespec.estimators import (
+from tilespec.core.errors import UserError
+from tilespec.spectra.estimators import (
     AbsorbanceTransformer,
     AlsBaseline,
     ArplsBaseline,

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from tilespec.cluster import connect
-from tilespec.errors import UserError
-from tilespec.recipe import Recipe, fit, fit_steps
-from tilespec.scene import Scene
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
 from tilespec.spectra import pieces
+from tilespec.spectra.fit import fit, fit_steps
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +110,13 @@ def test_the_self_check_is_small_and_told(scenes, tmp_path):
 
 
 def test_arithmetic_that_went_wrong_is_an_error(scenes, tmp_path, monkeypatch):
-    from tilespec import kept
+    from tilespec.spectra import fit_pass
 
     def coarse(operators, x, width, **options):
         return pieces.transform(operators, x, width, **options).astype(np.float16).astype(np.float32)
 
-    monkeypatch.setattr(kept, "transform", coarse)
-    monkeypatch.setattr(kept, "LIMIT", 1e-5)
+    monkeypatch.setattr(fit_pass, "transform", coarse)
+    monkeypatch.setattr(fit_pass, "LIMIT", 1e-5)
     with pytest.raises(UserError, match=r"moments in float32 that are .*relative.* from those in float64"):
         fit(scenes[0], str(tmp_path / "r"), steps="snv,pca=2")
     assert not (tmp_path / "r").exists()

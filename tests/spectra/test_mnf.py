@@ -8,13 +8,15 @@ import spectral
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
-from tilespec.passes import Block, haloed
-from tilespec.recipe import Recipe, fit
-from tilespec.scene import Scene
-from tilespec.spectra.operators import Bands
-from tilespec.types import Roi
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
+from tilespec.spectra.passes import haloed
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
+from tilespec.storage.blocks import Block
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

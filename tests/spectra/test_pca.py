@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from tilespec.errors import UserError
-from tilespec.folds import Moments
-from tilespec.pca import Pca, decompose
-from tilespec.spectra.operators import Bands
+from tilespec.core.errors import UserError
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.pieces import transform
+from tilespec.spectra.statistics import Moments
+from tilespec.spectra.steps.pca import Pca, decompose
 
 
 def spectra(n=6000, p=30, seed=0):

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.folds import Moments
-from tilespec.pca import decompose
-from tilespec.spectra.normalise import normalise
 from tilespec.spectra.operators import Affine, Take
 from tilespec.spectra.pieces import transform
+from tilespec.spectra.statistics import Moments
+from tilespec.spectra.steps.normalise import normalise
+from tilespec.spectra.steps.pca import decompose
 
 BANDS = 24
 

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 from scipy.signal import savgol_filter
 from sklearn.decomposition import PCA
 
-from tilespec import applied, passes
-from tilespec.applied import transformed, write_scene
-from tilespec.cluster import connect
-from tilespec.errors import UserError
-from tilespec.passes import blocks, sample
-from tilespec.recipe import Recipe, fit, fit_steps, transform
-from tilespec.scene import Scene
-from tilespec.spectra.operators import Bands
-from tilespec.types import Roi, SpectralAxis
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.spectra import passes
+from tilespec.spectra import transform as transform_module
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit, fit_steps
+from tilespec.spectra.passes import sample
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform, transformed, write_scene
+from tilespec.storage.blocks import blocks
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def test_a_transform_is_the_recipe_on_every_pixel_and_carries_the_rest(scene, tm
 def test_a_transform_that_was_interrupted_resumes_to_the_same_product(scene, tmp_path, monkeypatch):
     fit(scene, str(tmp_path / "recipe"), steps="snv")
     whole = transform(str(tmp_path / "recipe"), scene, str(tmp_path / "whole"))
-    right, calls = applied._write_row, []
+    right, calls = transform_module._write_row, []
 
     def fails_once(*args):
         calls.append(args[-1])
@@ -84,12 +87,12 @@ def test_a_transform_that_was_interrupted_resumes_to_the_same_product(scene, tmp
             raise KeyboardInterrupt
         return right(*args)
 
-    monkeypatch.setattr(applied, "_write_row", fails_once)
+    monkeypatch.setattr(transform_module, "_write_row", fails_once)
     with pytest.raises(KeyboardInterrupt):
         transform(str(tmp_path / "recipe"), scene, str(tmp_path / "out"))
     with pytest.raises(UserError, match="writing"):
         Scene.open(str(tmp_path / "out"))
-    monkeypatch.setattr(applied, "_write_row", right)
+    monkeypatch.setattr(transform_module, "_write_row", right)
     again = transform(str(tmp_path / "recipe"), scene, str(tmp_path / "out"))
     assert again["pixels"] == whole["pixels"]
     assert Scene.open(str(tmp_path / "out")).digest == Scene.open(str(tmp_path / "whole")).digest

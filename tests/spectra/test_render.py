@@ -14,17 +14,21 @@ from locations import DATA
 from PIL import Image
 from typer.testing import CliRunner
 
-from tilespec import applied, render
 from tilespec.api import export, repair, verify
 from tilespec.cli import app
-from tilespec.cluster import connect
-from tilespec.colour import Observer
-from tilespec.errors import UserError
-from tilespec.placed import moved
-from tilespec.product import Product
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.types import Roi, SpectralAxis
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.spectra import transform as transform_module
+from tilespec.spectra.colour import render
+from tilespec.spectra.colour.observer import Observer
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform
+from tilespec.storage.layout import constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
+from tilespec.storage.rasters import moved
+from tilespec.storage.scene import Scene
 
 pytest.importorskip("colour", reason="colour-science has the observers: the extra `color`")
 
@@ -209,7 +213,8 @@ def test_workers_change_no_byte(scene, tmp_path):
 
 KILLED = """
 import os, signal
-from tilespec import api, applied
+from tilespec import api
+from tilespec.spectra import transform as applied
 right, rows = applied._write_row, []
 def killed(work, row):
     rows.append(row)
@@ -235,7 +240,7 @@ def test_a_rendering_that_was_killed_resumes_to_the_same_product(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_a_rendering_that_was_interrupted_resumes_to_the_same_product(scene, tmp_path, monkeypatch, dtype):
     whole = verb(scene, str(tmp_path / "whole"), scale="image", dtype=dtype)
-    right, rows = applied._write_row, []
+    right, rows = transform_module._write_row, []
 
     def fails_once(*args):
         rows.append(args[-1])
@@ -243,12 +248,12 @@ def test_a_rendering_that_was_interrupted_resumes_to_the_same_product(scene, tmp
             raise KeyboardInterrupt
         return right(*args)
 
-    monkeypatch.setattr(applied, "_write_row", fails_once)
+    monkeypatch.setattr(transform_module, "_write_row", fails_once)
     with pytest.raises(KeyboardInterrupt):
         verb(scene, str(tmp_path / "out"), scale="image", dtype=dtype)
     with pytest.raises(UserError, match="writing"):
         Scene.open(str(tmp_path / "out"))
-    monkeypatch.setattr(applied, "_write_row", right)
+    monkeypatch.setattr(transform_module, "_write_row", right)
     with pytest.raises(UserError, match="settings"):
         verb(scene, str(tmp_path / "out"), illuminant="A", dtype=dtype)
     again = verb(scene, str(tmp_path / "out"), scale="image", dtype=dtype)
@@ -366,13 +371,13 @@ def test_the_command_line_says_what_it_did_and_what_it_would(scene, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_scene(tmp_path, monkeypatch):
-    held, right = [], applied.transform
+    held, right = [], transform_module.run
 
     def watched(operators, x, width, *, own):
         held.append(x.nbytes)
         return right(operators, x, width, own=own)
 
-    monkeypatch.setattr(applied, "transform", watched)
+    monkeypatch.setattr(transform_module, "run", watched)
     for rows in (128, 512):
         url = write(tmp_path / str(rows), np.tile(smooth(128, 64), (rows // 128, 1, 1)), axis_of(NM), chunk=128)
         held.clear()

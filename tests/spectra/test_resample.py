@@ -10,14 +10,17 @@ from locations import DATA
 from scipy.integrate import quad
 from spectral import BandResampler
 
-from tilespec.errors import UserError
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene
-from tilespec.spectra.curves import read_curves
-from tilespec.spectra.operators import Bands
-from tilespec.spectra.resample import gaussian_matrix, response_matrix
-from tilespec.spectra.steps import Fitting, parse, plan
-from tilespec.types import SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
+from tilespec.spectra.numerics.curve_files import read_curves
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps import parse, plan
+from tilespec.spectra.steps.base import Fitting
+from tilespec.spectra.steps.resample import gaussian_matrix, response_matrix
+from tilespec.spectra.transform import transform
+from tilespec.storage.scene import Scene
 
 CAMERAS = DATA / "camera_response"
 AT = np.linspace(400, 1000, 121)

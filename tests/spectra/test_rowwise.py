@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.graph import one_blas_thread
-from tilespec.spectra import rowwise as module
-from tilespec.spectra.rowwise import WAYS, rowwise
+from tilespec.core.cpu import one_blas_thread
+from tilespec.spectra.numerics import rowwise as module
+from tilespec.spectra.numerics.rowwise import WAYS, rowwise
 
 
 @settings(deadline=None, max_examples=30)

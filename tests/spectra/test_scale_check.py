@@ -6,12 +6,14 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.baselines import baseline
-from tilespec.brightness import brightness, glance, same_scale
-from tilespec.errors import UserError
-from tilespec.infer import predict
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene
+from tilespec.baselines.baseline import baseline
+from tilespec.core.errors import UserError
+from tilespec.predict.predict import predict
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.scale_check import brightness, glance, same_scale
+from tilespec.spectra.transform import transform
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

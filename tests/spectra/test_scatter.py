@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 from locations import DATA
 from scipy.io import loadmat
 
-from tilespec.errors import UserError
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.scene import Scene
-from tilespec.spectra.curves import Curves
-from tilespec.spectra.operators import Bands
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
+from tilespec.spectra.numerics.curve_files import Curves
 from tilespec.spectra.pieces import transform as apply
-from tilespec.spectra.scaling import Autoscale
-from tilespec.spectra.scatter import Emsc, Msc
-from tilespec.spectra.steps import Fitting, parse, passes, plan
-from tilespec.types import SpectralAxis
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps import parse, passes, plan
+from tilespec.spectra.steps.base import Fitting
+from tilespec.spectra.steps.scaling import Autoscale
+from tilespec.spectra.steps.scatter import Emsc, Msc
+from tilespec.spectra.transform import transform
+from tilespec.storage.scene import Scene
 
 P = 60
 UNEVEN = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.r_[400:700:40j, 900:1000:20j].tolist()))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.folds import Histogram, Moments, Spread
+from tilespec.spectra.statistics import Histogram, Moments, Spread
 
 
 def spectra(n, p, seed, invalid=0):

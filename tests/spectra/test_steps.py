@@ -8,16 +8,13 @@ from hypothesis import strategies as st
 from locations import ROOT
 from scipy.signal import savgol_filter
 
-from tilespec.errors import UserError
-from tilespec.folds import Spread
-from tilespec.spectra.baseline import Als, Arpls
-from tilespec.spectra.continuum import ContinuumRemoval
-from tilespec.spectra.normalise import normalise
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.operators import OPERATORS as KINDS
 from tilespec.spectra.operators import (
     Absorb,
     Affine,
-    Bands,
     Light,
     Linear,
     NoiseAdjust,
@@ -28,12 +25,16 @@ from tilespec.spectra.operators import (
     on_torch,
 )
 from tilespec.spectra.pieces import transform
-from tilespec.spectra.savgol import SavGol, filters
-from tilespec.spectra.scaling import MinMax, Scale
-from tilespec.spectra.scatter import correction
-from tilespec.spectra.select import Crop
-from tilespec.spectra.steps import STEPS, Fitting, parse, passes, plan
-from tilespec.types import SpectralAxis
+from tilespec.spectra.statistics import Spread
+from tilespec.spectra.steps import STEPS, parse, passes, plan
+from tilespec.spectra.steps.base import Fitting
+from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.continuum import ContinuumRemoval
+from tilespec.spectra.steps.crop import Crop
+from tilespec.spectra.steps.normalise import normalise
+from tilespec.spectra.steps.savgol import SavGol, filters
+from tilespec.spectra.steps.scaling import MinMax, Scale
+from tilespec.spectra.steps.scatter import correction
 
 P = 40
 NM = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.linspace(400, 1000, P).tolist()))
@@ -307,7 +308,7 @@ def test_spaces_and_empty_parts_do_no_harm():
 
 
 def test_a_user_may_bring_a_step_by_its_dotted_path():
-    (step,) = parse("tilespec.spectra.select:Crop=#1:#2")
+    (step,) = parse("tilespec.spectra.steps.crop:Crop=#1:#2")
     assert isinstance(step, Crop)
 
 

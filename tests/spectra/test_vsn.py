@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.spectra.normalise import Vsn, normalise, scatter
-from tilespec.spectra.operators import Bands
-from tilespec.spectra.steps import Fitting
-from tilespec.spectra.vsn import draw_pairs, tolerance, weigh
+from tilespec.core.errors import UserError
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.numerics.vsn import draw_pairs, tolerance, weigh
+from tilespec.spectra.steps.base import Fitting
+from tilespec.spectra.steps.normalise import Vsn, normalise, scatter
 
 P = 120
 K = np.linspace(0, 1, P)

@@ -12,13 +12,14 @@ from damage import DAMAGE, everything, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec import audit as module
-from tilespec.audit import status, verify
-from tilespec.errors import UserError
-from tilespec.ledger import Ledger
-from tilespec.lock import locked
-from tilespec.product import ArraySpec, Product, publish
-from tilespec.simulate import simulate
+from tilespec.core.errors import UserError
+from tilespec.simulate.simulate import simulate
+from tilespec.storage import audit as module
+from tilespec.storage.audit import status, verify
+from tilespec.storage.layout import ArraySpec
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.lock import locked
+from tilespec.storage.product import Product, publish
 
 SHAPE, EDGE = (50, 40, 3), 16
 ROWS, OBJECTS = 4, 4 * 3 * 2

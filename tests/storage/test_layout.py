@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec import shards as module
-from tilespec.audit import verify
-from tilespec.errors import UserError
-from tilespec.product import ArraySpec, Product
-from tilespec.recipe import fit, transform
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.shards import sharded
-from tilespec.types import Roi, SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.spectra.fit import fit
+from tilespec.spectra.transform import transform
+from tilespec.storage import layout as module
+from tilespec.storage.audit import verify
+from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=(500.0, 600.0, 700.0))
 

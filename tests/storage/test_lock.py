@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tilespec import lock as module
-from tilespec.errors import UserError
-from tilespec.lock import TTL, holder, locked
+from tilespec.core.errors import UserError
+from tilespec.storage import lock as module
+from tilespec.storage.lock import TTL, holder, locked
 
 HOLD = """
 import sys, time
-from tilespec.lock import locked
+from tilespec.storage.lock import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -26,8 +26,8 @@ with locked(sys.argv[1]):
 RACE = """
 import sys, time
 from pathlib import Path
-from tilespec.errors import UserError
-from tilespec.lock import locked
+from tilespec.core.errors import UserError
+from tilespec.storage.lock import locked
 out, start = sys.argv[1], Path(sys.argv[2])
 print("ready", flush=True)
 while not start.exists():

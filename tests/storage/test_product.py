@@ -16,14 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tilespec import product as module
-from tilespec.errors import UserError
-from tilespec.ledger import Ledger, fingerprint, write_atomic
-from tilespec.product import ArraySpec, Product, compressors, publish
-from tilespec.scene import Scene, constants, cube_spec, layer_spec
-from tilespec.stored import entry_of, keys
-from tilespec.types import SpectralAxis
-from tilespec.written import put
+from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
+from tilespec.core.types import SpectralAxis
+from tilespec.storage import product as module
+from tilespec.storage.chunk_writer import put
+from tilespec.storage.files import write_atomic
+from tilespec.storage.layout import ArraySpec, compressors, constants, cube_spec, layer_spec
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.product import Product, publish
+from tilespec.storage.scene import Scene
+from tilespec.storage.stored_objects import entry_of, keys
 
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=(400.0, 500.0, 600.0), good=(True, False, True))
 SHAPE = (300, 140, 3)
@@ -551,7 +554,7 @@ def test_objects_written_without_zarr_are_those_of_zarr(tmp_path, dtype, edge, c
     ]
     arrays[0][...] = data
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tilespec.written.CACHED", cached)
+        patch.setattr("tilespec.storage.chunk_writer.CACHED", cached)
         for key in keys(arrays[1], "ours", (0, 0), data.shape):
             y, x = (int(i) * edge for i in key.split("/")[2:])
             entry = put(tmp / key, arrays[1], data[y : y + edge, x : x + edge])

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from object_store import contents, copied, reached, served
 
-from tilespec import lock as lock_module
-from tilespec import s3
-from tilespec.audit import status, verify
-from tilespec.errors import UserError
-from tilespec.ingest import info
-from tilespec.lock import holder, locked
-from tilespec.objects import S3Path, at
-from tilespec.product import Product
-from tilespec.recipe import Recipe, fit, transform
-from tilespec.repair import repair
-from tilespec.scene import Scene, open_group
-from tilespec.types import Roi
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.ingest.ingest import info
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.transform import transform
+from tilespec.storage import lock as lock_module
+from tilespec.storage.audit import status, verify
+from tilespec.storage.backends import s3
+from tilespec.storage.backends.paths import S3Path, at
+from tilespec.storage.lock import holder, locked
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene, open_group
+from tilespec.workflows.repair import repair
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,7 @@ def test_an_object_gone_is_found_on_resuming_by_one_list_of_sizes(store, make_sc
 
 HOLD = """
 import sys, time
-from tilespec.lock import locked
+from tilespec.storage.lock import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -354,7 +356,7 @@ def test_no_secret_is_stored(bucket, product):
 def test_a_forked_process_is_refused_instead_of_waiting_for_ever(bucket, scene):
     copied(scene, f"{bucket}/scene")
     code = (
-        "import os, sys\nfrom tilespec.objects import at\nat(sys.argv[1]).exists()\npid = os.fork()\n"
+        "import os, sys\nfrom tilespec.storage.backends.paths import at\nat(sys.argv[1]).exists()\npid = os.fork()\n"
         "if pid == 0:\n"
         "    try:\n        at(sys.argv[1]).exists()\n"
         "    except ValueError as error:\n        print(error, flush=True)\n"
@@ -380,7 +382,7 @@ def test_a_missing_package_names_the_extra(monkeypatch):
 
 
 def test_keys_of_records_stay_inside_the_store(bucket):
-    from tilespec.stored import place
+    from tilespec.storage.stored_objects import place
 
     with pytest.raises(UserError, match="lies outside"):
         place(S3Path(bucket="b", key="k"), "../other/object")

@@ -5,11 +5,11 @@ import pytest
 from object_store import contents, copied, reached, served
 from untrained_models import APPROXIMATE, save_model
 
-from tilespec.audit import status, verify
-from tilespec.infer import predict
-from tilespec.objects import at
-from tilespec.product import Product
-from tilespec.repair import repair
+from tilespec.predict.predict import predict
+from tilespec.storage.audit import status, verify
+from tilespec.storage.backends.paths import at
+from tilespec.storage.product import Product
+from tilespec.workflows.repair import repair
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def bucket(server, tmp_path, monkeypatch):
 @pytest.fixture
 def disk(make_scene, tmp_path, monkeypatch):
     """A scene, a model, and its prediction, in objects of 32 pixels."""
-    monkeypatch.setattr("tilespec.infer.outputs.OBJECTS", (32,))
+    monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (32,))
     scene = make_scene(tmp_path / "scene", 90, 70, 5)
     model = save_model(tmp_path / "model", scene, net=APPROXIMATE)
     predict(model, scene, str(tmp_path / "out"))

@@ -5,19 +5,19 @@ import pytest
 from object_store import contents, copied, reached, served
 from PIL import Image
 
-from tilespec.audit import verify
-from tilespec.baselines import baseline
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.export import export
-from tilespec.ingest import ingest
-from tilespec.objects import at
-from tilespec.product import Product
-from tilespec.repair import repair
-from tilespec.report import report
-from tilespec.scene import Scene
-from tilespec.simulate import simulate
-from tilespec.train import train
+from tilespec.baselines.baseline import baseline
+from tilespec.core.errors import UserError
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.ingest.ingest import ingest
+from tilespec.output.export.export import export
+from tilespec.output.report.page import report
+from tilespec.simulate.simulate import simulate
+from tilespec.storage.audit import verify
+from tilespec.storage.backends.paths import at
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
+from tilespec.training.train import train
+from tilespec.workflows.repair import repair
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_torn_shard_in_a_bucket_is_repaired_by_the_command_that_wrote_it(bucke
 
 
 def test_an_ingest_into_a_bucket_resumes(bucket, cube, tmp_path, monkeypatch):
-    from tilespec.ingest.tiles import Tiles
+    from tilespec.ingest.object_rows import Tiles
 
     kept = Tiles.write
 
@@ -98,7 +98,7 @@ def test_evaluate_and_export_read_from_a_bucket(bucket, make_scene, tmp_path):
 def _prediction(scene):
     from dataclasses import replace
 
-    from tilespec.scene import layer_spec
+    from tilespec.storage.layout import layer_spec
 
     spec = layer_spec("prediction", scene.shape[:2], classes=scene.classes())
     return replace(spec, chunks=scene.shape[:2])

@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tilespec import scene as reading
-from tilespec.chunks import Room
-from tilespec.errors import UserError
-from tilespec.product import Product, compressors, publish
-from tilespec.scene import CHUNK, Scene, class_attrs, constants, cube_spec, layer_spec, open_group
-from tilespec.types import Roi, SpectralAxis
+from tilespec.core.buffers import Room
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.storage import scene as reading
+from tilespec.storage.layout import CHUNK, class_attrs, compressors, constants, cube_spec, layer_spec
+from tilespec.storage.product import Product, publish
+from tilespec.storage.scene import Scene, open_group
 
 AXIS = SpectralAxis(
     name="wavelength", unit="nm", values=(400.0, 550.0, 860.0), fwhm=(3.0, 3.5, 4.0), good=(True, True, False)

@@ -9,11 +9,12 @@ import pytest
 import zarr
 from sklearn.decomposition import PCA
 
-from tilespec.errors import UserError
-from tilespec.folds import Moments
-from tilespec.pca import decompose
-from tilespec.recipe import Recipe, fit
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.statistics import Moments
+from tilespec.spectra.steps.pca import decompose
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """What the tests of baselines fit on."""
 
-from tilespec.baselines import Training
-from tilespec.baselines.asked import Asked
-from tilespec.progress import Silent
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
-from tilespec.types import Roi
+from tilespec.baselines.base import Training
+from tilespec.baselines.options import Asked
+from tilespec.core.progress import Silent
+from tilespec.core.types import Roi
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
 
 
 def training(scene, *, rows=None, client=None, **asked):

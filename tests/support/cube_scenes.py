@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from tilespec.product import Product
-from tilespec.scene import Scene, constants, cube_spec
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import constants, cube_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 BANDS = 7
 AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.linspace(400, 700, BANDS).tolist()))

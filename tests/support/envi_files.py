@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tilespec.ingest.fields import AXES, DTYPES
+from tilespec.ingest.readers.envi_fields import AXES, DTYPES
 
 ORDER = {"<": 0, ">": 1}
 

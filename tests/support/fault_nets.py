@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tilespec.types import TileClass
+from tilespec.core.types import TileClass
 
 
 class Slow(nn.Module):

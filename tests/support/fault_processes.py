@@ -27,7 +27,7 @@ def environment(*, sleep=0.0, log=None, deadly=False, constants=None, **others):
         "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "OMP_NUM_THREADS": "1",
         "CHAOS_SLEEP": str(sleep),
-        "CHAOS_SET": json.dumps({"tilespec.infer.outputs.OBJECTS": [OBJECT], **(constants or {})}),
+        "CHAOS_SET": json.dumps({"tilespec.predict.output_store.OBJECTS": [OBJECT], **(constants or {})}),
     }
     if log is not None:
         chosen["CHAOS_LOG"] = str(log)

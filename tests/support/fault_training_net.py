@@ -5,7 +5,7 @@ import time
 
 from torch import nn
 
-from tilespec.types import TileClass
+from tilespec.core.types import TileClass
 
 
 class Lazy(nn.Module):

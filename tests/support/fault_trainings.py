@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from fault_processes import Run, leftovers, tilespec
 
-from tilespec.model import Model
+from tilespec.models.model import Model
 
 STEPS = 24
 SLOW = 0.3
@@ -55,7 +55,9 @@ class Lesson:
 def ranks_of(run):
     """Return the numbers of the processes that are ranks, in their order."""
     found = [
-        child for child in psutil.Process(run.process.pid).children(True) if "tilespec.ranks.seats" in child.cmdline()
+        child
+        for child in psutil.Process(run.process.pid).children(True)
+        if "tilespec.training.ranks.processes" in child.cmdline()
     ]
     return [child.pid for child in sorted(found, key=lambda child: int(child.environ()["RANK"]))]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from tilespec.objectives import Batch, Move
-from tilespec.objectives.supervised import Supervised
+from tilespec.training.objectives.base import Batch, Move
+from tilespec.training.objectives.supervised import Supervised
 
 FAULTS = {
     "nan": lambda loss: loss * torch.nan,

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import rasterio
 
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 WAVELENGTHS = [400.0, 550.0, 700.0, 860.0]
 UTM = rasterio.crs.CRS.from_epsg(32633)

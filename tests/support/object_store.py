@@ -28,7 +28,7 @@ def served() -> Iterator[int]:
 @contextmanager
 def reached(port: int) -> Iterator:
     """Point the environment at a proxy of the server with a new bucket; yield the proxy and the bucket's URL."""
-    from tilespec.s3 import client
+    from tilespec.storage.backends.s3 import client
 
     with faulty(port) as (proxy, url):
         before = {key: os.environ.pop(key) for key in list(os.environ) if key.startswith("AWS_")}
@@ -46,8 +46,8 @@ def reached(port: int) -> Iterator:
 
 def contents(url: str) -> dict[str, bytes]:
     """Return the bytes of all objects of a store, wherever it lies."""
-    from tilespec.objects import at
-    from tilespec.stored import objects_of
+    from tilespec.storage.backends.paths import at
+    from tilespec.storage.stored_objects import objects_of
 
     root = at(url)
     return {key: (root / key).read_bytes() for key in objects_of(root)}
@@ -55,7 +55,7 @@ def contents(url: str) -> dict[str, bytes]:
 
 def copied(source: str, to: str) -> str:
     """Copy a store, and its ledger, into a bucket."""
-    from tilespec.objects import at
+    from tilespec.storage.backends.paths import at
 
     for end in ("", ".tilespec"):
         for path in Path(source + end).rglob("*"):

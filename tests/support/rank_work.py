@@ -53,7 +53,7 @@ def wait(progress, folder=None, beat=0.05):
 
 
 def mistake(progress, which=1):
-    from tilespec.errors import UserError
+    from tilespec.core.errors import UserError
 
     if which == RANK:
         raise UserError("scene", found="this", expected="that", do="Do it.")
@@ -67,8 +67,8 @@ def failure(progress, which=1):
 
 
 def obedient(progress, folder):
-    """Stop as `tilespec.train` does: at a step, when it was told to."""
-    from tilespec.stop import Told, stopping
+    """Stop as `tilespec.training.train` does: at a step, when it was told to."""
+    from tilespec.core.signals import Told, stopping
 
     with stopping(Told(), (signal.SIGTERM,)) as told:
         (Path(folder) / f"ready-{RANK}").touch()
@@ -84,8 +84,8 @@ def meet(progress, seconds, freeze=None, fail=None, late=0.0, stuck=None, step=1
 
     import torch
 
-    from tilespec.ranks import group as module
-    from tilespec.ranks.group import joined
+    from tilespec.training.ranks import group as module
+    from tilespec.training.ranks.group import joined
 
     module.STUCK = timedelta(seconds=step)
     with joined("cpu", seconds) as ranks:
@@ -106,10 +106,11 @@ def meet(progress, seconds, freeze=None, fail=None, late=0.0, stuck=None, step=1
 
 def blocks_of(settings, budget, ranks):
     """Return blocks as a training has them, and the region."""
-    from tilespec.config import resolve
-    from tilespec.recipe import Recipe, fit_steps
-    from tilespec.training.blocks import Blocks
-    from tilespec.training.corpus import open_corpus
+    from tilespec.spectra.fit import fit_steps
+    from tilespec.spectra.recipe import Recipe
+    from tilespec.training.config import resolve
+    from tilespec.training.data.corpus import open_corpus
+    from tilespec.training.data.score_cache import Blocks
 
     corpus = open_corpus(resolve(settings))
     (ground,) = corpus.grounds
@@ -120,7 +121,7 @@ def blocks_of(settings, budget, ranks):
 
 def shelved(settings, progress):
     """Read a region by one rank after another; say what each has decoded."""
-    from tilespec.ranks.group import Ranks, joined
+    from tilespec.training.ranks.group import Ranks, joined
 
     with joined("cpu") as ranks:
         blocks, roi = blocks_of(settings, 1 << 30, ranks)

@@ -3,8 +3,8 @@
 import numpy as np
 from envi_files import write_envi
 
-from tilespec.ingest import ingest
-from tilespec.scene import Scene
+from tilespec.ingest.ingest import ingest
+from tilespec.storage.scene import Scene
 
 
 def counts(shape, low, high, seed=0):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from tilespec.product import Product
-from tilespec.scene import class_attrs, constants, cube_spec, layer_spec
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import class_attrs, constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
 
 NAMES = {2: ("background", "plant")}
 

@@ -19,17 +19,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tilespec.config import Train
-from tilespec.nets.unet import Unet
-from tilespec.objectives import Batch, Move, objective
-from tilespec.ranks import common
-from tilespec.ranks.group import Ranks, joined
-from tilespec.ranks.pool import Pooled, pooled
-from tilespec.tasks import task
-from tilespec.training import checkpoint, moves
-from tilespec.training.averaged import Averaged
-from tilespec.training.cast import Player
-from tilespec.training.moves import Mover
+from tilespec.models.nets.unet import Unet
+from tilespec.models.tasks import task
+from tilespec.training.loop import moves
+from tilespec.training.loop.moves import Mover
+from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch, Move
+from tilespec.training.ranks import shared_memory
+from tilespec.training.ranks.group import Ranks, joined
+from tilespec.training.ranks.shared_weights import Pooled, pooled
+from tilespec.training.run import checkpoint
+from tilespec.training.settings import Train
+from tilespec.training.setup import Player
 
 STEPS, BATCH = 4, 12
 LATE = 0.02
@@ -183,7 +185,7 @@ def sent(work):
     """Return work by ranks that have no memory in common."""
 
     def apart(ranks):
-        with patch.object(common, "_made", lambda size: None):
+        with patch.object(shared_memory, "_made", lambda size: None):
             return work(ranks)
 
     return apart
@@ -259,11 +261,11 @@ def faults(ranks):
     first = {"create": (os, "memfd_create"), "allocate": (os, "posix_fallocate")}
     found = {f"{name}-0": (0, *where, refuse) for name, where in first.items()}
     for rank in range(ranks.world):
-        found[f"map-{rank}"] = (rank, common.mmap, "mmap", refuse)
-        found[f"proc-{rank}"] = (rank, common.Path, "read_text", refuse)
+        found[f"map-{rank}"] = (rank, shared_memory.mmap, "mmap", refuse)
+        found[f"proc-{rank}"] = (rank, shared_memory.Path, "read_text", refuse)
         if rank:
             found[f"open-{rank}"] = (rank, os, "open", refuse)
-            found[f"other-{rank}"] = (rank, common, "_identity", lambda fd: 1)
+            found[f"other-{rank}"] = (rank, shared_memory, "_identity", lambda fd: 1)
     return found
 
 
@@ -277,8 +279,8 @@ def refused(ranks, fault):
 
 def launched():
     """Train as a rank of a launcher; in rank ``which`` do ``act`` in the ``at``-th move."""
-    from tilespec.errors import EXIT_INCOMPLETE, IncompleteError
-    from tilespec.train import train
+    from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError
+    from tilespec.training.train import train
 
     settings, out, act, which, at = json.loads(sys.argv[1])
     told, found = [], moves.pooled

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from interrupts import After
 
-from tilespec.train import train
+from tilespec.training.train import train
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel", "init": "kaiming"}

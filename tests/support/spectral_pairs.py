@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from tilespec.product import Product
-from tilespec.scene import constants, cube_spec
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import constants, cube_spec
+from tilespec.storage.product import Product
 
 RGB = SpectralAxis(name="channel", unit="1", values=(0.0, 1.0, 2.0))
 

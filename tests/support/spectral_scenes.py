@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tilespec.product import Product
-from tilespec.scene import constants, cube_spec, layer_spec
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
+from tilespec.storage.layout import constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
 
 NM = tuple(np.arange(400.0, 701.0, 10.0).tolist())
 

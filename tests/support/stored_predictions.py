@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tilespec.product import ArraySpec, Product
-from tilespec.scene import layer_spec
+from tilespec.storage.layout import ArraySpec, layer_spec
+from tilespec.storage.product import Product
 
 NAMES = ("background", "plant")
 

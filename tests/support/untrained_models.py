@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import zarr
 
-from tilespec.model import Model
-from tilespec.nets import build
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.models.model import Model
+from tilespec.models.nets import build
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
 
 UNET = {"name": "unet", "base_width": 4, "n_down": 3, "norm": "channel", "dropout": 0.0, "init": "kaiming"}
 APPROXIMATE = {**UNET, "norm": "instance"}

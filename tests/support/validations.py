@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tilespec.config import resolve
-from tilespec.ranks.group import Ranks
-from tilespec.training.cast import Cast, prepared, recipe_of
-from tilespec.training.validate import Validation
+from tilespec.training.config import resolve
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.setup import Cast, prepared, recipe_of
+from tilespec.training.validation.validation import Validation
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 ROWS, COLS = "61:90", "3:60"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.grid import Axis, Grid, reflect
-from tilespec.types import TileClass
+from tilespec.core.errors import UserError
+from tilespec.core.types import TileClass
+from tilespec.tiling.grid import Axis, Grid, reflect
 
 axes = st.integers(1, 24).flatmap(
     lambda tile: st.builds(Axis, length=st.integers(1, 200), tile=st.just(tile), overlap=st.integers(0, tile - 1))

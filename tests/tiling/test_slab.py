@@ -12,14 +12,15 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.grid import Grid
-from tilespec.predict import Facts, Part, PredictPlan, axes, canonical_batch
-from tilespec.predict.slab import run_part
-from tilespec.product import ArraySpec, Product
-from tilespec.progress import Silent
-from tilespec.scene import Scene, constants, cube_spec
-from tilespec.types import Roi, TileClass
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.core.types import Roi, TileClass
+from tilespec.storage.layout import ArraySpec, constants, cube_spec
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import Grid
+from tilespec.tiling.plan import Facts, Part, PredictPlan, axes, canonical_batch
+from tilespec.tiling.slab import run_part
 
 
 @dataclass(frozen=True)

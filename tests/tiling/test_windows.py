@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.blend import WINDOWS, mix, profile
-from tilespec.errors import UserError
-from tilespec.grid import Axis
+from tilespec.core.errors import UserError
+from tilespec.tiling.grid import Axis
+from tilespec.tiling.windows import WINDOWS, mix, profile
 
 windows = st.sampled_from(sorted(WINDOWS))
 axes = st.integers(1, 16).flatmap(

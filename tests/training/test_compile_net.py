@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from tilespec.errors import UserError
-from tilespec.nets.norms import SeededDropout
-from tilespec.training.compiled import compile_net
+from tilespec.core.errors import UserError
+from tilespec.models.nets.norms import SeededDropout
+from tilespec.training.optimisers import compile_net
 
 
 def test_without_a_compiler_the_message_says_what_is_missing(monkeypatch, tmp_path):

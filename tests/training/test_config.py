@@ -1,8 +1,8 @@
 import pytest
 
-from tilespec.config import resolve
-from tilespec.errors import UserError
-from tilespec.presets import preset, presets
+from tilespec.core.errors import UserError
+from tilespec.training.config import resolve
+from tilespec.training.presets import preset, presets
 
 SCENE = {"data.scene": "scene.zarr"}
 

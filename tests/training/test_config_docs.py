@@ -11,7 +11,8 @@ import typer
 from pydantic import BaseModel
 
 from tilespec.cli import app
-from tilespec.config import Config, resolve
+from tilespec.training.config import resolve
+from tilespec.training.settings import Config
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 TABLES = {field.alias or name: field.annotation for name, field in Config.model_fields.items()}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tilespec.config import resolve
-from tilespec.nets import build
-from tilespec.nets.norms import SeededDropout, spatial_norms
-from tilespec.presets import presets
+from tilespec.models.nets import build
+from tilespec.models.nets.norms import SeededDropout, spatial_norms
+from tilespec.training.config import resolve
+from tilespec.training.presets import presets
 
 SCENE = {"data.scene": "scene.zarr"}
 

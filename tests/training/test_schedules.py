@@ -7,9 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from tilespec.config import Train
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 from tilespec.training.schedules import SCHEDULES, Rate
+from tilespec.training.settings import Train
 
 PEAK = 0.02
 

@@ -7,13 +7,13 @@ import torch
 from interrupts import After
 from short_trainings import config, interrupted, lines
 
-from tilespec.config import Train
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.scene import Scene
-from tilespec.train import train
-from tilespec.training import checkpoint
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.storage.scene import Scene
+from tilespec.training.run import checkpoint
 from tilespec.training.schedules import Rate
+from tilespec.training.settings import Train
+from tilespec.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.recipe import Recipe, fit
-from tilespec.scene import Scene
-from tilespec.train import train
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.spectra.fit import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
+from tilespec.training.train import train
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
 

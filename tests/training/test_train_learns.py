@@ -3,13 +3,13 @@ import json
 import pytest
 import torch
 
-from tilespec.config import resolve
-from tilespec.model import Model
-from tilespec.scene import Scene
-from tilespec.tasks import task
-from tilespec.train import train
-from tilespec.training.corpus import open_corpus
-from tilespec.training.sample import Law
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
+from tilespec.storage.scene import Scene
+from tilespec.training.config import resolve
+from tilespec.training.data.corpus import open_corpus
+from tilespec.training.data.patches import Law
+from tilespec.training.train import train
 
 
 def lines(out):

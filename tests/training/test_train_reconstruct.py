@@ -11,14 +11,14 @@ import torch
 from short_trainings import interrupted, lines
 from spectral_pairs import RGB, spectral, write_cube, write_pair
 
-from tilespec import history
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.infer import predict
-from tilespec.model import Model
-from tilespec.scene import Scene
-from tilespec.train import train
-from tilespec.training import checkpoint
+from tilespec.core.errors import UserError
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.models.model import Model
+from tilespec.predict.predict import predict
+from tilespec.storage.scene import Scene
+from tilespec.training.run import checkpoint
+from tilespec.training.train import train
+from tilespec.training.validation import history
 
 STEPS = 12
 JUDGE = {"name": "patchgan", "base_width": 4, "n_layers": 1, "norm": "none", "init": "kaiming"}

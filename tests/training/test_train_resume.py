@@ -10,12 +10,12 @@ import torch
 from interrupts import After
 from short_trainings import config, interrupted, lines
 
-from tilespec import history
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.train import train
-from tilespec.training import checkpoint, rundir
-from tilespec.training.loop import _said
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.training.loop.loop import _said
+from tilespec.training.run import checkpoint, run_folder
+from tilespec.training.train import train
+from tilespec.training.validation import history
 
 STEPS = 10
 
@@ -163,7 +163,7 @@ def test_a_training_that_crashed_after_its_last_step_publishes_what_it_learned(
     undisturbed, scene, tmp_path, monkeypatch
 ):
     for name in ("publish", "conclude"):
-        real = getattr(rundir, name)
+        real = getattr(run_folder, name)
 
         def crash(folder, *args, name=name, real=real, **options):
             if Path(folder) == tmp_path / name:  # validations publish models elsewhere
@@ -171,7 +171,7 @@ def test_a_training_that_crashed_after_its_last_step_publishes_what_it_learned(
             return real(folder, *args, **options)
 
         with monkeypatch.context() as patched:
-            patched.setattr(rundir, name, crash)
+            patched.setattr(run_folder, name, crash)
             with pytest.raises(CrashError):
                 train(everything(scene, checkpoint_every=2), str(tmp_path / name))
         result = train(everything(scene, checkpoint_every=2), str(tmp_path / name))
@@ -239,7 +239,7 @@ class TestMoreSteps:
             raise CrashError
 
         with monkeypatch.context() as patched:
-            patched.setattr(rundir, "write_atomic", crash)
+            patched.setattr(run_folder, "write_atomic", crash)
             with pytest.raises(CrashError):
                 train(self.longer(scene, 9), str(tmp_path / "m"))
         assert train(self.longer(scene, 5), str(tmp_path / "m"))["steps"] == 5

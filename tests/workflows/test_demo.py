@@ -3,7 +3,7 @@
 from locations import ROOT
 
 from tilespec import api
-from tilespec.demo import format_table
+from tilespec.workflows.demo import format_table
 
 
 def test_the_demo_goes_from_raw_counts_to_the_scores_of_every_method(tmp_path):

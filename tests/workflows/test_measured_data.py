@@ -9,7 +9,7 @@ from locations import DATA
 from PIL import Image
 
 from tilespec import api
-from tilespec.scene import Scene
+from tilespec.storage.scene import Scene
 
 
 def measured(folder):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from cube_scenes import AXIS, FILTERS, metamers, values, write
 
-from tilespec.baselines import baseline
-from tilespec.evaluate import evaluate
-from tilespec.infer import predict
-from tilespec.train import train
+from tilespec.baselines.baseline import baseline
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.predict.predict import predict
+from tilespec.training.train import train
 
 TEST = slice(96, 144)
 REGRESSIONS = ("linear", "polynomial", "rbf")

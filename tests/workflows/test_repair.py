@@ -15,16 +15,17 @@ from envi_files import write_envi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec import product as written
-from tilespec.audit import status, verify
-from tilespec.errors import UserError
-from tilespec.ingest import ingest
-from tilespec.ledger import Ledger
-from tilespec.lock import locked
-from tilespec.recipe import fit, transform
-from tilespec.repair import repair
-from tilespec.scene import Scene
-from tilespec.simulate import simulate
+from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
+from tilespec.simulate.simulate import simulate
+from tilespec.spectra.fit import fit
+from tilespec.spectra.transform import transform
+from tilespec.storage import product as written
+from tilespec.storage.audit import status, verify
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.lock import locked
+from tilespec.storage.scene import Scene
+from tilespec.workflows.repair import repair
 
 SHAPE = (300, 140, 3)
 """Three rows of two objects, for the cube and the labels."""
@@ -269,8 +270,8 @@ def test_a_folder_that_leads_elsewhere_makes_repair_touch_nothing_there(copied, 
 CREATE = """
 import sys, time
 from pathlib import Path
-from tilespec.errors import UserError
-from tilespec.simulate import simulate
+from tilespec.core.errors import UserError
+from tilespec.simulate.simulate import simulate
 print("ready", flush=True)
 sys.stdin.readline()
 try:

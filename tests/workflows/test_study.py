@@ -14,12 +14,11 @@ from typer.testing import CliRunner
 
 from tilespec import api
 from tilespec.cli import app
-from tilespec.errors import UserError
-from tilespec.scene import Scene
-from tilespec.study.folds import Item, among, folds_of, groups_of, read_folds, under
-from tilespec.study.grid import _toml, values_of, variants_of
-from tilespec.study.results import Results
-from tilespec.study.run import averaged
+from tilespec.core.errors import UserError
+from tilespec.storage.scene import Scene
+from tilespec.workflows.study.run import Results, averaged
+from tilespec.workflows.study.splits import Item, among, folds_of, groups_of, read_folds, under
+from tilespec.workflows.study.variants import _toml, values_of, variants_of
 
 SMALL = {
     "data": {"patch": 16, "patches": 4},

@@ -10,10 +10,10 @@ import pytest
 import zarr
 
 from tilespec import api
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.recipe import Recipe
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.scene import Scene
 
 
 @pytest.fixture

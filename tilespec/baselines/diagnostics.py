@@ -12,17 +12,18 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.chunks import Room
-from tilespec.graph import fold
-from tilespec.lock import locked
-from tilespec.model import Model
-from tilespec.passes import blocks
-from tilespec.product import ArraySpec, Product
-from tilespec.progress import Progress
-from tilespec.recipe import Recipe
-from tilespec.scene import CHUNK, Scene, constants
+from tilespec.cluster.reduction import fold
+from tilespec.core.buffers import Room
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi, Spectra
+from tilespec.models.model import Model
 from tilespec.spectra.pieces import pieces
-from tilespec.types import Roi, Spectra
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.blocks import blocks
+from tilespec.storage.layout import CHUNK, ArraySpec, constants
+from tilespec.storage.lock import locked
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
 
 MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of the scores"}
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from tilespec.baselines import Learned, Training
-from tilespec.errors import UserError
-from tilespec.graph import one_blas_thread
-from tilespec.passes import blocks, fold_scene, sample
-from tilespec.types import Spectra
+from tilespec.baselines.base import Learned, Training
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra
+from tilespec.spectra.passes import fold_scene, sample
+from tilespec.storage.blocks import blocks
 
 SAMPLE = 8192
 """Pixels that the start is found on."""

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from tilespec.baselines import Learned, Training
-from tilespec.baselines.labelled import Labelled, draw
-from tilespec.nets.pixelwise import Mlp
+from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.labelled_pixels import Labelled, draw
+from tilespec.models.nets.pixelwise import Mlp
 
 SAMPLES = 200_000
 """150 MB of 186 bands; all labelled pixels of a smaller region."""

@@ -5,12 +5,13 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from tilespec.baselines import Learned, Training
-from tilespec.errors import UserError
-from tilespec.folds import Histogram
-from tilespec.passes import blocks, fold_scene
-from tilespec.scene import Scene
-from tilespec.spectra.operators import Bands
+from tilespec.baselines.base import Learned, Training
+from tilespec.core.errors import UserError
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.passes import fold_scene
+from tilespec.spectra.statistics import Histogram
+from tilespec.storage.blocks import blocks
+from tilespec.storage.scene import Scene
 
 RED, NIR = 670.0, 800.0
 """Where chlorophyll absorbs and where a leaf's tissue reflects, in nm."""

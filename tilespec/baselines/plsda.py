@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tilespec.baselines import Learned, Training
-from tilespec.baselines.asked import AUTO
-from tilespec.baselines.cells import Cells, cells
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.diagnostics import Residuals
-from tilespec.baselines.labelled import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
-from tilespec.errors import UserError
-from tilespec.pls import Pls, fit
-from tilespec.pls.cross import Cross, Group, Grouped, merged
-from tilespec.pls.limits import q_limit, residual_variances, t2_limit
-from tilespec.pls.validate import Curves, cross_validate, one_standard_error
+from tilespec.baselines.labelled_pixels import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
+from tilespec.baselines.options import AUTO
+from tilespec.baselines.pls.cross_validation import Curves, cross_validate, one_standard_error
+from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
+from tilespec.baselines.pls.limits import q_limit, residual_variances, t2_limit
+from tilespec.baselines.pls.pls import Pls, fit
+from tilespec.baselines.spatial_folds import Cells, cells
+from tilespec.core.errors import UserError
 
 SAMPLES = 3000
 """Mishra and Herrmann (2021) drew 1500 spectra of each of two classes."""

@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
-from tilespec.baselines import Learned, Training
+from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.kmeans import best_start
-from tilespec.baselines.pairs import Pairs, draw
-from tilespec.errors import UserError
-from tilespec.graph import one_blas_thread
-from tilespec.nets import build
-from tilespec.nets.pixelwise import Linear as Affine
-from tilespec.nets.regression import Polynomial as Monomials
-from tilespec.nets.regression import Rbf as Gaussians
+from tilespec.baselines.paired_pixels import Pairs, draw
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
+from tilespec.models.nets.pixelwise import Linear as Affine
+from tilespec.models.nets.regression import Polynomial as Monomials
+from tilespec.models.nets.regression import Rbf as Gaussians
 
 SAMPLES = 20_000
 """A few dozen numbers are learned for each band of the target."""

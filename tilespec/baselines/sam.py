@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from tilespec.baselines import Learned, Training
-from tilespec.baselines.labelled import accuracy, gather
-from tilespec.baselines.references import read
-from tilespec.errors import UserError
+from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.labelled_pixels import accuracy, gather
+from tilespec.baselines.reference_spectra import read
+from tilespec.core.errors import UserError
 
 
 @final

@@ -7,7 +7,7 @@ Exit codes: 0 done, 2 the user's mistake, 3 finished but incomplete, 130 interru
 import os
 
 from tilespec.cli.shared import app
-from tilespec.memory import one_heap
+from tilespec.core.memory import one_heap
 
 # verbs are listed in the order of a day's work
 # isort: off

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, pairs, run
-from tilespec.ranks.launchers import leads
+from tilespec.training.ranks.launchers import leads
 
 
 @app.command(help="Train a net on random patches; resumes by itself.")

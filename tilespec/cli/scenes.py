@@ -8,7 +8,7 @@ import typer
 
 from tilespec import api
 from tilespec.cli.shared import Cols, DryRun, Json, Quiet, Rows, Seed, Workers, app, fail, human, run
-from tilespec.errors import EXIT_USER, UserError
+from tilespec.core.errors import EXIT_USER, UserError
 
 
 @app.command(help="Simulate a physically based plant scene with its truth.")

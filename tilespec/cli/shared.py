@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tilespec import api
-from tilespec.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
-from tilespec.progress import Lines, Silent
+from tilespec.core.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
+from tilespec.core.progress import Lines, Silent
 
 app = typer.Typer(
     name="tilespec",

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.errors import UserError
-from tilespec.evaluate.asked import PAPER, Judging, Left
-from tilespec.evaluate.case import Case, Joined, chosen, facts, region_of
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
-from tilespec.placed import PlacedField
-from tilespec.residuals import FieldPair, PatchErrors, Residuals
-from tilespec.spectra.match import same_bands
-from tilespec.spectra.operators import Bands
-from tilespec.spectral import FIGURES, SpectralErrors
-from tilespec.types import Roi
+from tilespec.evaluate.comparison import Case, Joined, chosen, facts, region_of
+from tilespec.evaluate.metrics.channel_errors import FieldPair, PatchErrors, Residuals
+from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
+from tilespec.evaluate.options import PAPER, Judging, Left
+from tilespec.spectra.bands import Bands, same_bands
+from tilespec.storage.rasters import PlacedField
 
 VALUES = 1 << 22
 """About how many values of each of the two are held at once, if stored objects are no larger."""

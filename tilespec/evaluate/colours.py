@@ -6,10 +6,10 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float64
 
-from tilespec.errors import UserError
-from tilespec.evaluate.asked import Judging
-from tilespec.residuals import PIECE, FieldPair
-from tilespec.types import SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
+from tilespec.evaluate.options import Judging
 
 NO_COLOUR: Final = "none"
 """The illuminant under which nothing is seen, for those who want no colours."""
@@ -23,7 +23,7 @@ class Colours:
     """Sums of colour differences, over pixels that have every channel in both. A fold over (truth, prediction)."""
 
     observer: Any
-    """A `tilespec.colour.Observer`: its ``lab`` takes spectra ``pixel band`` of which 1 is white."""
+    """A `tilespec.spectra.colour.observer.Observer`: its ``lab`` takes spectra ``pixel band`` of which 1 is white."""
     white: float
     """The value that is white."""
     sums: Float64[np.ndarray, "3"]
@@ -60,7 +60,7 @@ class Colours:
 
     def _piece(self, pair: Any) -> "Colours":
         """Return the differences of some pixels, ``2 pixel channel``."""
-        from tilespec.colour import ciede2000
+        from tilespec.spectra.colour.lab import ciede2000
 
         seen = pair[:, np.isfinite(pair).all(axis=(0, 2))].astype(np.float64) / self.white
         difference = ciede2000(*(self.observer.lab(spectra) for spectra in seen))
@@ -76,7 +76,7 @@ def colours_of(axis: SpectralAxis | None, asked: Judging) -> tuple[tuple[Colours
     """
     if axis is None or axis.name != "wavelength" or asked.illuminant == NO_COLOUR:
         return (), ()
-    from tilespec.colour import Observer
+    from tilespec.spectra.colour.observer import Observer
 
     try:
         Observer.at(axis.values, "E")

@@ -1,8 +1,8 @@
 """Binning at ingest: fewer, larger pixels and fewer, wider bands, as the camera would have measured them.
 
 A value is the mean of what its bin holds: elements without data do not count, and bins at the edge hold fewer.
-Calibration comes first, and pictures are averaged in linear light (`tilespec.ingest.light`). So bins of ``a`` and then
-of ``b`` are bins of ``a b``, where sizes divide and no data is missing, and the mean of a scene stays.
+Calibration comes first, and pictures are averaged in linear light (`tilespec.ingest.readers.image_light`). So bins of
+``a`` and then of ``b`` are bins of ``a b``, where sizes divide and no data is missing, and the mean of a scene stays.
 """
 
 import math
@@ -15,15 +15,15 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from tilespec.chunks import Room
-from tilespec.errors import UserError
-from tilespec.ingest.calibrate import Calibration, Terms
+from tilespec.core.buffers import Room
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
+from tilespec.ingest.calibration.white_dark import Calibration, Terms
 from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
-from tilespec.ingest.header import names
-from tilespec.ingest.labels import Labels, survey
-from tilespec.ingest.source import Facts, Plane, Source, lines_per_read
-from tilespec.spectra.srgb import decode, encode
-from tilespec.types import UNLABELLED, Cube, SpectralAxis
+from tilespec.ingest.labels.class_map import Labels, survey
+from tilespec.ingest.readers.envi_header import names
+from tilespec.ingest.readers.source import Facts, Plane, Source, lines_per_read
+from tilespec.spectra.numerics.srgb import decode, encode
 
 Values = Float[np.ndarray, "_y _x _band"]
 """A cube whose size a bin changes."""

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
-from tilespec.chunks import Room
-from tilespec.errors import UserError
-from tilespec.ingest.calibrate import Calibration, Terms
-from tilespec.ingest.source import Facts
+from tilespec.core.buffers import Room
+from tilespec.core.errors import UserError
+from tilespec.ingest.calibration.white_dark import Calibration, Terms
+from tilespec.ingest.readers.source import Facts
 
 LINES: Final = 8
 """Lines of a piece: 0.8 MB of float32 for 128 columns and 186 bands."""

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.chunks import Room
-from tilespec.errors import UserError
+from tilespec.core.buffers import Room
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress
 from tilespec.ingest.encode import Counts, Known, Piece
-from tilespec.ingest.job import Job
-from tilespec.ingest.tiles import Fill, Lines, Tiles
-from tilespec.lock import locked
-from tilespec.memory import Peak
-from tilespec.objects import Place, S3Path, at
-from tilespec.product import Product
-from tilespec.progress import Progress
+from tilespec.ingest.object_rows import Fill, Lines, Tiles
+from tilespec.ingest.request import Job
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.lock import locked
+from tilespec.storage.product import Product
 
 
 def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8, UInt16
 
+from tilespec.core.types import Reflectance
 from tilespec.simulate import light
 from tilespec.simulate.canopy import Blade, Canopy, canopy, shadow
 from tilespec.simulate.ground import Ground, ground
@@ -14,7 +15,6 @@ from tilespec.simulate.leaf import PER_PIXEL
 from tilespec.simulate.palette import GROUND, MOSS_DRAWS, greens
 from tilespec.simulate.palette import ground as ground_spectra
 from tilespec.simulate.texture import Field, X, Y, smooth
-from tilespec.types import Reflectance
 
 EDGE = 128
 """Rows and columns of a block, whatever a scene's size or a run's workers."""

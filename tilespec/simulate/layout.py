@@ -5,7 +5,7 @@ from typing import final
 
 import numpy as np
 
-from tilespec.errors import UserError
+from tilespec.core.errors import UserError
 
 SMALLEST_POT = 6.0
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.errors import UserError
-from tilespec.ledger import Ledger, write_atomic
-from tilespec.progress import Progress
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.simulate import sensor as camera
 from tilespec.simulate.block import EDGE, MATERIALS
 from tilespec.simulate.header import Image, header
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.sensor import Sensor, sensor
 from tilespec.simulate.stripes import Stripe, painter
+from tilespec.storage.files import write_atomic
+from tilespec.storage.ledger import Ledger
 
 REFERENCE_LINES = 100
 CLASSES = ("background", "plant")

@@ -11,9 +11,9 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, Float32, UInt16
 
+from tilespec.core.types import Reflectance
 from tilespec.simulate.optics import Bands
 from tilespec.simulate.texture import uniform
-from tilespec.types import Reflectance
 
 Line = Float32[np.ndarray, " band"]
 Elements = Float32[np.ndarray, "x band"]

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.product import Product
-from tilespec.progress import Progress
-from tilespec.scene import constants, cube_spec, layer_spec
+from tilespec.core.progress import Progress
+from tilespec.core.types import SpectralAxis
 from tilespec.simulate.block import EDGE, MATERIALS
 from tilespec.simulate.layout import Layout
 from tilespec.simulate.optics import Bands
 from tilespec.simulate.sensor import sensor
 from tilespec.simulate.stripes import painter
-from tilespec.types import SpectralAxis
+from tilespec.storage.layout import constants, cube_spec, layer_spec
+from tilespec.storage.product import Product
 
 CLASSES = ("background", "plant")
 

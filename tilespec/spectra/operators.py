@@ -14,29 +14,19 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from tilespec.spectra.hull import upper_hull
-from tilespec.spectra.namespace import columns, namespace, strips
-from tilespec.spectra.rowwise import rowwise
-from tilespec.spectra.srgb import decode
-from tilespec.spectra.whittaker import arpls, asls, chord
-from tilespec.types import SpectralAxis
+from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.numerics.hull import upper_hull
+from tilespec.spectra.numerics.namespace import columns, namespace, strips
+from tilespec.spectra.numerics.rowwise import rowwise
+from tilespec.spectra.numerics.srgb import decode
+from tilespec.spectra.numerics.whittaker import arpls, asls, chord
 
 Vector = Float32[np.ndarray, " band"]
 FLAT = 8 * float(np.finfo(np.float32).eps)
 """A deviation below this share of the mean is rounding, not signal."""
 LARGEST_LOG = 38.0
 """10 to more than this is no float32."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Bands:
-    """What the last axis of spectra is."""
-
-    count: int
-    """How many bands there are."""
-    axis: SpectralAxis | None
-    """Their coordinate, where it is known."""
 
 
 @runtime_checkable
@@ -280,7 +270,7 @@ class Light:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
-    """Subtract an asymmetric least squares baseline: `tilespec.spectra.whittaker`."""
+    """Subtract an asymmetric least squares baseline: `tilespec.spectra.numerics.whittaker`."""
 
     name: ClassVar[str] = "baseline"
     smoothness: Float64[np.ndarray, ""]

@@ -12,14 +12,11 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.types import PIECE, Spectra
+from tilespec.spectra.numerics.rowwise import rowwise
 from tilespec.spectra.operators import Normalise, Operator, Project, Take
-from tilespec.spectra.rowwise import rowwise
-from tilespec.types import Spectra
 
 Transformed = Float32[np.ndarray, "pixel out"]
-
-PIECE = 2048
-"""Rows of a piece; a multiple of every BLAS kernel's row block."""
 
 
 def transform(operators: tuple[Operator, ...], x: Spectra, width: int, *, own: bool = False) -> Transformed:

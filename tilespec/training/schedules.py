@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, final, runtime_checkable
 
-from tilespec.config import Train
-from tilespec.errors import UserError
-from tilespec.options import checked, options_of
-from tilespec.plugins import load
+from tilespec.core.errors import UserError
+from tilespec.core.registry import checked, load, options_of
+from tilespec.training.settings import Train
 
 Scores = tuple[float, ...]
 """What the validations so far came to, in order; larger is better, and -inf is no number."""

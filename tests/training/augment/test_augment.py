@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from tilespec.augment import KINDS, Augment, check
-from tilespec.augment.draws import Draws, splitmix
-from tilespec.augment.geometry import _sources
-from tilespec.augment.mixing import _box
-from tilespec.augment.spectral import DEGREE
-from tilespec.config import AugmentTable, Kind, resolve
-from tilespec.errors import UserError
-from tilespec.objectives import Batch
-from tilespec.spectra.operators import Bands
-from tilespec.types import SpectralAxis
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.training.augment.augment import KINDS, Augment, check
+from tilespec.training.augment.draws import Draws, splitmix
+from tilespec.training.augment.geometry import _sources
+from tilespec.training.augment.mixing import _box
+from tilespec.training.augment.spectral import DEGREE
+from tilespec.training.config import resolve
+from tilespec.training.objectives.base import Batch
+from tilespec.training.settings import AugmentTable, Kind
 
 STRENGTHS = {
     "rotate": 40.0,
@@ -292,7 +293,7 @@ def test_noise_is_normal_and_independent():
 
 def test_a_field_is_the_same_in_pieces(monkeypatch):
     whole = Draws.of(0, "noise", (3,), 1.0, CPU).normals((7, 11, 3))
-    monkeypatch.setattr("tilespec.augment.draws.PIECE", 16)
+    monkeypatch.setattr("tilespec.training.augment.draws.PIECE", 16)
     torch.testing.assert_close(Draws.of(0, "noise", (3,), 1.0, CPU).normals((7, 11, 3)), whole)
 
 

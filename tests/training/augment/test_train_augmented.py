@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from interrupts import After
 
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.train import train
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.training.train import train
 
 SCORES = {"rotate": 30, "gain": 0.1, "offset": 0.1, "noise": 0.1, "drop": 0.2, "cutmix": 1.0, "mixup": 0.3}
 SPECTRA = {"shift": 0.5, "reverse": 0.2, "gain": 0.1, "slope": 0.1, "background": 0.1, "mixup": 0.3}

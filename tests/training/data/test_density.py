@@ -6,11 +6,11 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.config import Data
-from tilespec.errors import UserError
-from tilespec.plane import Plane
-from tilespec.training.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
-from tilespec.types import Roi
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.storage.layer import Plane
+from tilespec.training.data.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
+from tilespec.training.settings import Data
 
 rois = st.builds(
     lambda y0, x0, h, w: Roi(y0=y0, y1=y0 + h, x0=x0, x1=x0 + w),

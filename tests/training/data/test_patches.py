@@ -7,13 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilespec.config import resolve
-from tilespec.recipe import Recipe
-from tilespec.tasks import task
-from tilespec.training.blocks import Blocks
-from tilespec.training.corpus import open_corpus
-from tilespec.training.sample import Law, Loader, _epoch, turned
-from tilespec.types import Roi
+from tilespec.core.types import Roi
+from tilespec.models.tasks import task
+from tilespec.spectra.recipe import Recipe
+from tilespec.training.config import resolve
+from tilespec.training.data.corpus import open_corpus
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law, _epoch, turned
+from tilespec.training.data.score_cache import Blocks
 
 REGIONS = (Roi(y0=3, y1=40, x0=0, x1=32), Roi(y0=0, y1=20, x0=10, x1=26))
 laws = st.fixed_dictionaries(  # the type checker draws from `random`: laws are built in the tests

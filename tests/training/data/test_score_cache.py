@@ -13,18 +13,20 @@ import pytest
 import torch
 import zarr
 
-from tilespec.config import resolve
-from tilespec.errors import IncompleteError, UserError
-from tilespec.recipe import Recipe, fit_steps
-from tilespec.tasks import task
-from tilespec.tasks.segment import Segment
-from tilespec.train import train
-from tilespec.training import sample
-from tilespec.training.blocks import Blocks
-from tilespec.training.corpus import open_corpus
-from tilespec.training.reading import foreseen, summary
-from tilespec.training.sample import Law, Loader, turned, undone
-from tilespec.types import Roi
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.types import Roi
+from tilespec.models.tasks import task
+from tilespec.models.tasks.segment import Segment
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
+from tilespec.training.config import resolve
+from tilespec.training.data import loader as loader_module
+from tilespec.training.data.corpus import open_corpus
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law, turned, undone
+from tilespec.training.data.read_forecast import foreseen, summary
+from tilespec.training.data.score_cache import Blocks
+from tilespec.training.train import train
 
 SEGMENT = task({"name": "segment", "classes": 2})
 
@@ -249,8 +251,8 @@ class TestFaults:
 
     @pytest.mark.timeout(60)
     def test_threads_that_are_gone_are_an_error_and_no_hang(self, corpus, monkeypatch):
-        monkeypatch.setattr(sample, "LOOK", 0.01)
-        team = sample._Team()
+        monkeypatch.setattr(loader_module, "LOOK", 0.01)
+        team = loader_module._Team()
         dead = threading.Thread(target=team.join)
         dead.start()
         dead.join()

@@ -10,20 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spectral_pairs import RGB, spectral, write_cube, write_pair
 
-from tilespec.config import resolve
-from tilespec.errors import UserError
-from tilespec.plugins import load
-from tilespec.recipe import Recipe, fit_steps
-from tilespec.scene import Scene
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
+from tilespec.core.types import Roi
+from tilespec.models.tasks import TASKS, task
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse
-from tilespec.tasks import TASKS, task
-from tilespec.train import train
-from tilespec.training.blocks import Blocks
-from tilespec.training.cast import prepared
-from tilespec.training.corpus import open_corpus
-from tilespec.training.sample import Law, Loader, turned
-from tilespec.truth import KINDS, Truth
-from tilespec.types import Roi
+from tilespec.storage.scene import Scene
+from tilespec.training.config import resolve
+from tilespec.training.data.corpus import open_corpus
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law, turned
+from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.targets import KINDS, Truth
+from tilespec.training.setup import prepared
+from tilespec.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from tilespec.config import Train
-from tilespec.nets.norms import BatchNorm
-from tilespec.nets.unet import Unet
-from tilespec.objectives import Batch, Move, objective
-from tilespec.ranks.group import Ranks
-from tilespec.tasks import task
-from tilespec.training.cast import Player
-from tilespec.training.moves import Mover
+from tilespec.models.nets.norms import BatchNorm
+from tilespec.models.nets.unet import Unet
+from tilespec.models.tasks import task
+from tilespec.training.loop.moves import Mover
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch, Move
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.settings import Train
+from tilespec.training.setup import Player
 
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel"}
 CGAN = {"name": "cgan", "separate": True, "adversarial": 0.5, "discriminator": JUDGE}

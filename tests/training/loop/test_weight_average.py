@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tilespec.training.averaged import Averaged, decay_at
+from tilespec.training.loop.weight_average import Averaged, decay_at
 
 
 def net():

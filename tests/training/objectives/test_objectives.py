@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from tilespec.errors import UserError
-from tilespec.nets import build
-from tilespec.objectives import Batch, Mixed, objective
-from tilespec.objectives.losses import bce, cross_entropy, l1, measured
-from tilespec.tasks import task
+from tilespec.core.errors import UserError
+from tilespec.models.nets import build
+from tilespec.models.tasks import task
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Batch, Mixed
+from tilespec.training.objectives.losses import bce, cross_entropy, l1, measured
 
 SEGMENT = task({"name": "segment", "classes": 3})
 TANH = task({"name": "segment", "classes": 3, "head": "tanh"})

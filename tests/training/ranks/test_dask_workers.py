@@ -10,26 +10,26 @@ import psutil
 import pytest
 from locations import SUPPORT
 
-from tilespec import cluster
-from tilespec.errors import IncompleteError, UserError
-from tilespec.lock import locked
-from tilespec.progress import Silent
-from tilespec.ranks import seats, workers
-from tilespec.ranks.workers import Work, _device, on_workers, present, workers_for
+from tilespec.cluster import connect
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.progress import Silent
+from tilespec.storage.lock import locked
+from tilespec.training.ranks import dask_workers, processes
+from tilespec.training.ranks.dask_workers import Work, _device, on_workers, present, workers_for
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
 def client():
-    with cluster.local(2) as found:
+    with connect.local(2) as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch):
-    monkeypatch.setattr(seats, "GRACE", 2.0)
-    monkeypatch.setattr(workers, "GRACE", 2.0)
+    monkeypatch.setattr(processes, "GRACE", 2.0)
+    monkeypatch.setattr(dask_workers, "GRACE", 2.0)
     assert str(SUPPORT) in sys.path, "workers import what the command imports"
 
 
@@ -148,22 +148,22 @@ def test_fewer_workers_than_are_wanted_are_refused(client):
 
 @pytest.mark.parametrize(("there", "batch", "ranks"), [(4, 8, 4), (3, 8, 2), (3, 6, 3), (2, 7, 1), (9, 8, 4)])
 def test_workers_that_do_not_come_back_leave_as_many_ranks_as_share_a_batch(monkeypatch, there, batch, ranks):
-    monkeypatch.setattr(workers, "PATIENCE", 0.0)
-    monkeypatch.setattr(workers, "addresses", lambda _: [f"tcp://10.0.0.{n % 2}:{n}" for n in range(there)])
+    monkeypatch.setattr(dask_workers, "PATIENCE", 0.0)
+    monkeypatch.setattr(dask_workers, "addresses", lambda _: [f"tcp://10.0.0.{n % 2}:{n}" for n in range(there)])
     hosts = present(None, 4, batch)
     assert len(hosts) == ranks
     assert [host.rpartition(":")[0] for host in hosts] == sorted(host.rpartition(":")[0] for host in hosts)
 
 
 def test_nobody_left_is_unfinished_work(monkeypatch):
-    monkeypatch.setattr(workers, "PATIENCE", 0.0)
-    monkeypatch.setattr(workers, "addresses", lambda _: [])
+    monkeypatch.setattr(dask_workers, "PATIENCE", 0.0)
+    monkeypatch.setattr(dask_workers, "addresses", lambda _: [])
     with pytest.raises(IncompleteError, match="no worker is left"):
         present(None, 2, 4)
 
 
 def test_workers_that_are_threads_are_refused(monkeypatch):
-    monkeypatch.setattr(workers, "addresses", lambda _: ["inproc://1.2.3.4/5/6"])
+    monkeypatch.setattr(dask_workers, "addresses", lambda _: ["inproc://1.2.3.4/5/6"])
     with pytest.raises(UserError, match="workers that are processes"):
         workers_for(None, 0)
 

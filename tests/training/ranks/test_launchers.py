@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.errors import UserError
-from tilespec.ranks.launchers import PORTS, Place, first_host, place
+from tilespec.core.errors import UserError
+from tilespec.training.ranks.launchers import PORTS, Place, first_host, place
 
 TASK = {
     "SLURM_PROCID": "1",

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from locations import SUPPORT
 
-from tilespec.errors import IncompleteError, UserError
-from tilespec.ranks import seats
-from tilespec.ranks.launchers import Place
-from tilespec.ranks.seats import Ending, Seat, again, outcome, seated
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.training.ranks import processes
+from tilespec.training.ranks.launchers import Place
+from tilespec.training.ranks.processes import Ending, Seat, again, outcome, seated
 
 BOUND = 30.0
 """Seconds that are always enough on a busy machine, and never those of a hang."""
@@ -39,7 +39,7 @@ class Heard:
 
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch):
-    monkeypatch.setattr(seats, "GRACE", 1.0)
+    monkeypatch.setattr(processes, "GRACE", 1.0)
     began = time.monotonic()
     yield
     assert time.monotonic() - began < BOUND
@@ -60,7 +60,7 @@ def test_a_rank_has_a_fair_share_of_threads_and_waits_passively(monkeypatch):
     names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MASTER_ADDR"]
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setattr(seats, "_cores", lambda: 7)
+    monkeypatch.setattr(processes, "_cores", lambda: 7)
     assert seated("rank_work:surroundings", {"names": names}, 2) == dict(
         zip(names, ("3", "passive", "127.0.0.1"), strict=True)
     )
@@ -142,8 +142,8 @@ def test_a_bug_is_not_tried_again():
 ORPHANS = """
 import os, signal, sys, threading, time
 sys.path.insert(0, sys.argv[2])
-from tilespec.ranks.launchers import Place
-from tilespec.ranks.seats import Seat
+from tilespec.training.ranks.launchers import Place
+from tilespec.training.ranks.processes import Seat
 for rank in range(2):
     place = Place(rank=rank, world=2, address="127.0.0.1", port=9)
     Seat.start(place, "rank_work:wait", {"folder": sys.argv[1]}, local=2, path=sys.path)

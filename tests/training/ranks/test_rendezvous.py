@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from tilespec.errors import IncompleteError, UserError
-from tilespec.ranks import seats
-from tilespec.ranks.group import Ranks, shared
-from tilespec.ranks.meeting import interface, listening
-from tilespec.ranks.seats import seated
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.training.ranks import processes
+from tilespec.training.ranks.group import Ranks, shared
+from tilespec.training.ranks.processes import seated
+from tilespec.training.ranks.rendezvous import interface, listening
 
 SILENCE = 3.0
 
@@ -22,12 +22,12 @@ def one_thread(monkeypatch):
 def test_ranks_meet_and_wait_for_rank_0_longer_than_for_a_silent_one():
     found = seated("rank_work:meet", {"seconds": SILENCE, "step": SILENCE, "late": 2 * SILENCE}, 2)
     assert (found["mean"], found["agreed"], found["hosts"]) == (0.5, 7, [socket.gethostname()] * 2)
-    assert found["threads"] == max(1, seats._cores() // 2)
+    assert found["threads"] == max(1, processes._cores() // 2)
 
 
 @pytest.mark.timeout(120)
 def test_a_frozen_rank_ends_the_others(monkeypatch, capfd):
-    monkeypatch.setattr(seats, "GRACE", 1.0)
+    monkeypatch.setattr(processes, "GRACE", 1.0)
     began = time.monotonic()
     with pytest.raises(IncompleteError, match="rank 1 on this machine did not end with the others"):
         seated("rank_work:meet", {"seconds": SILENCE, "freeze": 1}, 2)
@@ -37,7 +37,7 @@ def test_a_frozen_rank_ends_the_others(monkeypatch, capfd):
 
 @pytest.mark.timeout(120)
 def test_a_rank_that_lives_but_does_not_come_ends_the_others(monkeypatch):
-    monkeypatch.setattr(seats, "GRACE", 1.0)
+    monkeypatch.setattr(processes, "GRACE", 1.0)
     with pytest.raises(IncompleteError, match="rank 1 on this machine did not end with the others"):
         seated("rank_work:meet", {"seconds": 100.0, "step": SILENCE, "stuck": 1}, 2)
 
@@ -69,7 +69,7 @@ def test_the_interface_of_an_address_is_found_by_its_route():
 
 
 def test_a_machine_that_does_not_see_the_folder_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("tilespec.ranks.group.APPEARS", 0.2)
+    monkeypatch.setattr("tilespec.training.ranks.group.APPEARS", 0.2)
     shared(tmp_path, Ranks())
     with pytest.raises(UserError, match=f"nothing on {socket.gethostname()}, where rank 1 is"):
         shared(tmp_path / "elsewhere", Ranks(rank=1, world=2))

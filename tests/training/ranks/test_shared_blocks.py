@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from rank_work import blocks_of
 from spectral_pairs import write_pair
 
-from tilespec.ranks import shelf
-from tilespec.ranks.group import Ranks
-from tilespec.ranks.seats import seated
-from tilespec.ranks.shelf import Shelf
+from tilespec.training.ranks import shared_blocks
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.ranks.processes import seated
+from tilespec.training.ranks.shared_blocks import Shelf
 
 TOGETHER = tuple(Ranks(rank=rank, world=2, hosts=("here", "here")) for rank in range(2))
 KINDS = st.lists(
@@ -30,7 +30,7 @@ def shelves(monkeypatch):
     def common(ranks, size):
         return made.setdefault(size, mmap.mmap(-1, size)) if ranks.together else None
 
-    monkeypatch.setattr(shelf, "common", common)
+    monkeypatch.setattr(shared_blocks, "common", common)
 
 
 def kinds_of(drawn):
@@ -41,7 +41,7 @@ def kinds_of(drawn):
 def test_every_array_has_a_place_of_its_own(drawn):
     memory = mmap.mmap(-1, 1 << 16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shelf, "common", lambda ranks, size: memory)
+        patch.setattr(shared_blocks, "common", lambda ranks, size: memory)
         mine, other = (Shelf.of(ranks, kinds_of(drawn), 1 << 16) for ranks in TOGETHER)
     for key in mine.kinds:
         for number, array in enumerate(mine.take(key, lambda arrays: None)):
@@ -84,7 +84,7 @@ def test_where_not_all_fits_each_rank_holds_its_share(settings, shelves):
         np.testing.assert_array_equal(mine, wanted)
     assert blocks.decoded > 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shelf, "common", lambda ranks, size: pytest.fail("asked for more than the budget"))
+        patch.setattr(shared_blocks, "common", lambda ranks, size: pytest.fail("asked for more than the budget"))
         held = [blocks_of(settings, budget, ranks)[0].cache._budget for ranks in (*TOGETHER, Ranks())]
     assert held == [budget // 2, budget // 2, budget]
 
@@ -94,7 +94,7 @@ def test_a_block_that_cannot_be_read_is_read_again_by_whoever_comes_next(setting
     alone, roi = blocks_of(settings, 1 << 30, Ranks())
     broken, _ = blocks_of(settings, 1 << 30, TOGETHER[0])
     with monkeypatch.context() as patch:
-        patch.setattr("tilespec.training.blocks.transform", lambda *_, **__: np.full((1, 1), np.float32(7)))
+        patch.setattr("tilespec.training.data.score_cache.transform", lambda *_, **__: np.full((1, 1), np.float32(7)))
         patch.setattr(type(broken._grounds[0].truth), "read", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         with pytest.raises(OSError, match="gone"):
             broken.read(0, roi)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from tilespec.ranks import pool
-from tilespec.ranks.group import Ranks
-from tilespec.ranks.pool import _Plan, _room, _with_moments
-from tilespec.ranks.seats import seated
-from tilespec.training.cast import Player
+from tilespec.training.ranks import shared_weights
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.ranks.processes import seated
+from tilespec.training.ranks.shared_weights import _Plan, _room, _with_moments
+from tilespec.training.setup import Player
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), min_size=1, max_size=9)
 WORLDS = st.integers(1, 5)
@@ -91,7 +91,7 @@ def test_all_tensors_of_all_ranks_fit_and_none_lies_on_another(shapes, world, op
 
 def test_a_tensor_with_gaps_gets_a_place_without():
     wide = torch.arange(12.0).view(3, 4)[:, :2]
-    place = pool._moved(wide, torch.zeros(6), 0)
+    place = shared_weights._moved(wide, torch.zeros(6), 0)
     assert torch.equal(place, wide)
     assert place.is_contiguous()
 
@@ -141,7 +141,7 @@ def test_owners_get_the_mean_of_what_ranks_found_and_all_get_its_norm(shapes, wo
     found = [_Plan.of(one, world).placed(memory, Ranks(rank=rank, world=world)) for rank, one in enumerate(players)]
     scale = data.draw(st.sampled_from([1e-15, 1.0, 1e15]))
     owners = _Plan.of(players[0], world).owners
-    with patch.object(pool, "dist", Threads(world)):
+    with patch.object(shared_weights, "dist", Threads(world)):
         for turn in range(2):
             draw = torch.Generator().manual_seed(turn)
             uses = [[data.draw(st.booleans()) for _ in shapes] for _ in range(world)]
@@ -274,15 +274,15 @@ def test_nothing_is_left_open_in_ranks_or_here(ranks):
 def test_what_is_not_float32_is_not_shared(monkeypatch):
     net = nn.Conv2d(1, 1, 1).double()
     one = Player(module=net, net=net, optimiser=torch.optim.SGD(net.parameters(), lr=0.1))
-    monkeypatch.setattr(pool, "common", lambda *_: pytest.fail("asked for"))
-    assert pool.pooled({"generator": one}, Ranks(rank=0, world=2, hosts=("here", "here"))) == {}
+    monkeypatch.setattr(shared_weights, "common", lambda *_: pytest.fail("asked for"))
+    assert shared_weights.pooled({"generator": one}, Ranks(rank=0, world=2, hosts=("here", "here"))) == {}
 
 
 @pytest.mark.parametrize("differs", [{"world": 1}, {"device": "cuda:0"}, {"hosts": ("here", "there")}])
 def test_ranks_that_are_alone_on_gpus_or_on_several_machines_do_not_share(monkeypatch, differs):
-    monkeypatch.setattr(pool, "common", lambda *_: pytest.fail("asked for"))
+    monkeypatch.setattr(shared_weights, "common", lambda *_: pytest.fail("asked for"))
     found = replace(Ranks(rank=0, world=2, hosts=("here", "here")), **differs)
-    assert pool.pooled({"generator": player([(2, 2)])}, found) == {}
+    assert shared_weights.pooled({"generator": player([(2, 2)])}, found) == {}
 
 
 def test_moments_are_made_as_the_first_step_would_make_them_and_weights_stay():

@@ -14,9 +14,9 @@ from interrupts import After
 from locations import SUPPORT
 from rank_trainings import notice, once
 
-from tilespec.errors import UserError
-from tilespec.model import Model
-from tilespec.train import train
+from tilespec.core.errors import UserError
+from tilespec.models.model import Model
+from tilespec.training.train import train
 
 LOSSES = ("d_real", "d_fake", "cross_entropy", "g_adversarial")
 
@@ -77,7 +77,7 @@ sys.path.insert(0, sys.argv[3])
 import rank_trainings
 from interrupts import After
 from tilespec.cli.shared import EXIT_INCOMPLETE, EXIT_INTERRUPTED, IncompleteError
-from tilespec.train import train
+from tilespec.training.train import train
 try:
     act = rank_trainings.once(getattr(rank_trainings, sys.argv[4]))
     print(json.dumps(train(json.loads(sys.argv[1]), sys.argv[2], progress=After(int(sys.argv[5]), act))))

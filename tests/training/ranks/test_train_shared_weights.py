@@ -14,8 +14,8 @@ import pytest
 import shared_weights_work
 from locations import SUPPORT
 
-from tilespec.model import Model
-from tilespec.train import train
+from tilespec.models.model import Model
+from tilespec.training.train import train
 
 
 def plan(scene, **table):
@@ -120,7 +120,7 @@ def test_a_training_whose_first_rank_cannot_share_learns_the_same(scene, undistu
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_ranks_end_however_often_they_are_launched(scene, tmp_path):
-    """In 2 of 16 launches a rank that had done its work stood still: `tilespec.ranks.group.REST`."""
+    """In 2 of 16 launches a rank that had done its work stood still: `tilespec.training.ranks.group.REST`."""
     for turn in range(20):
         out = str(tmp_path / str(turn))
         codes, said, _ = launch([plan(scene, steps=2), out, "", -1, 0], 2)

@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from tilespec.errors import UserError
-from tilespec.training import checkpoint
-from tilespec.training.cast import Player
+from tilespec.core.errors import UserError
+from tilespec.training.run import checkpoint
+from tilespec.training.setup import Player
 
 
 def player(kind=torch.optim.AdamW, seed=0, steps=3):

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from tilespec.errors import UserError
-from tilespec.training.journal import Journal
+from tilespec.core.errors import UserError
+from tilespec.training.run.log import Journal
 
 
 def line(step, loss=0.5):

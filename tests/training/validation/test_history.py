@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilespec.history import LOWER, METRICS, best, read, rewind, stopped, write
+from tilespec.training.validation.history import LOWER, METRICS, best, read, rewind, stopped, write
 
 VALUES = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.25, 0.5, 0.75])
 HISTORIES = st.lists(VALUES, max_size=12).map(

@@ -15,19 +15,21 @@ from interrupts import After, StoppedError, stop
 from locations import SUPPORT
 from validations import COLS, KEPT, NETS, ROWS, judge, tables, weights
 
-from tilespec import history
-from tilespec.config import resolve
-from tilespec.errors import UserError
-from tilespec.evaluate import evaluate
-from tilespec.infer import predict, predictor
-from tilespec.metrics import Confusion
-from tilespec.model import Model
-from tilespec.progress import Silent
-from tilespec.scene import Scene
-from tilespec.train import train
-from tilespec.training.cast import prepared
-from tilespec.training.validate import SCRATCH, clear, held_out
-from tilespec.training.validate.scores import source
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Silent
+from tilespec.evaluate.evaluate import evaluate
+from tilespec.evaluate.metrics.confusion import Confusion
+from tilespec.models.model import Model
+from tilespec.predict import predictor
+from tilespec.predict.predict import predict
+from tilespec.storage.scene import Scene
+from tilespec.training.config import resolve
+from tilespec.training.setup import prepared
+from tilespec.training.train import train
+from tilespec.training.validation import history
+from tilespec.training.validation.held_out import held_out
+from tilespec.training.validation.scratch_scenes import source
+from tilespec.training.validation.validation import SCRATCH, clear
 
 
 def published(of, folder, seed=0):

@@ -1,0 +1,254 @@
+"""Baselines: classical methods, fitted as models with pixelwise nets and predicted like every model.
+
+They stand in the table beside a network: without them it is unproved that context helps.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.diagnostics import diagnose
+from tilespec.baselines.options import Asked, options, unused
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import from_user, load
+from tilespec.core.types import Roi
+from tilespec.models.model import Model
+from tilespec.predict.predict import predict
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps import STEPS, from_user_steps
+from tilespec.storage.backends.paths import local
+from tilespec.storage.scene import Scene
+
+BASELINES = {
+    "ndvi": "tilespec.baselines.ndvi:Fixed",
+    "ndvi-otsu": "tilespec.baselines.ndvi:Otsu",
+    "plsda": "tilespec.baselines.plsda:PlsDa",
+    "sam": "tilespec.baselines.sam:SpectralAngle",
+    "svm": "tilespec.baselines.linear_classifiers:Svm",
+    "logistic": "tilespec.baselines.linear_classifiers:Logistic",
+    "kmeans": "tilespec.baselines.kmeans:KMeans",
+    "mlp": "tilespec.baselines.mlp:Perceptron",
+    "linear": "tilespec.baselines.regression:Linear",
+    "polynomial": "tilespec.baselines.regression:Polynomial",
+    "rbf": "tilespec.baselines.regression:Rbf",
+}
+"""Methods by name: a class with ``STEPS`` (its default recipe; None: takes none), ``USES`` (options), ``fit(on)``.
+
+One with ``TARGET = True`` is a regression onto the spectra of another scene, and learns from no labels.
+"""
+
+
+def baseline(  # noqa: PLR0913 - the options of a verb
+    name: str,
+    scene: str,
+    out: str,
+    *,
+    target: str | None = None,
+    recipe: str | None = None,
+    rows: str | None = None,
+    cols: str | None = None,
+    opening: int = 0,
+    seed: int = 0,
+    workers: int = 0,
+    cluster: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Fit a classical method on a region, keep it as the model ``OUT.model``, and predict the whole scene into OUT.
+
+    Args:
+        name: A method of `BASELINES`, or a dotted path.
+        scene: A raw scene, with labels for the methods that learn from them.
+        out: Prediction store.
+        target: The scene that a regression learns to answer, on the same plane.
+        recipe: A fitted recipe's folder, or steps to fit on the region; default: the method's own.
+        rows: Fit on these rows only, "A:B".
+        cols: Fit on these columns only, "A:B".
+        opening: Radius in pixels of a morphological opening of the prediction; 0 for none.
+        seed: Of samples and initial weights.
+        workers: Processes on this machine; 0 stays in this one.
+        cluster: Where workers run, as for `predict`.
+        dry_run: Return the plan, write nothing.
+        progress: Where progress goes.
+        **asked: Options of the method: the fields of `tilespec.baselines.options.Asked`.
+
+    Returns:
+        What `predict` returns, with ``model``, ``fit_seconds``, ``predict_seconds`` and what the method found out.
+
+    Raises:
+        UserError: an option that the method cannot follow, labels or bands that it needs and the scene has not, a
+            target of another size, or a product of other settings in ``out``.
+    """
+    wanted = options(asked)
+    method, opened = load(BASELINES, from_user(name), "baseline"), Scene.open(scene).raw()
+    notes, answer = _suited(method, wanted, opening), _target(method, opened, target)
+    roi = Roi.of(opened.shape, rows, cols)
+    folder = f"{local(out, 'a model beside its prediction')}.model"
+    planned = {
+        "method": name,
+        "model": folder,
+        "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
+        "recipe": recipe or method.STEPS or "",
+        "notes": notes,
+    }
+    if dry_run:
+        return planned | {"out": out, "dry_run": True}
+    say = progress or Silent()
+    began = time.monotonic()
+    with connect(workers, cluster) as client, Peak() as peak:
+        startup = time.monotonic() - began
+        fitted = _recipe(recipe, method, opened, roi, seed=seed, client=client)
+        on = Training(
+            scene=opened, roi=roi, recipe=fitted, asked=wanted, seed=seed, client=client, progress=say, target=answer
+        )
+        learned = method.fit(on)
+        model = _model(name, on, learned, opening)
+        _free(folder, model)
+        _save(folder, model, learned)
+        extra = _extra(out, on, model, learned)
+    predicted = predict(folder, scene, out, workers=workers, cluster=cluster, progress=say)
+    spent = {
+        "fit_seconds": peak.seconds - extra.get("diagnostics_seconds", 0.0),
+        "predict_seconds": predicted["seconds"],
+        "seconds": peak.seconds + predicted["seconds"],
+        "startup_seconds": startup + predicted["startup_seconds"],
+        "peak_memory": max(peak.bytes, predicted["peak_memory"]),
+    }
+    said = {"notes": [*notes, *learned.notes]}
+    return predicted | planned | learned.facts | extra | spent | said
+
+
+def _suited(method: Any, asked: Asked, opening: int) -> list[str]:
+    """Return notes on options that the method does not use; refuse those that cannot be followed together."""
+    uses = getattr(method, "USES", None)
+    if asked.diagnostics and (uses is None or "diagnostics" not in uses):
+        raise UserError(
+            "--diagnostics",
+            found="a method that has neither Q nor T2",
+            expected="plsda",
+            do="Leave --diagnostics out, or use plsda.",
+        )
+    if opening and asked.max_angle is not None:
+        raise UserError(
+            "--opening",
+            found=f"{opening} together with --max-angle",
+            expected="one of them: an opening leaves no pixel without a class",
+            do="Leave one of them out.",
+        )
+    if opening and getattr(method, "TARGET", False):
+        raise UserError(
+            "--opening", found=f"{opening}, of spectra", expected="classes to open", do="Leave --opening out."
+        )
+    return [] if uses is None else unused(asked, uses)
+
+
+def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
+    """Return the scene that a regression learns to answer; None for classifiers, which have no use for one."""
+    wants = getattr(method, "TARGET", False)
+    if wants != (target is not None):
+        raise UserError(
+            "--target",
+            found="none" if wants else target,
+            expected="a scene whose spectra the regression answers" if wants else "none: this method answers classes",
+            do="Give --target SCENE, on the same plane." if wants else "Leave --target out.",
+        )
+    if target is None:
+        return None
+    found = Scene.open(target)
+    if found.shape[:2] != scene.shape[:2]:
+        raise UserError(
+            target,
+            found=f"{found.shape[0]} x {found.shape[1]} pixels",
+            expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {scene.url}",
+            do="The target must lie on the scene pixel by pixel: resample one of them, or cut both alike.",
+        )
+    return found
+
+
+def _save(folder: str, model: Model, learned: Learned) -> None:
+    """Write the model folder; its card last, so that a folder with a card is whole."""
+    if learned.arrays:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        np.savez(Path(folder) / "arrays.npz", **learned.arrays)  # type: ignore[arg-type]
+    model.save(folder)
+
+
+def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, Any]:
+    """Write what was asked for beside the prediction."""
+    if not on.asked.diagnostics:
+        return {}
+    assert learned.residuals is not None, "the method says that it uses diagnostics"
+    began = time.monotonic()
+    found = diagnose(out, on.scene, model, learned.residuals, client=on.client, progress=on.progress)
+    return found | {"diagnostics_seconds": time.monotonic() - began}
+
+
+def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: int, client: Any) -> Recipe:
+    """Return the recipe in a folder, or steps fitted on the region."""
+    steps = (method.STEPS or "") if recipe is None else from_user_steps(recipe)
+    if method.STEPS is None and recipe is not None:
+        raise UserError(
+            "--recipe",
+            found=recipe,
+            expected="no recipe: an index is a ratio of reflectances",
+            do="Leave --recipe out for this method.",
+        )
+    if recipe is not None and recipe.split(",")[0].split("=")[0] not in STEPS:
+        fitted = Recipe.load(recipe)
+        fitted.check(scene.shape[2], scene.spectral, scene.url)
+        return fitted
+    return fit_steps(steps, [(scene, roi)], seed=seed, client=client)
+
+
+def _free(folder: str, model: Model) -> None:
+    """Refuse to replace another model: a prediction of it may lie beside."""
+    if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
+        raise UserError(
+            folder,
+            found="the model of a product of other settings",
+            expected="a free place, or the same model",
+            do="Give another OUT, or remove the old product, its .tilespec and its .model folder first.",
+        )
+
+
+def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
+    """Return the model that the predictor takes."""
+    net, weights, head = learned.net, learned.weights, learned.head
+    if opening:
+        net = {"name": "opened", "radius": opening, "inner": net}
+        weights = {f"inner.{key}": value for key, value in weights.items()}
+        head = "tanh"
+    region = {"rows": [on.roi.y0, on.roi.y1], "cols": [on.roi.x0, on.roi.x1]}
+    return Model(
+        net=net,
+        task=_task(on, learned, head),
+        channels=(on.recipe.bands_out, len(learned.classes) if on.target is None else on.target.shape[2]),
+        classes=learned.classes,
+        recipe=on.recipe,
+        weights=weights,
+        tile=None,
+        spectral_out=None if on.target is None else on.target.spectral,
+        provenance={
+            "method": f"{name}, opened by {opening}" if opening else name,
+            "opening": opening,
+            "seed": on.seed,
+            "train_regions": [{"scene": Path(on.scene.url).name, "digest": on.scene.digest, **region}],
+            **learned.facts,
+        },
+    )
+
+
+def _task(on: Training, learned: Learned, head: str) -> dict[str, Any]:
+    """Return what is predicted: classes, or the target's values as they are."""
+    if on.target is not None:
+        return {"name": "reconstruct", "channels": on.target.shape[2], "low": 0.0, "high": 1.0, "head": head}
+    rejects = {} if learned.least is None else {"least": learned.least}
+    return {"name": "segment", "classes": len(learned.classes), "head": head, **rejects}

@@ -1,0 +1,273 @@
+"""Labelled pixels: drawn from a region, or all of them as moments by group; the same for any number of workers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.pls.group_moments import Group, Grouped
+from tilespec.baselines.spatial_folds import Cells
+from tilespec.cluster.reduction import fold
+from tilespec.core.buffers import Room
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Spectra
+from tilespec.models.nets import build
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.blocks import GROUP, Block, blocks
+from tilespec.storage.scene import Scene
+
+Counts = Int64[np.ndarray, " class"]
+STRIDE = UNLABELLED + 1
+"""Number of a group of pixels: this times its fold, plus its class."""
+MATRICES = 1 << 30
+"""Bytes of moments by group at most."""
+NEVER = -1e3
+"""Score of a class that the region does not have: below every other."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labelled:
+    """Spectra with classes."""
+
+    spectra: Spectra
+    """After the recipe; valid pixels only."""
+    classes: Int64[np.ndarray, " pixel"]
+    """Class of each."""
+    places: Int64[np.ndarray, "pixel 2"]
+    """Row and column of each in the scene."""
+    names: tuple[str, ...]
+    """Names of all classes."""
+    absent: tuple[str, ...]
+    """Classes without a pixel: they keep their number, and are never predicted."""
+    invalid: int
+    """Drawn pixels that were left out because they have no valid spectrum."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Draw:
+    """Which labelled pixels of a block are wanted: by class, their ranks among the block's pixels of that class."""
+
+    block: Block
+    ranks: tuple[Int64[np.ndarray, " _"], ...]
+
+
+def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
+    """Return about ``count`` labelled pixels of the region: as many of each class, or in the region's proportions.
+
+    Reads the labels once to count them, then the blocks that hold a drawn pixel once.
+
+    Raises:
+        UserError: no labels, or fewer than two classes in the region.
+    """
+    parts = blocks(on.scene, on.roi)
+    groups = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
+    counts = np.array(fold(groups, _count, client=on.client))
+    names = _names(on.scene, counts.sum(axis=0), on)
+    counts = counts[:, : len(names)]
+    wanted = _wanted(counts.sum(axis=0), count, balanced=balanced)
+    draws = _draws(parts, counts, wanted, np.random.default_rng([on.seed, 4]))
+    tasks = [tuple(draws[i : i + GROUP]) for i in range(0, len(draws), GROUP)]
+    on.progress.start("labelled pixels", len(tasks), "blocks")
+    found = fold(tasks, partial(_read, on.recipe), client=on.client, progress=on.progress)
+    on.progress.finish()
+    spectra, classes, places = (np.concatenate(found[i::3]) for i in range(3))
+    valid = np.isfinite(spectra[:, 0])
+    absent = tuple(name for i, name in enumerate(names) if not (classes[valid] == i).any())
+    if len(names) - len(absent) < 2:
+        raise _no_pixels(on, absent, "no valid spectrum")
+    return Labelled(
+        spectra=spectra[valid],
+        classes=classes[valid],
+        places=places[valid],
+        names=names,
+        absent=absent,
+        invalid=int((~valid).sum()),
+    )
+
+
+def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
+    """Return how many pixels of each class the blocks have."""
+    scene = Scene.open(group[0].url)
+    return tuple(np.bincount(scene.labels(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
+
+
+def _names(scene: Scene, totals: Counts, on: Training) -> tuple[str, ...]:
+    """Return the names of the classes, absent ones too; refuse a region with fewer than two."""
+    known = scene.classes()
+    number = max(len(known), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
+    names = tuple(known[i] if i < len(known) else f"class_{i}" for i in range(number))
+    empty = [name for name, n in zip(names, totals, strict=False) if n == 0]
+    if number - len(empty) < 2:
+        raise _no_pixels(on, empty or ["a second class"], "no labelled pixel")
+    return names
+
+
+def _no_pixels(on: Training, names: Sequence[str], what: str) -> UserError:
+    return UserError(
+        on.scene.url,
+        found=f"{what} of {', '.join(names)} in {on.roi}",
+        expected="labelled pixels of at least two classes",
+        do="Choose other --rows and --cols, or correct the labels.",
+    )
+
+
+def _wanted(totals: Counts, count: int, *, balanced: bool) -> list[int]:
+    """Return how many pixels to draw of each class; one at least of those that are there."""
+    shares = np.full(len(totals), 1 / np.count_nonzero(totals)) if balanced else totals / totals.sum()
+    return [min(int(n), max(1, round(count * share))) for n, share in zip(totals, shares, strict=True)]
+
+
+def _draws(
+    parts: Sequence[Block], counts: Int64[np.ndarray, "block class"], wanted: Sequence[int], rng: np.random.Generator
+) -> list[_Draw]:
+    """Return the pixels to read, block by block; blocks without any are left out."""
+    by_class = []
+    for number, column in zip(wanted, counts.T, strict=True):
+        ends = np.cumsum(column)
+        chosen = np.sort(rng.choice(int(ends[-1]), number, replace=False, shuffle=False))
+        block = np.searchsorted(ends, chosen, side="right")
+        local = chosen - (ends - column)[block]
+        by_class.append([local[block == i] for i in range(len(parts))])
+    draws = [_Draw(block=part, ranks=tuple(column[i] for column in by_class)) for i, part in enumerate(parts)]
+    return [one for one in draws if any(len(ranks) for ranks in one.ranks)]
+
+
+def _read(recipe: Recipe, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
+    """Return spectra, classes, places, spectra, classes, places, ... of the draws."""
+    scene, room, out = Scene.open(group[0].block.url), Room(), []
+    for one in group:
+        labels = scene.labels(one.block.roi).ravel()
+        at = [np.flatnonzero(labels == c)[ranks] for c, ranks in enumerate(one.ranks)]
+        chosen = np.concatenate(at)
+        spectra = scene.read(one.block.roi, room).reshape(-1, scene.shape[2])[chosen]
+        y, x = np.divmod(chosen, one.block.roi.shape[1])
+        places = np.stack([y + one.block.roi.y0, x + one.block.roi.x0], axis=1)
+        out += [recipe.apply(spectra), np.repeat(np.arange(len(at)), [len(a) for a in at]), places]
+    return tuple(out)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gathered:
+    """Moments of all labelled pixels of a region."""
+
+    folds: tuple[dict[int, Group], ...]
+    """For each fold, the moments of each class; one fold where none were asked for."""
+    names: tuple[str, ...]
+    """Names of all classes."""
+    absent: tuple[str, ...]
+    """Classes without a valid pixel."""
+    invalid: int
+    """Labelled pixels without a valid spectrum."""
+
+
+def gather(on: Training, *, scatter: bool, cells: Cells | None = None) -> Gathered:
+    """Return the moments of all labelled pixels, by class and by fold, from one pass over the blocks that have any.
+
+    Raises:
+        UserError: no labels, or fewer than two classes with a valid spectrum in the region.
+    """
+    tasks = _tasks(on)
+    totals = np.array(fold(tasks, _count, client=on.client)).sum(axis=0)
+    names, number = _names(on.scene, totals, on), 1 if cells is None else int(cells.fold.max()) + 1
+    if scatter:
+        _room_for(on, number * int(np.count_nonzero(totals)))
+    on.progress.start("moments", len(tasks), "blocks")
+    zero = Grouped(scatter=scatter)
+    found = fold(tasks, partial(_moments, on.recipe, zero, cells), client=on.client, progress=on.progress)
+    on.progress.finish()
+    folds = by_fold(found, number)
+    present = {c for part in folds for c in part}
+    absent = tuple(name for i, name in enumerate(names) if i not in present)
+    if len(present) < 2:
+        raise _no_pixels(on, absent, "no valid spectrum")
+    return Gathered(folds=folds, names=names, absent=absent, invalid=found.invalid)
+
+
+def _room_for(on: Training, groups: int) -> None:
+    """Refuse more groups than there is room for: each has a matrix of band by band."""
+    one = on.recipe.bands_out**2 * 8
+    if groups * one > MATRICES:
+        raise UserError(
+            "--components",
+            found=f"{groups} groups (classes times folds) of {on.recipe.bands_out} bands: {groups * one / 1e9:.1f} GB",
+            expected=f"at most {MATRICES // one} groups",
+            do="Give fewer --folds, --components as a number, fewer bands (--recipe), or --samples.",
+        )
+
+
+def by_fold(found: Grouped, folds: int) -> tuple[dict[int, Group], ...]:
+    """Return the moments of each class, fold by fold."""
+    numbered = [(*divmod(number, STRIDE), group) for number, group in found.finish().items()]
+    return tuple({c: group for f, c, group in numbered if f == fold} for fold in range(folds))
+
+
+def accuracy(on: Training, learned: Learned) -> float:
+    """Return the share of all valid labelled pixels that the net gives their class: one more pass."""
+    net = (learned.net, learned.weights, (on.recipe.bands_out, len(learned.classes)))
+    tasks = _tasks(on)
+    on.progress.start("calibration accuracy", len(tasks), "blocks")
+    right, total = fold(tasks, partial(_right, on.recipe, net), client=on.client, progress=on.progress)
+    on.progress.finish()
+    return float(right / total)
+
+
+def accuracy_of(found: Labelled, learned: Learned) -> float:
+    """Return the share of the drawn pixels that the net gives their class."""
+    net = (learned.net, learned.weights, (found.spectra.shape[1], len(learned.classes)))
+    return float((_answer(net, found.spectra) == found.classes).mean())
+
+
+Built = tuple[dict[str, Any], dict[str, torch.Tensor], tuple[int, int]]
+"""A net's name and parameters, its state, its channels."""
+
+
+def _answer(net: Built, spectra: Spectra) -> Int64[np.ndarray, " pixel"]:
+    """Return the class that a net gives each spectrum."""
+    config, weights, channels = net
+    module = build(config["name"], *channels, **{key: value for key, value in config.items() if key != "name"}).eval()
+    module.load_state_dict(weights)
+    with torch.inference_mode():
+        return module(torch.from_numpy(spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
+
+
+def _tasks(on: Training) -> list[tuple[Block, ...]]:
+    """Return the region's blocks in groups of one task."""
+    parts = blocks(on.scene, on.roi)
+    return [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
+
+
+def _moments(recipe: Recipe, zero: Grouped, cells: Cells | None, group: tuple[Block, ...]) -> Grouped:
+    """Return the moments of the labelled pixels of some blocks."""
+    total = zero
+    for spectra, classes, y, x in _labelled(recipe, group):
+        number = classes if cells is None else classes + STRIDE * cells.of(y, x)
+        total = total + zero.of((spectra, number), (int(y[0]), int(x[0])))
+    return total
+
+
+def _right(recipe: Recipe, net: Built, group: tuple[Block, ...]) -> Int64[np.ndarray, " 2"]:
+    """Return how many labelled pixels of some blocks are classified right, and how many there are."""
+    total = np.zeros(2, np.int64)
+    for spectra, classes, _, _ in _labelled(recipe, group):
+        valid = np.isfinite(spectra[:, 0])
+        total += [(_answer(net, spectra[valid]) == classes[valid]).sum(), valid.sum()]
+    return total
+
+
+def _labelled(recipe: Recipe, group: tuple[Block, ...]) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
+    """Yield spectra after the recipe, classes, rows and columns of the labelled pixels of each block that has any."""
+    scene, room = Scene.open(group[0].url), Room()
+    for block in group:
+        labels = scene.labels(block.roi)
+        y, x = np.nonzero(labels != UNLABELLED)
+        if len(y):
+            spectra = recipe.apply(scene.read(block.roi, room)[y, x])
+            yield spectra, labels[y, x].astype(np.int64), y + block.roi.y0, x + block.roi.x0

@@ -1,0 +1,95 @@
+"""Linear classifiers on sampled pixels: a support vector machine, and logistic regression."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of, draw
+from tilespec.core.cpu import one_blas_thread
+
+SAMPLES = 20_000
+"""15 MB of 186 bands; a linear rule has few numbers to learn."""
+ITERATIONS = 10_000
+
+Rule = tuple[Float64[np.ndarray, "class band"], Float64[np.ndarray, " class"]]
+"""Weights and bias of each class that was there."""
+
+
+class _Linear:
+    """Standardised by the sample; as many pixels of each class. The seed decides the sample and nothing else."""
+
+    STEPS: ClassVar[str] = "vsn"
+    USES: ClassVar[tuple[str, ...]] = ("samples", "penalty")
+    HEAD: ClassVar[str]
+    SOLVE: ClassVar[Callable[[np.ndarray, np.ndarray, float], Rule]]
+
+    @classmethod
+    def fit(cls, on: Training) -> Learned:
+        """Return the linear rule."""
+        found = draw(on, on.in_memory(SAMPLES), balanced=True)
+        x = found.spectra.astype(np.float64)
+        mean, deviation = x.mean(axis=0), x.std(axis=0)
+        gain = 1 / np.where(deviation > 0, deviation, 1)
+        with one_blas_thread():
+            weight, bias = cls.SOLVE((x - mean) * gain, found.classes, on.asked.penalty)
+        learned = cls._learned(found, weight * gain, bias, mean)
+        return learned.told(calibration_accuracy=accuracy_of(found, learned))
+
+    @classmethod
+    def _learned(cls, found: Labelled, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> Learned:
+        """Return the net; classes that the region does not have are never predicted."""
+        there = np.array([name not in found.absent for name in found.names])
+        full = np.zeros((len(there), weight.shape[1])), np.full(len(there), NEVER)
+        full[0][there], full[1][there] = weight, bias
+        named = {"affine.weight": full[0], "affine.bias": full[1], "mean": mean}
+        facts = {
+            "samples": len(found.spectra),
+            "invalid_samples": found.invalid,
+            "absent_classes": list(found.absent),
+        }
+        return Learned(
+            net={"name": "linear", "centred": True},
+            weights={key: torch.from_numpy(value.astype(np.float32)) for key, value in named.items()},
+            classes=found.names,
+            head=cls.HEAD,
+            facts=facts,
+        )
+
+
+def _svm(x: np.ndarray, y: np.ndarray, penalty: float) -> Rule:
+    """Return the margins of each class against all others; two classes have one margin, and its opposite."""
+    from sklearn.svm import LinearSVC
+
+    fitted: Any = LinearSVC(C=penalty, dual=False, max_iter=ITERATIONS).fit(x, y)
+    if len(fitted.classes_) > 2:
+        return fitted.coef_, fitted.intercept_
+    return np.concatenate([-fitted.coef_, fitted.coef_]), np.concatenate([-fitted.intercept_, fitted.intercept_])
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> Rule:
+    """Return logits; of two classes the first has the logit 0."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted: Any = LogisticRegression(C=penalty, max_iter=ITERATIONS).fit(x, y)
+    if len(fitted.classes_) > 2:
+        return fitted.coef_, fitted.intercept_
+    nothing = np.zeros_like(fitted.coef_)
+    return np.concatenate([nothing, fitted.coef_]), np.concatenate([[0.0], fitted.intercept_])
+
+
+class Svm(_Linear):
+    """Linear support vector machine, one class against the others, squared hinge (Fan et al., JMLR 9, 2008)."""
+
+    HEAD: ClassVar[str] = "tanh"
+    SOLVE: ClassVar[Callable[[np.ndarray, np.ndarray, float], Rule]] = staticmethod(_svm)
+
+
+class Logistic(_Linear):
+    """Multinomial logistic regression with an L2 penalty; its probabilities are those of its logits."""
+
+    HEAD: ClassVar[str] = "logits"
+    SOLVE: ClassVar[Callable[[np.ndarray, np.ndarray, float], Rule]] = staticmethod(_logistic)

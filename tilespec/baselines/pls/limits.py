@@ -1,0 +1,40 @@
+"""How far a spectrum may lie from a PLS model: limits of Hotelling's T2 within it, and of Q away from it."""
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.stats import f, norm
+
+from tilespec.baselines.pls.group_moments import Cross
+from tilespec.baselines.pls.pls import Pls
+
+LEVEL = 0.95
+
+
+def t2_limit(n: int, components: int, level: float = LEVEL) -> float:
+    """Return the limit of T2 of a new spectrum: ``A (n^2 - 1) / (n (n - A)) F(A, n - A)``.
+
+    Nomikos and MacGregor, Technometrics 37 (1995), equation 12; NaN without more pixels than components.
+    """
+    if n <= components:
+        return float("nan")
+    return float(components * (n**2 - 1) / (n * (n - components)) * f.ppf(level, components, n - components))
+
+
+def q_limit(eigenvalues: Float64[np.ndarray, " value"], level: float = LEVEL) -> float:
+    """Return the limit of Q, from the eigenvalues of the residuals' covariance.
+
+    Jackson and Mudholkar, Technometrics 21 (1979), equation 3.4; 0 without residuals.
+    """
+    one, two, three = (float((eigenvalues**k).sum()) for k in (1, 2, 3))
+    if one <= 0:
+        return 0.0
+    h = 1 - 2 * one * three / (3 * two**2)
+    inside = norm.ppf(level) * np.sqrt(2 * two * h**2) / one + 1 + two * h * (h - 1) / one**2
+    return float(one * max(inside, 0.0) ** (1 / h))
+
+
+def residual_variances(model: Pls, cross: Cross) -> Float64[np.ndarray, " band"]:
+    """Return the eigenvalues of the covariance (ddof 1) of what the model leaves of centred, scaled spectra."""
+    xx = cross.xx / np.outer(model.scale, model.scale)
+    left = xx - (model.loadings * model.squares) @ model.loadings.T
+    return np.maximum(np.linalg.eigvalsh(left / max(cross.weight - 1, 1)), 0.0)

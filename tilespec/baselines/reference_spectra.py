@@ -1,0 +1,73 @@
+"""Reference spectra: spectra of classes in a CSV table, one row for each band and one column for each class."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.spectra.bands import NEAR
+
+BAND = "band"
+"""Header of a first column of band numbers, for scenes without a spectral axis."""
+
+
+def read(path: str, axis: SpectralAxis | None, bands: int) -> tuple[tuple[str, ...], Float32[np.ndarray, "class band"]]:
+    """Return names of classes and their spectra on the bands of a scene; nothing is interpolated.
+
+    The header is ``wavelength,NAME,NAME,...`` (or ``wavenumber``, or ``band`` for plain numbers), in the scene's unit.
+
+    Raises:
+        UserError: no such table, cells that are no numbers, or other bands than the scene's.
+    """
+    header, values = _table(path)
+    first, names = header[0].strip().lower(), tuple(name.strip() for name in header[1:])
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names) or len(names) >= UNLABELLED:
+        raise _broken(path, f"columns {', '.join(header[:6])}", f"2 to {UNLABELLED - 1} classes of different names")
+    kinds = (BAND,) if axis is None else (BAND, axis.name)
+    if first not in kinds:
+        raise _broken(path, f"{header[0]!r} as first column", f"{' or '.join(kinds)}: what the scene's bands are")
+    if len(values) != bands:
+        span = f" from {values[0, 0]:g} to {values[-1, 0]:g}" if len(values) else ""
+        raise _broken(path, f"{len(values)} bands{span}", f"{bands} bands, as the scene has")
+    if first != BAND:
+        assert axis is not None, "only BAND is there without an axis"
+        _same_places(path, values[:, 0], axis)
+    return names, values[:, 1:].T.astype(np.float32)
+
+
+def _table(path: str) -> tuple[list[str], np.ndarray]:
+    """Return header and numbers."""
+    try:
+        rows = [row for row in csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _broken(path, f"no table ({error})", "a CSV file") from error
+    if not rows:
+        raise _broken(path, "an empty file", "a header and one row for each band")
+    values = np.empty((len(rows) - 1, len(rows[0])))
+    for number, row in enumerate(rows[1:], start=1):
+        try:
+            values[number - 1] = [float(cell) for cell in row]
+        except ValueError as error:
+            raise _broken(path, f"row {number}: {','.join(row)[:60]!r}", f"{len(rows[0])} numbers") from error
+    if not np.isfinite(values).all():
+        raise _broken(path, f"row {1 + int(np.argwhere(~np.isfinite(values))[0, 0])}: no number", "finite numbers")
+    return rows[0], values
+
+
+def _same_places(path: str, found: np.ndarray, axis: SpectralAxis) -> None:
+    """Refuse references at other places than the scene's bands."""
+    places = np.asarray(axis.values)
+    spacing = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else 0.0
+    moved = np.abs(found - places)
+    if moved.max() > max(NEAR, spacing / 10):
+        worst = int(moved.argmax())
+        at = f"row {worst + 1} at {found[worst]:g} {axis.unit}"
+        raise _broken(path, at, f"{places[worst]:g} {axis.unit}, the {axis.name} of the scene's band {worst}")
+
+
+def _broken(path: str, found: str, expected: str) -> UserError:
+    do = "Write it as wavelength,NAME,NAME,... with one row for each band of the scene, resampled to its bands."
+    return UserError(path, found=found, expected=expected, do=do)

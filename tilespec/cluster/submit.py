@@ -1,0 +1,115 @@
+"""Submit: tasks that go to the workers of a cluster a few at a time, and what is done when workers are lost."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from typing import Any
+
+from tilespec.core.errors import IncompleteError
+
+POLL = 1.0
+"""Seconds between looks at a cluster that says nothing."""
+PATIENCE = 60.0
+"""Seconds without any worker, after which nobody is expected to come back."""
+
+
+def run(
+    client: Any,
+    function: Callable[..., Any],
+    arguments: list[tuple[Any, ...]],
+    *,
+    stop: Callable[[], bool] = bool,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield arguments and results of ``function(*args)`` as they come: few in flight, each released at once.
+
+    Tasks may run more than once: theirs are whole, idempotent writes and tiny results. A task that killed its workers
+    again and again, also when it ran alone, yields the `distributed.KilledWorker` itself, and the others finish.
+
+    Args:
+        client: A ``distributed.Client``.
+        function: What a task does.
+        arguments: One tuple for each task.
+        stop: When it says so, no further task is submitted.
+        tick: Called every `POLL` seconds, for progress that tasks do not tell.
+
+    Raises:
+        IncompleteError: the scheduler is lost, or no worker is left for `PATIENCE` seconds.
+    """
+    from distributed import KilledWorker
+
+    waiting = list(reversed(arguments))
+    accused: list[tuple[Any, ...]] = []  # all that waited on a worker that died, with the one that killed it
+    flying: dict[Any, tuple[Any, ...]] = {}
+    slots, seen = workers_of(client), time.monotonic()  # one each: a task that waits is bound to a worker too early
+    while waiting or flying or accused:
+        if not waiting and not flying:
+            waiting, accused, slots = accused, [], 0  # each once more, by itself: then the blame is just
+        while waiting and len(flying) < max(slots, 1) and not stop():
+            task = waiting.pop()
+            flying[client.submit(function, *task, pure=False, retries=2)] = task
+        if not flying:
+            return
+        done = _ended(list(flying))
+        tick()
+        seen = time.monotonic() if workers_of(client) else seen
+        if time.monotonic() - seen > PATIENCE:
+            raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
+        for future in done:
+            task, result = flying.pop(future), _result(future)
+            future.release()
+            if isinstance(result, KilledWorker) and slots:
+                accused.append(task)
+            else:
+                yield task, result
+
+
+def _ended(futures: list[Any]) -> set[Any]:
+    """Return the futures that ended, after `POLL` seconds at most."""
+    from distributed import wait
+
+    try:
+        ended: set[Any] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return set()
+    except CancelledError as error:
+        raise lost() from error
+    return ended
+
+
+def _result(future: Any) -> Any:
+    """Return the result of a task, or the error that says that it kills its workers; raise any other."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        return error
+    except CancelledError as error:
+        raise lost() from error
+
+
+def workers_of(client: Any) -> int:
+    """Return how many workers there are.
+
+    Raises:
+        IncompleteError: the scheduler does not answer.
+    """
+    return len(addresses(client))
+
+
+def addresses(client: Any) -> list[str]:
+    """Return the addresses of all workers.
+
+    Raises:
+        IncompleteError: the scheduler does not answer.
+    """
+    try:
+        return list(client.sync(client.scheduler.identity)["workers"])
+    except (OSError, TimeoutError, CancelledError) as error:
+        raise lost() from error
+
+
+def lost() -> IncompleteError:
+    """Return what is said when the scheduler is gone."""
+    return IncompleteError("the scheduler is lost; start it again and run the same command, it resumes")

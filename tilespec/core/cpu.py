@@ -1,0 +1,59 @@
+"""CPU: the cores that this process may use, and BLAS on one thread where bits must not depend on their number."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+_lock = threading.Lock()
+_depth = 0
+_before: list[int] = []
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS on one thread while any thread of this process is inside."""
+    global _depth, _before  # noqa: PLW0603 (the number of BLAS threads is a global of the process, like these)
+    with _lock:
+        _depth += 1
+        if _depth == 1:
+            libraries = _libraries()
+            _before = [library.num_threads for library in libraries]
+            _set([1] * len(libraries))
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _set(_before)
+
+
+def _set(numbers: list[int]) -> None:
+    """Set the threads of each BLAS.
+
+    threadpoolctl 3.8 and later obeys only the first thread that ever set a number, and ignores the others silently;
+    the lock above already keeps threads from fighting, so that thread is made to let go before and after.
+    """
+    for library, number in zip(_libraries(), numbers, strict=True):
+        let_go = getattr(library, "clear_controlling_thread", None)
+        if let_go is not None:
+            let_go(force=True)
+        library.set_num_threads(number)
+        if let_go is not None:
+            let_go(force=True)
+
+
+@cache
+def _libraries() -> list[Any]:
+    """Return the BLAS libraries of this process; NumPy's is always among them."""
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,31 @@
+"""Fingerprint: the hash of settings, and the settings that differ by name."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def fingerprint(settings: Any) -> str:
+    """Return the hash of plain data, independent of the order of keys."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Name the settings that differ, by dotted keys."""
+    old, new = _flat(before), _flat(now)
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} was {_short(old.get(key))}, is {_short(new.get(key))}" for key in keys)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

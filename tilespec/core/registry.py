@@ -1,0 +1,160 @@
+"""Tables of names: a plug-in is one small file and one line in a table, or a class of the user's own.
+
+What a file says is data. A model, a recipe or the record of a command may name what tilespec's tables hold, and the
+plug-ins of modules that the *user* named: in the environment variable ``TILESPEC_PLUGINS`` (modules, separated by
+commas), by installing a package with an entry point of the group ``tilespec.plugins``, or by writing a dotted path
+``package.module:Name`` into an option or a configuration of this very run. Nothing else is imported.
+
+Options of a plug-in are checked against what its constructor takes.
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from tilespec.core.errors import UserError
+
+PLUGINS = "TILESPEC_PLUGINS"
+"""The environment variable that names the user's own modules; processes that this one starts inherit it."""
+
+MOVED = {
+    "tilespec.nets.pixelwise": "tilespec.models.nets.pixelwise",
+    "tilespec.nets.regression": "tilespec.models.nets.regression",
+    "tilespec.nets.opened": "tilespec.models.nets.opening",
+    "tilespec.nets.unet": "tilespec.models.nets.unet",
+    "tilespec.nets.branched": "tilespec.models.nets.branched",
+    "tilespec.nets.branched_judge": "tilespec.models.nets.branched_discriminator",
+    "tilespec.nets.mst": "tilespec.models.nets.mst",
+    "tilespec.nets.patchgan": "tilespec.models.nets.patchgan",
+    "tilespec.tasks.reconstruct": "tilespec.models.tasks.reconstruct",
+    "tilespec.tasks.segment": "tilespec.models.tasks.segment",
+    "tilespec.objectives.cgan": "tilespec.training.objectives.cgan",
+    "tilespec.objectives.supervised": "tilespec.training.objectives.supervised",
+    "tilespec.spectra.absorbance": "tilespec.spectra.steps.absorbance",
+    "tilespec.spectra.baseline": "tilespec.spectra.steps.baseline",
+    "tilespec.spectra.continuum": "tilespec.spectra.steps.continuum",
+    "tilespec.spectra.normalise": "tilespec.spectra.steps.normalise",
+    "tilespec.spectra.resample": "tilespec.spectra.steps.resample",
+    "tilespec.spectra.savgol": "tilespec.spectra.steps.savgol",
+    "tilespec.spectra.scaling": "tilespec.spectra.steps.scaling",
+    "tilespec.spectra.scatter": "tilespec.spectra.steps.scatter",
+    "tilespec.spectra.select": "tilespec.spectra.steps.crop",
+    "tilespec.pca": "tilespec.spectra.steps.pca",
+    "tilespec.mnf": "tilespec.spectra.steps.mnf",
+    "tilespec.cluster": "tilespec.cluster.connect",
+    "tilespec.baselines.linear": "tilespec.baselines.linear_classifiers",
+    "tilespec.ingest.icvl": "tilespec.ingest.datasets.icvl",
+    "tilespec.ingest.cave": "tilespec.ingest.datasets.cave",
+    "tilespec.ingest.arad": "tilespec.ingest.datasets.arad",
+}
+"""Modules of plug-ins by the names that they had before: dotted paths that users have written stay good."""
+
+_records = 0
+"""How many `only_named_before` blocks are open: in them, options come from a record and not from the user."""
+
+
+def load(table: Mapping[str, str], name: str, kind: str) -> Any:
+    """Return the object that ``table`` lists under ``name``, or that the dotted path ``package.module:Name`` is.
+
+    Raises:
+        UserError: the table has no such name; the user did not name the module of the dotted path; or the module has
+            no such object.
+    """
+    path = _current(table.get(name, name))
+    if ":" not in path:
+        raise UserError(
+            f"{kind} {name!r}",
+            found="an unknown name",
+            expected=f"one of {', '.join(sorted(table))}, or a dotted path package.module:Name",
+            do="Check the spelling.",
+        )
+    if path not in table.values() and not _allowed(path):
+        module = path.partition(":")[0]
+        raise UserError(
+            f"{kind} {name!r}",
+            found=f"the module {module!r}, which a file names and you did not",
+            expected=f"one of {', '.join(sorted(table))}, or a plug-in of yours",
+            do=f"If you know this code and trust it, set the environment variable {PLUGINS}={module} for this command.",
+        )
+    return imported(path, kind)
+
+
+def imported(path: str, kind: str) -> Any:
+    """Return the object at a dotted path that tilespec itself, and no file, has written."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{kind} {path!r}", found=str(error), expected=f"{attribute} in {module}", do="Check the dotted path."
+        ) from error
+
+
+def from_user(name: str) -> str:
+    """Return ``name``, which the user wrote; the module of a dotted path may be loaded from now on.
+
+    The processes that this one starts may load it too. In an `only_named_before` block nothing is added.
+    """
+    module, colon, _ = name.partition(":")
+    if colon and not _records and not _allowed(name):
+        os.environ[PLUGINS] = ",".join(filter(None, [os.environ.get(PLUGINS), module]))
+    return name
+
+
+@contextmanager
+def only_named_before() -> Iterator[None]:
+    """Do what a record says: the names in its options were not written by the user, so `from_user` adds nothing."""
+    global _records  # noqa: PLW0603 - the process has one user
+    _records += 1
+    try:
+        yield
+    finally:
+        _records -= 1
+
+
+def _current(path: str) -> str:
+    """Return a dotted path, or a module, under the name that it has now."""
+    module, colon, attribute = path.partition(":")
+    return f"{MOVED.get(module, module)}{colon}{attribute}"
+
+
+def _allowed(path: str) -> bool:
+    """Return whether the user named the module of a dotted path."""
+    module = _current(path).partition(":")[0]
+    named = [_current(part.strip()) for part in os.environ.get(PLUGINS, "").split(",")]
+    return module in named or module in {point.module for point in entry_points(group="tilespec.plugins")}
+
+
+def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    """Return ``kind``, having made sure that it takes the ``options`` by name.
+
+    Raises:
+        UserError: an option is unknown; the message lists the known ones.
+    """
+    known = options_of(kind)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UserError(
+            f"{where}.{unknown[0]}",
+            found="an unknown key",
+            expected=f"keys of [{where}]: {', '.join(known)}",
+            do="Check the spelling in the configuration.",
+        )
+    return kind
+
+
+def options_of(kind: Callable[..., Any]) -> list[str]:
+    """Return the names of the keyword-only parameters of a constructor."""
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def filled(kind: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``options`` with the defaults of those left out, so that what is saved says everything."""
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty} | dict(options)

@@ -1,0 +1,78 @@
+"""Signals: the first SIGINT or SIGTERM lets work in flight end, the second one ends at once."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol, final, runtime_checkable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@runtime_checkable
+class Flag(Protocol):
+    """A file, or an object in a bucket, that is there or not."""
+
+    def exists(self) -> bool:
+        """Return whether it is there."""
+        ...
+
+    def touch(self) -> None:
+        """Put it there."""
+        ...
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Take it away."""
+        ...
+
+
+@final
+class Told:
+    """A flag that only this process sees."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+
+    def exists(self) -> bool:
+        """Return whether it is there."""
+        return self._told.is_set()
+
+    def touch(self) -> None:
+        """Put it there."""
+        self._told.set()
+
+    def unlink(self, *, missing_ok: bool = False) -> None:  # noqa: ARG002 - the interface of files
+        """Take it away."""
+        self._told.clear()
+
+
+@contextmanager
+def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether to stop; workers on other machines see it as the file ``flag``.
+
+    Besides SIGINT and SIGTERM, ``signals`` may hold notices, which never stop at once.
+    Signals are caught in the main thread only; elsewhere (a notebook's worker, a test's thread) nothing changes.
+    """
+    flag.unlink(missing_ok=True)
+    if threading.current_thread() is not threading.main_thread():
+        yield flag.exists
+        return
+
+    def first(number: int, _: FrameType | None) -> None:
+        if flag.exists():
+            if number in SIGNALS:
+                raise KeyboardInterrupt
+            return  # a notice may come twice
+        flag.touch()
+        name = signal.Signals(number).name
+        sys.stderr.write(f"\n{name}: finishing what is in flight; once more to stop at once\n")
+
+    before: dict[int, Any] = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield flag.exists
+    finally:
+        for number, handler in before.items():  # on the way out, another notice would only kill
+            signal.signal(number, signal.SIG_IGN if number not in SIGNALS and flag.exists() else handler)
+        flag.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""Class maps: a class map against labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Roi
+from tilespec.evaluate.comparison import Case, chosen, facts, region_of
+from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
+from tilespec.evaluate.options import Judging, Left
+from tilespec.storage.rasters import PlacedField, PlacedMap
+
+PIXELS = 1 << 22
+"""About how many pixels are held at once."""
+DEFAULT = Judging()
+"""Every labelled pixel counts."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Nodata:
+    """Pixels that the prediction leaves as nodata, labelled or not. A fold over blocks of (truth, prediction)."""
+
+    count: int = 0
+    """How many."""
+
+    def of(self, block: MapPair, origin: tuple[int, int]) -> "Nodata":
+        """Return those of one block."""
+        del origin
+        return Nodata(count=int((block[1] == UNLABELLED).sum()))
+
+    def __add__(self, other: "Nodata") -> "Nodata":
+        return Nodata(count=self.count + other.count)
+
+    def finish(self) -> int:
+        """Return the count."""
+        return self.count
+
+
+def classes_case(
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+) -> Case:
+    """Return the case of a class map and the labels of a scene (or its ``layer``), or another class map.
+
+    Raises:
+        UserError: the two lie on different planes, their classes differ, or there is no such mask.
+    """
+    asked.for_classes()
+    predicted = PlacedMap.open(pred, "prediction")
+    true = PlacedMap.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
+    roi = region_of(predicted, true, rows, cols)
+    mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
+    names = _classes(predicted, true)
+    count = max(len(predicted.classes), len(true.classes), 2)
+    return Case(
+        roi=roi,
+        plane=(true.roi.y1, true.roi.x1),
+        plan={**facts(predicted, true, roi), "classes": list(names), "mask": asked.mask},
+        pieces=list(_strips(roi, int(predicted.array.chunks[0]))),
+        read=partial(_pair, predicted, true, mask, count),
+        folds=(Confusion.zero(count), Nodata()),
+        patches=partial(PatchCounts.zero, classes=count),
+        scores=("oa", "kappa", "miou", "iou", "f1", "precision", "recall"),
+        counts=("labelled",),
+        result=_result,
+    )
+
+
+def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of all pixels and of the patches."""
+    confusion, nodata = folds
+    whole = confusion.finish()
+    scene_iou = whole["iou"][1] if confusion.classes == 2 else whole["miou"]
+    lost = {"nodata": nodata.finish(), "nodata_labelled": whole.pop("nodata")}
+    return {**patch, "scene_iou": scene_iou, **whole, **lost, "confusion": confusion.counts.tolist()}
+
+
+def _strips(roi: Roi, edge: int) -> Iterator[Roi]:
+    """Cut a region into strips of whole rows of objects, about `PIXELS` each."""
+    height = max(edge, PIXELS // roi.shape[1] // edge * edge)
+    for y in range(roi.y0 // height * height, roi.y1, height):
+        yield Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=roi.x0, x1=roi.x1)
+
+
+def _pair(
+    predicted: PlacedMap, true: PlacedMap, mask: PlacedField | None, classes: int, strip: Roi
+) -> tuple[MapPair, Left]:
+    """Return truth and prediction of a strip, checked to hold classes and 255 only, and how many pixels are left out.
+
+    Outside the mask the truth is 255: no label.
+    """
+    planes = []
+    for source in (true, predicted):
+        plane = source.read(strip)
+        wrong = (plane != UNLABELLED) & ((plane < 0) | (plane >= classes))
+        if wrong.any():
+            raise UserError(
+                source.url,
+                found=f"the value {int(plane[wrong][0])} in {strip}",
+                expected=f"classes 0 to {classes - 1}, and {UNLABELLED} for none",
+                do="Ingest the labels with --ignore-label, or predict with a model of the same classes.",
+            )
+        planes.append(plane.astype(np.uint8, copy=False))
+    pair, outside = np.stack(planes), None
+    if mask is not None:
+        outside = ~chosen(mask, strip)
+        pair[0, outside] = UNLABELLED
+    return pair, Left.of(outside, None)
+
+
+def _classes(predicted: PlacedMap, true: PlacedMap) -> tuple[str, ...]:
+    """Return the names of the classes; refuse the same names in another order."""
+    ours, theirs = predicted.classes, true.classes
+    if ours != theirs and sorted(ours) == sorted(theirs):
+        raise UserError(
+            predicted.url,
+            found=f"classes {', '.join(ours)}",
+            expected=f"the order of the labels: {', '.join(theirs)}",
+            do="Ingest the labels again in the order of the model's classes.",
+        )
+    return theirs if len(theirs) >= len(ours) else ours

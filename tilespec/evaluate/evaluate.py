@@ -1,0 +1,210 @@
+"""Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
+
+Which folds judge a prediction says `tilespec.evaluate.metrics.confusion.TASKS`: classes are counted, channels are
+subtracted.
+
+Beside the task's own score stands the seam score (`tilespec.evaluate.seams`, one more pass): a net with statistics of
+each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown
+alone.
+
+The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
+pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
+sums come from summed-area tables, without reading a pixel twice.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, final
+
+import zarr
+
+from tilespec.cluster.reduction import fold
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi
+from tilespec.evaluate.bootstrap import Blocked
+from tilespec.evaluate.channels import channels_case
+from tilespec.evaluate.class_maps import classes_case
+from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.intervals import check_blocks, over_blocks
+from tilespec.evaluate.metrics.confusion import TASKS, Patches
+from tilespec.evaluate.options import Judging, Left
+from tilespec.evaluate.seams import NOTHING, seam_score
+from tilespec.storage.files import write_atomic
+from tilespec.storage.ledger import beside
+from tilespec.storage.scene import open_group
+
+__all__ = ["evaluate"]
+
+NONE_LEFT: Final = Left()
+PUBLISHED: Final = 512
+"""Side of a patch, as published by Mishra and Herrmann (2021)."""
+CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
+"""What a task's first fold needs."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Together:
+    """All folds of an evaluation, and what it leaves out."""
+
+    folds: Joined
+    """The folds over the same blocks."""
+    left: Left = NONE_LEFT
+    """Pixels that were left out."""
+
+    def __add__(self, other: "Together") -> "Together":
+        return Together(folds=self.folds + other.folds, left=self.left + other.left)
+
+
+def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has flags
+    pred: str,
+    truth: str,
+    *,
+    patches: int = 1000,
+    patch_size: int | None = None,
+    rows: str | None = None,
+    cols: str | None = None,
+    layer: str | None = None,
+    bootstrap: int = 0,
+    blocks: int = 0,
+    block_size: int = 256,
+    seed: int = 0,
+    mask: str | None = None,
+    peak: float | None = None,
+    floor: float = 0.0,
+    keep_black: bool = False,
+    illuminant: str = "D65",
+    radiance: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return the metrics of the prediction ``pred`` against ``truth``; keep them beside ``pred``.
+
+    Classes: pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors
+    (`tilespec.evaluate.metrics.confusion`). Channels: RMSE, MAE, bias, R2, PSNR and spectral angle, of all and of each
+    channel (`tilespec.evaluate.metrics.channel_errors`); ``pixels``, ``rmse_pixel``, ``rmse_relative``,
+    ``rmse_relative_mean``, ``gfc``, ``mrae`` and more of the spectra of pixels
+    (`tilespec.evaluate.metrics.spectral_errors`); ``delta_e``, their colour difference CIEDE2000, where the wavelengths
+    cover the visible range (`tilespec.evaluate.colours`); ``psnr_peak`` over ``peak``. ``docs/evaluate.md`` says what
+    each is, and what is left out of it. The keys ``seam_*`` are those of `tilespec.evaluate.seams.seam_score`, None
+    where there are no tiles or only one.
+
+    Args:
+        pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
+        truth: Scene with labels, or with a cube of the same channels; or another prediction.
+        patches: Random patches.
+        patch_size: Their side in pixels; default: 512, or what the region has room for, which a note says.
+        rows: Only these rows "A:B", in pixels of the scene; default: all that was predicted.
+        cols: Only these columns.
+        layer: Layer of ``truth`` that is the truth, such as a reference map of one quantity.
+        bootstrap: Draws of square blocks for 95 % percentile intervals of the scores (key ``bootstrap``); 0: none.
+        blocks: Folds that the square blocks are dealt into by the seed, each scored alone (key ``folds``); 0: none.
+        block_size: Side of a block in pixels; larger than the distance over which neighbours are alike.
+        seed: Of patches, draws and folds.
+        mask: Layer of ``truth``; only pixels where it has a value that is not 0 count.
+        peak: Largest value that the truth can have: truth and prediction are scaled by 255 / peak first, so that errors
+            are of a scale of 0 to 255, as published ones are.
+        floor: True values at or below it, in the truth's unit, enter no relative figure.
+        keep_black: Count pixels whose truth is 0 in every one of several channels; they are padding otherwise.
+        illuminant: Under which colours are compared; ``none``: they are not, which saves a second and 100 MB.
+        radiance: Spectra are light already, and not shares of the illuminant's that a surface throws back.
+        dry_run: Check everything and return the plan.
+        progress: Where progress goes.
+
+    Raises:
+        UserError: the two lie on different planes, their classes or channels differ, or a patch or enough blocks do not
+            fit into the region.
+    """
+    task = _task(pred)
+    asked = Judging(mask=mask, peak=peak, floor=floor, keep_black=keep_black, illuminant=illuminant, radiance=radiance)
+    case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols, asked)
+    side = min(PUBLISHED, *case.roi.shape) if patch_size is None else patch_size
+    _check_patches(case.roi, patches, side)
+    check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
+    plan = {**case.plan, "task": task, "patches": patches, "patch_size": side, "seed": seed}
+    if dry_run:
+        return {**plan, "pixels": case.roi.shape[0] * case.roi.shape[1], "dry_run": True}
+    drawn = Patches.draw(case.roi.shape, count=patches, size=side, seed=seed)
+    split = block_size if bootstrap or blocks else None
+    with Peak() as used:
+        folds, patch, found = _folded(case, case.patches(drawn), split, progress or Silent())
+        scores = case.result(folds, patch)
+        if found is not None:
+            over = over_blocks(case, found, bootstrap=bootstrap, folds=blocks, seed=seed)
+            scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
+        if patch_size is None and side < PUBLISHED:
+            note = f"patches of {side}: the region has no room for the published {PUBLISHED}"
+            scores |= {"notes": [*scores.get("notes", []), note]}
+        seams = _seams(pred, truth, case.roi, progress)
+    result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
+    _keep(pred, result)
+    return result
+
+
+def _task(pred: str) -> str:
+    """Return what was predicted: as the store says, else by what it holds."""
+    group = open_group(pred)
+    named = group.attrs.get("task")
+    name = named.get("name") if isinstance(named, dict) else named
+    found = group.get("prediction")
+    if name in TASKS:
+        return str(name)
+    channels = isinstance(found, zarr.Array) and (found.ndim == 3 or found.dtype.kind == "f")
+    return "reconstruct" if channels or (found is None and "cube" in group) else "segment"
+
+
+def _folded(
+    case: Case, patches: Any, split: int | None, progress: Progress
+) -> tuple[tuple[Any, ...], dict[str, Any], Blocked | None]:
+    """Return the case's folds, what patches and counts give, and the score of each block if it is split: one pass."""
+    first, *others = case.folds
+    if split is not None:
+        first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
+    zero = Joined(parts=(first, patches, *others))
+    progress.start("evaluate", len(case.pieces), "blocks")
+    done: Together = fold(case.pieces, partial(_contribution, case, zero), progress=progress)
+    progress.finish()
+    score, patch, *rest = done.folds.parts
+    found = patch.finish() | done.left.plain()
+    if not isinstance(score, Blocked):
+        return (score, *rest), found, None
+    return (score.total(), *rest), found, score
+
+
+def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
+    """Return what one piece adds; its origin is counted from the region's corner."""
+    block, left = case.read(piece)
+    return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
+
+
+def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[str, Any]:
+    """Return the seam scores; none of a scene, which no tiles have made."""
+    if "prediction" not in open_group(pred):
+        return {**NOTHING, "seam_note": "no seam score: not tiled"}
+    rows, cols = f"{roi.y0}:{roi.y1}", f"{roi.x0}:{roi.x1}"
+    return seam_score(pred, truth=truth, rows=rows, cols=cols, progress=progress)
+
+
+def _check_patches(roi: Roi, patches: int, size: int) -> None:
+    """Refuse patches that do not fit, naming the largest that does."""
+    largest = min(roi.shape)
+    if not 1 <= size <= largest:
+        raise UserError(
+            "--patch-size",
+            found=f"{size} for a region of {roi.shape[0]} x {roi.shape[1]} pixels",
+            expected=f"1 to {largest}",
+            do=f"Give --patch-size {largest} or less, or a larger region.",
+        )
+    if patches < 1:
+        raise UserError("--patches", found=patches, expected="1 or more", do="The published number is 1000.")
+
+
+def _keep(pred: str, result: dict[str, Any]) -> None:
+    """Write the result beside the prediction, for `report`."""
+    folder = beside(pred)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")

@@ -1,0 +1,197 @@
+"""Channel errors: how far predicted channels lie from true ones, as folds: what a block adds is a few sums per channel.
+
+Both folds take a block ``2 y x channel``: truth and prediction, NaN = no data. A value that the truth does not have
+counts nowhere. A value that the truth has and the prediction lacks is counted as missing and enters no figure: there is
+no error to give it, so that figures of two methods compare only where they miss the same.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from tilespec.evaluate.metrics.confusion import Patches, box_sums, corners
+
+FieldPair = Float32[np.ndarray, "2 y x channel"]
+
+KINDS: Final = ("n", "missing", "truth", "truth2", "error", "error2", "absolute")
+"""What is summed of each channel: values, values missing, the truth and its square, the error, its square and size."""
+PIECE: Final = 1 << 20
+"""About how many values are turned into float64 at once."""
+ALMOST: Final = 1e-12
+"""A variance below this share of the mean square is rounding: a channel that is constant."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residuals:
+    """Sums of errors, in float64. A fold over blocks of (truth, prediction)."""
+
+    sums: Float64[np.ndarray, "kind channel"]
+    """In the order of `KINDS`."""
+    angles: Float64[np.ndarray, "3"]
+    """Pixels that have an angle, sum of the angles between true and predicted spectrum in radians, and of squares."""
+    low: Float32[np.ndarray, " channel"]
+    """Smallest true value."""
+    high: Float32[np.ndarray, " channel"]
+    """Largest true value."""
+
+    ADDS = ("sums", "angles")
+    """Fields that are sums, and so can be weighted."""
+
+    @classmethod
+    def zero(cls, channels: int) -> "Residuals":
+        """Return the residuals of no pixel."""
+        far = np.full(channels, np.inf, np.float32)
+        return cls(sums=np.zeros((len(KINDS), channels)), angles=np.zeros(3), low=far, high=-far)
+
+    def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "Residuals":
+        """Return the residuals of one block; where it lies does not matter."""
+        del origin
+        total, step = Residuals.zero(self.sums.shape[1]), max(1, PIECE // max(block[0, 0].size, 1))
+        for y in range(0, block.shape[1], step):
+            total = total + _piece(*(plane.reshape(-1, plane.shape[-1]) for plane in block[:, y : y + step]))
+        return total
+
+    def __add__(self, other: "Residuals") -> "Residuals":
+        return replace(
+            self,
+            sums=self.sums + other.sums,
+            angles=self.angles + other.angles,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+        )
+
+    @property
+    def known(self) -> int:
+        """How many values were compared."""
+        return int(self.sums[0].sum())
+
+    def finish(self) -> dict[str, Any]:
+        """Return the figures of all values, and under ``channels`` those of each channel; None: not defined.
+
+        ``rmse``, ``mae`` and ``bias`` (mean of prediction minus truth) in the unit of the values. ``r2`` is 1 minus the
+        squared errors over the squared deviations of the truth, each from its channel's mean; ``r2_mean`` is the mean
+        over channels. ``psnr`` in dB is over the range of the truth (of the channel; of all for the figure of all);
+        None where nothing differs. ``sam`` and ``sam_std`` in degrees: angle between true and predicted spectrum
+        (Kruse et al. 1993, Remote Sens. Environ. 44, 145), over the pixels that have all channels and are not 0.
+        """
+        n, missing, truth, truth2, error, error2, absolute = self.sums
+        spread = np.maximum(truth2 - _over(truth**2, n), 0.0)
+        spread[spread <= ALMOST * truth2] = 0.0
+        r2 = 1.0 - _over(error2, spread)
+        total, squares = float(n.sum()), float(error2.sum())
+        span = float(self.high.max() - self.low.min()) if total else math.nan
+        scored = ~np.isnan(r2)
+        channels = {
+            "rmse": np.sqrt(_over(error2, n)),
+            "mae": _over(absolute, n),
+            "bias": _over(error, n),
+            "r2": r2,
+            "psnr": _decibel(self.high - self.low, _over(error2, n)),
+        }
+        return {
+            "rmse": _plain(np.sqrt(_over(squares, total))),
+            "mae": _plain(_over(absolute.sum(), total)),
+            "bias": _plain(_over(error.sum(), total)),
+            "r2": _plain(1.0 - _over(error2[scored].sum(), spread[scored].sum())),
+            "r2_mean": _plain(r2[scored].mean()) if scored.any() else None,
+            "psnr": _plain(_decibel(span, _over(squares, total))),
+            **self._angle(),
+            "values": int(total),
+            "missing": int(missing.sum()),
+            "channels": {name: [_plain(value) for value in values] for name, values in channels.items()},
+        }
+
+    def _angle(self) -> dict[str, float | None]:
+        """Return mean and population deviation of the angle, in degrees."""
+        pixels, angle, square = self.angles.tolist()
+        if not pixels or self.sums.shape[1] == 1:
+            return {"sam": None, "sam_std": None}
+        mean = angle / pixels
+        return {"sam": math.degrees(mean), "sam_std": math.degrees(math.sqrt(max(square / pixels - mean**2, 0.0)))}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatchErrors:
+    """Squared error in each patch, from one pass. A fold over blocks of (truth, prediction); see `PatchCounts`."""
+
+    patches: Patches
+    """Where the patches lie."""
+    n: Int64[np.ndarray, " patch"]
+    """Values compared in each patch."""
+    squares: Float64[np.ndarray, " patch"]
+    """Sum of their squared errors."""
+
+    @classmethod
+    def zero(cls, patches: Patches) -> "PatchErrors":
+        """Return the errors of no pixel."""
+        count = len(patches.origins)
+        return cls(patches=patches, n=np.zeros(count, np.int64), squares=np.zeros(count))
+
+    def of(self, block: FieldPair, origin: tuple[int, int]) -> "PatchErrors":
+        """Return what a block at ``origin`` adds to every patch."""
+        n, squares = (np.zeros(block.shape[1:3], kind) for kind in (np.int64, np.float64))
+        for channel in range(block.shape[3]):  # one at a time: no copy of all channels
+            error = block[1, :, :, channel].astype(np.float64) - block[0, :, :, channel]
+            known = np.isfinite(error)
+            n += known
+            squares += np.where(known, error, 0.0) ** 2
+        where = corners(self.patches, origin, n.shape)
+        return replace(self, n=box_sums(n, where), squares=box_sums(squares, where))
+
+    def __add__(self, other: "PatchErrors") -> "PatchErrors":
+        return replace(self, n=self.n + other.n, squares=self.squares + other.squares)
+
+    def finish(self) -> dict[str, Any]:
+        """Return mean and population deviation of the RMSE of the patches that have data."""
+        kept = self.n > 0
+        rmse = np.sqrt(np.maximum(self.squares[kept], 0.0) / self.n[kept])
+        some = bool(kept.any())
+        return {
+            "rmse_mean": float(rmse.mean()) if some else None,
+            "rmse_std": float(rmse.std()) if some else None,
+            "kept": int(kept.sum()),
+        }
+
+
+def _piece(truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.ndarray, "pixel channel"]) -> Residuals:
+    """Return the residuals of some pixels."""
+    real = np.isfinite(truth)
+    both = real & np.isfinite(predicted)
+    t, p = (np.where(both, plane, 0).astype(np.float64) for plane in (truth, predicted))
+    sums = [both.sum(axis=0), (real & ~both).sum(axis=0), t.sum(axis=0), np.einsum("ij,ij->j", t, t)]
+    whole = both.all(axis=1)
+    norm = np.sqrt(np.einsum("ij,ij->i", t, t) * np.einsum("ij,ij->i", p, p))
+    whole &= norm > 0
+    cosine = np.einsum("ij,ij->i", t, p)[whole] / norm[whole]
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    p -= t
+    sums += [p.sum(axis=0), np.einsum("ij,ij->j", p, p), np.abs(p).sum(axis=0)]
+    return Residuals(
+        sums=np.stack(sums).astype(np.float64),
+        angles=np.array([len(angle), angle.sum(), angle @ angle]),
+        low=np.where(both, truth, np.float32(np.inf)).min(axis=0, initial=np.inf),
+        high=np.where(both, truth, np.float32(-np.inf)).max(axis=0, initial=-np.inf),
+    )
+
+
+def _over(part: Any, whole: Any) -> Any:
+    """Return ``part / whole``, NaN for an empty whole."""
+    some = np.asarray(whole) > 0
+    return np.where(some, np.asarray(part) / np.where(some, whole, 1), np.nan)
+
+
+def _decibel(span: Any, error: Any) -> Any:
+    """Return the ratio of a range to a mean squared error in dB; NaN where either is 0."""
+    fine = (np.asarray(span) > 0) & (np.asarray(error) > 0)
+    ratio = np.where(fine, np.asarray(span, np.float64), 1) ** 2 / np.where(fine, error, 1)
+    return np.where(fine, 10 * np.log10(ratio), np.nan)
+
+
+def _plain(value: Any) -> float | None:
+    """Return a number for JSON; None for NaN."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,231 @@
+"""Metrics of class maps as folds: what a block adds is a small array of counts, and counts add.
+
+Both folds take a block ``2 y x``: truth and prediction, 255 = unlabelled and nodata. They satisfy the law
+of a fold, ``of(a) + of(b) == of(a and b)`` for disjoint blocks, exactly, because they hold integers.
+
+Two decisions. Pixels without a label in the truth count nowhere. A pixel with a label that the prediction
+leaves as nodata is an error: it is missing from its class, and no class gains it; so a method cannot win by
+leaving the hard pixels out.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
+
+from tilespec.core.types import UNLABELLED
+
+MapPair = UInt8[np.ndarray, "2 y x"]
+
+TASKS: Final = {
+    "segment": ("confusion", "patch_counts"),
+    "classify": ("confusion", "patch_counts"),
+    "reconstruct": ("residuals", "patch_errors"),
+    "chemmap": ("residuals", "patch_errors"),
+    "denoise": ("residuals", "patch_errors"),
+    "superres": ("residuals", "patch_errors"),
+    "calibrate": ("residuals", "patch_errors"),
+    "synthesize": ("residuals", "patch_errors"),
+}
+"""The folds that judge each task's predictions: of all pixels, and of patches."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Confusion:
+    """How often each true class was predicted as each class. A fold over blocks of (truth, prediction)."""
+
+    counts: Int64[np.ndarray, "true predicted"]
+    """Pixels by true class and predicted class; the last column is nodata."""
+
+    ADDS = ("counts",)
+    """Fields that are sums, and so can be weighted."""
+
+    @classmethod
+    def zero(cls, classes: int) -> "Confusion":
+        """Return the empty confusion of ``classes`` classes."""
+        return cls(counts=np.zeros((classes, classes + 1), np.int64))
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.counts)
+
+    @property
+    def known(self) -> int:
+        """How many pixels have a label."""
+        return int(self.counts.sum())
+
+    def of(self, block: MapPair, origin: tuple[int, int] = (0, 0)) -> "Confusion":
+        """Return the confusion of one block; where it lies does not matter."""
+        del origin
+        truth, predicted = (plane.ravel().astype(np.int64) for plane in block)
+        labelled = truth != UNLABELLED
+        column = np.minimum(predicted, self.classes)
+        cells = truth[labelled] * (self.classes + 1) + column[labelled]
+        return replace(self, counts=np.bincount(cells, minlength=self.counts.size).reshape(self.counts.shape))
+
+    def __add__(self, other: "Confusion") -> "Confusion":
+        return replace(self, counts=self.counts + other.counts)
+
+    def finish(self) -> dict[str, Any]:
+        """Return overall accuracy, kappa, mean IoU, and by class IoU, F1, precision and recall.
+
+        The mean IoU is over the classes that occur in the truth. What is undefined (divided by nothing) is
+        None. Kappa follows Cohen (1960), nodata being a class of its own that nobody meant.
+        """
+        total = int(self.counts.sum())
+        hits, true = np.diag(self.counts), self.counts.sum(axis=1)
+        predicted = self.counts.sum(axis=0)[: self.classes]
+        iou = _ratios(hits, true + predicted - hits)
+        agreed, chance = (
+            _ratio(float(hits.sum()), float(total)),
+            _ratio(float(true.astype(float) @ predicted), float(total) ** 2),
+        )
+        present = [value for value, n in zip(iou, true, strict=True) if n and value is not None]
+        return {
+            "oa": agreed,
+            "kappa": None if agreed is None or chance is None else _ratio(agreed - chance, 1.0 - chance),
+            "miou": float(np.mean(present)) if present else None,
+            "iou": iou,
+            "f1": _ratios(2 * hits, true + predicted),
+            "precision": _ratios(hits, predicted),
+            "recall": _ratios(hits, true),
+            "labelled": total,
+            "nodata": int(self.counts[:, -1].sum()),
+        }
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Patches:
+    """Squares drawn at random, and a later draw among them, as a pure function of seed, shape and size."""
+
+    size: int
+    """Side in pixels."""
+    origins: Int64[np.ndarray, "patch 2"]
+    """Upper-left corners ``y, x``."""
+    lots: Float64[np.ndarray, " patch"]
+    """Uniform numbers in [0, 1) that `redraw` turns into a draw with replacement."""
+
+    @classmethod
+    def draw(cls, shape: tuple[int, int], *, count: int, size: int, seed: int) -> "Patches":
+        """Return ``count`` squares of side ``size`` inside a plane of ``shape``, from PCG64(seed)."""
+        rng = np.random.Generator(np.random.PCG64(seed))
+        free = np.asarray(shape) - size + 1
+        assert (free > 0).all(), f"a patch of {size} does not fit into {shape}"
+        origins = rng.integers(0, free, size=(count, 2), dtype=np.int64)
+        return cls(size=size, origins=origins, lots=rng.random(count))
+
+    def redraw(self, kept: Bool[np.ndarray, " patch"]) -> Int64[np.ndarray, " drawn"]:
+        """Return as many indices as there are patches, drawn with replacement from the ``kept`` ones."""
+        index = np.flatnonzero(kept).astype(np.int64)
+        return index[(self.lots * len(index)).astype(np.int64)] if len(index) else index
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatchCounts:
+    """Pixels of each class in each patch, from one pass. A fold over blocks of (truth, prediction).
+
+    A block adds its share of every patch that crosses it, read from summed-area tables of the block alone
+    (Crow 1984): four corners for a patch, whatever its size. So a thousand patches cost one reading of the
+    plane.
+    """
+
+    patches: Patches
+    """Where the patches lie."""
+    sums: Int64[np.ndarray, "kind patch class"]
+    """Pixels by kind: true, predicted, both."""
+
+    @classmethod
+    def zero(cls, patches: Patches, classes: int) -> "PatchCounts":
+        """Return the empty counts of ``patches``."""
+        return cls(patches=patches, sums=np.zeros((3, len(patches.origins), classes), np.int64))
+
+    def of(self, block: MapPair, origin: tuple[int, int]) -> "PatchCounts":
+        """Return what a block at ``origin`` adds to every patch."""
+        truth, predicted = block
+        labelled = truth != UNLABELLED
+        where = corners(self.patches, origin, truth.shape)
+        sums = np.zeros_like(self.sums)
+        for index in range(self.sums.shape[2]):
+            true, claimed = truth == index, (predicted == index) & labelled
+            for kind, mask in enumerate((true, claimed, true & claimed)):
+                sums[kind, :, index] = box_sums(mask, where)
+        return replace(self, sums=sums)
+
+    def __add__(self, other: "PatchCounts") -> "PatchCounts":
+        return replace(self, sums=self.sums + other.sums)
+
+    def finish(self) -> dict[str, Any]:
+        """Return mean and population deviation of the patch IoU, as published and over all patches.
+
+        As published (Mishra and Herrmann 2021): patches whose truth holds one class only are dropped, and
+        as many as there were are drawn with replacement from the kept ones. The score of a patch is that of
+        class 1 where there are two classes, else the mean over the classes of its truth.
+        """
+        true, predicted, both = self.sums
+        score = patch_scores(true, predicted, both)
+        kept = (true > 0).sum(axis=1) > 1
+        drawn = score[self.patches.redraw(kept)]
+        every = score[true.sum(axis=1) > 0]
+        return {
+            "iou_mean": _statistic(np.mean, drawn),
+            "iou_std": _statistic(np.std, drawn),
+            "iou_mean_all": _statistic(np.mean, every),
+            "iou_std_all": _statistic(np.std, every),
+            "kept": int(kept.sum()),
+        }
+
+
+def patch_scores(
+    true: Int64[np.ndarray, "patch class"],
+    predicted: Int64[np.ndarray, "patch class"],
+    both: Int64[np.ndarray, "patch class"],
+) -> Float64[np.ndarray, " patch"]:
+    """Return ``(i + 1) / (u + 1)``: of class 1 if there are two, else its mean over those in the truth.
+
+    The smoothing of 1 makes the score of a class that neither map holds 1. Patches without a label score NaN.
+    """
+    iou = (both + 1) / (true + predicted - both + 1)
+    if true.shape[1] == 2:
+        return np.where(true.any(axis=1), iou[:, 1], np.nan)
+    present = true > 0
+    count = present.sum(axis=1)
+    mean = np.where(present, iou, 0.0).sum(axis=1) / np.maximum(count, 1)
+    return np.where(count > 0, mean, np.nan)
+
+
+def corners(patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]) -> list[Int64[np.ndarray, " patch"]]:
+    """Return top, bottom, left and right of each patch within a block, clipped to it."""
+    out = []
+    for axis in (0, 1):
+        start = patches.origins[:, axis] - origin[axis]
+        out += [np.clip(start, 0, shape[axis]), np.clip(start + patches.size, 0, shape[axis])]
+    return out
+
+
+def box_sums(plane: Shaped[np.ndarray, "y x"], where: list[Int64[np.ndarray, " patch"]]) -> Any:
+    """Return the sum of ``plane`` in each box, by its summed-area table: int64, or float64 of a plane of floats."""
+    top, bottom, left, right = where
+    table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), np.float64 if plane.dtype.kind == "f" else np.int64)
+    np.cumsum(plane, axis=0, out=table[1:, 1:])
+    np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+    return table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    """Return ``part / whole``, None for an empty whole."""
+    return float(part) / float(whole) if whole else None
+
+
+def _ratios(parts: Int64[np.ndarray, " class"], wholes: Int64[np.ndarray, " class"]) -> list[float | None]:
+    """Return the ratio of each class."""
+    return [_ratio(part, whole) for part, whole in zip(map(float, parts), map(float, wholes), strict=True)]
+
+
+def _statistic(of: Any, values: Float64[np.ndarray, " patch"]) -> float | None:
+    """Return the mean or deviation of ``values``, None when there are none."""
+    return float(of(values)) if len(values) else None

@@ -1,0 +1,202 @@
+"""Seam jumps: how much more a prediction jumps where one tile hands over to the next than it jumps elsewhere.
+
+Line ``i`` of an axis lies between the pixels ``i`` and ``i + 1``. Its jumps ``J_i`` are the steps between the ``N_i``
+pairs of pixels that face each other across it: 1 where two classes differ, else the mean over channels of the
+absolute difference. With the border lines ``B`` and the lines ``I`` that are none, on both axes ``a``,
+
+    score = sum_a J(B_a) / sum_a N(B_a) J(I_a) / N(I_a)
+
+that is: mean jump at borders over mean jump inside, each axis by its own inside, because a scene that is striped or
+drawn out jumps more along one axis than along the other. 1 is seamless.
+
+Which lines are borders? Tiles of side ``t`` and overlap ``v`` start every ``s = t - v`` pixels. A cut changes tiles in
+the middle of the overlap, between the pixels ``k s + v / 2 - 1`` and ``k s + v / 2``. A blend changes tiles there too:
+whatever the window, as long as it is symmetric, the heavier tile changes there, its weights fall the most steeply, and
+a class that two equally sure tiles dispute flips exactly there. (With an odd overlap the middle is a pixel, and both of
+its sides are borders.) Where tiles begin and end, at ``k s`` and ``k s + t``, the weight of a blended tile only starts
+from zero: a kink and no step. These lines are scored apart (`seam_score_edge`) and are no part of the inside.
+
+A score differs from 1 by chance where borders are few and where the scene itself changes along them (pots in rows). So
+it stands beside the score of the truth on the same lines, and beside mean and spread over the same grid moved to every
+place where it meets no border. Tiles raise every border, and a pot's rim that happens to lie on one raises that one:
+the median over border lines (`by_line`) tells them apart. All of that is arithmetic on two profiles, the jumps of all
+lines of an axis, which are one fold over blocks: integers, so that they are the same for any cut of the plane.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64, Integer
+
+from tilespec.core.types import UNLABELLED
+from tilespec.tiling.grid import Axis
+
+Classes = Integer[np.ndarray, "y x"]
+Channels = Float32[np.ndarray, "y x channel"]
+Lines = Int64[np.ndarray, " _"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Profile:
+    """Jumps across the lines of one axis, from line ``start`` on; profiles add, line by line."""
+
+    start: int
+    """The first line: between the pixels ``start`` and ``start + 1``."""
+    jumps: Lines
+    """Sum of the jumps across each line."""
+    pairs: Lines
+    """Pairs of pixels with data on both sides of each line."""
+
+    @classmethod
+    def zero(cls) -> "Profile":
+        """Return the profile without a line."""
+        return cls(start=0, jumps=np.zeros(0, np.int64), pairs=np.zeros(0, np.int64))
+
+    def __add__(self, other: "Profile") -> "Profile":
+        if not len(self.jumps) or not len(other.jumps):
+            return self if len(self.jumps) else other
+        start = min(self.start, other.start)
+        sums = np.zeros((2, max(p.start + len(p.jumps) for p in (self, other)) - start), np.int64)
+        for part in (self, other):
+            sums[:, part.start - start :][:, : len(part.jumps)] += (part.jumps, part.pairs)
+        return Profile(start=start, jumps=sums[0], pairs=sums[1])
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Jumps:
+    """Both profiles of a plane. A fold over blocks that carry a halo.
+
+    A pair of neighbouring pixels belongs to its upper or left one. So a block of ``y x`` pixels is given with one row
+    below and one column to the right, nodata where the plane ends, and ``of(a) + of(b) == of(a and b)`` exactly.
+    """
+
+    y: Profile
+    """Between rows."""
+    x: Profile
+    """Between columns."""
+    unit: float = 1.0
+    """What an integer jump of 1 stands for; classes are counted."""
+
+    @classmethod
+    def zero(cls, unit: float = 1.0) -> "Jumps":
+        """Return the jumps of no pixel."""
+        return cls(y=Profile.zero(), x=Profile.zero(), unit=unit)
+
+    def of(self, block: Classes | Channels, origin: tuple[int, int]) -> "Jumps":
+        """Return the jumps of a block with its halo: classes (255 = nodata), or channels (NaN = nodata)."""
+        down, known_down = self._steps(block[:-1, :-1], block[1:, :-1])
+        right, known_right = self._steps(block[:-1, :-1], block[:-1, 1:])
+        y = Profile(start=origin[0], jumps=_sum(down, 1), pairs=_sum(known_down, 1))
+        x = Profile(start=origin[1], jumps=_sum(right, 0), pairs=_sum(known_right, 0))
+        return replace(self, y=y, x=x)
+
+    def __add__(self, other: "Jumps") -> "Jumps":
+        assert self.unit == other.unit, "jumps in two units"
+        return replace(self, y=self.y + other.y, x=self.x + other.x)
+
+    def finish(self) -> tuple[Profile, Profile]:
+        """Return the profiles between rows and between columns."""
+        return self.y, self.x
+
+    def _steps(self, a: Any, b: Any) -> tuple[Any, Bool[np.ndarray, "y x"]]:
+        """Return the integer jump of each pair, 0 where one has no data, and which have data."""
+        if a.ndim == 2:
+            known = (a != UNLABELLED) & (b != UNLABELLED)
+            return (a != b) & known, known
+        total = np.zeros(a.shape[:2])
+        for channel in range(a.shape[2]):  # one at a time: no copy of all channels
+            total += np.abs(a[..., channel] - b[..., channel])
+        known = np.isfinite(total)
+        total[~known] = 0
+        return np.rint(total / (a.shape[2] * self.unit)).astype(np.int64), known
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Borders:
+    """The lines of one axis that tiles make."""
+
+    step: int
+    """Pixels from one tile to the next."""
+    handover: Lines
+    """Where the heavier tile changes."""
+    edge: Lines
+    """Where blended tiles begin and end; none of a cut."""
+
+    @classmethod
+    def of(cls, axis: Axis, window: str, region: tuple[int, int]) -> "Borders":
+        """Return the borders between pixels ``region[0]`` to ``region[1]`` (exclusive), counted from ``region[0]``."""
+        step, overlap = axis.step, axis.overlap
+        later = np.arange(1, axis.count) * step
+        middle = [later + overlap // 2 + side for side in range(1 + overlap % 2)]
+        ends = [] if window == "none" or not overlap else [later, later - step + axis.tile]
+        handover, edge = (_within(pixels, axis.length, region) for pixels in (middle, ends))
+        return cls(step=step, handover=handover, edge=np.setdiff1d(edge, handover))
+
+    def moved(self, lines: Lines, size: int) -> list[Lines]:
+        """Return ``lines`` moved by less than half a step, wherever they then meet no border, of ``size`` lines."""
+        borders, out = np.concatenate([self.handover, self.edge]), []
+        for shift in range(-((self.step - 1) // 2), self.step // 2 + 1):
+            there = lines + shift
+            there = there[(there >= 0) & (there < size)]
+            if len(there) and not np.isin(there, borders).any():
+                out.append(there)
+        return out
+
+
+def score(profiles: tuple[Profile, Profile], lines: list[Lines], borders: list[Borders]) -> float | None:
+    """Return the score of ``lines``, a vector for each axis; None without lines or where nothing jumps inside."""
+    sums = [_observed(*axis) for axis in zip(profiles, lines, borders, strict=True)]
+    jumps, expected = (sum(column) for column in zip(*sums, strict=True))
+    return jumps / expected if expected > 0 else None
+
+
+def by_line(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float64[np.ndarray, " line"]:
+    """Return the score of every hand-over line alone."""
+    found = []
+    for profile, axis in zip(profiles, borders, strict=True):
+        jumps, expected = (profile.jumps[axis.handover], profile.pairs[axis.handover] * _rate(profile, axis))
+        found.append(jumps[expected > 0] / expected[expected > 0])
+    return np.concatenate(found)
+
+
+def shifted(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float64[np.ndarray, " grid"]:
+    """Return the scores of the hand-over lines moved to every place where they meet no border, on both axes."""
+    jumps, expected = np.zeros((1, 1)), np.zeros((1, 1))
+    for index, (profile, axis) in enumerate(zip(profiles, borders, strict=True)):
+        if len(axis.handover):
+            sums = [_observed(profile, there, axis) for there in axis.moved(axis.handover, len(profile.jumps) - 1)]
+            own = np.asarray(sums, np.float64).reshape(-1, 2)
+            shape = (-1, 1) if index == 0 else (1, -1)
+            jumps, expected = jumps + own[:, 0].reshape(shape), expected + own[:, 1].reshape(shape)
+    return (jumps[expected > 0] / expected[expected > 0]).ravel()
+
+
+def _observed(profile: Profile, lines: Lines, borders: Borders) -> tuple[float, float]:
+    """Return the jumps across ``lines`` of one axis, and those expected of as many pairs inside the tiles."""
+    rate = _rate(profile, borders, lines)
+    return float(profile.jumps[lines].sum()), float(rate * profile.pairs[lines].sum())
+
+
+def _rate(profile: Profile, borders: Borders, *but: Lines) -> float:
+    """Return the mean jump of a pair inside the tiles, off the lines ``but``."""
+    inside = np.ones(len(profile.jumps), bool)
+    inside[np.concatenate([borders.handover, borders.edge, *but])] = False
+    pairs = int(profile.pairs[inside].sum())
+    return int(profile.jumps[inside].sum()) / pairs if pairs else 0.0
+
+
+def _within(pixels: list[Lines], length: int, region: tuple[int, int]) -> Lines:
+    """Return the lines before ``pixels``, ascending, that lie inside a plane of ``length`` and inside ``region``."""
+    lines = np.unique(np.concatenate([np.zeros(0, np.int64), *pixels])) - 1
+    lines = lines[(lines >= region[0]) & (lines < min(region[1], length) - 1)]
+    return (lines - region[0]).astype(np.int64)
+
+
+def _sum(values: Any, axis: int) -> Lines:
+    """Return integer sums along an axis."""
+    sums: Lines = values.sum(axis=axis, dtype=np.int64)
+    return sums

@@ -1,0 +1,191 @@
+"""Empirical line: gain and offset of each band from targets of known reflectance (Smith & Milton 1999).
+
+    reflectance = gain * value + offset, by least squares over the means of the targets
+
+A value is what the scene has there: counts, counts less dark, radiance, or reflectance by a white reference. One
+target gives the gain alone. A band whose targets do not differ gives a line through noise, and has no data.
+
+G. M. Smith, E. J. Milton: The use of the empirical line method to calibrate remotely sensed data to reflectance.
+International Journal of Remote Sensing 20 (1999) 2653-2662.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.ingest.calibration.targets import Target
+from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
+from tilespec.ingest.readers.source import Facts, Source, lines_per_read
+
+ERRORS: Final = 3.0
+"""Standard errors by which the darkest and the brightest target of a band must differ."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Gain and offset of each band, and how well they fit."""
+
+    gain: Float64[np.ndarray, " band"]
+    """Reflectance for one unit; NaN without contrast."""
+    offset: Float64[np.ndarray, " band"]
+    """Reflectance of nothing; 0 for one target."""
+    residual: Float64[np.ndarray, " band"]
+    """Root of the mean squared residual over the targets, in reflectance; NaN without contrast."""
+    used: Bool[np.ndarray, "target band"]
+    """Which targets a band could use: no saturation, some data, a known reflectance."""
+
+
+def empirical_line(
+    means: Float64[np.ndarray, "target band"],
+    errors: Float64[np.ndarray, "target band"],
+    known: Float64[np.ndarray, "target band"],
+) -> Line:
+    """Return the line of each band.
+
+    Args:
+        means: Mean value of each target; NaN where it cannot be used.
+        errors: Standard error of each mean.
+        known: Reflectance of each target; NaN where it is not known.
+
+    With one target the line goes through the origin. Bands have no line whose targets differ by less than `ERRORS`
+    standard errors, or grow darker where they should grow brighter; or of which only one of several can be used.
+    """
+    used = np.isfinite(means) & np.isfinite(known)
+    x, y = np.where(used, means, 0.0), np.where(used, known, 0.0)
+    if len(means) == 1:
+        good = used[0] & (x[0] > ERRORS * np.nan_to_num(errors[0]))
+        gain = np.divide(y[0], x[0], out=np.full(good.shape, np.nan), where=good)
+        return Line(gain=gain, offset=np.where(good, 0.0, np.nan), residual=np.where(good, 0.0, np.nan), used=used)
+    count = used.sum(axis=0)
+    share = np.where(count > 0, 1.0 / np.maximum(count, 1), np.nan)
+    mx, my = x.sum(axis=0) * share, y.sum(axis=0) * share
+    dx, dy = np.where(used, x - mx, 0.0), np.where(used, y - my, 0.0)
+    sxx, sxy = (dx * dx).sum(axis=0), (dx * dy).sum(axis=0)
+    good = (count >= 2) & _contrast(means, errors, used) & (sxy > 0)
+    gain = np.divide(sxy, sxx, out=np.full(good.shape, np.nan), where=good)
+    offset = my - gain * mx
+    squares = np.where(used, y - gain * x - offset, 0.0) ** 2
+    return Line(gain=gain, offset=offset, residual=np.sqrt(squares.sum(axis=0) * share), used=used)
+
+
+def _contrast(
+    means: Float64[np.ndarray, "target band"],
+    errors: Float64[np.ndarray, "target band"],
+    used: Bool[np.ndarray, "target band"],
+) -> Bool[np.ndarray, " band"]:
+    """Return in which bands the darkest and the brightest target differ by more than noise."""
+    low, high = np.where(used, means, np.inf), np.where(used, means, -np.inf)
+    bands = np.arange(means.shape[1])
+    ends = [np.nan_to_num(errors[which, bands]) for which in (low.argmin(axis=0), high.argmax(axis=0))]
+    contrast: np.ndarray = (high.max(axis=0) - low.min(axis=0)) > ERRORS * np.hypot(*ends)
+    return contrast
+
+
+def line_calibration(source: Source, targets: tuple[Target, ...], base: Calibration) -> Calibration:
+    """Return ``base`` followed by the empirical line of targets in the scene.
+
+    Args:
+        source: The scene.
+        targets: What is known of it.
+        base: Dark and white, or neither: what comes before.
+
+    Raises:
+        UserError: no band has contrast.
+    """
+    bands = source.facts.shape[2]
+    measured = [_measure(source, target.roi, base) for target in targets]
+    known = np.array([target.known.values for target in targets]).reshape(-1, bands)
+    line = empirical_line(np.array([m for m, _ in measured]), np.array([e for _, e in measured]), known)
+    flat = np.isnan(line.gain)
+    if flat.all():
+        raise UserError(
+            "--targets",
+            found="targets that do not differ (or saturate, or have no data) in any band",
+            expected="dark and bright targets, the brighter ones with the higher reflectance",
+            do="Check rectangles (rows, then columns) and reflectances.",
+        )
+    return replace(
+        base,
+        gain=(base.gain * line.gain).astype(np.float32),
+        offset=None if len(targets) == 1 else line.offset.astype(np.float32),
+        facts={**base.facts, "empirical_line": _facts(targets, line)},
+        notes=(*base.notes, *(note for target in targets for note in target.known.notes), *_notes(targets, line)),
+        files=(*base.files, *(path for target in targets for path in target.known.files)),
+    )
+
+
+def nothing_before(facts: Facts, zero: Zero, *, repair: bool) -> Calibration:
+    """Return the calibration that leaves values as they are, less dark; listed bad elements are dead."""
+    alive = ~zero.bad
+    fix = repairs(alive if repair else np.ones_like(alive))
+    return Calibration(
+        dark=zero.values.astype(np.float32),
+        gain=np.where(alive, 1.0, np.nan).astype(np.float32).reshape(facts.shape[1:]),
+        repair=fix,
+        facts={"dead_elements": int((~alive).sum()), "repaired_elements": len(fix.x), **zero.facts},
+        notes=(),
+        files=zero.files,
+    )
+
+
+def _measure(source: Source, roi: Roi, base: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard error of each band over a rectangle; NaN where a count of it is saturated."""
+    facts, cols = source.facts, slice(roi.x0, roi.x1)
+    shift: np.ndarray | None = None
+    total, squares, count = np.zeros((3, facts.shape[2]))
+    saturated = np.zeros(facts.shape[2], bool)
+    step = lines_per_read(facts)
+    for y0 in range(roi.y0, roi.y1, step):
+        raw = source.read_rows(y0, min(y0 + step, roi.y1))[:, cols]
+        values = (raw.astype(np.float64) - base.dark[cols]) * base.gain[cols]
+        hidden = np.zeros(raw.shape, bool) if facts.nodata is None else raw == facts.nodata
+        if facts.dtype.kind in "iu":
+            saturated |= ((raw == np.iinfo(facts.dtype).max) & ~hidden).any(axis=(0, 1))
+        seen = np.isfinite(values) & ~hidden
+        if shift is None:
+            shift = np.where(seen, values, 0.0).sum(axis=(0, 1)) / np.maximum(seen.sum(axis=(0, 1)), 1)
+        part = np.where(seen, values - shift, 0.0)
+        total += part.sum(axis=(0, 1))
+        squares += (part * part).sum(axis=(0, 1))
+        count += seen.sum(axis=(0, 1))
+    none = (count == 0) | saturated
+    known = np.maximum(count, 1)
+    variance = np.maximum(squares - total * total / known, 0.0) / np.maximum(count - 1, 1)
+    mean = np.where(none, np.nan, total / known + (0.0 if shift is None else shift))
+    return mean, np.where(none, np.nan, np.sqrt(variance / known))
+
+
+def _facts(targets: tuple[Target, ...], line: Line) -> dict[str, object]:
+    """Return what was fitted, as plain data: None where a band has no line."""
+    return {
+        "targets": [f"{target.name} ({target.roi})" for target in targets],
+        "bands_without_contrast": np.flatnonzero(np.isnan(line.gain)).tolist(),
+        **{
+            name: [None if np.isnan(value) else float(value) for value in getattr(line, name)]
+            for name in ("gain", "offset", "residual")
+        },
+    }
+
+
+def _notes(targets: tuple[Target, ...], line: Line) -> tuple[str, ...]:
+    """Return what a user should know of a fit."""
+    notes = []
+    flat = np.flatnonzero(np.isnan(line.gain))
+    if len(flat):
+        shown = ", ".join(map(str, flat[:8])) + (", ..." if len(flat) > 8 else "")
+        notes.append(f"{len(flat)} bands have no contrast between the targets ({shown}): no data there")
+    for target, used in zip(targets, line.used, strict=True):
+        if not used.all():
+            notes.append(f"target {target.name}: saturated, without data or unknown in {int((~used).sum())} bands")
+    if len(targets) == 1:
+        notes.append("one target: gain alone, the offset (haze, stray light) is taken as 0")
+    elif len(targets) == 2:
+        notes.append("two targets: the line goes through both, residuals say nothing")
+    else:
+        notes.append(f"largest residual of the empirical line: {float(np.nanmax(line.residual)):.4f} reflectance")
+    return tuple(notes)

@@ -1,0 +1,202 @@
+"""Targets: rectangles of a scene whose reflectance is known, one value or a measured spectrum."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float64
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.ingest.readers.source import Facts
+
+BRIGHTEST: Final = 1.2
+"""The highest reflectance that is believed: above it, values are percent."""
+COLUMNS: Final = ("name", "rows", "cols", "reflectance")
+"""Of a file of targets."""
+MICROMETRES: Final = 100.0
+"""A spectrum whose wavelengths are all below this has them in micrometres."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A known reflectance at the bands of a scene."""
+
+    values: Float64[np.ndarray, " band"]
+    """Reflectance; NaN for bands outside the measured range."""
+    files: tuple[Path, ...] = ()
+    """What it was read from."""
+    notes: tuple[str, ...] = ()
+    """What was assumed."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A place of known reflectance."""
+
+    name: str
+    """For messages and provenance."""
+    roi: Roi
+    """Where it lies."""
+    known: Known
+    """What it reflects."""
+
+
+def rectangle(where: str, text: str, shape: tuple[int, int, int]) -> Roi:
+    """Return the region ``A:B,C:D`` (rows, columns) of a scene."""
+    rows, comma, cols = text.partition(",")
+    if not comma:
+        raise UserError(
+            where,
+            found=repr(text),
+            expected="A:B,C:D, rows and columns",
+            do=f"The scene has {shape[0]} rows and {shape[1]} columns; give for example {where} 10:40,100:160.",
+        )
+    try:
+        return Roi.of(shape, rows.strip(), cols.strip())
+    except UserError as error:
+        raise UserError(
+            where,
+            found=repr(text),
+            expected=f"A:B,C:D with rows up to {shape[0]} and columns up to {shape[1]}, A below B and C below D",
+            do="Give a rectangle inside the scene.",
+        ) from error
+
+
+def known(where: str, text: str, facts: Facts, folder: Path | None = None) -> Known:
+    """Return a reflectance given as a number, or as a text file of wavelength and reflectance, at a scene's bands.
+
+    Between measured wavelengths it is interpolated linearly; outside of them nothing is known.
+
+    Args:
+        where: For messages.
+        text: A number, or a path.
+        facts: The scene.
+        folder: The path is relative to this, and stays inside; None: any path.
+
+    Raises:
+        UserError: neither a number nor such a file; percent; a spectrum for a scene without wavelengths.
+    """
+    bands = facts.shape[2]
+    try:
+        value = float(text)
+    except ValueError:
+        path = Path(text) if folder is None else _inside(where, folder, text)
+        return _at_bands(where, path, facts)
+    _check(where, np.array([value]))
+    return Known(values=np.full(bands, value))
+
+
+def read_targets(path: Path, facts: Facts) -> tuple[Target, ...]:
+    """Return the targets of a CSV file with the columns name, rows, cols, reflectance.
+
+    Raises:
+        UserError: other columns, no target, a rectangle outside the scene, a reflectance that is none.
+    """
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(path, found=str(error), expected="a CSV file of targets", do="Check the path.") from error
+    if not rows or not set(COLUMNS) <= {str(key).strip() for key in rows[0]}:
+        raise UserError(
+            path,
+            found=f"the columns {', '.join(str(key) for key in rows[0])}" if rows else "no target",
+            expected=f"the columns {', '.join(COLUMNS)}, and a target a line",
+            do="For example: white,10:40,100:160,0.95 or grey,10:40,200:260,grey.txt",
+        )
+    targets = []
+    for number, raw in enumerate(rows, 2):
+        row = {str(key).strip(): str(value or "").strip() for key, value in raw.items()}
+        where = f"{path}: line {number}"
+        roi = rectangle(where, f"{row['rows']},{row['cols']}", facts.shape)
+        reflectance = known(f"{where}: reflectance", row["reflectance"], facts, path.parent)
+        targets.append(Target(name=row["name"] or f"target {number - 1}", roi=roi, known=reflectance))
+    return tuple(targets)
+
+
+def _inside(where: str, folder: Path, text: str) -> Path:
+    """Return a path that a file names, which stays in that file's folder."""
+    path = folder / text
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(where, found=repr(text), expected=f"a file in {folder}", do="Put it beside the targets.")
+    return path
+
+
+def _at_bands(where: str, path: Path, facts: Facts) -> Known:
+    """Return the reflectance of a text file at the bands of a scene."""
+    centres, values, notes = _table(where, path)
+    _check(where, values)
+    if facts.spectral is None or facts.spectral.name != "wavelength":
+        raise UserError(
+            where,
+            found=f"a spectrum ({path.name}) for a scene without wavelengths",
+            expected="wavelengths in the scene, or one reflectance for all bands",
+            do="Give --wavelengths FILE, or a number.",
+        )
+    at = np.interp(_nanometres(facts.spectral), centres, values, left=np.nan, right=np.nan)
+    outside = int(np.isnan(at).sum())
+    if outside == len(at):
+        raise UserError(
+            path,
+            found=f"{centres[0]:g} to {centres[-1]:g} nm",
+            expected=f"wavelengths of the scene, {min(facts.spectral.values):g} to {max(facts.spectral.values):g} nm",
+            do="Give wavelengths in nm (or all of them in um).",
+        )
+    if outside:
+        span = f"{centres[0]:g} to {centres[-1]:g} nm"
+        notes = (*notes, f"{path.name}: {outside} bands lie outside {span}: no data there")
+    return Known(values=at, files=(path,), notes=notes)
+
+
+def _nanometres(axis: SpectralAxis) -> Float64[np.ndarray, " band"]:
+    """Return the centres of the bands; inside tilespec wavelengths are nm."""
+    return np.asarray(axis.values, np.float64)
+
+
+def _table(where: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return sorted wavelengths in nm, and values, of a text file of two columns; other lines are titles."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(
+            where,
+            found=f"{path}: {error.strerror}",
+            expected="a number, or a text file of wavelength and reflectance",
+            do="Check the path.",
+        ) from error
+    pairs = [pair for line in lines if (pair := _pair(line)) is not None]
+    table = np.array(sorted(pairs), np.float64).reshape(-1, 2)
+    if len(table) < 2 or not np.isfinite(table).all() or (np.diff(table[:, 0]) <= 0).any():
+        raise UserError(
+            path,
+            found=f"{len(table)} lines of two numbers",
+            expected="wavelength and reflectance a line, at least two, no wavelength twice",
+            do="Separate the two with a comma or a blank.",
+        )
+    if table[-1, 0] >= MICROMETRES:
+        return table[:, 0], table[:, 1], ()
+    return table[:, 0] * 1e3, table[:, 1], (f"{path.name}: wavelengths below {MICROMETRES:g}, taken as micrometres",)
+
+
+def _pair(line: str) -> tuple[float, float] | None:
+    """Return the two numbers of a line, None for titles and comments."""
+    words = line.replace(",", " ").replace(";", " ").split()
+    try:
+        return (float(words[0]), float(words[1])) if len(words) >= 2 else None
+    except ValueError:
+        return None
+
+
+def _check(where: str, values: np.ndarray) -> None:
+    """Refuse values that are no reflectance."""
+    if not ((values > 0) & (values <= BRIGHTEST)).all():
+        raise UserError(
+            where,
+            found=f"{values.min():g}" if values.size == 1 else f"{values.min():g} to {values.max():g}",
+            expected="reflectance between 0 and 1",
+            do="Divide percent by 100.",
+        )

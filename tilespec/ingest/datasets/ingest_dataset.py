@@ -1,0 +1,102 @@
+"""Data sets of pictures with their spectra, as they are published: each image one scene, and one of its RGB picture.
+
+A data set is a callable ``(folder) -> members`` in a file of its own and a line here. Nothing is downloaded.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.registry import from_user, load
+from tilespec.ingest.datasets.members import Member
+from tilespec.ingest.flight_lines import check_folder, ingest_each
+from tilespec.ingest.request import Request
+
+DATASETS: Final = {
+    "icvl": "tilespec.ingest.datasets.icvl:members",
+    "cave": "tilespec.ingest.datasets.cave:members",
+    "arad": "tilespec.ingest.datasets.arad:members",
+}
+"""Name to dotted path."""
+OWN: Final = ("dtype", "bin", "bin_bands", "shards", "peak")
+"""Options that hold for all images of a data set, the peak for its pictures; it decides the others itself."""
+
+
+def ingest_dataset(
+    name: str, src: str | Path | Sequence[str | Path], request: Request, out: str, *, dry_run: bool, progress: Progress
+) -> dict[str, Any]:
+    """Write the scenes of a data set: ``OUT/cube/NAME`` with the spectra and ``OUT/rgb/NAME`` with the picture.
+
+    Args:
+        name: In `DATASETS`, or a dotted path.
+        src: Its folder.
+        request: The options; `OWN` are taken.
+        out: The folder of scenes.
+        dry_run: Check every image and return the plans.
+        progress: Is told of each image in turn.
+
+    Returns:
+        What `tilespec.ingest.flight_lines.ingest_each` does: an image that cannot be taken is in ``failed``.
+
+    Raises:
+        UserError: no folder, no image in it, two of one name, or an option that a data set decides itself.
+    """
+    members: list[Member] = load(DATASETS, from_user(name), "data set")(_folder(src))
+    _check(name, request, members)
+    check_folder(out, "image")
+    requests = {
+        f"{member.kind}/{member.name}": replace(
+            request,
+            src=member.src,
+            reader=member.reader,
+            rgb=member.kind == "rgb",
+            peak=request.peak if member.kind == "rgb" else None,
+        )
+        for member in members
+    }
+    return ingest_each(requests, out, f"images of {name}", dry_run=dry_run, progress=progress)
+
+
+def _folder(src: str | Path | Sequence[str | Path]) -> Path:
+    """Return the folder of a data set."""
+    given = [src] if isinstance(src, str | Path) else list(src)
+    if len(given) != 1 or not Path(given[0]).is_dir():
+        raise UserError(
+            "--dataset",
+            found=", ".join(map(str, given)),
+            expected="one folder, where the data set was unpacked",
+            do="Give SRC as that folder, then OUT.",
+        )
+    return Path(given[0])
+
+
+def _check(name: str, request: Request, members: Sequence[Member]) -> None:
+    """Refuse options that a data set decides itself, an empty folder, and two images of one name."""
+    plain = vars(Request(src=request.src))
+    given = [key for key, value in vars(request).items() if key not in OWN and value != plain[key]]
+    if given:
+        raise UserError(
+            f"--{given[0].replace('_', '-')}",
+            found="it with --dataset",
+            expected=f"only {', '.join('--' + key.replace('_', '-') for key in OWN)}: the data set decides the others",
+            do="Leave it away, or ingest one image by itself.",
+        )
+    if not members:
+        raise UserError(
+            request.src,
+            found=f"no image of {name}",
+            expected="the folder where it was unpacked",
+            do="docs/reconstruct.md says what lies where in each data set.",
+        )
+    twice = [key for key, count in Counter((member.kind, member.name) for member in members).items() if count > 1]
+    if twice:
+        raise UserError(
+            request.src,
+            found=f"two images named {twice[0][1]}",
+            expected="one of each name",
+            do="Give the folder of one copy of the data set.",
+        )

@@ -1,0 +1,113 @@
+"""Class map: a class map of any format as uint8, 255 = unlabelled, checked before anything is written."""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Cube
+from tilespec.ingest.readers.source import Source, lines_per_read
+
+LARGEST: Final = UNLABELLED - 1
+"""The highest class."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """A class map as it will be stored.
+
+    Labels are stored as given; ignored ones become 255. When label 0 is ignored the others shift down by one, so
+    that classes start at 0; so do their names.
+    """
+
+    source: Source
+    """The map, one band."""
+    ignore: float | None
+    """The label (or the source's nodata value) that means unlabelled."""
+    classes: tuple[str, ...]
+    """Names of the classes 0, 1, ..."""
+    counts: tuple[int, ...]
+    """Pixels of each class."""
+    unlabelled: int
+    """Pixels without a class."""
+
+    def read_rows(self, y0: int, y1: int) -> ClassMap:
+        """Return rows as they are stored."""
+        return encode(self.source.read_rows(y0, y1), self.ignore)
+
+
+def survey(where: str, source: Source, shape: tuple[int, int], ignore: int | None) -> Labels:
+    """Return the labels of a source after one pass over them.
+
+    Raises:
+        UserError: another size than the cube, several bands, labels that are no classes from 0 to 254.
+    """
+    facts = source.facts
+    _check_shape(where, facts.shape, shape)
+    hidden = facts.nodata if ignore is None else float(ignore)
+    counts = np.zeros(256, np.int64)
+    step = lines_per_read(facts)
+    for y0 in range(0, shape[0], step):
+        rows = source.read_rows(y0, min(y0 + step, shape[0]))
+        _check_values(where, rows, y0, hidden)
+        counts += np.bincount(encode(rows, hidden).ravel(), minlength=256)
+    used = np.flatnonzero(counts[:UNLABELLED])
+    given = facts.classes[1:] if hidden == 0 else facts.classes
+    total = max(int(used[-1]) + 1 if used.size else 0, len(given))
+    return Labels(
+        source=source,
+        ignore=hidden,
+        classes=(*given, *(f"class_{i}" for i in range(len(given), total))),
+        counts=tuple(counts[:total].tolist()),
+        unlabelled=int(counts[UNLABELLED]),
+    )
+
+
+def encode(rows: Cube, ignore: float | None) -> ClassMap:
+    """Return labels as uint8: the ignored one and NaN become 255, the rest moves down by one when 0 is ignored."""
+    plane = rows[..., 0]
+    hidden = np.zeros(plane.shape, bool) if ignore is None else plane == ignore
+    if plane.dtype.kind == "f":
+        hidden |= np.isnan(plane)
+    labels = np.where(hidden, 0, plane).astype(np.int64) - (1 if ignore == 0 else 0)
+    labels[hidden] = UNLABELLED
+    return labels.astype(np.uint8)
+
+
+def _check_shape(where: str, found: tuple[int, int, int], shape: tuple[int, int]) -> None:
+    """Refuse several bands and another size."""
+    if found[2] != 1:
+        raise UserError(
+            where,
+            found=f"{found[2]} bands",
+            expected="one band of class numbers",
+            do="Save a mask as palette or grey image, not as colours; name an array with PATH:VARIABLE.",
+        )
+    if found[:2] != shape:
+        raise UserError(
+            where,
+            found=f"{found[0]} x {found[1]} labels",
+            expected=f"{shape[0]} x {shape[1]}, as the cube has",
+            do="Give labels of the same rows and columns.",
+        )
+
+
+def _check_values(where: str, rows: Cube, y0: int, ignore: float | None) -> None:
+    """Refuse labels that are no whole numbers from 0 to 254."""
+    plane = rows[..., 0]
+    known = plane != ignore if ignore is not None else np.ones(plane.shape, bool)
+    if plane.dtype.kind == "f":
+        known &= ~np.isnan(plane)
+    wrong = known & ((plane < 0) | (plane > LARGEST) | (plane != np.floor(plane)))
+    if not wrong.any():
+        return
+    row, column = np.argwhere(wrong)[0].tolist()
+    value = float(plane[row, column])
+    raise UserError(
+        where,
+        found=f"label {value:g} in row {y0 + row}, column {column}",
+        expected=f"whole numbers from 0 to {LARGEST}",
+        do=f"If {value:g} means unlabelled give --ignore-label {value:g}; else number the classes 0, 1, 2, ...",
+    )

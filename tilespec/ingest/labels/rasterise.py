@@ -1,0 +1,147 @@
+"""Rasterise: polygons with a class each as a class map, read like any other source of labels."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Cube, Roi
+from tilespec.ingest.labels.polygons import Polygon, Polygons, read_polygons, shifted
+from tilespec.ingest.readers.source import Facts, lines_per_read
+
+NAMES: Final = ("class", "label")
+"""Attributes that hold the class where nobody names one."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Burnt:
+    """Polygons on the pixels of a scene: of several that cover a pixel the last one's class, 255 under none."""
+
+    facts: Facts
+    """A class map of one band."""
+    shapes: tuple[Polygon, ...]
+    """In the order of the file."""
+    values: tuple[int, ...]
+    """The class of each."""
+
+    def read_rows(self, y0: int, y1: int) -> Cube:
+        """Return the classes of rows as ``y, x, 1``."""
+        return self._rows(y0, y1, cover=False)[..., None]
+
+    def covered(self) -> tuple[int, int]:
+        """Return how many pixels lie under a polygon, and how many under several; one pass."""
+        some, several, step = 0, 0, lines_per_read(self.facts)
+        for y0 in range(0, self.facts.shape[0], step):
+            count = self._rows(y0, min(y0 + step, self.facts.shape[0]), cover=True)
+            some, several = some + int((count > 0).sum()), several + int((count > 1).sum())
+        return some, several
+
+    def _rows(self, y0: int, y1: int, *, cover: bool) -> np.ndarray:
+        """Return classes, or how many polygons cover each pixel."""
+        from rasterio.enums import MergeAlg
+        from rasterio.features import rasterize
+
+        roi = Roi(y0=y0, y1=y1, x0=0, x1=self.facts.shape[1])
+        here = [(s.geometry(), v) for s, v in zip(self.shapes, self.values, strict=True) if s.window(roi) is not None]
+        kind, fill = ("int32", 0) if cover else ("uint8", UNLABELLED)
+        if not here:
+            return np.full(roi.shape, fill, kind)
+        burnt: np.ndarray = rasterize(
+            [(geometry, 1) for geometry, _ in here] if cover else here,
+            out_shape=roi.shape,
+            fill=fill,
+            transform=shifted(roi),
+            dtype=kind,
+            merge_alg=MergeAlg.add if cover else MergeAlg.replace,
+        )
+        return burnt
+
+
+def burnt(path: Path, attribute: str | None, cube: Facts, ignore: int | None = None) -> Burnt:
+    """Return the class map that the polygons of a file make on the grid of a cube.
+
+    Classes are whole numbers from 0 to 254, or names: these are numbered in alphabetical order. A polygon of no class
+    (null) labels nothing.
+
+    Raises:
+        UserError: the file cannot be placed (`read_polygons`), the attribute holds no classes, or a label is ignored.
+    """
+    if ignore is not None:
+        raise UserError(
+            "--ignore-label",
+            found=f"{ignore} for the polygons of {path.name}",
+            expected="no such option: what no polygon covers is unlabelled",
+            do="Leave out the polygons that mean unlabelled, or make their class null.",
+        )
+    found = read_polygons(path, cube.shape[:2], cube.georef)
+    key, notes = _attribute(path, found, attribute)
+    classed = [(shape, shape.values.get(key)) for shape in found.shapes if not _null(shape.values.get(key))]
+    if len(classed) < len(found.shapes):
+        notes += (f"{path.name}: {len(found.shapes) - len(classed)} polygons without a class were left out",)
+    numbers, names = _numbers(path, key, [value for _, value in classed])
+    facts = Facts(
+        shape=(*cube.shape[:2], 1),
+        dtype=np.dtype("uint8"),
+        nodata=UNLABELLED,
+        classes=names,
+        files=found.files,
+    )
+    whole = Burnt(facts=facts, shapes=tuple(shape for shape, _ in classed), values=numbers)
+    some, several = whole.covered()
+    if not some:
+        raise UserError(
+            path,
+            found=f"{len(classed)} polygons, none of which holds the centre of a pixel",
+            expected="polygons larger than a pixel, on the scene",
+            do="Check their coordinates.",
+        )
+    if several:
+        notes += (f"{path.name}: {several} pixels lie under several polygons; the later polygon's class holds",)
+    return replace(whole, facts=replace(facts, notes=(*found.notes, *notes)))
+
+
+def _attribute(path: Path, found: Polygons, asked: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the attribute that holds the class, and a note where nobody named it."""
+    known = found.attributes
+    if asked in known:
+        return asked, ()
+    likely: list[str] = [name for name in NAMES if name in known] or (list(known) if len(known) == 1 else [])
+    if asked is None and len(likely) == 1:
+        return likely[0], (f"{path.name}: classes are those of the attribute {likely[0]!r}",)
+    raise UserError(
+        path,
+        found=f"attributes {', '.join(known) or 'none'}",
+        expected="the attribute that holds the class" if asked is None else f"an attribute {asked!r}",
+        do=f"Give --labels {path.name}:ATTRIBUTE.",
+    )
+
+
+def _null(value: Any) -> bool:
+    """Whether an attribute says nothing."""
+    return value is None or value == "" or value != value  # noqa: PLR0124 - NaN
+
+
+def _numbers(path: Path, key: str, values: list[Any]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the class of each value, and the names of classes that have names."""
+    if values and all(isinstance(value, str) for value in values):
+        names = tuple(sorted(set(values)))
+        if len(names) < UNLABELLED:
+            return tuple(names.index(value) for value in values), names
+    elif values and all(_whole(value) for value in values):
+        return tuple(int(value) for value in values), ()
+    odd = next((value for value in values if not _whole(value)), f"{len(set(map(str, values)))} classes")
+    raise UserError(
+        f"{path}: {key}",
+        found=repr(odd),
+        expected=f"whole numbers from 0 to {UNLABELLED - 1}, or at most {UNLABELLED - 1} names, not both",
+        do="Correct the attribute, or name another with --labels FILE:ATTRIBUTE.",
+    )
+
+
+def _whole(value: Any) -> bool:
+    """Whether a value is a class number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < UNLABELLED and value == int(value)

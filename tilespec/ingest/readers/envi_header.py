@@ -1,0 +1,125 @@
+"""ENVI header text: keys to values, as ENVI writes it and as people do."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from tilespec.core.errors import UserError
+
+LARGEST: Final = 1 << 26
+"""Bytes of the largest header that is read: a list of 100 000 wavelengths has 1 MB."""
+ESRI: Final = ("BYTEORDER", "LAYOUT", "NROWS", "NCOLS", "NBANDS", "NBITS")
+STRUCTURE: Final = ("samples", "lines", "bands", "data type", "interleave", "byte order", "header offset")
+
+
+def read_header(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the keys (lower case, single spaces) and values (braces kept) of an ENVI header, and notes.
+
+    Text is UTF-8 with or without a mark, else Latin-1; line ends of any system; lines that begin with ``;`` are
+    comments; a value in braces may take many lines.
+
+    Raises:
+        UserError: no ENVI header, a brace that never closes, a structural key given twice with two values.
+    """
+    text = _text(path)
+    lines = text.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    if first == len(lines) or lines[first].strip().upper() != "ENVI":
+        raise UserError(
+            path,
+            found=_kind(lines[first] if first < len(lines) else ""),
+            expected="an ENVI header, whose first line is ENVI",
+            do="Give the ENVI header, or ingest the data through another format (GeoTIFF, .npy, ...).",
+        )
+    return _entries(path, lines, first + 1)
+
+
+def unbraced(value: str) -> str:
+    """Return a value without its braces, white space collapsed."""
+    return " ".join(value.strip().removeprefix("{").removesuffix("}").split())
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Return the entries of a list of names; empty ones at both ends do not count."""
+    return tuple(entry.strip() for entry in unbraced(value).strip(", ").split(","))
+
+
+def _text(path: Path) -> str:
+    """Return the text of a header."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(
+                path,
+                found=f"{path.stat().st_size} bytes",
+                expected=f"a header of at most {LARGEST} bytes",
+                do="This looks like a data file: give its header.",
+            )
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(path, found=str(error), expected="a readable header", do="Check the path.") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _kind(line: str) -> str:
+    """Say what a file is whose first line is not ENVI."""
+    word = (line.split() or [""])[0].upper()
+    if word in ESRI:
+        return f"an ESRI band header (first key {word})"
+    return f"{line.strip()[:40]!r} in its first line"
+
+
+def _entries(path: Path, lines: list[str], start: int) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return keys and values of the lines after the magic word."""
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    number = start
+    while number < len(lines):
+        line = lines[number].strip()
+        number += 1
+        if not line or line.startswith(";"):
+            continue
+        name, equals, value = line.partition("=")
+        key = re.sub(r"\s+", " ", name).strip().lower()
+        if not equals:
+            notes.append(f"{path.name}: line {number} has no '=' and was passed over: {line[:40]!r}")
+            continue
+        value = value.strip()
+        if value.startswith("{"):
+            value, number = _braced(path, key, value, lines, number)
+        _keep(path, found, key, value, notes)
+    return found, tuple(notes)
+
+
+def _braced(path: Path, key: str, value: str, lines: list[str], number: int) -> tuple[str, int]:
+    """Return a value up to its closing brace, and the line after it."""
+    parts, opened = [value], number
+    while "}" not in parts[-1]:
+        if number == len(lines):
+            raise UserError(
+                f"{path}: {key}",
+                found=f"a brace that opens in line {opened} and never closes",
+                expected="a closing }",
+                do="Complete the header.",
+            )
+        line = lines[number].strip()
+        number += 1
+        if not line.startswith(";"):
+            parts.append(line)
+    return "\n".join(parts).partition("}")[0] + "}", number
+
+
+def _keep(path: Path, found: dict[str, str], key: str, value: str, notes: list[str]) -> None:
+    """Store one entry; the same key twice is an error where it decides the layout, else a note."""
+    if key in found and found[key] != value:
+        if key in STRUCTURE:
+            raise UserError(
+                f"{path}: {key}",
+                found=f"two values, {found[key]} and {value}",
+                expected="one value",
+                do="Remove the wrong line.",
+            )
+        notes.append(f"{path.name}: {key} is given twice, the last one counts")
+    found[key] = value

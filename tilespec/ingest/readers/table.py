@@ -1,0 +1,140 @@
+"""The table of readers, and which of them a path needs. A reader is a callable ``(path, options) -> Source``."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user, load
+from tilespec.core.types import Cube
+from tilespec.ingest.readers.envi import header_of
+from tilespec.ingest.readers.image_light import ranged
+from tilespec.ingest.readers.source import Facts, Options, Source
+from tilespec.ingest.readers.wavelengths import spectral_axis, wavelengths_file
+
+READERS: Final = {
+    "envi": "tilespec.ingest.readers.envi:read_envi",
+    "raster": "tilespec.ingest.readers.raster:read_raster",
+    "image": "tilespec.ingest.readers.image:read_image",
+    "matlab": "tilespec.ingest.readers.matlab:read_matlab",
+    "hdf5": "tilespec.ingest.readers.hdf5:read_hdf5",
+    "netcdf": "tilespec.ingest.readers.netcdf:read_netcdf",
+    "emit": "tilespec.ingest.readers.emit:read_emit",
+    "prisma": "tilespec.ingest.readers.prisma:read_prisma",
+    "neon": "tilespec.ingest.readers.neon:read_neon",
+    "npy": "tilespec.ingest.readers.arrays:read_npy",
+    "npz": "tilespec.ingest.readers.arrays:read_npz",
+    "zarr": "tilespec.ingest.readers.arrays:read_zarr",
+    "icvl": "tilespec.ingest.datasets.icvl:read_icvl",
+    "cave": "tilespec.ingest.datasets.cave:read_cave",
+    "arad": "tilespec.ingest.datasets.arad:read_arad",
+}
+"""Name to dotted path: a new format is a file and a line here, or a user's own dotted path."""
+SUFFIXES: Final = {
+    ".hdr": "envi",
+    ".mat": "matlab",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".he5": "hdf5",
+    ".nc": "hdf5",
+    ".nc4": "hdf5",
+    ".tif": "image",
+    ".tiff": "image",
+    ".png": "image",
+    ".jpg": "image",
+    ".jpeg": "image",
+    ".bmp": "image",
+    ".gif": "image",
+}
+"""What the end of a name decides. Everything else: ENVI when a header is beside it, else GDAL."""
+STORES: Final = ("zarr.json", ".zgroup", ".zarray")
+"""Files at the root of a Zarr store."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Relabelled:
+    """A source under other facts."""
+
+    facts: Facts
+    """What is said of it now."""
+    inner: Source
+    """What is read."""
+
+    def read_rows(self, y0: int, y1: int) -> Cube:
+        """Return rows of the inner source."""
+        return self.inner.read_rows(y0, y1)
+
+
+def open_source(text: str, options: Options, reader: str | None = None) -> Source:
+    """Return the source at ``PATH`` or ``PATH:VARIABLE``, wavelengths of a separate file included.
+
+    Raises:
+        UserError: there is nothing, no reader takes it, or its reader refuses it.
+    """
+    path, variable = split(text)
+    options = replace(options, variable=variable or options.variable)
+    name = from_user(reader) if reader else sniff(path)
+    if options.allow_truncated and name != "envi":
+        raise UserError(
+            "--allow-truncated",
+            found=f"{text}, which the reader {name!r} takes",
+            expected="an ENVI file: the parts of other files are not in the order of the scene's lines",
+            do="Leave it out; a file of this kind that ends early has to be copied again.",
+        )
+    source: Source = load(READERS, name, "reader")(path, options)
+    if options.kind != "cube":
+        return source
+    facts = ranged(text, source.facts, options)
+    source = source if facts is source.facts else Relabelled(facts=facts, inner=source)
+    return source if options.wavelengths is None else _with_wavelengths(source, path, options.wavelengths)
+
+
+def split(text: str) -> tuple[Path, str | None]:
+    """Return the path and the variable of ``PATH`` or ``PATH:VARIABLE``."""
+    path, colon, variable = text.rpartition(":")
+    if colon and not Path(text).exists() and Path(path).exists():
+        return Path(path), variable
+    if not Path(text).exists():
+        raise UserError(text, found="nothing", expected="a file or a Zarr store", do="Check the path.")
+    return Path(text), None
+
+
+def sniff(path: Path) -> str:
+    """Return the name of the reader for a path."""
+    if path.is_dir():
+        if any((path / name).exists() for name in STORES):
+            return "zarr"
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)[:6]
+        raise UserError(
+            path,
+            found=f"a folder with {', '.join(inside) or 'nothing to read'}",
+            expected="a file or a Zarr store",
+            do="Give one file of it.",
+        )
+    known = SUFFIXES.get(path.suffix.lower())
+    return known or ("envi" if header_of(path) is not None else "raster")
+
+
+def _with_wavelengths(source: Source, path: Path, given: str) -> Source:
+    """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
+    if not Path(given).is_file():
+        if source.facts.spectral is not None and sniff(path) not in ("envi", "raster", "image"):
+            return source
+        raise UserError(
+            "--wavelengths",
+            found=f"neither a file nor a variable {given!r} in {path.name}",
+            expected="a text file, one wavelength a line, or the name of a vector",
+            do="Check the path.",
+        )
+    axis, notes = spectral_axis(given, wavelengths_file(Path(given)), bands=source.facts.shape[2])
+    before = tuple(note for note in source.facts.notes if "wavelength" not in note)
+    facts = replace(
+        source.facts,
+        spectral=axis,
+        notes=(*before, *notes),
+        files=(*source.facts.files, Path(given)),
+    )
+    return Relabelled(facts=facts, inner=source)

@@ -1,0 +1,153 @@
+"""Spectral axes as files tell them: units to nanometres, guesses told once, counts checked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+
+NANOMETRES: Final = {
+    "nm": 1.0,
+    "nanometer": 1.0,
+    "nanometre": 1.0,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "micron": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3,
+    "mm": 1e6,
+    "millimeter": 1e6,
+    "m": 1e9,
+    "meter": 1e9,
+    "angstrom": 0.1,
+}
+"""Nanometres in one unit; a final s is ignored."""
+WAVENUMBERS: Final = {"cm-1", "cm^-1", "1/cm", "wavenumber"}
+UNKNOWN: Final = {"", "unknown", "none", "n/a"}
+CHANNELS: Final = {"index", "channel", "band", "1"}
+
+
+def spectral_axis(
+    where: object,
+    values: Sequence[float],
+    *,
+    bands: int,
+    unit: str = "",
+    fwhm: Sequence[float] | None = None,
+    good: Sequence[bool] | None = None,
+) -> tuple[SpectralAxis, tuple[str, ...]]:
+    """Return the axis of ``bands`` bands, in nm or cm-1, and what was assumed.
+
+    Raises:
+        UserError: a list has another length than there are bands, or is not finite; an unknown unit.
+    """
+    check_count(f"{where}: wavelength", values, bands)
+    check_count(f"{where}: bbl", good, bands)
+    centres = np.asarray(values, np.float64)
+    name, factor, notes = _unit(where, centres, unit)
+    if fwhm is not None and len(fwhm) != bands:
+        notes, fwhm = (*notes, f"{where}: fwhm has {len(fwhm)} values for {bands} bands and is left out"), None
+    if not np.isfinite(centres).all():
+        raise UserError(
+            f"{where}: wavelength",
+            found=f"a value that is no number for band {int(np.argmin(np.isfinite(centres)))}",
+            expected="one finite number for each band",
+            do="Correct the list, or give --wavelengths FILE.",
+        )
+    axis = SpectralAxis(
+        name=name,  # type: ignore[arg-type]
+        unit={"wavelength": "nm", "wavenumber": "cm-1", "channel": "1"}[name],
+        values=_scaled(centres, factor),
+        fwhm=None if fwhm is None else _scaled(np.asarray(fwhm, np.float64), factor),
+        good=None if good is None else tuple(bool(x) for x in good),
+    )
+    return axis, (*notes, *_order(where, centres))
+
+
+def check_count(where: object, values: Sequence[object] | None, bands: int) -> None:
+    """Refuse a list that has another length than there are bands."""
+    if values is not None and len(values) != bands:
+        raise UserError(
+            where,
+            found=f"{len(values)} values",
+            expected=f"{bands}, one for each band",
+            do="Correct the list or the number of bands, or give --wavelengths FILE.",
+        )
+
+
+def numbers(where: object, text: str) -> tuple[float, ...]:
+    """Return the numbers of a list separated by commas, semicolons or white space; empty entries do not count."""
+    words = text.replace(",", " ").replace(";", " ").split()
+    try:
+        return tuple(float(word) for word in words)
+    except ValueError as error:
+        raise UserError(where, found=str(error), expected="numbers", do="Correct that entry.") from error
+
+
+def wavelengths_file(path: Path) -> tuple[float, ...]:
+    """Return the wavelengths of a text file: the first number of each line; other lines are titles or comments."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(
+            path, found=str(error), expected="a text file, one wavelength a line", do="Check the path."
+        ) from error
+    found = [_first_number(line) for line in lines if not line.lstrip().startswith(("#", ";"))]
+    values = tuple(value for value in found if value is not None)
+    if len(values) == 1 and len(lines) == 1:
+        return numbers(path, lines[0])
+    return values
+
+
+def _first_number(line: str) -> float | None:
+    """Return the first number of a line, or None."""
+    for word in line.replace(",", " ").replace(";", " ").split():
+        try:
+            return float(word)
+        except ValueError:
+            continue
+    return None
+
+
+def _unit(where: object, values: np.ndarray, unit: str) -> tuple[str, float, tuple[str, ...]]:
+    """Return the axis' name, the factor to its unit inside tilespec, and notes."""
+    key = unit.strip().lower()
+    if key in WAVENUMBERS:
+        return "wavenumber", 1.0, ()
+    if key in CHANNELS:
+        return "channel", 1.0, (f"{where}: the bands are numbered, not placed on a wavelength axis",)
+    factor = NANOMETRES.get(key, NANOMETRES.get(key.removesuffix("s")))
+    if factor is not None:
+        return "wavelength", factor, ()
+    if key not in UNKNOWN:
+        raise UserError(
+            f"{where}: wavelength units",
+            found=repr(unit),
+            expected="Nanometers, Micrometers, Angstroms, cm-1 or Index",
+            do="Correct the unit, or remove it: below 100 is then read as micrometres, else as nanometres.",
+        )
+    counted = np.arange(len(values))
+    if len(values) > 1 and (np.array_equal(values, counted) or np.array_equal(values, counted + 1)):
+        return "channel", 1.0, (f"{where}: wavelengths are 0, 1, 2, ...: taken as numbers of bands",)
+    guess, factor = ("micrometres", 1e3) if np.nanmax(values, initial=-np.inf) < 100 else ("nanometres", 1.0)
+    return "wavelength", factor, (f"{where}: wavelength units missing, taken as {guess}",)
+
+
+def _scaled(values: np.ndarray, factor: float) -> tuple[float, ...]:
+    """Return values times a factor, rounded to 1e-6 so that 0.65 um is 650 nm."""
+    return tuple(float(x) for x in (values if factor == 1.0 else np.round(values * factor, 6)))
+
+
+def _order(where: object, values: np.ndarray) -> tuple[str, ...]:
+    """Return notes on an axis that does not rise or fall, or repeats a value."""
+    steps = np.diff(values)
+    notes = []
+    if not (np.all(steps >= 0) or np.all(steps <= 0)):
+        notes.append(f"{where}: wavelengths are not sorted; the order of the file is kept")
+    if len(np.unique(values)) < len(values):
+        notes.append(f"{where}: some wavelengths occur twice")
+    return tuple(notes)

@@ -1,0 +1,254 @@
+"""What one ingest will do, checked in full before anything is written."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.ingest.binning import Bins, binned, binned_labels
+from tilespec.ingest.calibration.reflectance import reflectance
+from tilespec.ingest.calibration.white_dark import Calibration
+from tilespec.ingest.encode import Encoder, encoder
+from tilespec.ingest.labels.class_map import Labels, survey
+from tilespec.ingest.labels.polygons import is_vector
+from tilespec.ingest.labels.rasterise import burnt
+from tilespec.ingest.object_rows import THREADS
+from tilespec.ingest.readers.image_light import COLOURS, check_range
+from tilespec.ingest.readers.source import Facts, Options, Plane, Source
+from tilespec.ingest.readers.table import open_source, split
+from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
+
+REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
+"""Options that say how counts become reflectance."""
+
+Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The arguments of `ingest`, as given."""
+
+    src: str
+    """The cube."""
+    white: str | None = None
+    """White reference."""
+    dark: str | None = None
+    """Dark reference."""
+    labels: str | None = None
+    """Class map."""
+    dtype: str | None = None
+    """Data type of the stored cube."""
+    wavelengths: str | None = None
+    """Text file, or name of a variable."""
+    variable: str | None = None
+    """Array of a container."""
+    axes: str | None = None
+    """Order of the array's axes."""
+    ignore_label: int | None = None
+    """Label that means unlabelled."""
+    panel: str | None = None
+    """Rectangle of a white panel in the scene."""
+    panel_reflectance: str | None = None
+    """What it reflects: a number or a text file."""
+    targets: str | None = None
+    """CSV file of targets for the empirical line."""
+    allow_truncated: bool = False
+    """Keep the whole lines of a file that ends early."""
+    repair: bool = True
+    """Interpolate isolated dead detector elements."""
+    reader: str | None = None
+    """Name or dotted path of the cube's reader; None: by the file."""
+    bin: int = 1
+    """Rows, and columns, of pixels that become one."""
+    bin_bands: int = 1
+    """Adjacent bands that become one."""
+    shards: str | None = None
+    """How several chunks go into one object."""
+    rgb: bool = False
+    """Take three bands as a picture in sRGB."""
+    peak: float | None = None
+    """Stored value that is 1."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """An ingest that will work."""
+
+    source: Source
+    """The cube."""
+    raw: Facts
+    """Of the cube as it is read: unbinned."""
+    encoder: Encoder
+    """How it is stored."""
+    calibration: Calibration | None
+    """White and dark, where given."""
+    labels: Labels | None
+    """Class map, where given."""
+    settings: dict[str, Any]
+    """What decides the bytes: the sources' paths, sizes and times, and the options."""
+    attrs: dict[str, Any]
+    """Root attributes of the scene."""
+    notes: tuple[str, ...]
+    """What was assumed; told once."""
+
+    @property
+    def specs(self) -> list[ArraySpec]:
+        """The arrays of the scene."""
+        facts = self.source.facts
+        cube = cube_spec(
+            facts.shape,
+            self.encoder.dtype,
+            spectral=facts.spectral,
+            scale=self.encoder.scale,
+            nodata=self.encoder.nodata,
+            georeferenced=facts.georef is not None,
+        )
+        planes = [_plane_spec(layer, facts.shape[:2]) for layer in facts.layers]
+        placed = _with_coordinates(cube, [spec.name for spec in planes if "standard_name" in spec.attrs])
+        classes = None if self.labels is None else self.labels.classes
+        labels = [] if classes is None else [layer_spec("labels", facts.shape[:2], classes=classes)]
+        return sharded([placed, *labels, *planes], self.settings["options"]["shards"])
+
+    @property
+    def constants(self) -> Constants:
+        """The small arrays of the scene."""
+        return constants(self.source.facts.spectral, self.source.facts.georef)
+
+    def plan(self) -> dict[str, Any]:
+        """Return what will be written, as plain data."""
+        facts, spec = self.source.facts, self.specs[0]
+        itemsize = np.dtype(self.encoder.dtype).itemsize
+        line = facts.shape[1] * facts.shape[2]
+        return {
+            "shape": list(facts.shape),
+            "dtype": self.encoder.dtype,
+            "chunks": list(spec.chunks),
+            "objects": int(np.prod([-(-n // c) for n, c in zip(spec.shape, spec.objects, strict=True)])),
+            "bytes": facts.shape[0] * line * itemsize,
+            "bytes_read": int(np.prod(self.raw.shape, dtype=object)) * self.raw.dtype.itemsize,
+            "memory": memory(facts, spec),
+            "spectral": None if facts.spectral is None else facts.spectral.name,
+            "calibration": None if self.calibration is None else dict(self.calibration.facts),
+            "classes": None if self.labels is None else list(self.labels.classes),
+            "notes": list(self.notes),
+        }
+
+
+def memory(facts: Facts, spec: ArraySpec) -> int:
+    """Return the bytes that an ingest holds: the lines of one row of objects as they are read, and objects in work."""
+    lines = spec.objects[0] * facts.shape[1] * facts.shape[2] * facts.dtype.itemsize
+    return lines + facts.read_bytes + THREADS * 3 * int(np.prod(spec.objects)) * np.dtype(spec.dtype).itemsize
+
+
+def _plane_spec(layer: Plane, shape: tuple[int, int]) -> ArraySpec:
+    """Return how a layer is stored: an object of floats that is lost is no value."""
+    spec = layer_spec(layer.name, shape, layer.dtype.name)
+    return replace(spec, attrs=layer.attrs, fill=float("nan") if layer.dtype.kind == "f" else 0)
+
+
+def _with_coordinates(cube: ArraySpec, layers: list[str]) -> ArraySpec:
+    """Return a cube whose latitude and longitude xarray finds: CF's ``coordinates`` names them."""
+    if not layers:
+        return cube
+    named = " ".join([cube.attrs.get("coordinates", ""), *layers]).strip()
+    return replace(cube, attrs={**cube.attrs, "coordinates": named})
+
+
+def prepare(request: Request) -> Job:
+    """Return the job of a request.
+
+    Raises:
+        UserError: anything that would make the scene wrong, before a byte is written.
+    """
+    options = Options(
+        variable=request.variable,
+        axes=request.axes,
+        wavelengths=request.wavelengths,
+        allow_truncated=request.allow_truncated,
+        rgb=request.rgb,
+        peak=request.peak,
+    )
+    source = open_source(request.src, options, request.reader)
+    seen = _check_picture(request, source)
+    bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
+    ways = {key: getattr(request, key) for key in REFLECTANCE}
+    found, references = reflectance(source, **ways, repair=request.repair)
+    labels = _labels(request, facts, bins)
+    single = (source, encoder(facts, request.dtype, found)) if bins.single else None
+    cube, stored = single or binned(source, request.dtype, found, bins)
+    sources = (cube, *references, *(() if labels is None else (labels.source,)))
+    return Job(
+        source=cube,
+        raw=facts,
+        encoder=stored,
+        calibration=found,
+        labels=labels,
+        settings=_settings(request, sources, () if found is None else found.files),
+        attrs=_attrs(request, cube.facts, found),
+        notes=(*_notes(sources, found), *seen),
+    )
+
+
+def _check_picture(request: Request, source: Source) -> tuple[str, ...]:
+    """Return notes on the values of a picture; refuse to calibrate one, and a peak beside a calibration."""
+    given = [name for name in REFLECTANCE if getattr(request, name) is not None]
+    if given and (source.facts.colour_space is not None or request.peak is not None):
+        raise UserError(
+            f"--{given[0].replace('_', '-')}",
+            found=f"a picture in sRGB or a --peak ({request.src})",
+            expected="counts of a sensor: the values of a picture are not proportional to light",
+            do=f"Leave --{given[0].replace('_', '-')} away.",
+        )
+    return check_range(request.src, source, request.peak)
+
+
+def _notes(sources: tuple[Source, ...], found: Calibration | None) -> tuple[str, ...]:
+    """Return every assumption once; wavelengths concern the cube alone."""
+    others = [note for source in sources[1:] for note in source.facts.notes if "wavelength" not in note]
+    return tuple(dict.fromkeys([*sources[0].facts.notes, *others, *(() if found is None else found.notes)]))
+
+
+def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
+    """Return the labels of the request."""
+    if request.labels is None:
+        return None
+    path, attribute = split(request.labels)
+    polygons = burnt(path, attribute, facts, request.ignore_label) if is_vector(path) else None
+    source = polygons or open_source(request.labels, Options(kind="labels"))
+    labels = survey(request.labels, source, facts.shape[:2], request.ignore_label)
+    return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
+
+
+def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path, ...]) -> dict[str, Any]:
+    """Return everything that decides the bytes."""
+    files = {path.resolve() for paths in (*(source.facts.files for source in sources), others) for path in paths}
+    return {
+        "verb": "ingest",
+        "sources": [
+            {"path": str(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
+            for path in sorted(files)
+        ],
+        "options": {**vars(request)},
+    }
+
+
+def _attrs(request: Request, facts: Facts, found: Calibration | None) -> dict[str, Any]:
+    """Return the scene's attributes: nothing that varies between runs, hosts or folders."""
+    names = {key: getattr(request, key) for key in ("src", "white", "dark", "targets", "labels")}
+    given = {key: split(text) for key, text in names.items() if text is not None}
+    provenance: dict[str, Any] = {
+        "verb": "ingest",
+        **{key: path.name + (f":{variable}" if variable else "") for key, (path, variable) in given.items()},
+    }
+    if found is not None:
+        provenance["calibration"] = {**found.facts, "repair": request.repair}
+    if request.bin > 1 or request.bin_bands > 1:
+        provenance["binning"] = {"pixels": request.bin, "bands": request.bin_bands}
+    seen = {}
+    if facts.colour_space is not None:
+        seen = {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
+    return {"title": given["src"][0].stem, "header": facts.header, **seen, "provenance": provenance}

@@ -1,0 +1,359 @@
+"""Frozen statistics: norms that look at a whole tile, turned into affine maps by the statistics of the scene.
+
+An instance norm divides each tile by its own contrast, so that neighbouring tiles disagree: seams. A first pass runs
+the net on separate tiles, gathers the moments of what each such norm reads, and merges them over the scene (Chan,
+Golub and LeVeque, STAN-CS-79-773, 1979). With the scene's mean and variance in its place a norm knows no tile.
+
+A norm deeper in the net reads what the norms before it make, and they make something else once they are frozen. So
+norms are frozen one after the other, in the order in which the net calls them, each round running the net only as far
+as the next one. (All at once, from one run, leaves deep norms with the statistics of another net.)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tilespec.cluster.reduction import fold
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi, TileClass
+from tilespec.models.determinism import torch_threads
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import set_sample_ids, spatial_norms
+from tilespec.models.probe.narrow_input import replica
+from tilespec.models.probe.receptive_field import measured_class
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.statistics import Origin
+from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import reflect
+
+TILES = 32
+"""Tiles that a pass looks at; scenes of fewer are read whole."""
+KEPT = 1 << 28
+"""Bytes of tiles after the recipe that are kept from round to round in this process; more are read again."""
+PARALLEL = 4
+"""Tiles at a time in this process, each on one thread: bounds memory, and bits do not depend on the threads."""
+
+
+Channels = Float32[np.ndarray, " channel"]
+Tile = tuple[Float32[np.ndarray, "y x channel"], Bool[np.ndarray, "y x"]]
+Tiles = dict[int, Tile]
+
+
+@final
+class FrozenNorm(nn.Module):
+    """The affine map of a norm whose statistics are known: pixelwise, whatever the tile."""
+
+    mean: Tensor
+    var: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, norm: nn.Module, mean: Channels, var: Channels) -> None:
+        super().__init__()
+        weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
+        self.register_buffer("mean", torch.from_numpy(mean.copy()))
+        self.register_buffer("var", torch.from_numpy(var.copy()))
+        self.register_buffer("weight", torch.ones_like(self.mean) if weight is None else weight.detach())
+        self.register_buffer("bias", torch.zeros_like(self.mean) if bias is None else bias.detach())
+        self.eps = float(getattr(norm, "eps", 1e-5))
+        self.tile_class = TileClass(kind="pixelwise")
+
+    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return ``x`` normalised by the scene's statistics, scaled and shifted as it was learned."""
+        return functional.batch_norm(x, self.mean, self.var, self.weight, self.bias, eps=self.eps)
+
+
+def freeze(module: nn.Module, stats: dict[str, np.ndarray], *, channels: int | None = None) -> nn.Module:
+    """Return a net like ``module``, sharing its weights, with the norms of ``stats`` frozen and its class corrected.
+
+    Args:
+        module: Any net; it stays as it is.
+        stats: ``LAYER.mean`` and ``LAYER.var`` for each layer, as `norm_statistics` returns.
+        channels: Channels of the input. Nets that do not say themselves what they are with frozen norms
+            (``frozen_class``) are measured when this is given, and called approximate otherwise.
+    """
+    frozen = replica(module)
+    for name in sorted({key.rpartition(".")[0] for key in stats}):
+        layer = frozen.get_submodule(name)
+        mean, var = _pooled(layer, stats[f"{name}.mean"], stats[f"{name}.var"])
+        parent, _, attribute = name.rpartition(".")
+        setattr(frozen.get_submodule(parent), attribute, FrozenNorm(layer, mean, var))
+    own, declared = getattr(module, "frozen_class", None), getattr(module, "tile_class", None)
+    if own is None and channels is not None:
+        own = measured_class(frozen, channels)
+    align = 1 if declared is None else declared.align
+    frozen.tile_class = own or TileClass(kind="approximate", align=align)  # type: ignore[assignment]
+    return frozen.train(module.training)
+
+
+def norm_statistics(  # noqa: PLR0913 - keywords of a pass
+    model: Model,
+    scene: Scene,
+    roi: Roi,
+    *,
+    tile: int,
+    prepared: bool,
+    client: Any = None,
+    folder: str | None = None,
+    tiles: int | None = TILES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the statistics of each spatial norm over a region, float32 ``LAYER.mean`` and ``LAYER.var``.
+
+    The same bits for any number of workers: tiles are evaluated one by one, each on one thread, and merged by a tree
+    that depends on their number alone.
+
+    Args:
+        model: With at least one spatial norm.
+        scene: What it will predict.
+        roi: Where.
+        tile: Side of the tiles, best that of the training patches.
+        prepared: The scene went through the model's recipe already.
+        client: A ``distributed.Client``; None stays in this process.
+        folder: Of the model, so that workers read it there instead of receiving it.
+        tiles: Where the region has more, one from each of this many strata is drawn; None: all.
+        seed: Of the strata.
+        progress: Told one unit for each tile of each norm.
+
+    Raises:
+        UserError: the region has no valid pixel.
+    """
+    module = model.module()
+    assert spatial_norms(module), "nothing to freeze"
+    align = getattr(module, "tile_class", TileClass(kind="approximate")).align
+    places = _places(roi, -(-tile // align) * align, tiles, seed)
+    say, threads = progress or Silent(), torch.get_num_threads()
+    stats: dict[str, np.ndarray] = {}
+    kept: Tiles | None = {} if client is None else None
+    names = spatial_norms(module)
+    say.start("norms", len(names) * len(places), "tiles")
+    for _ in names:
+        pass_ = Observation(
+            net=module if client is None or folder is None else (folder, model.digest),
+            recipe=Recipe.empty(model.channels[0], None) if prepared else model.recipe,
+            scene=scene,
+            roi=roi,
+            stats=stats,
+            kept=kept,
+        )
+        found = _fold(places, pass_, client, say).finish(str(roi) if not stats else None)
+        if not found:
+            break  # the net does not call the others
+        stats = stats | found
+    torch.set_num_threads(threads)  # for threads that begin later
+    say.finish()
+    return stats
+
+
+def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progress: Progress) -> "NormMoments":
+    """Return the merged moments of all tiles, a few of them at a time."""
+    import dask
+
+    with dask.config.set(num_workers=PARALLEL):
+        return fold(places, observe, client=client, progress=progress)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A tile of a region; indices may lie beyond it, and are reflected."""
+
+    number: int
+    """In the grid of all tiles: seeds what is random in the net."""
+    y0: int
+    """First row, relative to the region."""
+    x0: int
+    """First column, relative to the region."""
+    side: int
+    """Pixels."""
+
+
+def _places(roi: Roi, side: int, limit: int | None, seed: int) -> list[Place]:
+    """Return separate tiles that cover a region, or one of each of ``limit`` runs of them."""
+    count = [max(1, -(-length // side)) for length in roi.shape]
+    starts = [
+        np.rint(np.linspace(0, max(length - side, 0), n)).astype(int)
+        for length, n in zip(roi.shape, count, strict=True)
+    ]
+    every = [(int(y), int(x)) for y in starts[0] for x in starts[1]]
+    chosen = np.arange(len(every))
+    if limit is not None and len(every) > limit:
+        edges = np.linspace(0, len(every), limit + 1).astype(int)
+        chosen = np.random.default_rng([seed, 5]).integers(edges[:-1], edges[1:])
+    return [Place(number=i, y0=every[i][0], x0=every[i][1], side=side) for i in chosen.tolist()]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormMoments:
+    """Count, mean and sum of squared deviations of what each layer reads, channel by channel."""
+
+    n: dict[str, int]
+    """Values of each layer, by name; layers that saw none are absent."""
+    mean: dict[str, Float64[np.ndarray, " channel"]]
+    """Means."""
+    m2: dict[str, Float64[np.ndarray, " channel"]]
+    """Sums of squared deviations from the mean."""
+
+    @classmethod
+    def zero(cls) -> "NormMoments":
+        """Return the empty moments."""
+        return cls(n={}, mean={}, m2={})
+
+    def of(self, block: Mapping[str, Float32[np.ndarray, "channel value"]], origin: Origin = (0, 0)) -> "NormMoments":
+        """Return the moments of what layers read, by name."""
+        del origin
+        n, mean, m2 = {}, {}, {}
+        for name, values in block.items():
+            if values.shape[1]:
+                wide = values.astype(np.float64)
+                n[name], mean[name] = values.shape[1], wide.mean(axis=1)
+                m2[name] = np.square(wide - mean[name][:, None]).sum(axis=1)
+        return type(self)(n=n, mean=mean, m2=m2)
+
+    def __add__(self, other: "NormMoments") -> "NormMoments":
+        n, mean, m2 = dict(self.n), dict(self.mean), dict(self.m2)
+        for name, count in other.n.items():
+            if name not in n:
+                n[name], mean[name], m2[name] = count, other.mean[name], other.m2[name]
+                continue
+            total, apart = n[name] + count, other.mean[name] - mean[name]
+            m2[name] = m2[name] + other.m2[name] + np.square(apart) * (n[name] * count / total)
+            mean[name] = mean[name] + apart * (count / total)
+            n[name] = total
+        return type(self)(n=n, mean=mean, m2=m2)
+
+    def finish(self, where: str | None = "region") -> dict[str, np.ndarray]:
+        """Return float32 ``LAYER.mean`` and ``LAYER.var`` (ddof 0, as norms divide).
+
+        Raises:
+            UserError: nothing was observed, and ``where`` names the place that this is about.
+        """
+        if not self.n and where is not None:
+            raise UserError(
+                where,
+                found="no valid pixel in any tile",
+                expected="data to take the statistics of the norms from",
+                do="Choose other --rows and --cols, or predict with --norm tile.",
+            )
+        stats: dict[str, np.ndarray] = {}
+        for name in sorted(self.n):
+            stats[f"{name}.mean"] = self.mean[name].astype(np.float32)
+            stats[f"{name}.var"] = (self.m2[name] / self.n[name]).astype(np.float32)
+        return stats
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observation:
+    """What a tile adds to the moments; travels to workers."""
+
+    net: Any
+    """The module, or the folder and digest of its model."""
+    recipe: Recipe
+    """Applied at reading."""
+    scene: Scene
+    """Where values come from."""
+    roi: Roi
+    """The region; pixels beyond it are reflected."""
+    stats: dict[str, np.ndarray]
+    """By which norms are frozen already."""
+    kept: Tiles | None
+    """Tiles that were read, by number; None on workers, where a next round may run elsewhere."""
+
+    def __call__(self, place: Place) -> NormMoments:
+        """Return the moments of what the next norm reads on one tile; empty where the tile has no valid pixel."""
+        x, valid = self._kept(place)
+        if not valid.any():
+            return NormMoments.zero()
+        net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)
+        with torch_threads(1), torch.inference_mode():
+            return _moments(net, self.stats, x, valid, place.number)
+
+    def _kept(self, place: Place) -> Tile:
+        """Return a tile, from memory where it is there."""
+        if self.kept is None:
+            return self._tile(place)
+        if place.number not in self.kept:
+            tile = self._tile(place)
+            if tile[0].nbytes * (len(self.kept) + PARALLEL) > KEPT:
+                return tile
+            self.kept[place.number] = tile
+        return self.kept[place.number]
+
+    def _tile(self, place: Place) -> Tile:
+        """Return a tile after the recipe, 0 where there is no data, and where there is."""
+        y, x = (
+            reflect(np.arange(start, start + place.side), length)
+            for start, length in zip((place.y0, place.x0), self.roi.shape, strict=True)
+        )
+        oy, ox = self.roi.y0, self.roi.x0
+        box = Roi(y0=oy + int(y.min()), y1=oy + int(y.max()) + 1, x0=ox + int(x.min()), x1=ox + int(x.max()) + 1)
+        cube = self.scene.read(box)
+        flat = self.recipe.apply(cube.reshape(-1, cube.shape[2]))
+        valid = np.logical_not(np.isnan(flat).any(axis=1))
+        scores = np.where(valid[:, None], flat, np.float32(0)).reshape(*cube.shape[:2], -1)
+        local = np.ix_(y - y.min(), x - x.min())
+        return np.ascontiguousarray(scores[local]), valid.reshape(cube.shape[:2])[local]
+
+
+@final
+class _ReachedError(Exception):
+    """The net called the norm that was waited for: what follows is not needed."""
+
+
+def _moments(
+    net: nn.Module,
+    stats: dict[str, np.ndarray],
+    x: Float32[np.ndarray, "y x channel"],
+    valid: Bool[np.ndarray, "y x"],
+    number: int,
+) -> NormMoments:
+    """Return the moments of what the first norm that is not frozen reads on a tile, where that has valid pixels."""
+    observed = freeze(net, stats) if stats else replica(net)  # its own layers: other threads hook theirs
+    mask, found = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
+
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            seen = functional.adaptive_max_pool2d(mask, given[0].shape[2:])[0, 0].numpy() > 0
+            found[0] = NormMoments.zero().of({name: given[0][0].contiguous().numpy()[:, seen]})
+            raise _ReachedError
+
+        return hook
+
+    for name in spatial_norms(observed):
+        observed.get_submodule(name).register_forward_pre_hook(keep(name))
+    set_sample_ids(observed, [number])
+    with suppress(_ReachedError):
+        observed(torch.from_numpy(x).permute(2, 0, 1)[None])  # seen as channels_last, without a copy
+    return found[0]
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str, digest: str) -> nn.Module:
+    """Return the net of a model folder, once per process."""
+    model = Model.load(folder)
+    assert model.digest == digest, f"{folder} changed"
+    return model.module()
+
+
+def _pooled(
+    layer: nn.Module, mean: Float32[np.ndarray, " channel"], var: Float32[np.ndarray, " channel"]
+) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
+    """Return the statistics that a norm divides by: of each channel, or of groups of them."""
+    if not isinstance(layer, nn.GroupNorm):
+        return mean, var
+    m, v = (a.astype(np.float64).reshape(layer.num_groups, -1) for a in (mean, var))
+    centre = m.mean(axis=1, keepdims=True)
+    spread = (v + np.square(m - centre)).mean(axis=1, keepdims=True)
+    return tuple(np.broadcast_to(a, m.shape).reshape(-1).astype(np.float32) for a in (centre, spread))  # type: ignore[return-value]

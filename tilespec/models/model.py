@@ -1,0 +1,143 @@
+"""Model: a folder that alone is enough to predict a raw scene. Never a pickle.
+
+``model.json`` (the card), ``model.safetensors`` (weights), ``recipe/`` (fitted spectral steps).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.models.nets import build
+from tilespec.models.tensors import fit
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.files import write_atomic
+
+FORMAT = 1
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A net with weights, the recipe before it, and what it predicts."""
+
+    net: dict[str, Any]
+    """``{"name": ..., **parameters}`` for `tilespec.models.nets.build`."""
+    task: dict[str, Any]
+    """``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
+    channels: tuple[int, int]
+    """Channels in (after the recipe) and out."""
+    classes: tuple[str, ...]
+    """Names of the classes, in order."""
+    recipe: Recipe
+    """Fitted spectral steps; no steps when the net reads reflectance as it is."""
+    weights: dict[str, torch.Tensor]
+    """The module's state, on the CPU."""
+    spectral_out: SpectralAxis | None = None
+    """What the channels are that it predicts; None: nobody said, or they are classes."""
+    tile: int | None = None
+    """Side of the patches the net was trained on, the default tile; None for pixelwise nets."""
+    provenance: dict[str, Any]
+    """Preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
+
+    @property
+    def spectral(self) -> SpectralAxis | None:
+        """Spectral axis of the raw scenes it takes."""
+        return self.recipe.axis_in
+
+    def module(self) -> torch.nn.Module:
+        """Return the net with its weights, in evaluation mode.
+
+        Raises:
+            UserError: weights of other names, shapes or types than the net has.
+        """
+        params = {key: value for key, value in self.net.items() if key != "name"}
+        module = build(self.net["name"], *self.channels, **params)
+        fit("model.safetensors", self.weights, module.state_dict())
+        module.load_state_dict(self.weights)
+        return module.eval()
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that decides predictions: net, task, weights, recipe, and what the channels are."""
+        state = hashlib.blake2b(digest_size=16)
+        said: list[Any] = [self.net, self.task, self.channels, self.recipe.digest]
+        said += [] if self.spectral_out is None else [self.spectral_out.to_json()]
+        state.update(json.dumps(said, sort_keys=True).encode())
+        for name in sorted(self.weights):
+            state.update(name.encode())
+            state.update(self.weights[name].contiguous().numpy().tobytes())
+        return state.hexdigest()
+
+    def save(self, folder: str) -> None:
+        """Write the folder; the card last, so that a folder with a card is whole."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.weights.items()}, path / "model.safetensors")
+        self.recipe.save(str(path / "recipe"))
+        card = {
+            "format": FORMAT,
+            "net": self.net,
+            "task": self.task,
+            "channels": list(self.channels),
+            "classes": list(self.classes),
+            "spectral": None if self.spectral is None else self.spectral.to_json(),
+            "spectral_out": None if self.spectral_out is None else self.spectral_out.to_json(),
+            "tile": self.tile,
+            "digest": self.digest,
+            "provenance": self.provenance,
+        }
+        write_atomic(path / "model.json", json.dumps(card, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: str) -> "Model":
+        """Read a model folder; nothing in it is executed."""
+        path = Path(folder) / "model.json"
+        if not path.exists():
+            raise UserError(
+                folder,
+                found="no model.json",
+                expected="a model folder that `tilespec train` or `tilespec baseline` wrote",
+                do="Check the path; an interrupted training resumes with the same command.",
+            )
+        try:
+            return cls._read(folder, json.loads(path.read_text()))
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                folder, found=f"a damaged model ({error})", expected="a whole model folder", do="Train it again."
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: str, card: dict[str, Any]) -> "Model":
+        """Return the model of a card and the files beside it."""
+        if card.get("format") != FORMAT:
+            raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
+        channels = card.get("spectral_out")  # cards of before there were any have none
+        model = cls(
+            net=card["net"],
+            task=card["task"],
+            channels=tuple(card["channels"]),
+            classes=tuple(card["classes"]),
+            recipe=Recipe.load(str(Path(folder) / "recipe")),
+            weights=load_file(Path(folder) / "model.safetensors"),
+            spectral_out=None if channels is None else SpectralAxis.from_json(channels),
+            tile=card["tile"],
+            provenance=card["provenance"],
+        )
+        if model.digest != card["digest"]:
+            raise UserError(
+                folder,
+                found=f"a damaged model: card, recipe and weights have the digest {model.digest}",
+                expected=f"{card['digest']}, as model.json says",
+                do="Copy the folder again, or train it again.",
+            )
+        return model

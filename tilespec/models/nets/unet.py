@@ -1,0 +1,131 @@
+"""The pix2pix U-Net (Isola et al. 2017) as used by Mishra and Herrmann (2021): 4 x 4 convolutions of stride 2."""
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tilespec.core.types import TileClass
+from tilespec.models.nets.checks import multiples, within
+from tilespec.models.nets.norms import SeededDropout, initialise, norm
+
+SLOPE = 0.2
+DROPPED = 3
+"""How many of the innermost decoder levels have dropout."""
+WIDEST = 8
+"""No level is wider than this many times the first."""
+EXACT_HALO = 32
+"""Up to this halo a tile with its halo costs little more than the tile: such nets are declared exact."""
+
+HEADS: dict[str, type[nn.Module]] = {"logits": nn.Identity, "tanh": nn.Tanh, "linear": nn.Identity}
+"""What a net ends in, by the name that its task has for it."""
+
+
+@final
+class Unet(nn.Module):
+    """U-Net of ``n_down`` halvings. ``Unet(4, 2, head="tanh")`` is the published generator, 54,418,434 parameters.
+
+    Args:
+        channels_in: Bands or scores of the input.
+        channels_out: Channels of the output: classes.
+        base_width: Channels of the first level; they double with each level, up to 8 times this.
+        n_down: Halvings. Sides of the input must be multiples of ``2 ** n_down``.
+        norm: ``batch``, ``instance``, ``channel`` or ``none``; see `tilespec.models.nets.norms`.
+        dropout: Share dropped in the three innermost decoder levels.
+        head: ``logits`` of classes, ``linear`` values, or ``tanh`` as published.
+        init: ``normal`` as published, or ``kaiming``.
+        live: Predict as published: statistics of each tile, and dropout, seeded by `set_sample_ids`.
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        base_width: int = 64,
+        n_down: int = 8,
+        norm: str = "batch",
+        dropout: float = 0.5,
+        head: str = "logits",
+        init: str = "normal",
+        live: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(base_width, n_down, dropout, head)
+        widths = [base_width * min(2**level, WIDEST) for level in range(n_down)]
+        ins = [channels_in, *widths[:-1]]
+        inner = range(1, n_down - 1)
+        self.downs = nn.ModuleList(
+            _down(a, b, norm if level in inner else "none", live)
+            for level, (a, b) in enumerate(zip(ins, widths, strict=True))
+        )
+        self.ups = nn.ModuleList()
+        below = widths[-1]
+        for depth, width in enumerate(reversed(widths[:-1])):
+            self.ups.append(_up(below, width, norm, dropout if depth < DROPPED else 0.0, depth, live=live))
+            below = 2 * width
+        self.out = nn.ConvTranspose2d(below, channels_out, 4, stride=2, padding=1)
+        self.head = HEADS[head]()
+        self.align = 2**n_down
+        random = live and dropout > 0 and n_down > 1
+        self.tile_class = tile_class(n_down, norm, live=live, random=random)
+        self.frozen_class = tile_class(n_down, "batch", live=False, random=random)
+        initialise(self, init)
+
+    def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return one value for each channel and pixel.
+
+        Raises:
+            UserError: a side is no multiple of ``2 ** n_down`` (`tilespec predict` pads instead).
+        """
+        do = "Pad the input, or build the net with a smaller n_down."
+        multiples("U-Net input", x, self.align, why="2 ** n_down", do=do)
+        skips = []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        x = torch.relu(skips.pop())
+        for up in self.ups:
+            x = torch.cat([up(x), skips.pop()], dim=1).relu_()  # in place: the same bits, a pass over memory less
+        y: Tensor = self.head(self.out(x))
+        return y
+
+
+def tile_class(n_down: int, norm: str, *, live: bool, random: bool = False) -> TileClass:
+    """Return how tiles relate to the scene; ``frozen_class`` of a net is that once its norms know no tile.
+
+    An aligned tile needs one more pixel of the bottleneck on each side, and each convolution above one more of its
+    level: ``2 ** (n_down + 1) - 1`` pixels of the scene, here rounded up to the alignment. Large nets are called
+    approximate, since a halo wider than the tile costs more than it gives: there, independent tiles of the training
+    size are the published definition. So are nets that are ``random`` at prediction: each tile draws its own mask.
+    """
+    halo = 2 * 2**n_down
+    by_pixel = norm in ("channel", "none") or (norm == "batch" and not live)
+    if by_pixel and not random and halo <= EXACT_HALO:
+        return TileClass(kind="exact", halo=halo, align=2**n_down)
+    return TileClass(kind="approximate", align=2**n_down)
+
+
+def _down(channels_in: int, channels_out: int, name: str, live: bool) -> nn.Module:
+    """Return one halving: convolution, norm, leaky ReLU."""
+    conv = nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
+    return nn.Sequential(conv, norm(name, channels_out, live=live), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+def _up(channels_in: int, channels_out: int, name: str, dropout: float, layer: int, *, live: bool) -> nn.Module:
+    """Return one doubling: transposed convolution, norm, dropout. The ReLU follows the skip's concatenation."""
+    conv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
+    return nn.Sequential(conv, norm(name, channels_out, live=live), SeededDropout(dropout, layer, live=live))
+
+
+def _check(base_width: int, n_down: int, dropout: float, head: str) -> None:
+    """Refuse numbers that make no net."""
+    within(
+        {
+            "net.base_width": (base_width, base_width >= 1, "at least 1"),
+            "net.n_down": (n_down, n_down >= 1, "at least 1 halving"),
+            "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
+            "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+        }
+    )

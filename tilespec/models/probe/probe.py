@@ -1,0 +1,218 @@
+"""Probe: what a model does at the edges of tiles, measured: its reach, its tile class, and the seams to expect."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import TileClass
+from tilespec.models.determinism import agreement
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import set_sample_ids, spatial_norms
+from tilespec.models.probe.advice import agrees, governing, notes
+from tilespec.models.probe.effective_field import effective_reach
+from tilespec.models.probe.global_layers import random_layers, spread_by
+from tilespec.models.probe.inputs import windows
+from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.receptive_field import Measured, Reach, measure
+from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
+from tilespec.storage.scene import Scene
+
+TILE = 256
+"""Side of the tiles of a net that was not trained on patches."""
+TOLERANCE = 0.01
+"""Root mean square that the error of blended tiles may have, in units of what is blended: probabilities of classes."""
+WINDOWS, POSITIONS = 4, 3
+"""Windows, and output pixels in each, that the effective receptive field is averaged over."""
+SEAM_WINDOWS = 2
+"""Windows that overlaps are compared in; one where tiles are larger than 256."""
+BATCH = 4
+"""Tiles of a batch in the self-test of determinism, as `predict` forms them."""
+
+
+def probe(
+    model: str,
+    *,
+    scene: str | None = None,
+    tile: int | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return what a model does on tiles, and the tile and overlap to predict with.
+
+    Args:
+        model: Model folder.
+        scene: Scene store to take real windows from; without it, random images with the statistics of the recipe.
+        tile: Side of the tiles; default: the patch that the model was trained on.
+        seed: Of windows, positions and images.
+        dry_run: Return what would be measured.
+        progress: Where progress goes.
+
+    Returns:
+        ``receptive_field`` (theoretical, in pixels on each side), ``effective`` (distances that hold 90, 95, 99 % of
+        the input's gradient), ``declared`` and ``measured`` tile class, ``global_layers``, ``seams`` (error of each
+        overlap), ``recommended``, ``determinism``, ``notes``: sentences that say what to do.
+
+    Raises:
+        UserError: no model there, or a scene that does not fit it.
+    """
+    loaded = Model.load(model)
+    if scene is not None:
+        _fits(loaded, Scene.open(scene))
+    side, say = tile or loaded.tile or TILE, progress or Silent()
+    plan = {"model": model, "scene": scene, "tile": side, "seed": seed, "net": loaded.net["name"]}
+    if dry_run:
+        return plan | {"windows": WINDOWS, "positions": POSITIONS, "overlaps": [round(v * side) for v in OVERLAPS]}
+    with Peak() as peak:
+        found = _probed(Subject.of(loaded, scene, side, seed), say)
+    return plan | found | {"seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is probed, and with what."""
+
+    model: Model
+    """The folder's."""
+    module: nn.Module
+    """Its net, laid out as for prediction."""
+    task: Task
+    """Activates."""
+    scene: str | None
+    """Where windows come from."""
+    tile: int
+    """Side of the tiles, as asked for."""
+    seed: int
+    """Of everything random."""
+
+    @classmethod
+    def of(cls, model: Model, scene: str | None, tile: int, seed: int) -> "Subject":
+        """Return the subject of a model."""
+        module = model.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(model=model, module=module, task=task(model.task), scene=scene, tile=tile, seed=seed)
+
+    @property
+    def declared(self) -> TileClass | None:
+        """The class that the net says it has."""
+        return getattr(self.module, "tile_class", None)
+
+    def side(self, align: int) -> int:
+        """Return the side of tiles that suits the net."""
+        return -(-self.tile // align) * align
+
+    def windows(self, side: int, count: int) -> Float32[Tensor, "n channel y x"]:
+        """Return windows as the net reads them."""
+        return windows(self.model, self.scene, side, count, self.seed)
+
+    def activated(self, x: Float32[Tensor, "batch channel y x"]) -> Float32[Tensor, "batch channel2 y2 x2"]:
+        """Return what is blended."""
+        set_sample_ids(self.module, range(len(x)))
+        with torch.inference_mode():
+            return self.task.activate(self.module(x.contiguous(memory_format=torch.channels_last)))
+
+    def numbered(self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]) -> np.ndarray:
+        """Return what is blended of numbered tiles, as `predict` evaluates them."""
+        set_sample_ids(self.module, ids)
+        with torch.inference_mode():
+            out = self.task.activate(self.module(torch.from_numpy(tiles).permute(0, 3, 1, 2)))
+        return out.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _probed(on: Subject, say: Progress) -> dict[str, Any]:
+    """Return everything that is measured."""
+    say.start("probe", 4, "steps")
+    channels = on.model.channels[0]
+    found = measure(on.module, channels)
+    align = found.line.align if found else (on.declared.align if on.declared else 1)
+    line = found.line if found else Line(align=align)
+    say.advance(1, "effective receptive field")
+    side = on.side(align)
+    effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
+    say.advance(1, "seams")
+    reach = governing(on.declared, found)
+    local = found is not None and found.inner is not None  # else a larger window may cost by squares
+    errors = _seams(on, side, align) if reach.kind == "approximate" and local and _plain(line) else []
+    say.advance(1, "determinism")
+    shape = (min(side, on.side(align) if side <= TILE else -(-TILE // align) * align),) * 2
+    same = agreement(on.numbered, (*shape, channels), BATCH)
+    say.advance(1)
+    say.finish()
+    spread = (
+        spread_by(Strip(module=replica(on.module), channels=channels, line=line)) if found and not found.reach else []
+    )
+    report = {
+        "tile": side,
+        "parameters": sum(weight.numel() for weight in on.module.parameters()),
+        "channels": list(on.model.channels),
+        "declared": None if on.declared is None else _class(on.declared),
+        "measured": _class(found.tile_class if found else TileClass(kind="approximate", align=align)),
+        "agrees": agrees(on.declared, found),
+        "tile_error": None if found is None else found.tile_error,
+        "receptive_field": None if found is None else _field(found),
+        "effective": None if effective is None else effective | {"window": side},
+        "spatial_norms": spatial_norms(on.module),
+        "global_layers": spread,
+        "random_layers": random_layers(on.module),
+        "seams": errors,
+        "tolerance": TOLERANCE,
+        "recommended": recommended(reach, side, errors, TOLERANCE),
+        "determinism": same,
+    }
+    return report | {"notes": notes(report, on.model.tile)}
+
+
+def _seams(on: Subject, side: int, align: int) -> list[dict[str, Any]]:
+    """Return the errors of several overlaps."""
+    window = Window(tile=side, align=align)
+    x = on.windows(window.side, SEAM_WINDOWS if side <= TILE else 1)
+    return seam_errors(on.activated, window, x, classes=bool(on.model.classes))
+
+
+def _plain(line: Line) -> bool:
+    """Return whether the output is as large as the input."""
+    return line.scale == 1 and line.margin == 0
+
+
+def _field(found: Measured) -> dict[str, Any]:
+    """Return the theoretical receptive field as plain data."""
+
+    def plain(reach: Reach | None) -> dict[str, Any]:
+        if reach is None:
+            return {"global": True}
+        return {name: side.pixels for name, side in reach.sides.items()} | {"halo": reach.halo, "global": False}
+
+    return {
+        **plain(found.reach),
+        "without_norms": plain(found.inner),
+        "lower_bound": not found.certain,
+        "scale": str(found.line.scale),
+        "margin": str(found.line.margin),
+    }
+
+
+def _class(of: TileClass) -> dict[str, Any]:
+    return {"kind": of.kind, "halo": of.halo, "align": of.align}
+
+
+def _fits(model: Model, scene: Scene) -> None:
+    """Refuse a scene that the model cannot read."""
+    digest = scene.attrs.get("recipe_digest")
+    if digest is None:
+        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
+    elif digest != model.recipe.digest:
+        raise UserError(
+            scene.url,
+            found=f"a scene transformed by recipe {digest}",
+            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
+            do="Give the raw scene: probe applies the recipe itself.",
+        )

@@ -1,0 +1,267 @@
+"""Receptive field: which input pixels an output pixel of a net depends on, measured from outside, by NaN.
+
+NaN passes through every sum, product, norm and activation, even where a weight is 0. Blank the input with it from
+some column on, and the outputs that become NaN are those that depend on what was blanked, exactly, whatever the net is
+made of. What hides NaN (an argmax, a comparison) is given other values instead, and its reach is a lower bound.
+"""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import nn
+
+from tilespec.core.types import TileClass
+from tilespec.models.nets.unet import EXACT_HALO
+from tilespec.models.probe.narrow_input import Line, Strip, fields, replica
+
+ALIGNMENTS = (*range(1, 17), 24, 32, 48, 64, 96, 128, 256, 512)
+"""Alignments that are looked for."""
+LONGEST = 4096
+"""Of a strip, in pixels: what reaches from its middle to its end is called global."""
+PERIODS = 8
+"""Cells of the deepest level that a strip holds at least."""
+CUTS = 40
+"""Positions of the cut that are tried at most, for each side."""
+TOLERANCE = 1e-4
+"""Between a tile and the scene, relative to the deviation of the output."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """How far an output pixel sees on one side, the farthest over all positions."""
+
+    pixels: int
+    """From the pixel itself."""
+    halo: int
+    """Beyond the edge of a tile whose input is rounded outward to the alignment: never more than ``pixels``."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How far an output pixel sees."""
+
+    top: Side
+    """Upward."""
+    bottom: Side
+    """Downward."""
+    left: Side
+    """To the left."""
+    right: Side
+    """To the right."""
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """All four by name."""
+        return {"top": self.top, "bottom": self.bottom, "left": self.left, "right": self.right}
+
+    @property
+    def pixels(self) -> int:
+        """The farthest of the four sides."""
+        return max(side.pixels for side in self.sides.values())
+
+    @property
+    def halo(self) -> int:
+        """The widest halo of the four sides."""
+        return max(side.halo for side in self.sides.values())
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a net does on tiles, as found out."""
+
+    line: Line
+    """How its output lies on its input."""
+    reach: Reach | None
+    """How far it sees; None: over the whole tile."""
+    inner: Reach | None
+    """How far it sees when norms let values pass."""
+    certain: bool
+    """Whether NaN told the reach; else it is a lower bound."""
+    tile_error: float | None
+    """A tile cropped by the halo against a larger one, relative to the deviation; None where it was not tried."""
+
+    @property
+    def tile_class(self) -> TileClass:
+        """The class that this makes."""
+        align, reach = self.line.align, self.reach
+        if reach is None or reach.halo > EXACT_HALO or self.tile_error is None or self.tile_error > TOLERANCE:
+            return TileClass(kind="approximate", align=align)
+        if reach.halo == 0 and align == 1:
+            return TileClass(kind="pixelwise")
+        return TileClass(kind="exact", halo=reach.halo, align=align)
+
+
+def measured_class(module: nn.Module, channels: int) -> TileClass:
+    """Return the tile class of any net by its behaviour; approximate where that does not settle it."""
+    found = measure(module, channels)
+    if found is None:
+        return TileClass(kind="approximate")
+    return found.tile_class if found.certain else TileClass(kind="approximate", align=found.line.align)
+
+
+def measure(module: nn.Module, channels: int) -> Measured | None:
+    """Return what a net of ``channels`` bands does on tiles; None when it takes one size only.
+
+    Args:
+        module: Any net from ``batch, band, y, x`` to ``batch, channel, y, x``; it stays as it is.
+        channels: Bands of its input.
+    """
+    net = replica(module)
+    line = _line(net, channels)
+    if line is None:
+        return None
+    strip = Strip(module=net, channels=channels, line=line)
+    blank = strip.marked(_up(256, line.align), slice(None))
+    strip = replace(strip, hides=blank is not None and not bool(blank.all()))
+    inner = _reach(replace(strip, norms=False))
+    moved = _moved(strip, inner)
+    if moved != line.align:
+        strip = replace(strip, line=replace(line, align=moved))
+        inner = _reach(replace(strip, norms=False))
+    reach = None if inner is None or _spreads(strip, inner) else inner
+    return Measured(
+        line=strip.line, reach=reach, inner=inner, certain=not strip.hides, tile_error=_tile_error(strip, reach)
+    )
+
+
+def _line(module: nn.Module, channels: int) -> Line | None:
+    """Return the smallest multiple that sides must have, and the scale of the output."""
+    for align in ALIGNMENTS:
+        strip = Strip(module=module, channels=channels, line=Line(align=align))
+        cells = max(2, -(-64 // align))
+        lengths = [align * k for k in (cells, cells + 1, cells + 2, 3 * cells - 1)]
+        found = [strip.output(length) for length in lengths]
+        if None in found:
+            continue
+        line = Line.through(align, lengths, [out for out in found if out is not None])
+        if line is not None:
+            return line
+    return None
+
+
+def _reach(strip: Strip) -> Reach | None:
+    """Return how far a net sees on each side; None when it sees from the middle of a long strip to its end."""
+    sides = {}
+    for vertical, names in ((True, ("top", "bottom")), (False, ("left", "right"))):
+        turned = replace(strip, vertical=vertical)
+        for name, forward in zip(names, (False, True), strict=True):
+            found = _side(turned, forward=forward)
+            if found is None:
+                return None
+            sides[name] = found
+    return Reach(**sides)
+
+
+def _spreads(strip: Strip, inner: Reach) -> bool:
+    """Return whether norms carry a change farther than the rest of the net does."""
+    align = strip.line.align
+    length = _up(2 * inner.pixels + max(128, PERIODS * align), align)
+    return _end(strip, length, length // 2 // align * align, forward=True) is None
+
+
+def _side(strip: Strip, *, forward: bool) -> Side | None:
+    """Return how far a net sees on one side, in strips that grow until it does not see their end."""
+    align = strip.line.align
+    length = _up(max(128, PERIODS * align), align)
+    while length <= LONGEST:
+        found = _farthest(strip, length, forward=forward)
+        if found is not None:
+            return found
+        length *= 2
+    return None
+
+
+def _farthest(strip: Strip, length: int, *, forward: bool) -> Side | None:
+    """Return the largest distance between a cut and the outputs that what lies beyond it reaches.
+
+    That moves with the cut in steps, and repeats with the alignment: bisection finds the steps. A tile whose last
+    pixel is ``p`` reads up to ``p + halo``, rounded up to a multiple of the alignment.
+    """
+    align = strip.line.align
+    middle = length // 2 // align * align
+    first = _end(strip, length, middle, forward=forward)
+    if first is None:
+        return None
+    ends = {middle: first, middle + align: first + align}
+    spans = [(middle, middle + align)]
+    while spans and len(ends) < CUTS:
+        low, high = spans.pop(0)
+        if high - low > 1 and ends[low] != ends[high]:
+            cut = (low + high) // 2
+            found = _end(strip, length, cut, forward=forward)
+            if found is None:
+                return None
+            ends[cut] = found
+            spans += [(low, cut), (cut, high)]
+    if forward:
+        pairs = [(cut - seen, cut // align * align - seen) for cut, seen in ends.items()]
+    else:
+        pairs = [(seen - cut, seen + 1 - (cut // align + 1) * align) for cut, seen in ends.items()]
+    return Side(pixels=max(0, *(pixels for pixels, _ in pairs)), halo=max(0, *(halo for _, halo in pairs)))
+
+
+def _end(strip: Strip, length: int, cut: int, *, forward: bool) -> int | None:
+    """Return the farthest pixel whose output depends on what lies from ``cut`` on, None where it is the strip's end."""
+    marks = strip.marked(length, slice(cut, None) if forward else slice(cut + 1))
+    if marks is None:
+        return None
+    columns = marks.nonzero()
+    if not len(columns):
+        return cut  # nothing depends on it
+    column = int(columns[0] if forward else columns[-1])
+    if column == (0 if forward else len(marks) - 1):
+        return None
+    return strip.line.last(column) if forward else strip.line.first(column)
+
+
+def _moved(strip: Strip, reach: Reach | None) -> int:
+    """Return the smallest move of the input, a multiple of the sides' alignment, that moves the output alike."""
+    align, line = strip.line.align, strip.line
+    far = 0 if reach is None else reach.pixels
+    length = _up(2 * far + max(4 * align, 64), align)
+    if reach is None or length > LONGEST:
+        return align
+    columns = [j for j in range(strip.output(length) or 0) if line.first(j) >= far and line.last(j) < length - far]
+    for multiple in (m for m in ALIGNMENTS if m * align <= ALIGNMENTS[-1]):
+        step = multiple * align * line.scale
+        if step.denominator != 1:
+            continue
+        kept = columns[: len(columns) - int(step)] if len(columns) > step else []
+        if kept and _moves_alike(strip, length, multiple * align, kept[0], kept[-1] + 1):
+            return multiple * align
+    return align
+
+
+def _moves_alike(strip: Strip, length: int, move: int, start: int, stop: int) -> bool:
+    """Return whether output columns ``start`` to ``stop`` come out the same when the input moves."""
+    x = fields(strip.channels, (strip.across, length + move), 0).abs() + 0.5
+    step = int(move * strip.line.scale)
+    for thin in (not strip.hides, False):  # a norm over equal channels leaves nothing to compare: the net itself does
+        here, there = (strip.answer(part, thin=thin) for part in (x[..., :length], x[..., move:]))
+        spread = float(here.std())
+        if spread > 0:
+            error = (here[..., start + step : stop + step] - there[..., start:stop]).abs().max()
+            return float(error) <= TOLERANCE * spread
+    return True
+
+
+def _tile_error(strip: Strip, reach: Reach | None) -> float | None:
+    """Return the largest difference of a tile from a larger one around it, the halo cropped, its edges unaligned."""
+    if reach is None or reach.halo > EXACT_HALO or strip.line.scale != 1 or strip.line.margin != 0:
+        return None
+    align = strip.line.align
+    unit = _up(max(reach.pixels, 32), align)
+    start, stop = 2 * unit + align - 1, 3 * unit + 1
+    first, last = (start - reach.halo) // align * align, _up(stop + reach.halo, align)
+    x = fields(strip.channels, (strip.across, 5 * unit + align), 1)[..., : 5 * unit]
+    whole, tile = (strip.answer(part, thin=False) for part in (x, x[..., first:last]))
+    error = (tile[..., start - first : stop - first] - whole[..., start:stop]).abs().max()
+    return float(error) / max(float(whole.std()), 1e-12)
+
+
+def _up(length: int, align: int) -> int:
+    """Return the next multiple of ``align``."""
+    return -(-length // align) * align

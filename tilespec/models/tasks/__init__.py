@@ -1,0 +1,24 @@
+"""Tasks: what is predicted. One small file and one line in the table for each; a dotted path loads a user's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tilespec.core.registry import checked, load
+from tilespec.models.tasks.base import Task
+
+TASKS = {
+    "segment": "tilespec.models.tasks.segment:Segment",
+    "reconstruct": "tilespec.models.tasks.reconstruct:Reconstruct",
+}
+
+
+def task(config: Mapping[str, Any]) -> Task:
+    """Return the task ``{"name": ..., **options}``.
+
+    Raises:
+        UserError: the table has no such task, or the task no such option.
+    """
+    options = {key: value for key, value in config.items() if key != "name"}
+    kind = load(TASKS, config["name"], "task")
+    built: Task = checked(kind, options, "task")(**options)
+    return built

@@ -1,0 +1,96 @@
+"""Segment: one class for each pixel."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Reflectance
+from tilespec.models.tasks.base import Geometry
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Semantic segmentation into any number of classes below 255; 255 is unlabelled and never learned from."""
+
+    truth: ClassVar[Literal["classes", "field"]] = "classes"
+
+    classes: int
+    """How many classes there are."""
+    head: str = "logits"
+    """What the net answers: ``logits``, or ``tanh``: planes near 0 and 1 as in pix2pix (Mishra and Herrmann 2021)."""
+
+    least: float | None = None
+    """A pixel whose largest value is below this has no class: 255. None: every pixel with data has one."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.classes < UNLABELLED:
+            raise UserError(
+                "task.classes",
+                found=self.classes,
+                expected=f"2 to {UNLABELLED - 1} classes",
+                do="Classes are numbered 0, 1, ...; 255 means unlabelled.",
+            )
+        if self.head not in ("logits", "tanh"):
+            raise UserError(
+                "task.head", found=repr(self.head), expected="logits or tanh", do="Use what the net ends in."
+            )
+
+    @property
+    def channels_out(self) -> int:
+        """One channel for each class."""
+        return self.classes
+
+    @property
+    def geometry(self) -> Geometry:
+        """One output pixel for each input pixel."""
+        return Geometry()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Confusion gives IoU, overall accuracy and kappa."""
+        return ("confusion",)
+
+    def pair(self, scores: Reflectance, truth: ClassMap) -> tuple[Reflectance, ClassMap]:
+        """Return scores and labels: 0 and 255 where a pixel has no data, so that nodata teaches nothing."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            if np.isfinite(scores.sum()):  # nearly always, and found ten times as fast
+                return scores, truth
+        blank = ~np.isfinite(scores).all(axis=2)
+        seen = np.where(blank[:, :, None], np.float32(0), scores)
+        return seen, np.where(blank, np.uint8(UNLABELLED), truth)
+
+    def known(self, target: Shaped[Tensor, "batch y x"]) -> Bool[Tensor, "batch 1 y x"]:
+        """Return where there is a label."""
+        return (target != UNLABELLED).unsqueeze(1)
+
+    def planes(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return one 0/1 plane for each class; all planes are 0 where the target is unlabelled."""
+        known = target != UNLABELLED
+        hot = one_hot(torch.where(known, target, 0).long(), self.classes)
+        return (hot * known.unsqueeze(-1)).permute(0, 3, 1, 2).float()
+
+    def answer(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return what is blended, which is as planes are."""
+        return self.activate(raw)
+
+    def magnitude(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return 1: a probability is a share of it."""
+        return torch.ones_like(self.planes(target))
+
+    def activate(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return probabilities of logits; planes from tanh as they are."""
+        return torch.softmax(raw, dim=1) if self.head == "logits" else raw
+
+    def decode(self, blended: Float[np.ndarray, "y x channel"]) -> ClassMap:
+        """Return the class with the largest value, the first of equals; 255 where that is too small."""
+        classes: ClassMap = np.argmax(blended, axis=2).astype(np.uint8)
+        if self.least is not None:
+            classes[blended.max(axis=2) < np.float32(self.least)] = UNLABELLED
+        return classes

@@ -1,0 +1,92 @@
+"""CSV table: one line of text for each object."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Shaped
+
+from tilespec.core.types import SpectralAxis
+from tilespec.output.measure.indices import indices
+from tilespec.output.measure.object_sums import Tally
+
+DIGITS: Final = range(1, 16)
+"""Digits after the point that a wavelength's name may need."""
+Column = list[Any] | Shaped[np.ndarray, " _object"]
+
+
+def columns(
+    tally: Tally,
+    names: tuple[str, ...],
+    axis: SpectralAxis | None,
+    pixel_area: float | None,
+    attributes: Mapping[str, Column],
+) -> dict[str, Column]:
+    """Return the columns of the table: whole numbers and floats, NaN where something is not defined.
+
+    Args:
+        tally: All objects.
+        names: Names of the classes.
+        axis: The spectral axis of the scene.
+        pixel_area: Area of a pixel in m2; None where it is not known.
+        attributes: Further facts of each object.
+    """
+    mean, deviation = tally.finish()
+    pixels, some = np.maximum(tally.pixels, 1), tally.pixels > 0
+    own: dict[str, Any] = {
+        "pixels": tally.pixels,
+        "area_m2": np.full(len(pixels), np.nan) if pixel_area is None else tally.pixels * pixel_area,
+        "y0": np.where(some, tally.low[:, 0], -1),
+        "y1": np.where(some, tally.high[:, 0] + 1, -1),
+        "x0": np.where(some, tally.low[:, 1], -1),
+        "x1": np.where(some, tally.high[:, 1] + 1, -1),
+        "centroid_y": np.where(some, tally.places[:, 0] / pixels, np.nan),
+        "centroid_x": np.where(some, tally.places[:, 1] / pixels, np.nan),
+        "invalid_pixels": tally.invalid,
+        "partial_pixels": tally.partial,
+        "spectrum_pixels": tally.taken,
+    }
+    shares = np.where(some[:, None], tally.classes / pixels[:, None], np.nan)
+    own |= {f"share_{name}": shares[:, i] for i, name in enumerate((*names, "nodata"))}
+    bands = band_names(axis, mean.shape[1])
+    own |= indices(mean, axis)
+    own |= {f"mean_{band}": mean[:, i] for i, band in enumerate(bands)}
+    own |= {f"sd_{band}": deviation[:, i] for i, band in enumerate(bands)}
+    given = {f"polygon_{key}" if key in own or key == "id" else key: values for key, values in attributes.items()}
+    return {"id": tally.ids, **given, **own}
+
+
+def band_names(axis: SpectralAxis | None, count: int) -> list[str]:
+    """Return a name for each band: its place on the axis with as many digits as tell all apart, else its number."""
+    if axis is None:
+        return [str(band) for band in range(count)]
+    if axis.name in ("component", "channel"):
+        return [f"{value:g}" for value in axis.values]
+    for digits in DIGITS:
+        names = [f"{value:.{digits}f}" for value in axis.values]
+        if len(set(names)) == count:
+            return names
+    return [f"{name}_{band}" for band, name in enumerate(names)]  # two bands of one wavelength
+
+
+def as_csv(table: Mapping[str, Column]) -> str:
+    """Return a table as CSV (RFC 4180, but lines end in a line feed); floats in as few digits as give the same bits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    lists = [column.tolist() if isinstance(column, np.ndarray) else column for column in table.values()]
+    for row in zip(*lists, strict=True):
+        writer.writerow([_cell(value) for value in row])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as it is written."""
+    if isinstance(value, float):
+        return "NaN" if value != value else repr(value)  # noqa: PLR0124 - NaN
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "" if value is None else value

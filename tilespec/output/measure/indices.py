@@ -1,0 +1,154 @@
+"""Indices: published vegetation indices of a mean spectrum. A new one is a line in the table.
+
+Those with constants (SAVI, OSAVI, EVI, MCARI, TCARI, and the reciprocals) suppose reflectance between 0 and 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float64
+
+from tilespec.core.types import SpectralAxis
+
+Bands = Float64[np.ndarray, " _object"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """A formula of reflectances at a few wavelengths."""
+
+    at: tuple[float, ...]
+    """Wavelengths in nm, in the order of the formula's arguments."""
+    near: float
+    """How far (nm) a band's centre may lie from the wavelength."""
+    formula: Callable[..., Bands]
+    """The index of the reflectances."""
+    source: str
+    """Where it was published."""
+
+
+NARROW, BROAD = 5.0, 10.0
+"""A narrow-band index tells feet of a peak apart; a broad one was made for bands of tens of nm."""
+
+INDICES: Final[dict[str, Index]] = {
+    "NDVI": Index(
+        at=(800, 670),
+        near=BROAD,
+        formula=lambda n, r: (n - r) / (n + r),
+        source="Rouse et al. 1974, NASA SP-351, 309",
+    ),
+    "GNDVI": Index(
+        at=(800, 550),
+        near=BROAD,
+        formula=lambda n, g: (n - g) / (n + g),
+        source="Gitelson, Kaufman and Merzlyak 1996, Remote Sens. Environ. 58, 289",
+    ),
+    "NDRE": Index(
+        at=(790, 720),
+        near=NARROW,
+        formula=lambda n, e: (n - e) / (n + e),
+        source="Barnes et al. 2000, Proc. 5th Int. Conf. Precision Agriculture",
+    ),
+    "SAVI": Index(
+        at=(800, 670),
+        near=BROAD,
+        formula=lambda n, r: 1.5 * (n - r) / (n + r + 0.5),
+        source="Huete 1988, Remote Sens. Environ. 25, 295",
+    ),
+    "OSAVI": Index(
+        at=(800, 670),
+        near=BROAD,
+        formula=lambda n, r: 1.16 * (n - r) / (n + r + 0.16),
+        source="Rondeaux, Steven and Baret 1996, Remote Sens. Environ. 55, 95",
+    ),
+    "EVI": Index(
+        at=(800, 670, 470),
+        near=BROAD,
+        formula=lambda n, r, b: 2.5 * (n - r) / (n + 6 * r - 7.5 * b + 1),
+        source="Huete et al. 2002, Remote Sens. Environ. 83, 195",
+    ),
+    "PRI": Index(
+        at=(531, 570),
+        near=NARROW,
+        formula=lambda a, b: (a - b) / (a + b),
+        source="Gamon, Penuelas and Field 1992, Remote Sens. Environ. 41, 35",
+    ),
+    "MCARI": Index(
+        at=(700, 670, 550),
+        near=NARROW,
+        formula=lambda e, r, g: ((e - r) - 0.2 * (e - g)) * e / r,
+        source="Daughtry et al. 2000, Remote Sens. Environ. 74, 229",
+    ),
+    "TCARI": Index(
+        at=(700, 670, 550),
+        near=NARROW,
+        formula=lambda e, r, g: 3 * ((e - r) - 0.2 * (e - g) * e / r),
+        source="Haboudane et al. 2002, Remote Sens. Environ. 81, 416",
+    ),
+    "PSRI": Index(
+        at=(678, 500, 750),
+        near=NARROW,
+        formula=lambda r, b, n: (r - b) / n,
+        source="Merzlyak et al. 1999, Physiol. Plant. 106, 135",
+    ),
+    "SIPI": Index(
+        at=(800, 445, 680),
+        near=NARROW,
+        formula=lambda n, b, r: (n - b) / (n - r),
+        source="Penuelas, Baret and Filella 1995, Photosynthetica 31, 221",
+    ),
+    "ARI1": Index(
+        at=(550, 700),
+        near=NARROW,
+        formula=lambda g, e: 1 / g - 1 / e,
+        source="Gitelson, Merzlyak and Chivkunova 2001, Photochem. Photobiol. 74, 38",
+    ),
+    "CRI1": Index(
+        at=(510, 550),
+        near=NARROW,
+        formula=lambda b, g: 1 / b - 1 / g,
+        source="Gitelson et al. 2002, Photochem. Photobiol. 75, 272",
+    ),
+    "REP": Index(
+        at=(670, 700, 740, 780),
+        near=NARROW,
+        formula=lambda a, b, c, d: 700 + 40 * ((a + d) / 2 - b) / (c - b),
+        source="Guyot and Baret 1988, ESA SP-287, 279: red edge position in nm",
+    ),
+    "WBI": Index(
+        at=(900, 970),
+        near=NARROW,
+        formula=lambda a, b: a / b,
+        source="Penuelas et al. 1993, Int. J. Remote Sens. 14, 1887",
+    ),
+    "NDWI": Index(
+        at=(860, 1240),
+        near=BROAD,
+        formula=lambda a, b: (a - b) / (a + b),
+        source="Gao 1996, Remote Sens. Environ. 58, 257",
+    ),
+}
+
+
+def indices(mean: Float64[np.ndarray, "_object _band"], axis: SpectralAxis | None) -> dict[str, Bands]:
+    """Return every index of each mean spectrum; NaN where a band is missing or the formula is not defined."""
+    missing = np.full(len(mean), np.nan)
+    out = {}
+    for name, index in INDICES.items():
+        places = _places(index, axis)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = missing if places is None else index.formula(*(mean[:, place] for place in places))
+        out[name] = np.where(np.isfinite(found), found, np.nan)
+    return out
+
+
+def _places(index: Index, axis: SpectralAxis | None) -> list[int] | None:
+    """Return the bands of an index; None where one is missing, or bands are no wavelengths in nm."""
+    if axis is None or axis.name != "wavelength" or axis.unit != "nm":
+        return None
+    places = [axis.nearest(wanted) for wanted in index.at]
+    far = any(abs(axis.values[place] - wanted) > index.near for place, wanted in zip(places, index.at, strict=True))
+    return None if far or len(set(places)) < len(places) else places

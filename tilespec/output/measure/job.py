@@ -1,0 +1,178 @@
+"""Job: what is measured, and the pass that measures it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Bool
+
+from tilespec.cluster.reduction import fold
+from tilespec.core.buffers import Room
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
+from tilespec.ingest.readers.georeference import crs_of
+from tilespec.output.measure.object_masks import Objects, class_map, class_of
+from tilespec.output.measure.object_sums import NONE, Block, Tally
+from tilespec.storage.blocks import blocks
+from tilespec.storage.layout import COMPLETE
+from tilespec.storage.rasters import PlacedMap, asked_region, inside, scale_of
+from tilespec.storage.scene import Scene
+
+PIECE = 4096
+"""About how many pixels are summed at once, in float64."""
+BACKGROUND = "background"
+"""The spectra of a class of this name are left out, unless they are asked for."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """What every worker needs."""
+
+    pred: str
+    """The class map."""
+    scene: str
+    """The scene."""
+    names: tuple[str, ...]
+    """The classes."""
+    wanted: Bool[np.ndarray, " class_and_nodata"]
+    """Whose spectra count."""
+    bands: int
+    """Bands of the scene."""
+    roi: Roi
+    """The region."""
+    strips: tuple[Roi, ...]
+    """The region, as rows of blocks."""
+    bytes_to_read: int
+    """Of the scene, at most: blocks without an object are not read."""
+
+    def plan(self) -> dict[str, Any]:
+        """Return what will be measured, as plain data."""
+        return {
+            "region": {"rows": [self.roi.y0, self.roi.y1], "cols": [self.roi.x0, self.roi.x1]},
+            "pixels": self.roi.shape[0] * self.roi.shape[1],
+            "bytes_to_read": self.bytes_to_read,
+            "classes": list(self.names),
+            "spectrum_classes": [name for name, take in zip(self.names, self.wanted[:-1], strict=True) if take],
+        }
+
+
+def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str | None) -> tuple[Job, list[str]]:
+    """Return the job of a prediction and its scene, and notes.
+
+    Raises:
+        UserError: the prediction has no classes, or lies elsewhere than the scene.
+    """
+    source, predicted = Scene.open(scene), class_map(pred)
+    names = predicted.classes
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            pred,
+            found=f"classes {', '.join(names) or 'without names'}",
+            expected="a class map whose flag_meanings name its classes, each once",
+            do="Ingest it with `tilespec ingest SRC OUT --labels FILE`, or correct the attribute.",
+        )
+    _check_place(predicted, source)
+    roi = asked_region(predicted.roi, source.shape[:2], rows, cols)
+    spans = dict.fromkeys((block.roi.y0, block.roi.y1) for block in blocks(source, roi))
+    job = Job(
+        pred=pred,
+        scene=scene,
+        names=names,
+        wanted=_wanted(names, only),
+        bands=source.shape[2],
+        roi=roi,
+        strips=tuple(Roi(y0=y0, y1=y1, x0=roi.x0, x1=roi.x1) for y0, y1 in spans),
+        bytes_to_read=roi.shape[0] * roi.shape[1] * source.shape[2] * source.dtype.itemsize,
+    )
+    return job, _notes(predicted, source)
+
+
+def tally(job: Job, objects: Objects, client: Any, progress: Progress | None) -> Tally:
+    """Return the tally of all objects: one read of every block in which there is one."""
+    say = progress or Silent()
+    say.start("measure", len(job.strips), "strips")
+    found: Tally = fold(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
+    say.finish()
+    return found
+
+
+def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str]]:
+    """Return the area of a pixel in m2, None where the scene does not say; and notes."""
+    if georef is None or "GeoTransform" not in georef:
+        return None, []
+    _, a, b, _, d, e = (float(value) for value in str(georef["GeoTransform"]).split())
+    crs = crs_of(georef["crs_wkt"]) if "crs_wkt" in georef else None
+    if crs is None or not crs.is_projected:
+        return None, ["area_m2 is NaN: the scene's coordinates are no lengths"]
+    metre = float(crs.axis_info[0].unit_conversion_factor)
+    return abs(a * e - b * d) * metre**2, []
+
+
+def _strip(job: Job, objects: Objects, strip: int) -> Tally:
+    """Return the tally of one strip."""
+    roi, room, scene = job.strips[strip], Room(), Scene.open(job.scene)
+    total = Tally.zero(job.wanted, job.bands)
+    planes = list(objects.planes(roi, strip))
+    classes = _classes(job, roi) if planes else None
+    for block in blocks(scene, roi):
+        across = slice(block.roi.x0 - roi.x0, block.roi.x1 - roi.x0)
+        here = [plane[:, across] for plane in planes]
+        if classes is None or not any((plane != NONE).any() for plane in here):
+            continue
+        values = scene.read(block.roi, room)
+        step = max(1, PIECE // block.roi.shape[1])
+        for plane in here:
+            for y in range(0, roi.shape[0], step):
+                rows = slice(y, y + step)
+                piece = Block(ids=plane[rows], classes=classes[rows, across], values=values[rows])
+                total = total + Tally.zero(job.wanted, job.bands).of(piece, (roi.y0 + y, block.roi.x0))
+    return total
+
+
+def _classes(job: Job, roi: Roi) -> ClassMap:
+    """Return the predicted classes of a region; refuse what is none."""
+    plane = class_map(job.pred).read(roi)
+    wrong = (plane != UNLABELLED) & ((plane < 0) | (plane >= len(job.names)))
+    if wrong.any():
+        raise UserError(
+            job.pred,
+            found=f"the value {int(plane[wrong][0])} in {roi}",
+            expected=f"classes 0 to {len(job.names) - 1}, and {UNLABELLED} for none",
+            do="Correct the map, or the names of its classes.",
+        )
+    return plane.astype(np.uint8, copy=False)
+
+
+def _wanted(names: tuple[str, ...], only: str | None) -> Bool[np.ndarray, " class_and_nodata"]:
+    """Return whose spectra count."""
+    asked = [] if only is None else [class_of(names, text.strip(), "--class") for text in only.split(",")]
+    take = [number in asked if only is not None else name != BACKGROUND for number, name in enumerate(names)]
+    return np.array([*take, False])
+
+
+def _check_place(predicted: PlacedMap, scene: Scene) -> None:
+    """Refuse a prediction of another plane, or of another scale."""
+    scale = scale_of(predicted.attrs)
+    fits = inside(predicted.roi, scene.roi) if "origin" in predicted.attrs else predicted.roi == scene.roi
+    if scale != "1" or not fits:
+        raise UserError(
+            predicted.url,
+            found=f"a prediction of {predicted.roi}" + (f" at scale {scale}" if scale != "1" else ""),
+            expected=f"one of {scene.roi}, or of a part of it, a pixel for a pixel",
+            do="Name the scene that was predicted.",
+        )
+
+
+def _notes(predicted: PlacedMap, scene: Scene) -> list[str]:
+    """Return what may surprise about a prediction and a scene."""
+    notes = []
+    if predicted.status != COMPLETE:
+        notes.append(f"the prediction is {predicted.status}: tiles that failed count as nodata")
+    made_of = predicted.attrs.get("scene_digest")
+    if None not in (made_of, scene.digest) and made_of != scene.digest:
+        notes.append("the prediction was made of another scene, or of a transformed one: spectra are this scene's")
+    return notes

@@ -1,0 +1,135 @@
+"""Measure: one row for each plant, polygon or connected region: area, classes, spectrum, vegetation indices.
+
+One pass over scene and prediction by blocks (and, for connected regions, one over the prediction before it). What is
+kept grows with the objects, never with the pixels, and the table has the same bytes for any number of workers.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress
+from tilespec.output.measure.csv_table import as_csv, columns
+from tilespec.output.measure.job import Job, job_of, pixel_area, tally
+from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, Objects, class_of
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.files import write_atomic
+from tilespec.storage.scene import Scene
+
+__all__ = ["measure"]
+
+PLANTS = "plant"
+"""The layer whose values are objects where nobody says what is."""
+
+
+def measure(  # noqa: PLR0913 - the options of a verb
+    pred: str,
+    scene: str,
+    out: str | Path,
+    *,
+    by: str | None = None,
+    polygons: str | None = None,
+    regions: str | None = None,
+    min_area: int = 1,
+    pixel_coordinates: bool = False,
+    only: str | None = None,
+    rows: str | None = None,
+    cols: str | None = None,
+    workers: int = 0,
+    cluster: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write a table (CSV) of the objects of ``scene`` under the class map ``pred``; return what it holds.
+
+    For each object: ``id`` and the polygon's attributes; ``pixels``, and ``area_m2`` where the CRS is projected; box
+    ``y0, y1, x0, x1`` (half open) and centroid, in pixels of the scene; ``invalid_pixels`` without a finite value and
+    ``partial_pixels`` with some; ``share_CLASS`` of the prediction; vegetation indices of the mean spectrum;
+    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
+
+    Args:
+        pred: Prediction of classes, or a scene with labels.
+        scene: The scene that was predicted.
+        out: The table; replaced whole.
+        by: Layer whose values are the objects: ``plant`` by default; 0 is none, in a class map 255.
+        polygons: GeoJSON, GeoPackage or shapefile; polygons that overlap are measured whole, each.
+        regions: Class whose 8-connected regions are the objects, numbered by their first pixels.
+        min_area: Pixels of the smallest region.
+        pixel_coordinates: Corners of the polygons are columns and rows.
+        only: Classes whose pixels make the spectrum, names or numbers separated by commas. Default: the class of
+            ``regions``, else all but one named ``background``. Pixels that the prediction leaves as nodata never do.
+        rows: Only these rows, "A:B".
+        cols: Only these columns, "A:B".
+        workers: Processes on this machine; 0 stays in this one.
+        cluster: Where workers run, as for `predict`.
+        dry_run: Check everything and return the plan.
+        progress: Where progress goes.
+
+    Raises:
+        UserError: the two lie on different planes, there are no such objects, or no such class.
+    """
+    place = _place(out)
+    job, notes = job_of(pred, scene, rows, cols, only or regions)
+    objects = _objects(job, by=by, polygons=polygons, pixels=pixel_coordinates, regions=regions, least=min_area)
+    plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
+    if dry_run:
+        told = dict(objects.facts)
+        return {**plan, **told, "notes": [*notes, *told.get("notes", [])], "dry_run": True}
+    with connect(workers, cluster) as client, Peak() as peak:
+        objects = objects.prepared(job.strips, client, progress)
+        found = tally(job, objects, client, progress)
+    if objects.count is not None:
+        found = found.among(np.arange(1, 1 + objects.count))
+    source = Scene.open(scene)
+    area, area_notes = pixel_area(source.georef)
+    table = columns(found, job.names, source.spectral, area, objects.attributes)
+    write_atomic(place, as_csv(table))
+    told = {
+        **objects.facts,
+        "objects": len(found.ids),
+        "without_pixels": int((found.pixels == 0).sum()),
+        "object_pixels": int(found.pixels.sum()),
+        "invalid_pixels": int(found.invalid.sum()),
+        "columns": len(table),
+        "pixel_area_m2": area,
+    }
+    told["notes"] = [*notes, *objects.facts.get("notes", []), *area_notes]
+    return {**plan, **told, "seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+def _place(out: str | Path) -> Place:
+    """Return where the table goes; refuse a folder, and a folder that is not there, before the work."""
+    place = at(out)
+    if place.is_dir() or not (isinstance(place, S3Path) or place.absolute().parent.is_dir()):
+        raise UserError(
+            out,
+            found="a folder" if place.is_dir() else f"no folder {place.parent}",
+            expected="a file OUT.csv",
+            do="Name a file; make its folder first.",
+        )
+    return place
+
+
+def _objects(
+    job: Job, *, by: str | None, polygons: str | None, pixels: bool, regions: str | None, least: int
+) -> Objects:
+    """Return the objects that were asked for: of a layer, a file, or a class."""
+    asked = {"--by": by, "--polygons": polygons, "--regions": regions}
+    given = [flag for flag, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(" ".join(given), found="several", expected="one of them", do="Measure one after the other.")
+    for flag, value, owner in (("--min-area", least != 1, regions), ("--pixel-coordinates", pixels, polygons)):
+        if value and owner is None:
+            raise UserError(flag, found="nothing it applies to", expected="its objects", do=f"Leave {flag} away.")
+    if least < 1:
+        raise UserError("--min-area", found=least, expected="1 or more", do="Give pixels.")
+    scene = Scene.open(job.scene)
+    if polygons is not None:
+        return ByPolygons.of(scene, polygons, pixels=pixels)
+    if regions is not None:
+        return ByRegions(pred=job.pred, value=class_of(job.names, regions, "--regions"), least=least)
+    return ByLayer.of(scene, by or PLANTS)

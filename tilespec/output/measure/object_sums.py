@@ -1,0 +1,184 @@
+"""Object sums: what is summed of every object, block by block; the memory of a tally grows with its objects alone."""
+
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+
+Counts = Int64[np.ndarray, " _object"]
+Moments = Float64[np.ndarray, "_object _band"]
+
+NONE: Final = np.iinfo(np.int64).min
+"""The id of a pixel of no object."""
+FAR: Final = np.iinfo(np.int64).max
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """A block of a scene, its prediction, and the objects that lie there."""
+
+    ids: Int64[np.ndarray, "y x"]
+    """The object of each pixel; `NONE` for none."""
+    classes: UInt8[np.ndarray, "y x"]
+    """The predicted class; what no class has is nodata."""
+    values: Float32[np.ndarray, "y x band"]
+    """The spectra; NaN where there is no data."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tally:
+    """Place, size, classes and spectral moments of objects. A fold over blocks.
+
+    Moments are kept as mean and sum of squared deviations and merged by the pairwise formula of Chan, Golub and
+    LeVeque (The American Statistician 37, 1983), which needs no guess of the mean. Each band has its own count, so
+    that a dead band of a pixel takes nothing from the others.
+    """
+
+    wanted: Bool[np.ndarray, " class_and_nodata"]
+    """Whose spectra count; the last entry, nodata, is False."""
+    ids: Counts
+    """The objects, ascending."""
+    pixels: Counts
+    """Pixels of any class."""
+    invalid: Counts
+    """Pixels without a finite value in any band."""
+    partial: Counts
+    """Pixels with finite values in some bands and not in others."""
+    low: Int64[np.ndarray, "_object 2"]
+    """First row and first column."""
+    high: Int64[np.ndarray, "_object 2"]
+    """Last row and last column."""
+    places: Int64[np.ndarray, "_object 2"]
+    """Sums of rows and of columns."""
+    classes: Int64[np.ndarray, "_object class_and_nodata"]
+    """Pixels of each class; the last column is nodata."""
+    taken: Counts
+    """Pixels of the wanted classes with a finite value."""
+    n: Int64[np.ndarray, "_object _band"]
+    """Finite values of the wanted classes."""
+    mean: Moments
+    """Their mean; 0 without any."""
+    squares: Moments
+    """Sum of squared deviations from the mean."""
+
+    @classmethod
+    def zero(cls, wanted: Bool[np.ndarray, " class_and_nodata"], bands: int, objects: int = 0) -> "Tally":
+        """Return the empty tally of ``objects`` objects that have no id yet."""
+        counts, pair = np.zeros(objects, np.int64), np.zeros((objects, 2), np.int64)
+        return cls(
+            wanted=wanted,
+            ids=counts,
+            pixels=counts,
+            invalid=counts,
+            partial=counts,
+            low=pair + FAR,
+            high=pair - FAR,
+            places=pair,
+            classes=np.zeros((objects, len(wanted)), np.int64),
+            taken=counts,
+            n=np.zeros((objects, bands), np.int64),
+            mean=np.zeros((objects, bands)),
+            squares=np.zeros((objects, bands)),
+        )
+
+    def of(self, block: Block, origin: tuple[int, int]) -> "Tally":
+        """Return the tally of the objects of one block, whose first pixel lies at ``origin``."""
+        there = block.ids != NONE
+        ids, index = np.unique(block.ids[there], return_inverse=True)
+        count, width = len(ids), len(self.wanted)
+        place = np.argwhere(there) + np.asarray(origin)
+        low, high = np.full((count, 2), FAR), np.full((count, 2), -FAR)
+        np.minimum.at(low, index, place)
+        np.maximum.at(high, index, place)
+        column = np.minimum(block.classes[there].astype(np.int64), width - 1)
+        values = block.values[there]
+        finite = np.isfinite(values)
+        known = finite.sum(axis=1)
+        taken = self.wanted[column] & (known > 0)
+        n, mean, squares = _moments(index[taken], values[taken], finite[taken], count)
+        return replace(
+            self,
+            ids=ids,
+            pixels=_count(index, count),
+            invalid=_count(index[known == 0], count),
+            partial=_count(index[(known > 0) & (known < values.shape[1])], count),
+            low=low,
+            high=high,
+            places=np.stack([_sum(index, place[:, axis], count) for axis in (0, 1)], axis=1),
+            classes=_count(index * width + column, count * width).reshape(count, width),
+            taken=_count(index[taken], count),
+            n=n,
+            mean=mean,
+            squares=squares,
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        if not len(self.ids) or not len(other.ids):
+            return self if len(self.ids) else other
+        ids = np.union1d(self.ids, other.ids)
+        a, b = self.among(ids), other.among(ids)
+        n, apart = a.n + b.n, b.mean - a.mean
+        share = b.n / np.maximum(n, 1)
+        return replace(
+            a,
+            pixels=a.pixels + b.pixels,
+            invalid=a.invalid + b.invalid,
+            partial=a.partial + b.partial,
+            low=np.minimum(a.low, b.low),
+            high=np.maximum(a.high, b.high),
+            places=a.places + b.places,
+            classes=a.classes + b.classes,
+            taken=a.taken + b.taken,
+            n=n,
+            mean=a.mean + apart * share,
+            squares=a.squares + b.squares + apart**2 * (a.n * share),
+        )
+
+    def finish(self) -> tuple[Moments, Moments]:
+        """Return mean and standard deviation (ddof 1) of each object's spectrum; NaN where they are not defined."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviation = np.sqrt(self.squares / (self.n - 1))
+        return np.where(self.n > 0, self.mean, np.nan), np.where(self.n > 1, deviation, np.nan)
+
+    def among(self, ids: Counts) -> "Tally":
+        """Return the tally of all of ``ids``, ascending, of which those it does not know are empty."""
+        if len(ids) == len(self.ids):
+            return self
+        empty, at = vars(Tally.zero(self.wanted, self.n.shape[1], len(ids))), np.searchsorted(ids, self.ids)
+        filled = {name: field.copy() for name, field in empty.items() if name not in ("wanted", "ids")}
+        for name, field in filled.items():
+            field[at] = getattr(self, name)
+        return replace(self, ids=ids, **filled)
+
+
+def _count(index: Counts, size: int) -> Counts:
+    """Return how often each number below ``size`` occurs."""
+    return np.bincount(index, minlength=size).astype(np.int64)
+
+
+def _sum(index: Counts, values: Counts, size: int) -> Counts:
+    """Return the sum of the whole numbers of each group; exact below 2^53."""
+    return np.bincount(index, weights=values, minlength=size).astype(np.int64)
+
+
+def _moments(
+    index: Counts, values: Float32[np.ndarray, "_pixel _band"], finite: Bool[np.ndarray, "_pixel _band"], count: int
+) -> tuple[Int64[np.ndarray, "_object _band"], Moments, Moments]:
+    """Return count, mean and sum of squared deviations of each group of pixels: two looks at the block, in float64."""
+    shape = (count, values.shape[1])
+    n, mean, squares = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+    if not len(index):
+        return n, mean, squares
+    order = np.argsort(index, kind="stable")
+    sorted_, wide = index[order], np.where(finite, values, 0)[order].astype(np.float64)
+    known, starts = finite[order], np.flatnonzero(np.r_[True, sorted_[1:] != sorted_[:-1]])
+    groups = sorted_[starts]
+    n[groups] = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
+    mean[groups] = np.add.reduceat(wide, starts, axis=0) / np.maximum(n[groups], 1)
+    wide -= mean[sorted_]
+    wide *= known
+    squares[groups] = np.add.reduceat(np.square(wide, out=wide), starts, axis=0)
+    return n, mean, squares

@@ -1,0 +1,190 @@
+"""Inputs: what a path that the user names is, by what lies there. Nothing in it is executed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from tilespec.core.errors import UserError
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.ledger import Ledger, beside, noted
+from tilespec.storage.rasters import PlacedField, PlacedMap
+from tilespec.storage.scene import Scene, open_group
+from tilespec.training.validation import history
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PredictionRun:
+    """A class map that was predicted, with its score where it was evaluated."""
+
+    name: str
+    """What readers call it: its store's name."""
+    map: PlacedMap
+    """The class map."""
+    scores: Mapping[str, Any] | None
+    """What `evaluate` kept beside it."""
+    failed: tuple[int, ...] = ()
+    """Numbers of the tiles that failed and are nodata."""
+
+    @property
+    def method(self) -> str:
+        """What made it."""
+        return str(self.map.attrs.get("method") or self.name)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FieldRun:
+    """Channels that were predicted, such as spectra from a picture, with their score where they were evaluated."""
+
+    name: str
+    """What readers call it: its store's name."""
+    map: PlacedField
+    """The channels."""
+    scores: Mapping[str, Any] | None
+    """What `evaluate` kept beside it."""
+    failed: tuple[int, ...] = ()
+    """Numbers of the tiles that failed and are nodata."""
+
+    @property
+    def method(self) -> str:
+        """What made it."""
+        return str(self.map.attrs.get("method") or self.name)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelRun:
+    """A model folder, without its weights: a report needs no network."""
+
+    name: str
+    """Its folder's name."""
+    card: Mapping[str, Any]
+    """``model.json``; empty while the training goes on."""
+    log: tuple[Mapping[str, Any], ...]
+    """Lines of ``log.jsonl``; none for methods that are solved, not trained."""
+    validations: tuple[Mapping[str, Any], ...] = ()
+    """Lines of ``validation.jsonl``."""
+    metric: str | None = None
+    """What was compared of them: as its settings say, else the first."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RecipeRun:
+    """A fitted recipe, of its own folder or of a model's."""
+
+    name: str
+    """Its folder's name, or its model's."""
+    recipe: Recipe
+    """The steps."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Everything that a report is about, in the order in which it was named."""
+
+    scenes: tuple[Scene, ...]
+    """Scenes."""
+    predictions: tuple[PredictionRun, ...]
+    """Class maps."""
+    fields: tuple[FieldRun, ...]
+    """Predicted channels."""
+    models: tuple[ModelRun, ...]
+    """Models."""
+    recipes: tuple[RecipeRun, ...]
+    """Recipes with at least one step, each once."""
+
+    @property
+    def predicted(self) -> tuple[PredictionRun | FieldRun, ...]:
+        """Class maps and channels."""
+        return (*self.predictions, *self.fields)
+
+    @classmethod
+    def open(cls, paths: Sequence[str]) -> "Runs":
+        """Open all ``paths``.
+
+        Raises:
+            UserError: there is none, or one is no scene, prediction, model or recipe.
+        """
+        if not paths:
+            raise UserError("report", found="no RUN", expected="at least one", do="Name a scene, model or prediction.")
+        found = [item for path in dict.fromkeys(paths) for item in _open(path)]
+        recipes = {run.recipe.digest: run for run in reversed(found) if isinstance(run, RecipeRun) and run.recipe.steps}
+        return cls(
+            scenes=tuple(run for run in found if isinstance(run, Scene)),
+            predictions=tuple(run for run in found if isinstance(run, PredictionRun)),
+            fields=tuple(run for run in found if isinstance(run, FieldRun)),
+            models=tuple(run for run in found if isinstance(run, ModelRun)),
+            recipes=tuple(reversed(recipes.values())),
+        )
+
+
+def name_of(url: str) -> str:
+    """Return the last part of a path without a store's suffix: reports name no folders of a machine."""
+    return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr")
+
+
+def _open(path: str) -> list[Any]:
+    """Return what lies at ``path``: one run, or a model and its recipe."""
+    folder = Path(path)
+    if any((folder / name).exists() for name in ("model.json", "log.jsonl")):
+        return _model(folder)
+    if (folder / "recipe.json").exists():
+        return [RecipeRun(name=name_of(path), recipe=Recipe.load(path))]
+    if "://" in path or (folder / "zarr.json").exists():
+        return [_store(path)]
+    raise UserError(
+        path,
+        found="nothing" if not folder.exists() else "none of the files zarr.json, model.json, recipe.json",
+        expected="a scene, a prediction, a model folder or a recipe folder",
+        do="Check the path.",
+    )
+
+
+def _store(url: str) -> Scene | PredictionRun | FieldRun:
+    """Return the scene, the class map or the predicted channels in a store."""
+    group = open_group(url)
+    found = group.get("prediction")
+    dimensions = 0 if found is None else getattr(found, "ndim", 0)
+    if dimensions not in (2, 3) or "cube" in group:
+        return Scene.open(url)
+    kept = beside(url) / "evaluation.json"
+    scores = json.loads(kept.read_text()) if kept.exists() else None
+    name, failed = name_of(url), _failed(url)
+    if dimensions == 3:
+        return FieldRun(name=name, map=PlacedField.open(url), scores=scores, failed=failed)
+    return PredictionRun(name=name, map=PlacedMap.open(url, "prediction"), scores=scores, failed=failed)
+
+
+def _failed(url: str) -> tuple[int, ...]:
+    """Return the tiles that failed, by the records of the run that wrote the store."""
+    ledger = Ledger.found(url)
+    records = [] if ledger is None else ledger.records().values()
+    return tuple(sorted({int(tile) for record in records for tile in record.get("poison", ())}))
+
+
+def _model(folder: Path) -> list[Any]:
+    """Return a model, or one that is being trained, and its recipe."""
+    card, log = folder / "model.json", folder / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    validations = history.read(folder)
+    model = ModelRun(
+        name=folder.name,
+        card=json.loads(card.read_text()) if card.exists() else {},
+        log=tuple(json.loads(line) for line in lines if line.strip().endswith("}")),
+        validations=tuple(validations),
+        metric=_metric(folder, validations),
+    )
+    if not (card.exists() or (folder / "recipe" / "recipe.json").exists()):
+        return [model]  # it learns from bands as they are, or by a recipe that lies elsewhere
+    return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
+
+
+def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what was compared of a training's validations."""
+    asked = (noted(folder, "config") or {}).get("validate") or {}
+    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), None)

@@ -1,0 +1,152 @@
+"""Maps: truth, prediction and where they differ, as small pictures of indexed colours."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import zarr
+from jaxtyping import Float32, Shaped, UInt8
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
+from tilespec.output.report.inputs import FieldRun, PredictionRun, Runs
+from tilespec.output.report.overview import SIDE
+from tilespec.output.report.page_parts import Key
+from tilespec.storage.rasters import PlacedMap
+from tilespec.storage.scene import open_group
+
+STRIP = 512
+"""Rows that are read at once."""
+RIGHT_OTHER, RIGHT, FALSE_POSITIVE, FALSE_NEGATIVE, WRONG, NO_LABEL, NO_DATA = range(7)
+VERDICTS = {
+    RIGHT_OTHER: ("right, {other}", (226, 224, 218)),
+    RIGHT: ("right, {target}", (90, 157, 98)),
+    FALSE_POSITIVE: ("false positive: {target} predicted, {other} true", (224, 110, 20)),
+    FALSE_NEGATIVE: ("false negative: {target} missed", (44, 104, 190)),
+    WRONG: ("wrong class", (200, 60, 50)),
+    NO_LABEL: ("no label", (150, 152, 156)),
+    NO_DATA: ("no prediction", (24, 26, 30)),
+}
+"""What a pixel of an error map says, and its colour."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """A prediction beside its truth, on every ``stride``-th pixel."""
+
+    run: PredictionRun
+    """The prediction."""
+    predicted: ClassMap
+    """Its classes."""
+    truth: ClassMap | None
+    """The labels at the same pixels, where they can be had."""
+    classes: tuple[str, ...]
+    """Names."""
+    disagreement: Float32[np.ndarray, "y x"] | None = None
+    """Weighted standard deviation of the tiles that cover a pixel, where it was stored; NaN = no data."""
+
+    @property
+    def verdicts(self) -> UInt8[np.ndarray, "y x"] | None:
+        """What to say of each pixel: an index into `VERDICTS`."""
+        return None if self.truth is None else judge(self.truth, self.predicted, len(self.classes))
+
+    @property
+    def scored(self) -> tuple[float, float, float, float] | None:
+        """Top, left, height and width of the region that was scored, in percent; None when it is all."""
+        return scored(self.run)
+
+
+def scored(run: PredictionRun | FieldRun) -> tuple[float, float, float, float] | None:
+    """Return top, left, height and width of the region that was scored, in percent; None when it is all."""
+    roi, scores = run.map.roi, run.scores
+    if scores is None:
+        return None
+    (y0, y1), (x0, x1) = scores["region"]["rows"], scores["region"]["cols"]
+    if (y1 - y0, x1 - x0) == roi.shape:
+        return None
+    height, width = (side / 100 for side in roi.shape)
+    return (y0 - roi.y0) / height, (x0 - roi.x0) / width, (y1 - y0) / height, (x1 - x0) / width
+
+
+def judge(truth: ClassMap, predicted: ClassMap, classes: int) -> UInt8[np.ndarray, "y x"]:
+    """Return a verdict for every pixel; with two classes, class 1 is the target."""
+    same = truth == predicted
+    if classes == 2:
+        wrong = np.where(predicted == 1, FALSE_POSITIVE, FALSE_NEGATIVE)
+        out = np.where(same, np.where(truth == 1, RIGHT, RIGHT_OTHER), wrong)
+    else:
+        out = np.where(same, RIGHT_OTHER, WRONG)
+    out = np.where(predicted == UNLABELLED, NO_DATA, out)
+    return np.where(truth == UNLABELLED, NO_LABEL, out).astype(np.uint8)
+
+
+def compare(run: PredictionRun, runs: Runs, side: int = SIDE) -> Compared:
+    """Return a prediction beside the truth it was evaluated on, else beside the labels of a scene of the report."""
+    roi, stride = run.map.roi, max(1, -(-max(run.map.roi.shape) // side))
+    return _compared(run, runs, roi, stride)
+
+
+def cut(run: PredictionRun, runs: Runs, roi: Roi) -> Compared:
+    """Return a region of a prediction beside its truth, every pixel."""
+    return _compared(run, runs, roi, 1)
+
+
+def legend(compared: list[Compared]) -> tuple[Key, ...]:
+    """Return the legend of error maps: the verdicts that occur."""
+    seen = {int(value) for one in compared if one.verdicts is not None for value in np.unique(one.verdicts)}
+    names = compared[0].classes
+    other, target = names if len(names) == 2 else ("any class", "")
+    return tuple(
+        Key.of(VERDICTS[i][1], VERDICTS[i][0].replace("{other}", other).replace("{target}", target))
+        for i in sorted(seen)
+    )
+
+
+def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> Compared:
+    """Return every ``stride``-th pixel of a region of a prediction and its truth."""
+    truth = _truth(run, runs)
+    theirs = () if truth is None else truth.classes
+    return Compared(
+        run=run,
+        predicted=_thin(run.map, roi, stride).astype(np.uint8),
+        truth=None if truth is None else _thin(truth, roi, stride).astype(np.uint8),
+        classes=max(run.map.classes, theirs, key=len) or ("class 0", "class 1"),
+        disagreement=_disagreement(run.map, roi, stride),
+    )
+
+
+def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
+    """Return the labels for a prediction, if they lie where it lies."""
+    urls = [scene.url for scene in runs.scenes if "labels" in scene.layers]
+    named = None if run.scores is None else str(run.scores["truth"])
+    if named is not None and ("://" in named or Path(named).exists()):
+        urls.insert(0, named)
+    for url in urls:
+        try:
+            truth = PlacedMap.open(url, "labels", "prediction")
+        except UserError:
+            continue
+        inner, outer = run.map.roi, truth.roi
+        if inner.y1 <= outer.y1 and inner.x1 <= outer.x1 and inner.y0 >= outer.y0 and inner.x0 >= outer.x0:
+            return truth
+    return None
+
+
+def _disagreement(source: PlacedMap, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:
+    """Return how far tiles disagree, at the same pixels; None where it was not stored."""
+    found = open_group(source.url).get("disagreement")
+    if not isinstance(found, zarr.Array) or found.shape != source.array.shape:
+        return None
+    return _thin(replace(source, array=found), roi, stride).astype(np.float32)
+
+
+def _thin(source: PlacedMap, roi: Roi, stride: int) -> Shaped[np.ndarray, "y x"]:
+    """Return every ``stride``-th pixel of a region, read strip by strip."""
+    parts = []
+    height = STRIP // stride * stride or stride
+    for y in range(roi.y0, roi.y1, height):
+        strip = Roi(y0=y, y1=min(y + height, roi.y1), x0=roi.x0, x1=roi.x1)
+        parts.append(source.read(strip)[::stride, ::stride])
+    return np.concatenate(parts)

@@ -1,0 +1,101 @@
+"""Metamers: the two pixels of a truth that look alike and are least alike, and what methods make of them."""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float64
+
+from tilespec.core.errors import UserError
+from tilespec.output.report import plots
+from tilespec.output.report.page_parts import Key, Picture, Row
+from tilespec.output.report.reconstructed import Rebuilt
+from tilespec.spectra.colour.lab import ciede2000
+from tilespec.spectra.colour.observer import Observer
+
+ALIKE: Final = 1.0
+"""CIEDE2000 that an eye hardly sees."""
+DARK: Final = 10.0
+"""Lightness below which differences of spectra are noise."""
+WHITE: Final = 2.0
+"""Largest value of reflectance; where there are larger ones, the largest is white."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Twins:
+    """Two pixels of nearly one colour."""
+
+    places: tuple[tuple[int, int], tuple[int, int]]
+    """Row and column in the scene."""
+    delta_e: float
+    """CIEDE2000 between their colours."""
+    apart: float
+    """Root mean square difference of their spectra over the root mean square of both."""
+
+
+def twins(found: Rebuilt) -> Twins | None:
+    """Return the pair of sampled pixels of nearly one colour whose spectra differ most; None without such a pair.
+
+    Colours are those of reflectance under D65 for the 10-degree observer. None too where the wavelengths do not cover
+    the visible range, or colour-science is not installed.
+    """
+    axis, spectra = found.truth.axis, found.sample.astype(np.float64)
+    if axis is None or axis.name != "wavelength" or len(spectra) < 2:
+        return None
+    try:
+        observer = Observer.at(axis.values)
+    except UserError:
+        return None
+    top = float(spectra.max())
+    colours = observer.lab(spectra / (top if top > WHITE else 1.0))
+    one, other = _alike(colours)
+    if not len(one):
+        return None
+    apart = np.sqrt(np.square(spectra[one] - spectra[other]).mean(axis=1))
+    apart /= np.sqrt((np.square(spectra[one]).mean(axis=1) + np.square(spectra[other]).mean(axis=1)) / 2)
+    best = int(apart.argmax())
+    pair = int(one[best]), int(other[best])
+    delta = ciede2000(colours[pair[0]][None], colours[pair[1]][None])
+    return Twins(
+        places=(found.places[pair[0]], found.places[pair[1]]), delta_e=float(delta[0]), apart=float(apart[best])
+    )
+
+
+def of_twins(found: Rebuilt) -> list[Row]:
+    """Return the spectra of such a pair, true and as each method has them."""
+    pair = twins(found)
+    if pair is None:
+        return []
+    spectra = [found.spectra(*place) for place in pair.places]
+    known = np.concatenate([np.ravel(curve) for curves in spectra for curve in curves])
+    top = float(np.nanmax(known)) * 1.05
+    pictures = tuple(
+        Picture(
+            source=plots.compared(found.truth.axis, truth, predicted, top=top),
+            title=f"row {y}, column {x}",
+            caption="",
+            plot=True,
+        )
+        for (y, x), (truth, *predicted) in zip(pair.places, spectra, strict=True)
+    )
+    note = (
+        f"ΔE00 {pair.delta_e:.2f} between them, yet the true spectra differ by {100 * pair.apart:.0f} %; of "
+        f"{len(found.sample)} pixels the pair that differs most"
+    )
+    keys = [Key.of(plots.INK, "truth")]
+    keys += [Key.of(plots.COLOURS[i % len(plots.COLOURS)], one.run.name) for i, one in enumerate(found.seen)]
+    return [Row(pictures=pictures, title="Two pixels of nearly one colour", note=note, legend=tuple(keys))]
+
+
+def _alike(
+    colours: Float64[np.ndarray, "pixel 3"],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of pixels whose colours an eye hardly tells apart; dark ones are left out."""
+    near = np.abs(colours[:, None] - colours[None]).max(axis=2) < 3 * ALIKE  # cheap, and wider than what is asked
+    light = colours[:, 0] >= DARK
+    one, other = np.nonzero(np.triu(near & light[:, None] & light[None], 1))
+    if not len(one):
+        return one, other
+    keep = ciede2000(colours[one], colours[other]) < ALIKE
+    return one[keep], other[keep]

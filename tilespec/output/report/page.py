@@ -1,0 +1,121 @@
+"""Page: the verb ``report``, and the one place where text becomes HTML.
+
+Names of files, titles, descriptions, classes and header fields are other people's text. The template escapes all of
+it, the page has no script, and its content policy forbids it to load anything.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.output.report.detail import of_detail
+from tilespec.output.report.inputs import RecipeRun, Runs, name_of
+from tilespec.output.report.maps import compare
+from tilespec.output.report.overview import Overview, overview, takes
+from tilespec.output.report.page_parts import Section
+from tilespec.output.report.pictures import of_predictions, of_scene
+from tilespec.output.report.provenance import of_provenance
+from tilespec.output.report.recipes import of_recipe
+from tilespec.output.report.reconstructed import pixels, truth_of
+from tilespec.output.report.reconstruction import of_reconstructions
+from tilespec.output.report.scores import by_class, methods
+from tilespec.output.report.training import of_training
+from tilespec.storage.backends.paths import local
+from tilespec.storage.files import write_atomic
+from tilespec.storage.scene import Scene
+
+
+def report(
+    runs: Sequence[str],
+    out: str,
+    *,
+    title: str | None = None,
+    pixel: Sequence[str] = (),
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write one self-contained HTML page about ``runs`` to ``out``, and return what it holds.
+
+    Args:
+        runs: Scenes, class maps or channels that were predicted, model folders, recipe folders; any of them, in any
+            order.
+        out: Where the page goes; a page that is there is replaced.
+        title: Of the page.
+        pixel: Pixels ``Y,X`` of the scene whose true and reconstructed spectra are drawn.
+        dry_run: Return what would be shown, and write nothing.
+        progress: Told about the pass over each scene.
+
+    Raises:
+        UserError: ``out`` is no .html file, or one of ``runs`` is nothing that a report can show.
+    """
+    if not out.endswith((".html", ".htm")) or Path(out).is_dir():
+        raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
+    local(out, "a page")
+    asked = pixels(pixel)
+    opened = Runs.open(runs)
+    plan = {
+        "out": out,
+        "scenes": [name_of(scene.url) for scene in opened.scenes],
+        "predictions": [run.name for run in opened.predictions],
+        "reconstructions": [run.name for run in opened.fields],
+        "models": [run.name for run in opened.models],
+        "recipes": [run.name for run in opened.recipes],
+    }
+    if dry_run:
+        return {**plan, "dry_run": True}
+    with Peak() as peak:
+        sections = _sections(opened, asked, progress or Silent())
+        html = render(title or _title(opened), sections)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(out), html)
+    facts = {"sections": [section.key for section in sections], "bytes": len(html.encode())}
+    return {**plan, **facts, "seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """Return the page as HTML."""
+    environment = Environment(
+        autoescape=True,
+        loader=PackageLoader("tilespec.output.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(title=title, sections=sections)
+
+
+def _sections(runs: Runs, asked: Sequence[tuple[int, int]], progress: Progress) -> list[Section]:
+    """Return all sections that have something to show, in reading order."""
+    recipes = {run.recipe.digest: run.recipe for run in runs.recipes}
+    alone = [Scene.open(run.map.url, allow_partial=True) for run in runs.fields if truth_of(run, runs) is None]
+    seen = [overview(scene, recipes, progress) for scene in (*runs.scenes, *alone)]
+    compared = [compare(run, runs) for run in runs.predictions]
+    found = [
+        methods(runs),
+        *of_reconstructions(runs, asked),
+        *(of_scene(one) for one in seen),
+        of_predictions(compared),
+        of_detail(compared, runs),
+        *(of_recipe(run, _fitting(run, seen)) for run in runs.recipes),
+        *(of_training(run) for run in runs.models),
+        by_class(runs),
+        of_provenance(runs),
+    ]
+    return [section for section in found if not section.empty]
+
+
+def _fitting(run: RecipeRun, seen: Sequence[Overview]) -> Overview | None:
+    """Return the first scene that a recipe takes."""
+    return next((one for one in seen if takes(run.recipe, one.scene)), None)
+
+
+def _title(runs: Runs) -> str:
+    """Return a title for a page without one."""
+    predicted = [run.name for run in runs.predicted]
+    names = [name_of(scene.url) for scene in runs.scenes] or predicted
+    return f"tilespec report: {', '.join(names)}" if names else "tilespec report"

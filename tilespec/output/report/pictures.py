@@ -1,0 +1,159 @@
+"""Pictures: what a report shows of scenes and of predictions."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from tilespec.core.types import UNLABELLED, ClassMap
+from tilespec.output.pictures import NO_DATA, class_colours, class_picture, picture_bands
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import name_of
+from tilespec.output.report.maps import VERDICTS, Compared, legend
+from tilespec.output.report.overview import Overview, facts, ndvi_bands
+from tilespec.output.report.page_parts import Key, Picture, Row, Section
+from tilespec.output.report.scores import digits, seams, spread
+from tilespec.output.report.state import failures, told
+
+THRESHOLD = 0.69
+"""NDVI above which Mishra and Herrmann (2021) call a pixel a plant."""
+FEW = 4
+"""Classes that a plot can tell apart where they overlap."""
+ORDINALS = {2: "second", 3: "third"}
+
+
+def of_scene(seen: Overview) -> Section:
+    """Return false colour, truth, spectra and NDVI of a scene."""
+    scene = seen.scene
+    names = scene.classes() if seen.labels is not None else ()
+    note = f"Every {ORDINALS.get(seen.stride, f'{seen.stride}th')} pixel." if seen.stride > 1 else "Every pixel."
+    stretch = f"{_channels(seen)} as red, green and blue, stretched from the 2nd to the 98th percentile. {note}"
+    pictures = [Picture(source=plots.png(plots.colour(seen.planes["rgb"])), title="False colour", caption=stretch)]
+    if seen.labels is not None:
+        pictures.append(Picture(source=plots.png(class_picture(seen.labels)), title="Truth", caption="The labels."))
+    rows = [
+        Row(
+            pictures=tuple(pictures), legend=class_keys(names, seen.labels) if names and seen.labels is not None else ()
+        )
+    ]
+    rows += [row for row in (_spectra(seen, names), _ndvi(seen, names)) if row is not None]
+    return Section(
+        key=f"scene-{name_of(scene.url)}",
+        title=str(scene.attrs.get("title") or name_of(scene.url)),
+        lead=str(scene.attrs.get("description", "")),
+        rows=tuple(rows),
+        facts=tuple(facts(scene).items()),
+    )
+
+
+def of_predictions(compared: list[Compared]) -> Section:
+    """Return each prediction beside its error map."""
+    lead = "What each method says of every pixel, and where it is wrong."
+    if any(one.scored for one in compared):
+        lead += " The frame is the region that was scored."
+    top = plots.top([one.disagreement for one in compared if one.disagreement is not None])
+    rows = tuple(_prediction(one, top) for one in compared)
+    lost = tuple(fact for one in compared for fact in failures(one.run))
+    return Section(key="predictions", title="Predictions and their errors", lead=lead, rows=rows, facts=lost)
+
+
+def errors(one: Compared, title: str, frame: tuple[float, float, float, float] | None = None) -> Picture:
+    """Return an error map."""
+    verdicts = one.verdicts
+    assert verdicts is not None
+    source = plots.indexed(verdicts, {index: colour for index, (_, colour) in VERDICTS.items()})
+    return Picture(source=source, title=title, caption="", frame=frame)
+
+
+def class_keys(names: tuple[str, ...], shown: ClassMap) -> tuple[Key, ...]:
+    """Return the legend of a class map."""
+    keys = tuple(Key.of(css(i), name) for i, name in enumerate(names))
+    return (*keys, Key.of(NO_DATA, "no label or no data")) if (shown == UNLABELLED).any() else keys
+
+
+def css(index: int) -> str:
+    """Return the colour of a class."""
+    red, green, blue = (int(value) for value in class_colours(index + 1)[index])
+    return Key.of((red, green, blue), "").colour
+
+
+def _prediction(one: Compared, top: float) -> Row:
+    """Return a prediction beside its error map, and the map of disagreement on a scale from 0 to ``top``."""
+    scores, frame = one.run.scores, one.scored
+    pictures = [Picture(source=plots.png(class_picture(one.predicted)), title="Prediction", caption="", frame=frame)]
+    keys = class_keys(one.classes, one.predicted)
+    if one.truth is not None:
+        pictures.append(errors(one, "Errors", frame))
+        keys = (*keys, *legend([one]))
+    if one.disagreement is not None:
+        pictures.append(_disagreement(one.disagreement, top, frame))
+        keys = (*keys, *_scale(top))
+    note = "not evaluated"
+    if scores is not None:
+        note = f"patch IoU {spread(scores['iou_mean'], scores['iou_std'])} · accuracy {digits(scores['oa'])}"
+        note += f" · seam score {seams(one.run, scores)}" if scores.get("seam_score") is not None else ""
+        note += " · on training pixels" if scores.get("overlaps_training") else ""
+    note += f" · {told(one.run)}" if told(one.run) else ""
+    return Row(pictures=tuple(pictures), title=one.run.name, note=note, legend=keys, columns=max(2, len(pictures)))
+
+
+def _disagreement(
+    plane: Float32[np.ndarray, "y x"], top: float, frame: tuple[float, float, float, float] | None
+) -> Picture:
+    """Return the map of disagreement."""
+    caption = (
+        f"Standard deviation between the tiles that cover a pixel, by their weights: 0 is dark, {top:.3g} and more is "
+        "bright, on one scale for all predictions of this page. Where a single tile reaches, it is 0."
+    )
+    source = plots.sequential(plane, top)
+    return Picture(source=source, title="Disagreement of tiles", caption=caption, frame=frame)
+
+
+def _scale(top: float) -> tuple[Key, ...]:
+    """Return the legend of a map of disagreement."""
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    texts = [f"disagreement {'≥ ' if share == 1 else ''}{share * top:.2g}" for share in shares]
+    return tuple(Key.of(plots.shade(share), text) for share, text in zip(shares, texts, strict=True))
+
+
+def _spectra(seen: Overview, names: tuple[str, ...]) -> Row | None:
+    """Return mean spectra by class."""
+    mean, deviation = seen.spectra.finish()
+    shown = [i for i, n in enumerate(seen.spectra.count) if n > 1 and (i < len(names) or not names)]
+    if not shown or seen.scene.shape[2] < 2:
+        return None
+    colours = [css(i) for i in shown]
+    few = len(shown) <= FEW
+    around = [deviation[i] if few else np.zeros_like(deviation[i]) for i in shown]
+    plot = plots.banded(seen.scene.spectral, [mean[i] for i in shown], around, colours)
+    keys = tuple(Key.of(c, names[i] if names else "all pixels") for c, i in zip(colours, shown, strict=True))
+    caption = "Mean spectrum of each class" + (", and one standard deviation on either side." if few else ".")
+    return Row(pictures=(Picture(source=plot, title="Spectra", caption=caption, plot=True),), legend=keys, columns=1)
+
+
+def _ndvi(seen: Overview, names: tuple[str, ...]) -> Row | None:
+    """Return the histogram of NDVI by class."""
+    pair, axis = ndvi_bands(seen.scene), seen.scene.spectral
+    if pair is None or axis is None or "ndvi" not in seen.planes:
+        return None
+    values = seen.planes["ndvi"][..., 0]
+    known = np.isfinite(values)
+    groups = {"all pixels": known}
+    if seen.labels is not None and 0 < len(names) <= FEW:
+        groups = {name: known & (seen.labels == i) for i, name in enumerate(names)}
+    edges = np.linspace(-0.4, 1.0, 141)
+    colours = [css(i) for i in range(len(groups))]
+    counts = [np.histogram(values[mask], edges)[0] for mask in groups.values()]
+    caption = (
+        f"Normalised difference vegetation index of the bands at {axis.values[pair[0]]:.0f} and "
+        f"{axis.values[pair[1]]:.0f} nm, and the threshold of Mishra and Herrmann."
+    )
+    plot = plots.histogram(counts, edges, colours, THRESHOLD)
+    keys = tuple(Key.of(c, name) for c, name in zip(colours, groups, strict=True))
+    return Row(pictures=(Picture(source=plot, title="NDVI", caption=caption, plot=True),), legend=keys, columns=1)
+
+
+def _channels(seen: Overview) -> str:
+    """Return the bands of the false-colour picture."""
+    axis, bands = seen.scene.spectral, picture_bands(seen.scene.spectral, seen.scene.shape[2])
+    if axis is None or axis.unit == "1":
+        return "Bands " + ", ".join(str(band + 1) for band in bands)
+    return ", ".join(f"{axis.values[band]:.0f}" for band in bands) + f" {axis.unit}"

@@ -1,0 +1,204 @@
+"""Reconstructed: channels beside their truth, on every n-th pixel; their errors; the pixels that are looked at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float32
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Reflectance, Roi
+from tilespec.output.pictures import picture_bands
+from tilespec.output.report.inputs import FieldRun, Runs
+from tilespec.output.report.overview import SIDE
+from tilespec.spectra.bands import Bands, same_bands
+from tilespec.storage.layout import CHUNK
+from tilespec.storage.rasters import PlacedField, inside
+
+SAMPLE: Final = 32
+"""Pixels a side whose true spectra are kept."""
+QUANTILES: Final = (0.05, 0.5, 0.95, 0.999)
+"""Of the errors: at each of them the spectra of a pixel are drawn."""
+Colours = Float32[np.ndarray, "y x 3"]
+Errors = Float32[np.ndarray, "y x"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """A reconstruction, on every ``stride``-th pixel."""
+
+    run: FieldRun
+    """The prediction."""
+    colours: Colours
+    """Three of its channels."""
+    errors: Errors
+    """Root mean square over the channels of prediction minus truth, in the truth's unit; NaN = not known."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rebuilt:
+    """Reconstructions of one truth."""
+
+    truth: PlacedField
+    """What should have come out."""
+    roi: Roi
+    """The region, in pixels of the scene."""
+    stride: int
+    """Pixels from one to the next."""
+    bands: tuple[int, int, int]
+    """Channels that are shown as red, green and blue."""
+    colours: Colours
+    """Of the truth."""
+    seen: tuple[Seen, ...]
+    """The reconstructions."""
+    sample: Float32[np.ndarray, "pixel band"]
+    """True spectra of some pixels, all of whose channels are known."""
+    places: tuple[tuple[int, int], ...]
+    """Row and column of each in the scene."""
+
+    def spectra(self, y: int, x: int) -> list[Float32[np.ndarray, " band"]]:
+        """Return the spectra of a pixel of the scene: true, and as each method has it."""
+        one = Roi(y0=y, y1=y + 1, x0=x, x1=x + 1)
+        return [field.read(one)[0, 0] for field in (self.truth, *(seen.run.map for seen in self.seen))]
+
+
+def rebuilt(runs: Runs, side: int = SIDE) -> list[Rebuilt]:
+    """Return the reconstructions that have a truth, together where they have the same one and the same region."""
+    groups: dict[tuple[str, Roi], list[FieldRun]] = {}
+    truths: dict[str, PlacedField] = {}
+    for run in runs.fields:
+        truth = truth_of(run, runs)
+        if truth is not None:
+            truths[truth.url] = truth
+            groups.setdefault((truth.url, run.map.roi), []).append(run)
+    return [_look(truths[url], roi, found, side) for (url, roi), found in groups.items()]
+
+
+def truth_of(run: FieldRun, runs: Runs) -> PlacedField | None:
+    """Return what a reconstruction was evaluated on, else a scene of the report with its channels and its place."""
+    urls = [scene.url for scene in runs.scenes]
+    named = None if run.scores is None else str(run.scores["truth"])
+    if named is not None and ("://" in named or Path(named).exists()):
+        urls.insert(0, named)
+    for url in urls:
+        try:
+            truth = PlacedField.open(url)
+        except UserError:
+            continue
+        if inside(run.map.roi, truth.roi) and _alike(truth, run.map):
+            return truth
+    return None
+
+
+def chosen(rebuilt: Rebuilt, quantiles: Sequence[float] = QUANTILES) -> Mapping[tuple[int, int], str]:
+    """Return pixels of the scene, each with what is said of it: one at each quantile of the methods' mean error.
+
+    The pixel whose error is nearest to the quantile, the first one from the upper left where several are.
+    """
+    with np.errstate(invalid="ignore"):
+        errors = np.mean([one.errors for one in rebuilt.seen], axis=0)
+    known = np.flatnonzero(np.isfinite(errors))
+    found: dict[tuple[int, int], str] = {}
+    for quantile in quantiles if len(known) else ():
+        values = errors.flat[known]
+        at = known[np.abs(values - np.quantile(values, quantile)).argmin()]
+        y, x = (int(v) * rebuilt.stride for v in np.unravel_index(at, errors.shape))
+        share = f"{100 * quantile:g} %"
+        text = "The median error." if quantile == 0.5 else f"{share} of the pixels have a smaller error."
+        found.setdefault((rebuilt.roi.y0 + y, rebuilt.roi.x0 + x), text)
+    return found
+
+
+def pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pixels ``Y,X`` that a user names."""
+    found = []
+    for text in texts:
+        y, comma, x = text.partition(",")
+        if not (comma and y.strip().isdecimal() and x.strip().isdecimal()):
+            raise UserError("--pixel", found=repr(text), expected="Y,X: row and column", do="Give --pixel 120,48.")
+        found.append((int(y), int(x)))
+    return found
+
+
+def _alike(truth: PlacedField, field: PlacedField) -> bool:
+    """Whether two fields have the same channels."""
+    if truth.channels != field.channels:
+        return False
+    axes = [one.axis for one in (truth, field)]
+    if not all(axis is not None and axis.name in ("wavelength", "wavenumber") for axis in axes):
+        return True
+    try:
+        true, found = (Bands(count=truth.channels, axis=axis) for axis in axes)
+        same_bands(true, found, field.url)
+    except UserError:
+        return False
+    return True
+
+
+def _look(truth: PlacedField, roi: Roi, runs: Sequence[FieldRun], side: int) -> Rebuilt:
+    """Read a truth and its reconstructions once, block by block."""
+    stride = max(1, -(-max(roi.shape) // side))
+    bands = picture_bands(truth.axis, truth.channels)
+    shape = tuple(-(-n // stride) for n in roi.shape)
+    colours = [np.full((*shape, 3), np.nan, np.float32) for _ in range(1 + len(runs))]
+    errors = [np.full(shape, np.nan, np.float32) for _ in runs]
+    spread = stride * max(1, -(-max(shape) // SAMPLE))
+    sample, places = [], []
+    for y, x, block in _blocks(roi, stride):
+        true = _thin(truth, block, roi, stride)
+        at = (slice(y, y + true.shape[0]), slice(x, x + true.shape[1]))
+        colours[0][at] = true[..., list(bands)]
+        for index, run in enumerate(runs):
+            found = _thin(run.map, block, roi, stride)
+            colours[index + 1][at] = found[..., list(bands)]
+            errors[index][at] = np.sqrt(np.square(found - true).mean(axis=2))
+        for place in _grid(block, roi, spread):
+            spectrum = true[
+                tuple((a - b) // stride - c for a, b, c in zip(place, (roi.y0, roi.x0), (y, x), strict=True))
+            ]
+            if np.isfinite(spectrum).all():
+                sample.append(spectrum)
+                places.append(place)
+    seen = [Seen(run=run, colours=c, errors=e) for run, c, e in zip(runs, colours[1:], errors, strict=True)]
+    return Rebuilt(
+        truth=truth,
+        roi=roi,
+        stride=stride,
+        bands=bands,
+        colours=colours[0],
+        seen=tuple(seen),
+        sample=np.array(sample, np.float32).reshape(-1, truth.channels),
+        places=tuple(places),
+    )
+
+
+def _blocks(roi: Roi, stride: int) -> list[tuple[int, int, Roi]]:
+    """Return blocks of a region that hold kept pixels, each with the place of its first one among those."""
+    found = []
+    for y0 in range(roi.y0, roi.y1, CHUNK):
+        for x0 in range(roi.x0, roi.x1, CHUNK):
+            block = Roi(y0=y0, y1=min(y0 + CHUNK, roi.y1), x0=x0, x1=min(x0 + CHUNK, roi.x1))
+            y, x = (-(-(a - b) // stride) for a, b in ((y0, roi.y0), (x0, roi.x0)))
+            if y * stride < block.y1 - roi.y0 and x * stride < block.x1 - roi.x0:
+                found.append((y, x, block))
+    return found
+
+
+def _grid(block: Roi, roi: Roi, step: int) -> list[tuple[int, int]]:
+    """Return the pixels of a block that every ``step``-th row and column of a region has."""
+    rows, cols = (
+        range(first + -(first - corner) % step, last, step)
+        for first, last, corner in ((block.y0, block.y1, roi.y0), (block.x0, block.x1, roi.x0))
+    )
+    return list(product(rows, cols))
+
+
+def _thin(field: PlacedField, block: Roi, roi: Roi, stride: int) -> Reflectance:
+    """Return the kept pixels of a block."""
+    y, x = -(block.y0 - roi.y0) % stride, -(block.x0 - roi.x0) % stride
+    return field.read(block)[y::stride, x::stride]

@@ -1,0 +1,212 @@
+"""Reconstruction: spectra that were predicted from pictures, beside the true ones. One section for each truth."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import FieldRun, Runs, name_of
+from tilespec.output.report.maps import scored
+from tilespec.output.report.metamers import of_twins
+from tilespec.output.report.page_parts import Key, Picture, Row, Section, Table
+from tilespec.output.report.reconstructed import Rebuilt, Seen, chosen, rebuilt
+from tilespec.output.report.scores import EXACT
+from tilespec.output.report.state import failures, told
+
+FIGURES: Final = (
+    ("rmse", "RMSE", 4),
+    ("rmse_pixel", "RMSE of pixels", 4),
+    ("rmse_relative", "relative RMSE", 4),
+    ("mrae", "MRAE", 4),
+    ("gfc", "GFC", 5),
+    ("sam", "SAM (°)", 3),
+    ("delta_e", "ΔE00", 3),
+    ("psnr", "PSNR (dB)", 4),
+)
+"""Keys of an evaluation, their titles and how many digits they are given; those that no method has are left out."""
+METAMERS: Final = (
+    "Different spectra may have one colour (metamers), and no method can tell them apart where texture does not. Good "
+    "figures on one data set do not carry over to others, to other cameras or to other light."
+)
+LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+TRUTH: Final = "truth"
+
+
+def of_reconstructions(runs: Runs, asked: Sequence[tuple[int, int]] = ()) -> list[Section]:
+    """Return a section for each truth that spectra were reconstructed of.
+
+    Args:
+        runs: All that the report is about.
+        asked: Pixels of the scene, row and column, whose spectra are drawn beside those at quantiles of the error.
+    """
+    return [_section(one, asked) for one in rebuilt(runs)]
+
+
+def _section(found: Rebuilt, asked: Sequence[tuple[int, int]]) -> Section:
+    """Return table, pictures, errors and spectra of reconstructions of one truth."""
+    roi, name = found.roi, name_of(found.truth.url)
+    named = {pixel: "" for pixel in asked if roi.y0 <= pixel[0] < roi.y1 and roi.x0 <= pixel[1] < roi.x1}
+    shown = dict(list(({**chosen(found), **named}).items())[: len(LETTERS)])
+    rows = [_pictures(found, list(shown)), *_errors(found), *_curves(found), *_spectra(found, shown), *of_twins(found)]
+    judged = [one.run for one in found.seen if one.run.scores is not None]
+    every = "Every pixel" if found.stride == 1 else f"One pixel of {found.stride} in each direction"
+    return Section(
+        key=f"reconstruction-{name}",
+        title=f"Reconstructed spectra: {name}",
+        lead=f"{found.truth.channels} channels, {roi}. {every} is shown. {METAMERS}",
+        tables=(_table(judged),) if judged else (),
+        rows=tuple(rows),
+        facts=tuple(fact for one in found.seen for fact in failures(one.run)),
+    )
+
+
+def _table(runs: Sequence[FieldRun]) -> Table:
+    """Return the figures of all methods, the smallest error first."""
+    lines = sorted(((run, dict(run.scores or {})) for run in runs), key=lambda item: _number(item[1].get("rmse")))
+    columns = [column for column in FIGURES if any(scores.get(column[0]) is not None for _, scores in lines)]
+    seams = any(scores.get("seam_score") is not None for _, scores in lines)
+    rows = tuple(
+        (
+            _named(run, scores),
+            *(_digits(scores.get(key), digits) for key, _, digits in columns),
+            *((_seam(run, scores),) if seams else ()),
+        )
+        for run, scores in lines
+    )
+    head = ("method", *(title for _, title, _ in columns), *(("seam score",) if seams else ()))
+    return Table(head=head, rows=rows, best=(0,) if len(rows) > 1 else (), notes=_notes(lines))
+
+
+def _named(run: FieldRun, scores: Mapping[str, Any]) -> str:
+    """Return the name of a line of the table, with its warnings."""
+    name = run.name if run.method == run.name else f"{run.name} ({run.method})"
+    return name + " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(told(run))
+
+
+def _seam(run: FieldRun, scores: Mapping[str, Any]) -> str:
+    """Return the seam score and, in brackets, the truth's; no figure where tiles cannot make seams."""
+    if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
+        return "exact"
+    found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
+    return _digits(found, 3) + ("" if found is None or truth is None else f" ({_digits(truth, 3)})")
+
+
+def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """Return what readers must know before they compare the lines."""
+    notes = ["All figures are our own, on this scene; none is quoted."]
+    if any(scores.get("overlaps_training") for _, scores in lines):
+        notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+    notes += [f"‡ {run.name} is {told(run)}." for run, _ in lines if told(run)]
+    if any(scores.get("overlaps_training", None) is None for _, scores in lines):
+        notes.append("For some lines it is not known whether the scored pixels taught the model.")
+    if len({repr([scores.get(key) for key in ("region", "peak", "mask", "floor")]) for _, scores in lines}) > 1:
+        notes.append("Not all lines were measured on the same pixels and scale: evaluate them with equal options.")
+    if any(scores.get("peak") for _, scores in lines):
+        notes.append("Errors of lines that were evaluated with --peak are of a scale of 0 to 255.")
+    notes += dict.fromkeys(f"{run.name}: {note}" for run, scores in lines for note in scores.get("notes", ()))
+    return tuple(notes)
+
+
+def _pictures(found: Rebuilt, marks: Sequence[tuple[int, int]]) -> Row:
+    """Return truth and reconstructions in the same colours: stretched as the truth is."""
+    limits = plots.limits(found.colours)
+    at = {letter: _thinned(found, pixel) for letter, pixel in zip(LETTERS, marks, strict=False)}
+    pictures = [Picture(source=plots.png(plots.between(found.colours, limits), at), title=TRUTH.title(), caption="")]
+    pictures += [
+        Picture(source=plots.png(plots.between(one.colours, limits)), title=one.run.name, caption="")
+        for one in found.seen
+    ]
+    note = f"{_channels(found)} as red, green and blue, all stretched from the 2nd to the 98th percentile of the truth"
+    return Row(pictures=tuple(pictures), title="Side by side", note=note, columns=_columns(len(pictures)))
+
+
+def _errors(found: Rebuilt) -> list[Row]:
+    """Return the maps of errors on one scale, and the scale."""
+    top = plots.top([one.errors for one in found.seen])
+    pictures = tuple(
+        Picture(
+            source=plots.sequential(one.errors, top), title=one.run.name, caption=_middle(one), frame=scored(one.run)
+        )
+        for one in found.seen
+    )
+    framed = ". The frame is the region that was scored" if any(picture.frame for picture in pictures) else ""
+    note = f"root mean square over the channels of a pixel, in the scene's unit; one scale for all{framed}"
+    bar = Picture(source=plots.scale(top), title="", caption="From dark to bright; black: not known.", plot=True)
+    return [
+        Row(pictures=pictures, title="Errors", note=note, columns=_columns(len(pictures))),
+        Row(pictures=(bar,), columns=1),
+    ]
+
+
+def _middle(one: Seen) -> str:
+    """Return the median error of a map, in a sentence."""
+    known = one.errors[np.isfinite(one.errors)]
+    return f"Half of the pixels are below {float(np.median(known)):.4g}." if known.size else "Nothing to compare."
+
+
+def _curves(found: Rebuilt) -> list[Row]:
+    """Return the error of each channel, of the methods that were evaluated."""
+    curves = {
+        one.run.name: np.array([np.nan if v is None else v for v in one.run.scores["channels"]["rmse"]], np.float64)
+        for one in found.seen
+        if one.run.scores is not None and "channels" in one.run.scores
+    }
+    if not curves or found.truth.channels < 2:
+        return []
+    order = [one.run.name for one in found.seen]
+    colours = [_colour(order.index(name)) for name in curves]
+    keys = tuple(Key.of(colour, name) for colour, name in zip(colours, curves, strict=True))
+    plot = plots.lines(found.truth.axis, list(curves.values()), ylabel="RMSE", colours=colours)
+    caption = "Root mean square error of each channel, over the pixels that were evaluated."
+    return [
+        Row(
+            pictures=(Picture(source=plot, title="Errors by band", caption=caption, plot=True),), legend=keys, columns=1
+        )
+    ]
+
+
+def _spectra(found: Rebuilt, shown: Mapping[tuple[int, int], str]) -> list[Row]:
+    """Return true and predicted spectra of some pixels."""
+    if not shown or found.truth.channels < 2:
+        return []
+    pictures = []
+    for letter, ((y, x), text) in zip(LETTERS, shown.items(), strict=False):
+        truth, *predicted = found.spectra(y, x)
+        plot = plots.compared(found.truth.axis, truth, predicted)
+        title = f"{letter}: row {y}, column {x}"
+        pictures.append(Picture(source=plot, title=title, caption=text or "Chosen.", plot=True))
+    keys = [Key.of(plots.INK, TRUTH), *(Key.of(_colour(i), one.run.name) for i, one in enumerate(found.seen))]
+    note = "pixels at quantiles of the methods' mean error, and those that were asked for"
+    return [Row(pictures=tuple(pictures), title="Spectra", note=note, legend=tuple(keys))]
+
+
+def _thinned(found: Rebuilt, pixel: tuple[int, int]) -> tuple[int, int]:
+    """Return where a pixel of the scene lies in the pictures."""
+    return (pixel[0] - found.roi.y0) // found.stride, (pixel[1] - found.roi.x0) // found.stride
+
+
+def _channels(found: Rebuilt) -> str:
+    """Return the channels that are shown."""
+    axis = found.truth.axis
+    if axis is None or axis.unit == "1":
+        return "Channels " + ", ".join(str(band + 1) for band in found.bands)
+    return ", ".join(f"{axis.values[band]:.0f}" for band in found.bands) + f" {axis.unit}"
+
+
+def _columns(count: int) -> int:
+    """Return how many pictures stand side by side: as many as four, and no single one in a last line if that helps."""
+    return max(2, min(count, 4) if count != 5 else 3)
+
+
+def _colour(index: int) -> str:
+    return plots.COLOURS[index % len(plots.COLOURS)]
+
+
+def _number(value: Any) -> float:
+    return float("inf") if value is None else float(value)
+
+
+def _digits(value: Any, digits: int) -> str:
+    """Return a number with so many digits that count."""
+    return "–" if value is None else f"{float(value):#.{digits}g}".rstrip(".")

@@ -1,0 +1,150 @@
+"""Scores: the table of methods, what was published, and the confusion of each method."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tilespec.output.report.inputs import PredictionRun, Runs
+from tilespec.output.report.overview import simulated
+from tilespec.output.report.page_parts import Section, Table
+from tilespec.output.report.state import PER_TILE, looks_at_tiles, told
+
+PUBLISHED = (
+    ("NDVI > 0.69", "not reported"),
+    ("PLS-DA, 6 latent variables", "0.77 ± 0.10"),
+    ("pix2pix cGAN", "0.95 ± 0.04"),
+)
+"""IoU, mean ± std over 1000 patches of 512 x 512: Mishra and Herrmann, Chemometr. Intell. Lab. Syst. 215 (2021)."""
+HEAD = (
+    "method",
+    "IoU, patches of two classes",
+    "seam score",
+    "IoU, all patches",
+    "IoU, region",
+    "mean IoU",
+    "accuracy",
+    "kappa",
+)
+SEAMS = (
+    "Seam score: how much more often classes change where tiles meet than elsewhere; 1 is seamless. In brackets the "
+    "truth along the same lines, which is not 1 where the scene itself changes there. No score: one tile, or so few "
+    "borders that any other lines would score as much. Exact: the method gives for a tile what it gives for the whole "
+    "scene, so that only the scene itself changes at a border."
+)
+EXACT = ("exact", "pixelwise")
+"""Kinds of nets that make no seams."""
+CITATION = (
+    "In grey: published by Mishra and Herrmann (Chemometrics and Intelligent Laboratory Systems 215, 2021, 104362) on "
+    "their measured scene of 36 Arabidopsis plants, 3000 × 2796 × 186. That scene is not bundled, and none of our "
+    "figures was measured on it; so the two differ in scene as well as in method."
+)
+NO_CITATION = (
+    "Compared with no published figure: those of the protocol (Mishra and Herrmann 2021, 104362) are for two classes, "
+    "plant and background, and for a scene that is not bundled."
+)
+
+
+def methods(runs: Runs) -> Section:
+    """Return the table of methods, best first, over the published figures."""
+    scored = [(run, run.scores) for run in runs.predictions if run.scores is not None]
+    if not scored:
+        return Section(key="methods", title="Methods", lead="")
+    scored.sort(key=lambda item: -_rank(item[1]))
+    ours = tuple(_line(run, scores) for run, scores in scored)
+    comparable = all(len(scores["classes"]) == 2 for _, scores in scored)
+    theirs = tuple((name, figure, *("–",) * (len(HEAD) - 2)) for name, figure in PUBLISHED) if comparable else ()
+    table = Table(
+        head=HEAD,
+        rows=(*ours, *theirs),
+        muted=tuple(range(len(ours), len(ours) + len(theirs))),
+        best=(0,) if len(ours) > 1 else (),
+        notes=(*_warnings(runs, scored), CITATION if comparable else NO_CITATION),
+    )
+    return Section(key="methods", title="Methods", lead=_protocol(runs, scored[0][1]), tables=(table,))
+
+
+def by_class(runs: Runs) -> Section:
+    """Return what each method makes of each class, in pixels."""
+    tables = tuple(_confusion(run, run.scores) for run in runs.predictions if run.scores is not None)
+    lead = "Pixels of each true class (rows) by what was predicted (columns), and the figures that follow from them."
+    return Section(key="classes", title="Class by class", lead=lead, tables=tables)
+
+
+def _rank(scores: Mapping[str, Any]) -> float:
+    found = scores.get("iou_mean")
+    return -1.0 if found is None else float(found)
+
+
+def _line(run: PredictionRun, scores: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a method's line of the table."""
+    name = run.name if run.method == run.name else f"{run.name} ({run.method})"
+    flag = " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(told(run))
+    return (
+        name + flag,
+        spread(scores.get("iou_mean"), scores.get("iou_std")),
+        seams(run, scores),
+        spread(scores.get("iou_mean_all"), scores.get("iou_std_all")),
+        *(digits(scores.get(key)) for key in ("scene_iou", "miou", "oa", "kappa")),
+    )
+
+
+def spread(mean: float | None, deviation: float | None) -> str:
+    """Return ``mean ± deviation`` with three digits."""
+    return "–" if mean is None or deviation is None else f"{mean:.3f} ± {deviation:.3f}"
+
+
+def seams(run: PredictionRun, scores: Mapping[str, Any]) -> str:
+    """Return the seam score and, in brackets, that of the truth; no figure where tiles cannot make seams."""
+    if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
+        return "exact"
+    found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
+    if found is None:
+        return "–"
+    return f"{found:.2f}" if truth is None else f"{found:.2f} ({truth:.2f})"
+
+
+def digits(value: float | None) -> str:
+    """Return a share with three digits."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _protocol(runs: Runs, scores: Mapping[str, Any]) -> str:
+    """Return how the figures were measured, and on what."""
+    known = [simulated(scene) for scene in runs.scenes]
+    where = "a simulated scene" if known and all(known) else "the scene named below" if known else "the user's scene"
+    size = scores["patch_size"]
+    return (
+        f"Intersection over union, mean ± standard deviation over {scores['patches']} random {size} × {size} "
+        f"patches, the same for every method (seed {scores['seed']}); measured on {where}. As published, patches "
+        f"whose truth holds a single class are dropped and as many are drawn with replacement from the kept "
+        f"{scores['kept']}; beside it, all patches, and the whole region without patches."
+    )
+
+
+def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """Return what readers must know before they compare the lines."""
+    notes = []
+    if any(scores.get("overlaps_training") for _, scores in scored):
+        notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+    notes += [f"‡ {run.name} is {told(run)}." for run, _ in scored if told(run)]
+    tiles = [run.name for run, _ in scored if looks_at_tiles(run, runs.models)]
+    notes += [PER_TILE.replace("{names}", ", ".join(tiles))] if tiles else []
+    notes += [SEAMS] if any(scores.get("seam_score") is not None for _, scores in scored) else []
+    if any(scores.get("overlaps_training", None) is None for _, scores in scored):
+        notes.append("For some lines it is not known whether the scored pixels taught the model.")
+    keys = ("patches", "patch_size", "seed", "region")
+    if len({repr([scores.get(key) for key in keys]) for _, scores in scored}) > 1:
+        notes.append("Not all lines were measured on the same patches: evaluate them with equal options to compare.")
+    return tuple(notes)
+
+
+def _confusion(run: PredictionRun, scores: Mapping[str, Any]) -> Table:
+    """Return a method's confusion with IoU, F1, precision and recall of each class."""
+    matrix = scores["confusion"]
+    names = [*scores["classes"], *(str(i) for i in range(len(scores["classes"]), len(matrix)))]
+    keys = ("iou", "f1", "precision", "recall")
+    rows = tuple(
+        (name, *(f"{count:,}".replace(",", " ") for count in line), *(digits(scores[key][i]) for key in keys))
+        for i, (name, line) in enumerate(zip(names, matrix, strict=True))
+    )
+    head = ("true class", *(f"as {name}" for name in names), "no prediction", "IoU", "F1", "precision", "recall")
+    return Table(head=head, rows=rows, title=run.name)

@@ -1,0 +1,105 @@
+"""Trainings: losses, validations and learning rate over the steps, from the logs in a model's folder."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from tilespec.output.report import plots
+from tilespec.output.report.inputs import ModelRun
+from tilespec.output.report.page_parts import Key, Picture, Row, Section
+from tilespec.output.report.scores import digits
+from tilespec.training.run.log import NOT_LOSSES
+from tilespec.training.validation.history import METRICS, best
+
+POINTS: Final = 1500
+"""Points of a curve, at most."""
+Curve = tuple[list[float], list[float]]
+"""Steps and values."""
+
+
+def of_training(run: ModelRun) -> Section:
+    """Return losses, validations and learning rate of a training; empty for a method that is solved at once."""
+    title, key = f"Training: {run.name}", f"training-{run.name}"
+    terms = losses(run)
+    if not terms:
+        return Section(key=key, title=title, lead="")
+    keys = tuple(Key.of(_colour(i), name) for i, name in enumerate(terms))
+    caption = "Each step thin, their running mean thick."
+    plot = Picture(source=plots.curves(terms), title="Losses", caption=caption, plot=True)
+    so_far = "" if run.card else " so far: there is no model yet"
+    lead = f"The terms of the objective over {int(run.log[-1]['step']) + 1} steps{so_far}."
+    rows = (Row(pictures=(plot,), legend=keys, columns=1), *_below(run))
+    return Section(key=key, title=title, lead=f"{lead} {_told(run)}".rstrip(), rows=rows)
+
+
+def losses(run: ModelRun) -> dict[str, Curve]:
+    """Return the curve of every loss in a training's log; values that are no numbers are left out."""
+    lines = run.log[:: max(1, len(run.log) // POINTS)]
+    return _curves(lines, [key for line in lines for key in line if key not in NOT_LOSSES])
+
+
+def validations(run: ModelRun) -> dict[str, Curve]:
+    """Return the curves of a training's validations: of shares of one all, that was compared first; else of that."""
+    names = [key for line in run.validations for key in line if key not in NOT_LOSSES]
+    metric = compared(run)
+    return _curves(run.validations, [metric, *names] if metric in METRICS["confusion"] else [metric])
+
+
+def compared(run: ModelRun) -> str:
+    """Return the metric that was compared: as asked, else the first of the task's."""
+    known = {key for line in run.validations for key in line}
+    return run.metric or next((name for names in METRICS.values() for name in names if name in known), "iou")
+
+
+def _below(run: ModelRun) -> list[Row]:
+    """Return what is drawn below the losses, side by side."""
+    pictures: list[Picture] = []
+    keys: tuple[Key, ...] = ()
+    metrics, rate = validations(run), _curves(run.log[:: max(1, len(run.log) // POINTS)], ["rate"])
+    if metrics:
+        top = best(run.validations, compared(run))
+        caption = "On pixels that are held out, predicted in tiles as users predict. The broken line marks the best."
+        source = plots.points(metrics, ylabel="score", mark=top)
+        pictures.append(Picture(source=source, title="Validation", caption=caption, plot=True))
+        keys = tuple(Key.of(_colour(i), _named(name, run)) for i, name in enumerate(metrics))
+    if rate:
+        source = plots.points(rate, ylabel="rate", dots=False)
+        pictures.append(Picture(source=source, title="Learning rate", caption="Of every step.", plot=True))
+    return [Row(pictures=tuple(pictures), legend=keys)] if pictures else []
+
+
+def _told(run: ModelRun) -> str:
+    """Return in a sentence what the validations came to."""
+    metric = compared(run)
+    top = best(run.validations, metric)
+    if top is None:
+        return ""
+    value = next(line[metric] for line in run.validations if line["step"] == top)
+    count = len(run.validations)
+    many, steps = "" if count == 1 else "s", (run.card.get("provenance") or {}).get("steps")
+    kept = "" if steps is None else f" The model is that of step {steps}."
+    return f"Of {count} validation{many} the best is that after {top} steps: {metric} {digits(value)}.{kept}"
+
+
+def _named(name: str, run: ModelRun) -> str:
+    """Return a metric as its legend names it."""
+    return f"{name}, which is compared" if name == compared(run) else name
+
+
+def _curves(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Curve]:
+    """Return the curves of some names, in their order; values that are no numbers are left out."""
+    found: dict[str, Curve] = {}
+    for name in dict.fromkeys(names):
+        known = [(line["step"], line[name]) for line in lines if _number(line.get(name))]
+        if known:
+            found[str(name)] = [float(step) for step, _ in known], [float(value) for _, value in known]
+    return found
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _colour(index: int) -> str:
+    return plots.COLOURS[index % len(plots.COLOURS)]

@@ -1,0 +1,104 @@
+"""Output store: the arrays and attributes of a prediction's store."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import spatial_norms
+from tilespec.storage.backends.paths import free_bytes
+from tilespec.storage.layout import ArraySpec, class_attrs, constants
+from tilespec.storage.product import Product
+from tilespec.storage.rasters import moved
+from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import Grid
+from tilespec.tiling.plan import PredictPlan
+
+OBJECTS = (256, 128, 64, 32)
+"""Edges of a stored object of a prediction: the first whose object stays below `OBJECT_BYTES`."""
+OBJECT_BYTES = 16 << 20
+"""A fresh array above 32 MB is mapped anew and page-faults every time; reading one costs a viewer patience."""
+
+
+def edge_of(channels: int) -> int:
+    """Return the edge of a stored object with so many float32 channels: a function of the output alone."""
+    return next((edge for edge in OBJECTS if 4 * edge * edge * channels <= OBJECT_BYTES), OBJECTS[-1])
+
+
+def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
+    """Return the bytes that a product will take before encoding, and the bytes that are free where it goes."""
+    model = Model.load(plan.spec.folder)  # type: ignore[attr-defined]
+    channels = model.channels[1]
+    pixel = (1 + 4 * channels * probabilities) if model.classes else 4 * channels
+    size = plan.grid.y.length * plan.grid.x.length * (pixel + 4 * plan.disagreement)
+    return {"bytes_to_write": size, "bytes_free": free_bytes(plan.product.url)}
+
+
+def create(plan: PredictPlan, settings: Mapping[str, Any], *, probabilities: bool) -> None:
+    """Create the store of a plan, or open it to resume."""
+    scene, model = Scene.open(plan.scene), Model.load(plan.spec.folder)  # type: ignore[attr-defined]
+    georef = moved_to(scene.georef, plan.roi, plan.grid)
+    channels = SpectralAxis(name="channel", unit="1", values=tuple(range(model.channels[1])))
+    axis = None if model.classes else model.spectral_out or channels
+    Product.open(
+        plan.product.url,
+        _arrays(plan, model, mapped=georef is not None, probabilities=probabilities),
+        settings=dict(settings),
+        attrs=_attrs(plan, scene, model, str(settings["norm"])),
+        constants=constants(axis, georef),
+        panel=plan.product.panel,
+    )
+
+
+def _arrays(plan: PredictPlan, model: Model, *, mapped: bool, probabilities: bool) -> list[ArraySpec]:
+    """Return what is stored: classes, or channels; probabilities and disagreement on request."""
+    plane = (plan.grid.y.length, plan.grid.x.length)
+    wide = edge_of(model.channels[1] if probabilities or not model.classes else 1)
+    edge = (plan.product.edge, min(wide, plane[1]))
+    attrs = {"grid_mapping": "spatial_ref"} if mapped else {}
+    one = ArraySpec(
+        name="prediction",
+        shape=plane,
+        dtype="uint8",
+        dims=("y", "x"),
+        chunks=edge,
+        attrs={**class_attrs(model.classes), **attrs},
+        fill=UNLABELLED,
+    )
+    real = replace(one, dtype="float32", attrs=attrs, fill=float("nan"))
+    last = "class" if model.classes else "band"
+    many = replace(real, shape=(*plane, model.channels[1]), dims=("y", "x", last), chunks=(*edge, model.channels[1]))
+    specs = [one if model.classes else many]
+    if model.classes and probabilities:
+        specs.append(replace(many, name="probability"))
+    if plan.disagreement:
+        text = "standard deviation between the tiles that cover a pixel, root mean square over channels"
+        specs.append(replace(real, name="disagreement", attrs={**attrs, "long_name": text}))
+    return specs
+
+
+def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str, Any]:
+    """Return the root attributes: nothing that varies between runs."""
+    return {
+        "title": f"Prediction of {Path(scene.url).name}",
+        "tilespec_kind": "prediction",
+        "origin": [plan.roi.y0, plan.roi.x0],
+        "plane": list(scene.shape[:2]),
+        "method": model.provenance.get("method", model.net["name"]),
+        "task": model.task["name"],
+        "model_digest": model.digest,
+        "scene_digest": scene.digest,
+        "train_regions": model.provenance.get("train_regions", []),
+        "norm": norm,
+        "spatial_norms": spatial_norms(model.module()),
+        "fingerprint": plan.product.ledger.key,
+        "grid": plan.grid.to_json(),
+    }
+
+
+def moved_to(georef: Mapping[str, Any] | None, roi: Roi, grid: Grid) -> dict[str, Any] | None:
+    """Return the georeference of the output plane: shifted to the region and its margin, pixels scaled."""
+    return moved(georef, (roi.y0 + grid.origin, roi.x0 + grid.origin), float(1 / Fraction(grid.scale)))

@@ -1,0 +1,276 @@
+"""Predict: a model folder and raw scenes in, blended predictions out."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save_file
+
+from tilespec.cluster.connect import connect
+from tilespec.cluster.submit import run, workers_of
+from tilespec.core.cpu import cores
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.signals import stopping
+from tilespec.models.frozen_norms import norm_statistics
+from tilespec.models.model import Model
+from tilespec.predict.memory_forecast import budget, project
+from tilespec.predict.options import Asked
+from tilespec.predict.output_store import create, room
+from tilespec.predict.planning import plan_of, with_norms, with_threads
+from tilespec.storage.backends.paths import at
+from tilespec.storage.layout import COMPLETE, INCOMPLETE
+from tilespec.storage.lock import holder_token, locked
+from tilespec.storage.product import publish
+from tilespec.storage.scene import Scene
+from tilespec.tiling.plan import Facts, Part, PredictPlan, describe
+from tilespec.tiling.slab import run_part
+
+PARTS = 2
+"""Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""
+OPTIONS = {field.name for field in fields(Asked)}
+
+
+def predict(  # noqa: PLR0913 - the options of a verb
+    model: str,
+    scene: str | Sequence[str],
+    out: str,
+    *,
+    workers: int = 0,
+    cluster: str | None = None,
+    memory: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Predict ``scene`` with ``model`` into the store ``out``, blended; resume what was interrupted.
+
+    Args:
+        model: Model folder.
+        scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``.
+        out: Prediction store: ``prediction(y, x)`` uint8 for classes, else ``prediction(y, x, channel)`` float32.
+        workers: Processes on this machine; 0 stays in this one.
+        cluster: ``local``, the address of a scheduler, or a dotted path.
+        memory: Budget such as "4GB"; default: what is available. A plan beyond it is refused before any work.
+        dry_run: Return the plan, write nothing.
+        progress: Where progress goes.
+        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.predict.options.Asked`.
+
+    Returns:
+        Tiles, seconds, bytes, peak memory, fingerprint and status: ``complete``, or ``incomplete`` where tiles are in
+        quarantine or workers died on a part again and again.
+
+    Raises:
+        UserError: bands or wavelengths differ from the model's, overlap >= tile, or other settings in ``out``.
+        KeyboardInterrupt: stopped by a signal; what was in flight is finished, and the same command resumes.
+    """
+    unknown = sorted(set(asked) - OPTIONS)
+    if unknown:
+        raise TypeError(f"predict() has no option {unknown[0]!r}; options are {', '.join(sorted(OPTIONS))}")
+    say, wanted = progress or Silent(), Asked(**asked)
+    places = {scene: out} if isinstance(scene, str) else _places(scene, out)
+    done = {
+        where: _predict(
+            model, one, where, wanted, workers=workers, cluster=cluster, memory=memory, dry=dry_run, say=say
+        )
+        for one, where in places.items()
+    }
+    if isinstance(scene, str):
+        return done[out]
+    return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
+
+
+def _predict(  # noqa: PLR0913 - what `predict` was asked
+    model: str,
+    scene: str,
+    out: str,
+    asked: Asked,
+    *,
+    workers: int,
+    cluster: str | None,
+    memory: str | None,
+    dry: bool,
+    say: Progress,
+) -> dict[str, Any]:
+    """Plan the prediction of one scene, and carry it out unless the plan is all that is wanted."""
+    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
+    plan, settings = plan_of(model, scene, out, asked, threads)
+    limit, projection = budget(memory), project(plan, workers)
+    lanes = projection.lanes(plan.threads, limit)
+    plan = with_threads(plan, lanes, plan.threads)
+    expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
+    space = room(plan, probabilities=asked.probabilities)
+    if dry:
+        opened = Scene.open(scene)
+        return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
+    say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
+    if space["bytes_to_write"] > space["bytes_free"]:
+        say.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
+    with locked(plan.product.url):
+        create(plan, settings, probabilities=asked.probabilities)
+        kept = {"model": str(Path(model).absolute()), "scene": plan.scene, "out": plan.product.url}
+        plan.product.ledger.command("predict", **kept, **vars(asked))
+        return _execute(plan, asked, workers, cluster, say) | expected
+
+
+def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
+    return any(result.get("status") == INCOMPLETE for result in done.values())
+
+
+def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
+    """Return where the prediction of each scene goes: in the folder ``out``, under the scene's own name."""
+    names = [at(scene).name for scene in scenes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            "SCENE",
+            found=f"several scenes named {twice[0]}",
+            expected="scenes of different names, which name their predictions",
+            do="Predict them one by one, each into an OUT of its own.",
+        )
+    return {scene: str(at(out) / name) for scene, name in zip(scenes, names, strict=True)}
+
+
+def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
+    """Run the parts that are missing, publish, and return what was counted."""
+    total, failed = Facts(), []
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
+        shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
+    started = time.monotonic()
+    flag = plan.product.ledger.folder / "stop"
+    with stopping(flag) as stop, connect(workers, cluster) as client, Peak() as peak:
+        startup = time.monotonic() - started
+        plan = _frozen(plan, client, progress) if asked.norm == "frozen" else plan
+        parts = plan.parts(1 if client is None else PARTS * max(1, workers_of(client)))
+        progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
+        for part, facts in _facts(plan, parts, client, progress, stop):
+            if isinstance(facts, Facts):
+                total.add(facts)
+            else:
+                failed.append(_died(plan, part))
+        interrupted = total.stopped or stop()
+        progress.finish()
+        if interrupted:
+            raise KeyboardInterrupt
+        status = _publish(plan, failed)
+    result = _result(plan, total, parts, failed) | {
+        "status": status,
+        "seconds": peak.seconds,
+        "startup_seconds": startup,
+        "peak_memory": peak.bytes,
+        "workers": workers,
+    }
+    if parts:
+        plan.product.ledger.note("predict", result)
+    return result
+
+
+def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
+    """Yield each part with what it counted, or with the error that took its workers, as they end."""
+    if client is None:
+        for part in parts:
+            if not stop():
+                yield part, run_part(plan, part, progress, stop)
+        return
+    token = holder_token(plan.product.url)
+    tasks, tick = [(plan, part, token) for part in parts], _told_by_records(plan, parts, progress)
+    for (_, part, _), facts in run(client, _part, tasks, stop=stop, tick=tick):
+        yield part, facts
+
+
+def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -> Callable[[], None]:
+    """Return what tells the progress of workers by the records they leave, in tiles."""
+    folder, rows = plan.product.ledger.rows, max(1, sum(len(part.rows) for part in parts))
+    each = sum(_tiles(plan, part) for part in parts) / rows
+    before = len(list(folder.glob("row-*.json")))
+
+    def tick() -> None:
+        nonlocal before
+        now = len(list(folder.glob("row-*.json")))
+        progress.advance((now - before) * each)
+        before = now
+
+    return tick
+
+
+def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
+    """Run what is still missing of a part on a worker, until someone says stop or the run has ended without it."""
+    missing = set(plan.product.missing(part.panel)) & set(part.rows)
+    if not missing:
+        return Facts()
+    first = min(missing)
+    if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
+        part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
+    flag = plan.product.ledger.folder / "stop"
+    return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
+
+
+def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
+    """Return the plan with the scene's norm statistics, gathered by a first pass, or by the run before."""
+    file = plan.product.scratch.with_name("norms.safetensors")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        spec: Any = plan.spec
+        statistics = norm_statistics(
+            Model.load(spec.folder),
+            Scene.open(plan.scene),
+            plan.roi,
+            tile=plan.grid.y.tile,
+            prepared=spec.prepared,
+            client=client,
+            folder=spec.folder,
+            progress=progress,
+        )
+        partial = file.with_suffix(".partial")
+        save_file(dict(statistics), partial)
+        partial.replace(file)
+    return with_norms(plan, file)
+
+
+def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
+    """Publish the status, last of all."""
+    if failed:
+        publish(plan.product.url, {"tilespec_status": INCOMPLETE})
+        return INCOMPLETE
+    plan.product.finish()
+    return INCOMPLETE if plan.product.poison() else COMPLETE
+
+
+def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was counted."""
+    return {
+        "tiles": total.tiles,
+        "tiles_empty": total.empty,
+        "tiles_shared": total.shared,
+        "tiles_planned": plan.grid.tiles,
+        "rows_done": sum(len(part.rows) for part in parts),
+        "nodata": plan.product.counts().get("nodata", 0),
+        "quarantined": plan.product.poison(),
+        "failed": failed,
+        "network_seconds": total.network_seconds,
+        "read_seconds": total.read_seconds,
+        "bytes_read": total.bytes_read,
+        "bytes_written": total.bytes_written,
+        "fingerprint": plan.product.ledger.key,
+        "out": plan.product.url,
+    }
+
+
+def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
+    """Return what is said of a part on which workers died again and again."""
+    tiles = plan.tiles(part)[0]
+    return {
+        "rows": list(plan.span(part)),
+        "tile_rows": [tiles[0], tiles[-1]],
+        "do": "Its workers were killed again and again, mostly for memory: choose a smaller --tile or fewer --workers.",
+    }
+
+
+def _tiles(plan: PredictPlan, part: Part) -> int:
+    """Return how many tiles touch a part."""
+    rows, columns = plan.tiles(part)
+    return len(rows) * len(columns)

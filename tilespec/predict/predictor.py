@@ -1,0 +1,221 @@
+"""The predictor of a model folder: where torch meets `tilespec.tiling`, and the axes change their order."""
+
+import copy
+import threading
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from queue import LifoQueue
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from safetensors.numpy import load_file
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
+from tilespec.models.determinism import batches_agree
+from tilespec.models.frozen_norms import freeze
+from tilespec.models.model import Model
+from tilespec.models.nets.norms import SeededDropout, set_sample_ids
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
+from tilespec.spectra.recipe import Recipe
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
+"""The eight symmetries of a square: transposed, upside down, mirrored."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Averaging:
+    """Over what a prediction is averaged, each tile in a stream: nothing is kept but the running mean."""
+
+    flips: bool = False
+    """All eight symmetries of the square."""
+    samples: int = 0
+    """Draws of dropout that stays alive (Gal and Ghahramani 2016); 0: dropout is off."""
+    spread: bool = False
+    """The variance between the variants, mean over channels, is one more channel."""
+
+    @property
+    def variants(self) -> list[tuple[tuple[bool, bool, bool], int]]:
+        """What is evaluated: a symmetry and a draw each."""
+        turns = TURNS if self.flips else TURNS[:1]
+        return [(turn, draw) for turn in turns for draw in range(max(1, self.samples))]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TorchPredictor:
+    """A net, its recipe and its task, on this machine's CPU. Any number of threads may call it at once."""
+
+    modules: "LifoQueue[torch.nn.Module]"
+    """In evaluation mode, one for each caller: their weights are one, what they remember is their own."""
+    recipe: Recipe
+    """Applied at reading; without steps when the scene went through it already."""
+    task: Task
+    """Activates and decodes."""
+    channels: tuple[int, int]
+    """In and out."""
+    threads: int
+    """Threads that read, prepare and evaluate."""
+    intra: int
+    """Threads of torch inside one evaluation."""
+    probabilities: bool
+    """Whether class probabilities are stored too."""
+    dtype: torch.dtype
+    """In which the net computes; what it reads and answers is float32."""
+    averaging: Averaging
+    """Flips and draws."""
+    known: threading.local = field(default_factory=threading.local)
+    """Which threads have set torch's threads."""
+
+    def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
+        """Apply the recipe; without steps spectra are what they are, and whoever reads them looks for gaps."""
+        return self.recipe.apply(spectra) if self.recipe.steps else spectra
+
+    def __call__(
+        self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
+    ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
+        """Evaluate the net; ``y, x, channel`` seen as ``channel, y, x`` is torch's channels_last, without a copy."""
+        if not hasattr(self.known, "set"):
+            torch.set_num_threads(self.intra)
+            self.known.set = True
+        module = self.modules.get()
+        try:
+            with torch.inference_mode():
+                return self._averaged(module, torch.from_numpy(tiles).permute(0, 3, 1, 2), ids)
+        finally:
+            self.modules.put(module)
+
+    def _averaged(
+        self, module: torch.nn.Module, tiles: torch.Tensor, ids: list[int]
+    ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
+        """Return the running mean over all variants, and their spread if it is wanted."""
+        mean, spread = torch.empty(0), torch.zeros(())
+        for count, (turn, draw) in enumerate(self.averaging.variants):
+            set_sample_ids(module, torch.tensor(ids), seed=draw)
+            out = _turned(self._activated(module, _turned(tiles, turn)), turn, back=True)
+            if count == 0:
+                mean, spread = out, torch.zeros_like(out[:, :1])
+                continue
+            change = (out - mean) / (count + 1)
+            mean = mean + change
+            spread = (spread + change.square().mean(dim=1, keepdim=True) * (count + 1)) * (count / (count + 1))
+        if self.averaging.spread and len(self.averaging.variants) > 1:
+            mean = torch.cat([mean, spread], dim=1)
+        return mean.permute(0, 2, 3, 1).contiguous().numpy()
+
+    def _activated(self, module: torch.nn.Module, tiles: torch.Tensor) -> torch.Tensor:
+        return self.task.activate(module(tiles.to(self.dtype)).float())
+
+    def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
+        """Return whether a tile has the same bits in any batch, by trial; once per process and shape."""
+        return _agree(self, shape, batch)
+
+    def decode(
+        self, blended: Float32[np.ndarray, "y x channel"], valid: Bool[np.ndarray, "y x"]
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays to store: classes (255 without data), or channels (NaN without data)."""
+        decoded = self.task.decode(blended)
+        if not valid.all():
+            decoded[~valid] = UNLABELLED if decoded.dtype == np.uint8 else np.nan
+        return {"prediction": decoded, "probability": blended} if self.probabilities else {"prediction": decoded}
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _turned(planes: torch.Tensor, turn: tuple[bool, bool, bool], *, back: bool = False) -> torch.Tensor:
+    """Return planes under a symmetry of the square, or its inverse."""
+    transposed, *mirrored = turn
+    axes = [axis for axis, wanted in zip((-2, -1), mirrored, strict=True) if wanted]
+    if back:
+        flipped = torch.flip(planes, axes) if axes else planes
+        return flipped.transpose(-2, -1) if transposed else flipped
+    planes = planes.transpose(-2, -1) if transposed else planes
+    return torch.flip(planes, axes) if axes else planes
+
+
+@lru_cache(maxsize=8)
+def _agree(predictor: TorchPredictor, shape: tuple[int, int, int], batch: int) -> bool:
+    return batches_agree(predictor, shape, batch)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model folder by path and hash, as it travels to workers."""
+
+    folder: str
+    """Where the model is; workers see the same file system."""
+    digest: str
+    """What it must be."""
+    prepared: bool
+    """The scene went through the recipe already."""
+    probabilities: bool = False
+    """Whether class probabilities are stored too."""
+    precision: str = "float32"
+    """In which the net computes."""
+    averaging: Averaging = Averaging()
+    """Flips and draws."""
+    norms: str | None = None
+    """File of a scene's norm statistics that replace those of each tile (`tilespec.models.frozen_norms`)."""
+    intra: int = 1
+    """Threads of torch inside one evaluation."""
+
+    def open(self, threads: int) -> TorchPredictor:
+        """Return the predictor, loaded once per process."""
+        return _load(self, threads)
+
+
+@lru_cache(maxsize=2)
+def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
+    torch.set_num_threads(spec.intra)
+    model = Model.load(spec.folder)
+    if model.digest != spec.digest:
+        raise UserError(
+            spec.folder,
+            found="another model than the plan's",
+            expected=spec.digest,
+            do="Run the command again.",
+        )
+    module = model.module()
+    if spec.norms is not None:
+        module = freeze(module, load_file(Path(spec.norms)))
+    module = module.to(dtype=PRECISIONS[spec.precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for layer in module.modules():
+        if isinstance(layer, SeededDropout) and spec.averaging.samples:
+            layer.live = True
+    modules: LifoQueue[torch.nn.Module] = LifoQueue()
+    for _ in range(threads):
+        modules.put(_twin(module))
+    return TorchPredictor(
+        modules=modules,
+        recipe=Recipe.empty(model.channels[0], None) if spec.prepared else model.recipe,
+        task=task(model.task),
+        channels=model.channels,
+        threads=threads,
+        intra=spec.intra,
+        probabilities=spec.probabilities,
+        dtype=PRECISIONS[spec.precision],
+        averaging=spec.averaging,
+    )
+
+
+def forget() -> None:
+    """Let go of the models that this process has loaded: whoever predicts with one after another keeps but one."""
+    _load.cache_clear()
+    _agree.cache_clear()
+
+
+def _twin(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a module of its own state with the same weights in the same memory."""
+    weights = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(weight): weight for weight in weights})

@@ -1,0 +1,54 @@
+"""Camera: three responses from a table in place of an eye, as a camera's sensor sees a scene."""
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+
+from tilespec.core.errors import UserError
+from tilespec.spectra.colour.cie_tables import illumination
+from tilespec.spectra.colour.observer import CHANNELS, Wavelengths, check_visible, widths
+from tilespec.spectra.numerics.curve_files import read_curves
+
+WHERE: Final = "--camera"
+
+
+def camera_primaries(
+    path: str, wavelengths: Wavelengths, illuminant: str = "D65", *, radiance: bool = False
+) -> Float64[np.ndarray, "band 3"]:
+    """Return what each band adds to linear red, green and blue of a camera, balanced so that white is (1, 1, 1).
+
+    Args:
+        path: A text table: wavelength (nm), then responses whose headers begin with R, G and B; several of one letter
+            (``G1``, ``G2``) are averaged. Any scale: relative responses. 0 outside of the table.
+        wavelengths: Of the scene's bands, nm.
+        illuminant: The light on the scene; with ``radiance`` the white, and nothing else.
+        radiance: Spectra are light, not reflectance.
+
+    Raises:
+        UserError: no such table, no channel for a colour, or bands that do not cover the visible range.
+    """
+    centres = np.asarray(wavelengths, np.float64)
+    check_visible(centres)
+    curves = read_curves(path, WHERE)
+    groups = [[i for i, name in enumerate(curves.names) if name.lower().startswith(c[0])] for c in CHANNELS]
+    if not all(groups) or (curves.values < 0).any():
+        raise UserError(
+            f"{WHERE} {path}",
+            found=f"responses {', '.join(curves.names) or 'without a header'}, the smallest {curves.values.min():g}",
+            expected="responses of 0 and more whose headers begin with R, G and B",
+            do="Give the table a header such as wavelength,R,G,B.",
+        )
+    light = illumination(centres, illuminant)
+    mean = [curves.values[group].mean(axis=0) for group in groups]
+    seen = np.stack([np.interp(centres, curves.places, of, left=0, right=0) for of in mean], axis=1)
+    seen *= widths(centres)[:, None]
+    white = light @ seen
+    if not (white > 0).all():
+        raise UserError(
+            f"{WHERE} {path}",
+            found=f"responses from {curves.places[0]:g} to {curves.places[-1]:g} that see nothing of the scene's bands",
+            expected="responses to wavelengths in nm from 400 to 700",
+            do="Check the unit of the first column.",
+        )
+    return (seen if radiance else seen * light[:, None]) / white

@@ -1,0 +1,415 @@
+"""scikit-learn estimators of the spectral steps, for spectra that fit in memory.
+
+The arithmetic of a recipe's steps behind ``fit`` and ``transform``, so that they stand in pipelines and in
+cross-validation; float32 inside. Scenes go through `tilespec.spectra.recipe`.
+
+Parameters are typed ``Any``: scikit-learn's contract is that a constructor keeps whatever it is given, and that
+``fit`` is what refuses.
+"""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import PIECE, Spectra, SpectralAxis
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.numerics.curve_files import Curves, places
+from tilespec.spectra.operators import Operator, Project
+from tilespec.spectra.pieces import transform
+from tilespec.spectra.statistics import Moments, Spread
+from tilespec.spectra.steps.absorbance import Absorbance, Reflectance
+from tilespec.spectra.steps.base import Fitted, Fitting, Step
+from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.continuum import ContinuumRemoval
+from tilespec.spectra.steps.normalise import Snv, Vsn
+from tilespec.spectra.steps.pca import Pca, decompose
+from tilespec.spectra.steps.resample import Resampling
+from tilespec.spectra.steps.savgol import SavGol
+from tilespec.spectra.steps.scaling import Autoscale, MinMax
+from tilespec.spectra.steps.scatter import Emsc
+
+
+class _Spectral(TransformerMixin, BaseEstimator):
+    """A transformer that applies one operator."""
+
+    operator_: Operator
+
+    def transform(self, X: Any) -> Any:
+        """Return the transformed spectra, float32."""
+        check_is_fitted(self)
+        spectra = _spectra(self, X, reset=False)
+        return transform((self.operator_,), spectra, self.operator_.out(_bands(spectra)).count)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+@final
+class SnvScaler(OneToOneFeatureMixin, _Spectral):
+    """Standard normal variate: each spectrum minus its mean, over its deviation. A constant spectrum becomes NaN."""
+
+    def fit(self, X: Any, y: Any = None) -> "SnvScaler":
+        """Learn the number of bands."""
+        del y
+        self.operator_ = _fit(Snv(), _spectra(self, X, reset=True, bands=2)).operator
+        return self
+
+
+@final
+class VsnScaler(OneToOneFeatureMixin, _Spectral):
+    """Weighted SNV, over the bands that scatter alone moves (Rabatel et al. 2020).
+
+    Args:
+        n_params: 2 for gain and offset; 3 and 4 with a slope and a curvature (weighted MSC).
+        tol: Largest residual of such a band, in units of the data; None estimates it from the noise.
+        denominator: ``paper`` or ``weighted``.
+        n_pairs: Pairs of spectra to compare.
+        n_iter: Draws for each pair.
+        seed: Of the draws.
+
+    After fitting, ``facts_`` tells the tolerance, the pairs, and how many were degenerate.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_params: Any = 2,
+        tol: Any = None,
+        denominator: Any = "paper",
+        n_pairs: Any = 2000,
+        n_iter: Any = 500,
+        seed: Any = 0,
+    ) -> None:
+        self.n_params = n_params
+        self.tol = tol
+        self.denominator = denominator
+        self.n_pairs = n_pairs
+        self.n_iter = n_iter
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any = None) -> "VsnScaler":
+        """Learn the weights of the bands."""
+        del y
+        options = self.get_params()
+        seed = options.pop("seed")
+        fitted = _fit(Vsn(**options), _spectra(self, X, reset=True, least=2, bands=self.n_params), seed=seed)
+        self.operator_, self.facts_ = fitted.operator, fitted.facts
+        return self
+
+
+@final
+class SavGolFilter(OneToOneFeatureMixin, _Spectral):
+    """Savitzky-Golay smoothing and derivatives.
+
+    Args:
+        window: Bands that a polynomial is fitted to; odd.
+        polyorder: Degree of the polynomial.
+        deriv: Order of the derivative; 0 smooths.
+        wavelengths: Places of the bands, even or not; None takes a step of 1.
+    """
+
+    def __init__(self, window: Any = 11, polyorder: Any = 2, *, deriv: Any = 0, wavelengths: Any = None) -> None:
+        self.window = window
+        self.polyorder = polyorder
+        self.deriv = deriv
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "SavGolFilter":
+        """Learn the filters of these bands."""
+        del y
+        spectra = _spectra(self, X, reset=True)
+        step = SavGol(window=self.window, polyorder=self.polyorder, deriv=self.deriv)
+        self.operator_ = _fit(step, spectra, wavelengths=self.wavelengths).operator
+        return self
+
+
+@final
+class BandScaler(OneToOneFeatureMixin, _Spectral):
+    """Min-max: the range of each band mapped to 0..1; a constant band becomes 0."""
+
+    def fit(self, X: Any, y: Any = None) -> "BandScaler":
+        """Learn the range of each band."""
+        del y
+        self.operator_ = _fit(MinMax(), _spectra(self, X, reset=True)).operator
+        return self
+
+
+@final
+class Autoscaler(OneToOneFeatureMixin, _Spectral):
+    """Each band minus its mean, over its standard deviation (ddof 1); a constant band becomes 0."""
+
+    def fit(self, X: Any, y: Any = None) -> "Autoscaler":
+        """Learn the mean and the deviation of each band."""
+        del y
+        self.operator_ = _fit(Autoscale(), _spectra(self, X, reset=True, least=2)).operator
+        return self
+
+
+@final
+class MscScaler(OneToOneFeatureMixin, _Spectral):
+    """Multiplicative scatter correction; a spectrum without the reference's shape becomes NaN.
+
+    Args:
+        reference: One spectrum, band by band; None takes the mean of those that it is fitted on.
+    """
+
+    def __init__(self, reference: Any = None) -> None:
+        self.reference = reference
+
+    def fit(self, X: Any, y: Any = None) -> "MscScaler":
+        """Learn the mean spectrum."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        step = Emsc(name="msc", degree=0, reference=_curves(self.reference, _bands(spectra)))
+        self.operator_ = _fit(step, spectra).operator
+        return self
+
+
+@final
+class EmscScaler(OneToOneFeatureMixin, _Spectral):
+    """Extended multiplicative scatter correction (Martens and Stark 1991).
+
+    Args:
+        degree: Of the polynomial baseline; 0 is MSC.
+        interferents: Spectra whose share is removed, ``(spectrum, band)``.
+        reference: One spectrum, band by band; None takes the mean of those that it is fitted on.
+        wavelengths: Places of the bands, even or not, that the polynomial follows; None takes even ones.
+    """
+
+    def __init__(
+        self, degree: Any = 2, *, interferents: Any = None, reference: Any = None, wavelengths: Any = None
+    ) -> None:
+        self.degree = degree
+        self.interferents = interferents
+        self.reference = reference
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "EmscScaler":
+        """Learn the mean spectrum."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        bands = _bands(spectra, self.wavelengths)
+        known, reference = _curves(self.interferents, bands), _curves(self.reference, bands)
+        step = Emsc(degree=self.degree, interferents=known, reference=reference)
+        self.operator_ = _fit(step, spectra, wavelengths=self.wavelengths).operator
+        return self
+
+
+@final
+class AbsorbanceTransformer(OneToOneFeatureMixin, _Spectral):
+    """``-log10 R``; a spectrum with a value <= 0 becomes NaN. Back with ``inverse_transform``."""
+
+    def fit(self, X: Any, y: Any = None) -> "AbsorbanceTransformer":
+        """Learn the number of bands."""
+        del y
+        self.operator_ = _fit(Absorbance(), _spectra(self, X, reset=True)).operator
+        return self
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Return reflectance."""
+        check_is_fitted(self)
+        spectra = np.asarray(X, np.float32)
+        return transform((_fit(Reflectance(), spectra).operator,), spectra, spectra.shape[1])
+
+
+@final
+class AlsBaseline(OneToOneFeatureMixin, _Spectral):
+    """Spectra without their asymmetric least squares baselines (Eilers and Boelens 2005).
+
+    Args:
+        lam: Smoothness of the baseline, 1e2 to 1e9.
+        p: Weight of bands above it, 0.001 to 0.1 for positive peaks.
+        iterations: Most times that weights are found anew.
+    """
+
+    def __init__(self, lam: Any = 1e5, p: Any = 0.01, *, iterations: Any = 20) -> None:
+        self.lam = lam
+        self.p = p
+        self.iterations = iterations
+
+    def fit(self, X: Any, y: Any = None) -> "AlsBaseline":
+        """Learn the number of bands."""
+        del y
+        step = Als(smoothness=float(self.lam), asymmetry=float(self.p), iterations=self.iterations)
+        self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
+        return self
+
+
+@final
+class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
+    """Spectra without their asymmetrically reweighted baselines (Baek et al. 2015).
+
+    Args:
+        lam: Smoothness of the baseline, 1e2 to 1e9.
+        iterations: Most times that weights are found anew.
+    """
+
+    def __init__(self, lam: Any = 1e5, *, iterations: Any = 50) -> None:
+        self.lam = lam
+        self.iterations = iterations
+
+    def fit(self, X: Any, y: Any = None) -> "ArplsBaseline":
+        """Learn the number of bands."""
+        del y
+        step = Arpls(smoothness=float(self.lam), iterations=self.iterations)
+        self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
+        return self
+
+
+@final
+class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
+    """Spectra over, or minus, their upper convex hulls (Clark and Roush 1984).
+
+    Args:
+        mode: ``divide`` (NaN where a hull is not positive) or ``subtract``.
+        wavelengths: Places of the bands, even or not; None takes even ones.
+    """
+
+    def __init__(self, mode: Any = "divide", *, wavelengths: Any = None) -> None:
+        self.mode = mode
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "ContinuumRemover":
+        """Learn the places of the bands."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        self.operator_ = _fit(ContinuumRemoval(mode=self.mode), spectra, wavelengths=self.wavelengths).operator
+        return self
+
+
+@final
+class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
+    """Bands of another sensor, with Gaussian responses.
+
+    Args:
+        centres: Of the new bands.
+        fwhm: Their full widths at half maximum: one for all, or one for each.
+        wavelengths: Places of the bands that there are; None numbers them from 0.
+    """
+
+    def __init__(self, centres: Any = (0.5,), fwhm: Any = 1.0, *, wavelengths: Any = None) -> None:
+        self.centres = centres
+        self.fwhm = fwhm
+        self.wavelengths = wavelengths
+
+    def fit(self, X: Any, y: Any = None) -> "BandResampler":
+        """Learn the weights of the bands."""
+        del y
+        spectra = _spectra(self, X, reset=True, bands=2)
+        centres = np.asarray(self.centres, np.float64)
+        fwhm = np.broadcast_to(np.asarray(self.fwhm, np.float64), (1, *centres.shape)).copy()
+        sensor = Curves(source="fwhm", names=("fwhm",), places=centres, values=fwhm)
+        at = range(spectra.shape[1]) if self.wavelengths is None else self.wavelengths
+        self.operator_ = _fit(Resampling(sensor=sensor), spectra, wavelengths=at).operator
+        return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.operator_.out(Bands(count=self.n_features_in_, axis=None)).count
+
+
+@final
+class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
+    """Exact PCA from blocks of spectra: ``partial_fit`` block by block gives what ``fit`` on all of them gives.
+
+    Args:
+        n_components: How many components.
+
+    After fitting: ``components_``, ``mean_``, ``explained_variance_``, ``explained_variance_ratio_`` and
+    ``n_samples_seen_``, as in `sklearn.decomposition.PCA`; the largest absolute loading of each is positive.
+    """
+
+    def __init__(self, n_components: Any = 1) -> None:
+        self.n_components = n_components
+
+    def fit(self, X: Any, y: Any = None) -> "StreamedPca":
+        """Learn the components of these spectra alone."""
+        del y
+        self.__dict__.pop("moments_", None)
+        return self._add(_spectra(self, X, reset=True, least=2))
+
+    def partial_fit(self, X: Any, y: Any = None) -> "StreamedPca":
+        """Learn the components of these spectra and all before."""
+        del y
+        return self._add(_spectra(self, X, reset=not hasattr(self, "moments_")))
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Return the spectra that have these scores."""
+        check_is_fitted(self)
+        return self.operator_.restore(np.asarray(X, np.float32))
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def _add(self, spectra: Spectra) -> "StreamedPca":
+        """Add spectra to the moments; decompose as soon as there are two."""
+        Pca(components=self.n_components).plan(_bands(spectra))
+        first = spectra[:PIECE].mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.moments_ = _folded(getattr(self, "moments_", Moments.zero(first)), spectra)
+        self.n_samples_seen_ = self.moments_.n
+        if self.n_samples_seen_ > 1:
+            self._publish(decompose(self.moments_, self.n_components))
+        return self
+
+    def _publish(self, projection: Project) -> None:
+        self.operator_: Project = projection
+        self.components_ = projection.loadings
+        self.mean_ = projection.mean
+        self.explained_variance_ = projection.variance
+        self.explained_variance_ratio_ = projection.ratio
+
+
+def _spectra(estimator: Any, X: Any, *, reset: bool, least: int = 1, bands: int = 1) -> Spectra:
+    """Return checked spectra as float32: at least ``least`` of at least ``bands`` bands."""
+    limits = {"ensure_min_samples": least, "ensure_min_features": bands}
+    found: Spectra = validate_data(estimator, X, reset=reset, dtype=np.float32, **limits)
+    return found
+
+
+def _bands(spectra: Spectra, wavelengths: Any = None) -> Bands:
+    """Return the bands of spectra."""
+    p, axis = spectra.shape[1], None
+    if wavelengths is not None:
+        places = tuple(float(place) for place in wavelengths)
+        if len(places) != p:
+            raise UserError(
+                "wavelengths", found=len(places), expected=f"{p}, one for each band", do="Give all of them."
+            )
+        axis = SpectralAxis(name="wavelength", unit="nm", values=places)
+    return Bands(count=p, axis=axis)
+
+
+def _curves(values: Any, bands: Bands) -> Curves | None:
+    """Return spectra that are given band by band."""
+    if values is None:
+        return None
+    rows = np.atleast_2d(np.asarray(values, np.float64))
+    if rows.shape[1] != bands.count or not np.isfinite(rows).all():
+        found = f"spectra of shape {rows.shape}"
+        raise UserError("reference", found=found, expected=f"{bands.count} finite bands", do="Give all of them.")
+    at = places(bands, "estimator")
+    order = np.argsort(at)
+    return Curves(source="the estimator", names=(), places=at[order], values=rows[:, order])
+
+
+def _fit(step: Step, spectra: Spectra, *, seed: int = 0, wavelengths: Any = None) -> Fitted:
+    """Return the step fitted on these spectra alone."""
+    bands = _bands(spectra, wavelengths)
+    step.plan(bands)
+    whole: Callable[[Any], Any] = lambda zero: _folded(zero, spectra)  # noqa: E731 - what a pass is here
+    return step.fit(Fitting(bands=bands, sample=spectra, fold=whole, before=(), seed=seed))
+
+
+def _folded(zero: Moments | Spread, spectra: Spectra) -> Any:
+    """Return the fold of all spectra, piece by piece."""
+    total: Any = zero
+    for start in range(0, len(spectra), PIECE):
+        total = total + zero.of(spectra[start : start + PIECE])
+    return total

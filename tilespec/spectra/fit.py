@@ -1,0 +1,266 @@
+"""Fit: a recipe from steps and pixels, and from an older recipe and more pixels."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tilespec.cluster.connect import connect
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi, Spectra
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit_pass import Pass
+from tilespec.spectra.operators import Operator
+from tilespec.spectra.passes import sample
+from tilespec.spectra.recipe import Recipe, Stored
+from tilespec.spectra.scale_check import brightness, glance
+from tilespec.spectra.steps import from_user_steps, parse, passes, plan
+from tilespec.spectra.steps.base import Fitting, Step
+from tilespec.storage.backends.paths import local
+from tilespec.storage.blocks import blocks
+from tilespec.storage.scene import Scene
+from tilespec.storage.selection import ALL, Choice
+
+DEFAULT = "vsn,pca=4"
+"""Steps when none are given."""
+
+
+def chosen_steps(asked: str | None, before: str | None) -> str:
+    """Return the steps of a fit: those that are asked for, those of the recipe that is updated, or the default."""
+    if asked is not None and before is not None and asked != before:
+        raise UserError(
+            "--steps",
+            found=f"{asked!r} with --update",
+            expected=f"the steps of the recipe to update, {before!r}",
+            do="Leave --steps out, or fit a new recipe without --update.",
+        )
+    return asked if asked is not None else before if before is not None else DEFAULT
+
+
+def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
+    """Refuse weights where no step counts them, or one cannot."""
+    names = [type(step).__name__.lower() for step in asked]
+    if weights is not None and ("pca" not in names or "mnf" in names):
+        raise UserError(
+            "--weights",
+            found=f"steps {', '.join(names)}",
+            expected="pca among them, and no mnf: only a PCA's mean and covariance count weights",
+            do="Leave --weights out (--mask chooses pixels for every step), or use pca.",
+        )
+
+
+def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
+    """Return the number of the step that another scene is added to.
+
+    Raises:
+        UserError: no step's moments were kept; or a step after it is fitted on pixels that would have to be read again.
+    """
+    number = min(kept, default=-1)
+    later = [step for step in asked[number + 1 :] if step.kind != "plain" and not needs_no_pass(asked, step)]
+    if number < 0 or later:
+        raise UserError(
+            "--update",
+            found=f"a recipe of steps {text!r}" + (" that kept no moments" if number < 0 else ""),
+            expected="a pca or an mnf, with no step after it that is fitted on pixels (scale just after pca is none)",
+            do="Fit on all scenes together: `tilespec.api.fit([SCENE, SCENE2], OUT, steps=...)`.",
+        )
+    return number
+
+
+def needs_no_pass(asked: Sequence[Step], step: Step) -> bool:
+    """Return whether a folded step needs no pass: `scale` just after `pca` has its deviations from it."""
+    names = [type(other).__name__ for other in asked]
+    return ("Pca", "Scale") in pairwise(names) and type(step).__name__ == "Scale" and names.count("Scale") == 1
+
+
+def fit_steps(  # noqa: PLR0913 - keywords of a pass
+    steps: str,
+    where: Sequence[tuple[Scene, Roi]],
+    *,
+    seed: int = 0,
+    client: Any = None,
+    progress: Progress | None = None,
+    choice: Choice = ALL,
+    update: Recipe | None = None,
+) -> Recipe:
+    """Return the recipe of ``steps`` fitted on regions of scenes of the same bands, as one set of pixels.
+
+    Each folded step reads the regions once; the sample comes on top of that. Nothing of a cube's size is kept.
+
+    Args:
+        steps: As in ``--steps``.
+        where: Scenes and regions.
+        seed: Of the sample and of VSN's draws.
+        client: A ``distributed.Client``; None stays in this process. The bits are the same.
+        progress: Told about every pass.
+        choice: Which pixels are seen, and how much each counts in a PCA.
+        update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes and of those that
+            it was fitted on, the steps before that stay as they are.
+    """
+    asked = parse(steps)
+    bands = Bands(count=where[0][0].shape[2], axis=where[0][0].spectral)
+    recipe = replace(Recipe.empty(bands.count, bands.axis), text=steps)
+    for scene, _ in where:
+        (update or recipe).check(scene.shape[2], scene.spectral, scene.url)
+        choice.check(scene)
+    plan(asked, bands)
+    first = 0 if update is None else renewed(asked, update.kept, update.text)
+    if update is not None:
+        recipe = replace(update, steps=update.steps[:first], facts=update.facts[:first], kept={})
+    parts = [block for scene, roi in where for block in blocks(scene, roi, choice)]
+    looks = any(step.kind != "plain" for step in asked)
+    opened = {scene.url: scene for scene, _ in where}
+    pixels = sample(parts, seed=seed, opened=opened) if looks else glance(*where[0])
+    recipe = replace(recipe, level=recipe.level if update else brightness(pixels))
+    for number, step in enumerate(asked[first:], start=first):
+        old = None if update is None else update.kept.get(number)
+        recipe = _fitted(recipe, step, pixels, Pass(parts, recipe.steps, old, client, progress, opened), seed)
+    return recipe
+
+
+def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) -> Recipe:
+    """Return a recipe with one more step, fitted on sampled pixels and a pass."""
+    through = recipe.apply(pixels)
+    on = Fitting(
+        bands=Bands(count=recipe.bands_out, axis=recipe.axis_out),
+        sample=through[np.isfinite(through[:, 0])],
+        fold=over,
+        before=recipe.steps,
+        seed=seed,
+    )
+    if step.kind != "plain" and not len(on.sample):
+        raise _all_invalid(over.where[0].url, recipe.steps)
+    with one_blas_thread():  # bits must not depend on the machine's number of cores
+        fitted = step.fit(on)
+    kept = {**recipe.kept, len(recipe.steps): over.moments} if over.moments else recipe.kept
+    notes = [*fitted.facts.get("notes", ()), *over.facts.get("notes", ())]
+    facts = fitted.facts | over.facts | ({"notes": notes} if notes else {})
+    return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), kept=kept)
+
+
+def fit(  # noqa: PLR0913 - the options of a verb
+    scene: str | Sequence[str],
+    out: str,
+    *,
+    steps: str | None = None,
+    rows: str | None = None,
+    cols: str | None = None,
+    mask: str | None = None,
+    weights: str | None = None,
+    update: str | None = None,
+    workers: int = 0,
+    cluster: str | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Fit a recipe on a scene, or on several as one set of pixels, and save it in the folder ``out``.
+
+    Args:
+        scene: URL of a scene, or a list of them.
+        out: Folder for the recipe.
+        steps: Steps separated by commas, their parameters by colons (`tilespec.spectra.steps`); default
+            ``vsn,pca=4``, or those of the recipe to update.
+        rows: Fit on these rows only, "A:B".
+        cols: Fit on these columns only, "A:B".
+        mask: A ``y, x`` layer: fit only on pixels where it has a value and is not 0 (``plant``, ``labels``, ...).
+        weights: A ``y, x`` layer: how much each pixel counts in ``pca``; those without weight are left out of all.
+        update: Folder of a recipe with a PCA or an MNF: add this scene's pixels to those that it was fitted on, without
+            reading them again. The steps before stay as they were fitted.
+        workers: Processes of a local cluster; 0 stays in this process. The bits are the same.
+        cluster: Where workers run, as for `predict`.
+        seed: Of the sample and of VSN's draws.
+        dry_run: Return the plan: steps, bands after each, passes, bytes to read.
+        progress: Told about every pass.
+
+    Returns:
+        ``pixels``, ``invalid_pixels``, ``explained_variance_ratio``, ``self_check`` (the relative error of sampled
+        moments against float64), ``seconds``, ``peak_memory`` and facts of steps.
+    """
+    urls = [scene] if isinstance(scene, str) else list(scene)
+    where = [(found, Roi.of(found.shape, rows, cols)) for found in (Scene.open(url).raw() for url in urls)]
+    _free(out)
+    from_user_steps(steps or "")
+    before = None if update is None else Recipe.load(update)
+    text, choice = chosen_steps(steps, None if before is None else before.text), Choice(mask=mask, weights=weights)
+    counts_weights(parse(text), weights)
+    if before is not None:
+        renewed(parse(text), before.kept, before.text)
+    for opened, _ in where:
+        choice.check(opened)
+    options = {"mask": mask, "weights": weights, "update": update}
+    planned = _plan(text, where) | {key: value for key, value in options.items() if value is not None}
+    if dry_run:
+        return planned | {"out": out, "dry_run": True}
+    began = time.monotonic()
+    with connect(workers, cluster) as client, Peak() as peak:
+        startup = time.monotonic() - began
+        told = {"client": client, "progress": progress}
+        recipe = fit_steps(text, where, seed=seed, choice=choice, update=before, **told)
+    _free(out, recipe)
+    recipe.save(out)
+    return (
+        planned
+        | _found(recipe)
+        | {
+            "out": out,
+            "seconds": peak.seconds,
+            "startup_seconds": startup,
+            "peak_memory": peak.bytes,
+        }
+    )
+
+
+def _free(out: str, recipe: Recipe | None = None) -> None:
+    """Refuse to write over anything but the same recipe."""
+    kept = local(out, "a recipe")
+    ours = (kept / "recipe.json").exists()
+    if (kept.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
+        raise UserError(
+            out,
+            found="another recipe" if ours else "something that is no recipe",
+            expected="a free place, or the same recipe",
+            do="Give another OUT, or remove it first: models and products may have been made with it.",
+        )
+
+
+def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
+    """Return what a fit would do: steps, passes, pixels, bands in and out, bytes to read."""
+    asked, first = parse(steps), where[0][0]
+    after = plan(asked, Bands(count=first.shape[2], axis=first.spectral))
+    pixels = sum(roi.shape[0] * roi.shape[1] for _, roi in where)
+    return {
+        "steps": steps,
+        "passes": passes(asked),
+        "region": [{"scene": scene.url, "rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]} for scene, roi in where],
+        "pixels": pixels,
+        "bands_in": first.shape[2],
+        "bands_out": after.count,
+        "bytes_to_read": passes(asked) * pixels * first.shape[2] * first.dtype.itemsize,
+    }
+
+
+def _found(recipe: Recipe) -> dict[str, Any]:
+    """Return what fitting found out, the later step's word for the earlier's."""
+    facts: dict[str, Any] = {"digest": recipe.digest}
+    notes: list[str] = []
+    for found in recipe.facts:
+        facts |= {key: value for key, value in found.items() if key != "notes"}
+        notes += found.get("notes", [])
+    return facts | {"notes": notes}
+
+
+def _all_invalid(url: str, before: tuple[Operator, ...]) -> UserError:
+    """Return the error for a region where no pixel gets through the steps before."""
+    return UserError(
+        url,
+        found=f"no valid pixel after {', '.join(step.name for step in before) or 'reading'}",
+        expected="pixels that are finite in every band that is used, and not constant",
+        do="Drop bands that are NaN throughout (drop=FROM:TO), or choose another region.",
+    )

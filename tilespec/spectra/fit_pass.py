@@ -1,0 +1,127 @@
+"""Fit pass: the moments that let a later scene join a fit, and the check of a fit's arithmetic against float64.
+
+Moments of float32 pieces are exact to about 1e-7, if nothing cancels; whether something does depends on the data. So
+every pass that gathers moments is recomputed on a few pieces in float64, and the difference is told.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.types import Spectra
+from tilespec.spectra.operators import Operator
+from tilespec.spectra.passes import fold_scene, picked
+from tilespec.spectra.pieces import transform
+from tilespec.spectra.statistics import Keeps, Moments
+from tilespec.storage.blocks import Block, scenes
+from tilespec.storage.scene import Scene
+
+CHECKED = 3
+"""Blocks of which some pixels are recomputed in float64."""
+PIXELS = 512
+"""So many of each."""
+LIMIT = 1e-3
+"""Largest relative error of their moments; usual are 1e-7 to 1e-5."""
+
+
+@final
+@dataclass(eq=False)
+class Pass:
+    """A step's pass over all pixels: what it is fitted on is checked, and kept."""
+
+    where: Sequence[Block]
+    """What is read."""
+    operators: tuple[Operator, ...]
+    """The fitted steps before."""
+    old: Mapping[str, Moments] | None = None
+    """Moments of scenes that were read before and count as well; None for none."""
+    client: Any = None
+    """A `distributed.Client`, or None for this process."""
+    progress: Progress | None = None
+    """Told about the pass."""
+    opened: Mapping[str, Scene] | None = None
+    """The scenes by URL, where they are open already."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the pass found out: ``self_check``."""
+    moments: dict[str, Moments] = field(default_factory=dict)
+    """What it gathered, the old ones included."""
+
+    def __call__(self, zero: Any) -> Any:
+        """Return ``zero`` plus the contribution of every pixel."""
+        if self.old is not None:
+            zero = zero.like({name: _emptied(moments) for name, moments in self.old.items()})
+        total = fold_scene(
+            self.where, self.operators, zero, client=self.client, progress=self.progress, opened=self.opened
+        )
+        if not isinstance(total, Keeps):
+            return total
+        self.facts = {"self_check": self_check(self.where, self.operators, zero.moments["signal"], self.opened)}
+        old, new = self.old or {}, total.moments
+        if old:
+            counts = f"{old['signal'].n} pixels before and {new['signal'].n} new ones"
+            self.facts["notes"] = [f"Fitted on {counts}; the steps before stay as they were fitted."]
+        self.moments = {name: old[name] + moments if old else moments for name, moments in new.items()}
+        return total.like(self.moments)
+
+
+def _emptied(moments: Moments) -> Moments:
+    """Return the empty moments about the same shift."""
+    return Moments.zero(moments.shift)
+
+
+def self_check(
+    where: Sequence[Block], operators: tuple[Operator, ...], zero: Moments, opened: Mapping[str, Scene] | None = None
+) -> float:
+    """Return the relative error of the moments of some pixels, against the same in float64.
+
+    Raises:
+        UserError: it is above `LIMIT`.
+    """
+    known, ours, exact = opened or scenes(where), zero, (np.zeros_like(zero.sums), np.zeros_like(zero.products))
+    for i in sorted({round(i) for i in np.linspace(0, len(where) - 1, CHECKED)}):
+        spectra, weights = picked(known[where[i].url], where[i])
+        part = np.ones(len(spectra), np.float32) if weights is None else weights
+        with one_blas_thread():
+            single, double = _twice(operators, zero, spectra[:PIXELS].copy(), part[:PIXELS])
+        ours, exact = ours + single, (exact[0] + double[0], exact[1] + double[1])
+    found = _error(ours, *exact)
+    if not found <= LIMIT:
+        raise UserError(
+            where[0].url,
+            found=f"moments in float32 that are {found:.1e} (relative) from those in float64",
+            expected=f"at most {LIMIT:.0e}",
+            do="Values far from zero cancel in a step: put `mean` or `minmax` first in --steps, or drop such bands.",
+        )
+    return found
+
+
+def _twice(
+    operators: tuple[Operator, ...], zero: Moments, spectra: Spectra, weights: Float32[np.ndarray, " pixel"]
+) -> tuple[Moments, tuple[Float64[np.ndarray, " _band"], Float64[np.ndarray, "_band _band"]]]:
+    """Return the moments of some spectra, and sums and products of the same spectra in float64."""
+    if not len(spectra):
+        return zero, (np.zeros_like(zero.sums), np.zeros_like(zero.products))
+    exact: Any = spectra.astype(np.float64)
+    with np.errstate(all="ignore"):
+        for operator in operators:
+            exact = operator.apply(exact)
+    single = transform(operators, spectra, exact.shape[1])
+    ok = np.isfinite(exact).all(axis=1) & np.isfinite(single[:, 0])
+    root = np.sqrt(weights[ok].astype(np.float64))
+    centred = (exact[ok] - zero.shift) * root[:, None]
+    return zero.over([(single[ok], weights[ok])]), (root @ centred, centred.T @ centred)
+
+
+def _error(ours: Moments, sums: Float64[np.ndarray, " band"], products: Float64[np.ndarray, "band band"]) -> float:
+    """Return the relative error of the products, and of the sums on their scale: the larger one."""
+    size, scale = float(np.linalg.norm(products)), float(np.sqrt(ours.weight * np.trace(products)))
+    if not size or not scale:
+        return 0.0
+    apart = np.linalg.norm(ours.products - products) / size, np.linalg.norm(ours.sums - sums) / scale
+    return float(max(apart))

@@ -1,0 +1,147 @@
+"""Whittaker smoothing of many spectra at once, and the asymmetric weights that turn it into baselines.
+
+A baseline ``z`` of ``y`` minimises ``sum(w * (y - z)**2) + smoothness * sum(diff(z, 2)**2)``: a pentadiagonal system
+for each spectrum, factored band by band for all pixels in one array. Pixels stand in the last axis, so each goes
+through the same operations whatever its neighbours are; NumPy and torch alike. Spectra are float64: the condition of
+the system is near ``16 * smoothness``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tilespec.spectra.numerics.namespace import namespace
+
+TINY = float(np.finfo(np.float64).tiny)
+CHANGE = 1e-3
+"""arPLS: a spectrum's weights have settled when they change by less than this share (Baek et al. 2015)."""
+
+
+def asls(y: Any, smoothness: float, asymmetry: float, iterations: int) -> Any:
+    """Return asymmetric least squares baselines (Eilers and Boelens, Leiden University Medical Centre, 2005).
+
+    Bands above the baseline weigh ``asymmetry``, the others ``1 - asymmetry``; the weights are 1 at first. A spectrum
+    whose weights stay the same has its baseline: more iterations would give the same bits.
+
+    Args:
+        y: Spectra, float64 ``band pixel``.
+        smoothness: Lambda, 1e2 to 1e9.
+        asymmetry: p, 0.001 to 0.1 for positive peaks.
+        iterations: Most times that weights are found anew.
+
+    Returns:
+        Baselines, float64 ``band pixel``.
+    """
+    xp = namespace(y)
+    above, below = xp.full_like(y[:, :1], asymmetry), xp.full_like(y[:, :1], 1 - asymmetry)
+
+    def weigh(y: Any, z: Any, weights: Any) -> tuple[Any, Any]:
+        found = xp.where(y > z, above, below)
+        return found, (found != weights).any(0)
+
+    return _reweighted(y, smoothness, iterations, weigh)
+
+
+def arpls(y: Any, smoothness: float, iterations: int) -> Any:
+    """Return asymmetrically reweighted baselines (Baek, Park, Ahn and Choo, Analyst 140 (2015) 250-257).
+
+    A band's weight falls from 1 to 0 where it stands above the noise of the bands below the baseline, so that there is
+    no asymmetry to choose. The arguments are those of `asls`.
+    """
+    return _reweighted(y, smoothness, iterations, _logistic)
+
+
+def chord(y: Any) -> Any:
+    """Return the straight line from each spectrum's first band to its last.
+
+    A line moves a baseline by itself and costs the penalty nothing. Taken off before, it leaves the solver less to
+    round: what the penalty does not see is where the system is nearly singular.
+    """
+    along = namespace(y).arange(len(y), dtype=y.dtype, device=y.device)[:, None] / (len(y) - 1)
+    return y[:1] + along * (y[-1:] - y[:1])
+
+
+def _logistic(y: Any, z: Any, weights: Any) -> tuple[Any, Any]:
+    """Return weights by equation 12 of Baek et al., and which spectra have not settled."""
+    xp, residual = namespace(y), y - z
+    below = residual < 0
+    count = _sum(below * 1.0)
+    mean = _sum(xp.where(below, residual, 0.0)) / xp.maximum(count, xp.ones_like(count))
+    square = _sum(xp.where(below, residual - mean, 0.0) ** 2)
+    deviation = (square / xp.maximum(count - 1, xp.ones_like(count))) ** 0.5 + TINY
+    # 1 / (1 + exp(2 t)) is (1 - tanh(t)) / 2, which cannot overflow.
+    found = (1 - xp.tanh((residual - (2 * deviation - mean)) / deviation)) / 2
+    change = _sum((found - weights) ** 2) >= CHANGE**2 * _sum(weights**2)
+    return found, change & (count >= 2)
+
+
+def _sum(values: Any) -> Any:
+    """Return sums over bands, always in their order: a reduction's order may depend on the number of pixels."""
+    total = values[0] + 0
+    for row in values[1:]:
+        total += row
+    return total
+
+
+def _reweighted(y: Any, smoothness: float, iterations: int, weigh: Any) -> Any:
+    """Return baselines, solved again with the weights of the last ones for each spectrum that has not settled."""
+    xp = namespace(y)
+    baseline = solve(y, xp.ones_like(y), smoothness)
+    who = xp.arange(y.shape[1], device=y.device)
+    weights, z, part = xp.ones_like(y), baseline, y
+    for _ in range(iterations):
+        weights, moving = weigh(part, z, weights)
+        if not bool(moving.all()):
+            who, weights, part = who[moving], weights[:, moving], part[:, moving]
+        if not len(who):
+            break
+        z = solve(part, weights, smoothness)
+        baseline[:, who] = z
+    return baseline
+
+
+def penalty(bands: int) -> tuple[list[float], list[float]]:
+    """Return the diagonals of ``D' D`` for second differences ``D``: the main one, and the next; the third is all 1."""
+    main, first = np.zeros(bands), np.zeros(bands - 1)
+    for shift, weight in enumerate((1, 4, 1)):
+        main[shift : bands - 2 + shift] += weight
+    for shift in (0, 1):
+        first[shift : bands - 2 + shift] -= 2
+    return main.tolist(), first.tolist()
+
+
+def solve(y: Any, weights: Any, smoothness: float) -> Any:
+    """Return ``z`` with ``(W + smoothness * D' D) z = W y`` for each column.
+
+    The system is divided by ``smoothness``, so that its outermost diagonals are 1, and factored as ``L diag L'``.
+
+    Args:
+        y: Spectra, float64 ``band pixel``, at least 2 bands.
+        weights: Of bands, the same shape.
+        smoothness: Weight of second differences.
+    """
+    bands, (main, first) = len(y), penalty(len(y))
+    weights = weights / smoothness
+    inverse: list[Any] = []
+    near: list[Any] = []
+    scaled: list[Any] = []
+    link: Any = 0.0
+    for i in range(bands):
+        pivot, value = weights[i] + main[i], weights[i] * y[i]
+        if i > 1:
+            pivot -= inverse[i - 2]
+            value -= scaled[i - 2]
+        if i:
+            pivot -= link * near[i - 1]
+            value -= link * scaled[i - 1]
+        inverse.append(1 / pivot)
+        if i < bands - 1:
+            link = first[i] - near[i - 1] if i else first[0]
+            near.append(link * inverse[i])
+        scaled.append(value * inverse[i])
+    z = namespace(y).empty_like(y)
+    z[-1] = scaled[-1]
+    z[-2] = scaled[-2] - near[-1] * z[-1]
+    for i in range(bands - 3, -1, -1):
+        z[i] = scaled[i] - near[i] * z[i + 1] - inverse[i] * z[i + 2]
+    return z

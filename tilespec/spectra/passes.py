@@ -1,0 +1,178 @@
+"""Passes over scenes: a sample from all over a region, and folds over every pixel of it, fused with a recipe."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from tilespec.cluster.reduction import fold
+from tilespec.core.buffers import room
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Spectra
+from tilespec.spectra.operators import Operator
+from tilespec.spectra.pieces import pieces
+from tilespec.spectra.statistics import Neighbours, Part, Streamed
+from tilespec.storage.blocks import GROUP, Block, scenes
+from tilespec.storage.scene import Scene
+from tilespec.storage.selection import ALL
+
+SAMPLE = 512
+"""Pixels of a sample."""
+SPREAD = 32
+"""Blocks that a sample comes from: a block is read whole for a few pixels, so not one for each."""
+READERS = 2
+"""Blocks of a sample that are read at once."""
+
+
+def sample(
+    where: Sequence[Block], *, seed: int, size: int = SAMPLE, opened: Mapping[str, Scene] | None = None
+) -> Spectra:
+    """Return up to ``size`` valid pixels, a few from each of `SPREAD` blocks that lie all over the region.
+
+    Blocks without enough valid pixels are made up for by further ones, so a scene that is mostly nodata is read
+    until there is a sample.
+
+    Raises:
+        UserError: no pixel of the region is valid.
+    """
+    order, known = _order(len(where), np.random.default_rng([seed, 2])), opened or scenes(where)
+    quota, found, missing = -(-size // min(SPREAD, len(where))), [], size
+
+    def taken_of(index: int, count: int = quota) -> Spectra:
+        return some(known[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
+
+    with one_blas_thread(), ThreadPoolExecutor(READERS) as pool:
+        first = _ahead(pool, taken_of, order[:SPREAD])
+        for index, taken in zip(order, chain(first, map(taken_of, order[SPREAD:])), strict=True):
+            found.append(taken if len(taken) <= missing else taken_of(index, missing))
+            missing -= len(found[-1])
+            if missing == 0:
+                break
+    if missing == size:
+        chosen = "" if where[0].choice == ALL else f", or left out by {where[0].choice}"
+        raise UserError(
+            where[0].url,
+            found=f"no valid pixel in {len(where)} blocks: every one is nodata or NaN{chosen}",
+            expected="a region with data",
+            do="Choose other --rows and --cols, or check the nodata value and drop bands that are NaN throughout.",
+        )
+    return np.concatenate(found)
+
+
+def _ahead(pool: Executor, of: Callable[[int], Spectra], order: Sequence[int]) -> Iterator[Spectra]:
+    """Yield ``of`` each of ``order``, in that order; `READERS` are under way while one is waited for, not more."""
+    flying = deque(pool.submit(of, index) for index in order[:READERS])
+    for index in order[READERS:]:
+        yield flying.popleft().result()
+        flying.append(pool.submit(of, index))
+    while flying:
+        yield flying.popleft().result()
+
+
+def _order(n: int, rng: np.random.Generator) -> list[int]:
+    """Return 0..n-1: first one from each of `SPREAD` strata, then the others."""
+    edges = np.linspace(0, n, min(SPREAD, n) + 1).astype(int)
+    first = [int(rng.integers(a, b)) for a, b in pairwise(edges)]
+    return first + [int(i) for i in rng.permutation(n) if int(i) not in set(first)]
+
+
+def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Spectra:
+    """Return up to ``count`` valid pixels of a block."""
+    values = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
+    with np.errstate(invalid="ignore", over="ignore"):
+        whole = np.isfinite(values @ np.ones(values.shape[1], np.float32))
+    valid = whole if whole.all() else np.isfinite(values).any(axis=1)
+    kept = block.choice.kept(scene, block.roi)
+    index = np.flatnonzero(valid if kept is None else valid & kept.ravel())
+    return values[np.sort(rng.choice(index, min(count, len(index)), replace=False))]
+
+
+def fold_scene(
+    where: Sequence[Block],
+    operators: tuple[Operator, ...],
+    zero: Any,
+    *,
+    client: Any = None,
+    progress: Progress | None = None,
+    opened: Mapping[str, Scene] | None = None,
+) -> Any:
+    """Return ``zero`` plus the contribution of every pixel after ``operators``: one read, not finished.
+
+    A fold that is `Streamed` gets all pieces of a task at once, with their weights; one with `Neighbours` gets whole
+    blocks with a halo, and reads the objects beside its own for that.
+    """
+    tasks = [tuple(where[i : i + GROUP]) for i in range(0, len(where), GROUP)]
+    say = progress or Silent()
+    say.start(type(zero).__name__.lower(), len(tasks), "blocks")
+    of = partial(_contribution, zero, operators, opened or scenes(where))
+    total = fold(tasks, of, client=client, progress=say)
+    say.finish()
+    return total
+
+
+def _contribution(
+    zero: Any, operators: tuple[Operator, ...], opened: Mapping[str, Scene], group: Sequence[Block]
+) -> Any:
+    """Return what a few blocks add to a fold."""
+    if isinstance(zero, Streamed):
+        return zero.over(
+            (part, weights) for block in group for part, weights in parts(opened[block.url], operators, block)
+        )
+    total = zero
+    for block in group:
+        if isinstance(zero, Neighbours):
+            total = total + zero.of(haloed(opened[block.url], operators, block, zero.halo), block.roi.shape)
+        else:
+            for part, _ in parts(opened[block.url], operators, block):
+                total = total + zero.of(part, (block.roi.y0, block.roi.x0))
+    return total
+
+
+def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
+    """Yield the pixels of a block that are seen, after ``operators``, piece by piece; each may be overwritten."""
+    kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
+    y0 = 0
+    for values in scene.lines(block.roi, room()):
+        spectra, rows = values.reshape(-1, scene.shape[2]), slice(y0, y0 + len(values))
+        counted = None
+        if kept is not None:
+            spectra = spectra[kept[rows].ravel()]
+            counted = None if weights is None else weights[rows][kept[rows]]
+        start = 0
+        for piece in pieces(operators, spectra, own=True):
+            yield piece, None if counted is None else counted[start : start + len(piece)]
+            start += len(piece)
+        y0 = rows.stop
+
+
+def picked(scene: Scene, block: Block) -> Part:
+    """Return the pixels of a block that are seen, in this thread's memory, and how much each counts."""
+    spectra = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
+    kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
+    if kept is None:
+        return spectra, None
+    return spectra[kept.ravel()], None if weights is None else weights[kept]
+
+
+def haloed(
+    scene: Scene, operators: tuple[Operator, ...], block: Block, halo: tuple[int, int]
+) -> Float32[np.ndarray, "y x band"]:
+    """Return a block after ``operators``, with ``halo`` rows below and columns to the right where the region has them.
+
+    Pixels that are not seen are NaN, as invalid ones are.
+    """
+    edge = block.within or scene.roi
+    roi = replace(block.roi, y1=min(block.roi.y1 + halo[0], edge.y1), x1=min(block.roi.x1 + halo[1], edge.x1))
+    spectra = scene.read(roi, room()).reshape(-1, scene.shape[2])
+    kept = block.choice.kept(scene, roi)
+    if kept is not None:
+        spectra[~kept.ravel()] = np.nan
+    return np.concatenate([part.copy() for part in pieces(operators, spectra, own=True)]).reshape(*roi.shape, -1)

@@ -1,0 +1,197 @@
+"""Recipe: fitted spectral steps, a value that is saved as plain JSON and arrays, and applied pixel by pixel."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra, SpectralAxis
+from tilespec.spectra.bands import Bands, same_bands
+from tilespec.spectra.operators import OPERATORS, Operator, arrays
+from tilespec.spectra.pieces import Transformed
+from tilespec.spectra.pieces import transform as run
+from tilespec.spectra.statistics import Moments
+from tilespec.storage.files import write_atomic
+
+FORMAT = 1
+
+Stored = Mapping[int, Mapping[str, Moments]]
+"""Moments by the number of the step that was fitted on them, and by name."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recipe:
+    """Fitted spectral steps. Pixelwise: a tile's result is the scene's, bit for bit."""
+
+    text: str
+    """The steps as they were asked for: ``vsn,pca=4``."""
+    steps: tuple[Operator, ...]
+    """What they do."""
+    facts: tuple[dict[str, Any], ...]
+    """What fitting each step found out."""
+    bands_in: int
+    """Bands of the scenes it takes."""
+    axis_in: SpectralAxis | None
+    """Their spectral axis."""
+    kept: Stored = field(default_factory=dict)
+    """Moments that steps were fitted on, so that another scene can be added; they change nothing that it does."""
+    level: float | None = None
+    """Brightness of what it was fitted on; None where nothing was looked at."""
+
+    @classmethod
+    def empty(cls, bands: int, axis: SpectralAxis | None) -> "Recipe":
+        """Return the recipe that does nothing."""
+        return cls(text="", steps=(), facts=(), bands_in=bands, axis_in=axis)
+
+    @property
+    def _out(self) -> Bands:
+        bands = Bands(count=self.bands_in, axis=self.axis_in)
+        for step in self.steps:
+            bands = step.out(bands)
+        return bands
+
+    @property
+    def bands_out(self) -> int:
+        """Bands, or components, that come out."""
+        return self._out.count
+
+    @property
+    def axis_out(self) -> SpectralAxis | None:
+        """Spectral axis of what comes out."""
+        return self._out.axis
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that decides the result: bands, axis and every array."""
+        state = hashlib.blake2b(digest_size=16)
+        axis = None if self.axis_in is None else [self.axis_in.name, self.axis_in.unit, self.axis_in.values]
+        state.update(json.dumps([FORMAT, self.bands_in, axis]).encode())
+        for step in self.steps:
+            state.update(step.name.encode())
+            for name, values in sorted(arrays(step).items()):
+                state.update(f"{name} {values.dtype.str} {values.shape}".encode())
+                state.update(np.ascontiguousarray(values).tobytes())
+        return state.hexdigest()
+
+    def apply(self, x: Spectra, *, own: bool = False) -> Transformed:
+        """Return the transformed spectra; a pixel with NaN or infinity in a band that is used is NaN throughout.
+
+        With ``own`` it may overwrite ``x``, which saves a copy. Bits do not depend on how pixels are split into calls.
+        Safe to call from many threads.
+        """
+        assert x.shape[1] == self.bands_in, f"{x.shape[1]} bands, the recipe takes {self.bands_in}"
+        with one_blas_thread():
+            return run(self.steps, x, self.bands_out, own=own)
+
+    def check(self, bands: int, axis: SpectralAxis | None, where: str) -> None:
+        """Refuse a scene with other bands or wavelengths than the recipe was fitted on.
+
+        Raises:
+            UserError: another number of bands, or a band that is not where it was.
+        """
+        before = Bands(count=self.bands_in, axis=self.axis_in)
+        same_bands(before, Bands(count=bands, axis=axis), where)
+
+    def save(self, folder: str) -> None:
+        """Write ``recipe.json`` and ``arrays.npz``; the card last, so that a folder with a card is whole."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        stored = {f"{i}.{k}": v for i, step in enumerate(self.steps) for k, v in arrays(step).items()}
+        np.savez(path / "arrays.npz", **stored, **to_arrays(self.kept))  # type: ignore[arg-type]
+        card = {
+            "format": FORMAT,
+            "steps": self.text,
+            "operators": [step.name for step in self.steps],
+            "facts": list(self.facts),
+            "bands": self.bands_in,
+            "spectral": None if self.axis_in is None else self.axis_in.to_json(),
+            "level": self.level,
+            "digest": self.digest,
+        }
+        write_atomic(path / "recipe.json", json.dumps(card, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: str) -> "Recipe":
+        """Read a recipe folder; nothing in it is executed.
+
+        Raises:
+            UserError: no recipe there, one of another format, or one whose arrays do not fit its digest.
+        """
+        path = Path(folder) / "recipe.json"
+        if not path.exists():
+            raise _broken(folder, "no recipe.json")
+        try:
+            card = json.loads(path.read_text())
+            recipe = cls(**_read(Path(folder), card))
+        except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
+            raise _broken(folder, f"{type(error).__name__} {error}") from error
+        if recipe.digest != card.get("digest"):
+            raise _broken(folder, f"arrays of digest {recipe.digest}, where the card says {card.get('digest')}")
+        return recipe
+
+
+def _broken(folder: str, found: str) -> UserError:
+    return UserError(
+        folder,
+        found=found,
+        expected="a recipe folder that `tilespec fit` wrote: recipe.json and arrays.npz",
+        do="Check the path, or fit the recipe again.",
+    )
+
+
+def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the recipe that a card and the arrays beside it describe."""
+    if card["format"] != FORMAT:
+        raise ValueError(f"format {card['format']}, this version reads {FORMAT}")
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+        by_name = dict(stored)
+    steps = []
+    for i, name in enumerate(card["operators"]):
+        own = {key.partition(".")[2]: values for key, values in by_name.items() if key.startswith(f"{i}.")}
+        steps.append(OPERATORS[name](**own))
+    return {
+        "text": card["steps"],
+        "steps": tuple(steps),
+        "facts": tuple(card["facts"]),
+        "bands_in": card["bands"],
+        "axis_in": None if card["spectral"] is None else SpectralAxis.from_json(card["spectral"]),
+        "kept": from_arrays(by_name),
+        "level": None if card.get("level") is None else float(card["level"]),
+    }
+
+
+def to_arrays(kept: Stored) -> dict[str, np.ndarray]:
+    """Return kept moments as arrays for a recipe's folder."""
+    return {
+        f"kept.{step}.{name}.{key}": np.asarray(value)
+        for step, by_name in kept.items()
+        for name, moments in by_name.items()
+        for key, value in vars(moments).items()
+    }
+
+
+def from_arrays(stored: Mapping[str, np.ndarray]) -> dict[int, dict[str, Moments]]:
+    """Return the moments that `to_arrays` wrote; other arrays are ignored."""
+    fields: dict[int, dict[str, dict[str, Any]]] = {}
+    for key, value in stored.items():
+        if key.startswith("kept."):
+            _, step, name, attribute = key.split(".")
+            found = value.item() if value.ndim == 0 else value
+            fields.setdefault(int(step), {}).setdefault(name, {})[attribute] = found
+    return {step: {name: _moments(own) for name, own in by_name.items()} for step, by_name in fields.items()}
+
+
+def _moments(fields: dict[str, Any]) -> Moments:
+    """Return moments of checked shape; raise ValueError for others."""
+    p = len(fields["shift"])
+    if fields["sums"].shape != (p,) or fields["products"].shape != (p, p):
+        raise ValueError("kept moments of wrong shape")
+    return replace(Moments.zero(fields["shift"]), **fields)

@@ -1,0 +1,58 @@
+"""Scale check: whether two scenes are on one scale, from a glance at each.
+
+Reflectance comes as 0 to 1, in percent, or times 10,000, and files do not always say which. What is fitted on one and
+applied to another is wrong without a word. Bright values of scenes of one scale are within an order of magnitude of
+each other, those of different scales are not.
+"""
+
+from contextlib import suppress
+from typing import Final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, Spectra
+from tilespec.spectra.passes import some
+from tilespec.storage.blocks import blocks
+from tilespec.storage.scene import Scene
+
+BLOCKS: Final = 4
+"""That a glance looks at."""
+PIXELS: Final = 128
+"""Of each of them."""
+BRIGHT: Final = 0.95
+"""Quantile of all values: background differs more between scenes than what is bright does."""
+RATIO: Final = 30.0
+"""Between two scales; percent and fractions are 100 apart."""
+
+
+def glance(scene: Scene, roi: Roi) -> Spectra:
+    """Return some pixels of a few blocks all over a region; none of blocks without data or with damage."""
+    where, found = blocks(scene, roi), []
+    for index in sorted({round(i) for i in np.linspace(0, len(where) - 1, BLOCKS + 2)[1:-1]}):
+        with suppress(UserError):  # who reads that block for its data says what is wrong with it
+            found.append(some(scene, where[index], PIXELS, np.random.default_rng(index)))
+    return np.concatenate(found) if found else np.empty((0, scene.shape[2]), np.float32)
+
+
+def brightness(spectra: Spectra) -> float | None:
+    """Return how large the bright values of spectra are, None without a value."""
+    seen = np.abs(spectra[np.isfinite(spectra)])
+    return float(np.quantile(seen, BRIGHT)) if len(seen) else None
+
+
+def same_scale(level: float | None, scene: Scene, roi: Roi) -> None:
+    """Refuse a scene whose brightness is not of the order of ``level``, if both are known.
+
+    Raises:
+        UserError: it is `RATIO` times as large or as small.
+    """
+    found = brightness(glance(scene, roi)) if level else None
+    if level and found and not 1 / RATIO < found / level < RATIO:
+        raise UserError(
+            scene.url,
+            found=f"bright values of about {found:.3g}",
+            expected=f"about {level:.3g}, as the recipe was fitted on",
+            do="They are on different scales, such as 0 to 1 and 0 to 10,000. Bring both in as reflectance: ingest "
+            "with --white and --dark, or from a source that says its scale factor; then fit again.",
+        )

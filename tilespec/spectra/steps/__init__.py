@@ -1,0 +1,86 @@
+"""Steps: what a user asks a recipe to do, written ``crop=450:950,sg=11:2:1,vsn,pca=4``, and how each is fitted.
+
+A step is a small frozen value; fitting it gives an operator (`tilespec.spectra.operators`). Three kinds: ``plain``
+needs no data, ``sampled`` looks at some hundred pixels, ``folded`` needs a statistic of every pixel and so a pass.
+"""
+
+from itertools import pairwise
+
+from tilespec.core.registry import from_user, load
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.steps.base import Step
+
+STEPS = {
+    "crop": "tilespec.spectra.steps.crop:Crop",
+    "drop": "tilespec.spectra.steps.crop:Drop",
+    "snv": "tilespec.spectra.steps.normalise:Snv",
+    "vsn": "tilespec.spectra.steps.normalise:Vsn",
+    "msc": "tilespec.spectra.steps.scatter:Msc",
+    "emsc": "tilespec.spectra.steps.scatter:Emsc",
+    "sg": "tilespec.spectra.steps.savgol:SavGol",
+    "als": "tilespec.spectra.steps.baseline:Als",
+    "arpls": "tilespec.spectra.steps.baseline:Arpls",
+    "continuum": "tilespec.spectra.steps.continuum:ContinuumRemoval",
+    "absorbance": "tilespec.spectra.steps.absorbance:Absorbance",
+    "reflectance": "tilespec.spectra.steps.absorbance:Reflectance",
+    "light": "tilespec.spectra.steps.absorbance:LinearLight",
+    "resample": "tilespec.spectra.steps.resample:Resampling",
+    "span": "tilespec.spectra.steps.scaling:Spanning",
+    "minmax": "tilespec.spectra.steps.scaling:MinMax",
+    "scale": "tilespec.spectra.steps.scaling:Scale",
+    "mean": "tilespec.spectra.steps.scaling:Centre",
+    "autoscale": "tilespec.spectra.steps.scaling:Autoscale",
+    "pca": "tilespec.spectra.steps.pca:Pca",
+    "mnf": "tilespec.spectra.steps.mnf:Mnf",
+}
+"""Steps by name: one small class and one line here, or a user's ``package.module:Class``."""
+
+
+def parse(text: str) -> tuple[Step, ...]:
+    """Return the steps that ``text`` lists, separated by commas; no steps for an empty text.
+
+    Raises:
+        UserError: an unknown step (the known ones are listed), or parameters that a step cannot read.
+    """
+    return tuple(_step(name, args) for name, args in _parts(text))
+
+
+def from_user_steps(text: str) -> str:
+    """Return ``text``, which the user wrote: steps of the user's own that it names may be loaded from now on."""
+    for name, _ in _parts(text):
+        from_user(name)
+    return text
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """Return the name and the parameters of every step that ``text`` lists."""
+    parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
+    return [(name.strip(), args) for name, _, args in parts]
+
+
+def _step(name: str, args: str) -> Step:
+    step: Step = load(STEPS, name, "step").parse(tuple(args.split(":")) if args else ())
+    return step
+
+
+def plan(steps: tuple[Step, ...], bands: Bands) -> Bands:
+    """Return the bands after all steps, so that what cannot be done is refused before any pass."""
+    for step in steps:
+        bands = step.plan(bands)
+    return bands
+
+
+def passes(steps: tuple[Step, ...]) -> int:
+    """Return how many times the cube is read whole: `scale` just after `pca` knows its deviations already."""
+    names = [type(step).__name__ for step in steps]
+    free = sum(pair == ("Pca", "Scale") for pair in pairwise(names))
+    return sum(step.kind == "folded" for step in steps) - free
+
+
+__all__ = [
+    "STEPS",
+    "from_user_steps",
+    "parse",
+    "passes",
+    "plan",
+]

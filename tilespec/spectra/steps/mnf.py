@@ -1,0 +1,179 @@
+"""MNF: components ordered by signal to noise, the noise taken from differences of neighbouring pixels.
+
+Green, Berman, Switzer and Craig, IEEE Trans. Geosci. Remote Sens. 26 (1988) 65-74; as noise-adjusted principal
+components: Lee, Woodyatt and Berman, the same 28 (1990) 295-304. The noise covariance is half the covariance of
+differences (Switzer and Green's shift difference): where neighbours hold the same material, only noise is left of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import numpy as np
+from jaxtyping import Float32
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import PIECE
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import NoiseAdjust
+from tilespec.spectra.statistics import Moments, Part
+from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
+
+USAGE = "mnf=COMPONENTS[:DIRECTION], at least 1; lowerright (default), right or lower (mnf=10:right)"
+DIRECTIONS = {"lowerright": (1, 1), "right": (0, 1), "lower": (1, 0)}
+"""Rows and columns from a pixel to the neighbour that it is compared with."""
+LEAST = 1e-7
+"""A direction whose noise is below this share of the largest is left out: float32 knows no more of it."""
+
+Plane = Float32[np.ndarray, "_y _x band"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoisySignal:
+    """Moments of all pixels, and of the differences between neighbours; a pair belongs to its upper left pixel."""
+
+    signal: Moments
+    """Of the pixels."""
+    noise: Moments
+    """Of the differences, about 0."""
+    halo: tuple[int, int]
+    """Rows and columns from a pixel to its neighbour."""
+
+    @classmethod
+    def zero(cls, shift: Float32[np.ndarray, " band"], halo: tuple[int, int]) -> "NoisySignal":
+        """Return the empty moments, those of pixels about ``shift``."""
+        return cls(signal=Moments.zero(shift), noise=Moments.zero(np.zeros_like(shift)), halo=halo)
+
+    def of(self, block: Plane, own: tuple[int, int]) -> "NoisySignal":
+        """Return the moments of the first ``own`` rows and columns; neighbours may lie beyond them."""
+        rows = max(1, PIECE // own[1])
+        noise = self.noise.over(_differences(block, own, self.halo, rows))
+        pixels = ((block[y : min(y + rows, own[0]), : own[1]], None) for y in range(0, own[0], rows))
+        signal = self.signal.over((part.reshape(-1, part.shape[2]).copy(), weights) for part, weights in pixels)
+        return replace(self, signal=signal, noise=noise)
+
+    def __add__(self, other: "NoisySignal") -> "NoisySignal":
+        return replace(self, signal=self.signal + other.signal, noise=self.noise + other.noise)
+
+    @property
+    def moments(self) -> dict[str, Moments]:
+        """What a later scene can be added to."""
+        return {"signal": self.signal, "noise": self.noise}
+
+    def like(self, moments: Mapping[str, Moments]) -> "NoisySignal":
+        """Return the fold that holds ``moments``."""
+        return replace(self, signal=moments["signal"], noise=moments["noise"])
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the covariance of the pixels and that of the noise."""
+        return self.signal.finish(), self.noise.finish() / 2
+
+
+def _differences(block: Plane, own: tuple[int, int], step: tuple[int, int], rows: int) -> Iterator[Part]:
+    """Yield pixel minus neighbour for all pairs whose upper left pixel is one of ``own``, some rows at a time."""
+    dy, dx = step
+    height, width = min(own[0], block.shape[0] - dy), min(own[1], block.shape[1] - dx)
+    for y in range(0, height, rows):
+        end = min(y + rows, height)
+        apart = block[y:end, :width] - block[y + dy : end + dy, dx : width + dx]
+        yield apart.reshape(-1, block.shape[2]), None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Mnf:
+    """Project spectra on the components with the largest ratio of signal to noise; the noise has variance 1 in each.
+
+    One pass, like a PCA's; a block is read with the row and the column of pixels next to it, so that an object of the
+    store is decoded up to four times.
+    """
+
+    kind: ClassVar[Kind] = "folded"
+    components: int
+    """How many."""
+    direction: str = "lowerright"
+    """Where the neighbour lies."""
+
+    def __post_init__(self) -> None:
+        if self.components < 1 or self.direction not in DIRECTIONS:
+            raise bad_step("mnf", f"{self.components}:{self.direction}", USAGE)
+
+    @classmethod
+    def parse(cls, args: tuple[str, ...]) -> "Mnf":
+        """Return ``mnf=COMPONENTS[:DIRECTION]``."""
+        given = numbers("mnf", args, USAGE, (int, str))
+        if not given:
+            raise bad_step("mnf", "", USAGE)
+        return cls(components=given[0], direction=given[1] if len(given) > 1 else "lowerright")
+
+    def plan(self, bands: Bands) -> Bands:
+        """Return the bands: components, numbered from 1; refuse more of them than there are bands."""
+        if self.components > bands.count:
+            raise _too_many(self.components, bands.count, "as many as bands arrive there")
+        zero = np.zeros((self.components, bands.count), np.float32)
+        return NoiseAdjust(mean=zero[0], loadings=zero, back=zero, snr=np.zeros(self.components)).out(bands)
+
+    def fit(self, on: Fitting) -> Fitted:
+        """Return the projection, from one pass over all pixels and pairs."""
+        shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        found: NoisySignal = on.fold(NoisySignal.zero(shift, DIRECTIONS[self.direction]))
+        operator, lost = adjust(found, self.components)
+        facts = {
+            "pixels": found.signal.n,
+            "invalid_pixels": found.signal.invalid,
+            "noise_pairs": found.noise.n,
+            "signal_to_noise": operator.snr.tolist(),
+        }
+        note = (
+            f"{lost} of {len(shift)} directions have no noise to speak of (bands that are constant, or a step before "
+        )
+        notes = [f"{note}that fixes a sum of them) and are left out of mnf."] if lost else []
+        return Fitted(operator=operator, facts=facts | ({"notes": notes} if notes else {}))
+
+
+def adjust(found: NoisySignal, components: int) -> tuple[NoiseAdjust, int]:
+    """Return the leading noise-adjusted components, and how many directions were left out for want of noise.
+
+    With noise covariance ``N = E diag(l) E'`` and signal covariance ``S``, the components are eigenvectors ``U`` of
+    ``diag(l)**-.5 E' S E diag(l)**-.5``; their eigenvalues are 1 + signal to noise.
+
+    Raises:
+        UserError: fewer than two pairs of valid neighbours, no noise at all, or more components than directions with
+            noise.
+    """
+    if min(found.signal.n, found.noise.n) < 2:
+        raise UserError(
+            "step 'mnf'",
+            found=f"{found.signal.n} valid pixels in {found.noise.n} pairs of neighbours",
+            expected="at least 2 pairs",
+            do="Choose a region with data that is more than one pixel high and wide.",
+        )
+    signal, noise = found.finish()
+    values, vectors = np.linalg.eigh(noise)
+    has = values > max(values[-1], 0) * LEAST
+    if components > has.sum():
+        raise _too_many(components, int(has.sum()), "as many directions as have noise")
+    root, vectors = np.sqrt(values[has]), vectors[:, has]
+    white = vectors / root
+    ratio, turned = np.linalg.eigh(white.T @ signal @ white)
+    turned = turned[:, ::-1][:, :components]
+    loadings = (white @ turned).T
+    signs = np.sign(loadings[np.arange(components), np.abs(loadings).argmax(axis=1)])[:, None]
+    operator = NoiseAdjust(
+        mean=found.signal.mean.astype(np.float32),
+        loadings=np.ascontiguousarray(loadings * signs, dtype=np.float32),
+        back=np.ascontiguousarray(((vectors * root) @ turned).T * signs, dtype=np.float32),
+        snr=ratio[::-1][:components] - 1,
+    )
+    return operator, int((~has).sum())
+
+
+def _too_many(found: int, limit: int, why: str) -> UserError:
+    """Return the error for more components than there can be."""
+    return UserError(
+        "step 'mnf'",
+        found=f"mnf={found}",
+        expected=f"at most {limit} components, {why}",
+        do=f"Give --steps with mnf={limit} or less." if limit else "Noise-free or constant data have no MNF: use pca.",
+    )

@@ -1,0 +1,301 @@
+"""Transform: a scene after a recipe, or a region of it, written as another scene: one read, object by object.
+
+An object of the result is filled from one object of the source, a few lines at a time, in the processor's cache:
+neither of them is ever whole in memory.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import zarr
+
+from tilespec.cluster.connect import connect
+from tilespec.cluster.reduction import fold
+from tilespec.core.buffers import Room, room
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Reflectance, Roi
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.operators import Operator
+from tilespec.spectra.pieces import transform as run
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.scale_check import same_scale
+from tilespec.storage.backends.paths import at
+from tilespec.storage.blocks import blocks
+from tilespec.storage.chunk_writer import checked_only, stream
+from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
+from tilespec.storage.lock import locked
+from tilespec.storage.product import Begun, Product
+from tilespec.storage.rasters import moved
+from tilespec.storage.scene import Scene, open_group, step_of
+
+NUMERICS = 1
+"""Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How values are stored."""
+
+    dtype: str = "float32"
+    """``float32``, or an integer type: pixels without data are 0 then, and a layer ``valid`` says which they are."""
+    scale: float = 1.0
+    """Stored integers times this are the values."""
+    limits: tuple[float, float] | None = None
+    """Values outside are stored as the nearest of these, and their pixels counted; None: any value is stored."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it stores integers."""
+        return np.dtype(self.dtype).kind in "iu"
+
+    def put(self, values: Reflectance, out: np.ndarray) -> int:
+        """Store values, which it overwrites; return in how many pixels one of them lay outside of the limits."""
+        clipped = 0
+        if self.limits is not None:
+            low, high = self.limits
+            clipped = int(((values < low) | (values > high)).any(axis=2).sum())
+            np.clip(values, low, high, out=values)
+        if self.whole:
+            values *= np.float32(1 / self.scale)
+            np.rint(values, out=values)
+            np.nan_to_num(values, copy=False, nan=0.0)
+        np.copyto(out, values, casting="unsafe")
+        return clipped
+
+
+PLAIN = Form()
+"""As the operators leave them."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What every task needs."""
+
+    scene: Scene
+    """What is read."""
+    operators: tuple[Operator, ...]
+    """What its spectra go through."""
+    product: Product
+    """What is written."""
+    roi: Roi
+    """The region of the scene that it covers."""
+    form: Form
+    """How values are stored."""
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Layers that come along as they are."""
+        return carried(self.scene, self.form)
+
+
+def carried(scene: Scene, form: Form) -> tuple[str, ...]:
+    """Return the layers of a scene that come along as they are: integers have a layer ``valid`` of their own."""
+    return tuple(name for name in scene.layers if not (form.whole and name == "valid"))
+
+
+def write_scene(  # noqa: PLR0913 - what is written, and how
+    scene: Scene,
+    operators: tuple[Operator, ...],
+    product: Product,
+    *,
+    roi: Roi | None = None,
+    form: Form = PLAIN,
+    client: Any = None,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Write ``scene``, or a region, after ``operators`` into ``product``; return the product's counts.
+
+    One read of the cube; a task writes one row of objects.
+    """
+    missing, say = product.missing(), progress or Silent()
+    work = Work(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
+    say.start("transform", len(missing), "rows")
+    if missing:
+        fold(missing, partial(_write_row, work), client=client, progress=say)
+    product.finish()
+    say.finish()
+    return product.counts()
+
+
+def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
+    """Open the store of a scene after the recipe of hash ``digest``, with all layers of ``scene``."""
+    return opened(scene, bands, out, settings={"recipe": digest}, attrs={"recipe_digest": digest})
+
+
+def opened(  # noqa: PLR0913 - what is written, and how
+    scene: Scene,
+    bands: Bands,
+    out: str,
+    *,
+    settings: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    roi: Roi | None = None,
+    form: Form = PLAIN,
+) -> Product:
+    """Open the store of a scene, or of a region, after operators, with all layers and attributes of ``scene``.
+
+    Args:
+        scene: What is read.
+        bands: What comes out.
+        out: Where the product goes.
+        settings: Everything that decides its bytes but the scene and the form.
+        attrs: Root attributes beside the scene's.
+        roi: The region; None: the whole scene.
+        form: How values are stored.
+    """
+    region = roi or scene.roi
+    georef = moved(scene.georef, (region.y0, region.x0))
+    cube = cube_spec(
+        (*region.shape, bands.count),
+        form.dtype,
+        spectral=bands.axis,
+        scale=form.scale,
+        georeferenced=georef is not None,
+    )
+    layers = [_layer(scene, name, region.shape, cube.chunks[0]) for name in carried(scene, form)]
+    layers += [layer_spec("valid", region.shape)] if form.whole else []
+    keep = {k: v for k, v in scene.attrs.items() if not k.startswith("tilespec_") and k != "recipe_digest"}
+    part = {} if region == scene.roi else {"region": str(region)}
+    stored = {} if form == PLAIN else {"form": [form.dtype, form.scale, form.limits]}
+    return Product.open(
+        out,
+        [cube, *layers],
+        settings={
+            "scene": scene.digest or scene.url,
+            **settings,
+            "layers": list(scene.layers),
+            "numerics": NUMERICS,
+            **part,
+            **stored,
+        },
+        attrs={**keep, **attrs},
+        constants=constants(bands.axis, georef),
+    )
+
+
+def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> ArraySpec:
+    """Return how a layer is stored again: as it was, in objects as high as the cube's."""
+    stored = open_group(scene.url)[name]
+    assert isinstance(stored, zarr.Array)
+    return ArraySpec(
+        name=name,
+        shape=shape,
+        dtype=str(stored.dtype),
+        dims=("y", "x"),
+        chunks=(height, min(CHUNK, shape[1])),
+        attrs=dict(stored.attrs),
+        fill=stored.fill_value,
+    )
+
+
+def _write_row(work: Work, row: int) -> Counter[str]:
+    """Write one row of objects; return how many were written."""
+    (y0, y1), product, roi = work.product.span(row), work.product, work.roi
+    strip = Roi(y0=roi.y0 + y0, y1=roi.y0 + y1, x0=roi.x0, x1=roi.x1)
+    with product.begun(row, ("cube", *work.carried, *(["valid"] if work.form.whole else []))) as begun:
+        for name in work.carried:
+            product.put(begun, name, work.scene.layer(name, strip), (y0, 0))
+        straight = isinstance(at(product.url), Path) and checked_only(begun.arrays["cube"])
+        counts = (_streamed if straight else _gathered)(work, begun, strip, y0)
+        begun.facts["counts"] = {"pixels": strip.shape[0] * strip.shape[1], **counts}
+    return Counter(rows=1)
+
+
+def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
+    """Write the objects of a strip, each straight from its source; return how many pixels are invalid, or clipped."""
+    del y0
+    array, root, invalid, clipped = begun.arrays["cube"], Path(str(at(work.product.url))), 0, 0
+    edge, memory = array.chunks[1], Room()
+    for number, key in enumerate(begun.keys["cube"]):
+        x0 = strip.x0 + number * edge
+        roi = Roi(y0=strip.y0, y1=strip.y1, x0=x0, x1=min(x0 + edge, strip.x1))
+        parts = _applied(work, roi, array.shape[2])
+
+        def fill(_: slice, out: np.ndarray, parts: Iterator[np.ndarray] = parts) -> None:
+            nonlocal invalid, clipped
+            part = next(parts)
+            invalid += int(np.isnan(part[:, :, 0]).sum())
+            clipped += work.form.put(part, out)
+
+        shape = (*roi.shape, array.shape[2])
+        entry = stream(root / key, array, shape, fill, memory, step_of(roi))
+        left = list(parts)  # the checksum of the source is behind its last line
+        assert not left, "as many lines go in as come out"
+        begun.store.entries[key] = entry
+    return _counted(work, invalid, clipped)
+
+
+def _gathered(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
+    """Write a strip whose objects are encoded; return how many pixels are invalid, or clipped."""
+    array, clipped = begun.arrays["cube"], 0
+    values, valid = np.empty((*strip.shape, array.shape[2]), array.dtype), np.empty(strip.shape, np.uint8)
+    for block in blocks(work.scene, strip):
+        columns, top = slice(block.roi.x0 - strip.x0, block.roi.x1 - strip.x0), block.roi.y0 - strip.y0
+        for part in _applied(work, block.roi, array.shape[2]):
+            valid[top : top + len(part), columns] = ~np.isnan(part[:, :, 0])
+            clipped += work.form.put(part, values[top : top + len(part), columns])
+            top += len(part)
+    work.product.put(begun, "cube", values, (y0, 0))
+    if work.form.whole:
+        work.product.put(begun, "valid", valid, (y0, 0))
+    return _counted(work, int((valid == 0).sum()), clipped)
+
+
+def _counted(work: Work, invalid: int, clipped: int) -> dict[str, int]:
+    """Return the counts of a row; what has no limits clips nothing."""
+    return {"invalid_pixels": invalid} | ({} if work.form.limits is None else {"clipped_pixels": clipped})
+
+
+def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
+    """Yield a region after the operators from its top, some lines at a time."""
+    for lines in work.scene.lines(roi, room()):
+        part = run(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
+        yield part.reshape(*lines.shape[:2], width)
+
+
+def transform(  # noqa: PLR0913 - the options of a verb
+    recipe: str,
+    scene: str,
+    out: str,
+    *,
+    workers: int = 0,
+    cluster: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the scene that the recipe in the folder ``recipe`` makes of ``scene``; resume what was interrupted.
+
+    Georeference and every ``y, x`` layer (labels, plants, ...) come along. Pixels without data, and pixels that the
+    recipe cannot map, are NaN and counted. `predict` recognises the product and skips its model's equal recipe.
+    """
+    fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
+    fitted.check(source.shape[2], source.spectral, scene)
+    same_scale(fitted.level, source, source.roi)
+    planned = {
+        "out": out,
+        "shape": [*source.shape[:2], fitted.bands_out],
+        "bytes_to_read": int(np.prod(source.shape)) * source.dtype.itemsize,
+        "bytes_to_write": int(np.prod(source.shape[:2])) * fitted.bands_out * 4,
+        "recipe_digest": fitted.digest,
+    }
+    if dry_run:
+        return planned | {"dry_run": True}
+    began = time.monotonic()
+    with locked(out), connect(workers, cluster) as client, Peak() as peak:
+        startup = time.monotonic() - began
+        bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
+        product = transformed(source, bands, out, fitted.digest)
+        options = {"recipe": recipe, "scene": scene, "out": out, "workers": workers, "cluster": cluster}
+        product.ledger.command("transform", **options)
+        counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
+    spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
+    return planned | counts | spent

@@ -1,0 +1,199 @@
+"""Stored objects of a local array, read and decoded straight into memory that is used again and again.
+
+Zarr reads an object through five copies and a millisecond of Python; fresh memory of an object's size costs as much
+again, page by page. Here an object is one `readinto`, its checksum, and at most one decompression, each into the
+memory of the object before. What this file does not know (other codecs, shards, remote stores) is left to Zarr.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from itertools import pairwise, product
+from math import prod
+from pathlib import Path
+from typing import Any, Final, final
+
+import google_crc32c
+import numpy as np
+import zarr
+from numcodecs import blosc, zstd
+from zarr.storage import LocalStore
+
+from tilespec.core.buffers import Room
+
+CRC = 4
+"""Bytes of a crc32c behind an object."""
+
+Decoder = Callable[[np.ndarray, Room, int], np.ndarray]
+"""From encoded bytes to decoded ones, as many as an object has."""
+
+
+def _checked(data: np.ndarray, _room: Room, _size: int) -> np.ndarray:
+    """Return the bytes before a crc32c that holds."""
+    body = data[:-CRC]
+    if google_crc32c.value(body) != int.from_bytes(data[-CRC:].tobytes(), "little"):
+        raise ValueError("its crc32c does not hold")
+    return body
+
+
+def _unblosced(data: np.ndarray, room: Room, size: int) -> np.ndarray:
+    out = room.bytes("blosc", size)
+    blosc.decompress(data, out)
+    return out
+
+
+def _unzstandarded(data: np.ndarray, room: Room, size: int) -> np.ndarray:
+    out = room.bytes("zstd", size)
+    zstd.decompress(data, out)
+    return out
+
+
+DECODERS: Final[dict[str, Decoder]] = {"Crc32cCodec": _checked, "BloscCodec": _unblosced, "ZstdCodec": _unzstandarded}
+"""Codecs from bytes to bytes, by the name of Zarr's class."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """How the objects of an array lie in a folder, and how they are decoded: a small value, read once."""
+
+    folder: str
+    """Of the array."""
+    shape: tuple[int, ...]
+    """Of the array."""
+    edges: tuple[int, ...]
+    """Of one object."""
+    dtype: str
+    """As stored, byte order included."""
+    fill: Any
+    """What an object that was never written reads as."""
+    codecs: tuple[str, ...]
+    """Names in `DECODERS`, as they are undone."""
+    separator: str
+    """Between the numbers of a key."""
+
+    @classmethod
+    def of(cls, array: "zarr.Array[Any]") -> "Chunks | None":
+        """Return how the objects of ``array`` are read, None where Zarr has to."""
+        meta, store = array.metadata, array.store
+        if not isinstance(store, LocalStore) or meta.zarr_format != 3:
+            return None
+        first, *others = meta.codecs
+        codecs = tuple(type(codec).__name__ for codec in reversed(others))
+        key, grid = meta.chunk_key_encoding.to_dict(), meta.chunk_grid.to_dict()
+        plain = type(first).__name__ == "BytesCodec" and getattr(first.endian, "value", "little") == "little"
+        if not plain or not set(codecs) <= set(DECODERS) or key["name"] != "default" or grid["name"] != "regular":
+            return None
+        return cls(
+            folder=str(Path(store.root) / array.path),
+            shape=array.shape,
+            edges=array.chunks,
+            dtype=array.dtype.newbyteorder("<").str,
+            fill=meta.fill_value,
+            codecs=codecs,
+            separator=key["configuration"]["separator"],
+        )
+
+    def read(self, region: tuple[slice, ...], room: Room) -> np.ndarray:
+        """Return a region as stored, in the memory of ``room``: valid until its next use.
+
+        Raises:
+            ValueError, RuntimeError: an object is damaged; the message names it.
+        """
+        spans = [(s.start, s.stop) for s in region]
+        runs = [range(a // edge, -(-b // edge)) for (a, b), edge in zip(spans, self.edges, strict=True)]
+        if all(len(run) == 1 for run in runs):
+            index = tuple(run[0] for run in runs)
+            return self.object(index, room)[self._inside(index, spans)[0]]
+        out = room.array("region", tuple(b - a for a, b in spans), self.dtype)
+        for index in product(*runs):
+            inside, outside = self._inside(index, spans)
+            out[outside] = self.object(index, room)[inside]
+        return out
+
+    def lines(self, region: tuple[slice, ...], step: int, room: Room) -> Iterator[np.ndarray]:
+        """Yield a region as stored, ``step`` lines at a time, each valid until the next.
+
+        Within one object that is not compressed they are read as they are asked for, and found in the processor's
+        cache by who asks. Its checksum is compared after the last of them: use nothing before all are taken.
+
+        Raises:
+            ValueError, RuntimeError: an object is damaged; the message names it.
+        """
+        one = all(s.start // edge == (s.stop - 1) // edge for s, edge in zip(region, self.edges, strict=True))
+        if one and self.codecs == ("Crc32cCodec",):
+            with suppress(FileNotFoundError):  # it was never written, which is found before the first line
+                yield from self._streamed(region, step, room)
+                return
+        values = self.read(region, room)
+        for start in range(0, len(values), step):
+            yield values[start : start + step]
+
+    def _streamed(self, region: tuple[slice, ...], step: int, room: Room) -> Iterator[np.ndarray]:
+        """Yield a region of one object; then compare the object's checksum."""
+        index = tuple(s.start // edge for s, edge in zip(region, self.edges, strict=True))
+        (lines, *others), _ = self._inside(index, [(s.start, s.stop) for s in region])
+        path, crc = self._path(index), 0
+        with path.open("rb", buffering=0) as file:
+            for start, stop in pairwise(sorted({0, *range(lines.start, lines.stop, step), lines.stop, self.edges[0]})):
+                out = room.array("lines", (stop - start, *self.edges[1:]), self.dtype)
+                data = out.reshape(-1).view(np.uint8)
+                if _fill(file, data) < data.size:
+                    raise ValueError(f"{path}: it ends early")
+                crc = google_crc32c.extend(crc, data)
+                if lines.start <= start < lines.stop:
+                    yield out[(slice(None), *others)]
+            if file.read(CRC + 1) != crc.to_bytes(CRC, "little"):
+                raise ValueError(f"{path}: its crc32c does not hold")
+
+    def _inside(
+        self, index: tuple[int, ...], spans: list[tuple[int, int]]
+    ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Return the part of an object that lies in a region, relative to the object and to the region."""
+        inside, outside = [], []
+        for i, edge, (a, b) in zip(index, self.edges, spans, strict=True):
+            first, last = max(i * edge, a), min((i + 1) * edge, b)
+            inside.append(slice(first - i * edge, last - i * edge))
+            outside.append(slice(first - a, last - a))
+        return tuple(inside), tuple(outside)
+
+    def object(self, index: tuple[int, ...], room: Room) -> np.ndarray:
+        """Return one object, what lies outside the array included, in the memory of ``room``."""
+        path = self._path(index)
+        try:
+            return self._decoded(_contents(path, room), room).view(self.dtype).reshape(self.edges)
+        except FileNotFoundError:
+            out = room.array("fill", self.edges, self.dtype)
+            out[...] = self.fill
+            return out
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _path(self, index: tuple[int, ...]) -> Path:
+        """Return where an object lies."""
+        return Path(self.folder, self.separator.join(("c", *map(str, index))))
+
+    def _decoded(self, data: np.ndarray, room: Room) -> np.ndarray:
+        """Return the bytes of an object."""
+        size = prod(self.edges) * np.dtype(self.dtype).itemsize
+        for codec in self.codecs:
+            data = DECODERS[codec](data, room, size)
+        if data.size != size:
+            raise ValueError(f"{data.size} bytes where {size} are expected")
+        return data
+
+
+def _contents(path: Path, room: Room) -> np.ndarray:
+    """Return the bytes of a file."""
+    with path.open("rb", buffering=0) as file:
+        data = room.bytes("file", path.stat().st_size)
+        return data[: _fill(file, data)]
+
+
+def _fill(file: FileIO, data: np.ndarray) -> int:
+    """Read into ``data`` until it is full or the file ends; return how many bytes."""
+    at = 0
+    while at < data.size and (count := file.readinto(data[at:].data)):
+        at += count
+    return at

@@ -1,0 +1,38 @@
+"""Files: small files and JSON beside a product, replaced whole or not at all."""
+
+import json
+import os
+from typing import Any
+
+from tilespec.storage.backends.paths import Place, S3Path
+
+
+def write_atomic(path: Place, text: str) -> None:
+    """Replace the file, or the object, at ``path`` whole, or not at all."""
+    if isinstance(path, S3Path):
+        path.write_bytes(text.encode())
+        return
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # a full disk keeps no half of it
+        raise
+
+
+def read_json(path: Place) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None where there is none that is whole."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def dump_json(data: Any) -> str:
+    """Return plain data as JSON text with its keys in order."""
+    return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"

@@ -1,0 +1,275 @@
+"""The lock of a product: one run at a time writes it, and a run that was killed blocks nobody.
+
+``OUT.tilespec/lock`` is created exclusively and names its holder: host, process, start of the process. A thread
+touches it every few seconds. Whoever finds it judges whether the holder lives: on the same machine by the process
+itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which both
+sides agree however their own clocks jump. A lock whose holder is gone is broken by one of those who find it.
+
+In a bucket the lock is an object, and creating, breaking and touching it are conditional puts, of which the server
+lets one win; its clock is the server's.
+"""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+from tilespec.core.errors import UserError
+from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.ledger import beside
+
+BEAT, TTL = 15.0, 120.0
+"""Seconds between two touches; age of a touch after which a holder elsewhere is taken for dead."""
+PATIENCE = 10.0
+"""Seconds that another one may take to break a lock."""
+STRAY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
+"""Temporary names of objects (zarr's) and of records (ours); what grows on purpose under ``.partial`` is neither."""
+
+_held: ContextVar[frozenset[Place]] = ContextVar("held", default=frozenset())
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Hold the lock of the product at ``url``; a verb that calls another on the same product holds it once.
+
+    Taking it sweeps what killed runs left under temporary names.
+
+    Raises:
+        UserError: another run holds it, and lives.
+    """
+    folder = beside(url).absolute()
+    if folder in _held.get():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "lock"
+    mine = _take(lock, url)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(lock, mine, stop), name="heartbeat", daemon=True)
+    beat.start()
+    before = _held.set(_held.get() | {folder})
+    try:
+        _sweep(folder)
+        if (folder / "settings.json").exists():  # else nothing there is known to be ours
+            _sweep(at(url))
+        yield
+    finally:
+        _held.reset(before)
+        stop.set()
+        beat.join()
+        _release(lock, mine)
+
+
+def holder(url: str) -> dict[str, Any] | None:
+    """Return who holds the product's lock: host, pid, seconds since the heartbeat, alive or stale; None if nobody."""
+    lock = beside(url) / "lock"
+    return _describe(lock) if lock.exists() else None
+
+
+def holder_token(url: str) -> str:
+    """Return the token of the run that holds the product's lock, empty if nobody does: workers of others stop."""
+    try:
+        return str(json.loads((beside(url) / "lock").read_text())["token"])
+    except (OSError, json.JSONDecodeError, KeyError):
+        return ""
+
+
+def _take(lock: Place, url: str) -> str:
+    """Create the lock, breaking one whose holder is gone; return its token."""
+    mine = {**_self(), "token": uuid4().hex}
+    if isinstance(lock, S3Path):
+        return _take_object(lock, url, mine)
+    with _one_at_a_time(lock):
+        found = _describe(lock)
+        if found is not None and not found["alive"]:
+            lock.unlink(missing_ok=True)
+        try:
+            with lock.open("x") as file:
+                file.write(json.dumps(mine))
+        except FileExistsError:
+            raise _refusal(url, lock, _describe(lock) or {}) from None
+    return mine["token"]
+
+
+def _take_object(lock: S3Path, url: str, mine: dict[str, Any]) -> str:
+    """Create the lock in a bucket, or replace what was found there if it still is that."""
+    tag = lock.tag()  # looked at first: a touch since then changes it
+    found = _describe(lock)
+    if found is not None and found["alive"]:
+        raise _refusal(url, lock, found)
+    text = json.dumps(mine).encode()
+    won = lock.claim(text) if tag is None else lock.swap(text, tag)
+    if not won and (_read(lock) or {}).get("token") != mine["token"]:  # ours, where only the answer was lost
+        raise _refusal(url, lock, _describe(lock) or {})
+    return mine["token"]
+
+
+def _refusal(url: str, lock: Place, found: dict[str, Any]) -> UserError:
+    who = f"process {found.get('pid')} on {found.get('host')}, last seen {max(found.get('age', 0), 0):.0f} s ago"
+    return UserError(
+        url,
+        found=f"another run that writes it: {who}",
+        expected="one run at a time",
+        do=f"Wait for it, or end it. If it is gone for good (its machine is), remove {lock}.",
+    )
+
+
+def _release(lock: Place, mine: str) -> None:
+    """Remove the lock if it is still ours, and the folder beside the product if nothing else was kept there."""
+    if isinstance(lock, S3Path):
+        if (_read(lock) or {}).get("token") == mine:
+            lock.unlink()
+        return
+    with _one_at_a_time(lock):
+        if (_read(lock) or {}).get("token") == mine:
+            lock.unlink()
+    with suppress(OSError):
+        lock.parent.rmdir()
+
+
+def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
+    """Touch the lock until told to stop, or until it is another's: this process was taken for dead."""
+    while not stop.wait(BEAT):
+        with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
+            tag = lock.tag() if isinstance(lock, S3Path) else None
+            found = _read(lock) or {}
+            if found.get("token") != mine:
+                return
+            if isinstance(lock, S3Path):  # other bytes, another tag: who would break it sees that it was touched
+                lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag or "")
+            else:
+                os.utime(lock)
+
+
+def _describe(lock: Place) -> dict[str, Any] | None:
+    """Return holder, age of the heartbeat, and whether the holder lives; None where there is no lock."""
+    found = _read(lock)
+    if found is None:
+        return None
+    try:
+        age = _now(lock.parent) - (lock.modified() if isinstance(lock, S3Path) else lock.stat().st_mtime)
+    except FileNotFoundError:
+        return None
+    known = {key: found.get(key) for key in ("host", "pid")}
+    if found.get("realm") == _self()["realm"]:
+        alive = found.get("started") is not None and _started(found.get("pid")) == found["started"]
+    else:
+        alive = age < TTL
+    return {**known, "age": age, "alive": alive}
+
+
+def _read(lock: Place) -> dict[str, Any] | None:
+    """Return what a lock says: nothing, while it is being written, so that its age alone decides."""
+    try:
+        text = lock.read_text()
+        found = json.loads(text)
+    except FileNotFoundError:
+        return None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _now(folder: Place) -> float:
+    """Return the time by the clock of the file system, or the server, that holds ``folder``."""
+    probe = folder / f"clock.{os.getpid()}-{threading.get_ident()}"
+    try:
+        probe.touch()
+        return probe.modified() if isinstance(probe, S3Path) else probe.stat().st_mtime
+    except (OSError, UserError):
+        return time.time()  # a read-only place: its lock can only be looked at
+    finally:
+        with suppress(OSError, UserError):
+            probe.unlink(missing_ok=True)
+
+
+def _self() -> dict[str, Any]:
+    """Return what names this process: a process number means something inside one boot and one namespace only."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return {"host": parts[0], "realm": " ".join(parts), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def _started(pid: Any) -> str | None:
+    """Return when a process began, in a form that no other process of the same number has; None if it is gone.
+
+    Where there is ``/proc`` these are ticks since the boot, which no change of the clock moves.
+    """
+    try:
+        fields = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()
+    except (TypeError, ValueError):
+        return None
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _began(pid)
+    return None if fields[0] in "ZX" else fields[19]  # a zombie writes nothing
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began, where there is no ``/proc``."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(round(process.create_time()))
+    except psutil.Error:
+        return None
+
+
+@contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Let one process at a time look at the lock and change it; the kernel ends this when a process is killed."""
+    guard, until = lock.with_name("lock.guard"), time.monotonic() + PATIENCE
+    while (file := _guarded(guard)) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    if file is None:
+        raise UserError(
+            guard,
+            found=f"another process that has been changing the lock for {PATIENCE:.0f} s",
+            expected="less than a moment",
+            do="Run the same command again; if this remains, end the process that hangs.",
+        )
+    try:
+        yield
+    finally:
+        guard.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _guarded(guard: Path) -> int | None:
+    """Return the guard, locked; None if another one has it. A file that was removed meanwhile guards nothing."""
+    try:
+        file = os.open(guard, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # who held the lock removed the empty folder
+        guard.parent.mkdir(parents=True, exist_ok=True)
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_ino == guard.stat().st_ino:
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:
+        return file  # no such locks on this file system: the exclusive creation alone has to do
+    os.close(file)
+    return None
+
+
+def _sweep(place: Place) -> None:
+    """Delete what killed writers left under temporary names; a bucket has none."""
+    if isinstance(place, S3Path):
+        return
+    for folder, _, names in os.walk(place):  # follows no links
+        for name in names:
+            if STRAY.fullmatch(name):
+                (Path(folder) / name).unlink(missing_ok=True)

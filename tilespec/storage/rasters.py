@@ -1,0 +1,219 @@
+"""Rasters: class maps and channels that are stored, and where they lie in their scene."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import zarr
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Reflectance, Roi, SpectralAxis
+from tilespec.storage.layout import COMPLETE, WRITING
+from tilespec.storage.scene import Scene, open_group
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PlacedMap:
+    """A class map that is stored, and where it lies in its scene."""
+
+    url: str
+    """Where the store is."""
+    array: zarr.Array[Any]
+    """``y, x``, class indices, 255 = unlabelled or nodata."""
+    roi: Roi
+    """The part of the scene that it covers."""
+    classes: tuple[str, ...]
+    """Names of the classes; may be empty."""
+    attrs: Mapping[str, Any]
+    """Root attributes of the store."""
+    whole_scene: bool
+    """Whether the store holds a cube too."""
+
+    @classmethod
+    def open(cls, url: str, *names: str) -> "PlacedMap":
+        """Open the first array of ``names`` in the store at ``url`` as a class map.
+
+        Raises:
+            UserError: there is no such store or array, it is no class map, or it is still being written.
+        """
+        group = open_group(url)
+        name = next((name for name in names if name in group), None)
+        array = None if name is None else group[name]
+        if not isinstance(array, zarr.Array) or array.ndim != 2 or array.dtype.kind not in "iu":
+            raise UserError(
+                url,
+                found=f"arrays {sorted(group.array_keys())}",
+                expected=f"a class map {names[0]}(y, x) of integers",
+                do="Name a store that `tilespec predict` wrote, and a scene with labels.",
+            )
+        _check_written(url, group)
+        roi = _place(group.attrs, array.shape)
+        named = group.attrs.get("classes") or str(array.attrs.get("flag_meanings", "")).split()
+        classes = tuple(str(value) for value in named)
+        return cls(
+            url=url,
+            array=array,
+            roi=roi,
+            classes=classes,
+            attrs=dict(group.attrs),
+            whole_scene="cube" in group,
+        )
+
+    @property
+    def status(self) -> str:
+        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        return str(self.attrs.get("tilespec_status", COMPLETE))
+
+    def read(self, roi: Roi) -> np.ndarray:
+        """Return the classes of a region, given in pixels of the scene."""
+        y, x = self.roi.y0, self.roi.x0
+        return np.asarray(self.array[roi.y0 - y : roi.y1 - y, roi.x0 - x : roi.x1 - x])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PlacedField:
+    """Channels, or one quantity, that are stored, and where they lie in their scene."""
+
+    url: str
+    """Where the store is."""
+    layer: str | None
+    """A ``y, x`` layer of numbers; None: the cube, or the prediction of several channels."""
+    roi: Roi
+    """The part of the scene that it covers."""
+    channels: int
+    """How many there are."""
+    chunks: tuple[int, int]
+    """Rows and columns of a stored object."""
+    axis: SpectralAxis | None
+    """What the channels are."""
+    attrs: Mapping[str, Any]
+    """Root attributes of the store."""
+    whole_scene: bool
+    """Whether the store holds a cube too."""
+
+    @classmethod
+    def open(cls, url: str, layer: str | None = None) -> "PlacedField":
+        """Open the prediction or the cube of a store, or one of its layers, as channels.
+
+        Raises:
+            UserError: there is no such store or array, it holds no numbers, or it is still being written.
+        """
+        group = open_group(url)
+        _check_written(url, group)
+        main = "cube" if "cube" in group else "prediction"
+        name = layer or main
+        array = group.get(name)
+        known = isinstance(array, zarr.Array) and array.dtype.kind in "iuf"
+        if not known or (array.ndim != 2 and (array.ndim, name) != (3, main)):
+            raise UserError(
+                url,
+                found=f"arrays {sorted(group.array_keys())}",
+                expected=f"numbers {name}(y, x) or {name}(y, x, channel)",
+                do="Name a store of the same kind as the prediction, or the truth's --layer.",
+            )
+        cube = array.ndim == 3
+        return cls(
+            url=url,
+            layer=None if cube else name,
+            roi=_place(group.attrs, array.shape[:2]),
+            channels=array.shape[2] if cube else 1,
+            chunks=array.chunks[:2],
+            axis=Scene.open(url, allow_partial=True).spectral if cube else None,
+            attrs=dict(group.attrs),
+            whole_scene="cube" in group,
+        )
+
+    @property
+    def status(self) -> str:
+        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        return str(self.attrs.get("tilespec_status", COMPLETE))
+
+    def read(self, roi: Roi) -> Reflectance:
+        """Return the values of a region, given in pixels of the scene, as ``y, x, channel``; NaN without data."""
+        y, x = self.roi.y0, self.roi.x0
+        here = Roi(y0=roi.y0 - y, y1=roi.y1 - y, x0=roi.x0 - x, x1=roi.x1 - x)
+        if self.layer is None:
+            return Scene.open(self.url, allow_partial=True).read(here)
+        array = open_group(self.url)[self.layer]
+        assert isinstance(array, zarr.Array)
+        stored = np.asarray(array[here.slices])
+        values = stored.astype(np.float32) * np.float32(array.attrs.get("scale_factor", 1.0))
+        for nodata in (array.attrs.get("_FillValue"), array.attrs.get("nodata")):
+            if nodata is not None:
+                values[stored == nodata] = np.nan
+        return values[..., None]
+
+
+Placed = PlacedMap | PlacedField
+
+
+def scale_of(attrs: Mapping[str, Any]) -> str:
+    """Return how many pixels a prediction has for one of its scene."""
+    return str((attrs.get("grid") or {}).get("scale", 1))
+
+
+def corner_of(attrs: Mapping[str, Any]) -> tuple[int, int]:
+    """Return where the first pixel of a prediction lies in its scene; at another scale: (0, 0), its own plane."""
+    margin = int((attrs.get("grid") or {}).get("origin", 0))
+    y, x = (int(v) for v in attrs.get("origin", (0, 0)))
+    return (y + margin, x + margin) if scale_of(attrs) == "1" else (0, 0)
+
+
+def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0) -> dict[str, Any] | None:
+    """Return the georeference of a plane whose first pixel is ``corner`` (y, x), and whose pixels are ``size`` wide."""
+    if georef is None or "GeoTransform" not in georef or (corner, size) == ((0, 0), 1.0):
+        return None if georef is None else dict(georef)
+    a, b, c, d, e, f = (float(v) for v in str(georef["GeoTransform"]).split())
+    y, x = corner
+    values = (a + b * x + c * y, b * size, c * size, d + e * x + f * y, e * size, f * size)
+    return {**georef, "GeoTransform": " ".join(repr(v) for v in values)}
+
+
+def inside(inner: Roi, outer: Roi) -> bool:
+    """Whether ``inner`` is a part of ``outer``."""
+    rows = outer.y0 <= inner.y0 and inner.y1 <= outer.y1
+    return rows and outer.x0 <= inner.x0 and inner.x1 <= outer.x1
+
+
+def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols: str | None) -> Roi:
+    """Return the region ``rows``, ``cols`` of a scene of ``plane``, or all that was predicted of it.
+
+    Raises:
+        UserError: a part of the region was not predicted.
+    """
+    asked = Roi.of(plane, rows, cols)
+    roi = Roi(
+        y0=asked.y0 if rows else predicted.y0,
+        y1=asked.y1 if rows else predicted.y1,
+        x0=asked.x0 if cols else predicted.x0,
+        x1=asked.x1 if cols else predicted.x1,
+    )
+    if not inside(roi, predicted):
+        raise UserError(
+            "region",
+            found=str(roi),
+            expected=f"a part of {predicted}, what was predicted",
+            do="Give other --rows, --cols.",
+        )
+    return roi
+
+
+def _check_written(url: str, group: zarr.Group) -> None:
+    """Refuse a store that is still being written; what is incomplete has ended: the parts that failed are nodata."""
+    status = group.attrs.get("tilespec_status", COMPLETE)
+    if status == WRITING:
+        raise UserError(
+            url,
+            found=f"status {status!r}",
+            expected=f"status {COMPLETE!r}",
+            do="The run that writes it has not finished: run the same command again, it resumes.",
+        )
+
+
+def _place(attrs: Any, shape: tuple[int, ...]) -> Roi:
+    """Return which pixels of its scene a store covers."""
+    y0, x0 = corner_of(attrs)
+    return Roi(y0=y0, y1=y0 + shape[0], x0=x0, x1=x0 + shape[1])

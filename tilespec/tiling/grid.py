@@ -1,0 +1,172 @@
+"""Grid: how the output plane is cut into tiles, and which input pixels each tile reads. Integers and fractions only.
+
+Per axis of the *output* plane: tile ``t``, overlap ``v``, step ``s = t - v``; tile ``k`` starts at ``k s`` and there
+are ``max(1, ceil((L - v) / s))`` of them. The last tile is never moved back: it runs over the edge, into values
+reflected on the global index, so that every tile sees the same padded values whoever computes it.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import TileClass
+from tilespec.tiling.windows import profile
+
+
+def reflect(index: Int64[np.ndarray, " n"], length: int) -> Int64[np.ndarray, " n"]:
+    """Return the pixel that a virtual index mirrors to: periodic, period ``2 (length - 1)``; 0 for ``length`` 1."""
+    if length == 1:
+        return np.zeros_like(index)
+    period = 2 * (length - 1)
+    folded = np.mod(index, period)
+    return np.minimum(folded, period - folded)
+
+
+APPROXIMATE = TileClass(kind="approximate")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """The tiles along one axis of the output plane."""
+
+    length: int
+    """Output pixels."""
+    tile: int
+    """Output pixels of a tile."""
+    overlap: int
+    """Output pixels that neighbouring tiles share."""
+
+    def __post_init__(self) -> None:
+        if self.tile < 1:
+            raise UserError("--tile", found=self.tile, expected="1 or more", do="256 is usual.")
+        if not 0 <= self.overlap < self.tile:
+            raise UserError(
+                "--overlap",
+                found=f"{self.overlap} with tile {self.tile}",
+                expected=f"0 <= overlap < tile, that is at most {self.tile - 1}",
+                do=f"Half a tile is usual: --overlap {self.tile // 2}.",
+            )
+
+    @property
+    def step(self) -> int:
+        """Pixels from one tile's start to the next."""
+        return self.tile - self.overlap
+
+    @property
+    def count(self) -> int:
+        """How many tiles there are."""
+        return max(1, -(-(self.length - self.overlap) // self.step))
+
+    @property
+    def end(self) -> int:
+        """Where the last tile ends, at or beyond ``length``."""
+        return (self.count - 1) * self.step + self.tile
+
+    def covering(self, start: int, stop: int) -> range:
+        """Return the tiles that touch output pixels ``start`` to ``stop`` (exclusive)."""
+        first = max(0, -(-(start - self.tile + 1) // self.step))
+        return range(first, min(self.count, -(-stop // self.step)))
+
+    def weights(self, k: int, window: str) -> Float64[np.ndarray, " tile"]:
+        """Return the window of tile ``k``: rising over its upper overlap, falling over its lower one."""
+        rise = profile(window, self.overlap)
+        weight = np.ones(self.tile)
+        if k > 0:
+            weight[: self.overlap] *= rise
+        if k < self.count - 1:
+            weight[self.step :] *= rise[::-1]
+        return weight
+
+    def gains(self, k: int, window: str) -> Float64[np.ndarray, " tile"]:
+        """Return ``w_k / (w_0 + ... + w_k)`` on the pixels of tile ``k``: its part in the running mean.
+
+        1 where no earlier tile reaches, so that the mean begins with the tile itself.
+        """
+        total = self.weights(k, window)
+        own = total.copy()
+        for earlier in range(max(0, k - (self.tile - 1) // self.step), k):
+            shift = (k - earlier) * self.step
+            total[: self.tile - shift] += self.weights(earlier, window)[shift:]
+        first = np.arange(self.tile) >= (self.overlap if k else 0)
+        return np.divide(own, total, out=first.astype(np.float64), where=total > 0)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The tiles of a plane."""
+
+    y: Axis
+    """Tile rows."""
+    x: Axis
+    """Tiles inside a tile row."""
+    window: str = "cosine"
+    """Name of the blending window."""
+    scale: Fraction = Fraction(1)
+    """Output pixels per input pixel."""
+    origin: int = 0
+    """Input position of output pixel 0: the margin that a net without padding consumes, else 0."""
+    reach: TileClass = APPROXIMATE
+    """Halo that is read around a tile, and the multiple that its input must be."""
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles there are."""
+        return self.y.count * self.x.count
+
+    def read(self, axis: Axis, k: int) -> tuple[int, int]:
+        """Return first and last input index (exclusive, may lie beyond the scene) that tile ``k`` reads.
+
+        Exact nets start at a multiple of ``align`` so that their strides fall as on the whole scene.
+        """
+        first = self._input(k * axis.step) - self.reach.halo
+        size = self._input(axis.tile) - self._input(0) + 2 * self.reach.halo
+        align = self.reach.align
+        if self.reach.kind == "exact":
+            first, size = (
+                first // align * align,
+                size + align - 1,
+            )  # one size for every tile, wherever it starts
+        return first, first + -(-size // align) * align
+
+    def crop(self, axis: Axis, k: int) -> int:
+        """Return how many output pixels before tile ``k`` its net's output begins."""
+        ahead = (self._input(k * axis.step) - self.origin - self.read(axis, k)[0]) * self.scale
+        assert ahead.denominator == 1, "alignment and halo are whole output pixels"
+        return int(ahead)
+
+    def _input(self, output: int) -> int:
+        """Return the input position of an output pixel's edge."""
+        position = output / self.scale
+        if position.denominator != 1:
+            raise UserError(
+                "tile and overlap",
+                found=f"a tile edge at output pixel {output} with output scale {self.scale}",
+                expected=f"multiples of {self.scale.numerator}",
+                do="Choose tile and overlap so that every tile starts on a whole input pixel.",
+            )
+        return int(position) + self.origin
+
+    def source(self, axis: Axis, length: int) -> Int64[np.ndarray, " n"]:
+        """Return for each output pixel of ``axis`` the input pixel at its centre (validity is carried along it)."""
+        centre = (2 * np.arange(axis.length) + 1) * self.scale.denominator // (2 * self.scale.numerator)
+        return np.minimum(centre + self.origin, length - 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that decides bytes, as plain data."""
+        return {
+            "plane": [self.y.length, self.x.length],
+            "tile": self.y.tile,
+            "overlap": self.y.overlap,
+            "window": self.window,
+            "scale": str(self.scale),
+            "origin": self.origin,
+            "halo": self.reach.halo,
+            "align": self.reach.align,
+            "kind": self.reach.kind,
+        }

@@ -1,0 +1,91 @@
+"""Finished blocks of a blended plane become rows of stored objects."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from tilespec.tiling.blend_rows import Block
+from tilespec.tiling.plan import Part, PredictPlan
+
+Plane = Float32[np.ndarray, "y x channel"]
+Decode = Callable[[Plane, Bool[np.ndarray, "y x"]], dict[str, np.ndarray]]
+
+
+@final
+@dataclass(kw_only=True)
+class ObjectRow:
+    """A row of objects in the making."""
+
+    number: int
+    """Which row."""
+    height: int
+    """Its pixel rows."""
+    blocks: dict[str, np.ndarray]
+    """What is stored, by array name; as high as the highest row of objects."""
+    pixels: int = 0
+    """Pixels that are there."""
+    nodata: int = 0
+    """Those without data."""
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is stored of this row."""
+        return {name: block[: self.height] for name, block in self.blocks.items()}
+
+
+@final
+@dataclass(kw_only=True)
+class ObjectRows:
+    """Rows of objects in the making: decoded blocks are gathered until a row is whole."""
+
+    plan: PredictPlan
+    """What is predicted."""
+    part: Part
+    """Which rows of which panel."""
+    decode: Decode
+    """What is stored of blended values."""
+    rows: dict[int, ObjectRow] = field(default_factory=dict)
+    """Begun, and not whole."""
+    free: list[dict[str, np.ndarray]] = field(default_factory=list)
+    """Memory of rows that were written."""
+    done: int = 0
+    """Rows that were whole."""
+
+    def add(self, block: Block) -> Iterator[ObjectRow]:
+        """Take a finished block of the plane; yield the rows of objects that are whole now."""
+        x0, x1 = self.plan.product.columns(self.part.panel)
+        edge, bottom = self.plan.product.edge, block.top + len(block.values)
+        for number in range(block.top // edge, -(-bottom // edge)):
+            y0, y1 = self.plan.product.span(number)
+            top, end = max(block.top, y0), min(bottom, y1)
+            row = self.rows.setdefault(number, ObjectRow(number=number, height=y1 - y0, blocks={}))
+            self._fill(row, top - y0, block.left - x0, block.values[top - block.top : end - block.top])
+            if row.pixels == (y1 - y0) * (x1 - x0):
+                self.done += 1
+                yield self.rows.pop(number)
+
+    def again(self, row: ObjectRow) -> None:
+        """Take back the memory of a row that was written."""
+        self.free.append(row.blocks)
+
+    def _fill(self, row: ObjectRow, top: int, left: int, values: Plane) -> None:
+        """Decode values into a row of objects."""
+        valid = ~np.isnan(values[:, :, 0])
+        blocks = self.decode(values[:, :, : values.shape[2] - self.plan.disagreement], valid)
+        if self.plan.disagreement:
+            blocks["disagreement"] = np.where(valid, np.sqrt(values[:, :, -1]), np.float32(np.nan))
+        row.blocks = row.blocks or self._memory(blocks)
+        for name, found in blocks.items():
+            row.blocks[name][top : top + len(found), left : left + found.shape[1]] = found
+        row.pixels += valid.size
+        row.nodata += valid.size - int(np.count_nonzero(valid))
+
+    def _memory(self, blocks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return room for a whole row of objects."""
+        if self.free:
+            return self.free.pop()
+        (x0, x1), height = self.plan.product.columns(self.part.panel), self.plan.product.edge
+        return {name: np.empty((height, x1 - x0, *one.shape[2:]), one.dtype) for name, one in blocks.items()}

@@ -1,0 +1,161 @@
+"""Slab: one part of a plan, streamed from top to bottom. Read, evaluate, blend and write overlap, memory is bounded.
+
+Four stages on their own threads: strips of the scene are read and prepared one tile row ahead; as many lanes as there
+are threads cut batches of tiles and evaluate the net, each on one thread (convolutions gain less from a second thread
+than from a second tile); this thread blends what they answer, in order; finished rows of objects are encoded and
+written behind it.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.progress import Progress
+from tilespec.core.threads import Ahead, Behind, in_order
+from tilespec.core.types import Roi
+from tilespec.storage.scene import Scene
+from tilespec.tiling.blend_rows import Along, Block, Down
+from tilespec.tiling.grid import reflect
+from tilespec.tiling.object_rows import ObjectRow, ObjectRows
+from tilespec.tiling.plan import Facts, Part, Predictor, PredictPlan
+from tilespec.tiling.row_reader import RowReader, Rows
+from tilespec.tiling.shared_strips import Leaving, Strips
+from tilespec.tiling.tile_batches import Answers, Batch, Lanes
+
+Stop = Callable[[], bool]
+
+
+def run_part(plan: PredictPlan, part: Part, progress: Progress, stop: Stop = lambda: False) -> Facts:
+    """Predict, write and record a part of the plan; when ``stop`` says so, end after the tile row in work."""
+    with one_blas_thread():  # set once for the part: its stages are parallel already
+        return Slab.of(plan, part, stop).run(progress)
+
+
+@final
+@dataclass(kw_only=True)
+class Slab:
+    """The state of one streamed part."""
+
+    plan: PredictPlan
+    """What is predicted."""
+    part: Part
+    """Which rows of which panel."""
+    stop: Stop
+    """Asked before every tile row."""
+    predictor: Predictor
+    """What predicts."""
+    reader: RowReader
+    """Reads the columns that the panel's tiles need."""
+    lanes: Lanes
+    """Evaluate."""
+    facts: Facts = field(default_factory=Facts)
+    """What is counted."""
+    poison: dict[int, list[int]] = field(default_factory=dict)
+    """Tiles that failed, by tile row."""
+
+    @classmethod
+    def of(cls, plan: PredictPlan, part: Part, stop: Stop) -> "Slab":
+        """Return the slab of a part, its predictor loaded."""
+        predictor, scene = plan.spec.open(plan.threads), Scene.open(plan.scene)
+        first, last = plan.columns_read(part.panel)
+        roi = Roi(y0=plan.roi.y0, y1=plan.roi.y1, x0=plan.roi.x0 + first, x1=plan.roi.x0 + last)
+        pool = ThreadPoolExecutor(plan.threads, "tilespec-decode")
+        reader = RowReader(scene=scene, roi=roi, prepares=predictor, pool=pool)
+        lanes = Lanes(plan=plan, part=part, predictor=predictor, left=first)
+        return cls(plan=plan, part=part, stop=stop, predictor=predictor, reader=reader, lanes=lanes)
+
+    @property
+    def depth(self) -> int:
+        """Batches that are evaluated or wait at once."""
+        return self.plan.threads + 2
+
+    def run(self, progress: Progress) -> Facts:
+        """Stream the part."""
+        objects = ObjectRows(plan=self.plan, part=self.part, decode=self.predictor.decode)
+        channels = self.predictor.channels[1] + self.plan.disagreement
+
+        def write(row: ObjectRow) -> None:
+            self._write(row)
+            objects.again(row)
+
+        down = Down(plan=self.plan, part=self.part, channels=channels)
+        with self.reader.pool, Behind(write) as writer:
+            for k, block in self._blocks(channels, progress):
+                for whole in objects.add(down.add(k, block)):
+                    writer.put(whole)
+        assert self.facts.stopped or objects.done == len(self.part.rows), "every row of the part was written"
+        self.facts.read_seconds, self.facts.bytes_read = self.reader.seconds, self.reader.bytes
+        self.facts.poison = sorted({number for numbers in self.poison.values() for number in numbers})
+        return self.facts
+
+    def _write(self, row: ObjectRow) -> None:
+        """Write one row of objects."""
+        y0, y1 = self.plan.product.span(row.number)
+        poison = sorted({n for k in self.plan.grid.y.covering(y0, y1) for n in self.poison.get(k, [])})
+        counts = {"nodata": row.nodata}
+        self.plan.product.write(row.number, row.arrays, counts, panel=self.part.panel, poison=poison)
+        self.facts.nodata += row.nodata
+        self.facts.bytes_written += sum(array.nbytes for array in row.arrays.values())
+
+    def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, Block]]:
+        """Yield each tile row, blended along x, block by block: from its tiles, or what a neighbour left of it."""
+        strips, threads = Strips(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
+        left = self.plan.product.columns(self.part.panel)[0]
+        with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
+            batches = self._batches(strips, Ahead(reading, self._load))
+            answers = in_order(pool, self.lanes.evaluate, batches, self.depth)
+            for k, row in itertools.groupby(answers, key=lambda pair: pair[0].k):
+                along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
+                for batch, answer in row:
+                    progress.advance(len(batch.columns))
+                    self._count(k, answer)  # before a row of objects that its poison belongs to is whole
+                    if batch.strip is not None:
+                        yield k, Block(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
+                    for column, tile in zip(batch.columns, answer.tiles, strict=False):
+                        block = along.add(column, tile)
+                        leaving.add(block)
+                        yield k, block
+                if k not in self.poison:  # neighbours find out about poison by themselves
+                    leaving.leave(strips, k)
+
+    def _batches(self, strips: Strips, ahead: Ahead[int, Rows]) -> Iterator[Batch]:
+        """Yield what is to be evaluated, from top to bottom, until it is done or someone says stop."""
+        tile_rows, columns = self.plan.tiles(self.part)
+        size = self.plan.batch
+        for k in tile_rows:
+            if self.stop():
+                self.facts.stopped = True
+                return
+            own = self.plan.own(self.part, k)
+            left = strips.take(k, own) if own != self.plan.wanted(self.part, k) else None
+            if left is not None:
+                self.facts.shared += len(columns)
+                yield Batch(k=k, columns=tuple(columns), rows=None, strip=left)
+                continue
+            rows = ahead.get(k)
+            for number, first in enumerate(range(0, len(columns), size)):
+                if number == self.depth and k < tile_rows[-1]:  # the row before is through: its strips are free
+                    ahead.begin(k + 1)
+                yield Batch(k=k, columns=tuple(columns[first : first + size]), rows=rows)
+
+    def _load(self, k: int) -> Rows:
+        """Read what a tile row needs."""
+        return self.reader.load(reflect(np.arange(*self.plan.grid.read(self.plan.grid.y, k)), self.reader.height))
+
+    def _shared(self, k: int) -> tuple[tuple[int, int], ...]:
+        """Return the rows of a tile row that neighbours in other hands need."""
+        (first, last), (start, stop) = self.plan.wanted(self.part, k), self.plan.span(self.part)
+        return tuple(rows for rows in ((first, start), (stop, last)) if rows[0] < rows[1])
+
+    def _count(self, k: int, answers: Answers) -> None:
+        """Count the tiles of a batch."""
+        self.facts.tiles += answers.evaluated
+        self.facts.empty += len(answers.tiles) - answers.evaluated
+        self.facts.network_seconds += answers.seconds
+        if answers.poison:
+            self.poison.setdefault(k, []).extend(answers.poison)

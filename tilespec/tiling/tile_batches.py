@@ -1,0 +1,147 @@
+"""Tile batches: batches of tiles are cut from strips, the net is asked, and its answers are cut to what is wanted.
+
+Pixels without data are 0 for the net and NaN ever after: a NaN touches no neighbour in a blend.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from tilespec.tiling.grid import reflect
+from tilespec.tiling.plan import Part, Predictor, PredictPlan
+from tilespec.tiling.quarantine import Quarantine
+from tilespec.tiling.row_reader import Rows
+
+Plane = Float32[np.ndarray, "_y _x channel"]
+Mask = Bool[np.ndarray, "_y _x"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Some tiles of a tile row, to be evaluated together; or all of it, as a neighbour left it."""
+
+    k: int
+    """Tile row."""
+    columns: tuple[int, ...]
+    """Tile columns."""
+    rows: Rows | None
+    """What they are cut from."""
+    strip: Plane | None = None
+    """What a neighbour left, cut to the rows of this part."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Predictions of a batch, cut to what is wanted; NaN without data."""
+
+    tiles: list[Plane]
+    """In the order of the columns."""
+    evaluated: int = 0
+    """Tiles that the net saw."""
+    poison: tuple[int, ...] = ()
+    """Numbers of tiles that failed."""
+    seconds: float = 0.0
+    """Inside the net."""
+
+
+@final
+@dataclass(kw_only=True)
+class Lanes:
+    """What evaluates the batches of one part, on as many threads as call it."""
+
+    plan: PredictPlan
+    """What is predicted."""
+    part: Part
+    """Which rows of which panel."""
+    predictor: Predictor
+    """What predicts."""
+    left: int
+    """First column that is read, relative to the region."""
+    own: threading.local = field(default_factory=threading.local)
+    """One batch of input for each thread, reused."""
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """``y, x, channel`` of the net's input."""
+        grid = self.plan.grid
+        (y0, y1), (x0, x1) = grid.read(grid.y, 0), grid.read(grid.x, 0)
+        return y1 - y0, x1 - x0, self.predictor.channels[0]
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether a tile's bits depend on its batch, so that every batch must have the same size."""
+        whole = len(self.plan.tiles(self.part)[1]) % self.plan.batch == 0
+        return not whole and not self.predictor.any_batch(self.shape, self.plan.batch)
+
+    @cached_property
+    def source(self) -> tuple[np.ndarray, np.ndarray]:
+        """Input rows and columns of the region at the centres of output rows and columns."""
+        grid, (height, width) = self.plan.grid, self.plan.roi.shape
+        return grid.source(grid.y, height), grid.source(grid.x, width)
+
+    def evaluate(self, batch: Batch) -> Answers:
+        """Return the predictions of a batch."""
+        if batch.rows is None:
+            return Answers(tiles=[])
+        grid, columns = self.plan.grid, batch.columns
+        tiles, masks = self._cut(batch.rows, batch.k, columns)
+        filled = [mask is None or bool(mask.any()) for mask in masks]
+        if not any(filled):
+            return Answers(tiles=[self._nothing(batch.k, column) for column in columns])
+        ids = [batch.k * grid.x.count + column for column in columns] + [-1] * (len(tiles) - len(columns))
+        began = time.monotonic()
+        answers = Quarantine(folder=self.plan.product.scratch.with_name("poison")).guard(self.predictor, tiles, ids)
+        seconds = time.monotonic() - began
+        alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # an identity answers its input
+        return Answers(
+            tiles=[
+                self._wanted(batch.k, column, answer.copy() if alias and answer is not None else answer, mask)
+                for column, answer, mask in zip(columns, answers, masks, strict=False)
+            ],
+            evaluated=sum(filled),
+            poison=tuple(n for n, answer in zip(ids, answers, strict=True) if answer is None and n >= 0),
+            seconds=seconds,
+        )
+
+    def _cut(
+        self, rows: Rows, k: int, columns: tuple[int, ...]
+    ) -> tuple[Float32[np.ndarray, "tile y x channel"], list[Mask | None]]:
+        """Return the inputs of some tiles, and where they have data (None: everywhere)."""
+        grid, (height, width) = self.plan.grid, self.plan.roi.shape
+        if not hasattr(self.own, "tiles"):
+            self.own.tiles = np.empty((self.plan.batch, *self.shape), np.float32)
+        tiles = self.own.tiles[: self.plan.batch if self.padded else len(columns)]
+        y = reflect(np.arange(*grid.read(grid.y, k)), height)
+        masks = []
+        for slot, column in enumerate(columns):
+            x = reflect(np.arange(*grid.read(grid.x, column)), width) - self.left
+            masks.append(rows.tile(tiles[slot], y, x))
+        tiles[len(columns) :] = 0
+        return tiles, masks
+
+    def _nothing(self, k: int, column: int) -> Plane:
+        """Return the prediction of a tile without one."""
+        (y0, y1), (x0, x1) = self.plan.wanted(self.part, k), self.plan.across(self.part, column)
+        return np.broadcast_to(np.float32(np.nan), (y1 - y0, x1 - x0, self.predictor.channels[1]))
+
+    def _wanted(self, k: int, column: int, answer: Plane | None, mask: Mask | None) -> Plane:
+        """Return what is wanted of a tile's prediction, NaN where the scene has no data."""
+        if answer is None:
+            return self._nothing(k, column)
+        grid, (y0, y1), (x0, x1) = self.plan.grid, self.plan.wanted(self.part, k), self.plan.across(self.part, column)
+        top = grid.crop(grid.y, k) + y0 - k * grid.y.step
+        left = grid.crop(grid.x, column) + x0 - column * grid.x.step
+        cut = answer[top : top + y1 - y0, left : left + x1 - x0]
+        if mask is None:
+            return cut
+        rows = self.source[0][y0:y1] - grid.read(grid.y, k)[0]
+        columns = self.source[1][x0:x1] - grid.read(grid.x, column)[0]
+        seen = mask[np.ix_(rows, columns)]
+        return cut if seen.all() else np.where(seen[:, :, None], cut, np.float32(np.nan))

@@ -1,0 +1,114 @@
+"""Windows, and the running mean that makes overlapping tiles one plane, bit for bit reproducible.
+
+For the tiles that cover a pixel, in ascending order, ``m += (w_k / S_k) (p_k - m)`` with ``S_k = w_0 + ... + w_k``:
+first along x, then along y. Two tiles give the lerp ``A + r (B - A)``. Constants and the identity come out exactly,
+the expression tree is fixed, and it continues row by row: what is handed down is a mean, never a sum.
+Subtract, multiply and add stay separate operations, because a fused one rounds differently in vector tails.
+
+The disagreement of tiles goes along as one more channel: with ``g = w_k / S_k`` and ``d`` the change of the mean
+squared over channels, the weighted variance follows ``V = (1 - g) V + g V_k + g (1 - g) d`` (West 1979, for weights;
+``V_k`` is the tile's own spread, from blending along the other axis).
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from tilespec.core.errors import UserError
+
+PIECE = 1 << 18
+"""Values that are blended at once: change, gain and mean of a piece stay in the cache."""
+
+
+def _cosine(overlap: int) -> Float64[np.ndarray, " overlap"]:
+    return 0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / overlap)
+
+
+def _linear(overlap: int) -> Float64[np.ndarray, " overlap"]:
+    return (np.arange(overlap) + 0.5) / overlap
+
+
+def _gaussian(overlap: int) -> Float64[np.ndarray, " overlap"]:
+    """Share of the later of two Gaussians, sigma an eighth of the tile, that overlap by half a tile."""
+    return 1 / (1 + np.exp(-8 * ((2 * np.arange(overlap) + 1) / overlap - 1)))
+
+
+def _none(overlap: int) -> Float64[np.ndarray, " overlap"]:
+    return (np.arange(overlap) >= overlap // 2).astype(np.float64)
+
+
+WINDOWS: dict[str, Callable[[int], Float64[np.ndarray, " overlap"]]] = {
+    "cosine": _cosine,
+    "linear": _linear,
+    "gaussian": _gaussian,
+    "none": _none,
+}
+"""Rising flanks ``r`` with ``r(j) + r(v - 1 - j) = 1`` ("none" cuts in the middle: for comparison, seams show)."""
+
+
+def profile(window: str, overlap: int) -> Float64[np.ndarray, " overlap"]:
+    """Return the rising flank of a window over ``overlap`` pixels."""
+    if window not in WINDOWS:
+        raise UserError(
+            "--window", found=repr(window), expected=f"one of {', '.join(WINDOWS)}", do="Check the spelling."
+        )
+    return WINDOWS[window](overlap)
+
+
+def mix(
+    mean: Float32[np.ndarray, "y x channel"],
+    tile: Float32[np.ndarray, "y x channel2"],
+    gains: Float64[np.ndarray, " n"],
+    *,
+    axis: int,
+    into: Float32[np.ndarray, "y x channel"],
+    spread: bool = False,
+) -> None:
+    """Continue the running mean with a tile; ``gains`` belong to ``axis`` (0: y, 1: x).
+
+    Where the gain is 1 the mean becomes the tile itself, and where it is 0 it stays: both without rounding.
+
+    Args:
+        mean: What earlier tiles gave.
+        tile: What the next one says, on the same pixels; its spread channel may be missing (none so far).
+        gains: Its part in the running mean.
+        axis: Where neighbours lie.
+        into: Where the result goes: ``mean`` or ``tile`` itself.
+        spread: The last channel of ``mean`` is the variance between tiles.
+    """
+    for start, stop, kind in _runs(gains):
+        part = (slice(None),) * axis + (slice(start, stop),)
+        if kind == 1:
+            weight = gains[start:stop].astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+            _lerp(mean[part], tile[part], weight, into[part], spread=spread)
+        elif kind == 2 and into is not tile:
+            into[part][..., : tile.shape[2]] = tile[part]
+            into[part][..., tile.shape[2] :] = 0
+        elif kind == 0 and into is not mean:
+            into[part] = mean[part]
+
+
+def _runs(gains: Float64[np.ndarray, " n"]) -> Iterator[tuple[int, int, int]]:
+    """Yield runs of pixels that keep the mean (0), mix (1) or take the tile (2)."""
+    kind = (np.sign(gains) + (gains >= 1)).astype(int)
+    edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(gains)]
+    for start, stop in itertools.pairwise(edges) if len(gains) else ():
+        yield start, stop, int(kind[start])
+
+
+def _lerp(mean: np.ndarray, tile: np.ndarray, weight: np.ndarray, into: np.ndarray, *, spread: bool) -> None:
+    """Write ``mean + weight (tile - mean)`` in pieces of rows."""
+    rows = max(1, PIECE // max(1, mean[0].size))
+    last = mean.shape[2] - spread
+    for start in range(0, len(mean), rows):
+        piece = slice(start, start + rows)
+        gain = weight[piece] if len(weight) > 1 else weight
+        change = tile[piece, :, :last] - mean[piece, :, :last]
+        if spread:
+            own = tile[piece, :, last:] if tile.shape[2] > last else np.float32(0)
+            between = np.square(change).mean(axis=2, keepdims=True, dtype=np.float32)
+            into[piece, :, last:] = (1 - gain) * mean[piece, :, last:] + gain * own + gain * (1 - gain) * between
+        change *= gain
+        np.add(mean[piece, :, :last], change, out=into[piece, :, :last])

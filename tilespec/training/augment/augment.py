@@ -1,0 +1,132 @@
+"""Augmentation: patches are changed on the device, after the recipe, so that a net sees more than the scene shows.
+
+What happens to a patch is a pure function of the seed and of its place in the stream: the same on any number of ranks,
+after a resume, with any threads. Each kind draws numbers of its own, so that one more kind changes no other. A pixel
+without data stays what the task made of it: 0 in all bands, and unknown (255, or NaN).
+
+The 8 symmetries of the square are not here: they are views, and the sampling law knows them (``data.augment``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import final
+
+import torch
+from torch import Tensor
+
+from tilespec.core.errors import UserError
+from tilespec.spectra.bands import Bands
+from tilespec.training.augment.draws import Draws
+from tilespec.training.augment.geometry import rotate
+from tilespec.training.augment.mixing import cutmix, mixup, partners
+from tilespec.training.augment.spectral import background, drop, gain, noise, offset, reverse, shift, slope
+from tilespec.training.augment.targets import unknown
+from tilespec.training.objectives.base import Batch
+from tilespec.training.settings import AugmentTable, Kind
+
+Change = Callable[[Batch, Draws, float], Batch]
+"""Changes the patches that were chosen, with what is drawn for them, as much as a strength says."""
+
+ALONG_THE_BANDS = ("shift", "reverse", "slope", "background")
+"""Kinds for which the bands must have an order."""
+PAIRED = ("cutmix", "mixup")
+"""Kinds for which each patch needs a partner."""
+
+
+def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float) -> Batch:
+    """Return the batch with changed spectra, in the patches that were chosen and where there are data."""
+    seen = ~unknown(batch.y) | (batch.x != 0).any(dim=1)
+    there = (seen & draws.chosen[:, None, None]).unsqueeze(1)
+    return replace(batch, x=torch.where(there, change(batch.x, draws, strength), batch.x))
+
+
+KINDS: dict[Kind, Change] = {
+    "rotate": rotate,
+    "shift": partial(_spectral, shift),
+    "reverse": partial(_spectral, reverse),
+    "gain": partial(_spectral, gain),
+    "slope": partial(_spectral, slope),
+    "offset": partial(_spectral, offset),
+    "background": partial(_spectral, background),
+    "noise": partial(_spectral, noise),
+    "drop": partial(_spectral, drop),
+    "cutmix": cutmix,
+    "mixup": mixup,
+}
+"""In the order in which they are applied: where pixels lie, light, sensor, then two patches in one."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What changes the patches of a batch."""
+
+    table: AugmentTable
+    """Strengths and probabilities."""
+    seed: int
+    """Of the run."""
+
+    @classmethod
+    def of(cls, table: AugmentTable, seed: int) -> "Augment":
+        """Return the augmentation of a configuration; what it does depends on no rank and no batch."""
+        return cls(table=table, seed=seed)
+
+    @property
+    def kinds(self) -> dict[Kind, float]:
+        """Strengths of the kinds that are on, in the order in which they are applied."""
+        strengths = {kind: float(getattr(self.table, kind)) for kind in KINDS}
+        return {kind: strength for kind, strength in strengths.items() if strength > 0}
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return the batch, changed where it lies; the very same when nothing is on.
+
+        Raises:
+            UserError: patches are to be mixed, and one comes without its partner.
+        """
+        assert batch.mixed is None, "patches are mixed once, at last"
+        for kind, strength in self.kinds.items():
+            odds = self.table.probability.get(kind, 1.0)
+            draws = Draws.of(self.seed, kind, batch.ids, odds, batch.x.device)
+            batch = KINDS[kind](batch, draws, strength)
+        return batch
+
+
+def check(table: AugmentTable, *, batch: int, ranks: int, bands: Bands) -> None:
+    """Refuse what cannot be done, before anything is computed.
+
+    Args:
+        table: Strengths.
+        batch: Patches per step, of all ranks together.
+        ranks: How many there are.
+        bands: What the net reads.
+
+    Raises:
+        UserError: a kind along the bands on scores that have no order, or on one band; a shift by more bands than there
+            are; patches to be mixed that come without their partners.
+    """
+    on = Augment.of(table, 0).kinds
+    for kind in ALONG_THE_BANDS:
+        if kind in on:
+            _ordered(kind, bands)
+    if table.shift > bands.count - 1:
+        raise UserError(
+            "augment.shift",
+            found=f"{table.shift:g} bands",
+            expected=f"at most {bands.count - 1}, one less than reach the net",
+            do="Give a fraction of a band for a sensor's smile, a few bands for a misplaced spectrum.",
+        )
+    if any(kind in on for kind in PAIRED):
+        partners(tuple(range(batch // ranks)), batch, ranks)
+
+
+def _ordered(kind: str, bands: Bands) -> None:
+    """Refuse a kind along the bands where these are scores, or only one."""
+    scores = bands.axis is not None and bands.axis.name == "component"
+    if scores or bands.count < 2:
+        raise UserError(
+            f"augment.{kind}",
+            found=f"{bands.count} scores (pca, mnf), which have no order" if scores else "one band",
+            expected="bands along a spectrum",
+            do=f"Set augment.{kind}=0, or leave the step out that makes scores; gain, noise and drop suit scores.",
+        )

@@ -1,0 +1,125 @@
+"""Configuration of a training: TOML into models that forbid unknown keys. A typed value first, a file second."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tilespec.core.errors import UserError
+from tilespec.core.registry import from_user
+from tilespec.spectra.steps import from_user_steps
+from tilespec.training.presets import preset
+from tilespec.training.settings import Config
+
+Place = tuple[int | str, ...]
+
+
+def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
+    """Return the checked configuration of a TOML file, of ``preset:NAME`` or of a mapping.
+
+    Args:
+        config: Where the settings come from.
+        overrides: ``{"train.steps": "100"}``: dotted keys, values as TOML writes them; anything else is text.
+
+    Raises:
+        UserError: no such file or preset, no TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    where, tables = _read(config)
+    overrides = overrides or {}
+    if {"recipe.steps", "recipe.path"} & set(overrides):
+        tables["recipe"] = {}  # one replaces the other
+    for key, text in overrides.items():
+        _set(tables, key, text)
+    try:
+        resolved = Config.model_validate(tables)
+    except ValidationError as error:
+        raise _explain(where, error) from None
+    _name_plugins(tables)
+    from_user_steps(resolved.recipe.steps or "")
+    return resolved
+
+
+def _name_plugins(table: Mapping[str, Any]) -> None:
+    """Let the plug-ins that a configuration names be loaded: the user wrote it."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _name_plugins(value)
+        elif key == "name" and isinstance(value, str):
+            from_user(value)
+
+
+def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a name for messages, and the tables, copied."""
+    if isinstance(config, Mapping):
+        return "configuration", {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+    if str(config).startswith("preset:"):
+        return str(config), tomllib.loads(preset(str(config).removeprefix("preset:")))
+    try:
+        return str(config), tomllib.loads(Path(config).read_text())
+    except OSError as error:
+        raise UserError(
+            config,
+            found=error.strerror or "nothing readable",
+            expected="a TOML file, or preset:NAME",
+            do="Check the path; `preset:tiny` trains in seconds.",
+        ) from error
+    except ValueError as error:
+        raise UserError(config, found=f"no TOML: {error}", expected="TOML", do="Correct that line.") from error
+
+
+def _set(tables: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted ``key`` to the value that ``text`` is."""
+    *path, last = key.split(".")
+    for name in path:
+        tables = tables.setdefault(name, {})
+    if not path or not isinstance(tables, dict):
+        raise UserError(
+            f"--set {key}={text}",
+            found="a key without its table",
+            expected="table.key=value, such as train.steps=100",
+            do=f"The tables are {', '.join(_known(()))}.",
+        )
+    tables[last] = _scalar(text)
+
+
+def _scalar(text: str) -> Any:
+    """Return the TOML value ``text``; text that is no boolean, number, string or list of TOML is itself."""
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float | str | list | dict) else text
+
+
+def _explain(where: str, error: ValidationError) -> UserError:
+    """Return the first mistake as one message: its key, what was found, and the keys or values that are known."""
+    mistakes = error.errors(include_url=False)
+    first = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
+    key = ".".join(str(part) for part in first["loc"])
+    table = ".".join(str(part) for part in first["loc"][:-1])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_known(first["loc"][:-1]))
+        expected = f"keys of [{table}]: {known}" if table else f"the tables {known}"
+        return UserError(f"{where}: {key}", found="an unknown key", expected=expected, do="Check the spelling.")
+    if first["type"] == "missing":
+        do = f"Give it in the file, or with --set {key}=..."
+        return UserError(f"{where}: {key}", found="nothing", expected="a value", do=do)
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    return UserError(f"{where}: {key}", found=repr(first["input"]), expected=message, do="Change that value.")
+
+
+def _known(place: Place) -> list[str]:
+    """Return the keys that a table knows."""
+    model: type[BaseModel] = Config
+    for name in place:
+        inner = _fields(model)[str(name)].annotation
+        assert isinstance(inner, type), "tables are models"
+        model = inner
+    return list(_fields(model))
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of a table by the names that users write."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}

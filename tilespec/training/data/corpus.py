@@ -1,0 +1,241 @@
+"""Corpus: the regions that a net learns from and what it should answer there, opened and checked beforehand."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from tilespec.core.errors import UserError
+from tilespec.core.registry import load
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.models.tasks import TASKS
+from tilespec.spectra.bands import Bands
+from tilespec.storage.layer import Plane
+from tilespec.storage.scene import Scene
+from tilespec.training.data.density import Density, Field, weighted
+from tilespec.training.data.targets import KINDS, Truth
+from tilespec.training.settings import Config, Data
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """The training region of one scene."""
+
+    scene: Scene
+    """Where the spectra are."""
+    roi: Roi
+    """Where patches may lie."""
+    truth: Truth
+    """What the net should answer there."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """All grounds, which share bands, and what their truths have in common."""
+
+    grounds: tuple[Ground, ...]
+    """One for each scene."""
+    options: Mapping[str, Any]
+    """What the truths tell the task (`tilespec.training.data.targets.Survey`)."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was counted of them, as plain data."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in order; none where a field is learned."""
+    axis: SpectralAxis | None = None
+    """What the channels of a field are."""
+    density: Density | None = None
+    """How likely pixels are to be drawn; None: all patches of a scene are equally likely."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of every scene."""
+        return self.grounds[0].scene.shape[2]
+
+    @property
+    def answers(self) -> Bands:
+        """What is learned: classes, or channels."""
+        return Bands(count=self.options.get("channels", len(self.classes)), axis=self.axis)
+
+    def fits(self) -> tuple[int, int]:
+        """Return height and width that every ground has."""
+        shapes = [ground.roi.shape for ground in self.grounds]
+        return min(h for h, _ in shapes), min(w for _, w in shapes)
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """Return where the net learns: `tilespec evaluate` compares it with where it is judged."""
+        return [
+            {
+                "scene": ground.scene.url.rstrip("/").rpartition("/")[2],
+                "digest": ground.scene.digest,
+                ground.truth.KEY: ground.truth.digest,
+                "shape": list(ground.scene.shape),
+                "rows": [ground.roi.y0, ground.roi.y1],
+                "cols": [ground.roi.x0, ground.roi.x1],
+            }
+            for ground in self.grounds
+        ]
+
+
+def open_corpus(config: Config) -> Corpus:
+    """Open scenes, and labels or targets, of a configuration.
+
+    Raises:
+        UserError: no scene, labels or target there, or of another size; labels that are no classes; a training region
+            that overlaps the test region; scenes with different bands, class names or target bands; nothing known of
+            the region; weights that are not there or that leave nothing to draw; keys that the task has no use for.
+    """
+    data, kind = config.data, KINDS[load(TASKS, config.task.name, "task").truth]
+    _check_keys(config, kind.KEY, kind.LACKS)
+    stores = _stores(data, kind.KEY)
+    grounds = tuple(_ground(data, url, kind.open, store) for url, store in zip(data.scene, stores, strict=True))
+    _same_bands(grounds)
+    told = config.task.model_extra or {}
+    survey = kind.survey([ground.truth for ground in grounds], [ground.roi for ground in grounds], told)
+    density = _density(data, grounds, len(survey.classes))
+    return Corpus(grounds=grounds, density=density, **vars(survey))
+
+
+def adapted(config: Config, corpus: Corpus, align: int) -> Config:
+    """Return the configuration with a patch and a recipe that the scenes allow.
+
+    Args:
+        config: As the user gave it.
+        corpus: The opened scenes.
+        align: Sides of patches are multiples of this.
+
+    Raises:
+        UserError: without ``data.adapt``: the patch is no multiple of ``align``, or larger than a training region.
+    """
+    height, width = corpus.fits()
+    largest = min(height, width) // align * align
+    patch = min(config.data.patch // align * align, largest) if config.data.adapt else config.data.patch
+    _check_patch(patch, align, largest, (height, width))
+    recipe = config.recipe
+    if config.data.adapt and recipe.steps:
+        recipe = recipe.model_copy(update={"steps": _fewer(recipe.steps, corpus.bands)})
+    data = config.data.model_copy(update={"patch": patch})
+    task = config.task.model_copy(update=dict(corpus.options))
+    return config.model_copy(update={"data": data, "recipe": recipe, "task": task})
+
+
+def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
+    """Refuse what has no meaning for a task that learns from ``data.KEY``."""
+    others = [name for name in ("labels", "target") if name != key]
+    for name in (*others, *lacks):
+        value = getattr(config.data, name)
+        if value != Data.model_fields[name].default:
+            raise UserError(
+                f"data.{name}",
+                found=f"{list(value) if name in others else value!r}, for task {config.task.name}",
+                expected=f"nothing: that task learns from data.{key}",
+                do="Leave it out, or choose a task that has a use for it.",
+            )
+
+
+def _stores(data: Data, key: str) -> tuple[str, ...]:
+    """Return where the truths lie; labels are the scenes' own, unless others are named."""
+    stores = getattr(data, key) or (data.scene if key == "labels" else ())
+    if len(stores) != len(data.scene):
+        raise UserError(
+            f"data.{key}",
+            found=f"{len(stores)} stores" if stores else "nothing",
+            expected=f"{len(data.scene)}, one for each of data.scene",
+            do="Give one for each scene, in the same order.",
+        )
+    return tuple(stores)
+
+
+def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str) -> Ground:
+    """Return the ground of one scene, with a region that keeps off the test region."""
+    scene = Scene.open(url).raw()
+    roi = Roi.of(scene.shape, data.rows, data.cols)
+    if data.test_rows or data.test_cols:
+        test = Roi.of(scene.shape, data.test_rows, data.test_cols)
+        if roi.overlaps(test):
+            raise UserError(
+                f"data.rows, data.cols of {url}",
+                found=f"training on {roi}",
+                expected=f"no pixel of the test region ({test})",
+                do="Move one of the two regions; a net judged where it learned looks better than it is.",
+            )
+    truth = opened(store)
+    if truth.shape != scene.shape[:2]:
+        raise UserError(
+            store,
+            found=f"{truth.KEY} of {truth.shape[0]} x {truth.shape[1]} pixels",
+            expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {url}",
+            do=f"The {truth.KEY} must lie on the scene pixel by pixel: bring one of the two to the other's size first.",
+        )
+    return Ground(scene=scene, roi=roi, truth=truth)
+
+
+def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | None:
+    """Return how likely pixels are to be drawn, if weights or a balance of classes are asked for."""
+    if data.shares is not None and (len(data.shares) != len(grounds) or not any(data.shares)):
+        raise UserError(
+            "data.shares",
+            found=f"{list(data.shares)}",
+            expected=f"{len(grounds)} numbers, one for each of data.scene, not all 0",
+            do="Give one for each scene, in the same order.",
+        )
+    if data.weight is None and data.balance == "none":
+        return None
+    fields = [Field(roi=g.roi, labels=g.truth.plane, weight=_weight(data, g)) for g in grounds]
+    return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
+
+
+def _weight(data: Data, ground: Ground) -> Plane | None:
+    """Return the weights of a scene's pixels: a layer of the scene, or of its label store where the scene has none."""
+    if data.weight is None:
+        return None
+    stores = (ground.scene.url, ground.truth.store)
+    found = next(filter(None, (Plane.find(store, data.weight) for store in stores)), None)
+    if found is None or found.shape != ground.scene.shape[:2]:
+        raise UserError(
+            "data.weight",
+            found=f"no {data.weight}(y, x) of {ground.scene.shape[0]} x {ground.scene.shape[1]} pixels",
+            expected=f"one of {', '.join(ground.scene.layers)}, or a layer of {ground.truth.store}",
+            do="Bring it in as a layer of that size, or name another.",
+        )
+    return found
+
+
+def _same_bands(grounds: tuple[Ground, ...]) -> None:
+    """Refuse scenes whose bands differ."""
+    from tilespec.spectra.recipe import Recipe
+
+    first = grounds[0].scene
+    recipe = Recipe.empty(first.shape[2], first.spectral)
+    for ground in grounds[1:]:
+        recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+
+
+def _check_patch(patch: int, align: int, largest: int, fits: tuple[int, int]) -> None:
+    """Refuse a patch that is larger than a region or not aligned."""
+    if largest == 0 or patch > largest:
+        raise UserError(
+            "data.patch",
+            found=f"{patch} pixels, in a training region of {fits[0]} x {fits[1]}",
+            expected=f"at most {largest}" if largest else f"a region of at least {align} x {align}",
+            do=f"Set data.patch={largest}." if largest else "Choose a larger region, or a net with a smaller n_down.",
+        )
+    if patch % align:
+        raise UserError(
+            "data.patch",
+            found=f"{patch} pixels",
+            expected=f"a multiple of {align}, which the net halves to whole numbers",
+            do=f"Set data.patch={min(-(-patch // align) * align, largest)}.",
+        )
+
+
+def _fewer(steps: str, bands: int) -> str:
+    """Return the steps with no more principal components than there are bands."""
+    parts = [part.strip() for part in steps.split(",")]
+    name, count = "pca=", str(bands)
+    return ",".join(
+        name + count
+        if p.startswith(name) and p.removeprefix(name).isdigit() and int(p.removeprefix(name)) > bands
+        else p
+        for p in parts
+    )

@@ -1,0 +1,235 @@
+"""Density: how likely each pixel of some regions is to be drawn, and which pixel a number between 0 and 1 draws.
+
+The regions are cut into cells; cells, and the pixels in them, lie along Hilbert curves, and masses add up along them.
+So a number between 0 and 1 is a place on the curve: numbers drawn one from each of ``n`` equal intervals are a sample
+that is spread evenly over all regions, whatever the weights, and neighbouring numbers are neighbouring pixels
+(generalized random-tessellation stratified sampling: Stevens and Olsen 2004, J. Am. Stat. Assoc. 99, 262-278). Only the
+masses of cells are kept: the weights of a cell are looked up when it is drawn from.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED, Roi
+from tilespec.storage.layer import Plane
+
+CELL = 128
+"""Side of a cell in pixels, however stores are chunked: what is drawn does not depend on that."""
+LAST: Final = float(np.nextafter(1, 0))
+"""The largest number below 1."""
+POWERS = {"none": 0.0, "sqrt": 0.5, "classes": 1.0}
+"""Ways to balance: a class of ``n`` pixels is drawn in proportion to ``n`` to the power of 1 minus this."""
+
+Weights = Callable[[Roi], Float64[np.ndarray, "y x"]]
+Masses = Float64[np.ndarray, " _cell"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Density:
+    """Masses of cells along the curve, one scene after another, and weights within them."""
+
+    cells: tuple[tuple[int, Roi], ...]
+    """Scene and region of each cell."""
+    ends: Masses
+    """Masses of all cells up to and with each."""
+    weights: tuple[Weights, ...]
+    """Of the pixels of a cell, one function for each scene."""
+
+    def at(self, quantiles: Float64[np.ndarray, " patch"]) -> Int64[np.ndarray, "patch 3"]:
+        """Return the pixels ``scene, y, x`` at some places (0 to 1) on the curve; one of weight 0 is never among them.
+
+        Each cell that is drawn from is looked up once.
+        """
+        total, starts = self.ends[-1], np.concatenate([[0.0], self.ends[:-1]])
+        places = np.minimum(quantiles, LAST) * total
+        chosen = np.searchsorted(self.ends, places, side="right")
+        within = np.minimum((places - starts[chosen]) / (self.ends[chosen] - starts[chosen]), LAST)
+        drawn = np.empty((len(quantiles), 3), np.int64)
+        for number in np.unique(chosen):
+            (scene, roi), here = self.cells[number], chosen == number
+            order = _order(roi.shape)
+            sums = np.cumsum(self.weights[scene](roi).ravel()[order])
+            pixels = order[np.searchsorted(sums, within[here] * sums[-1], side="right")]
+            rows, cols = np.divmod(pixels, roi.shape[1])
+            drawn[here] = np.stack([np.full(len(rows), scene), roi.y0 + rows, roi.x0 + cols], axis=1)
+        return drawn
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """What is known about the pixels of a region."""
+
+    roi: Roi
+    """The region."""
+    labels: Plane | None
+    """Their classes; None: they have none, and all are drawn as if they had one and the same."""
+    weight: Plane | None = None
+    """How much each counts; None: all the same."""
+
+    def read(self, roi: Roi) -> tuple[UInt8[np.ndarray, "y x"], Float64[np.ndarray, "y x"]]:
+        """Return labels and weights of a part of the region.
+
+        Raises:
+            UserError: a weight is negative or infinite.
+        """
+        labels = np.zeros(roi.shape, np.uint8) if self.labels is None else self.labels.read(roi).astype(np.uint8)
+        if self.weight is None:
+            return labels, np.ones(roi.shape)
+        found = self.weight.read(roi).astype(np.float64)
+        found[np.isnan(found)] = 0
+        if found.min() < 0 or np.isinf(found).any():
+            raise UserError(
+                f"{self.weight.store}, layer {self.weight.name!r}",
+                found=f"weights from {found.min():g} to {found.max():g} in {roi}",
+                expected="finite weights, 0 or more (NaN counts as 0)",
+                do="Correct the layer, or name another in data.weight.",
+            )
+        return labels, found
+
+
+def even(regions: Sequence[Roi], shares: tuple[float, ...] | None = None) -> Density:
+    """Return the density under which all pixels of all regions are equally likely.
+
+    ``shares``: how likely each region is as a whole; None: by its size.
+    """
+    cells = [squares(roi) for roi in regions]
+    masses = [np.array([float(np.prod(cell.shape)) for cell in each]) for each in cells]
+    return _joined(cells, masses, [_ones] * len(regions), shares)
+
+
+def weighted(
+    fields: Sequence[Field], *, classes: int, balance: str = "none", shares: tuple[float, ...] | None = None
+) -> Density:
+    """Return the density under which pixels count as their weights say, and classes as ``balance`` says.
+
+    Balanced over all regions together, or with ``shares`` within each; unlabelled pixels are never drawn then. Labels
+    and weights are read once.
+
+    Args:
+        fields: One for each scene.
+        classes: Labels are below this, or 255.
+        balance: A key of `POWERS`.
+        shares: How likely each scene is as a whole; None: by the weights of its pixels.
+
+    Raises:
+        UserError: a weight is negative or infinite, or all are 0.
+    """
+    power = POWERS[balance]
+    tables = [_table(field, classes if power else 1) for field in fields]
+    totals = [table.sum(axis=0) for table in tables]
+    shared = totals if shares is not None else [np.sum(totals, axis=0)] * len(fields)
+    factors = [_factors(total, power) for total in shared]
+    masses = [table @ factor for table, factor in zip(tables, factors, strict=True)]
+    for field, mass, share in zip(fields, masses, shares or [0.0] * len(fields), strict=True):
+        if (share > 0 and not mass.any()) or not any(each.any() for each in masses):
+            raise _nothing(field)
+    within = [_weights(field, factor, by_class=power > 0) for field, factor in zip(fields, factors, strict=True)]
+    return _joined([squares(field.roi) for field in fields], masses, within, shares)
+
+
+def squares(roi: Roi) -> tuple[Roi, ...]:
+    """Return the cells of a region, along a Hilbert curve."""
+    rows = range(roi.y0 // CELL, -(-roi.y1 // CELL))
+    cols = range(roi.x0 // CELL, -(-roi.x1 // CELL))
+    y, x = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
+    order = np.argsort(hilbert(y - y.min(), x - x.min()))
+    return tuple(
+        Roi(
+            y0=max(a * CELL, roi.y0),
+            y1=min((a + 1) * CELL, roi.y1),
+            x0=max(b * CELL, roi.x0),
+            x1=min((b + 1) * CELL, roi.x1),
+        )
+        for a, b in zip(y[order].tolist(), x[order].tolist(), strict=True)
+    )
+
+
+def hilbert(y: Int64[np.ndarray, " place"], x: Int64[np.ndarray, " place"]) -> Int64[np.ndarray, " place"]:
+    """Return where places lie on Hilbert's curve through a square (Warren 2012, Hacker's Delight, section 16-2)."""
+    side = 1 << int(max(y.max(), x.max())).bit_length()
+    place, step = np.zeros_like(y), side >> 1
+    while step:
+        down, right = (y & step) > 0, (x & step) > 0
+        place += step * step * ((3 * right) ^ down)
+        mirrored = right & ~down
+        y, x = np.where(mirrored, side - 1 - y, y), np.where(mirrored, side - 1 - x, x)
+        y, x = np.where(down, y, x), np.where(down, x, y)
+        step >>= 1
+    return place
+
+
+@lru_cache(maxsize=64)
+def _order(shape: tuple[int, int]) -> Int64[np.ndarray, " pixel"]:
+    """Return the pixels of a cell, counted row by row, along a Hilbert curve."""
+    y, x = (index.ravel() for index in np.indices(shape))
+    return np.argsort(hilbert(y, x))
+
+
+def _table(field: Field, classes: int) -> Float64[np.ndarray, "cell class"]:
+    """Return the weight of each class in each cell of a region; with one class, of all pixels."""
+    rows = []
+    for cell in squares(field.roi):
+        labels, weights = (plane.ravel() for plane in field.read(cell))
+        kept = labels < classes if classes > 1 else slice(None)
+        rows.append(np.bincount(labels[kept] if classes > 1 else 0 * labels, weights[kept], minlength=classes))
+    return np.stack(rows).astype(np.float64)
+
+
+def _factors(totals: Float64[np.ndarray, " class"], power: float) -> Float64[np.ndarray, " class"]:
+    """Return what a pixel of each class counts, of the weights of all classes."""
+    seen = totals > 0
+    return np.where(seen, np.where(seen, totals, 1.0) ** -power, 0.0)
+
+
+def _weights(field: Field, factors: Float64[np.ndarray, " class"], *, by_class: bool) -> Weights:
+    """Return the function that looks up the weights of pixels."""
+    of_label = np.full(UNLABELLED + 1, 0.0 if by_class else 1.0)
+    if by_class:
+        of_label[: len(factors)] = factors
+
+    def found(roi: Roi) -> Float64[np.ndarray, "y x"]:
+        labels, weights = field.read(roi)
+        return weights * of_label[labels]
+
+    return found
+
+
+def _ones(roi: Roi) -> Float64[np.ndarray, "y x"]:
+    """Return equal weights."""
+    return np.ones(roi.shape)
+
+
+def _joined(
+    cells: Sequence[tuple[Roi, ...]],
+    masses: Sequence[Masses],
+    weights: Sequence[Weights],
+    shares: tuple[float, ...] | None,
+) -> Density:
+    """Return the density of all scenes, one after another."""
+    if shares is not None:
+        masses = [mass * (share / (mass.sum() or 1.0)) for mass, share in zip(masses, shares, strict=True)]
+    return Density(
+        cells=tuple((scene, cell) for scene, each in enumerate(cells) for cell in each),
+        ends=np.cumsum(np.concatenate(masses)),
+        weights=tuple(weights),
+    )
+
+
+def _nothing(field: Field) -> UserError:
+    """Return the error for a region of which no pixel can be drawn."""
+    where = field.labels or field.weight
+    assert where is not None, "without either, all pixels may be"
+    return UserError(
+        "data.weight, data.balance",
+        found=f"no pixel in {field.roi} of {where.store} that may be drawn",
+        expected="labelled pixels with weights above 0",
+        do="Correct the layer, choose another region, or leave the scene out.",
+    )

@@ -1,0 +1,157 @@
+"""Patches: which patches a net learns from, and in which order.
+
+The law: patch ``k`` of epoch ``e`` is a pure function of ``(seed, e, k)``. Ranks take contiguous slices of each
+batch. So the stream depends neither on the number of ranks nor on the threads, and resuming is knowing one integer.
+"""
+
+import threading
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple, final
+
+import numpy as np
+from jaxtyping import Shaped
+
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
+from tilespec.training.data.corpus import Corpus, Ground
+from tilespec.training.data.density import Density, even
+from tilespec.training.settings import Config
+
+TURNS = 8
+"""Symmetries of the square."""
+
+_drawing = threading.Lock()
+
+
+class Patch(NamedTuple):
+    """Where a patch lies, and how it is turned."""
+
+    scene: int
+    y: int
+    x: int
+    turn: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """Which patch is the ``i``-th of the stream."""
+
+    seed: int
+    """Of the run."""
+    regions: tuple[Roi, ...]
+    """Where patches may lie, one region for each scene."""
+    side: int
+    """Of a patch, in pixels."""
+    patches: int
+    """In an epoch."""
+    augment: bool = True
+    """Whether patches are turned and mirrored."""
+    window: int = 1
+    """Neighbouring patches that follow each other; their order and that of the windows is drawn."""
+    stratify: bool = False
+    """Whether an epoch takes one patch from each of ``patches`` equal parts of the density."""
+    density: Density | None = None
+    """How likely pixels are to be drawn; None: each place that a patch can have is as likely as any other."""
+    shares: tuple[float, ...] | None = None
+    """How often each scene is drawn from; None: by its size. A density has its own."""
+    kept: tuple[Patch, ...] = ()
+    """Where epochs are drawn from, with replacement; empty: from everywhere."""
+
+    @classmethod
+    def of(cls, config: Config, corpus: Corpus) -> "Law":
+        """Return the law of a configuration."""
+        data = config.data
+        law = cls(
+            seed=config.train.seed,
+            regions=tuple(ground.roi for ground in corpus.grounds),
+            side=data.patch,
+            patches=data.patches,
+            augment=data.augment,
+            window=data.window,
+            stratify=data.stratify,
+            density=corpus.density,
+            shares=data.shares,
+        )
+        return law.keeping(corpus.grounds) if data.drop_single_class else law
+
+    @property
+    def length(self) -> int:
+        """Patches in an epoch."""
+        return len(self.kept) or self.patches
+
+    def patch(self, index: int) -> Patch:
+        """Return the patch at ``index`` of the stream: number ``index % length`` of epoch ``index // length``."""
+        epoch, k = divmod(index, self.length)
+        with _drawing:  # an epoch is drawn by one thread
+            return _epoch(self, epoch)[k]
+
+    def roi(self, patch: Patch) -> Roi:
+        """Return the region of a patch."""
+        return Roi(y0=patch.y, y1=patch.y + self.side, x0=patch.x, x1=patch.x + self.side)
+
+    def keeping(self, grounds: tuple[Ground, ...]) -> "Law":
+        """Return the law that draws from those of ``patches`` fixed patches that hold more than one class.
+
+        As published by Mishra and Herrmann (2021). When none does, all are kept.
+        """
+        drawn = _drawn(self, np.random.default_rng([self.seed, 1]))
+        kept = tuple(p for p in drawn if _mixed(grounds[p.scene].truth.read(self.roi(p))))
+        return replace(self, kept=kept or tuple(drawn))
+
+
+@lru_cache(maxsize=8)
+def _epoch(law: Law, epoch: int) -> tuple[Patch, ...]:
+    """Return all patches of an epoch, in order."""
+    rng = np.random.default_rng([law.seed, 0, epoch])
+    drawn = [law.kept[i] for i in rng.integers(law.length, size=law.length)] if law.kept else _drawn(law, rng)
+    near = sorted(drawn, key=lambda p: (p.scene, p.y // law.side, p.x)) if law.window > 1 else drawn
+    windows = [near[i : i + law.window] for i in range(0, len(near), law.window)]
+    shuffled = [windows[i] for i in rng.permutation(len(windows))]
+    return tuple(window[i] for window in shuffled for i in rng.permutation(len(window)))
+
+
+def _drawn(law: Law, rng: np.random.Generator) -> list[Patch]:
+    """Return the patches of an epoch as they are drawn: around a pixel, or as near to it as the region allows."""
+    n, half = law.patches, law.side // 2
+    quantiles = rng.random(n)
+    if law.stratify:
+        quantiles = (np.arange(n) + quantiles) / n
+    pixels = (law.density or _equal(law)).at(quantiles)
+    turns = rng.integers(TURNS, size=n) if law.augment else np.zeros(n, int)
+    drawn = []
+    for (scene, y, x), turn in zip(pixels.tolist(), turns.tolist(), strict=True):
+        roi = law.regions[scene]
+        top, left = min(max(y - half, roi.y0), roi.y1 - law.side), min(max(x - half, roi.x0), roi.x1 - law.side)
+        drawn.append(Patch(scene, top, left, turn))
+    return drawn
+
+
+@lru_cache(maxsize=8)
+def _equal(law: Law) -> Density:
+    """Return the density of centres without weights: of whole patches, or stratified of all pixels of the regions.
+
+    A patch near the border is drawn for all pixels that are nearer still: borders are seen as often as the inside.
+    """
+    if law.stratify:
+        return even(law.regions, law.shares)
+    half = law.side // 2
+    rest = law.side - half - 1
+    centres = [Roi(y0=roi.y0 + half, y1=roi.y1 - rest, x0=roi.x0 + half, x1=roi.x1 - rest) for roi in law.regions]
+    return even(centres, law.shares)
+
+
+def turned(plane: Shaped[np.ndarray, "y x *_"], turn: int) -> Shaped[np.ndarray, "y x *_"]:
+    """Return ``plane``, which is square, turned by ``turn % 4`` quarters, and mirrored from 4 on; a view."""
+    rotated = np.rot90(plane, turn % 4)
+    return rotated[:, ::-1] if turn >= TURNS // 2 else rotated
+
+
+def undone(turn: int) -> int:
+    """Return the turn that undoes one: a mirrored turn undoes itself."""
+    return turn if turn >= TURNS // 2 else -turn % (TURNS // 2)
+
+
+def _mixed(labels: ClassMap) -> bool:
+    """Say whether a patch holds more than one class."""
+    return len(np.unique(labels[labels != UNLABELLED])) > 1

@@ -1,0 +1,163 @@
+"""Score cache: scores and truth of a scene, decoded once and kept in bounded memory.
+
+Raw spectra go in and scores come out: a block's recipe runs over each few lines as they are read, so that only scores
+are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
+"""
+
+import threading
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import final
+
+import numpy as np
+
+from tilespec.core.buffers import room
+from tilespec.core.cache import Cache
+from tilespec.core.cpu import one_blas_thread
+from tilespec.core.types import Reflectance, Roi
+from tilespec.spectra.pieces import transform
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.layout import CHUNK
+from tilespec.training.data.corpus import Ground
+from tilespec.training.data.targets import Answers
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.ranks.shared_blocks import Kind, Shelf
+
+Block = tuple[Reflectance, Answers]
+
+
+@final
+class Blocks:
+    """Scores and truth of stored objects, as far as they lie in the training region.
+
+    Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held. Ranks of one
+    machine keep all of them together where ``budget`` bytes are enough for that; else each keeps its share of them.
+    """
+
+    def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int, ranks: Ranks | None = None) -> None:
+        self._grounds, self._recipe = grounds, recipe
+        ranks = ranks or Ranks()
+        self._shelf = Shelf.of(ranks, self._kinds(), budget) if ranks.together else None
+        self._counting = threading.Lock()
+        self.cache: Cache[Block] = Cache(budget // ranks.world)
+        """What is held, in bytes."""
+        self.decoded = 0
+        """Pixels of stored objects that were decoded so far."""
+        self.used = 0
+        """Pixels handed out so far; ``decoded / used`` is the read amplification."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of the scores."""
+        return self._recipe.bands_out
+
+    def empty(self, shape: tuple[int, int]) -> Block:
+        """Return memory for the scores and the truth of a region."""
+        return np.empty((*shape, self.bands), np.float32), self._grounds[0].truth.empty(shape)
+
+    def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
+        """Return scores ``y, x, band`` (NaN where there is no data) and truth of a part of a training region.
+
+        With ``into`` they are written there, once and straight from the blocks.
+        """
+        wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
+        for part in parts(ground, roi):
+            make, room = partial(self._made, scene, part), 0 if self._shelf else size(ground, part, self.bands)
+            with self.cache.lent((scene, part), room, make) as block:
+                inner, outer = _shared(roi, part)
+                for values, found in zip(wanted, block, strict=True):
+                    _pixels(values)[outer] = _pixels(found)[inner]
+        with self._counting:
+            self.used += roi.shape[0] * roi.shape[1]
+        return wanted
+
+    def _kinds(self) -> dict[Hashable, list[Kind]]:
+        """Return what all blocks are made of."""
+        found: dict[Hashable, list[Kind]] = {}
+        for scene, ground in enumerate(self._grounds):
+            for part in parts(ground, ground.roi):
+                found[scene, part] = [(values.shape, values.dtype) for values in self.empty(part.shape)]
+        return found
+
+    def _made(self, scene: int, part: Roi) -> Block:
+        """Return one block: as another rank has decoded it, or decoded now."""
+        decode = partial(self._decode, self._grounds[scene], part)
+        if self._shelf is None:
+            return decode(self.empty(part.shape))
+        scores, answers = self._shelf.take((scene, part), decode)
+        return scores, answers
+
+    def _decode(self, ground: Ground, part: Roi, into: Block) -> Block:
+        """Read one block and run it through the recipe, a few lines at a time; return what it was written to."""
+        scores, answers = into
+        flat, start = scores.reshape(-1, self.bands), 0
+        with one_blas_thread():
+            for lines in ground.scene.lines(part, room()):
+                spectra = lines.reshape(-1, lines.shape[2])
+                stop = start + len(spectra)
+                flat[start:stop] = transform(self._recipe.steps, spectra, self.bands, own=True)
+                start = stop
+        with self._counting:
+            self.decoded += stored(ground, part)
+        answers[...] = ground.truth.read(part)
+        return into
+
+
+def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
+    """Yield the blocks that a part of a training region lies in: stored objects, cut by the training region."""
+    (high, wide), within = _edges(ground), ground.roi
+    for y in range(roi.y0 // high * high, roi.y1, high):
+        for x in range(roi.x0 // wide * wide, roi.x1, wide):
+            square = Roi(y0=y, y1=y + high, x0=x, x1=x + wide)
+            yield _common(square, within)
+
+
+def size(ground: Ground, part: Roi, bands: int) -> int:
+    """Return the bytes that a block takes."""
+    height, width = part.shape
+    return height * width * (bands * np.dtype(np.float32).itemsize + ground.truth.empty((1, 1)).nbytes)
+
+
+def stored(ground: Ground, part: Roi) -> int:
+    """Return the pixels of the stored objects that a block is decoded from."""
+    (high, wide), (height, width) = _edges(ground), ground.scene.shape[:2]
+    y0, x0 = part.y0 // high * high, part.x0 // wide * wide
+    return (min(y0 + high, height) - y0) * (min(x0 + wide, width) - x0)
+
+
+def _edges(ground: Ground) -> tuple[int, int]:
+    """Return height and width of a block: those of a stored object, or of so many small ones."""
+    high, wide, _ = ground.scene.chunks
+    return high * max(1, CHUNK // high), wide * max(1, CHUNK // wide)
+
+
+def _common(square: Roi, within: Roi) -> Roi:
+    """Return what two regions share."""
+    return replace(
+        square,
+        y0=max(square.y0, within.y0),
+        y1=min(square.y1, within.y1),
+        x0=max(square.x0, within.x0),
+        x1=min(square.x1, within.x1),
+    )
+
+
+def _shared(roi: Roi, part: Roi) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return what a block shares with a region: the slices of the block, and of the region."""
+    common = _common(roi, part)
+    inner, outer = (
+        (
+            slice(common.y0 - origin.y0, common.y1 - origin.y0),
+            slice(common.x0 - origin.x0, common.x1 - origin.x0),
+        )
+        for origin in (part, roi)
+    )
+    return inner, outer
+
+
+def _pixels(values: Answers) -> np.ndarray:
+    """Return a cube as a plane of pixels: NumPy copies whole pixels, and not band after band of a turned patch."""
+    if values.ndim == 2:
+        return values
+    return values.view(np.dtype((np.void, values.shape[2] * values.itemsize)))[..., 0]

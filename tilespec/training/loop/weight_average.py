@@ -1,0 +1,40 @@
+"""Weight average: a running average of a net's weights, often better than the last ones and less noisy."""
+
+from typing import final
+
+import torch
+from torch import nn
+
+
+def decay_at(step: int, decay: float) -> float:
+    """Return the decay after ``step``: small at first, so that the first weights are soon forgotten.
+
+    ``min(decay, (1 + step) / (10 + step))``, as TensorFlow's ExponentialMovingAverage counts its updates.
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+@final
+class Averaged:
+    """``average = d * average + (1 - d) * weights`` after each step (Polyak and Juditsky 1992; d by `decay_at`).
+
+    Running means of norms are averaged like weights; whole numbers are copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Begin with the weights of ``module`` as they are; it may learn on, but not be replaced."""
+        live = module.state_dict(keep_vars=True)  # the parameters themselves, which may yet move to other memory
+        self.tensors = {key: value.detach().clone() for key, value in live.items()}
+        """The average, by the names of the module's state; what is copied into it goes on as if it had never ended."""
+        names = [key for key, value in live.items() if value.is_floating_point()]
+        self._live, self._kept = [live[key] for key in names], [self.tensors[key] for key in names]
+        self._counts = [(self.tensors[key], live[key]) for key in live.keys() - set(names)]
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after ``step``."""
+        # all tensors in one pass, as torch.optim.swa_utils does it
+        torch._foreach_lerp_(self._kept, self._live, 1 - decay_at(step, self._decay))
+        for kept, live in self._counts:
+            kept.copy_(live)

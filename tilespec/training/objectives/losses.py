@@ -1,0 +1,124 @@
+"""Losses on what is known: the mean over samples of each sample's mean, in float32.
+
+A mean of means is the same however a batch is cut into ranks; the mean over all known pixels of a batch is not.
+A mixture has two answers, and the loss of each counts by its share (Zhang et al. 2018, mixup); for cross-entropy that
+is the loss against the mixed answer.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
+from tilespec.models.tasks.base import Task
+from tilespec.training.objectives.base import Batch
+
+Weights = Sequence[float] | None
+Share = Float32[Tensor, " batch"] | None
+Raw = Float[Tensor, "batch channel y x"]
+Target = UInt8[Tensor, "batch y x"] | Float32[Tensor, "batch channel y x"]
+"""As the task wants it."""
+
+
+def cross_entropy(
+    raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None
+) -> Float32[Tensor, ""]:
+    """Return the cross-entropy of logits.
+
+    Args:
+        raw: What the net answers.
+        target: Classes, 255 = unlabelled.
+        task: Says what is known.
+        weights: One for each class: they multiply the pixels of that class.
+        share: One for each sample: they multiply its loss.
+    """
+    scale = None if weights is None else torch.tensor(list(weights), dtype=torch.float32, device=raw.device)
+    per_pixel = functional.cross_entropy(
+        raw.float(), target.long(), weight=scale, ignore_index=UNLABELLED, reduction="none"
+    )
+    return _mean(per_pixel.unsqueeze(1), task.known(target), share)
+
+
+def l1(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return the mean absolute difference of what the net answers to the task's planes (Isola et al. 2017)."""
+    return _mean(_weighed(_difference(raw, target, task), weights), task.known(target), share)
+
+
+def mse(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return the mean squared difference of what the net answers to the task's planes."""
+    return _mean(_weighed(_difference(raw, target, task).square(), weights), task.known(target), share)
+
+
+def mrae(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return the mean relative absolute error (Arad et al. 2022, NTIRE); the task guards values of 0."""
+    return _mean(_weighed(_difference(raw, target, task) / task.magnitude(target), weights), task.known(target), share)
+
+
+def bce(logits: Float[Tensor, "batch 1 v u"], real: bool) -> Float32[Tensor, ""]:
+    """Return the binary cross-entropy of a discriminator's logits against "all real" or "all fake"."""
+    logits = logits.float()
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+Loss = Callable[[Tensor, Tensor, Task, Weights, Share], Tensor]
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "l1": l1, "mse": mse, "mrae": mrae}
+OF_CLASSES = ("cross_entropy",)
+"""Losses that no field has."""
+
+
+def loss(name: str, weights: Weights, task: Task) -> Loss:
+    """Return the loss ``name``, having checked that the task has it, and a weight for each of its channels."""
+    if name not in LOSSES:
+        raise UserError(
+            "objective.loss", found=repr(name), expected=f"one of {', '.join(LOSSES)}", do="Check the spelling."
+        )
+    if name in OF_CLASSES and task.truth != "classes":
+        raise UserError(
+            "objective.loss",
+            found=f"{name}, for a task that learns values",
+            expected=f"one of {', '.join(sorted(set(LOSSES) - set(OF_CLASSES)))}",
+            do="Set objective.loss=l1.",
+        )
+    if weights is not None and len(weights) != task.channels_out:
+        raise UserError(
+            "objective.class_weights",
+            found=f"{len(weights)} weights",
+            expected=f"{task.channels_out}, one for each class or channel",
+            do="Give a list such as [1.0, 4.0], or leave it out.",
+        )
+    return LOSSES[name]
+
+
+def measured(measure: Loss, raw: Tensor, batch: Batch, task: Task, weights: Weights) -> Tensor:
+    """Return a loss against the labels of a batch; of mixed patches, against both labels, each by its share."""
+    if batch.mixed is None:
+        return measure(raw, batch.y, task, weights, None)
+    share, other = batch.mixed.share, batch.mixed.y
+    return measure(raw, batch.y, task, weights, share) + measure(raw, other, task, weights, 1 - share)
+
+
+def _difference(raw: Raw, target: Target, task: Task) -> Float32[Tensor, "batch channel y x"]:
+    """Return how far the answer is from the task's planes, where they are known."""
+    return (task.answer(raw.float()) - task.planes(target)).abs()
+
+
+def _weighed(values: Float32[Tensor, "batch channel y x"], weights: Weights) -> Float32[Tensor, "batch channel y x"]:
+    """Return values times the weights of their channels."""
+    if weights is None:
+        return values
+    return values * torch.tensor(list(weights), dtype=torch.float32, device=values.device)[None, :, None, None]
+
+
+def _mean(
+    values: Float32[Tensor, "batch _channel y x"], known: Bool[Tensor, "batch _known y x"], share: Share
+) -> Float32[Tensor, ""]:
+    """Return the mean over samples of the means over what is known; a sample of which nothing is counts as 0."""
+    if known.shape[1] == 1:
+        values = values.mean(dim=1, keepdim=True)
+    seen = known.float()
+    each = (values * seen).sum(dim=(1, 2, 3)) / seen.sum(dim=(1, 2, 3)).clamp(min=1)
+    return (each if share is None else each * share).mean()

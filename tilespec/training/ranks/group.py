@@ -1,0 +1,194 @@
+"""Ranks: processes that learn one model together. One function for a plain process, `torchrun`, Slurm, Dask workers."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.signals import SIGNALS, Told, stopping
+from tilespec.training.ranks.launchers import Place, place
+from tilespec.training.ranks.rendezvous import Meeting, interface
+
+STUCK = timedelta(minutes=30)
+"""Within a step, that ranks wait for one that lives but does not come: far more than any step takes."""
+REST = 0.2
+"""Seconds before a group is taken apart; a thread needs microseconds to let go of a tensor."""
+TIMEOUT = 120.0
+"""Seconds of silence after which a rank is taken for gone."""
+APPEARS = 30.0
+"""Seconds that a folder may take to appear on other machines."""
+LOOK = 0.1
+"""Seconds between two looks at it."""
+NOTICE = (*SIGNALS, signal.SIGUSR1)
+"""What asks a training to stop: Slurm sends SIGUSR1, if it was told to, some time before the time is over."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among those that learn together."""
+
+    rank: int = 0
+    """Which one this is; rank 0 writes."""
+    world: int = 1
+    """How many there are."""
+    device: str = "cpu"
+    """Where this rank computes."""
+    hosts: tuple[str, ...] = ()
+    """The machine of each rank."""
+    meeting: Meeting | None = None
+    """Where the ranks met; None for a process that is alone."""
+    told: Callable[[], bool] = bool
+    """Whether this process was told to stop."""
+
+    @property
+    def together(self) -> bool:
+        """Whether there are others, and all on this machine."""
+        return self.world > 1 and len(set(self.hosts)) == 1
+
+    def share(self, batch: int) -> range:
+        """Return this rank's contiguous slice of a batch of all ranks."""
+        each = batch // self.world
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return the module with gradients averaged over the ranks."""
+        return module if self.world == 1 else DistributedDataParallel(module)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of ``values`` over the ranks."""
+        if self.world == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.world
+
+    def agree(self, number: int) -> int:
+        """Return rank 0's ``number``; every rank waits for it, as long as rank 0 lives."""
+        if self.meeting is None:
+            return number
+        self.meeting.follow()
+        shared = torch.tensor([number], device=self.device)
+        dist.broadcast(shared, src=0)
+        return int(shared.item())
+
+
+@contextmanager
+def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
+    """Give this process's `Ranks`: alone, or as whoever launched it says; meet the others, and watch over them.
+
+    SIGINT, SIGTERM and SIGUSR1 are kept for `Ranks.told`; a second one interrupts at once.
+
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto``.
+        timeout: Seconds that another rank may be silent. This process ends when it is longer: exit code 3.
+
+    Raises:
+        IncompleteError: another rank is lost; all end, and the same command resumes.
+        UserError: no such device, or the ranks cannot meet.
+    """
+    kind, found = _device(device), place()
+    with ExitStack() as stack:
+        heard = tuple(number for number in NOTICE if signal.getsignal(number) is not signal.SIG_IGN)
+        told = stack.enter_context(stopping(Told(), heard))
+        if found is None:
+            yield Ranks(device=kind, hosts=(socket.gethostname(),), told=told)
+            return
+        try:
+            meeting = stack.enter_context(Meeting(found, timeout))
+            hosts = meeting.hosts()
+            kind = _settled(found, hosts, kind)
+            _grouped(found, hosts, kind, meeting)
+            stack.callback(_parted)
+            yield Ranks(rank=found.rank, world=found.world, device=kind, hosts=hosts, meeting=meeting, told=told)
+        except RuntimeError as error:
+            if not _lost(error):
+                raise
+            raise IncompleteError(
+                f"rank {found.rank} lost another one ({str(error).splitlines()[0]}). The same command resumes."
+            ) from error
+
+
+def _parted() -> None:
+    """Let the threads that speak with other ranks come to rest, then take their group apart.
+
+    They need the interpreter's lock to let go of the last tensors; who takes their group apart holds it, and waits for
+    them: now and then a rank that had done its work stood still for ever, on the line that lets go of
+    `DistributedDataParallel` (3 of 7 long runs without the pause). Ranks that share a
+    `tilespec.training.ranks.shared_weights` never did.
+    """
+    time.sleep(REST)
+    dist.destroy_process_group()
+
+
+def shared(folder: Path, ranks: Ranks) -> None:
+    """Refuse ranks whose machine does not have the ``folder`` that rank 0 made; network disks get a moment.
+
+    Raises:
+        UserError: it is not there.
+    """
+    until = time.monotonic() + APPEARS
+    while not folder.exists():
+        if time.monotonic() > until:
+            raise UserError(
+                folder,
+                found=f"nothing on {socket.gethostname()}, where rank {ranks.rank} is",
+                expected="the folder that rank 0 made",
+                do="Give an --out, and scenes, on storage that all machines share under the same path.",
+            )
+        time.sleep(LOOK)
+
+
+def _settled(found: Place, hosts: tuple[str, ...], kind: str) -> str:
+    """Take a fair share of this machine: threads of its cores, and one of its GPUs. Return the device."""
+    mine = hosts[found.rank]
+    torch.set_num_threads(found.threads or max(1, torch.get_num_threads() // hosts.count(mine)))
+    if kind != "cuda":
+        return kind
+    kind = f"cuda:{hosts[: found.rank].count(mine) % torch.cuda.device_count()}"
+    torch.cuda.set_device(kind)
+    return kind
+
+
+def _grouped(found: Place, hosts: tuple[str, ...], kind: str, meeting: Meeting) -> None:
+    """Connect with the other ranks: NCCL where each has a GPU of its own, else gloo.
+
+    Nothing waits for a dead rank as long as `STUCK`: the watch of the meeting ends this process before.
+    """
+    own = kind.startswith("cuda") and max(map(hosts.count, hosts)) <= torch.cuda.device_count()
+    if "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface(found.address)) is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = name
+    dist.init_process_group(
+        "nccl" if own else "gloo",
+        store=dist.PrefixStore("group", meeting.store),  # type: ignore[attr-defined]
+        rank=found.rank,
+        world_size=found.world,
+        timeout=STUCK,
+    )
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Return whether an error says that another rank cannot be reached."""
+    kinds = (dist.DistError, dist.DistBackendError, dist.DistNetworkError, dist.DistStoreError)
+    return isinstance(error, kinds) or "gloo" in str(error)
+
+
+def _device(asked: str) -> str:
+    """Return ``cpu`` or ``cuda``; refuse a GPU that torch does not see."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "train.device", found="cuda", expected="a GPU that torch can use", do="Set train.device=cpu, or auto."
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked

@@ -1,0 +1,362 @@
+"""Processes: ranks that are started from here, on this machine.
+
+`python -m tilespec.training.ranks.processes` is one of them.
+
+Who starts a seat tells it over its standard input what to do and keeps that open: when it closes, the seat ends, so
+no rank outlives who started it. The seat tells progress, and what it came to, over its standard output.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO, Any, final
+
+from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
+from tilespec.core.memory import one_heap
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import imported
+from tilespec.training.ranks.launchers import Place
+
+GRACE = 10.0
+"""Seconds that ranks have to end by themselves after one of them has ended badly."""
+LOOK = 0.05
+"""Seconds between two looks at processes."""
+OFTEN = 0.1
+"""Seconds between two words of progress."""
+CODES = {UserError: EXIT_USER, IncompleteError: EXIT_INCOMPLETE, KeyboardInterrupt: EXIT_INTERRUPTED}
+"""What a rank that raises ends with; anything else is 1."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a rank ended."""
+
+    rank: int
+    """Which one."""
+    host: str
+    """Where."""
+    code: int
+    """Of its exit; below 0: the signal that killed it."""
+    text: str = ""
+    """What it said of an error."""
+    facts: Any = None
+    """What it returned."""
+    cut: bool = False
+    """Whether it was ended from here, for it did not end with the others."""
+    gone: bool = False
+    """Whether nobody can say, for it went with its machine."""
+
+
+@final
+@dataclass(kw_only=True)
+class Seat:
+    """A process that is one rank."""
+
+    place: Place
+    """Which one."""
+    host: str
+    """Where, for messages."""
+    process: "subprocess.Popen[bytes]"
+    """It."""
+    said: "SimpleQueue[list[Any]]" = field(default_factory=SimpleQueue)
+    """Progress that nobody heard yet."""
+    last: dict[str, Any] = field(default_factory=dict)
+    """What it came to."""
+    cut: bool = False
+    """Whether it was killed from here."""
+    heard: threading.Event = field(default_factory=threading.Event)
+    """That all it said has been read."""
+
+    @classmethod
+    def start(  # noqa: PLR0913 - what a process is
+        cls,
+        place: Place,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        local: int,
+        host: str = "this machine",
+        cwd: str | None = None,
+        path: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> "Seat":
+        """Start ``function(**arguments, progress=...)``, a dotted path, as one of ``local`` ranks of this machine."""
+        own = {**os.environ, **place.environment(), **(environment or {})}
+        own.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads, like the threads of BLAS
+        own.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // local)))
+        task = {"function": function, "arguments": dict(arguments), "path": [*path]}
+        line = json.dumps(task).encode() + b"\n"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tilespec.training.ranks.processes"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=own,
+            cwd=cwd if cwd is not None and Path(cwd).is_dir() else None,
+        )
+        seat = cls(place=place, host=host, process=process)
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it died at once: its code says so
+            process.stdin.write(line)
+            process.stdin.flush()
+        threading.Thread(target=seat._hear, daemon=True, name="tilespec-seat").start()
+        return seat
+
+    def running(self) -> bool:
+        """Return whether the process lives."""
+        return self.process.poll() is None
+
+    def ask(self) -> None:
+        """Ask the rank to stop after its step."""
+        if self.running():
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End the process now, if it lives."""
+        if self.running():
+            self.cut = True
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+
+    def ending(self) -> Ending:
+        """Return how it ended, which it has."""
+        code = self.process.wait()
+        self.heard.wait(GRACE)
+        return Ending(rank=self.place.rank, host=self.host, code=code, cut=self.cut, **self.last)
+
+    def _hear(self) -> None:
+        """Read what the process says until it says no more."""
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                word = json.loads(line)
+                if isinstance(word, dict):
+                    self.last = word
+                else:
+                    self.said.put(word)
+        self.heard.set()
+
+
+def drained(words: "SimpleQueue[list[Any]]") -> Iterator[list[Any]]:
+    """Yield what was said so far."""
+    with suppress(Empty):
+        while True:
+            yield words.get_nowait()
+
+
+def tell(progress: Progress, word: Sequence[Any]) -> None:
+    """Tell one word of a `Relay`."""
+    getattr(progress, word[0])(*word[1:])
+
+
+def seated(
+    function: str,
+    arguments: Mapping[str, Any],
+    world: int,
+    *,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = bool,
+) -> Any:
+    """Run ``function`` in ``world`` processes of this machine, and return what rank 0 returns; when one fails, all end.
+
+    They meet on this machine's own network, at a store that listens there and nowhere else.
+
+    Args:
+        function: Dotted path; it takes ``arguments`` and ``progress``, and returns plain data.
+        arguments: Plain data.
+        world: How many.
+        progress: Told what rank 0 tells.
+        stop: When it says so, ranks are asked to stop.
+
+    Raises:
+        IncompleteError: a rank was killed, or lost another one; the same command resumes.
+        KeyboardInterrupt: ranks stopped because they were asked to.
+        UserError: what a rank said.
+        RuntimeError: what a rank raised, with its traceback.
+    """
+    from tilespec.training.ranks.rendezvous import listening
+
+    store = listening("127.0.0.1")
+    seats: list[Seat] = []
+    try:
+        for rank in range(world):
+            place = Place(rank=rank, world=world, address="127.0.0.1", port=store.port, hosted=True)
+            seats.append(Seat.start(place, function, arguments, local=world, path=sys.path))
+        watch(seats, progress or Silent(), stop)
+    finally:
+        for seat in seats:
+            seat.kill()
+    return outcome([seat.ending() for seat in seats])
+
+
+def watch(seats: Sequence[Seat], progress: Progress, stop: Callable[[], bool]) -> None:
+    """Watch ranks until all have ended; pass on that they shall stop; end those that do not end with the others."""
+    asked, limit = False, float("inf")
+    while any(seat.running() for seat in seats):
+        _pass(seats, progress)
+        if stop() and not asked:
+            asked = True
+            for seat in seats:
+                seat.ask()
+        if any(seat.process.poll() for seat in seats):
+            limit = min(limit, time.monotonic() + GRACE)
+        if time.monotonic() > limit:
+            for seat in seats:
+                seat.kill()
+        time.sleep(LOOK)
+    _pass(seats, progress)
+
+
+def _pass(seats: Sequence[Seat], progress: Progress) -> None:
+    """Tell what the ranks said so far."""
+    for seat in seats:
+        for word in drained(seat.said):
+            tell(progress, word)
+
+
+def outcome(endings: Sequence[Ending]) -> Any:
+    """Return what rank 0 returned, or raise why there is nothing: a mistake before a failure before a loss."""
+    worst = min(endings, key=lambda ending: (_severity(ending), ending.rank))
+    who = f"rank {worst.rank} on {worst.host}"
+    if worst.code == EXIT_DONE:
+        return worst.facts
+    if worst.code == EXIT_USER:
+        error = UserError.__new__(UserError)  # its message is whole already
+        error.args = (worst.text,)
+        raise error
+    if worst.code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    if worst.gone:
+        raise IncompleteError(f"{who} is gone with its worker. All ranks have ended; the same command resumes.")
+    if worst.cut:
+        raise IncompleteError(f"{who} did not end with the others. All ranks have ended; the same command resumes.")
+    if worst.code < 0:
+        name = signal.Signals(-worst.code).name
+        raise IncompleteError(f"{who} was killed by {name}. All ranks have ended; the same command resumes.")
+    if worst.code == EXIT_INCOMPLETE:
+        raise IncompleteError(worst.text or f"{who} lost another one. The same command resumes.")
+    raise RuntimeError(f"{who} ended with code {worst.code}.\n{worst.text}")
+
+
+def _severity(ending: Ending) -> int:
+    """Return the place of an ending among those that tell what came first: the others are its consequences."""
+    order = (EXIT_USER, 1, "killed", "cut", EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_DONE)
+    kind = "cut" if ending.cut else "killed" if ending.code < 0 or ending.gone else ending.code
+    return order.index(kind) if kind in order else 1
+
+
+def again(attempt: Callable[[], Any], times: int, progress: Progress, stop: Callable[[], bool] = bool) -> Any:
+    """Return what ``attempt`` returns; when it loses a rank, let it resume, so many ``times``.
+
+    Raises:
+        IncompleteError: a rank was lost once more.
+        KeyboardInterrupt: one was lost after ``stop`` had said so: that is how it stopped.
+    """
+    for left in reversed(range(times + 1)):
+        try:
+            return attempt()
+        except IncompleteError as error:
+            if stop():
+                raise KeyboardInterrupt from error
+            if not left:
+                raise
+            progress.say(f"{error} It resumes by itself now; {left - 1} more times if need be.")
+    raise AssertionError("the last attempt returns or raises")
+
+
+@final
+class Relay:
+    """Tells progress to who started this rank: a list on each line, not too often."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out, self._units, self._told = out, 0.0, 0.0
+
+    def say(self, text: str) -> None:
+        """Pass on ``text``."""
+        self._pass("say", text)
+
+    def start(self, what: str, total: float, unit: str) -> None:
+        """Pass on that ``what`` begins."""
+        self._pass("start", what, total, unit)
+
+    def advance(self, units: float, note: str = "") -> None:
+        """Count ``units`` and, when it is time, pass them on."""
+        self._units += units
+        if time.monotonic() - self._told >= OFTEN:
+            self._flush(note)
+
+    def finish(self) -> None:
+        """Pass on what is left, and that it ended."""
+        self._flush("")
+        self._pass("finish")
+
+    def _flush(self, note: str) -> None:
+        self._pass("advance", self._units, note)
+        self._units, self._told = 0.0, time.monotonic()
+
+    def _pass(self, *word: Any) -> None:
+        self._out.write(json.dumps(word) + "\n")
+        self._out.flush()
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _main() -> None:
+    """Be a seat: do what is asked for, say what it came to."""
+    one_heap()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no word of ours
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started the ranks asks them to stop
+    task = json.loads(_line())
+    threading.Thread(target=_orphaned, daemon=True, name="tilespec-orphaned").start()
+    sys.path.extend(entry for entry in task["path"] if entry not in sys.path)
+    progress = Relay(out) if os.environ["RANK"] == "0" else Silent()
+    try:
+        last, code = (
+            {"facts": imported(task["function"], "function")(**task["arguments"], progress=progress)},
+            EXIT_DONE,
+        )
+    except BaseException as error:  # noqa: BLE001 - said to who started this rank, who raises it
+        code = CODES.get(type(error), 1)
+        last = {"text": str(error) if code != 1 else traceback.format_exc()}
+    out.write(json.dumps(last) + "\n")
+    out.flush()
+    sys.stderr.flush()
+    # All is said. Leave without C++ destructors: gloo's and autograd's threads race with them, and now and then a rank
+    # that did its work would end in "terminate called without an active exception".
+    os._exit(code)
+
+
+def _line() -> bytes:
+    """Return the first line of standard input, and nothing after it."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
+def _orphaned() -> None:
+    """End this process when who started it has ended."""
+    while os.read(0, 1):
+        pass
+    os._exit(EXIT_INCOMPLETE)
+
+
+if __name__ == "__main__":
+    _main()

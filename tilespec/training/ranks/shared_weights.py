@@ -1,0 +1,231 @@
+"""Shared weights: weights, moments and gradients of nets in memory that the ranks of one machine have in common.
+
+Each rank brings its own gradients; then each averages, and moves, one share of the weights, which all see at once.
+Nothing is sent, no rank repeats what another does, and weights and moments exist once. It is the sharding of
+Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks that have no such memory send each other their gradients.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.ranks.shared_memory import ALIGNED, common
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A net and its optimiser."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The net."""
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """What moves it."""
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser moves, in its order."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """What the ranks have in common of one net."""
+
+    own: Sequence[nn.Parameter]
+    """All parameters, in the optimiser's order."""
+    mine: frozenset[int]
+    """Indices of those that this rank moves."""
+    gradients: Sequence[Tensor]
+    """Of this rank, like the parameters."""
+    shares: Sequence[Tensor]
+    """For each rank, what it found of the gradients of the parameters that this rank moves; one after another."""
+    found: Tensor
+    """``rank, parameter``: 1 where a rank found a gradient, else 0."""
+    rank: int
+    """This one."""
+
+    def average(self) -> Tensor:
+        """Leave in the parameters that this rank moves the mean gradient, in the others none; return the mean's norm.
+
+        It is the norm over all parameters, and the same number in all ranks. One that no rank used has no gradient,
+        and stays as it is.
+        """
+        for parameter, place in zip(self.own, self.gradients, strict=True):
+            if parameter.grad is None:
+                place.zero_()
+            else:
+                place.copy_(parameter.grad)
+        self.found[self.rank] = torch.tensor([float(parameter.grad is not None) for parameter in self.own])
+        dist.barrier()  # all have written; nobody reads weights any more
+        total = self.shares[self.rank]
+        for rank, share in enumerate(self.shares):
+            if rank != self.rank:
+                total.add_(share)
+        total.div_(len(self.shares))
+        used = self.found.any(dim=0).tolist()
+        for index, (parameter, place) in enumerate(zip(self.own, self.gradients, strict=True)):
+            parameter.grad = place if used[index] and index in self.mine else None
+        squares = torch.linalg.vector_norm(total).double().square()  # a norm may be a float32 though its square is none
+        dist.all_reduce(squares)  # all have read, too: what they found may be written over
+        return squares.sqrt().float()
+
+    def moved(self) -> None:
+        """Wait until all ranks have moved their shares."""
+        dist.barrier()
+
+
+def pooled(players: Mapping[str, Learner], ranks: Ranks) -> dict[str, Pooled]:
+    """Move what players are made of into memory that all ranks have in common; empty where there is none.
+
+    The players are the same in all ranks when this is called, and afterwards they are the same memory.
+    """
+    if ranks.device != "cpu" or not ranks.together:
+        return {}
+    for player in players.values():
+        _with_moments(player.optimiser)
+    if not all(map(_suits, players.values())):
+        return {}
+    plans = {name: _Plan.of(player, ranks.world) for name, player in players.items()}
+    sizes = [plan.size for plan in plans.values()]
+    memory = common(ranks, 4 * sum(sizes))
+    if memory is None:
+        return {}
+    parts = dict(zip(plans, torch.split(torch.frombuffer(memory, dtype=torch.float32), sizes), strict=True))
+    found = {name: plan.placed(parts[name], ranks) for name, plan in plans.items()}
+    dist.barrier()  # what rank 0 wrote is there
+    return found
+
+
+def _with_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Let an optimiser make its moments now, as they are before the first step: it makes them when it first steps.
+
+    It steps by nothing along nothing, which leaves the weights as they are. One that was resumed has its moments, but
+    for parameters that nobody has used so far.
+    """
+    new = [p for group in optimiser.param_groups for p in group["params"] if not optimiser.state.get(p)]
+    rates = [group["lr"] for group in optimiser.param_groups]
+    optimiser.zero_grad(set_to_none=True)
+    for parameter in new:
+        parameter.grad = torch.zeros_like(parameter)
+    for group in optimiser.param_groups:
+        group["lr"] = 0.0
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+    for parameter in new:
+        for value in optimiser.state[parameter].values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
+def _suits(player: Learner) -> bool:
+    """Return whether all that a net and its optimiser are made of is float32, as the memory is."""
+    moments = (value for slots in player.optimiser.state.values() for value in slots.values())
+    tensors = [*player.parameters, *moments]
+    return all(isinstance(value, Tensor) and value.dtype == torch.float32 for value in tensors)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Where each tensor of a net lies, in numbers of float32 from the beginning of its part of the memory."""
+
+    player: Learner
+    """The net."""
+    owners: Sequence[int]
+    """Rank that moves each parameter."""
+    offsets: Sequence[int]
+    """Of each parameter within the weights, and within each rank's gradients; those of one owner follow one another."""
+    edges: Sequence[int]
+    """Where the shares of the ranks begin, and the last one ends."""
+    world: int
+    """Ranks."""
+
+    @classmethod
+    def of(cls, player: Learner, world: int) -> "_Plan":
+        """Return a plan that gives each rank about as many weights: the same one in all ranks."""
+        sizes = [_room(parameter) for parameter in player.parameters]
+        owners, loads = [0] * len(sizes), [0] * world
+        for index in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+            owners[index] = loads.index(min(loads))
+            loads[owners[index]] += sizes[index]
+        offsets, at, edges = [0] * len(sizes), 0, [0]
+        for rank in range(world):
+            for index in (i for i, owner in enumerate(owners) if owner == rank):
+                offsets[index] = at
+                at += sizes[index]
+            edges.append(at)
+        return cls(player=player, owners=owners, offsets=offsets, edges=edges, world=world)
+
+    @property
+    def size(self) -> int:
+        """Numbers in all: weights, gradients of each rank, what each found, moments."""
+        return (self.edges[-1] + self._row) * self.world + self.edges[-1] + sum(map(_room, self._moments()))
+
+    @property
+    def _row(self) -> int:
+        """Numbers that say of which parameters a rank found the gradients."""
+        return _up(len(self.owners))
+
+    def _moments(self) -> Iterable[Tensor]:
+        """Yield the optimiser's tensors, in the order of its parameters."""
+        for parameter in self.player.parameters:
+            yield from self.player.optimiser.state[parameter].values()
+
+    def placed(self, memory: Tensor, ranks: Ranks) -> Pooled:
+        """Move the net and its optimiser into their part of the memory; rank 0 writes what they hold."""
+        own, whole = self.player.parameters, self.edges[-1]
+        rest = memory.numel() - whole * (1 + self.world)
+        weights, *gradients, memory = torch.split(memory, [whole] * (1 + self.world) + [rest])
+        for parameter, offset in zip(own, self.offsets, strict=True):
+            parameter.data = _moved(parameter.detach(), weights[offset:], ranks.rank)
+        at = self._row * self.world
+        for parameter in own:
+            slots = self.player.optimiser.state[parameter]
+            for name, value in slots.items():
+                slots[name] = _moved(value, memory[at:], ranks.rank)
+                at += _room(value)
+        low, high = self.edges[ranks.rank], self.edges[ranks.rank + 1]
+        places = zip(own, self.offsets, strict=True)
+        return Pooled(
+            own=own,
+            mine=frozenset(i for i, owner in enumerate(self.owners) if owner == ranks.rank),
+            gradients=[_like(parameter, gradients[ranks.rank][offset:]) for parameter, offset in places],
+            shares=[each[low:high] for each in gradients],
+            found=memory[: self._row * self.world].view(self.world, self._row)[:, : len(own)],
+            rank=ranks.rank,
+        )
+
+
+def _room(value: Tensor) -> int:
+    """Return the numbers that a tensor takes, up to where the next one may begin."""
+    return _up(value.numel())
+
+
+def _up(size: int) -> int:
+    """Return the next multiple of what is aligned, in numbers."""
+    step = ALIGNED // 4
+    return -(-size // step) * step
+
+
+def _like(value: Tensor, memory: Tensor) -> Tensor:
+    """Return the beginning of a flat ``memory`` in the shape and the order of a tensor, without its gaps."""
+    dense = torch.empty_like(value, device="meta", memory_format=torch.preserve_format)
+    return memory.as_strided(value.shape, dense.stride(), memory.storage_offset())
+
+
+def _moved(value: Tensor, memory: Tensor, rank: int) -> Tensor:
+    """Return a tensor's place in the memory; rank 0 fills it."""
+    place = _like(value, memory)
+    if rank == 0:
+        place.copy_(value)
+    return place

@@ -1,0 +1,80 @@
+"""Start: who does what a verb asks of all ranks. This process, processes of this machine, or workers of a cluster.
+
+One function underneath, the same for all: a rank learns from its environment which one it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.registry import imported
+from tilespec.core.signals import Told, stopping
+from tilespec.training.ranks.dask_workers import Work, on_workers, present, workers_for
+from tilespec.training.ranks.group import NOTICE
+from tilespec.training.ranks.launchers import launched
+from tilespec.training.ranks.processes import again, seated
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """The ranks of a training, before they have begun."""
+
+    world: int
+    """How many there are."""
+    here: bool
+    """Whether this process is one of them: alone, or started by a launcher."""
+    client: Any = None
+    """Of the cluster whose workers get a rank each, if there is one."""
+
+    def run(self, work: Work, *, batch: int, restarts: int, progress: Progress) -> Any:
+        """Return what rank 0 returns of the work.
+
+        Args:
+            work: What every rank does; this process holds the lock of its product.
+            batch: What the ranks share evenly, also when there are fewer of them after a loss.
+            restarts: How often ranks that lost one resume by themselves.
+            progress: Told what rank 0 tells.
+
+        Raises:
+            IncompleteError: a rank is lost; the same command resumes.
+            KeyboardInterrupt: the ranks were asked to stop, and did.
+            UserError, RuntimeError: what a rank said, or raised.
+        """
+        if self.here:
+            return imported(work.function, "function")(**work.arguments, progress=progress)
+        with stopping(Told(), NOTICE) as stop:
+
+            def attempt() -> Any:
+                if self.client is None:
+                    return seated(work.function, work.arguments, self.world, progress=progress, stop=stop)
+                hosts = present(self.client, self.world, batch)
+                return on_workers(self.client, hosts, work, progress=progress, stop=stop)
+
+            return again(attempt, restarts, progress, stop)
+
+
+@contextmanager
+def crew(ranks: int, workers: int, cluster: str | None) -> Iterator[Crew]:
+    """Give the crew: as a launcher says, on the workers of a cluster, or ``ranks`` processes of this machine.
+
+    Raises:
+        UserError: more than one of these at once, or fewer workers than are wanted.
+    """
+    started, there = launched(), bool(workers or cluster)
+    if there and (started or ranks > 1):
+        raise UserError(
+            "--workers, --cluster",
+            found="ranks that torchrun or srun started" if started else f"--ranks {ranks}",
+            expected="one way to start ranks",
+            do="Leave one of them out: every worker is one rank.",
+        )
+    if started or not there:
+        yield Crew(world=started or ranks, here=bool(started) or ranks <= 1)
+        return
+    with connect(workers, cluster) as client:
+        yield Crew(world=len(workers_for(client, workers)), here=False, client=client)

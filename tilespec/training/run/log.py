@@ -1,0 +1,88 @@
+"""Log: what a training says about itself as it goes on: ``log.jsonl``, and events for TensorBoard on request."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+from tilespec.core.errors import UserError
+from tilespec.storage.files import write_atomic
+
+NOT_LOSSES = ("step", "rate", "seconds", "norms", "speed", "validation")
+"""Keys of a line that are no losses."""
+
+
+@final
+class Journal:
+    """The log of a training: a line, a flat table of figures, for each step that is logged."""
+
+    def __init__(self, folder: Path, start: int, *, events: bool = False) -> None:
+        """Go on at step ``start``: what was said about it and later is dropped, for it is done again.
+
+        Args:
+            folder: Of the training.
+            start: Steps done.
+            events: Whether to write events for TensorBoard into ``folder/tensorboard`` too.
+
+        Raises:
+            UserError: events are asked for, and TensorBoard is not installed.
+        """
+        path = folder / "log.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        before = [line for line in lines if _step(line) < start]
+        if len(before) < len(lines):
+            write_atomic(path, "".join(line + "\n" for line in before))
+        last = json.loads(before[-1]) if before else {}
+        self.losses: dict[str, float] = {
+            key: value for key, value in last.items() if key not in NOT_LOSSES and value is not None
+        }
+        """Of the last step that was logged before."""
+        self._events = _writer(folder / "tensorboard", start) if events else None
+        self._file = path.open("a", buffering=1)  # a line is written when it ends
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append a line: ``step``, and figures or tables of figures by name."""
+        self._file.write(json.dumps(dict(line)) + "\n")
+        if self._events is not None:
+            for name, value in _flat(line):
+                self._events.add_scalar(name, value, line["step"])
+
+
+def _step(line: str) -> float:
+    """Return the step of a line; a torn line belongs to no step."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _flat(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield name and value of each figure; tables become folders of names, losses one of their own."""
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{key}", figure) for key, figure in value.items() if figure is not None)
+        elif name != "step" and value is not None:
+            yield (name if name in NOT_LOSSES else f"losses/{name}"), value
+
+
+def _writer(folder: Path, start: int) -> Any:
+    """Return TensorBoard's writer; what it shows of ``start`` and later is what comes now."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError(
+            "train.tensorboard",
+            found=f"no TensorBoard ({error})",
+            expected="the package tensorboard",
+            do="pip install 'tilespec[tensorboard]', or leave train.tensorboard out: log.jsonl says the same.",
+        ) from error
+    return SummaryWriter(str(folder), purge_step=start)

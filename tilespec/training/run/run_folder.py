@@ -1,0 +1,120 @@
+"""The folder of a training: its settings, its result, its model. Another training is not mixed into it."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import difference, fingerprint
+from tilespec.models.model import Model
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.files import write_atomic
+from tilespec.training.data.corpus import Corpus
+from tilespec.training.run.checkpoint import newest
+from tilespec.training.schedules import Rate
+from tilespec.training.settings import Config, Data
+from tilespec.training.setup import Cast
+
+CHECKPOINTS = "checkpoints"
+
+
+def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
+    """Keep the settings of a training in its folder, or compare them with those it was begun with.
+
+    More steps than before are the same training, which goes on, as long as the schedule does not depend on the last
+    one; so are fewer, as long as they are not done yet.
+
+    Raises:
+        UserError: another training was begun there; the message names the settings that differ. Or something that is
+            no training lies there.
+    """
+    settings = json.loads(json.dumps({**config.deciding(), "data.scenes": regions}))
+    kept = folder / CHECKPOINTS / "settings.json"
+    if kept.exists():
+        before = _completed(json.loads(kept.read_text()), settings)
+        if fingerprint(before) == fingerprint(settings):
+            return
+        _check_longer(folder, config, before, settings)
+        (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first: it is the result of fewer steps
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(folder, found="files that no training wrote", expected="a free place", do="Give another --out.")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "config.json", config.model_dump_json(indent=1) + "\n")
+    write_atomic(kept, json.dumps(settings, indent=1) + "\n")
+
+
+def _completed(before: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were kept, with the defaults of keys which did not exist when they were written."""
+    defaults = Config(data=Data(scene=("any",))).deciding()
+    known = {table: {key: defaults[table][key] for key in now[table] if key in defaults[table]} for table in defaults}
+    return {**before, **{table: {**known[table], **before.get(table, {})} for table in known}}
+
+
+def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse settings that differ in more than the steps, or another number of steps where that changes the course."""
+    asked, done = config.train.steps, newest(folder / CHECKPOINTS)
+    steps = {**before, "train": {**before["train"], "steps": asked}}
+    others = difference(steps, now)
+    if others:
+        found, do = f"a training begun with other settings: {difference(before, now)}", ""
+    elif Rate.of(config.train).ends:
+        course = config.train.schedule.name
+        found = f"a training of {before['train']['steps']} steps, whose {course} schedule ends with the last one"
+        do = f"So {asked} steps are another course from the first step on; others, such as constant, can be prolonged. "
+    elif asked < done:
+        found, do = f"a training that has done {done} steps, more than {asked}", ""
+    else:
+        return
+    raise UserError(
+        folder,
+        found=found,
+        expected="the same settings, to resume it or to find it finished",
+        do=f"{do}Give another --out, or remove that folder first.",
+    )
+
+
+def result(folder: Path) -> dict[str, Any] | None:
+    """Return what the training in ``folder`` came to, if it has ended."""
+    path = folder / CHECKPOINTS / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def conclude(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Keep what the training came to."""
+    write_atomic(folder / CHECKPOINTS / "result.json", json.dumps(dict(facts), indent=1) + "\n")
+
+
+def publish(  # noqa: PLR0913 - what a model is made of
+    folder: Path,
+    config: Config,
+    *,
+    corpus: Corpus,
+    cast: Cast,
+    recipe: Recipe,
+    weights: dict[str, Tensor],
+    source: str,
+    step: int | None = None,
+) -> None:
+    """Write the model into the folder, alone enough to predict a raw scene; its weights are those after ``step``."""
+    Model(
+        net=cast.net,
+        task={"name": config.task.name, **(config.task.model_extra or {})},
+        channels=cast.channels,
+        classes=corpus.classes,
+        spectral_out=corpus.axis,
+        recipe=recipe,
+        weights=weights,
+        tile=config.data.patch,
+        provenance={
+            "method": config.objective.name,
+            "config": source.rpartition("/")[2],
+            "seed": config.train.seed,
+            "steps": config.train.steps if step is None else step,
+            "train_regions": corpus.provenance(),
+            "versions": {name: version(name) for name in ("tilespec", "torch", "numpy")},
+        },
+    ).save(str(folder))

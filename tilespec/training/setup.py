@@ -1,0 +1,201 @@
+"""Setup: the nets that learn, the task and the objective between them, and the recipe before them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from tilespec.core.errors import UserError
+from tilespec.core.registry import checked, filled, load
+from tilespec.models.nets import NETS, build
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
+from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit_steps
+from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.steps import parse, passes, plan
+from tilespec.training.augment.augment import check as check_augment
+from tilespec.training.data.corpus import Corpus, adapted, open_corpus
+from tilespec.training.data.patches import Law
+from tilespec.training.data.read_forecast import summary
+from tilespec.training.objectives import objective
+from tilespec.training.objectives.base import Objective
+from tilespec.training.optimisers import OPTIMISERS, compile_net
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.schedules import Rate
+from tilespec.training.settings import Config, Train
+
+PLAIN = ("logits", "linear")
+"""Heads that change nothing, as nets and tasks name them."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A net that learns."""
+
+    module: nn.Module
+    """The net itself."""
+    net: nn.Module
+    """The net as its own moves call it."""
+    optimiser: torch.optim.Optimizer
+    """What moves it."""
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser moves, in its order."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    @classmethod
+    def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
+        """Return a net with its optimiser, on this rank's device, with memory in the order of channels."""
+        module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
+        if train.compile:
+            compile_net(module)
+        return cls(module=module, net=module, optimiser=optimiser)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cast:
+    """What a configuration says about nets, before they have weights."""
+
+    task: Task
+    """What is predicted."""
+    objective: Objective
+    """How it is learned."""
+    net: dict[str, Any]
+    """Name and all parameters of the generator."""
+    channels: tuple[int, int]
+    """Of the generator, in and out."""
+
+    @classmethod
+    def of(cls, config: Config, bands: int) -> "Cast":
+        """Return the cast for scenes of which ``bands`` channels reach the net.
+
+        Raises:
+            UserError: an unknown net, task or objective, or one of their options is unknown or does not fit.
+        """
+        chosen = task({"name": config.task.name, **options(config.task)})
+        kind = load(NETS, config.net.name, "net")
+        params = filled(checked(kind, options(config.net), "net"), options(config.net))
+        heads = params.get("head", PLAIN[0]), chosen.head
+        if heads[0] != heads[1] and not set(heads) <= set(PLAIN):
+            raise UserError(
+                "net.head, task.head",
+                found="{!r} and {!r}".format(*heads),
+                expected="the same",
+                do="Set both to 'tanh', or neither.",
+            )
+        learned = objective({"name": config.objective.name, **options(config.objective)}, chosen)
+        net = {"name": config.net.name, **params}
+        return cls(task=chosen, objective=learned, net=net, channels=(bands, chosen.channels_out))
+
+    def nets(self, seed: int) -> dict[str, nn.Module]:
+        """Return the generator and its opponents with weights drawn from ``seed``."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            params = {key: value for key, value in self.net.items() if key != "name"}
+            generator = build(self.net["name"], *self.channels, **params)
+            return {"generator": generator, **self.objective.opponents(self.channels)}
+
+
+def options(table: Any) -> dict[str, Any]:
+    """Return the keys of a table that belong to its plug-in."""
+    return dict(table.model_extra or {})
+
+
+def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]]:
+    """Open everything, check that it fits, and return configuration, corpus and the plan as plain data.
+
+    Raises:
+        UserError: something does not fit; nothing has been computed by then.
+    """
+    corpus = open_corpus(config)
+    with torch.device("meta"):  # shapes without memory
+        known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
+        nets = Cast.of(known, corpus.bands).nets(0)
+        config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
+        bands = _reaching(config, corpus)
+        cast = Cast.of(config, bands.count)
+        nets = cast.nets(0)
+    if ranks < 1:
+        raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
+    _check_train(config, ranks)
+    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands)
+    return config, corpus, _plan(config, corpus, cast, nets)
+
+
+def _check_train(config: Config, ranks: int) -> None:
+    """Refuse a batch that cannot be shared, and a schedule that nothing drives."""
+    train = config.train
+    shares = ranks * train.accumulate
+    if train.batch % shares:
+        parts = f" in {train.accumulate} parts each" if train.accumulate > 1 else ""
+        raise UserError(
+            "train.batch",
+            found=f"{train.batch} patches for {ranks} ranks{parts}",
+            expected="a multiple of the number of ranks" + (" times train.accumulate" if parts else ""),
+            do=f"Set train.batch={-(-train.batch // shares) * shares}.",
+        )
+    Rate.of(train)
+    if train.schedule.name == "plateau" and not config.validation.held_out:
+        raise UserError(
+            "train.schedule",
+            found="plateau, without a held-out region",
+            expected="validations to follow",
+            do="Set validate.rows (or validate.cols, validate.scene), or choose another schedule.",
+        )
+
+
+def _reaching(config: Config, corpus: Corpus) -> Bands:
+    """Return the bands, or scores, that reach the net."""
+    if config.recipe.path is not None:
+        recipe = _fitted(config.recipe.path, corpus)
+        return Bands(count=recipe.bands_out, axis=recipe.axis_out)
+    return plan(parse(config.recipe.steps or ""), Bands(count=corpus.bands, axis=corpus.grounds[0].scene.spectral))
+
+
+def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """Return what will run, as plain data."""
+    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
+    return {
+        "config": config.model_dump(mode="json"),
+        "regions": [str(ground.roi) for ground in corpus.grounds],
+        **corpus.facts,
+        "channels": list(cast.channels),
+        "parameters": counts,
+        "passes_over_the_region": passes(parse(config.recipe.steps or "")),
+        "patches": config.train.steps * config.train.batch,
+        "reading": summary(Law.of(config, corpus), corpus.grounds, bands=cast.channels[0], budget=config.data.cache),
+    }
+
+
+def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Recipe:
+    """Return the recipe: the one that is named, or the steps fitted by rank 0 on the training regions, or none.
+
+    A recipe that an interrupted training had fitted already is used again.
+    """
+    if config.recipe.path is not None:
+        return _fitted(config.recipe.path, corpus)
+    scene = corpus.grounds[0].scene
+    if not config.recipe.steps:
+        return Recipe.empty(scene.shape[2], scene.spectral)
+    kept = folder / "recipe"
+    if ranks.rank == 0 and not (kept / "recipe.json").exists():
+        where = [(ground.scene, ground.roi) for ground in corpus.grounds]
+        fit_steps(config.recipe.steps, where, seed=config.train.seed).save(str(kept))
+    ranks.agree(0)
+    return Recipe.load(str(kept))
+
+
+def _fitted(path: str, corpus: Corpus) -> Recipe:
+    """Return a recipe that was fitted before, if it takes these scenes."""
+    recipe = Recipe.load(path)
+    for ground in corpus.grounds:
+        recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+    return recipe

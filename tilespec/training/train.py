@@ -1,0 +1,176 @@
+"""Train: random patches in, a model folder out. Resumes by itself; any number of ranks learns the same.
+
+What is here opens, checks and puts together; the loop is `tilespec.training.loop.loop`.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.paths import local
+from tilespec.storage.lock import locked
+from tilespec.training.augment.augment import Augment
+from tilespec.training.config import resolve
+from tilespec.training.data.corpus import Corpus, open_corpus
+from tilespec.training.data.loader import Loader
+from tilespec.training.data.patches import Law
+from tilespec.training.data.score_cache import Blocks
+from tilespec.training.loop.loop import Loop
+from tilespec.training.loop.moves import Mover
+from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.ranks.dask_workers import Work
+from tilespec.training.ranks.group import Ranks, joined, shared
+from tilespec.training.ranks.launchers import leads
+from tilespec.training.ranks.start import Crew, crew
+from tilespec.training.run import checkpoint, run_folder
+from tilespec.training.run.log import Journal
+from tilespec.training.schedules import Rate
+from tilespec.training.settings import Config
+from tilespec.training.setup import Cast, Player, prepared, recipe_of
+from tilespec.training.validation.judge import Judge
+from tilespec.training.validation.validation import Validation, clear
+
+
+def train(  # noqa: PLR0913 - what a training is, and who learns
+    config: str | Path | Mapping[str, Any],
+    out: str,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    ranks: int = 1,
+    workers: int = 0,
+    cluster: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a model into the folder ``out``, or resume the training that was begun there with the same settings.
+
+    Args:
+        config: TOML file, ``preset:NAME``, or a mapping of tables.
+        out: Model folder; ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl`` lie in it.
+        overrides: Dotted keys to TOML values, over ``config``.
+        ranks: Processes on this machine that learn together; with `torchrun` or ``srun`` leave it at 1.
+        workers: Workers of the cluster that get a rank each; 0: all there are.
+        cluster: ``local``, the address of a scheduler, or a dotted path; every host sees scenes and ``out``.
+        dry_run: Return the plan and write nothing.
+        progress: Told about steps.
+
+    Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
+    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; of a finished training, what
+    it came to.
+
+    Raises:
+        UserError: settings, scenes or labels that do not fit; a folder of another training; a loss that is no number.
+        IncompleteError: a rank is lost, and all have ended; the same command resumes.
+        KeyboardInterrupt: told to stop by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
+    """
+    source = str(config) if isinstance(config, str | Path) else "mapping"
+    asked, first = resolve(config, overrides), leads()
+    with crew(ranks, workers, cluster) as hands:
+        settings, corpus, plan = prepared(asked, hands.world)
+        plan |= _held_out(settings, corpus, plan["channels"][0])
+        if dry_run:
+            return {**plan, "model": out, "ranks": hands.world}
+        folder = Path(local(out, "a model"))
+        with locked(str(folder)) if first else nullcontext():
+            if first:
+                run_folder.settle(folder, settings, corpus.provenance())
+            done = run_folder.result(folder)
+            if done is not None:
+                return done
+            facts = _work(hands, settings, folder, source, progress or Silent())
+            facts |= {"parameters": plan["parameters"], "model": out}
+            if first:
+                run_folder.conclude(folder, facts)
+                if Rate.of(settings.train).ends:
+                    clear(folder)  # a training that can be prolonged may need the best weights so far again
+    return facts
+
+
+def _held_out(config: Config, corpus: Corpus, channels: int) -> dict[str, Any]:
+    """Check what is held out, before anything is computed, and return what the plan says of it."""
+    recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
+    validation = Validation.of(config, corpus, Cast.of(config, channels), recipe, Path())
+    if validation is None:
+        return {}
+    regions = [str(ground.roi) for ground in validation.held.grounds]
+    validations = -(-config.train.steps // config.validation.every)
+    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(channels)}
+
+
+def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
+    """Learn, and return what it came to."""
+    arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
+    work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
+    with Peak() as peak:
+        even = config.train.batch // config.train.accumulate  # what ranks divide among them
+        facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
+    return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
+
+
+def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) -> dict[str, Any]:
+    """Be one rank of a training: prepare, resume, loop, publish. Return what it came to."""
+    settings, folder = Config.model_validate(config), Path(out)
+    data, options = settings.data, settings.train
+    with joined(options.device, options.timeout) as ranks:
+        shared(folder / run_folder.CHECKPOINTS, ranks)
+        corpus = open_corpus(settings)
+        recipe = recipe_of(settings, corpus, folder, ranks)
+        cast = Cast.of(settings, recipe.bands_out)
+        validation = Validation.of(settings, corpus, cast, recipe, folder)
+        blocks = Blocks(corpus.grounds, recipe, data.cache, ranks)
+        share = ranks.share(options.batch)
+        law = Law.of(settings, corpus)
+        told: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
+        loader = Loader(law, blocks, cast.task, **told, pin=ranks.device.startswith("cuda"))
+        start, loop = _resumed(settings, folder, ranks, cast, validation)
+        with loop.journal or nullcontext():
+            facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
+        if ranks.rank == 0:
+            step, weights = loop.judge.chosen or (facts["steps"], checkpoint.plain(loop.weights()))
+            run_folder.publish(
+                folder, settings, corpus=corpus, cast=cast, recipe=recipe, weights=weights, source=source, step=step
+            )
+            facts |= {"published_step": step, "notes": _notes(facts, settings, step)}
+        facts |= {"ranks": ranks.world, "hosts": list(ranks.hosts)}
+        ranks.agree(0)
+    return facts
+
+
+def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation: Validation | None) -> tuple[int, Loop]:
+    """Return the steps that are done by the newest checkpoint that is whole, and the loop that goes on from there."""
+    train, kept, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
+    nets = cast.nets(train.seed)
+    players = {name: Player.of(net, train, ranks) for name, net in nets.items()}
+    average = Averaged(nets["generator"], train.ema) if train.ema and first else None
+    start = ranks.agree(checkpoint.newest(kept) if first else 0)
+    if start:
+        tensors = checkpoint.load(kept, start)
+        checkpoint.restore(players, tensors, average.tensors if average else None, where=kept)
+    lines = checkpoint.validations(kept, start) if start else []
+    return start, Loop(
+        train=train,
+        folder=folder,
+        ranks=ranks,
+        players=players,
+        mover=Mover.of(train, players, cast.objective, ranks),
+        augment=Augment.of(config.augment, train.seed),
+        rate=Rate.of(train),
+        judge=Judge(validation, config, folder, ranks, lines),
+        average=average,
+        journal=Journal(folder, start, events=train.tensorboard) if first else None,
+    )
+
+
+def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
+    """Return what is worth knowing about how a training went."""
+    asked, steps, skipped = config.train.steps, facts["steps"], facts["skipped"]
+    said = {
+        f"stopped after {steps} of {asked} steps: validations did not become better": steps < asked,
+        f"the model is that of step {step}, the best validated one": step != steps,
+        f"{skipped} steps were skipped: losses or gradients were no numbers": skipped > 0,
+    }
+    return [note for note, true in said.items() if true]

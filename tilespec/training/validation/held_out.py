@@ -1,0 +1,87 @@
+"""Held out: the regions that a training is judged on, opened and checked before anything is computed."""
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.spectra.bands import same_bands
+from tilespec.storage.backends.paths import absolute
+from tilespec.storage.scene import Scene
+from tilespec.tiling.plan import axes
+from tilespec.training.data.corpus import Corpus, Ground, open_corpus
+from tilespec.training.settings import Config, Data, Validate
+
+
+def held_out(config: Config, corpus: Corpus) -> Corpus | None:
+    """Open what the table ``[validate]`` of a configuration holds out; None when that is nothing.
+
+    Raises:
+        UserError: a held-out region that overlaps the training or the test region, without labels or target, of other
+            bands or classes; tiles that do not go together; labels or targets without scenes.
+    """
+    asked = config.validation
+    for key in ("labels", "target"):
+        if getattr(asked, key) is not None and asked.scene is None:
+            raise UserError(
+                f"validate.{key}",
+                found=f"{key} without validate.scene",
+                expected="both, or neither",
+                do=f"The {key} of data.scene are named in data.{key}.",
+            )
+    if not asked.held_out:
+        return None
+    held = _opened(config)
+    _check_classes(corpus, held)
+    for ground in held.grounds:
+        _check_apart(config, corpus, ground)
+    return held
+
+
+def _opened(config: Config) -> Corpus:
+    """Open the held-out regions like those that are learned from."""
+    asked = config.validation
+    of: Data | Validate = config.data if asked.scene is None else asked
+    data = Data(scene=of.scene or (), labels=of.labels, target=of.target, rows=asked.rows, cols=asked.cols)
+    try:
+        held = open_corpus(config.model_copy(update={"data": data}))
+        for ground in held.grounds:
+            axes(ground.roi.shape, asked.tile or config.data.patch, asked.overlap or 0)
+    except UserError as error:
+        raise UserError(
+            "[validate]",
+            found=f"nothing to judge by ({error})",
+            expected="regions with labels or a target, with what is learned, and tiles that cover them",
+            do="What is said there of data.rows, --tile and their like is meant of [validate].",
+        ) from error
+    return held
+
+
+def _check_classes(corpus: Corpus, held: Corpus) -> None:
+    """Refuse labels, or channels, that mean something else than those that are learned."""
+    if held.classes != corpus.classes:
+        raise UserError(
+            "[validate]",
+            found=f"classes {', '.join(held.classes)}",
+            expected=f"{', '.join(corpus.classes)}, as in {corpus.grounds[0].truth.store}",
+            do="Validate with labels of the same classes, in the same order.",
+        )
+    same_bands(corpus.answers, held.answers, held.grounds[0].truth.store)
+
+
+def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:
+    """Refuse a held-out region with pixels that are learned from, or kept for the test."""
+    data, used = config.data, [(ground, ground.roi, "of the training region") for ground in corpus.grounds]
+    if data.test_rows or data.test_cols:
+        tests = [Roi.of(ground.scene.shape, data.test_rows, data.test_cols) for ground in corpus.grounds]
+        used += [(g, roi, "of the test region") for g, roi in zip(corpus.grounds, tests, strict=True)]
+    for ground, roi, what in used:
+        if _same(ground.scene, held.scene) and roi.overlaps(held.roi):
+            raise UserError(
+                f"validate.rows, validate.cols of {held.scene.url}",
+                found=str(held.roi),
+                expected=f"no pixel {what} ({roi})",
+                do="Move one of them: what chooses a model must be neither what taught it nor what tests it.",
+            )
+
+
+def _same(one: Scene, other: Scene) -> bool:
+    """Whether two scenes are one, by their place or by what they hold."""
+    return absolute(one.url) == absolute(other.url) or (one.digest is not None and one.digest == other.digest)

@@ -1,0 +1,74 @@
+"""History: the validations of a training, ``validation.jsonl``, and what follows from them by pure functions."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tilespec.storage.files import write_atomic
+
+METRICS: Final = {
+    "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},
+    "residuals": {key: key for key in ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")},
+}
+"""What is kept of the figures of a task's first fold: our names, and those of `tilespec.evaluate`; the first leads."""
+LOWER: Final = frozenset({"rmse", "mae", "mrae", "sam"})
+"""Metrics of which less is better."""
+
+Line = Mapping[str, Any]
+"""One validation: ``step`` (steps done), the metrics (None where one is not defined), ``seconds``."""
+
+
+def best(history: Sequence[Line], metric: str = "iou") -> int | None:
+    """Return the step of the best validation, the earliest of equals; None when none has a number."""
+    found = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
+    return -int(max(found)[1]) if found else None
+
+
+def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool:
+    """Return whether ``patience`` validations in a row brought none better than those before; 0: never.
+
+    One without a number is none better.
+    """
+    top = best(history, metric)
+    since = len(history) if top is None else sum(line["step"] > top for line in history)
+    return 0 < patience <= since
+
+
+def worth(line: Line, metric: str) -> float | None:
+    """Return a metric of a validation so that more is better; None for what is no finite number."""
+    value = line.get(metric)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return -value if metric in LOWER else value
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """Return the validations of the training in ``folder``, in their order; a torn line is none."""
+    path = folder / "validation.jsonl"
+    lines = (_line(text) for text in path.read_text().splitlines()) if path.exists() else iter(())
+    return [line for line in lines if line is not None]
+
+
+def write(folder: Path, lines: Sequence[Line]) -> None:
+    """Replace the validations of the training in ``folder``."""
+    write_atomic(folder / "validation.jsonl", "".join(json.dumps(dict(line)) + "\n" for line in lines))
+
+
+def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the validations after ``step`` steps, for they are done again; return those that stay."""
+    before = read(folder)
+    kept = [line for line in before if line["step"] <= step]
+    if len(kept) < len(before):
+        write(folder, kept)
+    return kept
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    """Return a line of the history; None for one that is torn."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None

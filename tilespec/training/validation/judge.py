@@ -1,0 +1,75 @@
+"""Judge: the validations of a training among its ranks. Rank 0 validates; all learn what came out, and decide alike."""
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor
+
+from tilespec.training.ranks.group import Ranks
+from tilespec.training.settings import Config
+from tilespec.training.validation import history
+from tilespec.training.validation.validation import Validation
+
+
+@final
+class Judge:
+    """What validations said so far: it drives the schedule, stops a training that gets no better, chooses weights."""
+
+    def __init__(
+        self, validation: Validation | None, config: Config, folder: Path, ranks: Ranks, lines: list[dict[str, Any]]
+    ) -> None:
+        """Go on after ``lines``, the validations that a checkpoint knows of; without ``validation`` nothing happens.
+
+        One after the last step of a shorter training is forgotten, unless it was due anyway: so that a training which
+        is prolonged is the one that was longer from the beginning.
+        """
+        self._validation, self._folder, self._ranks = validation, folder, ranks
+        self._patience, self._metric = config.validation.patience, "" if validation is None else validation.metric
+        lines = [line for line in lines if self.due(line["step"])]
+        if validation is not None and ranks.rank == 0 and history.read(folder) != lines:
+            history.write(folder, lines)
+        self._know(lines)
+
+    def _know(self, lines: list[dict[str, Any]]) -> None:
+        """Take in validations, and what follows from them."""
+        worths = [history.worth(line, self._metric) for line in lines]
+        self.lines = lines
+        """Validations so far."""
+        self.scores = tuple(-math.inf if worth is None else worth for worth in worths)
+        """What they came to, so that larger is better."""
+        self.stopped = history.stopped(lines, self._patience, self._metric)
+        """Whether they have not become better for longer than there is patience."""
+
+    @property
+    def chosen(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Step and weights of the best one, if the model shall be that."""
+        return None if self._validation is None else self._validation.chosen()
+
+    def due(self, done: int) -> bool:
+        """Return whether a validation follows after ``done`` steps."""
+        return self._validation is not None and self._validation.due(done)
+
+    def look(self, done: int, weights: Callable[[], Mapping[str, Tensor]]) -> dict[str, Any]:
+        """Judge the ``weights`` after ``done`` steps; return the metrics, of which ranks but 0 know only the first."""
+        assert self._validation is not None, "only when it is due"
+        line: dict[str, Any] = {}
+        if self._ranks.rank == 0:
+            self._validation.run(done, weights())
+            line = history.read(self._folder)[-1]
+        value = _number(self._ranks.agree(_bits(line.get(self._metric))))
+        self._know([*self.lines, {"step": done, self._metric: value, **line}])
+        return {key: figure for key, figure in self.lines[-1].items() if key not in ("step", "seconds")}
+
+
+def _bits(value: float | None) -> int:
+    """Return a number, or None, as a whole number of 64 bits, which ranks can agree on."""
+    return int(struct.unpack("<q", struct.pack("<d", math.nan if value is None else value))[0])
+
+
+def _number(bits: int) -> float | None:
+    """Return the number that `_bits` packed."""
+    value = float(struct.unpack("<d", struct.pack("<q", bits))[0])
+    return None if math.isnan(value) else value

@@ -1,0 +1,132 @@
+"""Scratch scenes: a held-out region after the recipe, and its truth, written once and judged in their place.
+
+A prediction from scores equals that from the raw scene, bit for bit: recipes are pixelwise, and tiles, reflections and
+norm statistics count from the corner of the region.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from tilespec.core.buffers import room
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.spectra.recipe import Recipe
+from tilespec.storage.blocks import blocks
+from tilespec.storage.layout import ArraySpec, constants, cube_spec
+from tilespec.storage.ledger import beside
+from tilespec.storage.lock import locked
+from tilespec.storage.product import Product
+from tilespec.storage.scene import content_of, open_group
+from tilespec.training.data.corpus import Ground
+
+Row = Callable[[Roi], np.ndarray]
+"""Returns what is kept of some rows of a region."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is predicted and judged."""
+
+    scene: str
+    """The scene."""
+    truth: str
+    """The store that says what is right."""
+    region: Mapping[str, str | None]
+    """``rows`` and ``cols`` of both."""
+
+
+def as_is(ground: Ground, *, recipe: bool) -> bool:
+    """Whether a scene is predicted itself: no ``recipe``, a digest that spares reading all of it, no other's truth."""
+    digest = ground.scene.digest
+    if recipe or digest is None:
+        return False
+    group = open_group(ground.truth.store)
+    return "cube" not in group or content_of(group.attrs) == digest
+
+
+def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, progress: Progress) -> Source:
+    """Return what is predicted of a held-out region: itself, or its scores, which are written to ``url`` if need be.
+
+    What an interrupted run left there is gone on with. One row of objects, ``128 x`` the region's width, is in memory.
+    """
+    roi = ground.roi
+    if as_is(ground, recipe=bool(recipe.steps)):
+        region = {"rows": f"{roi.y0}:{roi.y1}", "cols": f"{roi.x0}:{roi.x1}"}
+        return Source(scene=ground.scene.url, truth=ground.truth.store, region=region)
+    scores = cube_spec((*roi.shape, recipe.bands_out), "float32", spectral=recipe.axis_out)
+    settings = {"scene": ground.scene.digest or ground.scene.url, "region": str(roi), "recipe": recipe.digest}
+    kept = partial(_kept, roi, progress=progress)
+    kept(url, scores, recipe.axis_out, settings, partial(_scores, ground, recipe), recipe_digest=recipe.digest)
+    truth = f"{url.removesuffix('.zarr')}-truth.zarr"
+    settings = {"truth": ground.truth.digest or ground.truth.store, "region": str(roi)}
+    kept(truth, ground.truth.spec(roi.shape, classes), ground.truth.axis, settings, ground.truth.read)
+    return Source(scene=url, truth=truth, region={"rows": None, "cols": None})
+
+
+def remove(url: str) -> None:
+    """Remove a scratch product and all that is beside it."""
+    shutil.rmtree(url, ignore_errors=True)
+    shutil.rmtree(Path(str(beside(url))), ignore_errors=True)
+
+
+def _kept(  # noqa: PLR0913 - what a product is
+    roi: Roi,
+    url: str,
+    spec: ArraySpec,
+    axis: SpectralAxis | None,
+    settings: Mapping[str, Any],
+    read: Row,
+    *,
+    progress: Progress,
+    **attrs: Any,
+) -> None:
+    """Write what ``read`` says of a region to ``url``, as far as it is not there yet."""
+    with locked(url):
+        product = _product(url, spec, axis, settings, {"title": f"Held out: {roi}", **attrs})
+        missing = product.missing()
+        progress.start(f"{spec.name} to validate on", len(missing), "rows")
+        for row in missing:
+            y0, y1 = product.span(row)
+            values = read(Roi(y0=roi.y0 + y0, y1=roi.y0 + y1, x0=roi.x0, x1=roi.x1))
+            product.write(row, {spec.name: values})
+            progress.advance(1)
+        progress.finish()
+        product.finish()
+
+
+def _product(
+    url: str, spec: ArraySpec, axis: SpectralAxis | None, settings: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> Product:
+    """Open the scratch product of a region; what lies there and is another one, or is damaged, makes way."""
+    opened: Any = partial(
+        Product.open, url, [spec], settings=dict(settings), attrs=dict(attrs), constants=constants(axis)
+    )
+    try:
+        return opened()
+    except UserError:
+        shutil.rmtree(url, ignore_errors=True)
+        for path in Path(str(beside(url))).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix == ".json":  # not the lock, which is ours
+                path.unlink()
+        return opened()
+
+
+def _scores(ground: Ground, recipe: Recipe, strip: Roi) -> np.ndarray:
+    """Return the scores of some rows of a region, read in blocks as the store holds them."""
+    scores = np.empty((*strip.shape, recipe.bands_out), np.float32)
+    for block in blocks(ground.scene, strip):
+        cube = ground.scene.read(block.roi, room())
+        top, left = block.roi.y0 - strip.y0, block.roi.x0 - strip.x0
+        into = scores[top : top + cube.shape[0], left : left + cube.shape[1]]
+        into[...] = recipe.apply(cube.reshape(-1, cube.shape[2])).reshape(into.shape)
+    return scores

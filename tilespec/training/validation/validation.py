@@ -1,0 +1,248 @@
+"""Validation: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
+
+What is judged is what `tilespec predict` would write: tiles, overlap, blending, norms and recipe are its own, and the
+scores are those folds of `tilespec.evaluate` that the task names, summed over all held-out regions. Patches or losses
+would judge something else.
+
+A pass over raw bands costs more than such a prediction, so it is made once (`scores`). After that a validation reads
+them, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
+
+The folder of the training gets ``validation.jsonl`` (`tilespec.training.validation.history`) and ``validation/``:
+scratch, and the weights of the best validation; beside them those of the best one until each checkpoint that is still
+there, for that is where a training may begin again.
+"""
+
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any, Final, final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tilespec.cluster.reduction import fold
+from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.types import Roi
+from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.evaluate import CASES
+from tilespec.evaluate.options import Judging
+from tilespec.models.determinism import torch_threads
+from tilespec.models.nets.norms import spatial_norms
+from tilespec.predict.predict import predict
+from tilespec.predict.predictor import forget
+from tilespec.spectra.recipe import Recipe
+from tilespec.training.data.corpus import Corpus, Ground
+from tilespec.training.run import checkpoint, run_folder
+from tilespec.training.settings import Config
+from tilespec.training.setup import Cast
+from tilespec.training.validation import history
+from tilespec.training.validation.held_out import held_out
+from tilespec.training.validation.history import METRICS, Line, best, rewind, stopped
+from tilespec.training.validation.scratch_scenes import as_is, remove, source
+
+__all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
+
+SCRATCH: Final = "validation"
+"""Folder below that of a training."""
+JUDGING: Final = Judging(illuminant="none")
+"""Everything that is known counts; colours are compared at the end."""
+
+
+def clear(folder: Path) -> None:
+    """Remove the scratch of a training that has its model; nothing happens where there is none."""
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The judge of one training: values only, all that it remembers lies in the training's folder."""
+
+    config: Config
+    """Settings; ``config.validation`` is the table ``[validate]``."""
+    corpus: Corpus
+    """Where the net learns."""
+    held: Corpus
+    """Where it is judged."""
+    cast: Cast
+    """Task and net."""
+    recipe: Recipe
+    """Before the net."""
+    folder: Path
+    """Of the training."""
+
+    @classmethod
+    def of(cls, config: Config, corpus: Corpus, cast: Cast, recipe: Recipe, folder: Path) -> "Validation | None":
+        """Return the judge of a training, None when nothing is held out. Reads labels, and writes nothing.
+
+        Raises:
+            UserError: as `held_out`; a metric that the task does not have; norms to freeze in a net without any.
+        """
+        held = held_out(config, corpus)
+        if held is None:
+            return None
+        for ground in held.grounds:
+            recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+        _check_metric(config, cast)
+        _check_norms(config, cast)
+        return cls(config=config, corpus=corpus, held=held, cast=cast, recipe=recipe, folder=folder)
+
+    @property
+    def metric(self) -> str:
+        """What is compared: as asked, else the first of the task."""
+        return self.config.validation.metric or next(iter(_metrics(self.cast)))
+
+    def due(self, done: int) -> bool:
+        """Return whether a validation follows after ``done`` steps."""
+        return done % self.config.validation.every == 0 or done == self.config.train.steps
+
+    def run(self, step: int, weights: Mapping[str, Tensor], *, progress: Progress | None = None) -> dict[str, float]:
+        """Judge ``weights`` after ``step`` steps; write the line of the history, and keep weights that are the best.
+
+        Nothing that the training depends on changes: torch's threads and random numbers are as before. What an
+        interrupted validation left is written over.
+
+        Args:
+            step: Steps done.
+            weights: State of the generator, on any device.
+            progress: Told one unit for each tile, and for each row of scores: other ranks that wait can hear of it.
+
+        Returns:
+            The metrics of the task, and ``seconds``; NaN is what no pixel defines, and all that weights which are not
+            finite have.
+        """
+        began, tensors = time.monotonic(), checkpoint.plain(weights)
+        sound = all(bool(torch.isfinite(value).all()) for value in tensors.values())
+        figures = self._figures(tensors, progress or Silent()) if sound else {}
+        scores = {name: figures.get(key) for name, key in _metrics(self.cast).items()}
+        line = {"step": step, **scores, "seconds": time.monotonic() - began}
+        self._keep(line)
+        return {key: math.nan if value is None else value for key, value in line.items() if key != "step"}
+
+    def chosen(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Return step and weights of the best validation, which become the model; None: the last weights do."""
+        step = best(history.read(self.folder), self.metric) if self.config.validation.keep == "best" else None
+        if step is None:
+            return None
+        try:
+            return step, load_file(self._weights(step))
+        except (OSError, SafetensorError) as error:
+            warnings.warn(f"{self._weights(step)} cannot be read ({error}): the last weights stand in", stacklevel=2)
+            return None
+
+    def cost(self, channels: int) -> dict[str, int]:
+        """Return what validating costs in bytes before encoding: ``once``, and ``each`` time; weights come on top.
+
+        Args:
+            channels: That reach the net, known before the recipe is fitted.
+        """
+        once, each = 0, 0
+        for ground in self.held.grounds:
+            pixels = ground.roi.shape[0] * ground.roi.shape[1]
+            raw, scores = pixels * ground.scene.shape[2] * ground.scene.dtype.itemsize, 4 * pixels * channels
+            direct = as_is(ground, recipe=self.config.recipe.given)
+            truth = pixels * ground.truth.empty((1, 1)).nbytes
+            once += 0 if direct else raw + scores + 2 * truth  # read and written
+            each += (raw if direct else scores) + 3 * truth  # and what is predicted, written and read
+        return {"once": once, "each": each}
+
+    @property
+    def _scratch(self) -> Path:
+        return self.folder / SCRATCH
+
+    def _weights(self, step: int) -> Path:
+        """Return where the weights of a validation are kept."""
+        return self._scratch / f"best-{step:06d}.safetensors"
+
+    def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
+        """Return the figures of all regions together."""
+        model = self._scratch / "model"
+        made: dict[str, Any] = {"corpus": self.corpus, "cast": self.cast, "recipe": self.recipe, "weights": tensors}
+        with torch.random.fork_rng(devices=[]), torch_threads(torch.get_num_threads()):
+            run_folder.publish(model, self.config, **made, source=SCRATCH)
+            try:
+                parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
+            finally:
+                forget()  # the next weights are others
+        folds = reduce(Joined.__add__, (folds for _, folds in parts))
+        return parts[0][0].result(folds.parts, {})
+
+    def _region(self, number: int, ground: Ground, model: Path, progress: Progress) -> tuple[Case, Joined]:
+        """Predict one region, and return what it adds to the scores."""
+        asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
+        url = str(self._scratch / f"scores-{number}.zarr")
+        found = source(ground, self.recipe, self.held.classes, url, progress)
+        options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
+        remove(out)
+        try:
+            predict(str(model), found.scene, out, progress=progress, **options)
+            case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
+            return case, fold(case.pieces, partial(_contribution, case))
+        finally:
+            remove(out)
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        """Keep the weights if they are the best, then the line; drop weights that are of no use any more."""
+        lines = [before for before in history.read(self.folder) if before["step"] < line["step"]] + [line]
+        candidate = self._scratch / "model" / "model.safetensors"
+        if self.config.validation.keep == "best" and best(lines, self.metric) == line["step"]:
+            candidate.replace(self._weights(line["step"]))
+        history.write(self.folder, lines)
+        useful = self._useful(lines)
+        for path in self._scratch.glob("best-*.safetensors"):
+            if path not in useful:
+                path.unlink()
+        shutil.rmtree(self._scratch / "model", ignore_errors=True)
+
+    def _useful(self, lines: Sequence[Line]) -> set[Path]:
+        """Return the files of the best weights now, and of those that were when a checkpoint was written."""
+        names = (path.name.removeprefix("step-") for path in (self.folder / run_folder.CHECKPOINTS).glob("step-*"))
+        ends = [int(name) for name in names if name.isdigit()] + [lines[-1]["step"]]
+        tops = (best([line for line in lines if line["step"] <= end], self.metric) for end in ends)
+        return {self._weights(top) for top in tops if top is not None}
+
+
+def _metrics(cast: Cast) -> dict[str, str]:
+    """Return the metrics that a task has, by the first fold that it names."""
+    return METRICS.get(cast.task.metrics[0], {})
+
+
+def _check_metric(config: Config, cast: Cast) -> None:
+    """Refuse a metric that the task does not have."""
+    known, asked = _metrics(cast), config.validation.metric
+    if not known or (asked is not None and asked not in known):
+        raise UserError(
+            "validate.metric",
+            found=repr(asked),
+            expected=f"one of the metrics of {config.task.name}: {', '.join(known) or 'it has none'}",
+            do="Leave it out for the first of them." if known else "Leave [validate] out.",
+        )
+
+
+def _check_norms(config: Config, cast: Cast) -> None:
+    """Refuse to freeze norms where there are none."""
+    if config.validation.norm == "tile":
+        return
+    with torch.device("meta"):  # shapes without memory
+        norms = spatial_norms(cast.nets(0)["generator"])
+    if not norms:
+        raise UserError(
+            "validate.norm",
+            found="frozen, for a net without statistics of its tiles",
+            expected="tile",
+            do="Leave it out: there is nothing to freeze.",
+        )
+
+
+def _contribution(case: Case, piece: Roi) -> Joined:
+    """Return what one piece adds to the scores."""
+    block, _ = case.read(piece)
+    return Joined(parts=case.folds).of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))

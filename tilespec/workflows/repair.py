@@ -1,0 +1,148 @@
+"""Repair: damaged objects are written again by the command that wrote them, and nothing else is."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tilespec import api
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import only_named_before
+from tilespec.storage.audit import status, verify
+from tilespec.storage.backends.paths import absolute
+from tilespec.storage.ledger import Ledger
+from tilespec.storage.lock import locked
+from tilespec.storage.product import MEND
+
+WRITERS = ("simulate", "ingest", "transform", "render", "predict")
+"""The verbs that write products: a record that names another one is not obeyed."""
+
+
+def repair(
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the damaged objects of a product again, and what is missing of it; return what was found and done.
+
+    Every object is compared with its record; the rows of objects with damage lose their records, and the command
+    that wrote the product runs again: it deletes and writes exactly those rows. The unit is the row of objects (of a
+    panel), for that is what a record speaks of; ``rows_recomputed`` counts them. Then all is compared once more.
+
+    Args:
+        out: The product.
+        workers: Processes for the command, where it takes them; None: as it was run.
+        dry_run: Return the damage and the command; write nothing.
+        progress: What is told on the way.
+
+    Raises:
+        UserError: another run writes the product; the command is not known; its sources, or its model, are gone or
+            have changed. Nothing is lost then that was whole.
+    """
+    url, say = absolute(out), progress or Silent()
+    if dry_run:
+        return _plan(url, say) | {"dry_run": True}
+    with Peak() as peak, locked(url):
+        plan = _plan(url, say)
+        told = None if plan["whole"] else _again(url, plan, workers, say)
+        after = plan if plan["whole"] else verify(url, progress=say)
+    return plan | {
+        "rows_recomputed": len(plan["rows"]),
+        "command_result": told,
+        "damaged_after": [] if plan["whole"] else [*after["damaged"], *after["metadata"]],
+        **{key: after[key] for key in ("status", "intact", "whole")},
+        "seconds": peak.seconds,
+        "peak_memory": peak.bytes,
+    }
+
+
+def _plan(url: str, progress: Progress) -> dict[str, Any]:
+    """Return the damage, the rows of objects to write again, and the command that does."""
+    found = verify(url, progress=progress)
+    ledger = Ledger.found(url)
+    assert ledger is not None, "verify refuses a product without a ledger"
+    rows = {(entry["row"], entry["panel"]) for entry in found["damaged"]}
+    rows |= {(row, of) for of, panel in enumerate(status(url)["panels"]) for row in panel["missing"]}
+    kept = ("out", "status", "damaged", "metadata", "unrecorded", "intact", "whole")
+    return {
+        **{key: found[key] for key in kept},
+        "rows": [{"row": row, "panel": panel} for row, panel in sorted(rows)],
+        "command": ledger.noted("command"),
+    }
+
+
+def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progress) -> dict[str, Any]:
+    """Run the product's command again, without the records of damaged rows; a refusal gives the records back."""
+    ledger = Ledger.found(url)
+    assert ledger is not None, "verify refuses a product without a ledger"
+    verb, options, folder = _command(url, plan["command"], workers)
+    with _inside(folder), only_named_before():
+        _rehearse(url, verb, options)
+        with _unrecorded(ledger, plan):
+            return getattr(api, verb)(**options, progress=progress)
+
+
+def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tuple[str, dict[str, Any], Path | None]:
+    """Return verb, options and working folder of the kept command, for the product where it lies now."""
+    verb, options = str((kept or {}).get("verb")), (kept or {}).get("options")
+    taken = inspect.signature(getattr(api, verb)).parameters if verb in WRITERS else {}
+    if not taken or not isinstance(options, dict):
+        raise UserError(
+            url,
+            found=f"the command {verb!r}, which writes no product"
+            if kept
+            else "no record of the command that wrote it",
+            expected=f"{url.rstrip('/')}.tilespec/command.json with one of {', '.join(WRITERS)} and its options",
+            do="Run the command that wrote it once more, with the same options: it keeps its record and resumes.",
+        )
+    options = {**options, "out": url}
+    if workers is not None and "workers" in taken:
+        options |= {"workers": workers} | ({"cluster": None} if "cluster" in taken else {})
+    folder = Path(str((kept or {}).get("folder", "")))
+    return verb, options, folder if folder.is_absolute() and folder.is_dir() else None
+
+
+def _rehearse(url: str, verb: str, options: dict[str, Any]) -> None:
+    """Plan the command; refuse before anything is touched when it could not run."""
+    try:
+        getattr(api, verb)(**options, dry_run=True)
+    except (UserError, OSError, TypeError) as error:
+        raise UserError(
+            url,
+            found=f"that `{verb}`, which wrote it, cannot run: {error}",
+            expected="its sources where they were",
+            do="Bring them back, or restore the damaged objects from a copy.",
+        ) from error
+
+
+@contextmanager
+def _inside(folder: Path | None) -> Iterator[None]:
+    """Work where the command was given, for its relative paths; where that is gone, absolute ones still hold."""
+    with chdir(folder or Path.cwd()):
+        yield
+
+
+@contextmanager
+def _unrecorded(ledger: Ledger, plan: dict[str, Any]) -> Iterator[None]:
+    """Take the records of damaged rows away, and ask for new metadata if those are damaged.
+
+    Records of rows that were not written again, because the command was refused, are given back.
+    """
+    records, mend = ledger.records(), ledger.folder / MEND
+    taken = {(entry["row"], entry["panel"]) for entry in plan["rows"]} & records.keys()
+    for row, panel in taken:
+        ledger.drop(row, panel)
+    if plan["metadata"]:
+        ledger.note("mend", {"metadata": [entry["object"] for entry in plan["metadata"]]})
+    try:
+        yield
+    except UserError:
+        mend.unlink(missing_ok=True)
+        for row, panel in taken - ledger.records().keys():
+            ledger.record(row, records[row, panel], panel)
+        raise

@@ -1,0 +1,275 @@
+"""Run: one training (or baseline) of a study, judged on every test scene of its fold; it resumes where it was cut."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, final
+
+from tilespec import api
+from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import fingerprint
+from tilespec.core.progress import Progress
+from tilespec.core.types import Roi
+from tilespec.storage.files import write_atomic
+from tilespec.storage.ledger import beside
+from tilespec.storage.rasters import PlacedField
+from tilespec.storage.scene import open_group
+from tilespec.training.config import resolve
+from tilespec.training.settings import Config
+from tilespec.workflows.study.splits import Fold, Item
+from tilespec.workflows.study.variants import Variant, toml
+
+SCORES: Final = (
+    *("iou_mean", "iou_mean_all", "scene_iou", "miou", "oa", "kappa"),
+    *("rmse_pixel", "rmse_relative", "rmse_relative_mean", "gfc", "gfc_very_good", "gfc_exact", "delta_e"),
+    *("mrae", "rmse", "mae", "bias", "r2", "psnr", "psnr_peak", "sam", "rmse_mean", "seam_score"),
+)
+"""What is kept of an evaluation, in the order of the table."""
+WEIGHTS: Final = ("pixels", "labelled")
+"""How many valid pixels an evaluation was of: of channels, of classes."""
+LEARNED: Final = ("steps", "parameters", "seconds", "published_step", "fit_seconds")
+"""What is kept of a training or a fit."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What all runs of a study share."""
+
+    out: Path
+    """Folder of everything that is made."""
+    overrides: Mapping[str, str]
+    """Over every configuration, as ``--set`` of `tilespec train`."""
+    split: bool
+    """Whether the test region is a part of the scenes that teach; else it lies in other scenes."""
+    predict: Mapping[str, Any]
+    """Options of every prediction."""
+    evaluate: Mapping[str, Any]
+    """Options of every evaluation."""
+    discard: bool
+    """Whether predictions are removed as soon as they are judged."""
+    known: dict[str, str] = field(default_factory=dict)
+    """Hashes of the stores that were asked for: every run asks for all of them."""
+
+    def contents(self, items: tuple[Item, ...]) -> list[list[str]]:
+        """Return the hashes of what scenes and their truths hold, wherever they lie."""
+        return [[self._content(item.scene), "" if item.truth is None else self._content(item.truth)] for item in items]
+
+    def _content(self, store: str) -> str:
+        """Return the hash of what a store holds; its place where no run has left one."""
+        if store not in self.known:
+            self.known[store] = str(open_group(store).attrs.get("tilespec_digest", store))
+        return self.known[store]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A variant on a fold, with a seed."""
+
+    variant: Variant
+    """What is run."""
+    fold: Fold
+    """What it learns from, and is judged on."""
+    seed: int
+    """Of weights, patches and samples."""
+    place: Place
+    """Where, and how it is judged."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the way."""
+        return f"{self.variant.name} / {self.fold.name} / seed {self.seed}"
+
+    @cached_property
+    def config(self) -> Config:
+        """Its training, resolved; its test region is that of the configuration."""
+        scenes = [item.scene for item in self.fold.train]
+        told = {**self.place.overrides, **self.variant.changes, "train.seed": str(self.seed)}
+        return resolve(self.variant.config, {**told, "data.scene": toml(scenes), **self._truths()})
+
+    def tables(self) -> dict[str, Any]:
+        """Return what is trained: without the test region where that lies in other scenes."""
+        kept = {} if self.place.split else {"test_rows": None, "test_cols": None}
+        data = self.config.data.model_copy(update=kept)
+        whole = self.config.model_copy(update={"data": data})
+        return whole.model_dump(mode="json", exclude_unset=True)
+
+    @cached_property
+    def key(self) -> str:
+        """The fingerprint of everything that decides its result; not where scenes lie."""
+        return fingerprint([*self._predicts(), dict(self.place.evaluate)])
+
+    @property
+    def model(self) -> Path:
+        """The folder of its model; runs that only predict or judge differently share it."""
+        return self.place.out / "models" / fingerprint(self._learns())[:16]
+
+    def check(self) -> dict[str, Any]:
+        """Return the plan of its training, having checked all that can be checked before.
+
+        Raises:
+            UserError: settings, scenes or labels that do not fit, or nothing to be judged on.
+        """
+        data = self.config.data
+        if self.place.split and data.test_rows is None and data.test_cols is None:
+            raise UserError(
+                "data.test_rows",
+                found="nothing to be judged on",
+                expected="rows or columns that nothing is learned from, or folds of scenes",
+                do='Give for example --set data.test_rows="0:500", or --fold A=scene1 --fold B=scene2.',
+            )
+        for item in self.fold.test:
+            self._region(item)
+        if self.variant.baseline is None:
+            return dict(api.train(self.tables(), str(self.model), dry_run=True))
+        return dict(api.baseline(**self._fitted(), out=f"{self.model}.zarr", dry_run=True))
+
+    def carry_out(self, progress: Progress) -> dict[str, Any]:
+        """Learn, predict every test scene and judge it, or go on where that was interrupted; return what it came to."""
+        if self.variant.baseline is None:
+            told, model = api.train(self.tables(), str(self.model), progress=progress), str(self.model)
+        else:
+            told = api.baseline(**self._fitted(), out=f"{self.model}.zarr", progress=progress)
+            model = told["model"]
+        scenes = [self._judged(model, item, progress) for item in self.fold.test]
+        if self.variant.baseline is not None and self.place.discard:
+            _drop(f"{self.model}.zarr")
+        learned = {name: told[name] for name in LEARNED if name in told}
+        return {"learned": learned, **averaged(scenes), "scenes": scenes}
+
+    def _learns(self) -> list[Any]:
+        """Return what decides its model."""
+        kind: list[Any] = [self.variant.baseline, dict(self.variant.options), self.seed]
+        data = self.config.data
+        if self.variant.baseline is None:
+            kind = [Config.model_validate(self.tables()).deciding()]
+        return [*kind, [data.rows, data.cols], self.place.contents(self.fold.train)]
+
+    def _predicts(self) -> list[Any]:
+        """Return what decides its predictions."""
+        data = self.config.data
+        region, asked = [data.test_rows, data.test_cols], {**self.place.predict, **self.variant.predict}
+        return [self._learns(), self.place.contents(self.fold.test), region, asked]
+
+    def _truths(self) -> dict[str, str]:
+        """Return the key that names the truths, where they lie in other stores than the scenes."""
+        truths = {
+            item.key: [one.truth for one in self.fold.train] for item in self.fold.train if item.truth is not None
+        }
+        return {f"data.{key}": toml(stores) for key, stores in truths.items()}
+
+    def _fitted(self) -> dict[str, Any]:
+        """Return the options of its baseline."""
+        item, *others = self.fold.train
+        apart = item.truth is not None and item.key == "labels"
+        if others or apart:
+            labels = f"labels in {item.truth}" if apart else ""
+            raise UserError(
+                f"--baseline {self.variant.baseline}",
+                found=labels or f"{len(self.fold.train)} scenes to learn from in fold {self.fold.name}",
+                expected="one scene that has its labels, or a target: a baseline is fitted on one",
+                do="Give folds that learn from one such scene, or leave the baselines out.",
+            )
+        data = self.config.data
+        region = {"rows": data.rows, "cols": data.cols, "seed": self.seed}
+        truth = {} if item.truth is None else {item.key: item.truth}
+        return {"name": self.variant.baseline, "scene": item.scene, **region, **truth, **self.variant.options}
+
+    def _judged(self, model: str, item: Item, progress: Progress) -> dict[str, Any]:
+        """Return the scores of one test scene; of a scene that is done, as they were kept."""
+        kept = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
+        done = parsed(kept.read_text()) if kept.exists() else None
+        if done is not None:
+            return done
+        maps = self.place.out / "maps" / fingerprint(self._predicts())[:16]
+        roi, pred = self._region(item), str(maps / f"{item.name}.zarr")
+        where = {"rows": f"{roi.y0}:{roi.y1}", "cols": f"{roi.x0}:{roi.x1}"}
+        maps.mkdir(parents=True, exist_ok=True)
+        asked = {**self.place.predict, **self.variant.predict}
+        told = api.predict(model, item.scene, pred, **where, **asked, progress=progress)
+        found = api.evaluate(pred, item.truth or item.scene, **self.place.evaluate, progress=progress)
+        weight = next(found[name] for name in WEIGHTS if name in found)
+        scores = {name: found[name] for name in SCORES if name in found}
+        facts = {"scene": item.name, "weight": weight, "scores": scores, "status": told["status"]}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, json.dumps(facts, indent=1) + "\n")
+        if self.place.discard:
+            _drop(pred)
+        return facts
+
+    def _region(self, item: Item) -> Roi:
+        """Return the part of a test scene that is judged."""
+        data = self.config.data
+        return Roi.of(PlacedField.open(item.scene).roi.shape, data.test_rows, data.test_cols)
+
+
+def averaged(scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each score over scenes, weighted by their valid pixels, and how many these are.
+
+    A scene that has not a score (nothing of its kind to be judged) does not count in that score.
+    """
+    total = sum(scene["weight"] for scene in scenes)
+    if not total:
+        raise UserError(
+            "study",
+            found="test scenes without a valid pixel",
+            expected="pixels that have a truth and a prediction",
+            do="Choose another test region, or check its labels and masks.",
+        )
+    scores = {}
+    for name in SCORES:
+        known = [(scene["scores"][name], scene["weight"]) for scene in scenes if scene["scores"].get(name) is not None]
+        weight = sum(one for _, one in known)
+        if weight:
+            scores[name] = math.fsum(value * one for value, one in known) / weight
+    return {"pixels": total, "scores": scores}
+
+
+def _drop(store: str) -> None:
+    """Remove a prediction and what lies beside it."""
+    for left in (Path(store), Path(str(beside(store)))):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The lines of a study, by the fingerprint of everything that decides them."""
+
+    path: Path
+    """The file."""
+
+    def lines(self) -> dict[str, dict[str, Any]]:
+        """Return the newest line of each key; a torn one was no result."""
+        return {line["key"]: line for line in self._all()}
+
+    def done(self) -> dict[str, dict[str, Any]]:
+        """Return the lines of the runs that came to an end, not to an error."""
+        return {key: line for key, line in self.lines().items() if "error" not in line}
+
+    def keep(self, line: Mapping[str, Any]) -> None:
+        """Add a line; it takes the place of an older one of its key."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {**self.lines(), line["key"]: dict(line)}
+        write_atomic(self.path, "".join(json.dumps(one) + "\n" for one in kept.values()))
+
+    def _all(self) -> Iterator[dict[str, Any]]:
+        if self.path.exists():
+            for text in self.path.read_text().splitlines():
+                line = parsed(text)
+                if line is not None and "key" in line:
+                    yield line
+
+
+def parsed(text: str) -> dict[str, Any] | None:
+    """Return a JSON object; None of anything else, such as a line that a killed run left."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

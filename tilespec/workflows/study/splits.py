@@ -1,0 +1,215 @@
+"""Splits: which scenes teach and which are judged, by their names; no scene does both."""
+
+import csv
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from tilespec.core.errors import UserError
+from tilespec.storage.backends.paths import at
+from tilespec.training.settings import Data
+
+HEADS = ("name", "names", "file", "filename", "image", "scene")
+"""First lines of lists that are titles, not names."""
+WHOLE = "all"
+"""The one fold of a study whose test region is a part of its scenes."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A scene, and its truth."""
+
+    name: str
+    """By which folds and tables call it."""
+    scene: str
+    """The store that is read."""
+    truth: str | None
+    """The store that holds the labels or the target; None: the scene itself."""
+    key: str = "target"
+    """What the truth is: ``labels`` or ``target``."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One division of the scenes."""
+
+    name: str
+    """In the table."""
+    train: tuple[Item, ...]
+    """The scenes that teach."""
+    test: tuple[Item, ...]
+    """The scenes that are judged."""
+
+
+Find = Callable[[str], Item]
+
+
+def items_of(data: Data) -> tuple[Item, ...]:
+    """Return the scenes of a configuration, called by the names of their stores; the second of a name gets a number."""
+    truths: Sequence[str | None] = data.target or data.labels or (None,) * len(data.scene)
+    key = "labels" if data.labels else "target"
+    found: list[Item] = []
+    for scene, truth in zip(data.scene, truths, strict=True):
+        stem, taken = at(scene).stem, {item.name for item in found}
+        name = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(found) + 3))) if one not in taken)
+        found.append(Item(name=name, scene=scene, truth=truth, key=key))
+    return tuple(found)
+
+
+def among(items: Sequence[Item]) -> Find:
+    """Return what finds a scene of a configuration by its name or its path."""
+
+    def find(name: str) -> Item:
+        for item in items:
+            if name in (item.name, item.scene, at(item.scene).name):
+                return item
+        raise _missing(name, f"one of {', '.join(item.name for item in items)}", "data.scene")
+
+    return find
+
+
+def under(root: str, target_root: str | None) -> Find:
+    """Return what finds the store of a name under a folder, and its target of the same name under another one."""
+
+    def find(name: str) -> Item:
+        truth = None if target_root is None else _store(target_root, name)
+        return Item(name=name.removesuffix(".zarr").replace("/", "-"), scene=_store(root, name), truth=truth)
+
+    return find
+
+
+def folds_of(groups: Mapping[str, Sequence[str]], find: Find, others: Sequence[Item] = ()) -> tuple[Fold, ...]:
+    """Return a fold for each group of names: judged on the group, taught by all the other groups.
+
+    So two groups are the two-fold protocol: the second fold is the first one swapped. One group is taught by the
+    ``others`` that are not in it.
+
+    Raises:
+        UserError: a name that is nowhere, or in two groups; nothing to learn from.
+    """
+    found = {group: tuple(find(name) for name in names) for group, names in groups.items()}
+    _check_apart(found)
+    folds = []
+    for group, test in found.items():
+        train = [item for other, items in found.items() if other != group for item in items]
+        if len(found) == 1:
+            train = [item for item in others if item.scene not in {one.scene for one in test}]
+        folds.append(_checked(Fold(name=group, train=tuple(train), test=test)))
+    return tuple(folds)
+
+
+def groups_of(files: Sequence[str], told: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names in lists, one group for each file, and in ``NAME=scene1,scene2``.
+
+    Raises:
+        UserError: a file that is not there or empty, or a group that is told twice.
+    """
+    pairs = [(Path(file).stem, _listed(file)) for file in files]
+    for text in told:
+        name, equals, names = text.partition("=")
+        if not equals or not names.strip(", "):
+            raise UserError("--fold", found=repr(text), expected="NAME=scene1,scene2", do="Name its scenes.")
+        pairs.append((name.strip(), [one.strip() for one in names.split(",") if one.strip()]))
+    groups = dict(pairs)
+    if len(groups) < len(pairs):
+        raise UserError("--folds", found="two groups of one name", expected="names that differ", do="Rename one.")
+    return groups
+
+
+def read_folds(file: str, find: Find) -> tuple[Fold, ...]:
+    """Return the folds of a TOML file: tables ``[[fold]]`` with ``name``, ``train`` and ``test``.
+
+    Raises:
+        UserError: no such file, no TOML, other keys, a name that is nowhere, a scene on both sides.
+    """
+    try:
+        told = tomllib.loads(_text(file)).get("fold", [])
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(file, found=f"no TOML: {error}", expected="TOML", do="Correct that line.") from error
+    keys = {"name", "train", "test"}
+    if not told or not isinstance(told, list) or any(set(one) != keys for one in told):
+        raise UserError(
+            file,
+            found=f"{len(told)} folds" if not told else f"keys {', '.join(sorted(set().union(*told)))}",
+            expected="tables [[fold]], each with name, train and test",
+            do="List the names of the scenes that teach, and of those that are judged.",
+        )
+    return tuple(_told(one, find) for one in told)
+
+
+def _told(one: Mapping[str, Any], find: Find) -> Fold:
+    """Return one fold of a TOML file."""
+    sides = {side: tuple(find(str(name)) for name in one[side]) for side in ("train", "test")}
+    _check_apart(sides)
+    return _checked(Fold(name=str(one["name"]), **sides))
+
+
+def _check_apart(groups: Mapping[str, Sequence[Item]]) -> None:
+    """Refuse a scene in two groups, or twice in one."""
+    seen: dict[str, str] = {}
+    for group, items in groups.items():
+        for item in items:
+            if item.scene in seen:
+                raise UserError(
+                    f"fold {group}",
+                    found=f"{item.name}, which is in {seen[item.scene]} already",
+                    expected="lists without a scene in common",
+                    do="A scene teaches or is judged: take it out of one of the two.",
+                )
+            seen[item.scene] = group
+
+
+def _checked(fold: Fold) -> Fold:
+    """Return a fold that has scenes on both sides."""
+    for side, items in (("learn from", fold.train), ("be judged on", fold.test)):
+        if not items:
+            raise UserError(
+                f"fold {fold.name}",
+                found=f"no scene to {side}",
+                expected="one or more",
+                do="Give two lists or more: each is judged by what the others teach.",
+            )
+    return fold
+
+
+def _listed(file: str) -> list[str]:
+    """Return the names in a text or CSV file: the first field of each line, comments and a title left out."""
+    rows = [row for row in csv.reader(_text(file).splitlines()) if row and row[0].partition("#")[0].strip()]
+    names = [row[0].partition("#")[0].strip() for row in rows]
+    names = names[1:] if names and names[0].lower() in HEADS else names
+    if not names:
+        raise UserError(file, found="no name", expected="a name on each line", do="List the scenes of the fold.")
+    return names
+
+
+def _text(file: str) -> str:
+    """Return what a file says."""
+    try:
+        return Path(file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        found = getattr(error, "strerror", None) or "no text"
+        raise UserError(file, found=found, expected="a list of names, or TOML", do="Check the path.") from error
+
+
+def _store(root: str, name: str) -> str:
+    """Return the store of a name in a folder; the ending of the image it was made from may be left or may stay."""
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise UserError("--folds", found=repr(name), expected=f"a name under {root}", do="Give names, not paths.")
+    stem = name.rpartition(".")[0] or name
+    for one in dict.fromkeys((name, f"{name}.zarr", stem, f"{stem}.zarr")):
+        if (at(root) / one / "zarr.json").exists():
+            return str(at(root) / one)
+    raise _missing(name, f"a store {name} or {name}.zarr", root)
+
+
+def _missing(name: str, expected: str, where: str) -> UserError:
+    return UserError(
+        where,
+        found=f"no scene {name!r}",
+        expected=expected,
+        do="Ingest it under that name, or take it out of the list.",
+    )

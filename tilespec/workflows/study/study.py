@@ -1,0 +1,228 @@
+"""Study: a grid of trainings and baselines, each judged on scenes it has not seen, in one table.
+
+For each variant, fold and seed it trains, predicts the test scenes and evaluates them: `tilespec.api` and nothing
+else. What is done is kept, so that the same command goes on where it was interrupted, and a grid that has grown does
+only what is new. Means over test scenes are weighted by their valid pixels, as Alvarez-Gila et al. (2017) weigh folds.
+"""
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+from tilespec.core.errors import IncompleteError, UserError
+from tilespec.core.memory import Peak
+from tilespec.core.progress import Progress, Silent
+from tilespec.evaluate.evaluate import evaluate as judge
+from tilespec.predict import predict as predict_module
+from tilespec.storage.backends.paths import local
+from tilespec.storage.files import write_atomic
+from tilespec.storage.layout import COMPLETE, INCOMPLETE
+from tilespec.storage.lock import locked
+from tilespec.training.config import resolve
+from tilespec.workflows.study.run import Place, Results, Run
+from tilespec.workflows.study.splits import WHOLE, Fold, Item, among, folds_of, groups_of, items_of, read_folds, under
+from tilespec.workflows.study.table import as_csv, as_markdown, rows_of
+from tilespec.workflows.study.variants import Source, Variant, plain, toml, values_of, variants_of
+
+__all__ = ["Variant", "study"]
+
+OURS = {"train.seed": "--seeds", "data.scene": "--fold, or data.scene in the configuration or --set"}
+"""Settings that a study makes itself, and what they are asked for by."""
+SHARED = {"dry_run", "progress"}
+"""Options that the study has itself."""
+RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)
+"""What ends one run and not the study; torch raises `RuntimeError`."""
+
+
+def study(  # noqa: PLR0913 - the options of a verb
+    config: Source | Sequence[Source],
+    out: str,
+    *,
+    folds: Sequence[str] = (),
+    fold: Sequence[str] = (),
+    root: str | None = None,
+    target_root: str | None = None,
+    vary: Mapping[str, str | Sequence[Any]] | None = None,
+    baselines: Sequence[str] = (),
+    variants: Sequence[Mapping[str, Any]] = (),
+    seeds: int = 3,
+    overrides: Mapping[str, Any] | None = None,
+    predict: Mapping[str, Any] | None = None,
+    evaluate: Mapping[str, Any] | None = None,
+    discard: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train and judge every variant on every fold with every seed; return one table of means and spreads.
+
+    Without folds, what is learned from is ``data.rows``, ``data.cols`` of ``data.scene``, and what is judged is
+    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, whole scenes teach or are judged, or those
+    regions of them; each group of scenes is judged by what the other groups teach.
+
+    Args:
+        config: TOML file, ``preset:NAME``, or a mapping of tables; or several to compare.
+        out: Folder of models, predictions, ``results.jsonl`` and ``table.{csv,json,md}``.
+        folds: Files with one name on each line (text or CSV), a group each; or one TOML file of ``[[fold]]`` tables.
+        fold: Groups as ``NAME=scene1,scene2``.
+        root: Folder in which the scenes of these names lie; default: the names are of ``data.scene``.
+        target_root: Folder in which their targets lie, under the same names.
+        vary: Dotted keys to values, or to text such as ``1,2,3``; every combination of them is a variant.
+        baselines: Classical methods that are variants too.
+        variants: Further variants, as the fields of `Variant`: ``name``, ``config``, ``changes``, ``predict``, ...
+        seeds: Each variant is run with the seeds 0, 1, ...
+        overrides: Dotted keys to values, over every configuration.
+        predict: Options of every prediction, by the names of `tilespec predict`.
+        evaluate: Options of every evaluation, by the names of `tilespec evaluate`.
+        discard: Remove each prediction as soon as it is judged.
+        dry_run: Check every variant, and return what would run.
+        progress: Where progress goes.
+
+    Returns:
+        ``scores``: a row for each variant and fold, with mean and standard deviation over seeds of every score; over
+        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete``
+        where a run failed: the others are done, and the same command tries it again.
+
+    Raises:
+        UserError: a name that is nowhere, a scene that teaches and is judged, settings that do not fit: all of them
+            before anything is run.
+        KeyboardInterrupt: stopped by a signal; the same command goes on.
+    """
+    place = Path(local(out, "a study"))
+    configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
+    told = {key: toml(value) for key, value in (overrides or {}).items()}
+    options = [{key: plain(value) for key, value in (one or {}).items()} for one in (predict, evaluate)]
+    varied = {key: values_of(one) if isinstance(one, str) else one for key, one in (vary or {}).items()}
+    grid = variants_of(configs, varied, baselines, variants)
+    _check_asked(seeds, {key for one in grid for key in one.changes} | set(told) - {"data.scene"}, *options)
+    division = _division(configs[0], told, list(folds), list(fold), (root, target_root))
+    shared = Place(
+        out=place,
+        overrides=told,
+        split=not (folds or fold),
+        predict=options[0],
+        evaluate=options[1],
+        discard=discard,
+    )
+    runs = [
+        Run(variant=one, fold=each, seed=seed, place=shared)  # what tells most first: all variants with one seed
+        for seed in range(seeds)
+        for each in division
+        for one in grid
+    ]
+    say, results = progress or Silent(), Results(path=place / "results.jsonl")
+    plan = _plan(runs, results, say)
+    if dry_run:
+        return {**plan, "out": out, "dry_run": True}
+    with locked(str(place)), Peak() as used:
+        _carry_out(runs, results, say)
+        told_by = _written(place, runs, results)
+    return {**told_by, "out": out, "runs": len(runs), "seconds": used.seconds, "peak_memory": used.bytes}
+
+
+def _division(
+    config: Source, told: Mapping[str, str], folds: list[str], fold: list[str], roots: tuple[str | None, str | None]
+) -> tuple[Fold, ...]:
+    """Return the folds of scenes, or the one of a test region within the scenes."""
+    root, target_root = roots
+    if root is None and target_root is not None:
+        raise UserError("--target-root", found=target_root, expected="--root too", do="Say where the scenes lie.")
+    if root is not None and not (folds or fold):
+        raise UserError("--root", found="no folds", expected="lists of names", do="Give --folds or --fold.")
+    items: tuple[Item, ...] = ()
+    if root is not None and "data.scene" in told:
+        raise UserError("--root", found="data.scene too", expected="one of them", do="Leave data.scene out.")
+    if root is None:
+        items = items_of(resolve(config, told).data)
+    find = under(root, target_root) if root is not None else among(items)
+    if not folds and not fold:
+        return (Fold(name=WHOLE, train=items, test=items),)
+    tables = [file for file in folds if file.endswith(".toml")]
+    if tables and len(folds) + len(fold) > 1:
+        raise UserError(
+            "--folds", found=f"{tables[0]} and others", expected="one TOML file alone", do="Choose one way."
+        )
+    if tables:
+        return read_folds(tables[0], find)
+    return folds_of(groups_of(folds, fold), find, items)
+
+
+def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
+    """Refuse options that no verb knows, and settings that the study makes itself."""
+    if seeds < 1:
+        raise UserError("--seeds", found=seeds, expected="1 or more", do="3 show how much chance decides.")
+    for key in keys & set(OURS):
+        raise UserError(key, found="a setting that the study makes", expected=OURS[key], do="Use that.")
+    known = {"predict": {"workers", "cluster", "memory", *predict_module.OPTIONS} - {"rows", "cols"}}
+    known["evaluate"] = set(inspect.signature(judge).parameters) - {"pred", "truth", "rows", "cols", *SHARED}
+    for verb, given in (("predict", predict), ("evaluate", evaluate)):
+        for name in sorted(set(given) - known[verb]):
+            expected = f"options of {verb}: {', '.join(sorted(known[verb]))}"
+            raise UserError(f"--{verb} {name}", found="an unknown option", expected=expected, do="Check the spelling.")
+
+
+def _plan(runs: Sequence[Run], results: Results, say: Progress) -> dict[str, Any]:
+    """Check every run that is not done, once for each variant and fold, and return what would run."""
+    done = results.done()
+    checked: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in runs:
+        pair = (run.variant.name, run.fold.name)
+        if run.key not in done and pair not in checked:
+            say.say(f"checking {pair[0]}, fold {pair[1]}")
+            checked[pair] = run.check()
+    folds = {run.fold.name: run.fold for run in runs}
+    return {
+        "variants": list(dict.fromkeys(run.variant.name for run in runs)),
+        "folds": {name: {"train": _names(fold.train), "test": _names(fold.test)} for name, fold in folds.items()},
+        "parameters": {f"{one}, {fold}": plan.get("parameters") for (one, fold), plan in checked.items()},
+        "runs": [{"run": run.name, "key": run.key, "done": run.key in done} for run in runs],
+    }
+
+
+def _carry_out(runs: Sequence[Run], results: Results, say: Progress) -> None:
+    """Carry out what is not done; a run that fails leaves its error, and the others go on."""
+    done = results.done()
+    for number, run in enumerate(runs, start=1):
+        if run.key in done:
+            continue
+        say.say(f"run {number} of {len(runs)}: {run.name}")
+        card = {"key": run.key, "variant": run.variant.name, "fold": run.fold.name, "seed": run.seed}
+        try:
+            line = {**card, "changes": dict(run.variant.changes), **run.carry_out(say)}
+        except RUN_ERRORS as error:
+            line = {**card, "error": f"{type(error).__name__}: {error}"}
+            say.say(f"failed: {line['error']}")
+        results.keep(line)
+        done = results.done()
+
+
+def _written(place: Path, runs: Sequence[Run], results: Results) -> dict[str, Any]:
+    """Write the table of these runs, and return it with what failed."""
+    lines = results.lines()
+    failed = [lines[run.key] for run in runs if "error" in lines[run.key]]
+    rows = rows_of(runs, results.done())
+    texts = {"csv": as_csv(rows), "json": json.dumps(rows, indent=1) + "\n", "md": as_markdown(rows)}
+    for kind, text in texts.items():
+        write_atomic(place / f"table.{kind}", text)
+    return {
+        "status": INCOMPLETE if failed else COMPLETE,
+        "scores": rows,
+        "failed": failed,
+        "table": texts["md"],
+        "notes": [*_notes(runs, lines)],
+    }
+
+
+def _notes(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what is worth knowing of the table."""
+    said = [f"{run.name} failed: {lines[run.key]['error']}" for run in runs if "error" in lines[run.key]]
+    for run in runs:
+        torn = [scene["scene"] for scene in lines[run.key].get("scenes", ()) if scene["status"] != COMPLETE]
+        said += [f"{run.name}: the prediction of {', '.join(torn)} is not whole"] if torn else []
+    return said
+
+
+def _names(items: Sequence[Item]) -> list[str]:
+    return [item.name for item in items]

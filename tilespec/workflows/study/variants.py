@@ -1,0 +1,134 @@
+"""Variants: which trainings are compared: every combination of varied settings, and baselines beside them."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, final
+
+from tilespec.core.errors import UserError
+
+Source = str | Path | Mapping[str, Any]
+OPEN, CLOSE = "[{(", "]})"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One line of the comparison."""
+
+    name: str
+    """In the table."""
+    config: Source
+    """What is trained; for a baseline, where its data are named."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """Dotted keys to TOML values, over the configuration."""
+    baseline: str | None = None
+    """Name of a classical method that is fitted instead."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the baseline."""
+    predict: Mapping[str, Any] = field(default_factory=dict)
+    """Of the prediction, over those that are common to all."""
+
+
+def variants_of(
+    configs: Sequence[Source],
+    vary: Mapping[str, Sequence[Any]],
+    baselines: Sequence[str],
+    more: Sequence[Mapping[str, Any]] = (),
+) -> tuple[Variant, ...]:
+    """Return every configuration with every combination of varied values, then baselines, then what is told in full.
+
+    Args:
+        configs: One or several; their names stand in the table where there are several.
+        vary: Dotted keys to values.
+        baselines: Names of classical methods; they take their data from the first configuration.
+        more: Fields of further variants.
+
+    Raises:
+        UserError: a key without values, or two variants of one name.
+    """
+    for key, values in vary.items():
+        if not values:
+            raise UserError(f"--vary {key}", found="no value", expected=f"--vary {key}=1,2,3", do="Give its values.")
+    grid = [
+        Variant(name=_name(config, pairs, several=len(configs) > 1), config=config, changes=dict(pairs))
+        for config in configs
+        for pairs in _combinations(vary)
+    ]
+    grid += [Variant(name=name, config=configs[0], baseline=name) for name in baselines]
+    grid += [Variant(**{"config": configs[0], **_plain(one)}) for one in more]
+    names = [one.name for one in grid]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError("variants", found=f"{twice[0]!r} twice", expected="names that differ", do="Rename one.")
+    return tuple(grid)
+
+
+def values_of(text: str) -> list[str]:
+    """Return the values in ``1,2,3``, each as TOML text; commas within brackets or quotes part nothing.
+
+    ``["vsn,pca=4", "snv"]``, a list of TOML, is a list of the values; words without quotes are text, as for ``--set``.
+    """
+    text = text.strip()
+    for array in (text, f"[{text}]"):
+        found = plain(array)
+        if isinstance(found, list):
+            return [_toml(value) for value in found]
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in OPEN) - (letter in CLOSE)
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def toml(value: Any) -> str:
+    """Return a plain value as TOML writes it; text as it is, as ``--set`` takes it."""
+    return value if isinstance(value, str) else _toml(value)
+
+
+def plain(value: Any) -> Any:
+    """Return text as the TOML value that it is; text that is none, and everything else, as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value as TOML writes it within others."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(str(key))} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def _combinations(vary: Mapping[str, Sequence[Any]]) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Yield the keys with one value each, in every combination; the last key varies fastest."""
+    for values in product(*vary.values()):
+        yield tuple((key, toml(value)) for key, value in zip(vary, values, strict=True))
+
+
+def _name(config: Source, pairs: Sequence[tuple[str, str]], *, several: bool) -> str:
+    """Return what a variant is called: what sets it apart from the others."""
+    said = [f"{key.rpartition('.')[2]}={value}" for key, value in pairs]
+    base = "configuration" if isinstance(config, Mapping) else Path(str(config).removeprefix("preset:")).stem
+    return ", ".join([base, *said] if several or not said else said)
+
+
+def _plain(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a variant, its changes as TOML text."""
+    changes = {key: toml(value) for key, value in one.get("changes", {}).items()}
+    return {**one, "changes": changes}
