@@ -11,7 +11,7 @@ from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
 from tilespec.models.tasks import task
-from tilespec.predict.options import Asked
+from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
 from tilespec.spectra.scale_check import same_scale
@@ -32,7 +32,9 @@ PANEL_BYTES = 1 << 30
 """Buffers that grow with a panel's width, at most: wider planes are cut into panels."""
 
 
-def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tuple[PredictPlan, dict[str, Any]]:
+def plan_of(
+    model: str, scene: str, out: str, asked: ProductOptions, threads: int
+) -> tuple[PredictPlan, dict[str, Any]]:
     """Return the plan of a prediction and the settings that decide its bytes. Nothing is written.
 
     Raises:
@@ -89,7 +91,7 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
     return plan, settings
 
 
-def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
+def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for what is not given."""
     module = model.module()
     declared = getattr(module, "tile_class", None)  # users' nets may not say: then it is measured
@@ -145,7 +147,7 @@ def _prepared(model: Model, scene: Scene, roi: Roi) -> bool:
     return True
 
 
-def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) -> dict[str, Any]:
+def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: ProductOptions) -> dict[str, Any]:
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",

@@ -33,7 +33,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
 from tilespec.evaluate.comparison import Case, Joined
 from tilespec.evaluate.evaluate import CASES
-from tilespec.evaluate.options import Judging
+from tilespec.evaluate.options import ScoreOptions
 from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.predict.predict import predict
@@ -52,7 +52,7 @@ __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stop
 
 SCRATCH: Final = "validation"
 """Folder below that of a training."""
-JUDGING: Final = Judging(illuminant="none")
+JUDGING: Final = ScoreOptions(illuminant="none")
 """Everything that is known counts; colours are compared at the end."""
 
 
