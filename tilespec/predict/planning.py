@@ -55,14 +55,16 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
             do="Leave it out: the values are the prediction.",
         )
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
-    averaging = Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement)
+    prepared = loaded.recipe.applied_to(opened)
+    if not prepared:
+        same_scale(loaded.recipe.level, opened, roi)
     spec = ModelSpec(
         folder=str(Path(model).absolute()),
         digest=loaded.digest,
-        prepared=_prepared(loaded, opened, roi),
+        prepared=prepared,
         probabilities=asked.probabilities,
         precision=asked.precision,
-        averaging=averaging,
+        averaging=Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement),
     )
     grid = grid_of(loaded, roi, asked)
     settings = _settings(opened, loaded, roi, grid, asked)
@@ -126,23 +128,6 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))
     return None if panels <= 1 else -(-width // edge) * edge
-
-
-def _prepared(model: Model, scene: Scene, roi: Roi) -> bool:
-    """Return whether the scene went through the model's recipe already; refuse one that does not fit."""
-    digest = scene.attrs.get("recipe_digest")
-    if digest is None:
-        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
-        same_scale(model.recipe.level, scene, roi)
-        return False
-    if digest != model.recipe.digest:
-        raise UserError(
-            scene.url,
-            found=f"a scene transformed by recipe {digest}",
-            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
-            do="Give the raw scene: predict applies the recipe itself.",
-        )
-    return True
 
 
 def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) -> dict[str, Any]:

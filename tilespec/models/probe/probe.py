@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import TileClass
@@ -67,7 +66,7 @@ def probe(
     """
     loaded = Model.load(model)
     if scene is not None:
-        _fits(loaded, Scene.open(scene))
+        loaded.recipe.applied_to(Scene.open(scene))  # refuses one that does not fit
     side, say = tile or loaded.tile or TILE, progress or Silent()
     plan = {"model": model, "scene": scene, "tile": side, "seed": seed, "net": loaded.net["name"]}
     if dry_run:
@@ -202,17 +201,3 @@ def _field(found: Measured) -> dict[str, Any]:
 
 def _class(of: TileClass) -> dict[str, Any]:
     return {"kind": of.kind, "halo": of.halo, "align": of.align}
-
-
-def _fits(model: Model, scene: Scene) -> None:
-    """Refuse a scene that the model cannot read."""
-    digest = scene.attrs.get("recipe_digest")
-    if digest is None:
-        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
-    elif digest != model.recipe.digest:
-        raise UserError(
-            scene.url,
-            found=f"a scene transformed by recipe {digest}",
-            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
-            do="Give the raw scene: probe applies the recipe itself.",
-        )
