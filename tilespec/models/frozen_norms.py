@@ -276,7 +276,7 @@ class Observation:
         x, valid = self._kept(place)
         if not valid.any():
             return NormMoments.zero()
-        net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)
+        net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)[1]
         with torch_threads(1), torch.inference_mode():
             return _moments(net, self.stats, x, valid, place.number)
 
@@ -340,11 +340,10 @@ def _moments(
 
 
 @lru_cache(maxsize=1)
-def _opened(folder: str, digest: str) -> nn.Module:
-    """Return the net of a model folder, once per process."""
-    model = Model.load(folder)
-    assert model.digest == digest, f"{folder} changed"
-    return model.module()
+def _opened(folder: str, digest: str) -> tuple[Model, nn.Module]:
+    """Return the model of a folder and its net, once per process; the prediction that follows uses the model too."""
+    model = Model.of(folder, digest)
+    return model, model.module()
 
 
 def _pooled(

@@ -35,8 +35,10 @@ from tilespec.evaluate.comparison import Case, Joined
 from tilespec.evaluate.evaluate import CASES
 from tilespec.evaluate.options import Judging
 from tilespec.models.determinism import torch_threads
+from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
-from tilespec.predict.predict import predict
+from tilespec.predict.options import Asked
+from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
 from tilespec.training.data.corpus import Corpus, Ground
@@ -164,10 +166,9 @@ class Validation:
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
         """Return the figures of all regions together."""
-        model = self._scratch / "model"
         made: dict[str, Any] = {"corpus": self.corpus, "cast": self.cast, "recipe": self.recipe, "weights": tensors}
         with torch.random.fork_rng(devices=[]), torch_threads(torch.get_num_threads()):
-            run_folder.publish(model, self.config, **made, source=SCRATCH)
+            model = run_folder.publish(self._scratch / "model", self.config, **made, source=SCRATCH)
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
@@ -175,7 +176,7 @@ class Validation:
         folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
-    def _region(self, number: int, ground: Ground, model: Path, progress: Progress) -> tuple[Case, Joined]:
+    def _region(self, number: int, ground: Ground, model: Model, progress: Progress) -> tuple[Case, Joined]:
         """Predict one region, and return what it adds to the scores."""
         asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
@@ -183,7 +184,7 @@ class Validation:
         options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
         remove(out)
         try:
-            predict(str(model), found.scene, out, progress=progress, **options)
+            predict_scene(model, str(self._scratch / "model"), found.scene, out, Asked(**options), say=progress)
             case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
             return case, fold(case.pieces, partial(_contribution, case))
         finally:
