@@ -23,40 +23,12 @@ from tilespec.training.data.patches import Law
 from tilespec.training.data.read_forecast import summary
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Objective
-from tilespec.training.optimisers import OPTIMISERS, compile_net
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.schedules import Rate
-from tilespec.training.settings import Config, Train
+from tilespec.training.settings import Config
 
 PLAIN = ("logits", "linear")
 """Heads that change nothing, as nets and tasks name them."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Player:
-    """A net that learns."""
-
-    module: nn.Module
-    """The net itself."""
-    net: nn.Module
-    """The net as its own moves call it."""
-    optimiser: torch.optim.Optimizer
-    """What moves it."""
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """What the optimiser moves, in its order."""
-        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
-
-    @classmethod
-    def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
-        """Return a net with its optimiser, on this rank's device, with memory in the order of channels."""
-        module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
-        if train.compile:
-            compile_net(module)
-        return cls(module=module, net=module, optimiser=optimiser)
 
 
 @final
