@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,21 @@ def test_a_model_is_loaded_once_and_its_weights_are_hashed_once(scene, tmp_path,
     model_work.clear()
     predict(model, [scene], str(tmp_path / "out"), tile=32, **options)
     assert model_work == {"loads": 1, "hashes": 1, "nets": nets}, "frozen: one to measure memory, one for each pass"
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "frozen"}, {"tile": 32, "overlap": 32}])
+def test_the_threads_of_torch_are_restored_even_after_an_error(scene, tmp_path, options):
+    model, before = save_model(tmp_path / "model", scene, net=APPROXIMATE), torch.get_num_threads()
+    torch.set_num_threads(before + 2)
+    try:
+        predictor.forget()
+        with suppress(UserError):
+            predict(model, scene, str(tmp_path / "out"), **options)
+        with ThreadPoolExecutor(1) as later:
+            numbers = [torch.get_num_threads(), later.submit(torch.get_num_threads).result()]
+    finally:
+        torch.set_num_threads(before)
+    assert numbers == [before + 2] * 2
 
 
 def test_a_net_that_cannot_be_built_without_memory_is_built_whole():

@@ -96,10 +96,13 @@ def _cores() -> int:
 
 
 @contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Compute on ``number`` of torch's threads inside, on as many as before outside."""
+def torch_threads(number: int | None = None) -> Iterator[None]:
+    """Compute on ``number`` of torch's threads inside, on as many as before outside, whatever is set inside.
+
+    The number is one of the process, and of each of its threads: those that begin later take the number of the process.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(number or before)
     try:
         yield
     finally:

@@ -132,7 +132,7 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     assert spatial_norms(module), "nothing to freeze"
     align = getattr(module, "tile_class", TileClass(kind="approximate")).align
     places = _places(roi, -(-tile // align) * align, tiles, seed)
-    say, threads = progress or Silent(), torch.get_num_threads()
+    say = progress or Silent()
     stats: dict[str, np.ndarray] = {}
     kept: Tiles | None = {} if client is None else None
     names = spatial_norms(module)
@@ -150,7 +150,6 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
         if not found:
             break  # the net does not call the others
         stats = stats | found
-    torch.set_num_threads(threads)  # for threads that begin later
     say.finish()
     return stats
 
@@ -159,7 +158,7 @@ def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progre
     """Return the merged moments of all tiles, a few of them at a time."""
     import dask
 
-    with dask.config.set(num_workers=PARALLEL):
+    with dask.config.set(num_workers=PARALLEL), torch_threads():
         return fold(places, observe, client=client, progress=progress)
 
 

@@ -18,6 +18,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import stopping
+from tilespec.models.determinism import torch_threads
 from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
 from tilespec.predict.memory_forecast import budget, project
@@ -78,9 +79,10 @@ def predict(  # noqa: PLR0913 - the options of a verb
     say, wanted = progress or Silent(), Asked(**asked)
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
     loaded, options = Model.load(model), {"workers": workers, "cluster": cluster, "memory": memory, "dry": dry_run}
-    done = {
-        where: predict_scene(loaded, model, one, where, wanted, **options, say=say) for one, where in places.items()
-    }
+    with torch_threads():  # predictors set their own
+        done = {
+            where: predict_scene(loaded, model, one, where, wanted, **options, say=say) for one, where in places.items()
+        }
     if isinstance(scene, str):
         return done[out]
     return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
@@ -221,7 +223,8 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
     if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
-    return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
+    with torch_threads():
+        return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
 
 
 def _norms(plan: PredictPlan, statistics: Statistics) -> str:

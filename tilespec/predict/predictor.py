@@ -188,7 +188,6 @@ class ModelSpec:
 
 @lru_cache(maxsize=2)
 def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
-    torch.set_num_threads(spec.intra)
     model = Model.of(spec.folder, spec.digest)
     module = model.module()
     if spec.norms is not None:

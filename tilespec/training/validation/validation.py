@@ -167,7 +167,7 @@ class Validation:
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
         """Return the figures of all regions together."""
         made: dict[str, Any] = {"corpus": self.corpus, "cast": self.cast, "recipe": self.recipe, "weights": tensors}
-        with torch.random.fork_rng(devices=[]), torch_threads(torch.get_num_threads()):
+        with torch.random.fork_rng(devices=[]), torch_threads():
             model = run_folder.publish(self._scratch / "model", self.config, **made, source=SCRATCH)
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
