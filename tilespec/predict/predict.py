@@ -78,7 +78,8 @@ def predict(  # noqa: PLR0913 - the options of a verb
         raise TypeError(f"predict() has no option {unknown[0]!r}; options are {', '.join(sorted(OPTIONS))}")
     say, wanted = progress or Silent(), Asked(**asked)
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
-    loaded, options = Model.load(model), {"workers": workers, "cluster": cluster, "memory": memory, "dry": dry_run}
+    loaded = Model.load(model)
+    options: dict[str, Any] = {"workers": workers, "cluster": cluster, "memory": memory, "dry": dry_run}
     with torch_threads():  # predictors set their own
         done = {
             where: predict_scene(loaded, model, one, where, wanted, **options, say=say) for one, where in places.items()
@@ -122,7 +123,11 @@ def predict_scene(  # noqa: PLR0913 - the options of `predict`
         create(plan, model, settings, probabilities=asked.probabilities)
         kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
         plan.product.ledger.command("predict", **kept, **vars(asked))
-        where = {"tile": plan.grid.y.tile, "prepared": model.recipe.applied_to(opened), "folder": folder}
+        where: dict[str, Any] = {
+            "tile": plan.grid.y.tile,
+            "prepared": model.recipe.applied_to(opened),
+            "folder": folder,
+        }
         statistics = partial(norm_statistics, model, opened, plan.roi, **where) if asked.norm == "frozen" else None
         return _execute(plan, statistics, workers, cluster, say) | expected
 
