@@ -10,6 +10,7 @@ from typing import Any
 
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
+from tilespec.models.tensors import plain
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
@@ -131,7 +132,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         with loop.journal or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
-            step, weights = loop.judge.chosen or (facts["steps"], checkpoint.plain(loop.weights()))
+            step, weights = loop.judge.chosen or (facts["steps"], plain(loop.weights()))
             run_folder.publish(
                 folder, settings, corpus=corpus, cast=cast, recipe=recipe, weights=weights, source=source, step=step
             )

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tilespec.models.tensors import fit, read
+from tilespec.models.tensors import fit, plain, read
 from tilespec.storage.files import write_atomic
 from tilespec.training.player import Player
 
@@ -38,11 +38,6 @@ def state(players: Mapping[str, Player], average: Named | None = None) -> dict[s
             for slot, value in slots.items():
                 tensors[f"optimiser/{name}/{index}/{slot}"] = torch.as_tensor(value)
     return plain(tensors)
-
-
-def plain(tensors: Named) -> dict[str, Tensor]:
-    """Return tensors as safetensors takes them: on the CPU, contiguous, each with memory of its own."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
 
 
 def restore(

@@ -37,12 +37,13 @@ from tilespec.evaluate.options import Judging
 from tilespec.models.determinism import torch_threads
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
+from tilespec.models.tensors import plain
 from tilespec.predict.options import Asked
 from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
 from tilespec.training.data.corpus import Corpus, Ground
-from tilespec.training.run import checkpoint, run_folder
+from tilespec.training.run import run_folder
 from tilespec.training.settings import Config
 from tilespec.training.setup import Cast
 from tilespec.training.validation import history
@@ -121,7 +122,7 @@ class Validation:
             The metrics of the task, and ``seconds``; NaN is what no pixel defines, and all that weights which are not
             finite have.
         """
-        began, tensors = time.monotonic(), checkpoint.plain(weights)
+        began, tensors = time.monotonic(), plain(weights)
         sound = all(bool(torch.isfinite(value).all()) for value in tensors.values())
         figures = self._figures(tensors, progress or Silent()) if sound else {}
         scores = {name: figures.get(key) for name, key in _metrics(self.cast).items()}
