@@ -27,6 +27,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
 from tilespec.models.determinism import torch_threads
 from tilespec.models.model import Model
+from tilespec.models.nets import UNDECLARED, tile_class_of
 from tilespec.models.nets.norms import set_sample_ids, spatial_norms
 from tilespec.models.probe.narrow_input import replica
 from tilespec.models.probe.receptive_field import measured_class
@@ -87,11 +88,10 @@ def freeze(module: nn.Module, stats: dict[str, np.ndarray], *, channels: int | N
         mean, var = _pooled(layer, stats[f"{name}.mean"], stats[f"{name}.var"])
         parent, _, attribute = name.rpartition(".")
         setattr(frozen.get_submodule(parent), attribute, FrozenNorm(layer, mean, var))
-    own, declared = getattr(module, "frozen_class", None), getattr(module, "tile_class", None)
+    own, declared = getattr(module, "frozen_class", None), tile_class_of(module) or UNDECLARED
     if own is None and channels is not None:
         own = measured_class(frozen, channels)
-    align = 1 if declared is None else declared.align
-    frozen.tile_class = own or TileClass(kind="approximate", align=align)  # type: ignore[assignment]
+    frozen.tile_class = own or TileClass(kind="approximate", align=declared.align)  # type: ignore[assignment]
     return frozen.train(module.training)
 
 
@@ -130,7 +130,7 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     """
     module = model.module()
     assert spatial_norms(module), "nothing to freeze"
-    align = getattr(module, "tile_class", TileClass(kind="approximate")).align
+    align = (tile_class_of(module) or UNDECLARED).align
     places = _places(roi, -(-tile // align) * align, tiles, seed)
     say = progress or Silent()
     stats: dict[str, np.ndarray] = {}

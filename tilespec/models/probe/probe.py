@@ -13,6 +13,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import TileClass
 from tilespec.models.determinism import agreement
 from tilespec.models.model import Model
+from tilespec.models.nets import tile_class_of
 from tilespec.models.nets.norms import set_sample_ids, spatial_norms
 from tilespec.models.probe.advice import agrees, governing, notes
 from tilespec.models.probe.effective_field import effective_reach
@@ -103,7 +104,7 @@ class Subject:
     @property
     def declared(self) -> TileClass | None:
         """The class that the net says it has."""
-        return getattr(self.module, "tile_class", None)
+        return tile_class_of(self.module)
 
     def side(self, align: int) -> int:
         """Return the side of tiles that suits the net."""

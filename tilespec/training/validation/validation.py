@@ -233,9 +233,7 @@ def _check_norms(config: Config, cast: Cast) -> None:
     """Refuse to freeze norms where there are none."""
     if config.validation.norm == "tile":
         return
-    with torch.device("meta"):  # shapes without memory
-        norms = spatial_norms(cast.nets(0)["generator"])
-    if not norms:
+    if not spatial_norms(cast.outline["generator"]):
         raise UserError(
             "validate.norm",
             found="frozen, for a net without statistics of its tiles",
