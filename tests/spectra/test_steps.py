@@ -267,7 +267,7 @@ class Components:
     kind: ClassVar[str] = "folded"
     counts_weights: ClassVar[bool] = True
     gives_deviations: ClassVar[bool] = True
-    parse = plan = fit = None
+    parse = plan = fit = len
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ class Pca:
     """A step of a user's own that says nothing, whatever its name is."""
 
     kind: ClassVar[str] = "folded"
-    parse = plan = fit = None
+    parse = plan = fit = len
 
 
 def test_a_step_of_ones_own_says_what_it_can_and_its_name_says_nothing():

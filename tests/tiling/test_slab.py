@@ -54,7 +54,7 @@ class Fake:
         return self
 
     classes = ()
-    with_norms = with_intra = None
+    with_norms = with_intra = open
 
 
 def write_scene(url, cube):
@@ -327,7 +327,7 @@ class Scaled:
         return self
 
     classes = ()
-    with_norms = with_intra = None
+    with_norms = with_intra = open
 
 
 @pytest.mark.parametrize(
