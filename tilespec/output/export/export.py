@@ -7,7 +7,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
-from tilespec.core.registry import load
+from tilespec.core.registry import load, plugins
 from tilespec.output.export.options import ExportOptions
 from tilespec.output.export.source import open_exported
 from tilespec.storage.backends.paths import local
@@ -38,8 +38,9 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()
-    if suffix not in WRITERS:
-        raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(WRITERS), do="Choose one of these.")
+    known = {**WRITERS, **plugins("export")}
+    if suffix not in known:
+        raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(known), do="Choose one of these.")
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
@@ -54,6 +55,6 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
         return plan
     path.parent.mkdir(parents=True, exist_ok=True)
     with Peak() as peak:
-        written = load(WRITERS, suffix, "format")(exported, path, progress)
+        written = load(WRITERS, suffix, "export")(exported, path, progress)
     files = {str(file): file.stat().st_size for file in written}
     return plan | {"files": files, "seconds": peak.seconds, "peak_memory": peak.bytes}
