@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from tilespec.cli import app
 from tilespec.cli.verbs import COMMANDS
 from tilespec.core.options import Region, Workers, options_of, values_of, with_options
 from tilespec.core.progress import Progress, Silent
-from tilespec.core.registry import imported
 
 CLICK = typer.main.get_command(app).commands
 WITH_OPTIONS = [command for command in COMMANDS if command.options]
@@ -23,13 +24,9 @@ OWN = {"as_json", "quiet", "help"}
 VERB = re.compile(
     r"\b(is|are|has|have|lie|lies|comes?|gives?|names?|takes?|turns|reflects|means|goe?s?|shares?|stays|counts?|runs?|adds?"
     r"|stores?|writes?|keeps?|interpolate|reads?|average|fits?|predict|computes|uses?|checks?|decides?|divides?|remove"
-    r"|enter|get|grow|lists?|answers|replace|be|make)\b"
+    r"|enter|get|grow|lists?|answers|replace|be|make|leaves?|train|test|form|choose)\b"
 )
 """Verbs: without one, the first words under a field are no sentence."""
-
-
-def kind_of(command):
-    return imported(command.options, "options")
 
 
 def help_of(option):
@@ -47,7 +44,7 @@ def test_each_option_is_in_the_help_once_with_its_default_and_no_other_is(comman
     parameters = [p for p in CLICK[command.name].params if p.param_type_name == "option" and p.name not in OWN]
     flags = [flag for parameter in parameters for flag in parameter.opts]
     arguments = [argument.flag for argument in command.arguments if argument.flag]
-    options = [option for option in options_of(kind_of(command)) if option.flag]
+    options = [option for option in command.declared if option.flag]
     assert flags == [*arguments, *(option.flag for option in options)]
     context = typer.Context(CLICK[command.name])
     records = {parameter.name: parameter.get_help_record(context) for parameter in parameters}
@@ -60,21 +57,21 @@ def test_each_option_is_in_the_help_once_with_its_default_and_no_other_is(comman
 @pytest.mark.parametrize("command", WITH_OPTIONS, ids=lambda command: command.name)
 def test_the_signature_and_the_documentation_of_a_verb_come_from_its_options(command):
     verb = getattr(api, command.name)
-    signature, options = inspect.signature(verb), options_of(kind_of(command))
+    signature, options = inspect.signature(verb), command.declared
     by_name = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     assert [(p.name, p.default) for p in by_name] == [*((o.name, o.default) for o in options), ("progress", None)]
-    assert {o.name for o in options} == {field.name for field in dataclasses.fields(kind_of(command))}
+    kind = inspect.signature(verb.__wrapped__).parameters["options"].annotation
+    assert {o.name for o in options} == {field.name for field in dataclasses.fields(kind)}
+    assert options == options_of(kind)
     assert all(f"    {option.name}: {option.text}" in inspect.getdoc(verb) for option in options)
-    written = inspect.signature(verb.__wrapped__).parameters
-    assert written["options"].annotation is kind_of(command)
-    assert len(written) <= 6
+    assert len(inspect.signature(verb.__wrapped__).parameters) <= 6
     positional = {name for argument in command.arguments for name in argument.read(command.name, ["a", "b"])}
     assert positional == set(signature.parameters) - {p.name for p in by_name}
 
 
 @pytest.mark.parametrize("command", WITH_OPTIONS, ids=lambda command: command.name)
 def test_what_stands_under_a_field_are_full_sentences(command):
-    for option in options_of(kind_of(command)):
+    for option in command.declared:
         assert re.fullmatch(r"[A-Z`].*\.", option.text), option
         assert VERB.search(option.help.lower()), option
 
@@ -83,6 +80,18 @@ def test_what_stands_under_a_field_are_full_sentences(command):
 def test_a_verb_refuses_an_unknown_option_by_the_names_of_the_known_ones(command):
     with pytest.raises(TypeError, match=rf"{command.name}\(\) has no option 'tiel'; options are .*dry_run"):
         getattr(api, command.name)("in", "out", tiel=3)
+
+
+def test_the_help_of_all_verbs_loads_no_heavy_library():
+    code = """import sys; from tilespec.cli.verbs import COMMANDS; [command.typer_command for command in COMMANDS]
+print(sorted({"numpy", "torch", "dask", "zarr", "scipy", "pydantic"} & set(sys.modules)))"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_start_loads_the_options_of_no_verb():
+    code = "import sys, tilespec.cli; print([name for name in sys.modules if name.endswith('.options')])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded == "['tilespec.core.options']\n"
 
 
 @dataclass(frozen=True, kw_only=True)

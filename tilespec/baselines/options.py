@@ -26,7 +26,8 @@ class MethodOptions:
     """The options of single methods; each method says which of them it uses (``USES``)."""
 
     components: int | str = 6
-    """Latent variables are a number, auto or auto:N: the best of 1 to 20, or to N, in cross-validation (plsda)."""
+    """The method has this many latent variables; auto and auto:N choose the best number up to 20, or to N, by
+    cross-validation (plsda)."""
     samples: int | str | None = None
     """The method is fitted on this many spectra, or on all (or 0, plsda); the default is 3000 for plsda, 200,000 for
     mlp and 20,000 for others."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast, final, get_args, get_origin
 import typer
 from typer.core import TyperCommand
 
+from tilespec.api import VERBS
 from tilespec.cli.shared import fail, pairs, run
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.options import Option, options_of
@@ -80,19 +81,27 @@ class Command:
     """What it does."""
     arguments: tuple[Argument, ...]
     """What it works on."""
-    options: str | None = None
-    """The dotted path of the dataclass of its options."""
+    options: bool = True
+    """Whether it has options: the dataclass ``NAMEOptions`` in the file ``options.py`` beside the verb."""
     progress: bool = True
     """Whether it reports progress, which ``--quiet`` silences."""
     answers: Callable[[], bool] = lambda: True
     """Whether this process, of several that run one command, prints the result."""
-    judged: bool = True
-    """Whether a result that is incomplete ends the command with its own exit code, and notes go to stderr."""
+    sets_exit_code: bool = True
+    """Whether a result that is incomplete ends the command with exit code 3, and notes go to stderr."""
+
+    @property
+    def declared(self) -> tuple[Option, ...]:
+        """Its options, those of Python alone too."""
+        if not self.options:
+            return ()
+        room = VERBS[self.name].partition(":")[0].rpartition(".")[0]
+        return options_of(imported(f"{room}.options:{self.name.title()}Options", "options"))
 
     @cached_property
-    def made(self) -> TyperCommand:
+    def typer_command(self) -> TyperCommand:
         """The command as typer makes it from its arguments and options."""
-        options = [o for o in options_of(imported(self.options, "options")) if o.flag] if self.options else []
+        options = [option for option in self.declared if option.flag]
 
         def call(**given: Any) -> None:
             chosen = {option.name: _read(self.name, option, given[option.name]) for option in options}
@@ -100,7 +109,7 @@ class Command:
                 chosen |= argument.read(self.name, given[argument.name])
             if self.progress:
                 chosen["progress"] = Silent() if given["quiet"] else Lines()
-            run(self.name, chosen, as_json=given["as_json"], answers=self.answers, judged=self.judged)
+            run(self.name, chosen, as_json=given["as_json"], answers=self.answers, sets_exit_code=self.sets_exit_code)
 
         parameters = [*(argument.parameter() for argument in self.arguments), *map(_parameter, options)]
         parameters += [inspect.Parameter("as_json", KEYWORD, default=False, annotation=Json)]
@@ -113,7 +122,7 @@ class Command:
 
 @final
 class LazyCommand(TyperCommand):
-    """A command that is made when it is used: the start does not load the options of all verbs."""
+    """A command that is built when it is used: the start does not load the options of all verbs."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -122,15 +131,15 @@ class LazyCommand(TyperCommand):
     @property
     def params(self) -> list[Any]:
         """Its arguments and options."""
-        return self._command.made.params
+        return self._command.typer_command.params
 
     @params.setter
     def params(self, none: list[Any]) -> None:
-        """Leave them to `Command.made`, whatever the base class sets."""
+        """Leave them to `Command.typer_command`, whatever the base class sets."""
 
     def invoke(self, ctx: Any) -> None:
         """Call the verb."""
-        ctx.invoke(self._command.made.callback, **ctx.params)
+        ctx.invoke(self._command.typer_command.callback, **ctx.params)
 
 
 def _parameter(option: Option) -> inspect.Parameter:

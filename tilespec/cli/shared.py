@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -11,10 +11,12 @@ from tilespec import api
 from tilespec.core.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 
 
-def run(verb: str, given: Mapping[str, Any], *, as_json: bool, answers: Callable[[], bool], judged: bool) -> None:
+def run(
+    verb: str, given: Mapping[str, Any], *, as_json: bool, answers: Callable[[], bool], sets_exit_code: bool
+) -> None:
     """Call a verb, print its result if this process ``answers``, and turn errors into exit codes.
 
-    A result that is ``judged`` ends with `EXIT_INCOMPLETE` where it is incomplete, and its notes go to stderr.
+    With ``sets_exit_code`` a result that is incomplete ends with `EXIT_INCOMPLETE`, and its notes go to stderr.
     """
     try:
         result = getattr(api, verb)(**given)
@@ -28,22 +30,22 @@ def run(verb: str, given: Mapping[str, Any], *, as_json: bool, answers: Callable
         fail(f"tilespec {verb}: interrupted; run the same command again, it resumes", EXIT_INTERRUPTED)
     else:
         answering = answers()
-        for note in result.get("notes", []) if answering and judged else []:
+        for note in result.get("notes", []) if answering and sets_exit_code else []:
             print(f"tilespec {verb}: note: {note}", file=sys.stderr)  # noqa: T201 - what users should know
         if answering:
             print(json.dumps(result) if as_json else human(result))  # noqa: T201 - the verb's answer
-        if judged and (result.get("status") == "incomplete" or result.get("whole") is False):
+        if sets_exit_code and (result.get("status") == "incomplete" or result.get("whole") is False):
             raise typer.Exit(EXIT_INCOMPLETE)
 
 
-def pairs(verb: str, option: str, told: list[str] | None) -> dict[str, str]:
-    """Return what was told as ``KEY=VALUE``, the last of each key."""
-    found = [text.partition("=") for text in told or []]
-    for key, equals, value in found:
+def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """Return the values of texts ``KEY=VALUE``, the last of each key."""
+    parts = [text.partition("=") for text in texts or []]
+    for key, equals, value in parts:
         if not equals:
             example = "Write for example --set train.steps=100"
             fail(f"tilespec {verb}: {option}: found {key + value!r}; expected KEY=VALUE. {example}", EXIT_USER)
-    return {key.strip(): value.strip() for key, _, value in found}
+    return {key.strip(): value.strip() for key, _, value in parts}
 
 
 def fail(message: str, code: int) -> None:

@@ -56,9 +56,9 @@ class Workers:
     """The options of verbs that can divide their work; the result has the same bytes for any number of workers."""
 
     workers: int = 0
-    """Processes of this machine that share the work; 0 stays in this process."""
+    """This many processes of this machine share the work; 0 leaves it to this process."""
     cluster: str | None = field(default=None, metadata=PYTHON)
-    """Where workers run: ``local``, the address of a scheduler, or a dotted path. By default they run here."""
+    """Workers run on a cluster: ``local``, the address of a scheduler, or a dotted path."""
 
 
 @final

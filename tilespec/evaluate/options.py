@@ -25,7 +25,7 @@ class ScoreOptions:
     keep_black: bool = False
     """Count pixels whose truth is 0 in every one of several channels, which are taken for padding otherwise."""
     illuminant: str = "D65"
-    """Colours are compared under this light of the CIE (D65, E, A, ...); none: they are not compared. That saves a
+    """Colours are compared under this light of the CIE (D65, E, A, ...); none compares no colours. That saves a
     second and 100 MB."""
     radiance: bool = False
     """Spectra are light already, and not the share of the light that a surface reflects."""
@@ -85,8 +85,8 @@ class EvaluateOptions(ScoreOptions, Region, Seeded, DryRun):
     layer: str | None = None
     """This layer of TRUTH is the truth, such as a reference map of one quantity."""
     bootstrap: int = 0
-    """This many draws of square blocks give the 95 % intervals of the scores; 0: there are none."""
+    """This many draws of square blocks give the 95 % intervals of the scores; 0 gives none."""
     blocks: int = 0
-    """Square blocks are dealt into this many folds, each of which is scored alone; 0: there are none."""
+    """Square blocks are dealt into this many folds, each of which is scored alone; 0 makes none."""
     block_size: int = 256
     """A block has this many pixels on each side. It must be wider than the distance over which neighbours are alike."""

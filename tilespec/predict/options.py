@@ -49,7 +49,7 @@ class PredictOptions(ProductOptions, Workers, DryRun):
     cluster: str | None = None
     """Workers run on a cluster: local, the address of a scheduler (tls://...), or a dotted path."""
     memory: str | None = None
-    """The memory budget, such as 4GB, beyond which a plan is refused; by default, what is available."""
+    """A plan that needs more memory than this, such as 4GB, is refused; the default is what is available."""
 
 
 def _one_of(option: str, found: str, names: tuple[str, ...]) -> None:

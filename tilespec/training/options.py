@@ -17,6 +17,6 @@ class TrainOptions(DryRun):
     ranks: int = 1
     """This many processes of this machine share each batch. With `torchrun` or ``srun`` leave it at 1."""
     workers: int = 0
-    """This many workers of the cluster get a rank each; 0 with --cluster: all there are."""
+    """This many workers of the cluster get a rank each; 0 with --cluster takes all of them."""
     cluster: str | None = None
     """Ranks run on the workers of a cluster: local, tls://..., or a dotted path. Every host sees scenes and model."""

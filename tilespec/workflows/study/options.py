@@ -20,7 +20,7 @@ class StudyOptions(DryRun):
     """A file lists the names of a group of scenes, one on each line (text or CSV); or one TOML file lists ``[[fold]]``
     tables."""
     fold: Sequence[str] = field(default=(), metadata={"metavar": "NAME=S1,S2"})
-    """A group of scenes has this name."""
+    """These scenes form a group of this name."""
     root: str | None = None
     """The scenes of the lists lie in this folder; by default, the names are of ``data.scene``."""
     target_root: str | None = None
@@ -30,17 +30,17 @@ class StudyOptions(DryRun):
     variants: Sequence[Mapping[str, Any]] = field(default=(), metadata=PYTHON)
     """Further variants are given by the fields of `Variant`: ``name``, ``config``, ``changes``, ``predict``, ..."""
     seeds: int = 3
-    """Each variant is run with the seeds 0, 1, ..., this many in all."""
+    """Each variant is run with this many seeds: 0, 1, 2, ..."""
     overrides: Mapping[str, Any] | None = field(default=None, metadata={"flag": "--set"} | PAIR)
     """A dotted key has this value in every configuration."""
     rows: str | None = field(default=None, metadata=SPAN)
-    """The rows to learn from are these (data.rows)."""
+    """Train on these rows (data.rows)."""
     cols: str | None = field(default=None, metadata=SPAN)
-    """The columns to learn from are these (data.cols)."""
+    """Train on these columns (data.cols)."""
     test_rows: str | None = field(default=None, metadata=SPAN)
-    """The rows to be judged on are these (data.test_rows)."""
+    """Test on these rows (data.test_rows)."""
     test_cols: str | None = field(default=None, metadata=SPAN)
-    """The columns to be judged on are these (data.test_cols)."""
+    """Test on these columns (data.test_cols)."""
     predict: Mapping[str, Any] | None = field(default=None, metadata=PAIR)
     """Every prediction has this option of `predict`."""
     evaluate: Mapping[str, Any] | None = field(default=None, metadata=PAIR)
