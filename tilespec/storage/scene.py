@@ -18,8 +18,7 @@ import zarr
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.storage.backends.paths import S3Path, at
-from tilespec.storage.backends.zarr_store import zarr_store
+from tilespec.storage.backends.paths import at
 from tilespec.storage.chunk_reader import Chunks
 from tilespec.storage.layout import COMPLETE
 
@@ -209,7 +208,7 @@ class Scene:
 
     def to_xarray(self) -> xr.Dataset:
         """Return the store as lazily loaded xarray."""
-        return xr.open_zarr(zarr_store(at(self.url)), chunks=None, decode_coords="all")
+        return xr.open_zarr(at(self.url).zarr_store(), chunks=None, decode_coords="all")
 
 
 @contextmanager
@@ -241,7 +240,6 @@ def content_of(attrs: Mapping[str, Any]) -> str | None:
 def open_group(url: str) -> zarr.Group:
     """Open the Zarr group at ``url`` for reading."""
     place = at(url)
-    remote = isinstance(place, S3Path)
     if not (place / "zarr.json").exists():
         raise UserError(
             url,
@@ -250,8 +248,9 @@ def open_group(url: str) -> zarr.Group:
             do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
         )
     try:
-        # in a bucket, where each key costs a round trip, the root's copy of the arrays' metadata serves
-        return zarr.open_group(zarr_store(place), mode="r", zarr_format=3, use_consolidated=None if remote else False)
+        # where each key costs a round trip, the root's copy of the arrays' metadata serves
+        consolidated = None if place.on_disk is None else False
+        return zarr.open_group(place.zarr_store(), mode="r", zarr_format=3, use_consolidated=consolidated)
     except UserError:  # of the object store
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
