@@ -79,13 +79,7 @@ def _said(found: dict[str, Any]) -> list[str]:
 def _pieces(roi: Roi, chunks: tuple[int, int], channels: int) -> list[Roi]:
     """Cut a region along stored objects of the prediction, several where they are small."""
     height, width = chunks
-    across = max(1, VALUES // (height * width * channels))
-    width *= across
-    return [
-        Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=max(x, roi.x0), x1=min(x + width, roi.x1))
-        for y in range(roi.y0 // height * height, roi.y1, height)
-        for x in range(roi.x0 // width * width, roi.x1, width)
-    ]
+    return roi.cut(height, width * max(1, VALUES // (height * width * channels)))
 
 
 def _pair(

@@ -200,12 +200,7 @@ def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[str, Roi] |
 def _profiles(url: str, name: str, region: Roi, progress: Progress | None) -> tuple[Profile, Profile]:
     """Return the profiles of a region of an array, counted from the region's corner: one pass, block by block."""
     array = _array(open_group(url), url, name)
-    height, width = _sides(array, region)
-    pieces = [
-        Roi(y0=max(y, region.y0), y1=min(y + height, region.y1), x0=max(x, region.x0), x1=min(x + width, region.x1))
-        for y in range(region.y0 // height * height, region.y1, height)
-        for x in range(region.x0 // width * width, region.x1, width)
-    ]
+    pieces = region.cut(*_sides(array, region))
     zero, say = Jumps.zero(1.0 if _classes(array) else _unit(array, region)), progress or Silent()
     say.start(f"seams of {name}", len(pieces), "blocks")
     total = fold(pieces, partial(_contribution, zero, url, name, region), progress=say)
