@@ -18,8 +18,9 @@ from tilespec.storage.audit import status, verify
 from tilespec.storage.backends import s3
 from tilespec.storage.backends.paths import at
 from tilespec.storage.backends.s3_path import S3Path
+from tilespec.storage.group import open_group
 from tilespec.storage.lock import holder, locked
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 from tilespec.workflows.repair import repair
 
 

@@ -106,7 +106,7 @@ def _check_channels(predicted: PlacedField, true: PlacedField) -> None:
         raise UserError(
             predicted.url,
             found=f"{predicted.channels} channels",
-            expected=f"{true.channels}, as {true.layer or 'the cube'} of {true.url} has",
+            expected=f"{true.channels}, as {'the cube' if true.layer is None else true.layer.name} of {true.url} has",
             do="Name the truth of the same channels; --layer names one layer of a scene.",
         )
     axes = [field.axis for field in (true, predicted)]

@@ -54,7 +54,7 @@ def classes_case(
     roi = region_of(predicted, true, rows, cols)
     mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
     names = _classes(predicted, true)
-    edge = int(predicted.array.chunks[0])
+    edge = predicted.layer.chunks[0]
     height = max(edge, PIXELS // roi.shape[1] // edge * edge)  # of strips of whole rows of objects
     count = max(len(predicted.classes), len(true.classes), 2)
     return Case(

@@ -28,11 +28,12 @@ from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import at, local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
+from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Begun, Product
 from tilespec.storage.rasters import moved
-from tilespec.storage.scene import Scene, open_group, step_of
+from tilespec.storage.scene import Scene, step_of
 
 NUMERICS = 1
 """Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""

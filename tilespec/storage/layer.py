@@ -1,4 +1,4 @@
-"""Layer: one ``y, x`` array of a store (labels, weights), found once and read without opening the store again."""
+"""Layer: one array of a store over ``y, x`` (labels, weights, a prediction), opened once and read many times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,32 +12,47 @@ from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.scene import open_group, undamaged
+from tilespec.storage.group import open_group, undamaged
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """A plane that is there."""
+    """An array that is there: a small value that travels to workers."""
 
     store: str
     """Where it lies."""
     name: str
     """Of the array."""
-    shape: tuple[int, int]
-    """``y, x``."""
+    shape: tuple[int, ...]
+    """``y, x``, and for channels one more."""
+    dtype: np.dtype[Any]
+    """As stored."""
+    chunks: tuple[int, ...]
+    """Shape of what is decoded at once."""
     attrs: Mapping[str, Any]
     """Of the array."""
     objects: Chunks | None
     """How its objects are read without Zarr; None where Zarr has to."""
 
     @classmethod
-    def find(cls, store: str, name: str) -> "Plane | None":
-        """Return the plane ``name`` of a store, None when it has none."""
+    def of(cls, store: str, array: "zarr.Array[Any]") -> "Plane":
+        """Return an array of a store as a plane."""
+        return cls(
+            store=store,
+            name=array.basename,
+            shape=array.shape,
+            dtype=np.dtype(array.dtype),
+            chunks=array.chunks,
+            attrs=dict(array.attrs),
+            objects=Chunks.of(array),
+        )
+
+    @classmethod
+    def find(cls, store: str, name: str, *, dimensions: tuple[int, ...] = (2,)) -> "Plane | None":
+        """Return the plane ``name`` of a store, None when it has none of so many dimensions."""
         array = open_group(store).get(name)
-        if not isinstance(array, zarr.Array) or array.ndim != 2:
-            return None
-        return cls(store=store, name=name, shape=array.shape, attrs=dict(array.attrs), objects=Chunks.of(array))
+        return cls.of(store, array) if isinstance(array, zarr.Array) and array.ndim in dimensions else None
 
     @classmethod
     def open(cls, store: str, name: str) -> "Plane":
@@ -56,13 +71,14 @@ class Plane:
             )
         return found
 
-    def read(self, roi: Roi) -> Shaped[np.ndarray, "y x"]:
-        """Return a region as stored, in memory of the caller's own.
+    def read(self, roi: Roi) -> Shaped[np.ndarray, "y x *channel"]:
+        """Return a region as stored, with all channels, in memory of the caller's own.
 
         Raises:
             UserError: an object is damaged.
         """
+        region = (*roi.slices, *map(slice, (0,) * len(self.shape[2:]), self.shape[2:]))
         with undamaged(self.store, roi):
             if self.objects is None:
-                return np.asarray(open_group(self.store)[self.name][roi.slices])
-            return self.objects.read(roi.slices, Room())
+                return np.asarray(open_group(self.store)[self.name][region])
+            return self.objects.read(region, Room())

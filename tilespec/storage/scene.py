@@ -7,7 +7,6 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -20,7 +19,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import at
 from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.group import check_complete, open_group, undamaged
+from tilespec.storage.layer import Plane
 
 AXES = ("wavelength", "wavenumber", "component", "channel")
 
@@ -52,8 +52,8 @@ class Scene:
     """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
     objects: Chunks | None
     """How the cube's objects are read without Zarr; None where Zarr has to."""
-    planes: Mapping[str, Chunks | None]
-    """The same for each layer."""
+    planes: Mapping[str, Plane]
+    """The layers by name."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -63,14 +63,8 @@ class Scene:
             UserError: there is no store, no ``cube(y, x, band)`` in it, or it is not complete.
         """
         group = open_group(url)
-        status = group.attrs.get("tilespec_status", COMPLETE)
-        if status != COMPLETE and not allow_partial:
-            raise UserError(
-                url,
-                found=f"status {status!r}",
-                expected=f"status {COMPLETE!r}",
-                do="The run that writes it has not finished: run the same command again, it resumes.",
-            )
+        if not allow_partial:
+            check_complete(url, group.attrs)
         name = "cube" if "cube" in group else "prediction"
         cube = group.get(name)
         if not isinstance(cube, zarr.Array) or cube.ndim != 3:
@@ -94,7 +88,7 @@ class Scene:
             attrs=dict(group.attrs),
             georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
             objects=Chunks.of(cube),
-            planes={name: Chunks.of(array) for name, array in planes.items()},
+            planes={name: Plane.of(url, array) for name, array in planes.items()},
         )
 
     @property
@@ -159,8 +153,12 @@ class Scene:
         """Return a region with all of its bands."""
         return *roi.slices, slice(0, self.shape[2])
 
-    def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
-        """Return a ``y, x`` layer, or a region of it, as stored."""
+    def plane(self, name: str) -> Plane:
+        """Return a ``y, x`` layer by its name.
+
+        Raises:
+            UserError: there is none of that name.
+        """
         if name not in self.layers:
             raise UserError(
                 self.url,
@@ -168,11 +166,11 @@ class Scene:
                 expected=f"a layer {name!r}",
                 do=f"Bring it in with `tilespec ingest SRC OUT --{name} FILE`, or name another scene.",
             )
-        region, objects = (roi or self.roi).slices, self.planes[name]
-        if objects is None:
-            return np.asarray(open_group(self.url)[name][region])
-        with undamaged(self.url, roi or self.roi):
-            return objects.read(region, Room())
+        return self.planes[name]
+
+    def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
+        """Return a ``y, x`` layer, or a region of it, as stored."""
+        return self.plane(name).read(roi or self.roi)
 
     def labels(self, roi: Roi | None = None) -> ClassMap:
         """Return class labels, 255 = unlabelled."""
@@ -211,22 +209,6 @@ class Scene:
         return xr.open_zarr(at(self.url).zarr_store(), chunks=None, decode_coords="all")
 
 
-@contextmanager
-def undamaged(url: str, roi: Roi) -> Iterator[None]:
-    """Name the store and the region when an object's checksum does not hold: every object carries one."""
-    try:
-        yield
-    except UserError:  # of an object store
-        raise
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            url,
-            found=f"a damaged object in {roi} ({error})",
-            expected="objects whose checksums hold",
-            do="Write the store again from its source, or restore it from a copy.",
-        ) from error
-
-
 def step_of(roi: Roi) -> int:
     """Return how many lines of a region `Scene.lines` yields at a time."""
     return max(1, PIECE // roi.shape[1])
@@ -235,31 +217,6 @@ def step_of(roi: Roi) -> int:
 def content_of(attrs: Mapping[str, Any]) -> str | None:
     """Return the hash of what a store's root says it holds: of its cube where it has one, labels aside."""
     return attrs.get("tilespec_cube", attrs.get("tilespec_digest"))
-
-
-def open_group(url: str) -> zarr.Group:
-    """Open the Zarr group at ``url`` for reading."""
-    place = at(url)
-    if not (place / "zarr.json").exists():
-        raise UserError(
-            url,
-            found="nothing" if not place.exists() else "something that is no Zarr v3 store",
-            expected="a Zarr v3 store that tilespec or xarray wrote",
-            do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
-        )
-    try:
-        # where each key costs a round trip, the root's copy of the arrays' metadata serves
-        consolidated = None if place.on_disk is None else False
-        return zarr.open_group(place.zarr_store(), mode="r", zarr_format=3, use_consolidated=consolidated)
-    except UserError:  # of the object store
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            url,
-            found=f"damaged metadata, or no group ({error})",
-            expected="a Zarr v3 group",
-            do="Write the store again: remove it and its .tilespec folder, and run its command.",
-        ) from error
 
 
 def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:

@@ -163,9 +163,8 @@ def _strips(scene: Scene) -> list[Roi]:
 def _sample(scene: Scene, strip: Roi, stride: int) -> tuple[Reflectance, UInt8[np.ndarray, "y x"]]:
     """Return every ``stride``-th pixel of a strip and its labels, reading object by object."""
     edge = -(-CHUNK // scene.chunks[1]) * scene.chunks[1]
-    parts, skip = [], -strip.y0 % stride
-    for block in strip.cut(strip.y1, edge):
-        parts.append(scene.read(block)[skip::stride, -block.x0 % stride :: stride].copy())
+    blocks, skip = strip.cut(strip.y1, edge), -strip.y0 % stride
+    parts = [scene.read(block)[skip::stride, -block.x0 % stride :: stride].copy() for block in blocks]
     values = np.concatenate(parts, axis=1)
     if "labels" not in scene.layers:
         return values, np.full(values.shape[:2], UNLABELLED, np.uint8)
