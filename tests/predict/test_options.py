@@ -217,19 +217,33 @@ def test_a_signal_lets_work_in_flight_end_and_the_run_resumes(make_scene, tmp_pa
 def test_a_second_signal_ends_at_once(make_scene, tmp_path):
     scene = make_scene(tmp_path / "long", 1500, 40, 5)
     model, out = save_model(tmp_path / "model", scene), str(tmp_path / "out")
-    slower = SLOW.replace("time.sleep(0.02)", "time.sleep(1)")
-    process = subprocess.Popen([sys.executable, "-c", slower, "predict", model, scene, out], stderr=subprocess.PIPE)
-    while not Path(f"{out}.tilespec/command.json").exists():
-        time.sleep(0.05)
-        assert process.poll() is None
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert time.monotonic() - began < 10
+    command = [sys.executable, "-c", SLOW.replace("time.sleep(0.02)", AT_WORK), "predict", model, scene, out]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            heard(process, "at work")
+            process.send_signal(signal.SIGINT)
+            heard(process, "finishing what is in flight")
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+            assert process.returncode == 130
+            assert time.monotonic() - began < 10
+        finally:
+            process.kill()
+
+
+AT_WORK = """
+    import signal
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # and not at the self-test before
+        print("at work", file=sys.stderr, flush=True)
+        time.sleep(1)
+"""
+"""What is said once signals are heeded."""
+
+
+def heard(process, words):
+    """Wait until a process says something."""
+    assert any(words in line for line in process.stderr), f"it ended and never said {words!r}"
 
 
 def begun(scene, tmp_path, monkeypatch):

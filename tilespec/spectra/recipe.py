@@ -12,6 +12,7 @@ import numpy as np
 
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.core.types import Spectra, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.operators import OPERATORS, Operator, arrays
@@ -156,7 +157,7 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     steps = []
     for i, name in enumerate(card["operators"]):
         own = {key.partition(".")[2]: values for key, values in by_name.items() if key.startswith(f"{i}.")}
-        steps.append(OPERATORS[name](**own))
+        steps.append((OPERATORS.get(name) or load({}, name, "operator"))(**own))
     return {
         "text": card["steps"],
         "steps": tuple(steps),
