@@ -55,7 +55,7 @@ def shelf(tmp_path, monkeypatch):
     monkeypatch.setenv("SHELF", str(tmp_path))
     monkeypatch.setenv(PLUGINS, "shelf_store")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(Path(shelf_store.__file__).parent), *sys.path)))
-    return f"{shelf_store.SCHEME}://objects"
+    return "shelf://objects"
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,10 @@ def test_objects_are_listed_put_compared_and_deleted_alike(root):
 
 
 def test_a_class_of_the_users_own_is_imported_only_where_the_user_named_its_module(shelf, monkeypatch):
-    assert at(shelf).on_disk is None
+    dotted = "shelf_store:ShelfPath://objects"
+    assert (str(at(shelf)), str(at(dotted))) == (shelf, dotted)
     monkeypatch.delenv(PLUGINS)
     with pytest.raises(UserError, match="which a file names and you did not"):
+        at(dotted)
+    with pytest.raises(UserError, match="found the scheme shelf://; expected a path of this machine, or s3://"):
         at(shelf)

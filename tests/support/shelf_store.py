@@ -17,12 +17,12 @@ from zarr.storage import LocalStore
 
 from tilespec.storage.backends.base import Place
 
-SCHEME = "shelf_store:ShelfPath"
+TILESPEC = {"store": {"shelf": "shelf_store:ShelfPath"}}
 
 
 @dataclass(frozen=True)
 class ShelfPath(Place):
-    """An object ``shelf_store:ShelfPath://name``, or the prefix of many."""
+    """An object ``shelf://name``, or the prefix of many."""
 
     url: str
 

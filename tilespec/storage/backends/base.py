@@ -183,6 +183,6 @@ def unknown(url: object, found: str) -> UserError:
         url,
         found=found,
         expected="a path of this machine, or s3://bucket/key",
-        do="Other object stores that speak S3 are reached by AWS_ENDPOINT_URL; mount what does not, or name a class of "
-        "yours: package.module:Name://...",
+        do="Other object stores that speak S3 are reached by AWS_ENDPOINT_URL; mount what does not, or add a class of "
+        "your own (docs/extending.md).",
     )

@@ -1,16 +1,19 @@
 """Where a store is: one URL string everywhere, and the table of what URLs may begin with.
 
-Without a scheme it is a folder of this machine. A scheme is a name of the table or, for a class of the user's own, its
-dotted path: ``package.module:Name://...``; `tilespec.core.registry` says whose modules are imported.
+Without a scheme it is a folder of this machine. A scheme is a name of the table, one that a module of the user's lists
+under ``store``, or the dotted path of a class: ``package.module:Name://...``; `tilespec.core.registry` says whose
+modules are imported.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import load
+from tilespec.core.registry import PLUGINS, load, plugins
 from tilespec.storage.backends.base import Place, unknown
 from tilespec.storage.backends.folder import FolderPath
 
@@ -33,10 +36,17 @@ def at(url: str | Path | Place) -> Place:
     scheme, colon, _ = str(url).partition("://")
     if not colon:
         return FolderPath.of(str(url))
-    if scheme not in SCHEMES and ":" not in scheme:
+    kind = _kind(scheme, os.environ.get(PLUGINS))
+    if kind is None:
         raise unknown(url, f"the scheme {scheme}://")
-    kind: type[Place] = load(SCHEMES, scheme, "store")
     return kind.of(str(url))
+
+
+@lru_cache
+def _kind(scheme: str, _named: str | None) -> type[Place] | None:
+    """Return the class of a scheme, None where none has it; looked up once for the modules that the user has named."""
+    known = ":" in scheme or scheme in SCHEMES or scheme in plugins("store")
+    return load(SCHEMES, scheme, "store") if known else None
 
 
 def absolute(url: str | Path) -> str:
