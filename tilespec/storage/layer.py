@@ -1,6 +1,6 @@
-"""Layer: one array of a store over ``y, x`` (labels, weights, a prediction), opened once and read many times."""
+"""Layer: one array of a store over ``y, x`` (cube, labels, weights), opened once and read many times."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -71,14 +71,40 @@ class Plane:
             )
         return found
 
-    def read(self, roi: Roi) -> Shaped[np.ndarray, "y x *channel"]:
-        """Return a region as stored, with all channels, in memory of the caller's own.
+    @property
+    def array(self) -> "zarr.Array[Any]":
+        """The array, opened by Zarr."""
+        return open_group(self.store)[self.name]
+
+    def read(self, roi: Roi, room: Room | None = None) -> Shaped[np.ndarray, "y x *channel"]:
+        """Return a region as stored, with all channels.
+
+        With a ``room`` it lies in its memory, and is valid until its next use; without one it is the caller's.
 
         Raises:
             UserError: an object is damaged.
         """
-        region = (*roi.slices, *map(slice, (0,) * len(self.shape[2:]), self.shape[2:]))
         with undamaged(self.store, roi):
             if self.objects is None:
-                return np.asarray(open_group(self.store)[self.name][region])
-            return self.objects.read(region, Room())
+                return np.asarray(self.array[roi.slices])
+            return self.objects.read(self._region(roi), room or Room())
+
+    def lines(self, roi: Roi, step: int, room: Room) -> Iterator[Shaped[np.ndarray, "y x *channel"]]:
+        """Yield a region as stored, ``step`` lines at a time, each valid until the next.
+
+        That the objects are whole is known after the last: use nothing before all are taken.
+
+        Raises:
+            UserError: an object is damaged.
+        """
+        with undamaged(self.store, roi):
+            if self.objects is not None:
+                yield from self.objects.lines(self._region(roi), step, room)
+                return
+            stored = np.asarray(self.array[roi.slices])
+            for start in range(0, len(stored), step):
+                yield stored[start : start + step]
+
+    def _region(self, roi: Roi) -> tuple[slice, ...]:
+        """Return a region with all channels."""
+        return *roi.slices, *(slice(0, size) for size in self.shape[2:])

@@ -80,16 +80,12 @@ class PlacedField:
 
     url: str
     """Where the store is."""
-    layer: Plane | None
-    """A ``y, x`` layer of numbers; None: the cube, or the prediction of several channels."""
+    layer: Plane
+    """A ``y, x`` layer of numbers; or the cube, or the prediction of several channels, as stored."""
+    scene: Scene | None
+    """What holds the cube; None for a ``y, x`` layer."""
     roi: Roi
     """The part of the scene that it covers."""
-    channels: int
-    """How many there are."""
-    chunks: tuple[int, int]
-    """Rows and columns of a stored object."""
-    axis: SpectralAxis | None
-    """What the channels are."""
     attrs: Mapping[str, Any]
     """Root attributes of the store."""
     whole_scene: bool
@@ -115,17 +111,24 @@ class PlacedField:
                 expected=f"numbers {name}(y, x) or {name}(y, x, channel)",
                 do="Name a store of the same kind as the prediction, or the truth's --layer.",
             )
-        cube = array.ndim == 3
         return cls(
             url=url,
-            layer=None if cube else Plane.of(url, array),
+            layer=Plane.of(url, array),
+            scene=Scene.open(url, allow_partial=True) if array.ndim == 3 else None,
             roi=_place(group.attrs, array.shape[:2]),
-            channels=array.shape[2] if cube else 1,
-            chunks=array.chunks[:2],
-            axis=Scene.open(url, allow_partial=True).spectral if cube else None,
             attrs=dict(group.attrs),
             whole_scene="cube" in group,
         )
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are."""
+        return 1 if self.scene is None else self.scene.shape[2]
+
+    @property
+    def axis(self) -> SpectralAxis | None:
+        """What the channels are."""
+        return None if self.scene is None else self.scene.spectral
 
     @property
     def status(self) -> str:
@@ -135,8 +138,8 @@ class PlacedField:
     def read(self, roi: Roi) -> Reflectance:
         """Return the values of a region, given in pixels of the scene, as ``y, x, channel``; NaN without data."""
         here = _within(roi, self.roi)
-        if self.layer is None:
-            return Scene.open(self.url, allow_partial=True).read(here)
+        if self.scene is not None:
+            return self.scene.read(here)
         stored, attrs = self.layer.read(here), self.layer.attrs
         values = stored.astype(np.float32) * np.float32(attrs.get("scale_factor", 1.0))
         for nodata in (attrs.get("_FillValue"), attrs.get("nodata")):

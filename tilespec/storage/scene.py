@@ -18,8 +18,7 @@ from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import at
-from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.group import check_complete, open_group, undamaged
+from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Plane
 
 AXES = ("wavelength", "wavenumber", "component", "channel")
@@ -50,10 +49,10 @@ class Scene:
     """Root attributes: title, source header, provenance, status, digest."""
     georef: Mapping[str, Any] | None
     """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
-    objects: Chunks | None
-    """How the cube's objects are read without Zarr; None where Zarr has to."""
+    cube: Plane
+    """The cube as stored."""
     planes: Mapping[str, Plane]
-    """The layers by name."""
+    """The layers by name, as stored."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -87,15 +86,14 @@ class Scene:
             layers=tuple(planes),
             attrs=dict(group.attrs),
             georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
-            objects=Chunks.of(cube),
+            cube=Plane.of(url, cube),
             planes={name: Plane.of(url, array) for name, array in planes.items()},
         )
 
     @property
     def array(self) -> zarr.Array[Any]:
         """The stored cube."""
-        group = open_group(self.url)
-        return group["cube" if "cube" in group else "prediction"]
+        return self.cube.array
 
     @property
     def roi(self) -> Roi:
@@ -108,10 +106,7 @@ class Scene:
         With a ``room`` they lie in its memory, and are valid until its next use; without one they are the caller's.
         """
         room = room or Room()
-        with undamaged(self.url, roi):
-            if self.objects is not None:
-                return self._values(self.objects.read(self._region(roi), room), roi, room)
-            return self._values(np.asarray(self.array[roi.slices]), roi, room)
+        return self._values(self.cube.read(roi, room), roi, room)
 
     def lines(self, roi: Roi, room: Room) -> Iterator[Reflectance]:
         """Yield the values of a region from its top, some lines at a time, each valid until the next.
@@ -119,20 +114,10 @@ class Scene:
         As many lines as hold `PIECE` pixels, at least one; as `read` returns them, but while they are in the
         processor's cache. That the objects are whole is known after the last: use nothing before all are taken.
         """
-        step, y0 = step_of(roi), roi.y0
-        with undamaged(self.url, roi):
-            for stored in self._lines(roi, step, room):
-                yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
-                y0 += len(stored)
-
-    def _lines(self, roi: Roi, step: int, room: Room) -> Iterator[np.ndarray]:
-        """Yield a region as stored, some lines at a time."""
-        if self.objects is not None:
-            yield from self.objects.lines(self._region(roi), step, room)
-            return
-        stored = np.asarray(self.array[roi.slices])
-        for start in range(0, len(stored), step):
-            yield stored[start : start + step]
+        y0 = roi.y0
+        for stored in self.cube.lines(roi, step_of(roi), room):
+            yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
+            y0 += len(stored)
 
     def _values(self, stored: np.ndarray, roi: Roi, room: Room) -> Reflectance:
         """Return stored values as float32, scaled, and NaN where there is no data."""
@@ -148,10 +133,6 @@ class Scene:
         if "valid" in self.layers:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
-
-    def _region(self, roi: Roi) -> tuple[slice, ...]:
-        """Return a region with all of its bands."""
-        return *roi.slices, slice(0, self.shape[2])
 
     def plane(self, name: str) -> Plane:
         """Return a ``y, x`` layer by its name.
