@@ -71,7 +71,7 @@ class Cast:
     net: dict[str, Any]
     """Name and all parameters of the generator."""
     channels: tuple[int, int]
-    """Of the generator, in and out."""
+    """Of the generator: what it reads of what the recipe gives, and what it answers."""
 
     @classmethod
     def of(cls, config: Config, bands: int) -> "Cast":
@@ -93,7 +93,7 @@ class Cast:
             )
         learned = objective({"name": config.objective.name, **options(config.objective)}, chosen)
         net = {"name": config.net.name, **params}
-        return cls(task=chosen, objective=learned, net=net, channels=(bands, chosen.channels_out))
+        return cls(task=chosen, objective=learned, net=net, channels=(chosen.channels_in(bands), chosen.channels_out))
 
     def nets(self, seed: int) -> dict[str, nn.Module]:
         """Return the generator and its opponents with weights drawn from ``seed``."""
@@ -120,14 +120,15 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
         known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
         nets = Cast.of(known, corpus.bands).nets(0)
         config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
-        bands = _reaching(config, corpus)
+        bands = reaching(config, corpus)
         cast = Cast.of(config, bands.count)
         nets = cast.nets(0)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     _check_train(config, ranks)
-    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands)
-    return config, corpus, _plan(config, corpus, cast, nets)
+    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=cast.task.geometry)
+    reading = summary(Law.of(config, corpus), corpus.grounds, bands=bands.count, budget=config.data.cache)
+    return config, corpus, {**_plan(config, corpus, cast, nets), "reading": reading}
 
 
 def _check_train(config: Config, ranks: int) -> None:
@@ -152,8 +153,8 @@ def _check_train(config: Config, ranks: int) -> None:
         )
 
 
-def _reaching(config: Config, corpus: Corpus) -> Bands:
-    """Return the bands, or scores, that reach the net."""
+def reaching(config: Config, corpus: Corpus) -> Bands:
+    """Return the bands, or scores, that the recipe gives."""
     if config.recipe.path is not None:
         recipe = _fitted(config.recipe.path, corpus)
         return Bands(count=recipe.bands_out, axis=recipe.axis_out)
@@ -171,7 +172,6 @@ def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Modu
         "parameters": counts,
         "passes_over_the_region": passes(parse(config.recipe.steps or "")),
         "patches": config.train.steps * config.train.batch,
-        "reading": summary(Law.of(config, corpus), corpus.grounds, bands=cast.channels[0], budget=config.data.cache),
     }
 
 
