@@ -12,6 +12,7 @@ from tilespec.core.types import TileClass
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.models.tasks.base import Geometry, without_gaps
 from tilespec.models.tasks.reconstruct import Reconstruct
+from tilespec.models.tasks.segment import Segment
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,29 +43,13 @@ QUARTIC = Metric(name="quartic", truth="field", better="smaller", statistic=Quar
 NAMELESS = Metric(name="rmse", truth="field", better="smaller", statistic=QuarticErrors.zero)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Values:
-    """Values on a plane of another scale, with a margin; the net may read the mean of the channels too."""
-
-    truth: ClassVar = "field"
-    metrics: ClassVar = ("own_tasks:QUARTIC", "rmse")
-
-    channels: int
-    low: float = 0.0
-    high: float = 1.0
-    scale: str = "1"
-    margin: int = 0
-    mean: bool = False
-    head: str = "linear"
+class Elsewhere:
+    """Another plane and another input; all else is as in a task of tilespec's, ``inner``."""
 
     def __post_init__(self):
-        for name in ("known", "planes", "magnitude", "activate", "decode"):
-            inner = Reconstruct(channels=self.channels, low=self.low, high=self.high)
+        inner = self.inner
+        for name in ("channels_out", "head", "known", "planes", "answer", "magnitude", "activate", "decode"):
             object.__setattr__(self, name, getattr(inner, name))
-
-    @property
-    def channels_out(self):
-        return self.channels
 
     @property
     def geometry(self):
@@ -77,10 +62,43 @@ class Values:
         return torch.cat([scores, scores.mean(dim=1, keepdim=True)], dim=1) if self.mean else scores
 
     def pair(self, scores, truth):
-        return without_gaps(scores, truth, self.geometry, np.nan)
+        return without_gaps(scores, truth, self.geometry, np.nan if truth.dtype == np.float32 else 255)
 
-    def answer(self, raw):
-        return raw
+
+@dataclass(frozen=True, kw_only=True)
+class Values(Elsewhere):
+    """Values on a plane of another scale, with a margin; the net may read the mean of the channels too."""
+
+    truth: ClassVar = "field"
+    metrics: ClassVar = ("own_tasks:QUARTIC", "rmse")
+
+    channels: int
+    low: float = 0.0
+    high: float = 1.0
+    scale: str = "1"
+    margin: int = 0
+    mean: bool = False
+
+    @property
+    def inner(self):
+        return Reconstruct(channels=self.channels, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Elsewhere):
+    """Classes on such a plane."""
+
+    truth: ClassVar = "classes"
+    metrics: ClassVar = ("oa", "miou")
+
+    classes: int
+    scale: str = "1"
+    margin: int = 0
+    mean: bool = False
+
+    @property
+    def inner(self):
+        return Segment(classes=self.classes)
 
 
 class OfClasses(Values):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_tasks import QuarticErrors
@@ -137,6 +138,30 @@ def test_a_task_of_another_plane_is_learned_judged_and_predicted_where_its_truth
     assert told["rmse"] == pytest.approx(float(np.sqrt(np.nanmean(np.square(error, dtype=np.float64)))), rel=1e-4)
     assert told["overlaps_training"] is False
     assert history.read(Path(model))[-1]["rmse"] == pytest.approx(told["rmse"], rel=1e-4)
+
+
+def test_labels_of_another_scale_are_learned_and_judged_too(make_scene, tmp_path):
+    scene = make_scene(tmp_path / "scene.zarr", 64, 48, 3, seed=1, nan=0.01)
+    labels = make_scene(tmp_path / "labels.zarr", 32, 24, 3, seed=1, unlabelled=0.1)
+    data = {"scene": scene, "labels": labels, "rows": "0:40", "patch": 16, "patches": 6, "drop_single_class": True}
+    given = {
+        "data": data,
+        "task": {"name": "own_tasks:Labels", "scale": "1/2", "margin": 2},
+        "net": {"name": "own_tasks:Halves"},
+        "objective": {"name": "supervised"},
+        "train": {"steps": 2, "batch": 2},
+        "validate": {"rows": "40:64", "every": 2},
+    }
+    train(given, str(tmp_path / "m"))
+    out = predict(str(tmp_path / "m"), scene, str(tmp_path / "out.zarr"), rows="40:64")["out"]
+    told = evaluate(out, labels, patches=2, patch_size=4)
+    found = np.asarray(zarr.open_group(out, mode="r")["prediction"])
+    known = Scene.open(labels).labels()[21:31, 1:23]
+    assert found.shape == known.shape
+    assert told["oa"] == (found == known)[known != 255].mean()
+    assert history.read(tmp_path / "m")[-1]["oa"] == told["oa"]
+    with pytest.raises(UserError, match=r"data.balance: found 'classes', for a task of output scale 1/2"):
+        train({**given, "data": {**data, "balance": "classes"}}, str(tmp_path / "n"))
 
 
 def test_a_net_reads_what_its_task_makes_of_the_recipe(stores, tmp_path):

@@ -128,7 +128,7 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     own, notes = _own(task)
     asked = Judging(mask=mask, peak=peak, floor=floor, keep_black=keep_black, illuminant=illuminant, radiance=radiance)
     case = CASES[kind](pred, truth, layer, rows, cols, asked)
-    case = case.adding([*(one for one in METRICS.values() if one.truth in (kind, None)), *own])
+    case = case.adding(dict.fromkeys([*(one for one in METRICS.values() if one.truth in (kind, None)), *own]))
     side = min(PUBLISHED, *case.roi.shape) if patch_size is None else patch_size
     _check_patches(case.roi, patches, side)
     check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
