@@ -24,6 +24,7 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import plugins
 from tilespec.core.types import Roi
 from tilespec.evaluate.bootstrap import Blocked
 from tilespec.evaluate.channels import channels_case
@@ -163,8 +164,8 @@ def _kind(pred: str) -> tuple[Kind, str]:
 
 
 def _own(task: str) -> tuple[tuple[Metric, ...], list[str]]:
-    """Return the metrics of a task from outside tilespec, which has a dotted path; or none, and why."""
-    if ":" not in task:
+    """Return the metrics of a task from outside tilespec, a dotted path or a plug-in; or none, and why."""
+    if ":" not in task and task not in plugins("task"):
         return (), []
     try:
         return metrics_of(task), []

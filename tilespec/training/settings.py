@@ -288,6 +288,8 @@ class AugmentTable(Table):
     """``a`` of the Beta(a, a) that says how much of a patch stays its own; a box of its partner covers the rest."""
     mixup: float = Field(default=0, ge=0)
     """``a`` of the Beta(a, a) that says what a patch weighs in the mixture with its partner."""
+    own: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Strengths of augmentations of your own: ``{ "package.module:function" = 0.5 }``; they come after all others."""
     probability: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """How likely each kind is for a patch: ``{ mixup = 0.5 }``; 1 for those that are not named."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import imported
+from tilespec.core.registry import load
 from tilespec.evaluate.metrics.base import Metric
 
 METRICS: Final = {
@@ -38,26 +38,20 @@ METRICS: Final = {
 
 
 def metric(name: str) -> Metric:
-    """Return the metric ``name`` of the table, or the one at a dotted path ``package.module:NAME`` that a task names.
+    """Return the metric ``name`` of the table, or one of the user's: a plug-in, or at a dotted path.
 
     Raises:
         UserError: there is no such metric, or one of its own takes the name of one that is here.
     """
     if name in METRICS:
         return METRICS[name]
-    found = imported(name, "metric") if ":" in name else None
-    if not isinstance(found, Metric):
+    found = load(dict.fromkeys(METRICS, ""), name, "metric")
+    taken = {*METRICS, *figures()}
+    if not isinstance(found, Metric) or found.statistic is None or {found.name, found.figure} & taken:
         raise UserError(
             f"metric {name!r}",
-            found="no metric" if found is None else f"a {type(found).__name__}",
-            expected=f"one of {', '.join(METRICS)}, or the dotted path of a Metric",
-            do="Check the metrics that the task names.",
-        )
-    if found.statistic is None or {found.name, found.figure} & {*METRICS, *map(_figure, METRICS.values())}:
-        raise UserError(
-            f"metric {name!r}",
-            found=f"{found.name!r}" if found.statistic else "no statistic",
-            expected="a statistic, and a name that no metric of tilespec has",
+            found=found,
+            expected="a Metric with a statistic, and with a name that no metric of tilespec has",
             do="Give it a statistic and another name.",
         )
     return found
@@ -65,8 +59,4 @@ def metric(name: str) -> Metric:
 
 def figures(own: Iterable[Metric] = ()) -> list[str]:
     """Return the keys of an evaluation that judge a whole map, in the order of tables: own ones last."""
-    return list(dict.fromkeys(map(_figure, (*METRICS.values(), *own))))
-
-
-def _figure(of: Metric) -> str:
-    return of.figure
+    return list(dict.fromkeys(one.figure for one in (*METRICS.values(), *own)))

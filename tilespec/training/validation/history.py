@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.evaluate.metrics.base import Metric
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import parse_json, write_atomic
 
 Line = Mapping[str, Any]
 """One validation: ``step`` (steps done), the metrics (None where one is not defined), ``seconds``."""
@@ -60,8 +60,5 @@ def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
 
 def _line(text: str) -> dict[str, Any] | None:
     """Return a line of the history; None for one that is torn."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
+    line = parse_json(text) or {}
+    return line if isinstance(line.get("step"), int) else None

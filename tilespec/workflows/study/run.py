@@ -17,7 +17,7 @@ from tilespec.core.types import Roi
 from tilespec.evaluate.comparison import metrics_of
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.table import figures
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import parse_json, read_json, write_atomic
 from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
 from tilespec.storage.scene import open_group
@@ -185,7 +185,7 @@ class Run:
     def _judged(self, model: str, item: Item, progress: Progress) -> dict[str, Any]:
         """Return the scores of one test scene; of a scene that is done, as they were kept."""
         kept = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
-        done = parsed(kept.read_text()) if kept.exists() else None
+        done = read_json(kept)
         if done is not None:
             return done
         maps = self.place.out / "maps" / fingerprint(self._predicts())[:16]
@@ -264,15 +264,6 @@ class Results:
     def _all(self) -> Iterator[dict[str, Any]]:
         if self.path.exists():
             for text in self.path.read_text().splitlines():
-                line = parsed(text)
+                line = parse_json(text)
                 if line is not None and "key" in line:
                     yield line
-
-
-def parsed(text: str) -> dict[str, Any] | None:
-    """Return a JSON object; None of anything else, such as a line that a killed run left."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
