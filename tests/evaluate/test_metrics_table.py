@@ -3,7 +3,7 @@
 import pytest
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import load
+from tilespec.core.registry import PLUGINS, load
 from tilespec.evaluate.comparison import metrics_of
 from tilespec.evaluate.metrics.table import METRICS, figures, metric
 from tilespec.models.tasks import TASKS
@@ -23,11 +23,18 @@ def test_a_task_of_tilespec_names_metrics_of_the_table_that_pixels_decide_and_th
     assert named[0].better is not None
 
 
+@pytest.fixture
+def own_tasks(monkeypatch):
+    monkeypatch.setenv(PLUGINS, "own_tasks")
+
+
+@pytest.mark.usefixtures("own_tasks")
 def test_own_metrics_stand_last_in_tables():
     own = metric("own_tasks:QUARTIC")
     assert figures([METRICS["rmse"], own]) == [*figures(), "quartic"]
 
 
+@pytest.mark.usefixtures("own_tasks")
 @pytest.mark.parametrize("name", ["accuracy", "own_tasks:Values", "own_tasks:NAMELESS", "own_tasks:Nothing"])
 def test_what_is_no_metric_is_refused(name):
     with pytest.raises(UserError, match="metric"):
