@@ -47,6 +47,7 @@ def channels_case(
         },
         pieces=_pieces(roi, predicted),
         read=partial(_pair, predicted, true, mask, asked),
+        channels=predicted.channels,
         folds=(Joined(parts=parts),),
         patches=PatchErrors.zero,
         scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam", *FIGURES, "mrae", *("delta_e",) * len(colours)),

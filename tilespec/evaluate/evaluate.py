@@ -1,7 +1,7 @@
 """Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
 
-Which folds judge a prediction says `tilespec.evaluate.metrics.confusion.TASKS`: classes are counted, channels are
-subtracted.
+Classes are counted and channels are subtracted, whatever the task. The metrics that a task from outside tilespec
+brings are computed beside; those of tilespec's own tasks are all in `tilespec.evaluate.metrics.table`.
 
 Beside the task's own score stands the seam score (`tilespec.evaluate.seams`, one more pass): a net with statistics of
 each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown
@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 import zarr
 
@@ -25,13 +25,16 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
+from tilespec.core.registry import plugins
 from tilespec.core.types import Roi
 from tilespec.evaluate.bootstrap import Blocked
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.class_maps import classes_case
-from tilespec.evaluate.comparison import Case, Joined, Left
+from tilespec.evaluate.comparison import Case, Joined, Left, metrics_of
 from tilespec.evaluate.intervals import check_blocks, over_blocks
-from tilespec.evaluate.metrics.confusion import TASKS, Patches
+from tilespec.evaluate.metrics.base import Metric
+from tilespec.evaluate.metrics.confusion import Patches
+from tilespec.evaluate.metrics.table import METRICS
 from tilespec.evaluate.options import EvaluateOptions
 from tilespec.evaluate.seams import NOTHING, seam_score
 from tilespec.storage.files import write_atomic
@@ -43,8 +46,11 @@ __all__ = ["evaluate"]
 NONE_LEFT: Final = Left()
 PUBLISHED: Final = 512
 """Side of a patch, as published by Mishra and Herrmann (2021)."""
-CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
-"""What a task's first fold needs."""
+Kind = Literal["classes", "field"]
+CASES: Final[dict[Kind, Callable[..., Case]]] = {"classes": classes_case, "field": channels_case}
+"""How a prediction is compared, by the kind of truth that its task has."""
+UNNAMED: Final[dict[Kind, str]] = {"classes": "segment", "field": "reconstruct"}
+"""The task of a store that names none."""
 
 
 @final
@@ -84,8 +90,10 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
         UserError: the two lie on different planes, their classes or channels differ, or a patch or enough blocks do not
             fit into the region.
     """
-    task = _task(pred)
-    case = CASES[TASKS[task][0]](pred, truth, options.layer, options.rows, options.cols, options)
+    kind, task = _kind(pred)
+    own, notes = _own(task)
+    case = CASES[kind](pred, truth, options.layer, options.rows, options.cols, options)
+    case = case.adding(dict.fromkeys([*(one for one in METRICS.values() if one.truth in (kind, None)), *own]))
     side = min(PUBLISHED, *case.roi.shape) if options.patch_size is None else options.patch_size
     _check_patches(case.roi, options.patches, side)
     check_blocks(case.roi, bootstrap=options.bootstrap, folds=options.blocks, size=options.block_size)
@@ -101,24 +109,32 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
             over = over_blocks(case, found, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
             scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
         if options.patch_size is None and side < PUBLISHED:
-            note = f"patches of {side}: the region has no room for the published {PUBLISHED}"
-            scores |= {"notes": [*scores.get("notes", []), note]}
+            notes = [*notes, f"patches of {side}: the region has no room for the published {PUBLISHED}"]
+        if notes:
+            scores |= {"notes": [*scores.get("notes", []), *notes]}
         seams = _seams(pred, truth, case.roi, progress)
     result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
     _keep(pred, result)
     return result
 
 
-def _task(pred: str) -> str:
-    """Return what was predicted: as the store says, else by what it holds."""
+def _kind(pred: str) -> tuple[Kind, str]:
+    """Return what a store holds, and the task that predicted it: as it says, else by what it holds."""
     group = open_group(pred)
-    named = group.attrs.get("task")
-    name = named.get("name") if isinstance(named, dict) else named
-    found = group.get("prediction")
-    if name in TASKS:
-        return str(name)
+    named, found = group.attrs.get("task"), group.get("prediction")
     channels = isinstance(found, zarr.Array) and (found.ndim == 3 or found.dtype.kind == "f")
-    return "reconstruct" if channels or (found is None and "cube" in group) else "segment"
+    kind: Kind = "field" if channels or (found is None and "cube" in group) else "classes"
+    return kind, str((named.get("name") if isinstance(named, dict) else named) or UNNAMED[kind])
+
+
+def _own(task: str) -> tuple[tuple[Metric, ...], list[str]]:
+    """Return the metrics of a task from outside tilespec, a dotted path or a plug-in; or none, and why."""
+    if ":" not in task and task not in plugins("task"):
+        return (), []
+    try:
+        return metrics_of(task), []
+    except UserError as error:
+        return (), [f"without the metrics of its task: {error}"]
 
 
 def _folded(

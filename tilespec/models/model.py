@@ -35,7 +35,7 @@ class Model:
     task: dict[str, Any]
     """``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
     channels: tuple[int, int]
-    """Channels in (after the recipe) and out."""
+    """Channels of the net: those that the task makes of what the recipe gives, and those that it answers."""
     classes: tuple[str, ...]
     """Names of the classes, in order."""
     recipe: Recipe
@@ -45,7 +45,7 @@ class Model:
     spectral_out: SpectralAxis | None = None
     """What the channels are that it predicts; None: nobody said, or they are classes."""
     tile: int | None = None
-    """Side of the patches the net was trained on, the default tile; None for pixelwise nets."""
+    """Output pixels of the patches the net was trained on, the default tile; None for pixelwise nets."""
     provenance: dict[str, Any]
     """Preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
 

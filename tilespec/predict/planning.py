@@ -107,9 +107,12 @@ def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for what is not given."""
     reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
     side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
-    shared = asked.overlap if asked.overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
     geometry = task(model.task).geometry
-    plane = tuple(int((length - 2 * geometry.margin) * geometry.scale) for length in roi.shape)
+    whole = geometry.scale.numerator  # tiles begin where input pixels do
+    shared = asked.overlap
+    if shared is None:
+        shared = side // 2 // whole * whole if reach.kind == "approximate" else 0
+    plane = geometry.plane(roi.shape)
     if min(plane) < 1:
         raise UserError(
             "region",
@@ -117,7 +120,7 @@ def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
             expected=f"more: output scale {geometry.scale}, margin {geometry.margin} leave no output pixel",
             do="Choose a larger region.",
         )
-    y, x = axes((plane[0], plane[1]), side, shared)
+    y, x = axes(plane, side, shared)
     reach = replace(reach, halo=reach.halo + geometry.margin)
     return Grid(y=y, x=x, window=asked.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
 

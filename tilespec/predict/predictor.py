@@ -55,9 +55,9 @@ class TorchPredictor:
     recipe: Recipe
     """Applied at reading; without steps when the scene went through it already."""
     task: Task
-    """Activates and decodes."""
+    """Says what the net reads, activates and decodes."""
     channels: tuple[int, int]
-    """In and out."""
+    """After the recipe, and of the answer."""
     threads: int
     """Threads that read, prepare and evaluate."""
     intra: int
@@ -108,7 +108,7 @@ class TorchPredictor:
         return mean.permute(0, 2, 3, 1).contiguous().numpy()
 
     def _activated(self, module: torch.nn.Module, tiles: torch.Tensor) -> torch.Tensor:
-        return self.task.activate(module(tiles.to(self.dtype)).float())
+        return self.task.activate(module(self.task.inputs(tiles).to(self.dtype)).float())
 
     def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
         """Return whether a tile has the same bits in any batch, by trial; once per process and shape."""
@@ -200,9 +200,9 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
         modules.put(_twin(module))
     return TorchPredictor(
         modules=modules,
-        recipe=Recipe.empty(model.channels[0], None) if spec.prepared else model.recipe,
+        recipe=Recipe.empty(model.recipe.bands_out, None) if spec.prepared else model.recipe,
         task=task(model.task),
-        channels=model.channels,
+        channels=(model.recipe.bands_out, model.channels[1]),
         threads=threads,
         intra=spec.intra,
         probabilities=spec.probabilities,

@@ -34,7 +34,7 @@ from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import Journal
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
-from tilespec.training.setup import Cast, prepared, recipe_of
+from tilespec.training.setup import Cast, prepared, reaching, recipe_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, clear
 
@@ -64,7 +64,7 @@ def train(
     asked, first = resolve(config, options.overrides), leads()
     with crew(options.ranks, options.workers, options.cluster) as hands:
         settings, corpus, plan = prepared(asked, hands.world)
-        plan |= _held_out(settings, corpus, plan["channels"][0])
+        plan |= _held_out(settings, corpus, reaching(settings, corpus).count)
         if options.dry_run:
             return {**plan, "model": out, "ranks": hands.world}
         folder = Path(local(out, "a model"))
@@ -83,15 +83,15 @@ def train(
     return facts
 
 
-def _held_out(config: Config, corpus: Corpus, channels: int) -> dict[str, Any]:
+def _held_out(config: Config, corpus: Corpus, bands: int) -> dict[str, Any]:
     """Check what is held out, before anything is computed, and return what the plan says of it."""
     recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
-    validation = Validation.of(config, corpus, Cast.of(config, channels), recipe, Path())
+    validation = Validation.of(config, corpus, Cast.of(config, bands), recipe, Path())
     if validation is None:
         return {}
     regions = [str(ground.roi) for ground in validation.held.grounds]
     validations = -(-config.train.steps // config.validation.every)
-    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(channels)}
+    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(bands)}
 
 
 def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:

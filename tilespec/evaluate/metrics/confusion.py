@@ -9,7 +9,7 @@ leaving the hard pixels out.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
@@ -17,18 +17,6 @@ from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 from tilespec.core.types import UNLABELLED
 
 MapPair = UInt8[np.ndarray, "2 y x"]
-
-TASKS: Final = {
-    "segment": ("confusion", "patch_counts"),
-    "classify": ("confusion", "patch_counts"),
-    "reconstruct": ("residuals", "patch_errors"),
-    "chemmap": ("residuals", "patch_errors"),
-    "denoise": ("residuals", "patch_errors"),
-    "superres": ("residuals", "patch_errors"),
-    "calibrate": ("residuals", "patch_errors"),
-    "synthesize": ("residuals", "patch_errors"),
-}
-"""The folds that judge each task's predictions: of all pixels, and of patches."""
 
 
 @final

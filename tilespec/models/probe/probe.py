@@ -79,7 +79,7 @@ class Subject:
     module: nn.Module
     """Its net, laid out as for prediction."""
     task: Task
-    """Activates."""
+    """Says what the net reads, and activates."""
     scene: str | None
     """Where windows come from."""
     tile: int
@@ -104,7 +104,7 @@ class Subject:
 
     def windows(self, side: int, count: int) -> Float32[Tensor, "n channel y x"]:
         """Return windows as the net reads them."""
-        return windows(self.model, self.scene, side, count, self.seed)
+        return self.task.inputs(windows(self.model, self.scene, side, count, self.seed))
 
     def activated(self, x: Float32[Tensor, "batch channel y x"]) -> Float32[Tensor, "batch channel2 y2 x2"]:
         """Return what is blended."""

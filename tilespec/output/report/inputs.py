@@ -68,7 +68,7 @@ class ModelRun:
     """Lines of ``log.jsonl``; none for methods that are solved, not trained."""
     validations: tuple[Mapping[str, Any], ...] = ()
     """Lines of ``validation.jsonl``."""
-    metric: str | None = None
+    metric: str = ""
     """What was compared of them: as its settings say, else the first."""
 
 
@@ -185,7 +185,7 @@ def _model(folder: Path) -> list[Any]:
     return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
 
 
-def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str | None:
+def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str:
     """Return what was compared of a training's validations."""
     asked = (noted(folder, "config") or {}).get("validate") or {}
-    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), None)
+    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")

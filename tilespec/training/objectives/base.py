@@ -27,9 +27,9 @@ class Batch:
     """Patches of one rank at one step."""
 
     x: Float32[Tensor, "batch band y x"]
-    """What the net reads, in channels-last memory."""
-    y: UInt8[Tensor, "batch y x"] | Float32[Tensor, "batch channel y x"]
-    """What it should answer: classes, 255 = unlabelled; or values, NaN = unknown."""
+    """What the recipe gives, in channels-last memory."""
+    y: UInt8[Tensor, "batch y2 x2"] | Float32[Tensor, "batch channel y2 x2"]
+    """What it should answer, on the output plane: classes, 255 = unlabelled; or values, NaN = unknown."""
     ids: tuple[int, ...]
     """Places of the patches in the stream of all ranks; dropout is seeded by them."""
     step: int = 0

@@ -4,29 +4,22 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from tilespec.evaluate.metrics.base import Metric
 from tilespec.storage.files import parse_json, write_atomic
-
-METRICS: Final = {
-    "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},
-    "residuals": {key: key for key in ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")},
-}
-"""What is kept of the figures of a task's first fold: our names, and those of `tilespec.evaluate`; the first leads."""
-LOWER: Final = frozenset({"rmse", "mae", "mrae", "sam"})
-"""Metrics of which less is better."""
 
 Line = Mapping[str, Any]
 """One validation: ``step`` (steps done), the metrics (None where one is not defined), ``seconds``."""
 
 
-def best(history: Sequence[Line], metric: str = "iou") -> int | None:
+def best(history: Sequence[Line], metric: Metric) -> int | None:
     """Return the step of the best validation, the earliest of equals; None when none has a number."""
     found = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
     return -int(max(found)[1]) if found else None
 
 
-def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool:
+def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
     """Return whether ``patience`` validations in a row brought none better than those before; 0: never.
 
     One without a number is none better.
@@ -36,12 +29,12 @@ def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool
     return 0 < patience <= since
 
 
-def worth(line: Line, metric: str) -> float | None:
+def worth(line: Line, metric: Metric) -> float | None:
     """Return a metric of a validation so that more is better; None for what is no finite number."""
-    value = line.get(metric)
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    value = line.get(metric.name)
+    if metric.better is None or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return -value if metric in LOWER else value
+    return value if metric.better == "larger" else -value
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

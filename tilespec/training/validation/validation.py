@@ -1,8 +1,8 @@
 """Validation: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
 
 What is judged is what `tilespec predict` would write: tiles, overlap, blending, norms and recipe are its own, and the
-scores are those folds of `tilespec.evaluate` that the task names, summed over all held-out regions. Patches or losses
-would judge something else.
+scores are the metrics that the task names, over the pixels of all held-out regions. Patches or losses would judge
+something else.
 
 A pass over raw bands costs more than such a prediction, so it is made once (`scores`). After that a validation reads
 them, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
@@ -31,8 +31,9 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.comparison import Case, Joined, metrics_of
 from tilespec.evaluate.evaluate import CASES
+from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.options import ScoreOptions
 from tilespec.models.determinism import torch_threads
 from tilespec.models.model import Model
@@ -48,7 +49,7 @@ from tilespec.training.settings import Config
 from tilespec.training.setup import Cast
 from tilespec.training.validation import history
 from tilespec.training.validation.held_out import held_out
-from tilespec.training.validation.history import METRICS, Line, best, rewind, stopped
+from tilespec.training.validation.history import Line, best, rewind, stopped
 from tilespec.training.validation.scratch_scenes import as_is, remove, source
 
 __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
@@ -77,6 +78,8 @@ class Validation:
     """Where it is judged."""
     cast: Cast
     """Task and net."""
+    metrics: tuple[Metric, ...]
+    """What the task is judged by, the leading one first."""
     recipe: Recipe
     """Before the net."""
     folder: Path
@@ -94,14 +97,16 @@ class Validation:
             return None
         for ground in held.grounds:
             recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
-        _check_metric(config, cast)
+        metrics = metrics_of(config.task.name)
+        _check_metrics(config, metrics)
         _check_norms(config, cast)
-        return cls(config=config, corpus=corpus, held=held, cast=cast, recipe=recipe, folder=folder)
+        return cls(config=config, corpus=corpus, held=held, cast=cast, metrics=metrics, recipe=recipe, folder=folder)
 
     @property
-    def metric(self) -> str:
-        """What is compared: as asked, else the first of the task."""
-        return self.config.validation.metric or next(iter(_metrics(self.cast)))
+    def metric(self) -> Metric:
+        """What is compared: as asked, else the leading one of the task."""
+        asked = self.config.validation.metric
+        return next(metric for metric in self.metrics if asked in (None, metric.name))
 
     def due(self, done: int) -> bool:
         """Return whether a validation follows after ``done`` steps."""
@@ -125,7 +130,7 @@ class Validation:
         began, tensors = time.monotonic(), plain(weights)
         sound = all(bool(torch.isfinite(value).all()) for value in tensors.values())
         figures = self._figures(tensors, progress or Silent()) if sound else {}
-        scores = {name: figures.get(key) for name, key in _metrics(self.cast).items()}
+        scores = {metric.name: figures.get(metric.figure) for metric in self.metrics}
         line = {"step": step, **scores, "seconds": time.monotonic() - began}
         self._keep(line)
         return {key: math.nan if value is None else value for key, value in line.items() if key != "step"}
@@ -152,7 +157,7 @@ class Validation:
             pixels = ground.roi.shape[0] * ground.roi.shape[1]
             raw, scores = pixels * ground.scene.shape[2] * ground.scene.dtype.itemsize, 4 * pixels * channels
             direct = as_is(ground, recipe=self.config.recipe.given)
-            truth = pixels * ground.truth.empty((1, 1)).nbytes
+            truth = math.prod(ground.geometry.beneath(ground.roi).shape) * ground.truth.empty((1, 1)).nbytes
             once += 0 if direct else raw + scores + 2 * truth  # read and written
             each += (raw if direct else scores) + 3 * truth  # and what is predicted, written and read
         return {"once": once, "each": each}
@@ -187,7 +192,7 @@ class Validation:
         try:
             folder = str(self._scratch / "model")
             predict_scene(model, folder, found.scene, out, PredictOptions(**options), progress)
-            case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
+            case = CASES[self.cast.task.truth](out, found.truth, None, None, None, JUDGING).adding(self.metrics)
             return case, fold(case.pieces, partial(_contribution, case))
         finally:
             remove(out)
@@ -213,20 +218,16 @@ class Validation:
         return {self._weights(top) for top in tops if top is not None}
 
 
-def _metrics(cast: Cast) -> dict[str, str]:
-    """Return the metrics that a task has, by the first fold that it names."""
-    return METRICS.get(cast.task.metrics[0], {})
-
-
-def _check_metric(config: Config, cast: Cast) -> None:
-    """Refuse a metric that the task does not have."""
-    known, asked = _metrics(cast), config.validation.metric
-    if not known or (asked is not None and asked not in known):
+def _check_metrics(config: Config, metrics: Sequence[Metric]) -> None:
+    """Refuse a metric that the task does not have, that has no better values, or that pixels alone do not decide."""
+    compared = [metric.name for metric in metrics if metric.pixels and metric.better]
+    asked = config.validation.metric or (metrics[0].name if metrics else None)
+    if asked not in compared:
         raise UserError(
             "validate.metric",
             found=repr(asked),
-            expected=f"one of the metrics of {config.task.name}: {', '.join(known) or 'it has none'}",
-            do="Leave it out for the first of them." if known else "Leave [validate] out.",
+            expected=f"one of the metrics of {config.task.name}: {', '.join(compared) or 'it has none'}",
+            do="Leave it out for the first of them." if compared else "Leave [validate] out.",
         )
 
 
