@@ -50,20 +50,7 @@ def plan_of(
             no norms to freeze.
     """
     opened = Scene.open(scene)
-    if asked.norm == "frozen" and not spatial_norms(model.outline):
-        raise UserError(
-            "--norm",
-            found=f"frozen, for {folder}",
-            expected="a net with norms over space; this one has no statistics of a tile to replace",
-            do="Leave --norm out: its tiles do not depend on each other.",
-        )
-    if asked.probabilities and not model.classes:
-        raise UserError(
-            "--probabilities",
-            found=f"a model that predicts {model.channels[1]} values for each pixel",
-            expected="a model of classes",
-            do="Leave it out: the values are the prediction.",
-        )
+    _check(model, folder, asked)
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
@@ -101,6 +88,24 @@ def plan_of(
         disagreement=asked.disagreement,
     )
     return plan, settings
+
+
+def _check(model: Model, folder: str, asked: Asked) -> None:
+    """Refuse options that have no meaning for a model."""
+    if asked.norm == "frozen" and not spatial_norms(model.outline):
+        raise UserError(
+            "--norm",
+            found=f"frozen, for {folder}",
+            expected="a net with norms over space; this one has no statistics of a tile to replace",
+            do="Leave --norm out: its tiles do not depend on each other.",
+        )
+    if asked.probabilities and not model.classes:
+        raise UserError(
+            "--probabilities",
+            found=f"a model that predicts {model.channels[1]} values for each pixel",
+            expected="a model of classes",
+            do="Leave it out: the values are the prediction.",
+        )
 
 
 def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
