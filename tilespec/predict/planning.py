@@ -1,6 +1,7 @@
 """Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tilespec.core.errors import UserError
@@ -39,7 +40,7 @@ def plan_of(
 
     Args:
         model: What predicts.
-        folder: Absolute path of the model's folder, where workers load it.
+        folder: Folder of the model, where workers load it.
         scene: Scene store.
         out: Prediction store.
         asked: Options.
@@ -56,7 +57,7 @@ def plan_of(
     if not prepared:
         same_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
-        folder=folder,
+        folder=str(Path(folder).absolute()),
         digest=model.digest,
         channels=model.channels,
         classes=model.classes,

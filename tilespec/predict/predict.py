@@ -106,7 +106,7 @@ def predict_scene(  # noqa: PLR0913 - the options of `predict`
 
     As `predict`; ``folder`` is that of the model, where workers load it.
     """
-    opened, folder = Scene.open(scene), str(Path(folder).absolute())
+    opened = Scene.open(scene)
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(model, folder, scene, out, asked, threads)
     limit, projection = budget(memory), project(plan, workers)
@@ -119,6 +119,7 @@ def predict_scene(  # noqa: PLR0913 - the options of `predict`
     say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         say.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
+    folder = str(Path(folder).absolute())
     with locked(plan.product.url):
         create(plan, model, settings, probabilities=asked.probabilities)
         kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
