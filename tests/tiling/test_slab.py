@@ -54,7 +54,11 @@ class Fake:
         return self
 
     classes = ()
-    with_norms = with_intra = open
+
+    def with_norms(self, file):
+        return self
+
+    with_intra = with_norms
 
 
 def write_scene(url, cube):
@@ -327,7 +331,11 @@ class Scaled:
         return self
 
     classes = ()
-    with_norms = with_intra = open
+
+    def with_norms(self, file):
+        return self
+
+    with_intra = with_norms
 
 
 @pytest.mark.parametrize(
