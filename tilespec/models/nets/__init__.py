@@ -45,7 +45,8 @@ def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.M
 def outlined(make: Callable[[], Nets]) -> Nets:
     """Return what ``make`` returns, its nets without memory for their weights (on torch's meta device) if possible.
 
-    A constructor that computes with values (``tensor.item()``, ``tensor.numpy()``) cannot do without memory: its net is built whole.
+    A constructor that computes with values (``tensor.item()``, ``tensor.numpy()``) cannot do without memory: then its
+    net is built whole.
     """
     try:
         with torch.device("meta"):
