@@ -1,6 +1,7 @@
 """Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tilespec.core.errors import UserError
@@ -39,7 +40,7 @@ def plan_of(
 
     Args:
         model: What predicts.
-        folder: Absolute path of the model's folder, where workers load it.
+        folder: Folder of the model, where workers load it.
         scene: Scene store.
         out: Prediction store.
         asked: Options.
@@ -50,26 +51,13 @@ def plan_of(
             no norms to freeze.
     """
     opened = Scene.open(scene)
-    if asked.norm == "frozen" and not spatial_norms(model.outline):
-        raise UserError(
-            "--norm",
-            found=f"frozen, for {folder}",
-            expected="a net with norms over space; this one has no statistics of a tile to replace",
-            do="Leave --norm out: its tiles do not depend on each other.",
-        )
-    if asked.probabilities and not model.classes:
-        raise UserError(
-            "--probabilities",
-            found=f"a model that predicts {model.channels[1]} values for each pixel",
-            expected="a model of classes",
-            do="Leave it out: the values are the prediction.",
-        )
+    _check(model, folder, asked)
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
         same_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
-        folder=folder,
+        folder=str(Path(folder).absolute()),
         digest=model.digest,
         channels=model.channels,
         classes=model.classes,
@@ -101,6 +89,24 @@ def plan_of(
         disagreement=asked.disagreement,
     )
     return plan, settings
+
+
+def _check(model: Model, folder: str, asked: ProductOptions) -> None:
+    """Refuse options that have no meaning for a model."""
+    if asked.norm == "frozen" and not spatial_norms(model.outline):
+        raise UserError(
+            "--norm",
+            found=f"frozen, for {folder}",
+            expected="a net with norms over space; this one has no statistics of a tile to replace",
+            do="Leave --norm out: its tiles do not depend on each other.",
+        )
+    if asked.probabilities and not model.classes:
+        raise UserError(
+            "--probabilities",
+            found=f"a model that predicts {model.channels[1]} values for each pixel",
+            expected="a model of classes",
+            do="Leave it out: the values are the prediction.",
+        )
 
 
 def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:

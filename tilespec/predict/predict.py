@@ -79,8 +79,7 @@ def predict_scene(
 
     As `predict`; ``folder`` is that of the model, where workers load it.
     """
-    opened, folder = Scene.open(scene), str(Path(folder).absolute())
-    workers, cluster = options.workers, options.cluster
+    opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(model, folder, scene, out, options, threads)
     limit, projection = budget(options.memory), project(plan, workers)
@@ -93,6 +92,7 @@ def predict_scene(
     progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         progress.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
+    folder = str(Path(folder).absolute())
     with locked(plan.product.url):
         create(plan, model, settings, probabilities=options.probabilities)
         kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
