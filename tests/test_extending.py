@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from tilespec import api
 from tilespec.core.errors import UserError
@@ -16,6 +17,7 @@ from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 from tilespec.training.objectives import OBJECTIVES
+from tilespec.training.validation import history
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 EXAMPLES = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), flags=re.DOTALL))
@@ -87,6 +89,37 @@ def test_a_net_learns_and_predicts(example, scene, tmp_path):
     assert api.predict(str(tmp_path / "model"), scene, str(tmp_path / "map"))["status"] == "complete"
     trained(scene, tmp_path / "dotted", net={"name": f"{name}:Small"})
     assert Model.load(str(tmp_path / "dotted")).net == {"name": "small_net:Small", "width": 8}
+
+
+PLAIN = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, channels_in, channels_out):
+        super().__init__()
+        width = int(torch.ones(4).sum().item())
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(channels_in, width, 3, padding=1), torch.nn.Conv2d(width, channels_out, 1)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+def test_a_plain_torch_module_that_declares_nothing_learns_is_validated_and_predicts(scene, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(PLUGINS, "")
+    (tmp_path / "plain_net.py").write_text(PLAIN)
+    data = {"scene": scene, "patch": 15, "patches": 6, "rows": "0:24"}
+    trained(scene, tmp_path / "m", net={"name": "plain_net:Net"}, data=data, validate={"rows": "25:40", "every": 4})
+    assert len(history.read(tmp_path / "m")) == 1
+    plan = api.predict(str(tmp_path / "m"), scene, str(tmp_path / "map"), tile=16, dry_run=True)
+    assert plan["tile_class"] == "exact", "measured"
+    whole = api.predict(str(tmp_path / "m"), scene, str(tmp_path / "whole"), tile=40, probabilities=True)["out"]
+    tiles = api.predict(str(tmp_path / "m"), scene, str(tmp_path / "map"), tile=16, probabilities=True)["out"]
+    values = [zarr.open_group(out, mode="r")["probability"][:] for out in (whole, tiles)]
+    np.testing.assert_allclose(*values, atol=1e-5)
 
 
 def test_an_objective_with_three_players(example, scene, tmp_path):

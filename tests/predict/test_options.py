@@ -145,7 +145,7 @@ def test_other_sizes_are_refused(text):
 
 def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     model = save_model(tmp_path / "model", scene)
-    plan, _ = plan_of(model, scene, str(tmp_path / "out"), Asked(tile=64), threads=2)
+    plan, _ = plan_of(Model.load(model), model, scene, str(tmp_path / "out"), Asked(tile=64), threads=2)
     projection = project(plan, workers=0)
     assert projection.peak(2) > projection.peak(1) > projection.base
     assert project(plan, workers=3).peak(1) > 3 * projection.base
@@ -249,9 +249,10 @@ def heard(process, words):
 def begun(scene, tmp_path, monkeypatch):
     """Return the plan and the only part of a prediction that was created and not run."""
     monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (16,))
-    model = save_model(tmp_path / "model", scene)
-    plan, settings = plan_of(model, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
-    create(plan, settings, probabilities=False)
+    folder = save_model(tmp_path / "model", scene)
+    model = Model.load(folder)
+    plan, settings = plan_of(model, folder, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
+    create(plan, model, settings, probabilities=False)
     return plan, plan.parts(1)[0]
 
 

@@ -53,6 +53,9 @@ class Fake:
     def open(self, threads):
         return self
 
+    classes = ()
+    with_norms = with_intra = open
+
 
 def write_scene(url, cube):
     product = Product.open(
@@ -322,6 +325,9 @@ class Scaled:
 
     def open(self, threads):
         return self
+
+    classes = ()
+    with_norms = with_intra = open
 
 
 @pytest.mark.parametrize(

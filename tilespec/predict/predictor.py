@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from queue import LifoQueue
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float32
 from safetensors.numpy import load_file
 
-from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
 from tilespec.models.determinism import batches_agree
 from tilespec.models.frozen_norms import freeze
@@ -157,6 +156,10 @@ class ModelSpec:
     """Where the model is; workers see the same file system."""
     digest: str
     """What it must be."""
+    channels: tuple[int, int]
+    """Channels of the net, in and out."""
+    classes: tuple[str, ...]
+    """Names of the classes, in order; empty where values are predicted."""
     prepared: bool
     """The scene went through the recipe already."""
     probabilities: bool = False
@@ -170,6 +173,14 @@ class ModelSpec:
     intra: int = 1
     """Threads of torch inside one evaluation."""
 
+    def with_norms(self, file: str) -> "ModelSpec":
+        """Return the same with a scene's norm statistics, which lie in ``file``."""
+        return replace(self, norms=file)
+
+    def with_intra(self, threads: int) -> "ModelSpec":
+        """Return the same on ``threads`` threads of torch inside one evaluation."""
+        return replace(self, intra=threads)
+
     def open(self, threads: int) -> TorchPredictor:
         """Return the predictor, loaded once per process."""
         return _load(self, threads)
@@ -177,15 +188,7 @@ class ModelSpec:
 
 @lru_cache(maxsize=2)
 def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
-    torch.set_num_threads(spec.intra)
-    model = Model.load(spec.folder)
-    if model.digest != spec.digest:
-        raise UserError(
-            spec.folder,
-            found="another model than the plan's",
-            expected=spec.digest,
-            do="Run the command again.",
-        )
+    model = Model.of(spec.folder, spec.digest)
     module = model.module()
     if spec.norms is not None:
         module = freeze(module, load_file(Path(spec.norms)))

@@ -69,6 +69,24 @@ class Predictor(Protocol):
 class PredictorSpec(Protocol):
     """A small value that travels to a worker and opens a predictor there, once per process."""
 
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels in and out, as those of the predictor."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in order; empty where values are predicted."""
+        ...
+
+    def with_norms(self, file: str) -> "PredictorSpec":
+        """Return the same with a scene's norm statistics, which lie in ``file``."""
+        ...
+
+    def with_intra(self, threads: int) -> "PredictorSpec":
+        """Return the same on ``threads`` threads inside one evaluation."""
+        ...
+
     def open(self, threads: int) -> Predictor:
         """Return the predictor, computing on ``threads`` threads."""
         ...

@@ -42,7 +42,15 @@ class Fitted:
 
 @runtime_checkable
 class Step(Protocol):
-    """What the table of steps lists; a frozen dataclass of plain data."""
+    """What the table of steps lists; a frozen dataclass of plain data.
+
+    Four more attributes are true of some steps; a step leaves out what is not true of it (`declares`):
+
+    - ``counts_weights``: the fit counts every pixel by its weight.
+    - ``refuses_weights``: the fit has no meaning for weighted pixels.
+    - ``gives_deviations``: the operator is a `Project`, which holds the variance of every component.
+    - ``takes_deviations``: just after a step that gives deviations, the fit reads no pixel.
+    """
 
     @property
     def kind(self) -> Kind:
@@ -57,6 +65,11 @@ class Step(Protocol):
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the operator."""
+
+
+def declares(step: Step | None, attribute: str) -> bool:
+    """Return whether an attribute of a step is true; it is not where there is no step, or no such attribute."""
+    return bool(getattr(step, attribute, False))
 
 
 def numbers(step: str, args: tuple[str, ...], usage: str, kinds: tuple[type[Any], ...]) -> list[Any]:

@@ -7,6 +7,8 @@ from typing import Protocol, final, runtime_checkable
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from tilespec.training.player import Player
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +69,6 @@ class Move:
     """Losses, each drawn when the one before has been sent back; their gradients add up."""
     logs: dict[str, Tensor] = field(default_factory=dict)
     """Named values to log, filled while the terms are drawn."""
-
-
-@runtime_checkable
-class Player(Protocol):
-    """A net that learns."""
-
-    @property
-    def net(self) -> nn.Module:
-        """The net as its own moves call it: gradients are averaged over the ranks."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The net as the moves of others call it."""
 
 
 @runtime_checkable

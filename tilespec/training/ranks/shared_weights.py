@@ -7,31 +7,15 @@ Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks that have no such 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_memory import ALIGNED, common
-
-
-@runtime_checkable
-class Learner(Protocol):
-    """A net and its optimiser."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The net."""
-
-    @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """What moves it."""
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """What the optimiser moves, in its order."""
 
 
 @final
@@ -82,7 +66,7 @@ class Pooled:
         dist.barrier()
 
 
-def pooled(players: Mapping[str, Learner], ranks: Ranks) -> dict[str, Pooled]:
+def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
     """Move what players are made of into memory that all ranks have in common; empty where there is none.
 
     The players are the same in all ranks when this is called, and afterwards they are the same memory.
@@ -127,7 +111,7 @@ def _with_moments(optimiser: torch.optim.Optimizer) -> None:
                 value.zero_()
 
 
-def _suits(player: Learner) -> bool:
+def _suits(player: Player) -> bool:
     """Return whether all that a net and its optimiser are made of is float32, as the memory is."""
     moments = (value for slots in player.optimiser.state.values() for value in slots.values())
     tensors = [*player.parameters, *moments]
@@ -139,7 +123,7 @@ def _suits(player: Learner) -> bool:
 class _Plan:
     """Where each tensor of a net lies, in numbers of float32 from the beginning of its part of the memory."""
 
-    player: Learner
+    player: Player
     """The net."""
     owners: Sequence[int]
     """Rank that moves each parameter."""
@@ -151,7 +135,7 @@ class _Plan:
     """Ranks."""
 
     @classmethod
-    def of(cls, player: Learner, world: int) -> "_Plan":
+    def of(cls, player: Player, world: int) -> "_Plan":
         """Return a plan that gives each rank about as many weights: the same one in all ranks."""
         sizes = [_room(parameter) for parameter in player.parameters]
         owners, loads = [0] * len(sizes), [0] * world
