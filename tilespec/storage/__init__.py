@@ -2,7 +2,7 @@
 
 Files in reading order: `layout` (how arrays are laid out), `scene` (one Zarr store, read), `product` (one store,
 written row by row), `ledger` (which rows are done), `files` (small files, replaced whole), `stored_objects` (sizes and
-hashes), `lock` (one run at a time), `audit` (the verbs `status` and `verify`), `blocks` (how a region is cut for
+hashes), `lock` (one run at a time), `audit` (the verbs `status` and `verify`), `blocks` (how a region is divided for
 reading), `chunk_reader` and `chunk_writer` (stored objects without Zarr), `layer`, `rasters` and `selection` (maps
 beside a cube), `backends/`.
 

@@ -1,4 +1,4 @@
-"""Files: small files and JSON beside a product, replaced whole or not at all."""
+"""Files: small files and JSON beside a product, which are replaced completely or not at all."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from tilespec.storage.backends.paths import Place, S3Path
 
 
 def write_atomic(path: Place, text: str) -> None:
-    """Replace the file, or the object, at ``path`` whole, or not at all."""
+    """Replace the file or the object at ``path`` completely or not at all."""
     if isinstance(path, S3Path):
         path.write_bytes(text.encode())
         return
@@ -25,7 +25,7 @@ def write_atomic(path: Place, text: str) -> None:
 
 
 def read_json(path: Place) -> dict[str, Any] | None:
-    """Return the JSON object in a file; None where there is none that is whole."""
+    """Return the JSON object in a file, or None when there is no complete one."""
     try:
         found = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
@@ -34,5 +34,5 @@ def read_json(path: Place) -> dict[str, Any] | None:
 
 
 def dump_json(data: Any) -> str:
-    """Return plain data as JSON text with its keys in order."""
+    """Return plain data as JSON text with sorted keys."""
     return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"

@@ -18,22 +18,22 @@ from tilespec.storage.scene import open_group, undamaged
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """A plane that is there."""
+    """One layer of a store, open for reading."""
 
     store: str
-    """Where it lies."""
+    """The URL of the store."""
     name: str
-    """Of the array."""
+    """The name of the array."""
     shape: tuple[int, int]
-    """``y, x``."""
+    """The height and the width in pixels (y, x)."""
     attrs: Mapping[str, Any]
-    """Of the array."""
+    """The attributes of the array."""
     objects: Chunks | None
-    """How its objects are read without Zarr; None where Zarr has to."""
+    """How objects are read without Zarr; None when only Zarr can read them."""
 
     @classmethod
     def find(cls, store: str, name: str) -> "Plane | None":
-        """Return the plane ``name`` of a store, None when it has none."""
+        """Return the layer ``name`` of a store, or None when the store does not have it."""
         array = open_group(store).get(name)
         if not isinstance(array, zarr.Array) or array.ndim != 2:
             return None
@@ -41,10 +41,9 @@ class Plane:
 
     @classmethod
     def open(cls, store: str, name: str) -> "Plane":
-        """Return the plane ``name`` of a store.
+        """Return the layer ``name`` of a store.
 
-        Raises:
-            UserError: it has none; those that are there are named.
+        Raises: UserError: the store does not have it; the message names the layers that exist.
         """
         found = cls.find(store, name)
         if found is None:
@@ -57,10 +56,9 @@ class Plane:
         return found
 
     def read(self, roi: Roi) -> Shaped[np.ndarray, "y x"]:
-        """Return a region as stored, in memory of the caller's own.
+        """Return a region ``y, x`` with its stored values, in newly allocated memory.
 
-        Raises:
-            UserError: an object is damaged.
+        Raises: UserError: an object is damaged.
         """
         with undamaged(self.store, roi):
             if self.objects is None:

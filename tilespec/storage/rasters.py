@@ -1,4 +1,4 @@
-"""Rasters: class maps and channels that are stored, and where they lie in their scene."""
+"""Rasters: stored class maps and channels, and their position in a scene."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from tilespec.storage.scene import Scene, open_group
 @final
 @dataclass(frozen=True, kw_only=True)
 class PlacedMap:
-    """A class map that is stored, and where it lies in its scene."""
+    """A stored class map and its position in a scene."""
 
     url: str
-    """Where the store is."""
+    """The URL of the store."""
     array: zarr.Array[Any]
-    """``y, x``, class indices, 255 = unlabelled or nodata."""
+    """The class indices ``y, x``; 255 is unlabelled or nodata."""
     roi: Roi
-    """The part of the scene that it covers."""
+    """The region of the scene that the map covers."""
     classes: tuple[str, ...]
-    """Names of the classes; may be empty."""
+    """The names of the classes, possibly empty."""
     attrs: Mapping[str, Any]
-    """Root attributes of the store."""
+    """The root attributes of the store."""
     whole_scene: bool
     """Whether the store holds a cube too."""
 
@@ -36,7 +36,7 @@ class PlacedMap:
         """Open the first array of ``names`` in the store at ``url`` as a class map.
 
         Raises:
-            UserError: there is no such store or array, it is no class map, or it is still being written.
+            UserError: the store or the array does not exist, it is no class map, or it is still being written.
         """
         group = open_group(url)
         name = next((name for name in names if name in group), None)
@@ -63,11 +63,11 @@ class PlacedMap:
 
     @property
     def status(self) -> str:
-        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        """The status: ``complete``, or ``incomplete`` when tiles failed and are nodata."""
         return str(self.attrs.get("tilespec_status", COMPLETE))
 
     def read(self, roi: Roi) -> np.ndarray:
-        """Return the classes of a region, given in pixels of the scene."""
+        """Return the classes ``y, x`` of a region, given in pixels of the scene."""
         y, x = self.roi.y0, self.roi.x0
         return np.asarray(self.array[roi.y0 - y : roi.y1 - y, roi.x0 - x : roi.x1 - x])
 
@@ -75,22 +75,22 @@ class PlacedMap:
 @final
 @dataclass(frozen=True, kw_only=True)
 class PlacedField:
-    """Channels, or one quantity, that are stored, and where they lie in their scene."""
+    """Stored channels, or one stored quantity, and their position in a scene."""
 
     url: str
-    """Where the store is."""
+    """The URL of the store."""
     layer: str | None
-    """A ``y, x`` layer of numbers; None: the cube, or the prediction of several channels."""
+    """The name of a ``y, x`` layer of numbers; None: the cube, or the prediction of several channels."""
     roi: Roi
-    """The part of the scene that it covers."""
+    """The region of the scene that the channels cover."""
     channels: int
-    """How many there are."""
+    """The number of channels."""
     chunks: tuple[int, int]
-    """Rows and columns of a stored object."""
+    """The rows and the columns of a stored object."""
     axis: SpectralAxis | None
-    """What the channels are."""
+    """The spectral axis of the channels, if they have one."""
     attrs: Mapping[str, Any]
-    """Root attributes of the store."""
+    """The root attributes of the store."""
     whole_scene: bool
     """Whether the store holds a cube too."""
 
@@ -99,7 +99,7 @@ class PlacedField:
         """Open the prediction or the cube of a store, or one of its layers, as channels.
 
         Raises:
-            UserError: there is no such store or array, it holds no numbers, or it is still being written.
+            UserError: the store or the array does not exist, it is not numeric, or it is still being written.
         """
         group = open_group(url)
         _check_written(url, group)
@@ -128,11 +128,11 @@ class PlacedField:
 
     @property
     def status(self) -> str:
-        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        """The status: ``complete``, or ``incomplete`` when tiles failed and are nodata."""
         return str(self.attrs.get("tilespec_status", COMPLETE))
 
     def read(self, roi: Roi) -> Reflectance:
-        """Return the values of a region, given in pixels of the scene, as ``y, x, channel``; NaN without data."""
+        """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
         y, x = self.roi.y0, self.roi.x0
         here = Roi(y0=roi.y0 - y, y1=roi.y1 - y, x0=roi.x0 - x, x1=roi.x1 - x)
         if self.layer is None:
@@ -151,19 +151,19 @@ Placed = PlacedMap | PlacedField
 
 
 def scale_of(attrs: Mapping[str, Any]) -> str:
-    """Return how many pixels a prediction has for one of its scene."""
+    """Return the scale of a prediction: its number of pixels for one pixel of the scene, along each axis."""
     return str((attrs.get("grid") or {}).get("scale", 1))
 
 
 def corner_of(attrs: Mapping[str, Any]) -> tuple[int, int]:
-    """Return where the first pixel of a prediction lies in its scene; at another scale: (0, 0), its own plane."""
+    """Return the position (y, x) of a prediction's first pixel in its scene, or (0, 0) at another scale than 1."""
     margin = int((attrs.get("grid") or {}).get("origin", 0))
     y, x = (int(v) for v in attrs.get("origin", (0, 0)))
     return (y + margin, x + margin) if scale_of(attrs) == "1" else (0, 0)
 
 
 def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0) -> dict[str, Any] | None:
-    """Return the georeference of a plane whose first pixel is ``corner`` (y, x), and whose pixels are ``size`` wide."""
+    """Return the georeference of a plane with the first pixel at ``corner`` (y, x) and pixels ``size`` wide."""
     if georef is None or "GeoTransform" not in georef or (corner, size) == ((0, 0), 1.0):
         return None if georef is None else dict(georef)
     a, b, c, d, e, f = (float(v) for v in str(georef["GeoTransform"]).split())
@@ -173,16 +173,15 @@ def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float
 
 
 def inside(inner: Roi, outer: Roi) -> bool:
-    """Whether ``inner`` is a part of ``outer``."""
+    """Return whether ``inner`` is a part of ``outer``."""
     rows = outer.y0 <= inner.y0 and inner.y1 <= outer.y1
     return rows and outer.x0 <= inner.x0 and inner.x1 <= outer.x1
 
 
 def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols: str | None) -> Roi:
-    """Return the region ``rows``, ``cols`` of a scene of ``plane``, or all that was predicted of it.
+    """Return the region ``rows``, ``cols`` of a scene of ``plane`` (y, x), or the whole predicted region.
 
-    Raises:
-        UserError: a part of the region was not predicted.
+    Raises: UserError: a part of the region was not predicted.
     """
     asked = Roi.of(plane, rows, cols)
     roi = Roi(
@@ -202,7 +201,7 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
 
 
 def _check_written(url: str, group: zarr.Group) -> None:
-    """Refuse a store that is still being written; what is incomplete has ended: the parts that failed are nodata."""
+    """Refuse a store that is still being written. An incomplete store is accepted: its failed parts are nodata."""
     status = group.attrs.get("tilespec_status", COMPLETE)
     if status == WRITING:
         raise UserError(
@@ -214,6 +213,6 @@ def _check_written(url: str, group: zarr.Group) -> None:
 
 
 def _place(attrs: Any, shape: tuple[int, ...]) -> Roi:
-    """Return which pixels of its scene a store covers."""
+    """Return the region of the scene that a store covers."""
     y0, x0 = corner_of(attrs)
     return Roi(y0=y0, y1=y0 + shape[0], x0=x0, x1=x0 + shape[1])

@@ -1,9 +1,9 @@
-"""Stored objects: where they lie, how large they are, and the hash of their encoded bytes.
+"""Stored objects: their paths, their sizes, and the hash of their encoded bytes.
 
 An object is the unit of writing: a chunk, or a shard where there are shards. Its entry ``[size, hash]`` is taken at
 the moment of the put, from the very bytes that go to the file: nothing is read back, and nothing is hashed twice.
-The hash is XXH3 of 128 bits: no two objects of a life's work share one by chance, and it is fifty times as fast as one
-that also withstands malice, which a record beside its product could not.
+The hash is XXH3 of 128 bits: two different objects practically never share one by chance. A cryptographic hash would be
+fifty times slower and would not help, because whoever can change an object can change its record too.
 """
 
 import os
@@ -21,11 +21,11 @@ from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import Place, S3Path, at
 
 READ = 1 << 20
-"""Bytes that are read and hashed at once."""
+"""The number of bytes that are read and hashed at once."""
 
 
 def entry_of(path: Place) -> list[Any]:
-    """Return size and hash of an object, in constant memory."""
+    """Return the size and the hash of an object, in constant memory."""
     state, size = xxhash.xxh3_128(), 0
     for block in path.blocks(READ) if isinstance(path, S3Path) else _blocks(path):
         state.update(block)
@@ -34,7 +34,7 @@ def entry_of(path: Place) -> list[Any]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield a file in pieces."""
+    """Yield the bytes of a file in pieces."""
     with path.open("rb") as file:
         while block := file.read(READ):
             yield block
@@ -44,7 +44,7 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
     """Return the keys of the objects that make up the region ``start`` to ``stop`` (y, x) of an array.
 
     Raises:
-        AssertionError: the region is no union of whole objects; a part of an object is never written.
+        AssertionError: the region does not consist of complete objects; a part of an object is never written.
     """
     shape, edges = array.shape, tuple(array.shards or array.chunks)  # a shard is written at once
     first = (*start, *(0,) * (len(shape) - 2))[: len(shape)]
@@ -59,8 +59,8 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
 def place(root: Place, key: str, resolved: Path | None = None) -> Place:
     """Return the path of the object ``key`` of the store at ``root``; refuse one that leads out of the store.
 
-    A key comes from a record, and a record is a file that anybody may have written: neither ``..`` nor a symbolic
-    link on the way may let a reader, or a repair, leave the store. ``resolved`` is the root's real path, if known.
+    A key comes from a record, and anybody may have written that file: neither ``..`` nor a symbolic link in the path
+    may lead a reader, or a repair, out of the store. ``resolved`` is the root's real path, if known.
     """
     if isinstance(root, S3Path):
         inside = not {"", ".", ".."} & set(key.split("/"))
@@ -77,7 +77,7 @@ def place(root: Place, key: str, resolved: Path | None = None) -> Place:
 
 
 def remove(root: Place, keys: Iterable[str]) -> None:
-    """Delete objects of the store at ``root``, there or not."""
+    """Delete objects of the store at ``root``; those that do not exist are ignored."""
     resolved = None if isinstance(root, S3Path) else root.resolve()
     paths = [place(root, key, resolved) for key in keys]
     if isinstance(root, S3Path):
@@ -88,9 +88,10 @@ def remove(root: Place, keys: Iterable[str]) -> None:
 
 
 def presence(url: str) -> Callable[[str, int], bool]:
-    """Return what says whether an object of the store at ``url`` is there in its size.
+    """Return a function that tells whether an object of the store at ``url`` exists with its size.
 
-    A folder is asked for each object. A bucket is listed once, when first asked: a thousand sizes are one request.
+    In a folder each object is looked up. A bucket is listed once, at the first look-up: one request gives a thousand
+    sizes.
     """
     root = at(url)
     if not isinstance(root, S3Path):
@@ -109,7 +110,7 @@ def objects_of(root: Place) -> Iterator[str]:
 
 
 def has_size(path: Path, size: int) -> bool:
-    """Return whether a file of ``size`` bytes is there; a link to elsewhere is no object of ours."""
+    """Return whether a file of ``size`` bytes exists; a symbolic link to a place outside does not count."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

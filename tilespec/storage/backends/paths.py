@@ -18,7 +18,7 @@ from tilespec.core.errors import UserError
 from tilespec.storage.backends.s3 import again, client, told
 
 AT_ONCE = 16
-"""Small objects that are read at once: each costs a round trip."""
+"""The number of small objects that are read at the same time, because each costs a round trip."""
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -26,12 +26,12 @@ U = TypeVar("U")
 @final
 @dataclass(frozen=True, kw_only=True)
 class S3Path:
-    """An object, or the prefix of many."""
+    """A path in an S3 bucket: one object, or the prefix of many."""
 
     bucket: str
-    """Name of the bucket."""
+    """The name of the bucket."""
     key: str
-    """Name in the bucket, no slash at its ends."""
+    """The key in the bucket, without a slash at either end."""
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
@@ -41,48 +41,48 @@ class S3Path:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the key."""
         return self.key.rpartition("/")[2]
 
     @property
     def stem(self) -> str:
-        """The last part without its suffix."""
+        """The last part of the key without its suffix."""
         return Path(self.name).stem
 
     @property
     def parent(self) -> "S3Path":
-        """The prefix that holds this."""
+        """The prefix that contains this path."""
         return S3Path(bucket=self.bucket, key=self.key.rpartition("/")[0])
 
     def absolute(self) -> "S3Path":
-        """Return this: every URL is absolute."""
+        """Return the path itself, because every URL is absolute."""
         return self
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a prefix is there as soon as an object is."""
+        """Do nothing, because a prefix exists as soon as an object below it does."""
 
     def exists(self) -> bool:
-        """Return whether there is such an object, or any below."""
+        """Return whether the object, or any object below the prefix, exists."""
         return self.tag() is not None or self.is_dir()
 
     def is_dir(self) -> bool:
-        """Return whether there is an object below."""
+        """Return whether any object below the prefix exists."""
         return again(self, lambda: next(self._listed(), None) is not None)
 
     def tag(self) -> str | None:
-        """Return what names the content of the object, None where there is none."""
+        """Return the server's tag of the object's content (ETag), or None when there is no object."""
         found = self._head()
         return None if found is None else str(found["e_tag"])
 
     def modified(self) -> float:
-        """Return when the object was put, in seconds, by the server's clock."""
+        """Return the time when the object was put, in seconds, by the server's clock."""
         found = self._head()
         if found is None:
             raise FileNotFoundError(str(self))
         return float(found["last_modified"].timestamp())
 
     def read_bytes(self) -> bytes:
-        """Return the object."""
+        """Return the bytes of the object."""
         import obstore
 
         return again(self, lambda: bytes(obstore.get(client(self.bucket), self.key).bytes()))
@@ -100,31 +100,31 @@ class S3Path:
                 yield bytes(block)
 
     def write_bytes(self, data: bytes) -> None:
-        """Put the object, whole or not at all."""
+        """Put the object; it appears complete or not at all."""
         import obstore
 
         with told(self):
             obstore.put(client(self.bucket), self.key, data)
 
     def claim(self, data: bytes) -> bool:
-        """Put the object if there is none; of many who try at once, one does. Return whether this one did."""
+        """Put the object if there is none, and return whether this call did; of many concurrent calls one succeeds."""
         return self._conditional(data, "create")
 
     def swap(self, data: bytes, tag: str) -> bool:
-        """Put the object if it still is what ``tag`` names. Return whether it was."""
+        """Put the object if its content is still that of ``tag``, and return whether this call did."""
         return self._conditional(data, {"e_tag": tag})
 
     def touch(self, *, exist_ok: bool = True) -> None:
-        """Put an empty object where there is none."""
+        """Put an empty object if none exists."""
         if not self.claim(b"") and not exist_ok:
             raise FileExistsError(str(self))
 
     def unlink(self, *, missing_ok: bool = False) -> None:  # noqa: ARG002 - the server does not say what was there
-        """Delete the object."""
+        """Delete the object if it exists."""
         self.parent.discard([self.name])
 
     def discard(self, keys: list[str]) -> None:
-        """Delete objects below, a thousand a request."""
+        """Delete the named objects below the prefix, a thousand with each request."""
         import obstore
 
         if keys:
@@ -132,16 +132,16 @@ class S3Path:
                 obstore.delete(client(self.bucket), [f"{self.key}/{key}".strip("/") for key in keys])
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of all objects below, by their names below this prefix."""
+        """Return the size in bytes of each object below, by its name below this prefix."""
         cut = len(self.key) + 1
         return again(self, lambda: {found["path"][cut:]: int(found["size"]) for found in self._listed()})
 
     def glob(self, pattern: str) -> Iterator["S3Path"]:
-        """Yield the objects right below whose name matches."""
+        """Yield the objects directly below the prefix whose names match the pattern."""
         yield from (self / name for name in sorted(self.sizes()) if "/" not in name and fnmatchcase(name, pattern))
 
     def clear(self) -> None:
-        """Delete all objects below."""
+        """Delete all objects below the prefix."""
         self.discard(list(self.sizes()))
 
     def _head(self) -> Any:
@@ -160,7 +160,7 @@ class S3Path:
             yield from batch
 
     def _conditional(self, data: bytes, mode: Any) -> bool:
-        """Put under a condition. After an answer that was lost the condition fails though the put was ours."""
+        """Put the object under a condition. If an answer was lost, the condition fails although the put succeeded."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -175,11 +175,11 @@ class S3Path:
 
 
 Place = Path | S3Path
-"""Where objects are."""
+"""A location of objects: a local path or a prefix in a bucket."""
 
 
 def at(url: str | Path) -> Place:
-    """Return the place that a URL names: a folder of this machine without a scheme, else a prefix of a bucket.
+    """Return the path that a URL names: a folder of this machine without a scheme, else a prefix of a bucket.
 
     Raises:
         UserError: another scheme than ``s3``, no bucket, no key, or a key with ``..``.
@@ -200,12 +200,12 @@ def at(url: str | Path) -> Place:
 
 
 def absolute(url: str | Path) -> str:
-    """Return a URL that means the same in every folder."""
+    """Return a URL that does not depend on the current folder."""
     return str(at(url).absolute())
 
 
 def local(url: str | Path, what: str) -> Path:
-    """Return a path of this machine; refuse a URL where ``what`` can only be a file or a folder."""
+    """Return a path of this machine; refuse the URL of a bucket where ``what`` must be a file or a folder."""
     place = at(url)
     if isinstance(place, S3Path):
         raise UserError(url, found="an object store", expected=f"a path of this machine for {what}", do="Copy it over.")
@@ -213,7 +213,7 @@ def local(url: str | Path, what: str) -> Path:
 
 
 def free_bytes(url: str | Path) -> int:
-    """Return the bytes that are free where a store goes; a bucket has no end."""
+    """Return the free bytes at the location of a store; a bucket has no limit."""
     place = at(url).absolute()
     if isinstance(place, S3Path):
         return sys.maxsize
@@ -221,6 +221,6 @@ def free_bytes(url: str | Path) -> int:
 
 
 def several(function: Callable[[T], U], items: list[T]) -> list[U]:
-    """Return what a function that waits for a server says of each item, a few at once."""
+    """Return the results of a function that waits for a server, for all items; a few calls run at the same time."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(function, items))

@@ -1,4 +1,4 @@
-"""Zarr's view of a prefix of a bucket: `zarr.storage.ObjectStore`, with answers that users understand."""
+"""Zarr's view of a prefix of a bucket: `zarr.storage.ObjectStore`, with errors that users understand."""
 
 import asyncio
 from typing import Any, final
@@ -13,7 +13,7 @@ from tilespec.storage.backends.s3 import client, told
 
 @final
 class Cloud(WrapperStore):
-    """A store on S3. An object that is missing reads as fill; a bucket that is missing is an error."""
+    """A Zarr store on S3; a missing object reads as the fill value, but a missing bucket is an error."""
 
     def __init__(self, store: "ObjectStore[Any]") -> None:
         self._store = store
@@ -25,7 +25,7 @@ class Cloud(WrapperStore):
         return cls(ObjectStore(client(place.bucket, place.key)))
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Return an object, or a range of it; None where there is none."""
+        """Return an object, or a range of its bytes; None when it does not exist."""
         with told(self._where / key):
             found = await self._store.get(key, prototype, byte_range)
         if found is None:
@@ -33,19 +33,19 @@ class Cloud(WrapperStore):
         return found
 
     async def set(self, key: str, value: Any) -> None:
-        """Put an object, whole or not at all."""
+        """Put an object; it appears complete or not at all."""
         with told(self._where / key):
             await self._store.set(key, value)
 
 
 def zarr_store(place: Place) -> LocalStore | Cloud:
-    """Return the Zarr store at a place."""
+    """Return the Zarr store at a path."""
     return Cloud.at(place) if isinstance(place, S3Path) else LocalStore(place)
 
 
 @final
 class Recording(WrapperStore):
-    """A store that keeps the entry of everything that is put into it."""
+    """A store that records the size and the hash of every object that is put into it."""
 
     def __init__(self, store: LocalStore | Cloud) -> None:
         self._store = store
@@ -53,16 +53,16 @@ class Recording(WrapperStore):
 
     @classmethod
     def at(cls, url: str) -> "Recording":
-        """Return the store at ``url``, nothing recorded yet."""
+        """Return the store at ``url`` with an empty record."""
         return cls(zarr_store(at(url)))
 
     async def set(self, key: str, value: Any) -> None:
-        """Put an object, whole or not at all: hashed on one thread while another writes it."""
+        """Put an object, complete or not at all: one thread hashes it while another writes it."""
         _, entry = await asyncio.gather(self._store.set(key, value), asyncio.to_thread(_entry, value))
         self.entries[key] = entry
 
 
 def _entry(value: Any) -> list[Any]:
-    """Return size and hash of a buffer; hashing releases the interpreter's lock."""
+    """Return the size and the hash of a buffer; hashing releases the interpreter's lock."""
     stored: np.ndarray = value.as_numpy_array()
     return [stored.nbytes, xxhash.xxh3_128_hexdigest(stored.data)]
