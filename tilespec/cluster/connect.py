@@ -98,7 +98,7 @@ def _deaf() -> Iterator[None]:
 
 @contextmanager
 def _scheduler(address: str) -> Iterator[Any]:
-    """Yield a client of the scheduler at ``address``; refuse plain TCP to other machines, which has no authentication."""
+    """Yield a client of the scheduler at ``address``; refuse plain TCP off this machine, which is not secure."""
     from distributed import Client
 
     parts = urlparse(address)

@@ -71,8 +71,9 @@ def _anonymous(pid: int) -> int:
 
 @final
 class Peak:
-    """Peak memory of the process tree, measured by a thread: ``with Peak() as peak: ...; peak.bytes``,
-    ``peak.seconds``.
+    """Peak memory of the process tree, measured by a thread.
+
+    ``with Peak() as peak: ...`` gives ``peak.bytes`` and ``peak.seconds``.
     """
 
     def __init__(self, interval: float = 0.05) -> None:

@@ -1,4 +1,4 @@
-"""Fit: a recipe from steps and pixels, and from an older recipe and more pixels."""
+"""Fit: a recipe is fitted on pixels of scenes, or an older recipe is updated with more pixels."""
 
 import time
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL, Choice
 
 DEFAULT = "vsn,pca=4"
-"""Steps when none are given."""
+"""The steps of a fit by default."""
 
 
 def chosen_steps(asked: str | None, before: str | None) -> str:
-    """Return the steps of a fit: those that are asked for, those of the recipe that is updated, or the default."""
+    """Return the steps of a fit: the requested steps, those of the recipe to update, or the default."""
     if asked is not None and before is not None and asked != before:
         raise UserError(
             "--steps",
@@ -44,7 +44,7 @@ def chosen_steps(asked: str | None, before: str | None) -> str:
 
 
 def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
-    """Refuse weights where no step counts them, or one cannot."""
+    """Refuse weights if no step uses them, or if one step cannot use them."""
     names = [type(step).__name__.lower() for step in asked]
     if weights is not None and ("pca" not in names or "mnf" in names):
         raise UserError(
@@ -56,10 +56,10 @@ def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
 
 
 def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
-    """Return the number of the step that another scene is added to.
+    """Return the index of the step that another scene is added to.
 
-    Raises:
-        UserError: no step's moments were kept; or a step after it is fitted on pixels that would have to be read again.
+    Raises: UserError: no step has stored moments; or a later step was fitted on pixels that would have to be read
+    again.
     """
     number = min(kept, default=-1)
     later = [step for step in asked[number + 1 :] if step.kind != "plain" and not needs_no_pass(asked, step)]
@@ -74,7 +74,7 @@ def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
 
 
 def needs_no_pass(asked: Sequence[Step], step: Step) -> bool:
-    """Return whether a folded step needs no pass: `scale` just after `pca` has its deviations from it."""
+    """Return whether a folded step needs no pass: `scale` just after `pca` takes its deviations from it."""
     names = [type(other).__name__ for other in asked]
     return ("Pca", "Scale") in pairwise(names) and type(step).__name__ == "Scale" and names.count("Scale") == 1
 
@@ -91,17 +91,17 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
 ) -> Recipe:
     """Return the recipe of ``steps`` fitted on regions of scenes of the same bands, as one set of pixels.
 
-    Each folded step reads the regions once; the sample comes on top of that. Nothing of a cube's size is kept.
+    Each folded step reads the regions once, in addition to the sample. No array of a cube's size is in memory.
 
     Args:
-        steps: As in ``--steps``.
-        where: Scenes and regions.
-        seed: Of the sample and of VSN's draws.
-        client: A ``distributed.Client``; None stays in this process. The bits are the same.
-        progress: Told about every pass.
-        choice: Which pixels are seen, and how much each counts in a PCA.
-        update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes and of those that
-            it was fitted on, the steps before that stay as they are.
+        steps: The steps as in ``--steps``.
+        where: The blocks of the scenes and regions.
+        seed: The seed of the sample and of VSN's draws.
+        client: The ``distributed.Client``; None uses this process. The bits are the same.
+        progress: The progress that counts the blocks of every pass.
+        choice: The selection of pixels, and their weights in a PCA.
+        update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes together with those
+            it was fitted on before; the earlier steps do not change.
     """
     asked = parse(steps)
     bands = Bands(count=where[0][0].shape[2], axis=where[0][0].spectral)
@@ -125,7 +125,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
 
 
 def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) -> Recipe:
-    """Return a recipe with one more step, fitted on sampled pixels and a pass."""
+    """Return a recipe with one more step, which is fitted on sampled pixels and a pass."""
     through = recipe.apply(pixels)
     on = Fitting(
         bands=Bands(count=recipe.bands_out, axis=recipe.axis_out),
@@ -160,24 +160,24 @@ def fit(  # noqa: PLR0913 - the options of a verb
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Fit a recipe on a scene, or on several as one set of pixels, and save it in the folder ``out``.
+    """Fit a recipe on one scene, or on several together, and save it in the folder ``out``.
 
     Args:
-        scene: URL of a scene, or a list of them.
-        out: Folder for the recipe.
-        steps: Steps separated by commas, their parameters by colons (`tilespec.spectra.steps`); default
+        scene: The URL of a scene, or a list of URLs.
+        out: The folder of the recipe.
+        steps: The steps, separated by commas, their parameters by colons (`tilespec.spectra.steps`); default
             ``vsn,pca=4``, or those of the recipe to update.
-        rows: Fit on these rows only, "A:B".
-        cols: Fit on these columns only, "A:B".
-        mask: A ``y, x`` layer: fit only on pixels where it has a value and is not 0 (``plant``, ``labels``, ...).
-        weights: A ``y, x`` layer: how much each pixel counts in ``pca``; those without weight are left out of all.
-        update: Folder of a recipe with a PCA or an MNF: add this scene's pixels to those that it was fitted on, without
-            reading them again. The steps before stay as they were fitted.
-        workers: Processes of a local cluster; 0 stays in this process. The bits are the same.
-        cluster: Where workers run, as for `predict`.
-        seed: Of the sample and of VSN's draws.
-        dry_run: Return the plan: steps, bands after each, passes, bytes to read.
-        progress: Told about every pass.
+        rows: The rows to fit on, "A:B".
+        cols: The columns to fit on, "A:B".
+        mask: A ``y, x`` layer: only pixels with a value other than 0 are fitted on (``plant``, ``labels``, ...).
+        weights: A ``y, x`` layer of pixel weights for ``pca``; pixels without a weight are left out of all steps.
+        update: The folder of a recipe with a PCA or an MNF: this scene's pixels are added to those it was fitted on,
+            which are not read again. The earlier steps do not change.
+        workers: The number of processes of a local cluster; 0 uses this process. The bits are the same.
+        cluster: The cluster of the workers, as for `predict`.
+        seed: The seed of the sample and of VSN's draws.
+        dry_run: Whether to return only the plan: steps, bands after each, passes, bytes to read.
+        progress: The progress that counts the blocks of every pass.
 
     Returns:
         ``pixels``, ``invalid_pixels``, ``explained_variance_ratio``, ``self_check`` (the relative error of sampled
@@ -218,7 +218,7 @@ def fit(  # noqa: PLR0913 - the options of a verb
 
 
 def _free(out: str, recipe: Recipe | None = None) -> None:
-    """Refuse to write over anything but the same recipe."""
+    """Refuse an output folder that holds anything but the same recipe."""
     kept = local(out, "a recipe")
     ours = (kept / "recipe.json").exists()
     if (kept.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
@@ -231,7 +231,7 @@ def _free(out: str, recipe: Recipe | None = None) -> None:
 
 
 def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
-    """Return what a fit would do: steps, passes, pixels, bands in and out, bytes to read."""
+    """Return the plan of a fit: steps, passes, pixels, bands in and out, bytes to read."""
     asked, first = parse(steps), where[0][0]
     after = plan(asked, Bands(count=first.shape[2], axis=first.spectral))
     pixels = sum(roi.shape[0] * roi.shape[1] for _, roi in where)
@@ -247,7 +247,7 @@ def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
 
 
 def _found(recipe: Recipe) -> dict[str, Any]:
-    """Return what fitting found out, the later step's word for the earlier's."""
+    """Return the facts of all fitted steps; a later step's value replaces an earlier one."""
     facts: dict[str, Any] = {"digest": recipe.digest}
     notes: list[str] = []
     for found in recipe.facts:
@@ -257,7 +257,7 @@ def _found(recipe: Recipe) -> dict[str, Any]:
 
 
 def _all_invalid(url: str, before: tuple[Operator, ...]) -> UserError:
-    """Return the error for a region where no pixel gets through the steps before."""
+    """Return the error for a region in which no pixel is valid after the earlier steps."""
     return UserError(
         url,
         found=f"no valid pixel after {', '.join(step.name for step in before) or 'reading'}",

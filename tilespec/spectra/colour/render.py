@@ -1,4 +1,4 @@
-"""Render: a scene as an eye or a camera sees it, written as a scene of red, green and blue."""
+"""Render: the sRGB image of a scene for an observer or a camera, written as a scene with three bands."""
 
 import time
 from collections.abc import Mapping
@@ -36,33 +36,34 @@ FORMS: Final = {
     "uint8": Form(dtype="uint8", scale=1 / 255, limits=(0.0, 1.0)),
     "uint16": Form(dtype="uint16", scale=1 / 65535, limits=(0.0, 1.0)),
 }
-"""How sRGB values of 0..1 are stored."""
+"""The stored forms of sRGB values 0..1, by the name of the data type."""
 SCALES: Final = ("fixed", "image")
 SEEN: Final = (360.0, 830.0)
-"""Wavelengths (nm) that the CIE's observers see anything of."""
+"""The wavelengths (nm) to which the CIE's observers respond."""
 BRIGHTEST, DARKEST = 10.0, 1e-3
-"""Bright values of a scene over its white, beyond which that cannot be the white."""
+"""The largest and the smallest plausible ratio of a scene's bright values to its white."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How a scene is looked at: the options that decide colours."""
+    """The options that decide the colours of a rendered scene."""
 
     illuminant: str = "D65"
-    """The light, by the CIE's name."""
+    """The CIE's name of the light."""
     observer: int = 10
-    """Degrees of the field of view: 10 or 2."""
+    """The field of view in degrees: 10 or 2."""
     camera: str | None = None
-    """A table of responses in place of the observer."""
+    """The path of a table of responses in place of the observer."""
     radiance: bool = False
-    """Values are light, not reflectance."""
+    """Whether values are radiance and not reflectance."""
     scale: str = "fixed"
-    """``fixed``: from 0 to a white; ``image``: from the smallest to the largest value of the region."""
+    """The range of values: ``fixed`` from 0 to a white, ``image`` from the smallest to the largest value of the region.
+    """
     white: float | None = None
-    """The value of a white reflector, fixed scale; None: 1."""
+    """The value of a white reflector for the fixed scale; None means 1."""
     mask: str | None = None
-    """Layer: the pixels that the scale of an image looks at."""
+    """The layer whose pixels decide the scale of ``image``."""
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -79,7 +80,7 @@ class Look:
             raise UserError("--white", found=self.white, expected="a finite number above 0", do="Correct it.")
 
     def primaries(self, wavelengths: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, "band 3"]:
-        """Return what each band adds to linear red, green and blue."""
+        """Return the weight of each band in linear red, green and blue, ``band 3``."""
         if self.camera is not None:
             return camera_primaries(self.camera, wavelengths, self.illuminant, radiance=self.radiance)
         seen = Observer.at(wavelengths, self.illuminant, degrees=self.observer, radiance=self.radiance)
@@ -107,27 +108,29 @@ def render(  # noqa: PLR0913 - the options of a verb
 ) -> dict[str, Any]:
     """Write ``scene`` as sRGB: three bands red, green, blue of 0..1; resume what was interrupted.
 
-    Georeference and layers come along. Pixels without data in a band of 360 to 830 nm have none. Colours out of
-    gamut are clipped, and the result says in how many pixels.
+    Georeference and layers are copied. Pixels without data in a band of 360 to 830 nm have no data. Colours out of
+    gamut are clipped, and the result gives the number of such pixels.
 
     Args:
-        scene: URL of a scene, or of a prediction of spectra.
-        out: Where the product goes.
+        scene: The URL of a scene, or of a prediction of spectra.
+        out: The URL of the product.
         illuminant: The light on the scene, by the CIE's name (D65, E, A, D50, ...).
-        observer: Field of view in degrees: 10 (CIE 1964) or 2 (CIE 1931).
+        observer: The field of view in degrees: 10 (CIE 1964) or 2 (CIE 1931).
         camera: A table of responses (wavelength, R, G, B) in place of the observer.
-        radiance: Values are light that the illuminant has met already, not reflectance.
-        scale: ``fixed``, 0 to ``white``; or ``image``, the smallest to the largest value of the region's bands from
-            400 to 700 nm, as Alvarez-Gila et al. (2017) do: then two regions of a scene have two scales.
-        white: Value of a white reflector, for ``fixed``; default 1, refused where the scene cannot be meant.
+        radiance: Whether values are radiance and not reflectance.
+        scale: The range of values: ``fixed``, 0 to ``white``; or ``image``, the smallest to the largest value of the
+            region's bands from 400 to 700 nm, as in Alvarez-Gila et al. (2017); two regions of a scene then have two
+            scales.
+        white: The value of a white reflector, for ``fixed``; default 1, which is refused where the scene's values are
+            implausible for it.
         mask: A ``y, x`` layer, for ``image``: only pixels where it has a value and is not 0 decide the scale.
-        dtype: ``float32``, or ``uint8`` and ``uint16`` with a scale factor and a layer ``valid``.
-        rows: Only these rows, "A:B".
-        cols: Only these columns, "A:B".
-        workers: Processes of a local cluster; 0 stays in this process. The bytes are the same.
-        cluster: Where workers run, as for `predict`.
-        dry_run: Return the plan: shape, bands that are seen, bytes.
-        progress: What is told on the way.
+        dtype: The stored type: ``float32``, or ``uint8`` and ``uint16`` with a scale factor and a layer ``valid``.
+        rows: The rows to render, "A:B".
+        cols: The columns to render, "A:B".
+        workers: The number of processes of a local cluster; 0 uses this process. The bytes are the same.
+        cluster: The cluster of the workers, as for `predict`.
+        dry_run: Whether to return only the plan: shape, bands that are used, bytes.
+        progress: The progress that counts rows of objects.
 
     Returns:
         ``pixels``, ``invalid_pixels``, ``clipped_pixels``, ``black`` and ``white`` (values of the scene), ``notes``,
@@ -172,14 +175,14 @@ def render(  # noqa: PLR0913 - the options of a verb
 
 
 def _form(dtype: str) -> Form:
-    """Return how sRGB is stored."""
+    """Return the stored form of sRGB values."""
     if dtype not in FORMS:
         raise UserError("--dtype", found=repr(dtype), expected=f"one of {', '.join(FORMS)}", do="Choose one of these.")
     return FORMS[dtype]
 
 
 def _region(source: Scene, rows: str | None, cols: str | None) -> Roi:
-    """Return the region; refuse a part of a plane whose pixels are not a scene's."""
+    """Return the region; refuse a part of a plane whose pixels differ in size from those of a scene."""
     roi = Roi.of(source.shape, rows, cols)
     if roi != source.roi and scale_of(source.attrs) != "1":
         raise UserError(
@@ -192,10 +195,9 @@ def _region(source: Scene, rows: str | None, cols: str | None) -> Roi:
 
 
 def _centres(source: Scene) -> Float64[np.ndarray, " band"]:
-    """Return the wavelengths of a scene, nm.
+    """Return the wavelengths of a scene in nm.
 
-    Raises:
-        UserError: it has none.
+    Raises: UserError: the scene has no wavelengths.
     """
     axis = source.spectral
     if axis is None or (axis.name, axis.unit) != ("wavelength", "nm"):
@@ -210,7 +212,7 @@ def _centres(source: Scene) -> Float64[np.ndarray, " band"]:
 
 
 def _seen(source: Scene) -> Take:
-    """Return the bands that are looked at: all that an eye sees anything of and that their owner did not mark bad."""
+    """Return the indices of the used bands: those to which an observer responds and that are not marked as bad."""
     centres, axis = _centres(source), source.spectral
     good = np.ones(len(centres), bool) if axis is None or axis.good is None else np.asarray(axis.good)
     check_visible(centres[good], source.url)
@@ -218,7 +220,7 @@ def _seen(source: Scene) -> Take:
 
 
 def _limits(source: Scene, roi: Roi, take: Take, look: Look, told: dict[str, Any]) -> tuple[float, float]:
-    """Return the values that are black and white."""
+    """Return the values that become black and white."""
     if look.scale == "fixed":
         _plausible(source, roi, take, look)
         return 0.0, 1.0 if look.white is None else look.white
@@ -239,7 +241,7 @@ def _limits(source: Scene, roi: Roi, take: Take, look: Look, told: dict[str, Any
 
 
 def _plausible(source: Scene, roi: Roi, take: Take, look: Look) -> None:
-    """Refuse a scene whose values cannot be meant with a white of 1; a white that was given is meant."""
+    """Refuse values that are implausible for a white of 1; a white that the user gave is accepted."""
     if look.white is not None:
         return
     level = brightness(glance(source, roi)[:, take.index])
@@ -255,7 +257,7 @@ def _plausible(source: Scene, roi: Roi, take: Take, look: Look) -> None:
 def _open(
     source: Scene, out: str, roi: Roi, form: Form, operators: tuple[Take, Rendering], attrs: Mapping[str, Any]
 ) -> Product:
-    """Open the product; equal settings give equal bytes."""
+    """Open the product; equal settings lead to equal bytes."""
     take, rendering = operators
     settings = {
         "rendering": attrs["rendering"],
@@ -267,7 +269,7 @@ def _open(
 
 
 def _attrs(source: Scene, roi: Roi, look: Look, limits: tuple[float, float]) -> dict[str, Any]:
-    """Return the root attributes beside the scene's."""
+    """Return the root attributes in addition to those of the scene."""
     y, x = (int(v) for v in source.attrs.get("origin", (0, 0)))
     part = {} if roi == source.roi else {"origin": [y + roi.y0, x + roi.x0]}
     camera = None if look.camera is None else Path(look.camera).name  # where it lies is no part of the product
@@ -282,7 +284,7 @@ def _attrs(source: Scene, roi: Roi, look: Look, limits: tuple[float, float]) -> 
 
 
 def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
-    """Return what should be known of the colours."""
+    """Return notes about the colours for the user."""
     notes = []
     whole = counts["pixels"] - counts["invalid_pixels"]
     if whole == 0:

@@ -1,7 +1,7 @@
-"""Steps: what a user asks a recipe to do, written ``crop=450:950,sg=11:2:1,vsn,pca=4``, and how each is fitted.
+"""Steps: the steps of a recipe, written ``crop=450:950,sg=11:2:1,vsn,pca=4``, and how each is fitted.
 
 A step is a small frozen value; fitting it gives an operator (`tilespec.spectra.operators`). Three kinds: ``plain``
-needs no data, ``sampled`` looks at some hundred pixels, ``folded`` needs a statistic of every pixel and so a pass.
+needs no data, ``sampled`` needs a few hundred pixels, ``folded`` needs a statistic of every pixel and therefore a pass.
 """
 
 from itertools import pairwise
@@ -33,27 +33,26 @@ STEPS = {
     "pca": "tilespec.spectra.steps.pca:Pca",
     "mnf": "tilespec.spectra.steps.mnf:Mnf",
 }
-"""Steps by name: one small class and one line here, or a user's ``package.module:Class``."""
+"""The steps by name: one small class and one line here, or the user's ``package.module:Class``."""
 
 
 def parse(text: str) -> tuple[Step, ...]:
-    """Return the steps that ``text`` lists, separated by commas; no steps for an empty text.
+    """Return the steps in ``text``, separated by commas; an empty text has no steps.
 
-    Raises:
-        UserError: an unknown step (the known ones are listed), or parameters that a step cannot read.
+    Raises: UserError: a step is unknown (the message lists the known ones), or its parameters are invalid.
     """
     return tuple(_step(name, args) for name, args in _parts(text))
 
 
 def from_user_steps(text: str) -> str:
-    """Return ``text``, which the user wrote: steps of the user's own that it names may be loaded from now on."""
+    """Return ``text``, which the user wrote: the user's own steps that it names may be loaded from now on."""
     for name, _ in _parts(text):
         from_user(name)
     return text
 
 
 def _parts(text: str) -> list[tuple[str, str]]:
-    """Return the name and the parameters of every step that ``text`` lists."""
+    """Return the name and the parameters of every step in ``text``."""
     parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
     return [(name.strip(), args) for name, _, args in parts]
 
@@ -64,14 +63,14 @@ def _step(name: str, args: str) -> Step:
 
 
 def plan(steps: tuple[Step, ...], bands: Bands) -> Bands:
-    """Return the bands after all steps, so that what cannot be done is refused before any pass."""
+    """Return the bands after all steps; an impossible step is refused before any pass."""
     for step in steps:
         bands = step.plan(bands)
     return bands
 
 
 def passes(steps: tuple[Step, ...]) -> int:
-    """Return how many times the cube is read whole: `scale` just after `pca` knows its deviations already."""
+    """Return the number of complete readings of the cube; `scale` just after `pca` needs none of its own."""
     names = [type(step).__name__ for step in steps]
     free = sum(pair == ("Pca", "Scale") for pair in pairwise(names))
     return sum(step.kind == "folded" for step in steps) - free

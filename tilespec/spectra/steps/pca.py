@@ -1,4 +1,4 @@
-"""PCA: exact, in one pass over the scene, from shifted moments; deterministic signs."""
+"""PCA: exact, in one pass over the scene, from shifted moments, with deterministic signs."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -17,11 +17,11 @@ USAGE = "pca=COMPONENTS, at least 1 (pca=4)"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pca:
-    """Project spectra on their leading principal components; centred, not scaled."""
+    """Project spectra on their leading principal components; they are centred, but not scaled."""
 
     kind: ClassVar[Kind] = "folded"
     components: int
-    """How many."""
+    """The number of components."""
 
     def __post_init__(self) -> None:
         if self.components < 1:
@@ -29,14 +29,14 @@ class Pca:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Pca":
-        """Return ``pca=COMPONENTS``."""
+        """Return the step ``pca=COMPONENTS``."""
         given = numbers("pca", args, USAGE, (int,))
         if not given:
             raise bad_step("pca", "", USAGE)
         return cls(components=given[0])
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the bands: components, numbered from 1; refuse more of them than there are bands."""
+        """Return the components, with numbers from 1; refuse more components than bands."""
         if self.components > bands.count:
             raise UserError(
                 "step 'pca'",
@@ -65,7 +65,7 @@ def decompose(moments: Moments, components: int) -> Project:
     """Return the leading ``components`` of the covariance; the largest absolute loading of each is positive.
 
     Raises:
-        UserError: fewer than two valid pixels, or no variance at all.
+        UserError: there are fewer than two valid pixels, or all are equal.
     """
     if moments.n < 2:
         raise UserError(
@@ -93,7 +93,7 @@ def decompose(moments: Moments, components: int) -> Project:
 
 
 def _unfitted(components: int, bands: int) -> Project:
-    """Return a projection of the right shape, to ask for its bands."""
+    """Return a projection of the right shape without a fit, for the look-up of its bands."""
     zero = np.zeros(components)
     loadings = np.zeros((components, bands), np.float32)
     return Project(mean=np.zeros(bands, np.float32), loadings=loadings, variance=zero, ratio=zero)
