@@ -1,4 +1,4 @@
-"""The verb ``simulate``: a scene of any size, streamed, resumable."""
+"""Simulate: the verb ``simulate`` writes a scene of any size, streamed and resumable."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
 
 VERSION = 1
-"""Raised whenever the same seed would give another scene."""
+"""The version of the simulation, which is raised whenever the same seed would give another scene."""
 IDLE_BYTES, BLOCK_BYTES, WRITING = 180_000_000, 60_000_000, 10
-"""Measured: the interpreter and its libraries; a thread that renders a block; objects that zarr has in flight."""
+"""The measured bytes of the interpreter and its libraries, of a thread that renders a block, and of Zarr's writing."""
 
 
 def simulate(  # noqa: PLR0913 - the options of a verb
@@ -31,24 +31,24 @@ def simulate(  # noqa: PLR0913 - the options of a verb
     dry_run: bool = False,
     progress: Progress = Silent(),  # noqa: B008 - a value without state
 ) -> dict[str, Any]:
-    """Write a physically based scene of potted plants at ``out``, and return what was written.
+    """Write a physically based scene of potted plants at ``out``, and return the facts of what was written.
 
     A pure function of (seed, size, absolute pixel): any number of workers, and any interruption, gives the same bytes.
 
     Args:
-        out: A Scene with ``labels``, ``plant`` and ``material``; with ``raw`` a folder of ENVI files.
-        rows: Pixels.
-        cols: Pixels.
-        bands: Even from 407 to 997 nm.
-        plants: Pots with a plant, on a grid of pots as near to square as the size allows.
-        seed: Decides everything that varies.
-        raw: Write uint16 sensor counts (BIL) with white and dark references instead of reflectance.
-        workers: Threads; None for as many as this process may use.
-        dry_run: Return the plan, write nothing.
-        progress: Told about each row of blocks.
+        out: The URL of a scene with ``labels``, ``plant`` and ``material``; with ``raw`` a folder of ENVI files.
+        rows: The height in pixels.
+        cols: The width in pixels.
+        bands: The number of bands, evenly spaced from 407 to 997 nm.
+        plants: The number of pots with a plant, on a grid of pots that are as nearly square as the size allows.
+        seed: The seed of everything that varies.
+        raw: Whether to write uint16 sensor counts (BIL) with white and dark references instead of reflectance.
+        workers: The number of threads; None for as many as this process may use.
+        dry_run: Whether to return the plan and write nothing.
+        progress: The progress that counts rows of blocks.
 
     Raises:
-        UserError: an impossible size, or something else at ``out``.
+        UserError: the size is impossible, or another product is at ``out``.
     """
     layout = Layout.of(seed=seed, rows=rows, cols=cols, bands=bands, plants=plants)
     threads = default_workers() if workers is None else max(workers, 1)
@@ -69,7 +69,7 @@ def simulate(  # noqa: PLR0913 - the options of a verb
 
 
 def _plan(layout: Layout, *, raw: bool, threads: int) -> dict[str, Any]:
-    """Return what a run writes and needs."""
+    """Return the plan: the arrays that a run writes, and its disk space and memory."""
     sizes = {image.name: image.lines * image.line_bytes(layout.cols) for image in images(layout)}
     pixels = layout.rows * layout.cols
     stored = sum(sizes.values()) if raw else pixels * (4 * layout.bands + 4)

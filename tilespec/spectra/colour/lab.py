@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64
 
 CHROMA: Final = 25.0**7
 HALF_TURN: Final = 180.0 + 1e-9
-"""Two hues differ by half a turn if their difference (degrees) is within this of 180: the mean hue jumps there."""
+"""The largest difference of hues (degrees) that counts as half a turn, where the mean hue jumps, despite rounding."""
 
 Values = Float64[np.ndarray, "*shape"]
 
