@@ -69,7 +69,7 @@ def simulate(  # noqa: PLR0913 - the options of a verb
 
 
 def _plan(layout: Layout, *, raw: bool, threads: int) -> dict[str, Any]:
-    """Return the plan: the arrays that a run writes, and its disk space and memory."""
+    """Return the plan of a run: pots, blocks, threads, bytes on disk and in memory."""
     sizes = {image.name: image.lines * image.line_bytes(layout.cols) for image in images(layout)}
     pixels = layout.rows * layout.cols
     stored = sum(sizes.values()) if raw else pixels * (4 * layout.bands + 4)
