@@ -1,4 +1,4 @@
-"""Model: a folder that alone is enough to predict a raw scene. Never a pickle.
+"""Model: a folder with everything that the prediction of a raw scene needs. It never contains a pickle.
 
 ``model.json`` (the card), ``model.safetensors`` (weights), ``recipe/`` (fitted spectral steps).
 """
@@ -26,37 +26,37 @@ FORMAT = 1
 @final
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A net with weights, the recipe before it, and what it predicts."""
+    """A net with weights, the recipe before it, and the task that it predicts."""
 
     net: dict[str, Any]
-    """``{"name": ..., **parameters}`` for `tilespec.models.nets.build`."""
+    """The net ``{"name": ..., **parameters}`` for `tilespec.models.nets.build`."""
     task: dict[str, Any]
-    """``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
+    """The task ``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
     channels: tuple[int, int]
-    """Channels in (after the recipe) and out."""
+    """The number of channels in (after the recipe) and out."""
     classes: tuple[str, ...]
-    """Names of the classes, in order."""
+    """The names of the classes in their order."""
     recipe: Recipe
-    """Fitted spectral steps; no steps when the net reads reflectance as it is."""
+    """The fitted spectral steps; without steps the net reads reflectance unchanged."""
     weights: dict[str, torch.Tensor]
-    """The module's state, on the CPU."""
+    """The state of the module on the CPU."""
     spectral_out: SpectralAxis | None = None
-    """What the channels are that it predicts; None: nobody said, or they are classes."""
+    """The spectral axis of the predicted channels; None if it is unknown, or if they are classes."""
     tile: int | None = None
-    """Side of the patches the net was trained on, the default tile; None for pixelwise nets."""
+    """The side in pixels of the patches that the net was trained on, the default tile; None for pixelwise nets."""
     provenance: dict[str, Any]
-    """Preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
+    """The provenance: preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
 
     @property
     def spectral(self) -> SpectralAxis | None:
-        """Spectral axis of the raw scenes it takes."""
+        """The spectral axis of the raw scenes that the model takes."""
         return self.recipe.axis_in
 
     def module(self) -> torch.nn.Module:
         """Return the net with its weights, in evaluation mode.
 
         Raises:
-            UserError: weights of other names, shapes or types than the net has.
+            UserError: the weights differ from those of the net in names, shapes or types.
         """
         params = {key: value for key, value in self.net.items() if key != "name"}
         module = build(self.net["name"], *self.channels, **params)
@@ -66,7 +66,7 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that decides predictions: net, task, weights, recipe, and what the channels are."""
+        """The hash of everything that decides predictions: net, task, weights, recipe, and the axis of the channels."""
         state = hashlib.blake2b(digest_size=16)
         said: list[Any] = [self.net, self.task, self.channels, self.recipe.digest]
         said += [] if self.spectral_out is None else [self.spectral_out.to_json()]
@@ -77,7 +77,7 @@ class Model:
         return state.hexdigest()
 
     def save(self, folder: str) -> None:
-        """Write the folder; the card last, so that a folder with a card is whole."""
+        """Write the folder; the card is written last, so a folder with a card is complete."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous() for k, v in self.weights.items()}, path / "model.safetensors")
@@ -118,7 +118,7 @@ class Model:
 
     @classmethod
     def _read(cls, folder: str, card: dict[str, Any]) -> "Model":
-        """Return the model of a card and the files beside it."""
+        """Return the model from a card and the files beside it."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
         channels = card.get("spectral_out")  # cards of before there were any have none

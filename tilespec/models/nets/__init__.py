@@ -1,8 +1,8 @@
-"""Networks: a name, a few numbers, and a torch module. One file and one line in the table for each.
+"""Networks: each net has a name, a few parameters and a torch module, in one file and one line of the table.
 
 Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y, x``, and has an attribute
-``tile_class`` (`tilespec.core.types.TileClass`). Published methods that look at one pixel (NDVI, PLS-DA) are nets too,
-so that one predictor serves all.
+``tile_class`` (`tilespec.core.types.TileClass`). Published methods for single pixels (NDVI, PLS-DA) are nets too, so
+that one predictor serves all.
 """
 
 from typing import Any
