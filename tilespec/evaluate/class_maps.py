@@ -1,4 +1,4 @@
-"""Class maps: a class map against labels."""
+"""Class maps: a class map is compared with labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from tilespec.evaluate.options import Judging, Left
 from tilespec.storage.rasters import PlacedField, PlacedMap
 
 PIXELS = 1 << 22
-"""About how many pixels are held at once."""
+"""The approximate number of pixels in memory."""
 DEFAULT = Judging()
-"""Every labelled pixel counts."""
+"""The options by default: every labelled pixel counts."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Nodata:
-    """Pixels that the prediction leaves as nodata, labelled or not. A fold over blocks of (truth, prediction)."""
+    """The number of nodata pixels in the prediction, labelled or not; a statistic of blocks (truth, prediction)."""
 
     count: int = 0
-    """How many."""
+    """The number of such pixels."""
 
     def of(self, block: MapPair, origin: tuple[int, int]) -> "Nodata":
-        """Return those of one block."""
+        """Return the number of such pixels in one block."""
         del origin
         return Nodata(count=int((block[1] == UNLABELLED).sum()))
 
@@ -44,10 +44,10 @@ class Nodata:
 def classes_case(
     pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
 ) -> Case:
-    """Return the case of a class map and the labels of a scene (or its ``layer``), or another class map.
+    """Return the comparison of a class map with the labels of a scene (or its ``layer``), or another class map.
 
     Raises:
-        UserError: the two lie on different planes, their classes differ, or there is no such mask.
+        UserError: the two have different planes or classes, or the mask does not exist.
     """
     asked.for_classes()
     predicted = PlacedMap.open(pred, "prediction")
@@ -80,7 +80,7 @@ def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _strips(roi: Roi, edge: int) -> Iterator[Roi]:
-    """Cut a region into strips of whole rows of objects, about `PIXELS` each."""
+    """Return a region in strips of complete rows of objects, about `PIXELS` pixels each."""
     height = max(edge, PIXELS // roi.shape[1] // edge * edge)
     for y in range(roi.y0 // height * height, roi.y1, height):
         yield Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=roi.x0, x1=roi.x1)
@@ -89,7 +89,7 @@ def _strips(roi: Roi, edge: int) -> Iterator[Roi]:
 def _pair(
     predicted: PlacedMap, true: PlacedMap, mask: PlacedField | None, classes: int, strip: Roi
 ) -> tuple[MapPair, Left]:
-    """Return truth and prediction of a strip, checked to hold classes and 255 only, and how many pixels are left out.
+    """Return the truth and the prediction of a strip after checking their values, and the number of pixels left out.
 
     Outside the mask the truth is 255: no label.
     """

@@ -1,15 +1,14 @@
-"""Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
+"""Evaluate: metrics of a prediction against its truth, in one pass over both, stored beside the prediction.
 
-Which folds judge a prediction says `tilespec.evaluate.metrics.confusion.TASKS`: classes are counted, channels are
+`tilespec.evaluate.metrics.confusion.TASKS` lists the statistics of each task: classes are counted, channels are
 subtracted.
 
-Beside the task's own score stands the seam score (`tilespec.evaluate.seams`, one more pass): a net with statistics of
-each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown
-alone.
+The seam score (`tilespec.evaluate.seams`, one more pass) is reported together with the task's own score: a net with
+statistics of each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams.
 
-The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
-pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
-sums come from summed-area tables, without reading a pixel twice.
+The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Their positions are a pure
+function of the seed and the shape of the region, so that every method is scored on the same ones; their sums come from
+summed-area tables, without reading a pixel twice.
 """
 
 import json
@@ -41,20 +40,20 @@ __all__ = ["evaluate"]
 
 NONE_LEFT: Final = Left()
 PUBLISHED: Final = 512
-"""Side of a patch, as published by Mishra and Herrmann (2021)."""
+"""The side of a patch in pixels, as published by Mishra and Herrmann (2021)."""
 CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
-"""What a task's first fold needs."""
+"""The function that prepares the comparison, by the task's first statistic."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Together:
-    """All folds of an evaluation, and what it leaves out."""
+    """All statistics of an evaluation, and the pixels that it leaves out."""
 
     folds: Joined
-    """The folds over the same blocks."""
+    """The statistics over the same blocks."""
     left: Left = NONE_LEFT
-    """Pixels that were left out."""
+    """The counts of pixels that were left out."""
 
     def __add__(self, other: "Together") -> "Together":
         return Together(folds=self.folds + other.folds, left=self.left + other.left)
@@ -146,7 +145,7 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
 
 
 def _task(pred: str) -> str:
-    """Return what was predicted: as the store says, else by what it holds."""
+    """Return the task of a prediction: from the store, else from the contents."""
     group = open_group(pred)
     named = group.attrs.get("task")
     name = named.get("name") if isinstance(named, dict) else named
@@ -160,7 +159,7 @@ def _task(pred: str) -> str:
 def _folded(
     case: Case, patches: Any, split: int | None, progress: Progress
 ) -> tuple[tuple[Any, ...], dict[str, Any], Blocked | None]:
-    """Return the case's folds, what patches and counts give, and the score of each block if it is split: one pass."""
+    """Return the statistics, the figures of patches and counts, and the score of each block if requested."""
     first, *others = case.folds
     if split is not None:
         first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
@@ -176,13 +175,13 @@ def _folded(
 
 
 def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
-    """Return what one piece adds; its origin is counted from the region's corner."""
+    """Return the contribution of one piece, whose origin is relative to the region's corner."""
     block, left = case.read(piece)
     return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
 
 
 def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[str, Any]:
-    """Return the seam scores; none of a scene, which no tiles have made."""
+    """Return the seam scores; a scene has none, because it was not predicted in tiles."""
     if "prediction" not in open_group(pred):
         return {**NOTHING, "seam_note": "no seam score: not tiled"}
     rows, cols = f"{roi.y0}:{roi.y1}", f"{roi.x0}:{roi.x1}"
@@ -190,7 +189,7 @@ def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[s
 
 
 def _check_patches(roi: Roi, patches: int, size: int) -> None:
-    """Refuse patches that do not fit, naming the largest that does."""
+    """Refuse patches that are larger than the region, and name the largest possible size."""
     largest = min(roi.shape)
     if not 1 <= size <= largest:
         raise UserError(

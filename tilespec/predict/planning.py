@@ -1,4 +1,4 @@
-"""Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
+"""Planning: the plan of a prediction from a model, a scene and the options of the user."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,21 +23,21 @@ from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import PredictPlan, axes, canonical_batch
 
 NUMERICS = 3
-"""Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""
+"""The version of the arithmetic, part of the fingerprint; it is raised when bits of a prediction change."""
 TILE = 256
-"""Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
+"""The default tile in pixels for a model without trained patches, halved while its input exceeds `VALUES`."""
 VALUES = 1 << 22
-"""Input values of a default tile: many channels make small tiles, so that memory stays flat."""
+"""The largest number of input values of a default tile, so that many channels lead to small tiles."""
 PANEL_BYTES = 1 << 30
-"""Buffers that grow with a panel's width, at most: wider planes are cut into panels."""
+"""The largest bytes of buffers that grow with a panel's width; wider planes are divided into panels."""
 
 
 def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tuple[PredictPlan, dict[str, Any]]:
-    """Return the plan of a prediction and the settings that decide its bytes. Nothing is written.
+    """Return the plan of a prediction and the settings that decide its bytes. The function writes no file.
 
     Raises:
-        UserError: bands or wavelengths differ from the model's, overlap >= tile, a region outside the scene, or
-            no norms to freeze.
+        UserError: bands or wavelengths differ from the model's, overlap >= tile, the region is outside the scene, or
+            the net has no norms to freeze.
     """
     opened, loaded = Scene.open(scene), Model.load(model)
     if asked.norm == "frozen" and not spatial_norms(loaded.module()):
@@ -90,7 +90,7 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
 
 
 def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
-    """Return the grid of a model on a region, with the model's defaults for what is not given."""
+    """Return the grid of a model on a region, with the model's defaults for missing options."""
     module = model.module()
     declared = getattr(module, "tile_class", None)  # users' nets may not say: then it is measured
     reach: TileClass = declared or measured_class(module, model.channels[0])
@@ -119,7 +119,7 @@ def _side(channels: int, align: int) -> int:
 
 
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
-    """Return the columns of a panel, None for a single one: a function of grid and channels, of no machine."""
+    """Return the width of a panel in pixels, None for a single panel; it does not depend on the machine."""
     first, last = grid.read(grid.y, 0)
     rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
     column = 4 * (rows_in * channels[0] / grid.scale + (grid.y.tile + 3 * edge) * channels[1])
@@ -129,7 +129,7 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
 
 
 def _prepared(model: Model, scene: Scene, roi: Roi) -> bool:
-    """Return whether the scene went through the model's recipe already; refuse one that does not fit."""
+    """Return whether the scene was already transformed by the model's recipe; refuse a scene that does not fit."""
     digest = scene.attrs.get("recipe_digest")
     if digest is None:
         model.recipe.check(scene.shape[2], scene.spectral, scene.url)
@@ -165,13 +165,13 @@ def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) ->
 
 
 def with_norms(plan: PredictPlan, file: Path) -> PredictPlan:
-    """Return the plan with a scene's norm statistics."""
+    """Return the plan with the scene's norm statistics."""
     assert isinstance(plan.spec, ModelSpec)
     return replace(plan, spec=replace(plan.spec, norms=str(file)))
 
 
 def with_threads(plan: PredictPlan, threads: int, available: int) -> PredictPlan:
-    """Return the plan on ``threads`` lanes, which share the ``available`` cores."""
+    """Return the plan with ``threads`` evaluating threads, which share the ``available`` cores."""
     assert isinstance(plan.spec, ModelSpec)
     spec = replace(plan.spec, intra=max(1, available // threads))
     return replace(plan, threads=threads, spec=spec)

@@ -1,4 +1,4 @@
-"""Predict: a model folder and raw scenes in, blended predictions out."""
+"""Predict: the verb ``predict`` makes blended predictions from a model folder and scenes."""
 
 import shutil
 import time
@@ -31,7 +31,9 @@ from tilespec.tiling.plan import Facts, Part, PredictPlan, describe
 from tilespec.tiling.slab import run_part
 
 PARTS = 2
-"""Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""
+"""The number of parts for each worker: every second one stores strips for adjacent ones, and a lost worker costs half
+its work.
+"""
 OPTIONS = {field.name for field in fields(Asked)}
 
 
@@ -96,7 +98,7 @@ def _predict(  # noqa: PLR0913 - what `predict` was asked
     dry: bool,
     say: Progress,
 ) -> dict[str, Any]:
-    """Plan the prediction of one scene, and carry it out unless the plan is all that is wanted."""
+    """Plan the prediction of one scene, and execute the plan unless only the plan is requested."""
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(model, scene, out, asked, threads)
     limit, projection = budget(memory), project(plan, workers)
@@ -122,7 +124,7 @@ def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
 
 
 def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
-    """Return where the prediction of each scene goes: in the folder ``out``, under the scene's own name."""
+    """Return the URL of each scene's prediction: in the folder ``out``, under the scene's own name."""
     names = [at(scene).name for scene in scenes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -136,7 +138,7 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 
 
 def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
-    """Run the parts that are missing, publish, and return what was counted."""
+    """Run the missing parts, publish the product, and return the counts."""
     total, failed = Facts(), []
     for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
         shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
@@ -170,7 +172,7 @@ def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None,
 
 
 def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
-    """Yield each part with what it counted, or with the error that took its workers, as they end."""
+    """Yield each part with its counts, or with the error that killed its workers, in the order of completion."""
     if client is None:
         for part in parts:
             if not stop():
@@ -183,7 +185,7 @@ def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress
 
 
 def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -> Callable[[], None]:
-    """Return what tells the progress of workers by the records they leave, in tiles."""
+    """Return a function that reports the progress of workers from their records, in tiles."""
     folder, rows = plan.product.ledger.rows, max(1, sum(len(part.rows) for part in parts))
     each = sum(_tiles(plan, part) for part in parts) / rows
     before = len(list(folder.glob("row-*.json")))
@@ -198,7 +200,7 @@ def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -
 
 
 def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
-    """Run what is still missing of a part on a worker, until someone says stop or the run has ended without it."""
+    """Run the missing rows of a part on a worker, until a stop is requested or the run has ended without the worker."""
     missing = set(plan.product.missing(part.panel)) & set(part.rows)
     if not missing:
         return Facts()
@@ -210,7 +212,7 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
 
 
 def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
-    """Return the plan with the scene's norm statistics, gathered by a first pass, or by the run before."""
+    """Return the plan with the scene's norm statistics, from a first pass or from the previous run."""
     file = plan.product.scratch.with_name("norms.safetensors")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +234,7 @@ def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
 
 
 def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
-    """Publish the status, last of all."""
+    """Publish the status as the last step."""
     if failed:
         publish(plan.product.url, {"tilespec_status": INCOMPLETE})
         return INCOMPLETE
@@ -241,7 +243,7 @@ def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
 
 
 def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what was counted."""
+    """Return the counts of the run as the result of the verb."""
     return {
         "tiles": total.tiles,
         "tiles_empty": total.empty,
@@ -261,7 +263,7 @@ def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dic
 
 
 def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
-    """Return what is said of a part on which workers died again and again."""
+    """Return the note on a part whose workers died repeatedly."""
     tiles = plan.tiles(part)[0]
     return {
         "rows": list(plan.span(part)),
@@ -271,6 +273,6 @@ def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
 
 
 def _tiles(plan: PredictPlan, part: Part) -> int:
-    """Return how many tiles touch a part."""
+    """Return the number of tiles that overlap a part."""
     rows, columns = plan.tiles(part)
     return len(rows) * len(columns)
