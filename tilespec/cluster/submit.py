@@ -93,7 +93,8 @@ def _result(future: Any) -> Any:
 def workers_of(client: Any) -> int:
     """Return the number of workers.
 
-    Raises: IncompleteError: the scheduler does not answer.
+    Raises:
+        IncompleteError: the scheduler does not answer.
     """
     return len(addresses(client))
 

@@ -132,7 +132,8 @@ def _allowed(path: str) -> bool:
 def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
     """Return ``kind`` after checking that its constructor takes the ``options`` by name.
 
-    Raises: UserError: an option is unknown; the message lists the known ones.
+    Raises:
+        UserError: an option is unknown; the message lists the known ones.
     """
     known = options_of(kind)
     unknown = sorted(set(options) - set(known))

@@ -69,9 +69,10 @@ class Colours:
 
 
 def colours_of(axis: SpectralAxis | None, asked: Judging) -> tuple[tuple[Colours, ...], tuple[str, ...]]:
-    """Return the statistic of colours, or None and the reason; there is no reason if no colours are requested.
+    """Return the statistic of colours and notes; without colours a note gives the reason, unless none are requested.
 
-    Raises: UserError: the illuminant is unknown.
+    Raises:
+        UserError: the illuminant is unknown.
     """
     if axis is None or axis.name != "wavelength" or asked.illuminant == NO_COLOUR:
         return (), ()

@@ -16,7 +16,8 @@ FEW = 20
 def check_blocks(roi: Roi, *, bootstrap: int, folds: int, size: int) -> None:
     """Refuse numbers of draws and folds that the blocks cannot give.
 
-    Raises: UserError: the number of draws is negative, there is one fold, or there are fewer blocks than needed.
+    Raises:
+        UserError: the number of draws is negative, there is one fold, or there are fewer blocks than needed.
     """
     for flag, value, least in (("--bootstrap", bootstrap, 0), ("--blocks", folds, 0), ("--block-size", size, 1)):
         if value < least:

@@ -313,7 +313,8 @@ def _plane(layer: Plane, pixels: int, height: int) -> Plane:
 def binned(source: Source, dtype: str | None, calibration: Calibration | None, bins: Bins) -> tuple[Source, Encoder]:
     """Return the binned cube and its encoder: float32, because means are not integers, or steps of 1e-4.
 
-    Raises: UserError: a bin is larger than the cube, or means of counts are to be stored as integers.
+    Raises:
+        UserError: a bin is larger than the cube, or means of counts are to be stored as integers.
     """
     facts = source.facts
     if dtype == "uint16" and calibration is None and facts.dtype.kind in "iu" and facts.scale == 1.0:

@@ -18,7 +18,8 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file.
 
-    Raises: UserError: the file is not safetensors, for example a pickle, which is not opened.
+    Raises:
+        UserError: the file is not safetensors, for example a pickle, which is not opened.
     """
     try:
         return dict(load_file(path))
@@ -31,7 +32,8 @@ def read(path: Path) -> dict[str, Tensor]:
 def fit(where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Refuse tensors with other names, shapes or types.
 
-    Raises: UserError: the first tensor that differs, by name.
+    Raises:
+        UserError: the first tensor that differs, by name.
     """
     for name in sorted({*found, *expected}):
         one, other = _said(found.get(name)), _said(expected.get(name))

@@ -48,7 +48,8 @@ class Projection:
     def lanes(self, wanted: int, budget: int) -> int:
         """Return the number of evaluating threads that fit the budget, at least one.
 
-        Raises: UserError: the budget is too small for a single one.
+        Raises:
+            UserError: the budget is too small for a single one.
         """
         for lanes in range(wanted, 0, -1):
             if self.peak(lanes) <= budget:

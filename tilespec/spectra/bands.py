@@ -26,7 +26,8 @@ class Bands:
 def same_bands(before: Bands, now: Bands, where: str) -> None:
     """Refuse bands that differ from those of ``before`` in number, in kind, or in their centres.
 
-    Raises: UserError: the bands differ; the message gives both numbers, or the moved band and the nearest present one.
+    Raises:
+        UserError: the bands differ; the message gives both numbers, or the moved band and the nearest present one.
     """
     if now.count != before.count:
         raise UserError(

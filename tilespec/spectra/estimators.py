@@ -266,8 +266,9 @@ class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
 class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
     """Spectra divided by, or minus, their upper convex hulls (Clark and Roush 1984).
 
-    Args: mode: The operation: ``divide`` (NaN where a hull is not positive) or ``subtract``. wavelengths: The centres
-    of the bands, evenly spaced or not; None takes a step of 1.
+    Args:
+        mode: The operation: ``divide`` (NaN where a hull is not positive) or ``subtract``.
+        wavelengths: The centres of the bands, evenly spaced or not; None takes a step of 1.
     """
 
     def __init__(self, mode: Any = "divide", *, wavelengths: Any = None) -> None:
@@ -286,8 +287,10 @@ class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
 class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
     """Bands of another sensor with Gaussian responses.
 
-    Args: centres: The centres of the new bands. fwhm: The full width at half maximum of all new bands, or one value for
-    each. wavelengths: The centres of the present bands; None numbers them from 0.
+    Args:
+        centres: The centres of the new bands.
+        fwhm: The full width at half maximum of all new bands, or one value for each.
+        wavelengths: The centres of the present bands; None numbers them from 0.
     """
 
     def __init__(self, centres: Any = (0.5,), fwhm: Any = 1.0, *, wavelengths: Any = None) -> None:

@@ -58,8 +58,8 @@ def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
 def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
     """Return the index of the step that another scene is added to.
 
-    Raises: UserError: no step has stored moments; or a later step was fitted on pixels that would have to be read
-    again.
+    Raises:
+        UserError: no step has stored moments; or a later step was fitted on pixels that would have to be read again.
     """
     number = min(kept, default=-1)
     later = [step for step in asked[number + 1 :] if step.kind != "plain" and not needs_no_pass(asked, step)]

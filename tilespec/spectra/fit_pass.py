@@ -80,7 +80,8 @@ def self_check(
 ) -> float:
     """Return the relative error of the moments of some pixels, compared with the same moments in float64.
 
-    Raises: UserError: the error is above `LIMIT`.
+    Raises:
+        UserError: the error is above `LIMIT`.
     """
     known, ours, exact = opened or scenes(where), zero, (np.zeros_like(zero.sums), np.zeros_like(zero.products))
     for i in sorted({round(i) for i in np.linspace(0, len(where) - 1, CHECKED)}):

@@ -44,7 +44,8 @@ def brightness(spectra: Spectra) -> float | None:
 def same_scale(level: float | None, scene: Scene, roi: Roi) -> None:
     """Refuse a scene whose brightness differs much from ``level``, if both are known.
 
-    Raises: UserError: it is larger or smaller than ``level`` by a factor of `RATIO`.
+    Raises:
+        UserError: it is larger or smaller than ``level`` by a factor of `RATIO`.
     """
     found = brightness(glance(scene, roi)) if level else None
     if level and found and not 1 / RATIO < found / level < RATIO:

@@ -86,7 +86,8 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
     ``metadata`` the same for metadata and coordinates; ``unrecorded`` lists files that are in no record (rows in
     flight, or foreign files). ``intact`` is true when nothing is damaged, ``whole`` when all rows exist too.
 
-    Raises: UserError: there is no record to compare with.
+    Raises:
+        UserError: there is no record to compare with.
     """
     url, say = str(out), progress or Silent()
     ledger = _ledger(url)

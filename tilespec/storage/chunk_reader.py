@@ -99,7 +99,8 @@ class Chunks:
     def read(self, region: tuple[slice, ...], room: Room) -> np.ndarray:
         """Return a region with its stored values, in the memory of ``room``: valid until its next use.
 
-        Raises: ValueError, RuntimeError: an object is damaged; the message names it.
+        Raises:
+            ValueError, RuntimeError: an object is damaged; the message names it.
         """
         spans = [(s.start, s.stop) for s in region]
         runs = [range(a // edge, -(-b // edge)) for (a, b), edge in zip(spans, self.edges, strict=True)]
@@ -119,7 +120,8 @@ class Chunks:
         are still in the processor's cache. The object's checksum is compared after the last line: use no result before
         all lines are read.
 
-        Raises: ValueError, RuntimeError: an object is damaged; the message names it.
+        Raises:
+            ValueError, RuntimeError: an object is damaged; the message names it.
         """
         one = all(s.start // edge == (s.stop - 1) // edge for s, edge in zip(region, self.edges, strict=True))
         if one and self.codecs == ("Crc32cCodec",):

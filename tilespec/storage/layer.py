@@ -43,7 +43,8 @@ class Plane:
     def open(cls, store: str, name: str) -> "Plane":
         """Return the layer ``name`` of a store.
 
-        Raises: UserError: the store does not have it; the message names the layers that exist.
+        Raises:
+            UserError: the store does not have it; the message names the layers that exist.
         """
         found = cls.find(store, name)
         if found is None:
@@ -58,7 +59,8 @@ class Plane:
     def read(self, roi: Roi) -> Shaped[np.ndarray, "y x"]:
         """Return a region ``y, x`` with its stored values, in newly allocated memory.
 
-        Raises: UserError: an object is damaged.
+        Raises:
+            UserError: an object is damaged.
         """
         with undamaged(self.store, roi):
             if self.objects is None:

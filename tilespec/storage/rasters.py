@@ -181,7 +181,8 @@ def inside(inner: Roi, outer: Roi) -> bool:
 def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols: str | None) -> Roi:
     """Return the region ``rows``, ``cols`` of a scene of ``plane`` (y, x), or the whole predicted region.
 
-    Raises: UserError: a part of the region was not predicted.
+    Raises:
+        UserError: a part of the region was not predicted.
     """
     asked = Roi.of(plane, rows, cols)
     roi = Roi(

@@ -29,7 +29,8 @@ class Choice:
     def check(self, scene: Scene) -> None:
         """Refuse a scene that lacks one of the layers.
 
-        Raises: UserError: a layer does not exist; the message names the layers that do.
+        Raises:
+            UserError: a layer does not exist; the message names the layers that do.
         """
         corner = Roi(y0=0, y1=1, x0=0, x1=1)
         for name in filter(None, (self.mask, self.weights)):

@@ -135,10 +135,13 @@ class Zero:
 def zero_of(raw: Facts, dark: Source | None, name: str) -> Zero:
     """Return the dark counts of a file: from a dark reference, else from the camera, else 0.
 
-    Args: raw: The source of the file: the scene, or its white reference. dark: The dark reference, if there is one.
-    name: The name of the dark reference for messages.
+    Args:
+        raw: The source of the file: the scene, or its white reference.
+        dark: The dark reference, if there is one.
+        name: The name of the dark reference for messages.
 
-    Raises: UserError: the dark reference has another width or other bands.
+    Raises:
+        UserError: the dark reference has another width or other bands.
     """
     own = detector(raw)
     bad = np.zeros(raw.shape[1:], bool) if own is None else own.bad

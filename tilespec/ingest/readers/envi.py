@@ -116,7 +116,8 @@ def listed_bad(facts: Facts) -> tuple[str, ...]:
 def find_pair(path: Path) -> tuple[Path, Path]:
     """Return the header and the data file, given either of them.
 
-    Raises: UserError: the other file is missing, or two files match.
+    Raises:
+        UserError: the other file is missing, or two files match.
     """
     if path.suffix.lower() != ".hdr":
         header = header_of(path)

@@ -82,7 +82,8 @@ class Branched(nn.Module):
     def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return ``batch, channel, y, x`` values.
 
-        Raises: UserError: a side is no multiple of ``2 ** (n_branches - 1)`` (`tilespec predict` pads instead).
+        Raises:
+            UserError: a side is no multiple of ``2 ** (n_branches - 1)`` (`tilespec predict` pads instead).
         """
         do = "Pad the input, or build the net with fewer n_branches."
         multiples("input of the branched net", x, self.align, why="2 ** (n_branches - 1)", do=do)

@@ -15,7 +15,8 @@ Limit = tuple[Any, bool, str]
 def within(limits: Mapping[str, Limit]) -> None:
     """Refuse the first parameter, by its name in the configuration, that violates its limit.
 
-    Raises: UserError: a parameter defines no valid net.
+    Raises:
+        UserError: a parameter defines no valid net.
     """
     for where, (found, good, expected) in limits.items():
         if not good:

@@ -70,7 +70,8 @@ class Mst(nn.Module):
     def forward(self, x: Image) -> Float[Tensor, "batch out y x"]:
         """Return ``batch, channel, y, x`` values.
 
-        Raises: UserError: a side is no multiple of 8, or of ``2 ** levels`` (`tilespec predict` pads instead).
+        Raises:
+            UserError: a side is no multiple of 8, or of ``2 ** levels`` (`tilespec predict` pads instead).
         """
         do = "Pad the input, or choose another patch size."
         multiples("input of MST++", x, self.align, why=f"max({ALIGN}, 2 ** levels)", do=do)

@@ -77,7 +77,8 @@ class Unet(nn.Module):
     def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return ``batch, channel, y, x`` values.
 
-        Raises: UserError: a side is no multiple of ``2 ** n_down`` (`tilespec predict` pads instead).
+        Raises:
+            UserError: a side is no multiple of ``2 ** n_down`` (`tilespec predict` pads instead).
         """
         do = "Pad the input, or build the net with a smaller n_down."
         multiples("U-Net input", x, self.align, why="2 ** n_down", do=do)

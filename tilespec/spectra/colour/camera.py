@@ -18,14 +18,18 @@ def camera_primaries(
 ) -> Float64[np.ndarray, "band 3"]:
     """Return the weight of each band in linear red, green and blue of a camera, scaled so that white is (1, 1, 1).
 
-    Args: path: A text table: wavelength (nm), then responses whose headers begin with R, G and B; several of one letter
-    (``G1``, ``G2``) are averaged. Responses are relative, and 0 outside of the table. wavelengths: The band centres of
-    the scene in nm. illuminant: The light on the scene; with ``radiance`` it defines only the white. radiance: Whether
-    the spectra are radiance and not reflectance.
+    Args:
+        path: A text table: wavelength (nm), then responses whose headers begin with R, G and B; several of one letter
+            (``G1``, ``G2``) are averaged. Responses are relative, and 0 outside of the table.
+        wavelengths: The band centres of the scene in nm.
+        illuminant: The light on the scene; with ``radiance`` it defines only the white.
+        radiance: Whether the spectra are radiance and not reflectance.
 
-    Returns: The weights, float64 ``band 3``.
+    Returns:
+        The weights, float64 ``band 3``.
 
-    Raises: UserError: the table does not exist, a colour has no channel, or the bands do not cover the visible range.
+    Raises:
+        UserError: the table does not exist, a colour has no channel, or the bands do not cover the visible range.
     """
     centres = np.asarray(wavelengths, np.float64)
     check_visible(centres)

@@ -24,9 +24,12 @@ def ciede2000(
 ) -> Float64[np.ndarray, "*shape"]:
     """Return the CIEDE2000 difference of each pair of colours; 1 is about just noticeable, NaN gives NaN.
 
-    Args: lab_a: CIE Lab, last axis L, a, b. lab_b: CIE Lab of the same shape.
+    Args:
+        lab_a: CIE Lab, last axis L, a, b.
+        lab_b: CIE Lab of the same shape.
 
-    Returns: The differences, without the last axis.
+    Returns:
+        The differences, without the last axis.
     """
     (l1, a1, b1), (l2, a2, b2) = (np.moveaxis(np.asarray(lab, np.float64), -1, 0) for lab in (lab_a, lab_b))
     stretch = 1.5 - 0.5 * _share((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2)  # 1 + G, eqs. 2 to 5

@@ -23,11 +23,16 @@ def metamers(
     Random smooth curves, minus the part that the observer sees, are added to the spectrum (Wyszecki's metameric
     blacks), scaled so that each value remains between 0 and the larger of 1 and the spectrum's own maximum.
 
-    Args: spectrum: Reflectance, not negative, one value for each band. wavelengths: The band centres in nm. count: The
-    number of metamers. strength: The share, 0..1, of the largest difference within the limits. seed: The seed of the
-    random curves. observer: The observer whose colours are preserved; default D65 and 10 degrees.
+    Args:
+        spectrum: Reflectance, not negative, one value for each band.
+        wavelengths: The band centres in nm.
+        count: The number of metamers.
+        strength: The share, 0..1, of the largest difference within the limits.
+        seed: The seed of the random curves.
+        observer: The observer whose colours are preserved; default D65 and 10 degrees.
 
-    Returns: Spectra, ``count band``.
+    Returns:
+        Spectra, ``count band``.
     """
     base, places = np.asarray(spectrum, np.float64), np.asarray(wavelengths, np.float64)
     rng, eye = np.random.default_rng(seed), observer or Observer.at(wavelengths)

@@ -197,7 +197,8 @@ def _region(source: Scene, rows: str | None, cols: str | None) -> Roi:
 def _centres(source: Scene) -> Float64[np.ndarray, " band"]:
     """Return the wavelengths of a scene in nm.
 
-    Raises: UserError: the scene has no wavelengths.
+    Raises:
+        UserError: the scene has no wavelengths.
     """
     axis = source.spectral
     if axis is None or (axis.name, axis.unit) != ("wavelength", "nm"):

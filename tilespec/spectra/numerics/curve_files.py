@@ -33,7 +33,8 @@ class Curves:
     def at(self, bands: Bands, step: str) -> Float64[np.ndarray, "curve band"]:
         """Return the curves at the band centres, by linear interpolation without extrapolation.
 
-        Raises: UserError: a band lies outside the positions of the file.
+        Raises:
+            UserError: a band lies outside the positions of the file.
         """
         wanted = places(bands, step)
         slack = 1e-9 * max(abs(self.places[0]), abs(self.places[-1]))
@@ -51,7 +52,8 @@ class Curves:
 def places(bands: Bands, step: str) -> Float64[np.ndarray, " band"]:
     """Return the positions of bands along the spectrum: their coordinate, or their numbers from 0 without one.
 
-    Raises: UserError: the bands are components or channels, which have no position in a spectrum.
+    Raises:
+        UserError: the bands are components or channels, which have no position in a spectrum.
     """
     if bands.axis is None:
         return np.arange(bands.count, dtype=np.float64)

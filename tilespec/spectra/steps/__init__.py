@@ -39,7 +39,8 @@ STEPS = {
 def parse(text: str) -> tuple[Step, ...]:
     """Return the steps in ``text``, separated by commas; an empty text has no steps.
 
-    Raises: UserError: a step is unknown (the message lists the known ones), or its parameters are invalid.
+    Raises:
+        UserError: a step is unknown (the message lists the known ones), or its parameters are invalid.
     """
     return tuple(_step(name, args) for name, args in _parts(text))
 

@@ -105,7 +105,8 @@ class Emsc:
 def orthonormal(curves: Basis, weights: Curve, step: str) -> Basis:
     """Return orthonormal curves with the same span: ``curves @ diag(weights) @ curves.T`` is the identity.
 
-    Raises: UserError: there are more curves than bands minus one, or the other curves explain one of them.
+    Raises:
+        UserError: there are more curves than bands minus one, or the other curves explain one of them.
     """
     if len(curves) >= curves.shape[1]:
         many = f"{len(curves)} curves to remove on {curves.shape[1]} bands"
