@@ -1,4 +1,4 @@
-"""Setup: the nets that learn, the task and the objective between them, and the recipe before them."""
+"""Setup: the nets, the task, the objective and the recipe of a training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,29 +29,29 @@ from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config, Train
 
 PLAIN = ("logits", "linear")
-"""Heads that change nothing, as nets and tasks name them."""
+"""The names of heads that do not change the output, as nets and tasks use them."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A net that learns."""
+    """A net that is trained."""
 
     module: nn.Module
-    """The net itself."""
+    """The net without any wrapper."""
     net: nn.Module
-    """The net as its own moves call it."""
+    """The net for its own moves."""
     optimiser: torch.optim.Optimizer
-    """What moves it."""
+    """The optimiser of the net."""
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What the optimiser moves, in its order."""
+        """The parameters of the optimiser in its order."""
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
     @classmethod
     def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
-        """Return a net with its optimiser, on this rank's device, with memory in the order of channels."""
+        """Return a net with its optimiser, on this rank's device, in channels-last memory."""
         module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
         if train.compile:
@@ -62,23 +62,24 @@ class Player:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cast:
-    """What a configuration says about nets, before they have weights."""
+    """The nets, the task and the objective of a configuration, without weights."""
 
     task: Task
-    """What is predicted."""
+    """The task that is predicted."""
     objective: Objective
-    """How it is learned."""
+    """The objective of the training."""
     net: dict[str, Any]
-    """Name and all parameters of the generator."""
+    """The name and all parameters of the generator."""
     channels: tuple[int, int]
-    """Of the generator, in and out."""
+    """The number of channels of the generator, in and out."""
 
     @classmethod
     def of(cls, config: Config, bands: int) -> "Cast":
-        """Return the cast for scenes of which ``bands`` channels reach the net.
+        """Return the setup for scenes with ``bands`` channels after the recipe.
 
         Raises:
-            UserError: an unknown net, task or objective, or one of their options is unknown or does not fit.
+            UserError: the net, the task or the objective is unknown, or one of their options is unknown or does not
+                fit.
         """
         chosen = task({"name": config.task.name, **options(config.task)})
         kind = load(NETS, config.net.name, "net")
@@ -110,10 +111,10 @@ def options(table: Any) -> dict[str, Any]:
 
 
 def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]]:
-    """Open everything, check that it fits, and return configuration, corpus and the plan as plain data.
+    """Return the configuration, the opened data and the plan as plain data, after all checks.
 
     Raises:
-        UserError: something does not fit; nothing has been computed by then.
+        UserError: settings and scenes do not match; nothing has been computed at this point.
     """
     corpus = open_corpus(config)
     with torch.device("meta"):  # shapes without memory
@@ -131,7 +132,7 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
 
 
 def _check_train(config: Config, ranks: int) -> None:
-    """Refuse a batch that cannot be shared, and a schedule that nothing drives."""
+    """Refuse a batch that ranks cannot divide, and a plateau schedule without validations."""
     train = config.train
     shares = ranks * train.accumulate
     if train.batch % shares:
@@ -153,7 +154,7 @@ def _check_train(config: Config, ranks: int) -> None:
 
 
 def _reaching(config: Config, corpus: Corpus) -> Bands:
-    """Return the bands, or scores, that reach the net."""
+    """Return the bands, or scores, after the recipe."""
     if config.recipe.path is not None:
         recipe = _fitted(config.recipe.path, corpus)
         return Bands(count=recipe.bands_out, axis=recipe.axis_out)
@@ -161,7 +162,7 @@ def _reaching(config: Config, corpus: Corpus) -> Bands:
 
 
 def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Module]) -> dict[str, Any]:
-    """Return what will run, as plain data."""
+    """Return the plan as plain data."""
     counts = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
     return {
         "config": config.model_dump(mode="json"),
@@ -176,7 +177,7 @@ def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Modu
 
 
 def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Recipe:
-    """Return the recipe: the one that is named, or the steps fitted by rank 0 on the training regions, or none.
+    """Return the recipe: the named one, or the steps fitted by rank 0 on the training regions, or none.
 
     A recipe that an interrupted training had fitted already is used again.
     """
@@ -194,7 +195,7 @@ def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Rec
 
 
 def _fitted(path: str, corpus: Corpus) -> Recipe:
-    """Return a recipe that was fitted before, if it takes these scenes."""
+    """Return a recipe that was fitted before, if it fits these scenes."""
     recipe = Recipe.load(path)
     for ground in corpus.grounds:
         recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)

@@ -1,6 +1,6 @@
-"""Train: random patches in, a model folder out. Resumes by itself; any number of ranks learns the same.
+"""Train: a model folder is made from random patches; a training resumes by itself, on any number of ranks.
 
-What is here opens, checks and puts together; the loop is `tilespec.training.loop.loop`.
+This file opens, checks and combines the parts; the loop is `tilespec.training.loop.loop`.
 """
 
 from collections.abc import Mapping
@@ -49,23 +49,25 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
     """Train a model into the folder ``out``, or resume the training that was begun there with the same settings.
 
     Args:
-        config: TOML file, ``preset:NAME``, or a mapping of tables.
-        out: Model folder; ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl`` lie in it.
-        overrides: Dotted keys to TOML values, over ``config``.
-        ranks: Processes on this machine that learn together; with `torchrun` or ``srun`` leave it at 1.
-        workers: Workers of the cluster that get a rank each; 0: all there are.
-        cluster: ``local``, the address of a scheduler, or a dotted path; every host sees scenes and ``out``.
-        dry_run: Return the plan and write nothing.
-        progress: Told about steps.
+        config: The TOML file, ``preset:NAME``, or a mapping of tables.
+        out: The model folder, which also contains ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl``.
+        overrides: The dotted keys and TOML values that replace those of ``config``.
+        ranks: The number of processes on this machine that train together; with `torchrun` or ``srun`` leave it at 1.
+        workers: The number of workers of the cluster that get a rank each; 0: all.
+        cluster: The cluster ``local``, the address of a scheduler, or a dotted path; every host must see scenes and
+            ``out``.
+        dry_run: Whether to return the plan and write nothing.
+        progress: The progress that counts steps.
 
     Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
-    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; of a finished training, what
-    it came to.
+    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; for a finished training, its
+    stored result.
 
     Raises:
-        UserError: settings, scenes or labels that do not fit; a folder of another training; a loss that is no number.
+        UserError: settings, scenes or labels do not match; the folder has another training; or the loss is NaN or
+            infinite.
         IncompleteError: a rank is lost, and all have ended; the same command resumes.
-        KeyboardInterrupt: told to stop by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
+        KeyboardInterrupt: the training was stopped by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
     asked, first = resolve(config, overrides), leads()
@@ -91,7 +93,7 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
 
 
 def _held_out(config: Config, corpus: Corpus, channels: int) -> dict[str, Any]:
-    """Check what is held out, before anything is computed, and return what the plan says of it."""
+    """Check the held-out regions before anything is computed, and return their part of the plan."""
     recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
     validation = Validation.of(config, corpus, Cast.of(config, channels), recipe, Path())
     if validation is None:
@@ -102,7 +104,7 @@ def _held_out(config: Config, corpus: Corpus, channels: int) -> dict[str, Any]:
 
 
 def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
-    """Learn, and return what it came to."""
+    """Run the training and return its result."""
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
     work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
@@ -112,7 +114,7 @@ def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Prog
 
 
 def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) -> dict[str, Any]:
-    """Be one rank of a training: prepare, resume, loop, publish. Return what it came to."""
+    """Run one rank of a training: prepare, resume, loop, publish; return the result."""
     settings, folder = Config.model_validate(config), Path(out)
     data, options = settings.data, settings.train
     with joined(options.device, options.timeout) as ranks:
@@ -141,7 +143,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
 
 
 def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation: Validation | None) -> tuple[int, Loop]:
-    """Return the steps that are done by the newest checkpoint that is whole, and the loop that goes on from there."""
+    """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, kept, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
     nets = cast.nets(train.seed)
     players = {name: Player.of(net, train, ranks) for name, net in nets.items()}
@@ -166,7 +168,7 @@ def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation:
 
 
 def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
-    """Return what is worth knowing about how a training went."""
+    """Return notes about the training for the user."""
     asked, steps, skipped = config.train.steps, facts["steps"], facts["skipped"]
     said = {
         f"stopped after {steps} of {asked} steps: validations did not become better": steps < asked,

@@ -1,7 +1,7 @@
-"""Score cache: scores and truth of a scene, decoded once and kept in bounded memory.
+"""Score cache: scores and targets of a scene, decoded once, in bounded memory.
 
-Raw spectra go in and scores come out: a block's recipe runs over each few lines as they are read, so that only scores
-are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
+The recipe is applied to a few lines of raw spectra at a time while they are read, so that only scores are in memory.
+Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
 """
 
 import threading
@@ -29,10 +29,10 @@ Block = tuple[Reflectance, Answers]
 
 @final
 class Blocks:
-    """Scores and truth of stored objects, as far as they lie in the training region.
+    """The scores and targets of stored objects inside the training region.
 
-    Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held. Ranks of one
-    machine keep all of them together where ``budget`` bytes are enough for that; else each keeps its share of them.
+    Each is decoded once while it is in memory, for any number of threads; ``cache`` counts the bytes. Ranks of one
+    machine share all of them if ``budget`` bytes are enough for that; otherwise each has a cache of its own share.
     """
 
     def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int, ranks: Ranks | None = None) -> None:
@@ -41,25 +41,25 @@ class Blocks:
         self._shelf = Shelf.of(ranks, self._kinds(), budget) if ranks.together else None
         self._counting = threading.Lock()
         self.cache: Cache[Block] = Cache(budget // ranks.world)
-        """What is held, in bytes."""
+        """The cache of blocks, in bytes."""
         self.decoded = 0
-        """Pixels of stored objects that were decoded so far."""
+        """The number of pixels of stored objects that were decoded so far."""
         self.used = 0
-        """Pixels handed out so far; ``decoded / used`` is the read amplification."""
+        """The number of pixels returned so far; ``decoded / used`` is the read amplification."""
 
     @property
     def bands(self) -> int:
-        """Bands of the scores."""
+        """The bands of the scores."""
         return self._recipe.bands_out
 
     def empty(self, shape: tuple[int, int]) -> Block:
-        """Return memory for the scores and the truth of a region."""
+        """Return memory for the scores and the target of a region."""
         return np.empty((*shape, self.bands), np.float32), self._grounds[0].truth.empty(shape)
 
     def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
-        """Return scores ``y, x, band`` (NaN where there is no data) and truth of a part of a training region.
+        """Return scores ``y, x, band`` (NaN for no data) and the target of a part of a training region.
 
-        With ``into`` they are written there, once and straight from the blocks.
+        With ``into`` they are written there, once and directly from the blocks.
         """
         wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
         for part in parts(ground, roi):
@@ -73,7 +73,7 @@ class Blocks:
         return wanted
 
     def _kinds(self) -> dict[Hashable, list[Kind]]:
-        """Return what all blocks are made of."""
+        """Return the shapes and data types of the arrays of all blocks."""
         found: dict[Hashable, list[Kind]] = {}
         for scene, ground in enumerate(self._grounds):
             for part in parts(ground, ground.roi):
@@ -89,7 +89,7 @@ class Blocks:
         return scores, answers
 
     def _decode(self, ground: Ground, part: Roi, into: Block) -> Block:
-        """Read one block and run it through the recipe, a few lines at a time; return what it was written to."""
+        """Read one block through the recipe, a few lines at a time, into the given memory, and return that memory."""
         scores, answers = into
         flat, start = scores.reshape(-1, self.bands), 0
         with one_blas_thread():
@@ -105,7 +105,7 @@ class Blocks:
 
 
 def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
-    """Yield the blocks that a part of a training region lies in: stored objects, cut by the training region."""
+    """Yield the blocks of a part of a training region: stored objects, cut by the training region."""
     (high, wide), within = _edges(ground), ground.roi
     for y in range(roi.y0 // high * high, roi.y1, high):
         for x in range(roi.x0 // wide * wide, roi.x1, wide):
@@ -114,26 +114,26 @@ def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
 
 
 def size(ground: Ground, part: Roi, bands: int) -> int:
-    """Return the bytes that a block takes."""
+    """Return the size of a block in bytes."""
     height, width = part.shape
     return height * width * (bands * np.dtype(np.float32).itemsize + ground.truth.empty((1, 1)).nbytes)
 
 
 def stored(ground: Ground, part: Roi) -> int:
-    """Return the pixels of the stored objects that a block is decoded from."""
+    """Return the number of pixels of the stored objects that a block is decoded from."""
     (high, wide), (height, width) = _edges(ground), ground.scene.shape[:2]
     y0, x0 = part.y0 // high * high, part.x0 // wide * wide
     return (min(y0 + high, height) - y0) * (min(x0 + wide, width) - x0)
 
 
 def _edges(ground: Ground) -> tuple[int, int]:
-    """Return height and width of a block: those of a stored object, or of so many small ones."""
+    """Return the height and the width of a block: those of a stored object, or of several small ones."""
     high, wide, _ = ground.scene.chunks
     return high * max(1, CHUNK // high), wide * max(1, CHUNK // wide)
 
 
 def _common(square: Roi, within: Roi) -> Roi:
-    """Return what two regions share."""
+    """Return the intersection of two regions."""
     return replace(
         square,
         y0=max(square.y0, within.y0),
@@ -144,7 +144,7 @@ def _common(square: Roi, within: Roi) -> Roi:
 
 
 def _shared(roi: Roi, part: Roi) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return what a block shares with a region: the slices of the block, and of the region."""
+    """Return the intersection of a block and a region, as slices of the block and of the region."""
     common = _common(roi, part)
     inner, outer = (
         (

@@ -1,4 +1,4 @@
-"""History: the validations of a training, ``validation.jsonl``, and what follows from them by pure functions."""
+"""History: the validations of a training in ``validation.jsonl``, and pure functions of them."""
 
 import json
 import math
@@ -12,24 +12,25 @@ METRICS: Final = {
     "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},
     "residuals": {key: key for key in ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")},
 }
-"""What is kept of the figures of a task's first fold: our names, and those of `tilespec.evaluate`; the first leads."""
+"""The stored metrics of a task's first statistic: our names, and those of `tilespec.evaluate`; the first one decides.
+"""
 LOWER: Final = frozenset({"rmse", "mae", "mrae", "sam"})
-"""Metrics of which less is better."""
+"""The metrics of which smaller values are better."""
 
 Line = Mapping[str, Any]
-"""One validation: ``step`` (steps done), the metrics (None where one is not defined), ``seconds``."""
+"""One validation: ``step`` (steps done), the metrics (None if undefined), ``seconds``."""
 
 
 def best(history: Sequence[Line], metric: str = "iou") -> int | None:
-    """Return the step of the best validation, the earliest of equals; None when none has a number."""
+    """Return the step of the best validation, the earliest of equals; None when none has a finite score."""
     found = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
     return -int(max(found)[1]) if found else None
 
 
 def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool:
-    """Return whether ``patience`` validations in a row brought none better than those before; 0: never.
+    """Return whether ``patience`` validations in a row were no better than those before; 0: never.
 
-    One without a number is none better.
+    A validation without a finite score is not better.
     """
     top = best(history, metric)
     since = len(history) if top is None else sum(line["step"] > top for line in history)
@@ -37,7 +38,7 @@ def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool
 
 
 def worth(line: Line, metric: str) -> float | None:
-    """Return a metric of a validation so that more is better; None for what is no finite number."""
+    """Return the metric of a validation with larger values better; None if it is not finite."""
     value = line.get(metric)
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -45,7 +46,7 @@ def worth(line: Line, metric: str) -> float | None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the validations of the training in ``folder``, in their order; a torn line is none."""
+    """Return the validations of the training in ``folder`` in their order, without incomplete lines."""
     path = folder / "validation.jsonl"
     lines = (_line(text) for text in path.read_text().splitlines()) if path.exists() else iter(())
     return [line for line in lines if line is not None]
@@ -57,7 +58,7 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
 
 
 def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the validations after ``step`` steps, for they are done again; return those that stay."""
+    """Delete the validations after ``step`` steps, because they are done again; return the others."""
     before = read(folder)
     kept = [line for line in before if line["step"] <= step]
     if len(kept) < len(before):
@@ -66,7 +67,7 @@ def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
 
 
 def _line(text: str) -> dict[str, Any] | None:
-    """Return a line of the history; None for one that is torn."""
+    """Return a line of the history, or None for an incomplete one."""
     try:
         found = json.loads(text)
     except ValueError:
