@@ -1,4 +1,4 @@
-"""Demo: the main job on a small simulated raw scene, from counts to the table of methods, in minutes on 2 cores."""
+"""Demo: all steps on a small simulated raw scene, from counts to the table of methods, in minutes on 2 cores."""
 
 import time
 from pathlib import Path
@@ -22,10 +22,10 @@ COLUMNS = ("iou_mean", "iou_std", "scene_iou", "oa")
 def demo(
     out: str = "demo", *, dry_run: bool = False, progress: Progress | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Simulate, ingest, fit, train, predict, evaluate beside the baselines, and report, under the folder ``out``.
+    """Simulate, ingest, fit, train, predict, evaluate with the baselines, and report, under the folder ``out``.
 
     Returns:
-        The report's path, the table of methods, and seconds of each stage. Resumes what was interrupted.
+        The path of the report, the table of methods, and the seconds of each stage. An interrupted demo is resumed.
     """
     folder, say = Path(out), progress or Silent()
     stages = _stages(folder, seed)
@@ -52,7 +52,7 @@ def _prediction(folder: Path, method: str) -> Path:
 
 
 def _stages(folder: Path, seed: int) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return name, verb and options of every stage, in order."""
+    """Return the name, the verb and the options of every stage in order."""
     raw, scene, recipe, model = (str(folder / name) for name in ("raw", "scene.zarr", "recipe", "model"))
     references = {key: f"{raw}/{key}.hdr" for key in ("white", "dark", "labels")}
     train = {

@@ -1,4 +1,4 @@
-"""Repair: damaged objects are written again by the command that wrote them, and nothing else is."""
+"""Repair: damaged objects are written again by the command that wrote them, and no others."""
 
 import inspect
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tilespec.storage.lock import locked
 from tilespec.storage.product import MEND
 
 WRITERS = ("simulate", "ingest", "transform", "render", "predict")
-"""The verbs that write products: a record that names another one is not obeyed."""
+"""The verbs that write products; a record with any other verb is refused."""
 
 
 def repair(
@@ -28,21 +28,21 @@ def repair(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the damaged objects of a product again, and what is missing of it; return what was found and done.
+    """Write damaged and missing objects of a product again; return the damage and the repaired rows.
 
     Every object is compared with its record; the rows of objects with damage lose their records, and the command
     that wrote the product runs again: it deletes and writes exactly those rows. The unit is the row of objects (of a
-    panel), for that is what a record speaks of; ``rows_recomputed`` counts them. Then all is compared once more.
+    panel), as in a record; ``rows_recomputed`` counts them. Then all objects are compared once more.
 
     Args:
-        out: The product.
-        workers: Processes for the command, where it takes them; None: as it was run.
-        dry_run: Return the damage and the command; write nothing.
-        progress: What is told on the way.
+        out: The URL of the product.
+        workers: The number of processes for the command, if it takes them; None: as in its first run.
+        dry_run: Whether to return only the damage and the command, and write nothing.
+        progress: The progress of the command.
 
     Raises:
-        UserError: another run writes the product; the command is not known; its sources, or its model, are gone or
-            have changed. Nothing is lost then that was whole.
+        UserError: another run writes the product; the command is unknown; or its sources, or its model, are missing or
+            have changed. In all these cases no intact object is lost.
     """
     url, say = absolute(out), progress or Silent()
     if dry_run:
@@ -62,7 +62,7 @@ def repair(
 
 
 def _plan(url: str, progress: Progress) -> dict[str, Any]:
-    """Return the damage, the rows of objects to write again, and the command that does."""
+    """Return the damage, the rows of objects to write again, and the command that does it."""
     found = verify(url, progress=progress)
     ledger = Ledger.found(url)
     assert ledger is not None, "verify refuses a product without a ledger"
@@ -77,7 +77,7 @@ def _plan(url: str, progress: Progress) -> dict[str, Any]:
 
 
 def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progress) -> dict[str, Any]:
-    """Run the product's command again, without the records of damaged rows; a refusal gives the records back."""
+    """Run the product's command again without the records of damaged rows; restore the records after a refusal."""
     ledger = Ledger.found(url)
     assert ledger is not None, "verify refuses a product without a ledger"
     verb, options, folder = _command(url, plan["command"], workers)
@@ -88,7 +88,7 @@ def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progre
 
 
 def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tuple[str, dict[str, Any], Path | None]:
-    """Return verb, options and working folder of the kept command, for the product where it lies now."""
+    """Return the verb, the options and the working folder of the recorded command, for the product's present path."""
     verb, options = str((kept or {}).get("verb")), (kept or {}).get("options")
     taken = inspect.signature(getattr(api, verb)).parameters if verb in WRITERS else {}
     if not taken or not isinstance(options, dict):
@@ -108,7 +108,7 @@ def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tupl
 
 
 def _rehearse(url: str, verb: str, options: dict[str, Any]) -> None:
-    """Plan the command; refuse before anything is touched when it could not run."""
+    """Plan the command, and refuse before any change if it could not run."""
     try:
         getattr(api, verb)(**options, dry_run=True)
     except (UserError, OSError, TypeError) as error:
@@ -122,16 +122,16 @@ def _rehearse(url: str, verb: str, options: dict[str, Any]) -> None:
 
 @contextmanager
 def _inside(folder: Path | None) -> Iterator[None]:
-    """Work where the command was given, for its relative paths; where that is gone, absolute ones still hold."""
+    """Run in the working folder of the command, for its relative paths; without it only absolute paths are valid."""
     with chdir(folder or Path.cwd()):
         yield
 
 
 @contextmanager
 def _unrecorded(ledger: Ledger, plan: dict[str, Any]) -> Iterator[None]:
-    """Take the records of damaged rows away, and ask for new metadata if those are damaged.
+    """Remove the records of damaged rows, and request new metadata if those are damaged.
 
-    Records of rows that were not written again, because the command was refused, are given back.
+    If the command is refused, the records of rows that were not written again are restored.
     """
     records, mend = ledger.records(), ledger.folder / MEND
     taken = {(entry["row"], entry["panel"]) for entry in plan["rows"]} & records.keys()

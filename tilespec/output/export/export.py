@@ -1,4 +1,4 @@
-"""Export: a scene, a layer or a prediction to GeoTIFF, ENVI, NetCDF or PNG, streamed by rows of objects."""
+"""Export: a scene, a layer or a prediction is written to GeoTIFF, ENVI, NetCDF or PNG, streamed by rows of objects."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ WRITERS: Final = {
     ".nc": "tilespec.output.export.netcdf:write_netcdf",
     ".png": "tilespec.output.export.png:write_png",
 }
-"""End of a name to dotted path: a writer is a callable ``(exported, path, progress) -> files written``."""
+"""The writer for each ending of a name, a callable ``(exported, path, progress) -> files written``."""
 
 
 def export(  # noqa: PLR0913 - the verb's options, all by name
@@ -30,20 +30,21 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write a store in the format that the end of ``out`` names; return the files and their sizes.
+    """Write a store in the format of the ending of ``out``; return the files and their sizes in bytes.
 
     Args:
-        store: A scene or a prediction.
-        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
+        store: The URL of a scene or a prediction.
+        out: The file: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
             (false colour of a cube, colours of a class map).
-        layer: A ``y, x`` layer instead of the cube, such as ``labels``.
-        bands: Bands of a picture; None: near infrared, red and green where the wavelengths allow it.
-        max_side: Pixels of the longer side of a picture.
-        dry_run: Return the plan and write nothing.
-        progress: What is told on the way.
+        layer: The ``y, x`` layer instead of the cube, such as ``labels``.
+        bands: The bands of a picture; None: near infrared, red and green if the wavelengths permit.
+        max_side: The longer side of a picture in pixels.
+        dry_run: Whether to return the plan and write nothing.
+        progress: The progress that counts rows.
 
     Raises:
-        UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
+        UserError: the store, the layer or the format does not exist; the file exists already; or the format does not
+            support the data type.
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()

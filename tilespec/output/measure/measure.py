@@ -1,7 +1,7 @@
-"""Measure: one row for each plant, polygon or connected region: area, classes, spectrum, vegetation indices.
+"""Measure: one row of the table for each plant, polygon or connected region: area, classes, spectrum, indices.
 
-One pass over scene and prediction by blocks (and, for connected regions, one over the prediction before it). What is
-kept grows with the objects, never with the pixels, and the table has the same bytes for any number of workers.
+One pass over scene and prediction by blocks (and, for connected regions, one over the prediction before it). Memory
+grows with the objects, never with the pixels, and the table has the same bytes for any number of workers.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from tilespec.storage.scene import Scene
 __all__ = ["measure"]
 
 PLANTS = "plant"
-"""The layer whose values are objects where nobody says what is."""
+"""The default layer, whose values are the numbers of objects."""
 
 
 def measure(  # noqa: PLR0913 - the options of a verb
@@ -44,33 +44,33 @@ def measure(  # noqa: PLR0913 - the options of a verb
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write a table (CSV) of the objects of ``scene`` under the class map ``pred``; return what it holds.
+    """Write a table (CSV) of the objects of ``scene`` under the class map ``pred``; return its facts.
 
     For each object: ``id`` and the polygon's attributes; ``pixels``, and ``area_m2`` where the CRS is projected; box
     ``y0, y1, x0, x1`` (half open) and centroid, in pixels of the scene; ``invalid_pixels`` without a finite value and
     ``partial_pixels`` with some; ``share_CLASS`` of the prediction; vegetation indices of the mean spectrum;
-    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
+    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN means undefined.
 
     Args:
-        pred: Prediction of classes, or a scene with labels.
+        pred: The prediction of classes, or a scene with labels.
         scene: The scene that was predicted.
-        out: The table; replaced whole.
-        by: Layer whose values are the objects: ``plant`` by default; 0 is none, in a class map 255.
-        polygons: GeoJSON, GeoPackage or shapefile; polygons that overlap are measured whole, each.
-        regions: Class whose 8-connected regions are the objects, numbered by their first pixels.
-        min_area: Pixels of the smallest region.
-        pixel_coordinates: Corners of the polygons are columns and rows.
-        only: Classes whose pixels make the spectrum, names or numbers separated by commas. Default: the class of
+        out: The path of the table, which is replaced completely.
+        by: The layer whose values are the objects: ``plant`` by default; 0 is none, in a class map 255.
+        polygons: The GeoJSON, GeoPackage or shapefile; each of overlapping polygons is measured completely.
+        regions: The class whose 8-connected regions are the objects, numbered by their first pixels.
+        min_area: The size of the smallest region in pixels.
+        pixel_coordinates: Whether corners of the polygons are columns and rows.
+        only: The classes whose pixels enter the spectrum, names or numbers separated by commas. Default: the class of
             ``regions``, else all but one named ``background``. Pixels that the prediction leaves as nodata never do.
-        rows: Only these rows, "A:B".
-        cols: Only these columns, "A:B".
-        workers: Processes on this machine; 0 stays in this one.
-        cluster: Where workers run, as for `predict`.
-        dry_run: Check everything and return the plan.
-        progress: Where progress goes.
+        rows: The rows to measure, "A:B".
+        cols: The columns to measure, "A:B".
+        workers: The number of processes on this machine; 0 uses this process.
+        cluster: The cluster of the workers, as for `predict`.
+        dry_run: Whether only to check everything and return the plan.
+        progress: The progress that counts the strips.
 
     Raises:
-        UserError: the two lie on different planes, there are no such objects, or no such class.
+        UserError: prediction and scene have different planes, or the objects or a class do not exist.
     """
     place = _place(out)
     job, notes = job_of(pred, scene, rows, cols, only or regions)
@@ -102,7 +102,7 @@ def measure(  # noqa: PLR0913 - the options of a verb
 
 
 def _place(out: str | Path) -> Place:
-    """Return where the table goes; refuse a folder, and a folder that is not there, before the work."""
+    """Return the path of the table; refuse a folder, and a path in a missing folder, before the work."""
     place = at(out)
     if place.is_dir() or not (isinstance(place, S3Path) or place.absolute().parent.is_dir()):
         raise UserError(
@@ -117,7 +117,7 @@ def _place(out: str | Path) -> Place:
 def _objects(
     job: Job, *, by: str | None, polygons: str | None, pixels: bool, regions: str | None, least: int
 ) -> Objects:
-    """Return the objects that were asked for: of a layer, a file, or a class."""
+    """Return the requested objects: of a layer, a file, or a class."""
     asked = {"--by": by, "--polygons": polygons, "--regions": regions}
     given = [flag for flag, value in asked.items() if value is not None]
     if len(given) > 1:

@@ -1,4 +1,4 @@
-"""Table: mean and spread over seeds, for each fold and over all folds, as plain data, CSV and Markdown."""
+"""Table: the mean and the spread over seeds, for each fold and over all folds, as plain data, CSV and Markdown."""
 
 import csv
 import io
@@ -9,19 +9,19 @@ from typing import Any, Final
 from tilespec.workflows.study.run import SCORES, Run
 
 EVERY: Final = "all folds"
-"""The line of a variant over its folds, weighted by their valid pixels."""
+"""The name of the line of a variant over its folds, weighted by their valid pixels."""
 SHOWN: Final = (
     *("iou_mean", "scene_iou", "miou", "oa", "kappa"),
     *("rmse_pixel", "rmse_relative", "gfc", "delta_e", "mrae", "psnr_peak", "sam"),
 )
-"""Scores of the Markdown table, which has to fit a page; CSV and JSON have all."""
+"""The scores of the Markdown table, which must fit a page; CSV and JSON have all."""
 
 
 def rows_of(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each variant and fold, and one over the folds where there are several.
+    """Return a row for each variant and fold, and one over the folds if there are several.
 
-    ``mean`` and ``std`` (of a sample: n - 1; None of one) are over seeds. The row over the folds is, for each seed that
-    has all of them, their mean weighted by valid pixels; its mean and spread are over those seeds.
+    ``mean`` and ``std`` (of a sample: n - 1; None for one seed) are over seeds. The row over the folds has, for each
+    seed with all folds, their mean weighted by valid pixels; its mean and spread are over those seeds.
     """
     rows = []
     for variant in dict.fromkeys(run.variant.name for run in runs):
@@ -59,7 +59,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _row(variant: str, fold: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one row; of lines of seeds."""
+    """Return one row from the lines of several seeds."""
     means, spreads = {}, {}
     for name in SCORES:
         values = [line["scores"][name] for line in lines if line["scores"].get(name) is not None]
@@ -80,12 +80,12 @@ def _weighted(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _names(rows: Sequence[Mapping[str, Any]], of: Sequence[str]) -> list[str]:
-    """Return the scores that any row has."""
+    """Return the scores of any row in their order."""
     return [name for name in of if any(name in row["mean"] for row in rows)]
 
 
 def _flat(cells: Iterable[tuple[Any, Any]]) -> list[Any]:
-    """Return pairs one after another, nothing for None."""
+    """Return pairs in sequence, with nothing for None."""
     return ["" if value is None else value for pair in cells for value in pair]
 
 
@@ -97,5 +97,5 @@ def _cell(value: float | None, spread: float | None) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    """Return a line of a Markdown table; a bar within a cell would end it."""
+    """Return a line of a Markdown table; a bar within a cell is escaped, because it would end the cell."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
