@@ -1,11 +1,16 @@
 """Small labelled scenes for every test that needs one."""
 
+import os
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
 from scenes import write_scene
 
+# Tests run beside each other, and idle OpenMP threads that spin take the cores of the others: torch reads this when it
+# loads. The command line sets the same.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 settings.register_profile("busy", deadline=None)  # a law holds however busy the machine is
 settings.load_profile("busy")
 
@@ -14,3 +19,25 @@ settings.load_profile("busy")
 def make_scene() -> Callable[..., str]:
     """Return the function that writes small labelled scenes: ``make_scene(path, rows, cols, bands, seed, classes)``."""
     return write_scene
+
+
+@pytest.fixture
+def model_work(monkeypatch) -> Counter[str]:
+    """Return what is counted in this process from now on: models loaded, nets built with weights, weights hashed."""
+    from tilespec.models import model as module
+
+    counts: Counter[str] = Counter()
+    load, build, digest = module.Model.load.__func__, module.build, vars(module.Model)["digest"]
+
+    def counted(key, function):
+        def call(*args, **kwargs):
+            result = function(*args, **kwargs)
+            counts[key] += key != "nets" or not any(weight.is_meta for weight in result.parameters())
+            return result
+
+        return call
+
+    monkeypatch.setattr(module.Model, "load", classmethod(counted("loads", load)))
+    monkeypatch.setattr(module, "build", counted("nets", build))
+    monkeypatch.setattr(digest, "func", counted("hashes", digest.func))
+    return counts

@@ -38,8 +38,10 @@ def run_here(arena, out, **options):
 @pytest.mark.timeout(120)
 def test_one_output_takes_one_run_at_a_time_and_the_lock_of_a_killed_one_blocks_nobody(arena):
     out, logs = arena.folder / "two", arena.folder / "log"
-    first = Run.start(logs, *predict(arena, out), sleep=0.8)
+    gate = arena.folder / "gate"
+    first = Run.start(logs, *predict(arena, out), sleep=0.1, gate=gate)
     assert first.until(lambda: records(out) > 0)
+    gate.touch()  # the first one is at work until the second one has been refused, however long that takes
     code, result, errors = tilespec(logs, *predict(arena, out, "--workers", 1))
     assert (code, result) == (2, None)
     assert f"another run that writes it: process {first.process.pid} on " in errors
@@ -47,6 +49,7 @@ def test_one_output_takes_one_run_at_a_time_and_the_lock_of_a_killed_one_blocks_
     held = status(out)["lock"]
     assert (held["pid"], held["alive"]) == (first.process.pid, True)
     assert first.process.poll() is None, "the second one came while the first one worked"
+    gate.unlink()
     code, result, errors = first.wait()
     assert code == 0, errors
     assert (result["tiles"], contents(out)) == (arena.tiles, arena.whole)

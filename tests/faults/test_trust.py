@@ -141,7 +141,7 @@ def test_what_the_user_names_is_loaded_and_stays_named(canary):
 
 
 def test_a_module_in_the_environment_is_named_by_the_user(canary, monkeypatch):
-    monkeypatch.setenv(PLUGINS, "other, strange")
+    monkeypatch.setenv(PLUGINS, "fractions, strange")
     assert load({}, "strange:Net", "net").__name__ == "Net"
 
 

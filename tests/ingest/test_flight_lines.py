@@ -1,12 +1,11 @@
 """Lists of flight lines: one scene each, named as its source; a line that fails does not lose the others."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - gives xarray its .rio
+from command_line import tilespec
 from envi_files import write_envi
 from ingest_files import cube, stored
 from interrupts import After
@@ -101,19 +100,14 @@ def test_what_cannot_hold_for_several_lines_is_refused(tmp_path):
         ingest([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
 
 
-def tilespec(*words, cwd):
-    command = [sys.executable, "-m", "tilespec", "ingest", *words, "--json"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
-
-
 def test_the_command_line_takes_several_sources_and_ends_with_3_when_one_fails(tmp_path):
     paths = [line(tmp_path, name).name for name in "ab"]
-    done = tilespec(*paths, "out", "--bin", "2", "--bin-bands", "2", cwd=tmp_path)
+    done = tilespec("ingest", *paths, "out", "--bin", "2", "--bin-bands", "2", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["scenes"]["a"]["shape"] == [3, 3, 2]
     assert Scene.open(str(tmp_path / "out" / "b")).shape == (3, 3, 2)
-    failed = tilespec(*paths, "gone.hdr", "two", cwd=tmp_path)
+    failed = tilespec("ingest", *paths, "gone.hdr", "two", "--json", cwd=tmp_path)
     assert failed.returncode == 3
     assert "gone failed: gone.hdr: found nothing" in failed.stderr
     assert set(json.loads(failed.stdout)["scenes"]) == {"a", "b"}
-    assert tilespec(paths[0], cwd=tmp_path).returncode == 2
+    assert tilespec("ingest", paths[0], "--json", cwd=tmp_path).returncode == 2

@@ -1,13 +1,12 @@
 """The task, its losses and its batches, before any training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
@@ -18,6 +17,7 @@ from tilespec.training.augment.augment import KINDS, Augment
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch
 from tilespec.training.objectives.losses import l1, mrae, mse
+from tilespec.training.player import Player
 from tilespec.training.settings import AugmentTable
 
 LOSSES = (l1, mse, mrae)
@@ -138,13 +138,8 @@ def test_a_sample_of_which_nothing_is_known_counts_as_zero_and_infinite_values_a
         torch.testing.assert_close(loss(raw, gone, reconstruct()), expected)
 
 
-@dataclass
-class FakePlayer:
-    module: nn.Module
-
-    @property
-    def net(self):
-        return self.module
+def player(net):
+    return Player(module=net, net=net, optimiser=torch.optim.SGD(net.parameters()))
 
 
 def cast(**options):
@@ -153,7 +148,7 @@ def cast(**options):
     built = objective({"name": "cgan", "loss": "l1", "discriminator": judge, **options}, reconstruct(head="tanh"))
     net = build("unet", 3, 5, base_width=2, n_down=2, norm="channel", head="tanh", init="kaiming")
     nets = {"generator": net, **built.opponents((3, 5))}
-    return built, {name: FakePlayer(module) for name, module in nets.items()}
+    return built, {name: player(module) for name, module in nets.items()}
 
 
 def test_the_discriminator_sees_image_and_spectrum_in_the_units_of_the_head_and_nothing_that_is_unknown():

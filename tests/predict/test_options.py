@@ -145,7 +145,7 @@ def test_other_sizes_are_refused(text):
 
 def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     model = save_model(tmp_path / "model", scene)
-    plan, _ = plan_of(model, scene, str(tmp_path / "out"), Asked(tile=64), threads=2)
+    plan, _ = plan_of(Model.load(model), model, scene, str(tmp_path / "out"), Asked(tile=64), threads=2)
     projection = project(plan, workers=0)
     assert projection.peak(2) > projection.peak(1) > projection.base
     assert project(plan, workers=3).peak(1) > 3 * projection.base
@@ -217,27 +217,42 @@ def test_a_signal_lets_work_in_flight_end_and_the_run_resumes(make_scene, tmp_pa
 def test_a_second_signal_ends_at_once(make_scene, tmp_path):
     scene = make_scene(tmp_path / "long", 1500, 40, 5)
     model, out = save_model(tmp_path / "model", scene), str(tmp_path / "out")
-    slower = SLOW.replace("time.sleep(0.02)", "time.sleep(1)")
-    process = subprocess.Popen([sys.executable, "-c", slower, "predict", model, scene, out], stderr=subprocess.PIPE)
-    while not Path(f"{out}.tilespec/command.json").exists():
-        time.sleep(0.05)
-        assert process.poll() is None
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert time.monotonic() - began < 10
+    command = [sys.executable, "-c", SLOW.replace("time.sleep(0.02)", AT_WORK), "predict", model, scene, out]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            heard(process, "at work")
+            process.send_signal(signal.SIGINT)
+            heard(process, "finishing what is in flight")
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+            assert process.returncode == 130
+            assert time.monotonic() - began < 10
+        finally:
+            process.kill()
+
+
+AT_WORK = """
+    import signal
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # and not at the self-test before
+        print("at work", file=sys.stderr, flush=True)
+        time.sleep(1)
+"""
+"""What is said once signals are heeded."""
+
+
+def heard(process, words):
+    """Wait until a process says something."""
+    assert any(words in line for line in process.stderr), f"it ended and never said {words!r}"
 
 
 def begun(scene, tmp_path, monkeypatch):
     """Return the plan and the only part of a prediction that was created and not run."""
     monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (16,))
-    model = save_model(tmp_path / "model", scene)
-    plan, settings = plan_of(model, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
-    create(plan, settings, probabilities=False)
+    folder = save_model(tmp_path / "model", scene)
+    model = Model.load(folder)
+    plan, settings = plan_of(model, folder, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
+    create(plan, model, settings, probabilities=False)
     return plan, plan.parts(1)[0]
 
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from untrained_models import APPROXIMATE, objects, save_model, stored
 
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model
+from tilespec.models.nets import outlined
+from tilespec.predict import predictor
 from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
 
@@ -34,6 +38,44 @@ def test_predictions_in_this_process_and_on_one_two_and_four_workers_have_the_sa
     stores = [objects(tmp_path / f"out{workers}") for workers in (0, 1, 2, 4)]
     assert all(store == stores[0] for store in stores)
     assert len(np.unique(stored(tmp_path / "out0"))) == 2
+
+
+@pytest.mark.parametrize(("options", "nets"), [({}, 1), ({"norm": "frozen"}, 3), ({"probabilities": True}, 1)])
+def test_a_model_is_loaded_once_and_its_weights_are_hashed_once(scene, tmp_path, model_work, options, nets):
+    model = save_model(tmp_path / "model", scene, net=APPROXIMATE)
+    predictor.forget()
+    model_work.clear()
+    predict(model, [scene], str(tmp_path / "out"), tile=32, **options)
+    assert model_work == {"loads": 1, "hashes": 1, "nets": nets}, "frozen: one to measure memory, one for each pass"
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "frozen"}, {"tile": 32, "overlap": 32}])
+def test_the_threads_of_torch_are_restored_even_after_an_error(scene, tmp_path, options):
+    model, before = save_model(tmp_path / "model", scene, net=APPROXIMATE), torch.get_num_threads()
+    torch.set_num_threads(before + 2)
+    try:
+        predictor.forget()
+        with suppress(UserError):
+            predict(model, scene, str(tmp_path / "out"), **options)
+        with ThreadPoolExecutor(1) as later:
+            numbers = [torch.get_num_threads(), later.submit(torch.get_num_threads).result()]
+    finally:
+        torch.set_num_threads(before)
+    assert numbers == [before + 2] * 2
+
+
+def test_a_net_that_cannot_be_built_without_memory_is_built_whole():
+    def make():
+        return torch.nn.Linear(int(torch.ones(1).item()), 1)
+
+    assert outlined(make).weight.device.type == "cpu"
+    assert outlined(lambda: torch.nn.Linear(1, 1)).weight.is_meta
+
+
+def test_a_folder_that_holds_another_model_than_the_plans_is_refused(scene, tmp_path):
+    folder = save_model(tmp_path / "model", scene)
+    with pytest.raises(UserError, match="another model than the plan's"):
+        Model.of(folder, "of a plan")
 
 
 def test_a_prediction_opens_in_plain_xarray_as_a_class_map_with_flags(scene, tmp_path):

@@ -1,5 +1,8 @@
 """Spectral steps and operators: oracles, laws of pieces, and what users are told."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from scipy.signal import savgol_filter
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import counts_weights, renewed
 from tilespec.spectra.operators import OPERATORS as KINDS
 from tilespec.spectra.operators import (
     Absorb,
@@ -254,6 +258,39 @@ def test_scale_after_pca_takes_the_eigenvalues_and_no_pass():
     assert passes(parse("vsn,pca=4,scale")) == 1
     assert passes(parse("minmax,pca=4,minmax")) == 3
     assert passes(parse("crop=#0:#9,sg=5:2,vsn")) == 0
+
+
+@dataclass(frozen=True)
+class Components:
+    """A step of a user's own that says what it can."""
+
+    kind: ClassVar[str] = "folded"
+    counts_weights: ClassVar[bool] = True
+    gives_deviations: ClassVar[bool] = True
+    parse = plan = fit = len
+
+
+@dataclass(frozen=True)
+class Pca:
+    """A step of a user's own that says nothing, whatever its name is."""
+
+    kind: ClassVar[str] = "folded"
+    parse = plan = fit = len
+
+
+def test_a_step_of_ones_own_says_what_it_can_and_its_name_says_nothing():
+    assert passes([Components(), Scale()]) == 1
+    assert passes([Pca(), Scale()]) == passes([Scale(), Components()]) == 2
+    assert passes([Components(), Scale(), Scale()]) == 2
+    counts_weights([Components()], "plant")
+    counts_weights([Pca()], None)
+    for steps in ([Pca()], [Components(), *parse("mnf=2")], parse("vsn,scale")):
+        with pytest.raises(UserError, match="--weights"):
+            counts_weights(steps, "plant")
+    assert renewed([Components(), Scale()], {0: {}}, "own") == 0
+    for later in (Scale(), *parse("vsn")):
+        with pytest.raises(UserError, match="--update"):
+            renewed([Pca(), later], {0: {}}, "own")
 
 
 def test_a_scaling_without_a_valid_pixel_is_refused():

@@ -1,12 +1,11 @@
 """Masks and weights: which pixels a fit sees, and how much each counts."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import zarr
+from command_line import tilespec
 from sklearn.decomposition import PCA
 
 from tilespec.core.errors import UserError
@@ -107,8 +106,9 @@ def test_a_mask_that_leaves_nothing_is_refused_by_name(tmp_path, make_scene):
 
 def test_the_command_line_has_mask_weights_and_update(scene, tmp_path):
     def run(*words):
-        command = [sys.executable, "-m", "tilespec", "fit", scene, *words, "--quiet", "--json"]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+        done = tilespec("fit", scene, *words, "--quiet", "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     first = run("r", "--steps", "pca=2", "--mask", "labels", "--rows", "0:70")
     later = run("r2", "--update", "r", "--mask", "labels", "--weights", "importance", "--rows", "70:150")

@@ -13,7 +13,8 @@ from tilespec.core.types import TileClass
 class Slow(nn.Module):
     """A net whose bits depend on the tile it sees. What it does beside that, the environment says, so that the model
     stays the same: ``CHAOS_SLEEP`` seconds for each batch; ``CHAOS_LOG`` a file that gets a line for each tile with
-    data (reflectance is never negative, tiles of self-tests are); ``CHAOS_DEADLY`` kills the process at marked tiles.
+    data (reflectance is never negative, tiles of self-tests are); ``CHAOS_DEADLY`` kills the process at marked tiles;
+    ``CHAOS_GATE`` a file while which is there no tile with data is answered.
     """
 
     tile_class = TileClass(kind="approximate")
@@ -33,6 +34,8 @@ class Slow(nn.Module):
             with Path(os.environ["CHAOS_LOG"]).open("ab", buffering=0) as file:
                 file.write(b"tile\n" * real)
         time.sleep(float(os.environ.get("CHAOS_SLEEP", "0")) if real else 0)
+        while real and Path(os.environ.get("CHAOS_GATE", "/no such gate")).exists():
+            time.sleep(0.01)
         return self.last(self.norm(self.first(x)).relu())
 
 

@@ -21,7 +21,7 @@ SHAPE = (600, 100, 8)
 NET = {"name": from_user("fault_nets:Slow")}
 
 
-def environment(*, sleep=0.0, log=None, deadly=False, constants=None, **others):
+def environment(*, sleep=0.0, log=None, gate=None, deadly=False, constants=None, **others):
     """Return the environment of a command with small objects, one thread, and the nets of this folder."""
     chosen = {
         "PYTHONPATH": os.pathsep.join([str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -31,6 +31,8 @@ def environment(*, sleep=0.0, log=None, deadly=False, constants=None, **others):
     }
     if log is not None:
         chosen["CHAOS_LOG"] = str(log)
+    if gate is not None:
+        chosen["CHAOS_GATE"] = str(gate)
     if deadly:
         chosen["CHAOS_DEADLY"] = "1"
     return {**os.environ, **chosen, **others}

@@ -119,21 +119,27 @@ def blocks_of(settings, budget, ranks):
     return Blocks(corpus.grounds, recipe, budget, ranks), ground.roi
 
 
-def shelved(settings, progress):
-    """Read a region by one rank after another; say what each has decoded."""
-    from tilespec.training.ranks.group import Ranks, joined
+def shelved(every, progress):
+    """Read each region by one rank after another; say what each has decoded."""
+    from tilespec.training.ranks.group import joined
 
     with joined("cpu") as ranks:
-        blocks, roi = blocks_of(settings, 1 << 30, ranks)
-        alone, _ = blocks_of(settings, 1 << 30, Ranks())
-        alike, decoded = True, []
-        for turn in range(ranks.world):
-            if ranks.rank == turn:
-                pairs = zip(blocks.read(0, roi), alone.read(0, roi), strict=True)
-                alike = all(mine.tobytes() == wanted.tobytes() for mine, wanted in pairs)
-            decoded.append(_told(ranks, blocks.decoded, turn))
-        every = [_told(ranks, int(alike), rank) for rank in range(ranks.world)]
-        return {"decoded": decoded, "alike": all(every), "pixels": _told(ranks, alone.decoded, 0)}
+        return {name: _shelved(settings, ranks) for name, settings in every.items()}
+
+
+def _shelved(settings, ranks):
+    from tilespec.training.ranks.group import Ranks
+
+    blocks, roi = blocks_of(settings, 1 << 30, ranks)
+    alone, _ = blocks_of(settings, 1 << 30, Ranks())
+    alike, decoded = True, []
+    for turn in range(ranks.world):
+        if ranks.rank == turn:
+            pairs = zip(blocks.read(0, roi), alone.read(0, roi), strict=True)
+            alike = all(mine.tobytes() == wanted.tobytes() for mine, wanted in pairs)
+        decoded.append(_told(ranks, blocks.decoded, turn))
+    every = [_told(ranks, int(alike), rank) for rank in range(ranks.world)]
+    return {"decoded": decoded, "alike": all(every), "pixels": _told(ranks, alone.decoded, 0)}
 
 
 def _told(ranks, number, rank):

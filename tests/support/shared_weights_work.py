@@ -26,12 +26,12 @@ from tilespec.training.loop.moves import Mover
 from tilespec.training.loop.weight_average import Averaged
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch, Move
+from tilespec.training.player import Player
 from tilespec.training.ranks import shared_memory
 from tilespec.training.ranks.group import Ranks, joined
 from tilespec.training.ranks.shared_weights import Pooled, pooled
 from tilespec.training.run import checkpoint
 from tilespec.training.settings import Train
-from tilespec.training.setup import Player
 
 STEPS, BATCH = 4, 12
 LATE = 0.02
@@ -105,7 +105,7 @@ def made(way, ranks):
         how = objective(CGAN, segment)
         nets = {"generator": Unet(3, 2, base_width=4, n_down=2, norm="channel", dropout=0.5, init="kaiming")}
         nets |= how.opponents((3, 2))
-    players = {name: Player.of(net, train, ranks) for name, net in nets.items()}
+    players = {name: Player.of(net, train, ranks.device) for name, net in nets.items()}
     if way == "momentum":
         descent = partial(torch.optim.SGD, lr=1e-2, momentum=0.9, weight_decay=0.1)
         players = {n: Player(module=p.module, net=p.net, optimiser=descent(p.parameters)) for n, p in players.items()}

@@ -1,13 +1,12 @@
 """What a user gets wrong between verbs: one message, exit 2, and nothing that is done is harmed."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from command_line import tilespec
 
 from tilespec import api
 from tilespec.core.errors import UserError
@@ -130,7 +129,7 @@ def test_a_model_of_which_a_file_is_another_models_is_refused(make_scene, tmp_pa
 def test_sizes_and_workers_that_cannot_be_are_refused(scene, tmp_path, option, value, message):
     api.baseline("ndvi", scene, str(tmp_path / "out"))
     words = ["predict", str(tmp_path / "out.model"), scene, str(tmp_path / "again"), option, value]
-    result = subprocess.run([sys.executable, "-m", "tilespec", *words], capture_output=True, text=True, check=False)
+    result = tilespec(*words)
     assert result.returncode == 2
     assert message in result.stderr
 
@@ -138,6 +137,6 @@ def test_sizes_and_workers_that_cannot_be_are_refused(scene, tmp_path, option, v
 def test_a_place_that_cannot_be_written_is_exit_2(scene, tmp_path):
     (tmp_path / "file").write_text("")
     words = ["fit", scene, str(tmp_path / "file" / "recipe"), "--steps", "snv"]
-    result = subprocess.run([sys.executable, "-m", "tilespec", *words], capture_output=True, text=True, check=False)
+    result = tilespec(*words)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr

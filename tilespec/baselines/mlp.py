@@ -1,7 +1,5 @@
 """MLP: a multilayer perceptron on single spectra, a non-linear classifier without context."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar, final
 
 import numpy as np
@@ -9,6 +7,7 @@ import torch
 
 from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.labelled_pixels import Labelled, draw
+from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.pixelwise import Mlp
 
 SAMPLES = 200_000
@@ -30,7 +29,7 @@ class Perceptron:
     def fit(on: Training) -> Learned:
         """Return the trained perceptron."""
         found = draw(on, on.in_memory(SAMPLES), balanced=False)
-        with _one_thread():
+        with torch_threads(1):  # a batch is too small to share, and bits do not depend on the machine's cores
             net = _trained(found, on.seed)
         with torch.inference_mode():
             guess = net(torch.from_numpy(found.spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
@@ -64,17 +63,6 @@ def _trained(found: Labelled, seed: int) -> Mlp:
         optimiser.step()
         schedule.step()
     return net.eval()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Train on one thread: a batch is too small for several, and bits must not depend on the machine's cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _initial(x: torch.Tensor, classes: int, seed: int) -> Mlp:

@@ -5,6 +5,10 @@ plug-ins of modules that the *user* named: in the environment variable ``TILESPE
 commas), by installing a package with an entry point of the group ``tilespec.plugins``, or by writing a dotted path
 ``package.module:Name`` into an option or a configuration of this very run. Nothing else is imported.
 
+A module that the user named may hold a dictionary ``TILESPEC``, of kinds of plug-ins to names to dotted paths. It adds
+these names to tilespec's tables: ``TILESPEC = {"net": {"mine": "package.module:Net"}, "export": {".csv": ...}}``.
+docs/extending.md has an example of each kind.
+
 Options of a plug-in are checked against what its constructor takes.
 """
 
@@ -64,13 +68,13 @@ def load(table: Mapping[str, str], name: str, kind: str) -> Any:
         UserError: the table has no such name; the user did not name the module of the dotted path; or the module has
             no such object.
     """
-    path = _current(table.get(name, name))
+    path = _current(table.get(name) or plugins(kind).get(name) or name)
     if ":" not in path:
         raise UserError(
             f"{kind} {name!r}",
             found="an unknown name",
-            expected=f"one of {', '.join(sorted(table))}, or a dotted path package.module:Name",
-            do="Check the spelling.",
+            expected=f"one of {', '.join(sorted({*table, *plugins(kind)}))}, or a dotted path package.module:Name",
+            do=f"Check the spelling; {PLUGINS} names modules of your own.",
         )
     if path not in table.values() and not _allowed(path):
         module = path.partition(":")[0]
@@ -83,14 +87,41 @@ def load(table: Mapping[str, str], name: str, kind: str) -> Any:
     return imported(path, kind)
 
 
+def plugins(kind: str) -> dict[str, str]:
+    """Return the plug-ins of a kind that the user's modules list: names to dotted paths.
+
+    Raises:
+        UserError: a module that the user named cannot be imported.
+    """
+    found: dict[str, str] = {}
+    for module in _named():
+        # a dotted path in an option names a module that may have no table
+        found |= getattr(_module(module, f"{PLUGINS} {module!r}"), "TILESPEC", {}).get(kind.rpartition(".")[2], {})
+    return found
+
+
 def imported(path: str, kind: str) -> Any:
     """Return the object at a dotted path that tilespec itself, and no file, has written."""
     module, _, attribute = path.partition(":")
+    where = f"{kind} {path!r}"
     try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        return getattr(_module(module, where), attribute)
+    except AttributeError as error:
         raise UserError(
-            f"{kind} {path!r}", found=str(error), expected=f"{attribute} in {module}", do="Check the dotted path."
+            where, found=str(error), expected=f"{attribute} in {module}", do="Check the dotted path."
+        ) from error
+
+
+def _module(module: str, where: str) -> Any:
+    """Return a module; refuse one that cannot be imported, in the words of ``where`` it was named."""
+    try:
+        return import_module(module)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            where,
+            found=str(error),
+            expected=f"a module {module!r} that Python can import",
+            do="Check the spelling, and that its folder is in PYTHONPATH.",
         ) from error
 
 
@@ -98,9 +129,13 @@ def from_user(name: str) -> str:
     """Return ``name``, which the user wrote; the module of a dotted path may be loaded from now on.
 
     The processes that this one starts may load it too. In an `only_named_before` block nothing is added.
+
+    Raises:
+        UserError: the module cannot be imported.
     """
     module, colon, _ = name.partition(":")
     if colon and not _records and not _allowed(name):
+        _module(module, repr(name))
         os.environ[PLUGINS] = ",".join(filter(None, [os.environ.get(PLUGINS), module]))
     return name
 
@@ -124,9 +159,13 @@ def _current(path: str) -> str:
 
 def _allowed(path: str) -> bool:
     """Return whether the user named the module of a dotted path."""
-    module = _current(path).partition(":")[0]
-    named = [_current(part.strip()) for part in os.environ.get(PLUGINS, "").split(",")]
-    return module in named or module in {point.module for point in entry_points(group="tilespec.plugins")}
+    return _current(path).partition(":")[0] in _named()
+
+
+def _named() -> list[str]:
+    """Return the modules that the user named."""
+    written = [_current(part.strip()) for part in os.environ.get(PLUGINS, "").split(",") if part.strip()]
+    return [*written, *(point.module for point in entry_points(group="tilespec.plugins"))]
 
 
 def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:

@@ -4,7 +4,6 @@ An object without compression is never complete in memory (`tilespec.storage.chu
 another kind of store, one complete object is filled and written by Zarr.
 """
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 import zarr
 
 from tilespec.core.buffers import Room
+from tilespec.core.cpu import cores
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
 from tilespec.storage.backends.paths import at
@@ -38,7 +38,7 @@ class Tiles:
 
     def __init__(self, product: Product, name: str = "cube") -> None:
         self._product, self._name, self._root = product, name, at(product.url)
-        self._threads = min(THREADS, len(os.sched_getaffinity(0)))
+        self._threads = min(THREADS, cores())
         self._rooms = threading.local()
 
     def __enter__(self) -> "Tiles":

@@ -5,13 +5,14 @@ differently. If bits agree, batches may be formed in any way; if not, batches mu
 one size, the last one padded.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from jaxtyping import Float32
+
+from tilespec.core.cpu import cores
 
 Tiles = Float32[np.ndarray, "tile y x channel"]
 Answers = Float32[np.ndarray, "tile y2 x2 channel2"]
@@ -55,7 +56,7 @@ def agreement(net: Net, shape: tuple[int, int, int], batch: int, threads: int | 
         found[name] = found.get(name, True) and _same(net, tiles, expected, picked)
     found["neighbours"] = _same_among_blanks(net, tiles, expected)
     answers = []
-    for number in (1, threads or _cores()):
+    for number in (1, threads or cores()):
         with torch_threads(number):
             answers.append(net(tiles.copy(), list(range(batch))).tobytes())
     found["threads"] = answers[0] == answers[1]
@@ -92,16 +93,14 @@ def _same_among_blanks(net: Net, tiles: Tiles, expected: Answers) -> bool:
     return net(blank, list(range(len(tiles))))[-1].tobytes() == expected[-1].tobytes()
 
 
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Set torch's number of threads to ``number`` inside the block, and restore it afterwards."""
+def torch_threads(number: int | None = None) -> Iterator[None]:
+    """Set torch's number of threads to ``number`` inside the block, and restore the previous number afterwards.
+
+    The number belongs to the process and to each of its threads; a new thread takes the number of the process.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(number or before)
     try:
         yield
     finally:

@@ -28,6 +28,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
 from tilespec.models.determinism import torch_threads
 from tilespec.models.model import Model
+from tilespec.models.nets import UNDECLARED, tile_class_of
 from tilespec.models.nets.norms import set_sample_ids, spatial_norms
 from tilespec.models.probe.narrow_input import replica
 from tilespec.models.probe.receptive_field import measured_class
@@ -90,11 +91,10 @@ def freeze(module: nn.Module, stats: dict[str, np.ndarray], *, channels: int | N
         mean, var = _pooled(layer, stats[f"{name}.mean"], stats[f"{name}.var"])
         parent, _, attribute = name.rpartition(".")
         setattr(frozen.get_submodule(parent), attribute, FrozenNorm(layer, mean, var))
-    own, declared = getattr(module, "frozen_class", None), getattr(module, "tile_class", None)
+    own, declared = getattr(module, "frozen_class", None), tile_class_of(module) or UNDECLARED
     if own is None and channels is not None:
         own = measured_class(frozen, channels)
-    align = 1 if declared is None else declared.align
-    frozen.tile_class = own or TileClass(kind="approximate", align=align)  # type: ignore[assignment]
+    frozen.tile_class = own or TileClass(kind="approximate", align=declared.align)  # type: ignore[assignment]
     return frozen.train(module.training)
 
 
@@ -134,9 +134,9 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     """
     module = model.module()
     assert spatial_norms(module), "nothing to freeze"
-    align = getattr(module, "tile_class", TileClass(kind="approximate")).align
+    align = (tile_class_of(module) or UNDECLARED).align
     places = _places(roi, -(-tile // align) * align, tiles, seed)
-    say, threads = progress or Silent(), torch.get_num_threads()
+    say = progress or Silent()
     stats: dict[str, np.ndarray] = {}
     kept: Tiles | None = {} if client is None else None
     names = spatial_norms(module)
@@ -154,7 +154,6 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
         if not found:
             break  # the net does not call the others
         stats = stats | found
-    torch.set_num_threads(threads)  # for threads that begin later
     say.finish()
     return stats
 
@@ -163,7 +162,7 @@ def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progre
     """Return the merged moments of all tiles; a few tiles are evaluated at a time."""
     import dask
 
-    with dask.config.set(num_workers=PARALLEL):
+    with dask.config.set(num_workers=PARALLEL), torch_threads():
         return fold(places, observe, client=client, progress=progress)
 
 
@@ -280,7 +279,7 @@ class Observation:
         x, valid = self._kept(place)
         if not valid.any():
             return NormMoments.zero()
-        net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)
+        net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)[1]
         with torch_threads(1), torch.inference_mode():
             return _moments(net, self.stats, x, valid, place.number)
 
@@ -344,11 +343,10 @@ def _moments(
 
 
 @lru_cache(maxsize=1)
-def _opened(folder: str, digest: str) -> nn.Module:
-    """Return the net of a model folder, which each process loads once."""
-    model = Model.load(folder)
-    assert model.digest == digest, f"{folder} changed"
-    return model.module()
+def _opened(folder: str, digest: str) -> tuple[Model, nn.Module]:
+    """Return the model of a folder and its net, loaded once per process; the prediction uses the model too."""
+    model = Model.of(folder, digest)
+    return model, model.module()
 
 
 def _pooled(

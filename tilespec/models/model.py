@@ -6,8 +6,10 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
+from weakref import WeakValueDictionary
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.models.nets import build
+from tilespec.models.nets import build, outlined
 from tilespec.models.tensors import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
@@ -52,21 +54,32 @@ class Model:
         """The spectral axis of the raw scenes that the model takes."""
         return self.recipe.axis_in
 
+    @cached_property
+    def outline(self) -> torch.nn.Module:
+        """The net without memory for its weights, from which its tile class and its norms are read."""
+        return outlined(self._built)
+
+    def _built(self) -> torch.nn.Module:
+        params = {key: value for key, value in self.net.items() if key != "name"}
+        return build(self.net["name"], *self.channels, **params)
+
     def module(self) -> torch.nn.Module:
         """Return the net with its weights, in evaluation mode.
 
         Raises:
             UserError: the weights differ from those of the net in names, shapes or types.
         """
-        params = {key: value for key, value in self.net.items() if key != "name"}
-        module = build(self.net["name"], *self.channels, **params)
+        module = self._built()
         fit("model.safetensors", self.weights, module.state_dict())
         module.load_state_dict(self.weights)
         return module.eval()
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The hash of everything that decides predictions: net, task, weights, recipe, and the axis of the channels."""
+        """The hash of everything that decides predictions: net, task, weights, recipe, and the axis of the channels.
+
+        It is computed once: the weights of a model are never changed.
+        """
         state = hashlib.blake2b(digest_size=16)
         said: list[Any] = [self.net, self.task, self.channels, self.recipe.digest]
         said += [] if self.spectral_out is None else [self.spectral_out.to_json()]
@@ -74,7 +87,9 @@ class Model:
         for name in sorted(self.weights):
             state.update(name.encode())
             state.update(self.weights[name].contiguous().numpy().tobytes())
-        return state.hexdigest()
+        digest = state.hexdigest()
+        _held[digest] = self
+        return digest
 
     def save(self, folder: str) -> None:
         """Write the folder; the card is written last, so a folder with a card is complete."""
@@ -95,6 +110,18 @@ class Model:
             "provenance": self.provenance,
         }
         write_atomic(path / "model.json", json.dumps(card, indent=1) + "\n")
+
+    @classmethod
+    def of(cls, folder: str, digest: str) -> "Model":
+        """Return the model with this digest: from this process's memory, else from ``folder``.
+
+        Raises:
+            UserError: the folder holds another model.
+        """
+        model = _held.get(digest) or cls.load(folder)
+        if model.digest != digest:
+            raise UserError(folder, found="another model than the plan's", expected=digest, do="Run the command again.")
+        return model
 
     @classmethod
     def load(cls, folder: str) -> "Model":
@@ -141,3 +168,7 @@ class Model:
                 do="Copy the folder again, or train it again.",
             )
         return model
+
+
+_held: WeakValueDictionary[str, Model] = WeakValueDictionary()
+"""The models in use by this process, by digest."""

@@ -30,16 +30,15 @@ def edge_of(channels: int) -> int:
 
 def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
     """Return the bytes of a product before encoding, and the free bytes at its location."""
-    model = Model.load(plan.spec.folder)  # type: ignore[attr-defined]
-    channels = model.channels[1]
-    pixel = (1 + 4 * channels * probabilities) if model.classes else 4 * channels
+    channels = plan.spec.channels[1]
+    pixel = (1 + 4 * channels * probabilities) if plan.spec.classes else 4 * channels
     size = plan.grid.y.length * plan.grid.x.length * (pixel + 4 * plan.disagreement)
     return {"bytes_to_write": size, "bytes_free": free_bytes(plan.product.url)}
 
 
-def create(plan: PredictPlan, settings: Mapping[str, Any], *, probabilities: bool) -> None:
+def create(plan: PredictPlan, model: Model, settings: Mapping[str, Any], *, probabilities: bool) -> None:
     """Create the store of a plan, or open it to resume."""
-    scene, model = Scene.open(plan.scene), Model.load(plan.spec.folder)  # type: ignore[attr-defined]
+    scene = Scene.open(plan.scene)
     georef = moved_to(scene.georef, plan.roi, plan.grid)
     channels = SpectralAxis(name="channel", unit="1", values=tuple(range(model.channels[1])))
     axis = None if model.classes else model.spectral_out or channels
@@ -93,7 +92,7 @@ def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str
         "scene_digest": scene.digest,
         "train_regions": model.provenance.get("train_regions", []),
         "norm": norm,
-        "spatial_norms": spatial_norms(model.module()),
+        "spatial_norms": spatial_norms(model.outline),
         "fingerprint": plan.product.ledger.key,
         "grid": plan.grid.to_json(),
     }

@@ -1,13 +1,13 @@
 """Planning: the plan of a prediction from a model, a scene and the options of the user."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
-from tilespec.core.types import Roi, TileClass
+from tilespec.core.types import Roi
 from tilespec.models.model import Model
+from tilespec.models.nets import tile_class_of
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
 from tilespec.models.tasks import task
@@ -32,41 +32,55 @@ PANEL_BYTES = 1 << 30
 """The largest bytes of buffers that grow with a panel's width; wider planes are divided into panels."""
 
 
-def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tuple[PredictPlan, dict[str, Any]]:
-    """Return the plan of a prediction and the settings that decide its bytes. The function writes no file.
+def plan_of(
+    model: Model, folder: str, scene: str, out: str, asked: Asked, threads: int
+) -> tuple[PredictPlan, dict[str, Any]]:
+    """Return the plan of a prediction and the settings that decide its bytes; no file is written.
+
+    Args:
+        model: The model that predicts.
+        folder: The absolute path of the model's folder, from which workers load it.
+        scene: The URL of the scene.
+        out: The URL of the prediction.
+        asked: The options of the user.
+        threads: The number of threads of one task.
 
     Raises:
-        UserError: bands or wavelengths differ from the model's, overlap >= tile, the region is outside the scene, or
-            the net has no norms to freeze.
+        UserError: bands or wavelengths differ from the model's, overlap >= tile, the region is outside the scene,
+            or the net has no norms to freeze.
     """
-    opened, loaded = Scene.open(scene), Model.load(model)
-    if asked.norm == "frozen" and not spatial_norms(loaded.module()):
+    opened = Scene.open(scene)
+    if asked.norm == "frozen" and not spatial_norms(model.outline):
         raise UserError(
             "--norm",
-            found=f"frozen, for {model}",
+            found=f"frozen, for {folder}",
             expected="a net with norms over space; this one has no statistics of a tile to replace",
             do="Leave --norm out: its tiles do not depend on each other.",
         )
-    if asked.probabilities and not loaded.classes:
+    if asked.probabilities and not model.classes:
         raise UserError(
             "--probabilities",
-            found=f"a model that predicts {loaded.channels[1]} values for each pixel",
+            found=f"a model that predicts {model.channels[1]} values for each pixel",
             expected="a model of classes",
             do="Leave it out: the values are the prediction.",
         )
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
-    averaging = Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement)
+    prepared = model.recipe.applied_to(opened)
+    if not prepared:
+        same_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
-        folder=str(Path(model).absolute()),
-        digest=loaded.digest,
-        prepared=_prepared(loaded, opened, roi),
+        folder=folder,
+        digest=model.digest,
+        channels=model.channels,
+        classes=model.classes,
+        prepared=prepared,
         probabilities=asked.probabilities,
         precision=asked.precision,
-        averaging=averaging,
+        averaging=Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement),
     )
-    grid = grid_of(loaded, roi, asked)
-    settings = _settings(opened, loaded, roi, grid, asked)
-    edge = edge_of(loaded.channels[1] if asked.probabilities or not loaded.classes else 1)
+    grid = grid_of(model, roi, asked)
+    settings = _settings(opened, model, roi, grid, asked)
+    edge = edge_of(model.channels[1] if asked.probabilities or not model.classes else 1)
     url = absolute(out)
     product = Product(
         url=url,
@@ -74,7 +88,7 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
         edge=min(edge, grid.y.length),
         ledger=Ledger(folder=beside(url), key=fingerprint(settings)),
         width=grid.x.length,
-        panel=_panel(grid, loaded.channels, edge),
+        panel=_panel(grid, model.channels, edge),
     )
     plan = PredictPlan(
         scene=absolute(scene),
@@ -83,7 +97,7 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
         grid=grid,
         spec=spec,
         threads=threads,
-        batch=canonical_batch(grid, loaded.channels),
+        batch=canonical_batch(grid, model.channels),
         disagreement=asked.disagreement,
     )
     return plan, settings
@@ -91,9 +105,7 @@ def plan_of(model: str, scene: str, out: str, asked: Asked, threads: int) -> tup
 
 def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for missing options."""
-    module = model.module()
-    declared = getattr(module, "tile_class", None)  # users' nets may not say: then it is measured
-    reach: TileClass = declared or measured_class(module, model.channels[0])
+    reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
     side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
     shared = asked.overlap if asked.overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
     geometry = task(model.task).geometry
@@ -128,23 +140,6 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     return None if panels <= 1 else -(-width // edge) * edge
 
 
-def _prepared(model: Model, scene: Scene, roi: Roi) -> bool:
-    """Return whether the scene was already transformed by the model's recipe; refuse a scene that does not fit."""
-    digest = scene.attrs.get("recipe_digest")
-    if digest is None:
-        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
-        same_scale(model.recipe.level, scene, roi)
-        return False
-    if digest != model.recipe.digest:
-        raise UserError(
-            scene.url,
-            found=f"a scene transformed by recipe {digest}",
-            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
-            do="Give the raw scene: predict applies the recipe itself.",
-        )
-    return True
-
-
 def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) -> dict[str, Any]:
     """Return everything that decides the bytes of the prediction."""
     return {
@@ -162,16 +157,3 @@ def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) ->
         "backend": "torch cpu",
         "numerics": NUMERICS,
     }
-
-
-def with_norms(plan: PredictPlan, file: Path) -> PredictPlan:
-    """Return the plan with the scene's norm statistics."""
-    assert isinstance(plan.spec, ModelSpec)
-    return replace(plan, spec=replace(plan.spec, norms=str(file)))
-
-
-def with_threads(plan: PredictPlan, threads: int, available: int) -> PredictPlan:
-    """Return the plan with ``threads`` evaluating threads, which share the ``available`` cores."""
-    assert isinstance(plan.spec, ModelSpec)
-    spec = replace(plan.spec, intra=max(1, available // threads))
-    return replace(plan, threads=threads, spec=spec)

@@ -4,9 +4,11 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from tilespec.cluster.connect import connect
@@ -16,12 +18,13 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import stopping
+from tilespec.models.determinism import torch_threads
 from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
 from tilespec.predict.memory_forecast import budget, project
 from tilespec.predict.options import Asked
 from tilespec.predict.output_store import create, room
-from tilespec.predict.planning import plan_of, with_norms, with_threads
+from tilespec.predict.planning import plan_of
 from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
@@ -34,6 +37,8 @@ PARTS = 2
 """The number of parts for each worker: every second one stores strips for adjacent ones, and a lost worker costs half
 its work.
 """
+Statistics = Callable[..., dict[str, np.ndarray]]
+"""The function `norm_statistics` of a model on a scene; its arguments are ``client`` and ``progress``."""
 OPTIONS = {field.name for field in fields(Asked)}
 
 
@@ -75,48 +80,58 @@ def predict(  # noqa: PLR0913 - the options of a verb
         raise TypeError(f"predict() has no option {unknown[0]!r}; options are {', '.join(sorted(OPTIONS))}")
     say, wanted = progress or Silent(), Asked(**asked)
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
-    done = {
-        where: _predict(
-            model, one, where, wanted, workers=workers, cluster=cluster, memory=memory, dry=dry_run, say=say
-        )
-        for one, where in places.items()
-    }
+    loaded = Model.load(model)
+    options: dict[str, Any] = {"workers": workers, "cluster": cluster, "memory": memory, "dry": dry_run}
+    with torch_threads():  # predictors set their own
+        done = {
+            where: predict_scene(loaded, model, one, where, wanted, **options, say=say) for one, where in places.items()
+        }
     if isinstance(scene, str):
         return done[out]
     return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
 
 
-def _predict(  # noqa: PLR0913 - what `predict` was asked
-    model: str,
+def predict_scene(  # noqa: PLR0913 - the options of `predict`
+    model: Model,
+    folder: str,
     scene: str,
     out: str,
     asked: Asked,
     *,
-    workers: int,
-    cluster: str | None,
-    memory: str | None,
-    dry: bool,
+    workers: int = 0,
+    cluster: str | None = None,
+    memory: str | None = None,
+    dry: bool = False,
     say: Progress,
 ) -> dict[str, Any]:
-    """Plan the prediction of one scene, and execute the plan unless only the plan is requested."""
+    """Plan the prediction of one scene with a loaded model, and execute the plan unless only the plan is requested.
+
+    As `predict`; ``folder`` is that of the model, where workers load it.
+    """
+    opened, folder = Scene.open(scene), str(Path(folder).absolute())
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
-    plan, settings = plan_of(model, scene, out, asked, threads)
+    plan, settings = plan_of(model, folder, scene, out, asked, threads)
     limit, projection = budget(memory), project(plan, workers)
     lanes = projection.lanes(plan.threads, limit)
-    plan = with_threads(plan, lanes, plan.threads)
+    plan = replace(plan, threads=lanes, spec=plan.spec.with_intra(max(1, plan.threads // lanes)))
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
     space = room(plan, probabilities=asked.probabilities)
     if dry:
-        opened = Scene.open(scene)
         return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
     say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         say.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
     with locked(plan.product.url):
-        create(plan, settings, probabilities=asked.probabilities)
-        kept = {"model": str(Path(model).absolute()), "scene": plan.scene, "out": plan.product.url}
+        create(plan, model, settings, probabilities=asked.probabilities)
+        kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
         plan.product.ledger.command("predict", **kept, **vars(asked))
-        return _execute(plan, asked, workers, cluster, say) | expected
+        where: dict[str, Any] = {
+            "tile": plan.grid.y.tile,
+            "prepared": model.recipe.applied_to(opened),
+            "folder": folder,
+        }
+        statistics = partial(norm_statistics, model, opened, plan.roi, **where) if asked.norm == "frozen" else None
+        return _execute(plan, statistics, workers, cluster, say) | expected
 
 
 def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
@@ -137,8 +152,13 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
     return {scene: str(at(out) / name) for scene, name in zip(scenes, names, strict=True)}
 
 
-def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None, progress: Progress) -> dict[str, Any]:
-    """Run the missing parts, publish the product, and return the counts."""
+def _execute(
+    plan: PredictPlan, statistics: Statistics | None, workers: int, cluster: str | None, progress: Progress
+) -> dict[str, Any]:
+    """Run the missing parts, publish the product, and return the counts.
+
+    With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
+    """
     total, failed = Facts(), []
     for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
         shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
@@ -146,7 +166,9 @@ def _execute(plan: PredictPlan, asked: Asked, workers: int, cluster: str | None,
     flag = plan.product.ledger.folder / "stop"
     with stopping(flag) as stop, connect(workers, cluster) as client, Peak() as peak:
         startup = time.monotonic() - started
-        plan = _frozen(plan, client, progress) if asked.norm == "frozen" else plan
+        if statistics is not None:
+            file = _norms(plan, partial(statistics, client=client, progress=progress))
+            plan = replace(plan, spec=plan.spec.with_norms(file))
         parts = plan.parts(1 if client is None else PARTS * max(1, workers_of(client)))
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
         for part, facts in _facts(plan, parts, client, progress, stop):
@@ -208,29 +230,19 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
     if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
-    return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
+    with torch_threads():
+        return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
 
 
-def _frozen(plan: PredictPlan, client: Any, progress: Progress) -> PredictPlan:
-    """Return the plan with the scene's norm statistics, from a first pass or from the previous run."""
+def _norms(plan: PredictPlan, statistics: Statistics) -> str:
+    """Return the file of the scene's norm statistics, from a first pass or from the previous run."""
     file = plan.product.scratch.with_name("norms.safetensors")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        spec: Any = plan.spec
-        statistics = norm_statistics(
-            Model.load(spec.folder),
-            Scene.open(plan.scene),
-            plan.roi,
-            tile=plan.grid.y.tile,
-            prepared=spec.prepared,
-            client=client,
-            folder=spec.folder,
-            progress=progress,
-        )
-        partial = file.with_suffix(".partial")
-        save_file(dict(statistics), partial)
-        partial.replace(file)
-    return with_norms(plan, file)
+        written = file.with_suffix(".partial")
+        save_file(statistics(), written)
+        written.replace(file)
+    return str(file)
 
 
 def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:

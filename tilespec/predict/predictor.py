@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from queue import LifoQueue
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float32
 from safetensors.numpy import load_file
 
-from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
 from tilespec.models.determinism import batches_agree
 from tilespec.models.frozen_norms import freeze
@@ -157,6 +156,10 @@ class ModelSpec:
     """The folder of the model, which workers see in the same file system."""
     digest: str
     """The digest that the model must have."""
+    channels: tuple[int, int]
+    """The number of channels of the net, in and out."""
+    classes: tuple[str, ...]
+    """The names of the classes in their order, none for a prediction of values."""
     prepared: bool
     """Whether the scene was already transformed by the recipe."""
     probabilities: bool = False
@@ -170,6 +173,14 @@ class ModelSpec:
     intra: int = 1
     """The number of torch's threads inside one evaluation."""
 
+    def with_norms(self, file: str) -> "ModelSpec":
+        """Return the same specification with a scene's norm statistics in ``file``."""
+        return replace(self, norms=file)
+
+    def with_intra(self, threads: int) -> "ModelSpec":
+        """Return the same specification with ``threads`` threads of torch inside one evaluation."""
+        return replace(self, intra=threads)
+
     def open(self, threads: int) -> TorchPredictor:
         """Return the predictor, which each process loads once."""
         return _load(self, threads)
@@ -177,15 +188,7 @@ class ModelSpec:
 
 @lru_cache(maxsize=2)
 def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
-    torch.set_num_threads(spec.intra)
-    model = Model.load(spec.folder)
-    if model.digest != spec.digest:
-        raise UserError(
-            spec.folder,
-            found="another model than the plan's",
-            expected=spec.digest,
-            do="Run the command again.",
-        )
+    model = Model.of(spec.folder, spec.digest)
     module = model.module()
     if spec.norms is not None:
         module = freeze(module, load_file(Path(spec.norms)))

@@ -1,10 +1,10 @@
 """The simulated scene as a Scene: calibrated reflectance with labels, plants and materials, resumable."""
 
-import os
 from typing import Any
 
 import numpy as np
 
+from tilespec.core.cpu import cores
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
 from tilespec.simulate.block import EDGE, MATERIALS
@@ -60,4 +60,4 @@ def write_scene(layout: Layout, out: str, settings: dict[str, Any], workers: int
 
 def default_workers() -> int:
     """Return the number of rendering threads: as many as this process may use, at most 8."""
-    return min(len(os.sched_getaffinity(0)), 8)
+    return min(cores(), 8)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe, Stored
 from tilespec.spectra.scale_check import brightness, glance
-from tilespec.spectra.steps import from_user_steps, parse, passes, plan
-from tilespec.spectra.steps.base import Fitting, Step
+from tilespec.spectra.steps import from_user_steps, needs_pass, parse, passes, plan
+from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
@@ -45,11 +44,11 @@ def chosen_steps(asked: str | None, before: str | None) -> str:
 
 def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
     """Refuse weights if no step uses them, or if one step cannot use them."""
-    names = [type(step).__name__.lower() for step in asked]
-    if weights is not None and ("pca" not in names or "mnf" in names):
+    counted = any(declares(step, "counts_weights") for step in asked)
+    if weights is not None and (not counted or any(declares(step, "refuses_weights") for step in asked)):
         raise UserError(
             "--weights",
-            found=f"steps {', '.join(names)}",
+            found=f"steps {', '.join(type(step).__name__.lower() for step in asked)}",
             expected="pca among them, and no mnf: only a PCA's mean and covariance count weights",
             do="Leave --weights out (--mask chooses pixels for every step), or use pca.",
         )
@@ -62,8 +61,8 @@ def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
         UserError: no step has stored moments; or a later step was fitted on pixels that would have to be read again.
     """
     number = min(kept, default=-1)
-    later = [step for step in asked[number + 1 :] if step.kind != "plain" and not needs_no_pass(asked, step)]
-    if number < 0 or later:
+    later = range(number + 1, len(asked))
+    if number < 0 or any(asked[n].kind == "sampled" or needs_pass(asked, n) for n in later):
         raise UserError(
             "--update",
             found=f"a recipe of steps {text!r}" + (" that kept no moments" if number < 0 else ""),
@@ -71,12 +70,6 @@ def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
             do="Fit on all scenes together: `tilespec.api.fit([SCENE, SCENE2], OUT, steps=...)`.",
         )
     return number
-
-
-def needs_no_pass(asked: Sequence[Step], step: Step) -> bool:
-    """Return whether a folded step needs no pass: `scale` just after `pca` takes its deviations from it."""
-    names = [type(other).__name__ for other in asked]
-    return ("Pca", "Scale") in pairwise(names) and type(step).__name__ == "Scale" and names.count("Scale") == 1
 
 
 def fit_steps(  # noqa: PLR0913 - keywords of a pass

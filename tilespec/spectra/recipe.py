@@ -12,6 +12,7 @@ import numpy as np
 
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.core.types import Spectra, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.operators import OPERATORS, Operator, arrays
@@ -19,6 +20,7 @@ from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.statistics import Moments
 from tilespec.storage.files import write_atomic
+from tilespec.storage.scene import Scene
 
 FORMAT = 1
 
@@ -100,6 +102,24 @@ class Recipe:
         before = Bands(count=self.bands_in, axis=self.axis_in)
         same_bands(before, Bands(count=bands, axis=axis), where)
 
+    def applied_to(self, scene: Scene) -> bool:
+        """Return whether the values of a scene are what this recipe returns; False: they are what it takes.
+
+        Raises:
+            UserError: neither; the scene has other bands or wavelengths, or another recipe was applied to it.
+        """
+        digest = scene.attrs.get("recipe_digest")
+        if digest is None:
+            self.check(scene.shape[2], scene.spectral, scene.url)
+        elif digest != self.digest:
+            raise UserError(
+                scene.url,
+                found=f"a scene transformed by recipe {digest}",
+                expected=f"a raw scene, or one transformed by the model's own recipe {self.digest}",
+                do="Give the raw scene: the recipe is applied to it when it is read.",
+            )
+        return digest is not None
+
     def save(self, folder: str) -> None:
         """Write ``recipe.json`` and ``arrays.npz``; the JSON file comes last, so a folder that has it is complete."""
         path = Path(folder)
@@ -156,7 +176,7 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     steps = []
     for i, name in enumerate(card["operators"]):
         own = {key.partition(".")[2]: values for key, values in by_name.items() if key.startswith(f"{i}.")}
-        steps.append(OPERATORS[name](**own))
+        steps.append((OPERATORS.get(name) or load({}, name, "operator"))(**own))
     return {
         "text": card["steps"],
         "steps": tuple(steps),

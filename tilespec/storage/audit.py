@@ -4,7 +4,6 @@
 Neither changes anything; `tilespec.workflows.repair.repair` does.
 """
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.storage.backends.paths import Place, at
+from tilespec.storage.files import read_json
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import holder
 from tilespec.storage.product import Product
@@ -203,7 +203,7 @@ def _named(claim: Claim, what: str) -> dict[str, Any]:
 
 def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the fault of the root's metadata: attributes may change, but the arrays that it consolidates may not."""
-    found = _json(url / ROOT)
+    found = read_json(url / ROOT)
     if found is None:
         what = "missing" if not (url / ROOT).exists() else "JSON that ends early or is damaged"
         return [{"object": ROOT, "row": None, "panel": 0, "found": what}]
@@ -211,7 +211,7 @@ def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     listed = kept.get("metadata", {}) if isinstance(kept, dict) else {}
     wrong = []
     for key in (key for key in recorded if key.endswith(f"/{ROOT}")):
-        own = _json(url / key)
+        own = read_json(url / key)
         name = key.removesuffix(f"/{ROOT}")
         if own is not None and listed.get(name) != own:
             wrong.append({"object": ROOT, "row": None, "panel": 0, "found": f"other metadata of {name}"})
@@ -224,17 +224,8 @@ def _said(url: Place) -> str | None:
     """Return the status attribute of the store itself, or None when there is no store yet."""
     if not (url / ROOT).exists():
         return None
-    found = _json(url / ROOT)
+    found = read_json(url / ROOT)
     return "damaged" if found is None else (found.get("attributes") or {}).get("tilespec_status")
-
-
-def _json(path: Place) -> dict[str, Any] | None:
-    """Return the JSON object in a file, or None when there is no complete one."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _unrecorded(root: Place, known: set[str]) -> list[str]:

@@ -27,10 +27,18 @@ def write_atomic(path: Place, text: str) -> None:
 def read_json(path: Place) -> dict[str, Any] | None:
     """Return the JSON object in a file, or None when there is no complete one."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return parse_json(path.read_text())
+    except (OSError, UnicodeDecodeError):
         return None
-    return found if isinstance(found, dict) else None
+
+
+def parse_json(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text is; None of anything else, such as a line that a killed run left."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def dump_json(data: Any) -> str:

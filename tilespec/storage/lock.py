@@ -27,6 +27,7 @@ import psutil
 
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.files import parse_json, read_json
 from tilespec.storage.ledger import beside
 
 BEAT, TTL = 15.0, 120.0
@@ -80,10 +81,7 @@ def holder(url: str) -> dict[str, Any] | None:
 
 def holder_token(url: str) -> str:
     """Return the token of the run that holds the product's lock, or an empty text; workers of other runs stop."""
-    try:
-        return str(json.loads((beside(url) / "lock").read_text())["token"])
-    except (OSError, json.JSONDecodeError, KeyError):
-        return ""
+    return str((read_json(beside(url) / "lock") or {}).get("token", ""))
 
 
 def _take(lock: Place, url: str) -> str:
@@ -173,13 +171,11 @@ def _describe(lock: Place) -> dict[str, Any] | None:
 def _read(lock: Place) -> dict[str, Any] | None:
     """Return the contents of a lock; empty while it is being written, so that its age alone decides."""
     try:
-        text = lock.read_text()
-        found = json.loads(text)
+        return parse_json(lock.read_text()) or {}
     except FileNotFoundError:
         return None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _now(folder: Place) -> float:

@@ -71,6 +71,24 @@ class Predictor(Protocol):
 class PredictorSpec(Protocol):
     """The description of a predictor: a small value that a worker receives, and from which it opens one per process."""
 
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels in and out, as those of the predictor."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in order; empty where values are predicted."""
+        ...
+
+    def with_norms(self, file: str) -> "PredictorSpec":
+        """Return the same with a scene's norm statistics, which lie in ``file``."""
+        ...
+
+    def with_intra(self, threads: int) -> "PredictorSpec":
+        """Return the same on ``threads`` threads inside one evaluation."""
+        ...
+
     def open(self, threads: int) -> Predictor:
         """Return the predictor, which computes on ``threads`` threads."""
         ...

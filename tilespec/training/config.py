@@ -50,6 +50,7 @@ def _name_plugins(table: Mapping[str, Any]) -> None:
             _name_plugins(value)
         elif key == "name" and isinstance(value, str):
             from_user(value)
+        from_user(key)  # augmentations of the user's own are keys
 
 
 def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -307,6 +307,8 @@ class AugmentTable(Table):
     """
     mixup: float = Field(default=0, ge=0)
     """The parameter ``a`` of the Beta(a, a) distribution of a patch's weight in the mixture with its partner."""
+    own: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """The strengths of your own augmentations, which are applied last: ``{ "package.module:function" = 0.5 }``."""
     probability: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """The probability of each kind for a patch: ``{ mixup = 0.5 }``; 1 for kinds that are not named."""
 

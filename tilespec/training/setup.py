@@ -1,7 +1,7 @@
 """Setup: the nets, the task, the objective and the recipe of a training."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, filled, load
-from tilespec.models.nets import NETS, build
+from tilespec.models.nets import NETS, UNDECLARED, build, outlined, tile_class_of
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.spectra.bands import Bands
@@ -23,40 +23,12 @@ from tilespec.training.data.patches import Law
 from tilespec.training.data.read_forecast import summary
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Objective
-from tilespec.training.optimisers import OPTIMISERS, compile_net
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.schedules import Rate
-from tilespec.training.settings import Config, Train
+from tilespec.training.settings import Config
 
 PLAIN = ("logits", "linear")
 """The names of heads that do not change the output, as nets and tasks use them."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Player:
-    """A net that is trained."""
-
-    module: nn.Module
-    """The net without any wrapper."""
-    net: nn.Module
-    """The net for its own moves."""
-    optimiser: torch.optim.Optimizer
-    """The optimiser of the net."""
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The parameters of the optimiser in its order."""
-        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
-
-    @classmethod
-    def of(cls, module: nn.Module, train: Train, ranks: Ranks) -> "Player":
-        """Return a net with its optimiser, on this rank's device, in channels-last memory."""
-        module = module.to(ranks.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
-        if train.compile:
-            compile_net(module)
-        return cls(module=module, net=module, optimiser=optimiser)
 
 
 @final
@@ -96,6 +68,11 @@ class Cast:
         net = {"name": config.net.name, **params}
         return cls(task=chosen, objective=learned, net=net, channels=(bands, chosen.channels_out))
 
+    @cached_property
+    def outline(self) -> dict[str, nn.Module]:
+        """The nets without memory for their weights."""
+        return outlined(lambda: self.nets(0))
+
     def nets(self, seed: int) -> dict[str, nn.Module]:
         """Return the generator and its opponents with weights drawn from ``seed``."""
         with torch.random.fork_rng(devices=[]):
@@ -117,18 +94,16 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
         UserError: settings and scenes do not match; nothing has been computed at this point.
     """
     corpus = open_corpus(config)
-    with torch.device("meta"):  # shapes without memory
-        known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
-        nets = Cast.of(known, corpus.bands).nets(0)
-        config = adapted(known, corpus, nets["generator"].tile_class.align)  # type: ignore[union-attr, arg-type]
-        bands = _reaching(config, corpus)
-        cast = Cast.of(config, bands.count)
-        nets = cast.nets(0)
+    known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
+    outline = Cast.of(known, corpus.bands).outline["generator"]
+    config = adapted(known, corpus, (tile_class_of(outline) or UNDECLARED).align)
+    bands = _reaching(config, corpus)
+    cast = Cast.of(config, bands.count)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     _check_train(config, ranks)
     check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands)
-    return config, corpus, _plan(config, corpus, cast, nets)
+    return config, corpus, _plan(config, corpus, cast)
 
 
 def _check_train(config: Config, ranks: int) -> None:
@@ -161,9 +136,9 @@ def _reaching(config: Config, corpus: Corpus) -> Bands:
     return plan(parse(config.recipe.steps or ""), Bands(count=corpus.bands, axis=corpus.grounds[0].scene.spectral))
 
 
-def _plan(config: Config, corpus: Corpus, cast: Cast, nets: Mapping[str, nn.Module]) -> dict[str, Any]:
+def _plan(config: Config, corpus: Corpus, cast: Cast) -> dict[str, Any]:
     """Return the plan as plain data."""
-    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
+    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in cast.outline.items()}
     return {
         "config": config.model_dump(mode="json"),
         "regions": [str(ground.roi) for ground in corpus.grounds],

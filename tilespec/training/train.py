@@ -10,6 +10,7 @@ from typing import Any
 
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
+from tilespec.models.tensors import plain
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
@@ -22,6 +23,7 @@ from tilespec.training.data.score_cache import Blocks
 from tilespec.training.loop.loop import Loop
 from tilespec.training.loop.moves import Mover
 from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.player import Player
 from tilespec.training.ranks.dask_workers import Work
 from tilespec.training.ranks.group import Ranks, joined, shared
 from tilespec.training.ranks.launchers import leads
@@ -30,7 +32,7 @@ from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import Journal
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
-from tilespec.training.setup import Cast, Player, prepared, recipe_of
+from tilespec.training.setup import Cast, prepared, recipe_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, clear
 
@@ -132,7 +134,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         with loop.journal or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
-            step, weights = loop.judge.chosen or (facts["steps"], checkpoint.plain(loop.weights()))
+            step, weights = loop.judge.chosen or (facts["steps"], plain(loop.weights()))
             run_folder.publish(
                 folder, settings, corpus=corpus, cast=cast, recipe=recipe, weights=weights, source=source, step=step
             )
@@ -146,7 +148,7 @@ def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation:
     """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, kept, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
     nets = cast.nets(train.seed)
-    players = {name: Player.of(net, train, ranks) for name, net in nets.items()}
+    players = {name: Player.of(net, train, ranks.device) for name, net in nets.items()}
     average = Averaged(nets["generator"], train.ema) if train.ema and first else None
     start = ranks.agree(checkpoint.newest(kept) if first else 0)
     if start:

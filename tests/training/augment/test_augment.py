@@ -66,7 +66,7 @@ def spectra_of(y, bands=5):
 
 
 def test_the_table_of_the_configuration_and_that_of_the_kinds_agree():
-    fields = [name for name in AugmentTable.model_fields if name != "probability"]
+    fields = [name for name in AugmentTable.model_fields if name not in ("probability", "own")]
     assert fields == list(KINDS) == list(get_args(Kind)) == list(STRENGTHS)
 
 

@@ -10,9 +10,9 @@ from tilespec.models.tasks import task
 from tilespec.training.loop.moves import Mover
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch, Move
+from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.settings import Train
-from tilespec.training.setup import Player
 
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel"}
 CGAN = {"name": "cgan", "separate": True, "adversarial": 0.5, "discriminator": JUDGE}

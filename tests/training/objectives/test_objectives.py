@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,18 +11,10 @@ from tilespec.models.tasks import task
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch, Mixed
 from tilespec.training.objectives.losses import bce, cross_entropy, l1, measured
+from tilespec.training.player import Player
 
 SEGMENT = task({"name": "segment", "classes": 3})
 TANH = task({"name": "segment", "classes": 3, "head": "tanh"})
-
-
-@dataclass
-class FakePlayer:
-    module: nn.Module
-
-    @property
-    def net(self):
-        return self.module
 
 
 def pairs(seed=0, batch=4, side=8, channels=2, unlabelled=0.3):
@@ -39,13 +31,17 @@ def mixtures(seed=0, **options):
     return replace(plain, mixed=Mixed(y=other.y, share=share))
 
 
+def player(net):
+    return Player(module=net, net=net, optimiser=torch.optim.SGD(net.parameters()))
+
+
 def cast(kind, **options):
     torch.manual_seed(0)
     chosen = options.pop("task", SEGMENT)
     built = objective({"name": kind, **options}, chosen)
     net = build("unet", 2, 3, base_width=2, n_down=2, norm="channel", init="kaiming")
     nets = {"generator": net, **built.opponents((2, 3))}
-    return built, {name: FakePlayer(module) for name, module in nets.items()}
+    return built, {name: player(module) for name, module in nets.items()}
 
 
 SMALL = {"base_width": 2, "n_layers": 1, "norm": "channel"}

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tilespec.core.cpu import cores
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.training.ranks import processes
 from tilespec.training.ranks.group import Ranks, shared
@@ -22,7 +23,7 @@ def one_thread(monkeypatch):
 def test_ranks_meet_and_wait_for_rank_0_longer_than_for_a_silent_one():
     found = seated("rank_work:meet", {"seconds": SILENCE, "step": SILENCE, "late": 2 * SILENCE}, 2)
     assert (found["mean"], found["agreed"], found["hosts"]) == (0.5, 7, [socket.gethostname()] * 2)
-    assert found["threads"] == max(1, processes._cores() // 2)
+    assert found["threads"] == max(1, cores() // 2)
 
 
 @pytest.mark.timeout(120)

@@ -53,15 +53,21 @@ def test_every_array_has_a_place_of_its_own(drawn):
         assert all((array == 10 * key + number).all() for number, array in enumerate(found))
 
 
-@pytest.fixture(scope="module", params=["classes", "field"])
-def settings(request, make_scene, tmp_path_factory):
-    """What a training reads, whose region cuts some objects."""
+@pytest.fixture(scope="module")
+def every(make_scene, tmp_path_factory):
+    """What trainings read, whose regions cut some objects."""
     folder = tmp_path_factory.mktemp("shelf")
-    if request.param == "classes":
-        scene = make_scene(folder / "a.zarr", 250, 280, 6, seed=1, nan=0.001)
-        return {"data": {"scene": scene, "rows": "20:240", "cols": "5:270"}}
+    scene = make_scene(folder / "a.zarr", 250, 280, 6, seed=1, nan=0.001)
     rgb, target = write_pair(folder, 200, 150, nan=0.01, unknown=0.01)
-    return {"data": {"scene": rgb, "target": target, "rows": "3:190"}, "task": {"name": "reconstruct"}}
+    return {
+        "classes": {"data": {"scene": scene, "rows": "20:240", "cols": "5:270"}},
+        "field": {"data": {"scene": rgb, "target": target, "rows": "3:190"}, "task": {"name": "reconstruct"}},
+    }
+
+
+@pytest.fixture(params=["classes", "field"])
+def settings(request, every):
+    return every[request.param]
 
 
 def test_what_one_rank_decoded_the_other_takes_bit_for_bit(settings, shelves):
@@ -104,7 +110,9 @@ def test_a_block_that_cannot_be_read_is_read_again_by_whoever_comes_next(setting
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_ranks_that_are_processes_decode_every_block_once(settings, world):
-    told = seated("rank_work:shelved", {"settings": settings}, world)
-    assert told["alike"]
-    assert told["decoded"] == [told["pixels"]] + [0] * (world - 1)
+def test_ranks_that_are_processes_decode_every_block_once(every, world):
+    told = seated("rank_work:shelved", {"every": every}, world)
+    assert told.keys() == every.keys()
+    for facts in told.values():
+        assert facts["alike"]
+        assert facts["decoded"] == [facts["pixels"]] + [0] * (world - 1)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
+from tilespec.training.player import Player
 from tilespec.training.ranks import shared_weights
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.processes import seated
 from tilespec.training.ranks.shared_weights import _Plan, _room, _with_moments
-from tilespec.training.setup import Player
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), min_size=1, max_size=9)
 WORLDS = st.integers(1, 5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tilespec.core.errors import UserError
+from tilespec.training.player import Player
 from tilespec.training.run import checkpoint
-from tilespec.training.setup import Player
 
 
 def player(kind=torch.optim.AdamW, seed=0, steps=3):

@@ -69,6 +69,15 @@ def test_what_is_validated_is_what_predict_writes_and_evaluate_says(scene, tmp_p
     assert 0 < found["oa"] < 1
 
 
+def test_a_validation_loads_no_model_builds_one_net_and_hashes_its_weights_once(scene, tmp_path, model_work):
+    of = judge(scene, tmp_path / "m")
+    state = weights(of)
+    predictor.forget()
+    model_work.clear()
+    of.run(2, state)
+    assert model_work == {"hashes": 1, "nets": 1}
+
+
 @settings(max_examples=5)
 @given(
     top=st.integers(60, 80),

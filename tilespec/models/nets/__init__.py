@@ -1,15 +1,18 @@
 """Networks: each net has a name, a few parameters and a torch module, in one file and one line of the table.
 
-Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y, x``, and has an attribute
-``tile_class`` (`tilespec.core.types.TileClass`). Published methods for single pixels (NDVI, PLS-DA) are nets too, so
-that one predictor serves all.
+Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y, x``. Its attribute ``tile_class``
+(`tilespec.core.types.TileClass`) declares its behaviour on tiles; a user's own net may leave it out. Published
+methods for single pixels (NDVI, PLS-DA) are nets too, so that one predictor serves all.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from tilespec.core.registry import load
+from tilespec.core.types import TileClass
 
 NETS = {
     "identity": "tilespec.models.nets.pixelwise:Identity",
@@ -28,7 +31,29 @@ NETS = {
 }
 
 
+Made = TypeVar("Made")
+UNDECLARED = TileClass(kind="approximate")
+"""The tile class of a net without a declared one, until it is measured: its tiles may have any side."""
+
+
 def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.Module:
     """Return the net ``name`` (of the table, or a plug-in that the user named) with its parameters."""
     net: nn.Module = load(NETS, name, "net")(channels_in, channels_out, **params)
     return net
+
+
+def outlined(make: Callable[[], Made]) -> Made:
+    """Return the nets of ``make``, without memory for their weights (on torch's meta device) if possible.
+
+    A constructor that computes with values (``tensor.item()``) needs memory, so its net is built completely.
+    """
+    try:
+        with torch.device("meta"):
+            return make()
+    except RuntimeError:
+        return make()
+
+
+def tile_class_of(net: nn.Module) -> TileClass | None:
+    """Return the tile class that a net declares, or None."""
+    return getattr(net, "tile_class", None)

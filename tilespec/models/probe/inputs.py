@@ -63,7 +63,7 @@ def _taken(model: Model, scene: Scene, side: int, rng: np.random.Generator) -> F
         box = Roi(y0=int(y.min()), y1=int(y.max()) + 1, x0=int(x.min()), x1=int(x.max()) + 1)
         cube = scene.read(box)
         flat = cube.reshape(-1, cube.shape[2])
-        if scene.attrs.get("recipe_digest") != model.recipe.digest:
+        if not model.recipe.applied_to(scene):
             flat = model.recipe.apply(flat)
         scores = flat.reshape(*cube.shape[:2], -1)[np.ix_(y - y.min(), x - x.min())]
         if np.isfinite(scores).any():

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import TileClass
 from tilespec.models.determinism import agreement
 from tilespec.models.model import Model
+from tilespec.models.nets import tile_class_of
 from tilespec.models.nets.norms import set_sample_ids, spatial_norms
 from tilespec.models.probe.advice import agrees, governing, notes
 from tilespec.models.probe.effective_field import effective_reach
@@ -67,7 +67,7 @@ def probe(
     """
     loaded = Model.load(model)
     if scene is not None:
-        _fits(loaded, Scene.open(scene))
+        loaded.recipe.applied_to(Scene.open(scene))  # refuses one that does not fit
     side, say = tile or loaded.tile or TILE, progress or Silent()
     plan = {"model": model, "scene": scene, "tile": side, "seed": seed, "net": loaded.net["name"]}
     if dry_run:
@@ -104,7 +104,7 @@ class Subject:
     @property
     def declared(self) -> TileClass | None:
         """The tile class that the net declares."""
-        return getattr(self.module, "tile_class", None)
+        return tile_class_of(self.module)
 
     def side(self, align: int) -> int:
         """Return the side of tiles that the net accepts."""
@@ -202,17 +202,3 @@ def _field(found: Measured) -> dict[str, Any]:
 
 def _class(of: TileClass) -> dict[str, Any]:
     return {"kind": of.kind, "halo": of.halo, "align": of.align}
-
-
-def _fits(model: Model, scene: Scene) -> None:
-    """Refuse a scene that the model cannot read."""
-    digest = scene.attrs.get("recipe_digest")
-    if digest is None:
-        model.recipe.check(scene.shape[2], scene.spectral, scene.url)
-    elif digest != model.recipe.digest:
-        raise UserError(
-            scene.url,
-            found=f"a scene transformed by recipe {digest}",
-            expected=f"a raw scene, or one transformed by the model's own recipe {model.recipe.digest}",
-            do="Give the raw scene: probe applies the recipe itself.",
-        )

@@ -6,7 +6,7 @@ from typing import Any, Final
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.core.registry import load
+from tilespec.core.registry import load, plugins
 from tilespec.output.export.source import open_exported
 from tilespec.storage.backends.paths import local
 
@@ -48,8 +48,9 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()
-    if suffix not in WRITERS:
-        raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(WRITERS), do="Choose one of these.")
+    known = {**WRITERS, **plugins("export")}
+    if suffix not in known:
+        raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(known), do="Choose one of these.")
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), layer, max_side=max_side, bands=bands)
@@ -64,6 +65,6 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
         return plan
     path.parent.mkdir(parents=True, exist_ok=True)
     with Peak() as peak:
-        written = load(WRITERS, suffix, "format")(exported, path, progress or Silent())
+        written = load(WRITERS, suffix, "export")(exported, path, progress or Silent())
     files = {str(file): file.stat().st_size for file in written}
     return plan | {"files": files, "seconds": peak.seconds, "peak_memory": peak.bytes}

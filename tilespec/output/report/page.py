@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import load, plugins
 from tilespec.output.report.detail import of_detail
 from tilespec.output.report.inputs import RecipeRun, Runs, name_of
 from tilespec.output.report.maps import compare
@@ -103,6 +104,7 @@ def _sections(runs: Runs, asked: Sequence[tuple[int, int]], progress: Progress) 
         *(of_recipe(run, _fitting(run, seen)) for run in runs.recipes),
         *(of_training(run) for run in runs.models),
         by_class(runs),
+        *(load({}, name, "report")(runs) for name in plugins("report")),
         of_provenance(runs),
     ]
     return [section for section in found if not section.empty]

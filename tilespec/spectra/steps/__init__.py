@@ -4,11 +4,11 @@ A step is a small frozen value; fitting it gives an operator (`tilespec.spectra.
 needs no data, ``sampled`` needs a few hundred pixels, ``folded`` needs a statistic of every pixel and therefore a pass.
 """
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 from tilespec.core.registry import from_user, load
 from tilespec.spectra.bands import Bands
-from tilespec.spectra.steps.base import Step
+from tilespec.spectra.steps.base import Step, declares
 
 STEPS = {
     "crop": "tilespec.spectra.steps.crop:Crop",
@@ -70,16 +70,22 @@ def plan(steps: tuple[Step, ...], bands: Bands) -> Bands:
     return bands
 
 
-def passes(steps: tuple[Step, ...]) -> int:
-    """Return the number of complete readings of the cube; `scale` just after `pca` needs none of its own."""
-    names = [type(step).__name__ for step in steps]
-    free = sum(pair == ("Pca", "Scale") for pair in pairwise(names))
-    return sum(step.kind == "folded" for step in steps) - free
+def needs_pass(steps: Sequence[Step], number: int) -> bool:
+    """Return whether the fit of step ``number`` reads every pixel; `scale` just after `pca` does not."""
+    before = steps[number - 1] if number else None
+    given = declares(steps[number], "takes_deviations") and declares(before, "gives_deviations")
+    return steps[number].kind == "folded" and not given
+
+
+def passes(steps: Sequence[Step]) -> int:
+    """Return the number of complete readings of the cube."""
+    return sum(needs_pass(steps, number) for number in range(len(steps)))
 
 
 __all__ = [
     "STEPS",
     "from_user_steps",
+    "needs_pass",
     "parse",
     "passes",
     "plan",

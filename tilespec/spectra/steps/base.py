@@ -42,7 +42,15 @@ class Fitted:
 
 @runtime_checkable
 class Step(Protocol):
-    """A step of a recipe, as the table lists it; a frozen dataclass of plain data."""
+    """A step of a recipe, as the table lists it; a frozen dataclass of plain data.
+
+    Some steps have further attributes that are true; a missing attribute counts as false (`declares`):
+
+    - ``counts_weights``: the fit counts every pixel by its weight.
+    - ``refuses_weights``: the fit is undefined for weighted pixels.
+    - ``gives_deviations``: the operator is a `Project`, which holds the variance of every component.
+    - ``takes_deviations``: the fit reads no pixel just after a step that gives deviations.
+    """
 
     @property
     def kind(self) -> Kind:
@@ -57,6 +65,11 @@ class Step(Protocol):
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the fitted operator with its facts."""
+
+
+def declares(step: Step | None, attribute: str) -> bool:
+    """Return whether an attribute of a step is true; a missing step or attribute counts as false."""
+    return bool(getattr(step, attribute, False))
 
 
 def numbers(step: str, args: tuple[str, ...], usage: str, kinds: tuple[type[Any], ...]) -> list[Any]:

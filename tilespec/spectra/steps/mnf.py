@@ -90,6 +90,7 @@ class Mnf:
     """
 
     kind: ClassVar[Kind] = "folded"
+    refuses_weights: ClassVar[bool] = True
     components: int
     """The number of components."""
     direction: str = "lowerright"

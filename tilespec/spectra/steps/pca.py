@@ -20,6 +20,8 @@ class Pca:
     """Project spectra on their leading principal components; they are centred, but not scaled."""
 
     kind: ClassVar[Kind] = "folded"
+    counts_weights: ClassVar[bool] = True
+    gives_deviations: ClassVar[bool] = True
     components: int
     """The number of components."""
 

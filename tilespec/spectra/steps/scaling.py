@@ -96,6 +96,7 @@ class Scale:
     """
 
     kind: ClassVar[Kind] = "folded"
+    takes_deviations: ClassVar[bool] = True
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Scale":

@@ -10,12 +10,13 @@ The 8 symmetries of the square are not in this table: they are views, and the sa
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
 
 from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.spectra.bands import Bands
 from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.geometry import rotate
@@ -41,7 +42,7 @@ def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, dr
     return replace(batch, x=torch.where(there, change(batch.x, draws, strength), batch.x))
 
 
-KINDS: dict[Kind, Change] = {
+KINDS: dict[str, Change] = {
     "rotate": rotate,
     "shift": partial(_spectral, shift),
     "reverse": partial(_spectral, reverse),
@@ -73,9 +74,9 @@ class Augment:
         return cls(table=table, seed=seed)
 
     @property
-    def kinds(self) -> dict[Kind, float]:
+    def kinds(self) -> dict[str, float]:
         """The strengths of the kinds that are on, in the order of application."""
-        strengths = {kind: float(getattr(self.table, kind)) for kind in KINDS}
+        strengths = {kind: float(getattr(self.table, kind)) for kind in KINDS} | self.table.own
         return {kind: strength for kind, strength in strengths.items() if strength > 0}
 
     def __call__(self, batch: Batch) -> Batch:
@@ -86,9 +87,10 @@ class Augment:
         """
         assert batch.mixed is None, "patches are mixed once, at last"
         for kind, strength in self.kinds.items():
-            odds = self.table.probability.get(kind, 1.0)
+            odds = self.table.probability.get(cast("Kind", kind), 1.0)
             draws = Draws.of(self.seed, kind, batch.ids, odds, batch.x.device)
-            batch = KINDS[kind](batch, draws, strength)
+            change = KINDS.get(kind) or load({}, kind, "augmentation")
+            batch = change(batch, draws, strength)
         return batch
 
 

@@ -16,12 +16,12 @@ from tilespec.training.loop.moves import Mover
 from tilespec.training.loop.throughput import Batches, Pace, Reader
 from tilespec.training.loop.weight_average import Averaged
 from tilespec.training.objectives.base import Batch
+from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import Journal
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Train
-from tilespec.training.setup import Player
 from tilespec.training.validation.judge import Judge
 
 

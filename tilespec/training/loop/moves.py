@@ -20,10 +20,10 @@ from torch.utils.checkpoint import checkpoint
 
 from tilespec.models.nets.norms import SeededDropout, set_sample_ids
 from tilespec.training.objectives.base import Batch, Move, Objective
+from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_weights import Pooled, pooled
 from tilespec.training.settings import Train
-from tilespec.training.setup import Player
 
 Drawn = TypeVar("Drawn")
 Named = dict[str, Tensor]

@@ -7,6 +7,8 @@ from typing import Protocol, final, runtime_checkable
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from tilespec.training.player import Player
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +69,6 @@ class Move:
     """The losses, each drawn after the backward pass of the one before; their gradients are added."""
     logs: dict[str, Tensor] = field(default_factory=dict)
     """The named values for the log, which are set while the terms are drawn."""
-
-
-@runtime_checkable
-class Player(Protocol):
-    """A net that is trained."""
-
-    @property
-    def net(self) -> nn.Module:
-        """The net for its own moves, with gradients averaged over the ranks."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The net for the moves of others."""
 
 
 @runtime_checkable

@@ -11,8 +11,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, load
 from tilespec.models.nets import NETS, build
 from tilespec.models.tasks.base import Task
-from tilespec.training.objectives.base import Batch, Mixed, Move, Player
+from tilespec.training.objectives.base import Batch, Mixed, Move
 from tilespec.training.objectives.losses import bce, loss, measured
+from tilespec.training.player import Player
 
 
 @final

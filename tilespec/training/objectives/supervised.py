@@ -7,8 +7,9 @@ from typing import final
 from torch import Tensor, nn
 
 from tilespec.models.tasks.base import Task
-from tilespec.training.objectives.base import Batch, Move, Player
+from tilespec.training.objectives.base import Batch, Move
 from tilespec.training.objectives.losses import loss, measured
+from tilespec.training.player import Player
 
 
 @final

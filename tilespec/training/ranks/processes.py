@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, final
 
+from tilespec.core.cpu import cores
 from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.core.memory import one_heap
 from tilespec.core.progress import Progress, Silent
@@ -94,7 +95,7 @@ class Seat:
         """Start ``function(**arguments, progress=...)``, a dotted path, as one of ``local`` ranks of this machine."""
         own = {**os.environ, **place.environment(), **(environment or {})}
         own.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads, like the threads of BLAS
-        own.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // local)))
+        own.setdefault("OMP_NUM_THREADS", str(max(1, cores() // local)))
         task = {"function": function, "arguments": dict(arguments), "path": [*path]}
         line = json.dumps(task).encode() + b"\n"
         process = subprocess.Popen(
@@ -310,11 +311,6 @@ class Relay:
     def _pass(self, *word: Any) -> None:
         self._out.write(json.dumps(word) + "\n")
         self._out.flush()
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _main() -> None:

@@ -7,31 +7,15 @@ Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks without such memor
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_memory import ALIGNED, common
-
-
-@runtime_checkable
-class Learner(Protocol):
-    """A net and its optimiser."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The net that is trained."""
-
-    @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """The optimiser of the net."""
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The parameters of the optimiser in its order."""
 
 
 @final
@@ -82,7 +66,7 @@ class Pooled:
         dist.barrier()
 
 
-def pooled(players: Mapping[str, Learner], ranks: Ranks) -> dict[str, Pooled]:
+def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
     """Move the tensors of players into memory that all ranks share; return an empty result without such memory.
 
     The players must be the same in all ranks before the call; after it they are the same memory.
@@ -127,7 +111,7 @@ def _with_moments(optimiser: torch.optim.Optimizer) -> None:
                 value.zero_()
 
 
-def _suits(player: Learner) -> bool:
+def _suits(player: Player) -> bool:
     """Return whether all tensors of a net and its optimiser are float32, as the memory is."""
     moments = (value for slots in player.optimiser.state.values() for value in slots.values())
     tensors = [*player.parameters, *moments]
@@ -139,7 +123,7 @@ def _suits(player: Learner) -> bool:
 class _Plan:
     """The positions of the tensors of a net, as numbers of float32 from the beginning of its part of the memory."""
 
-    player: Learner
+    player: Player
     """The net and its optimiser."""
     owners: Sequence[int]
     """The rank that updates each parameter."""
@@ -151,7 +135,7 @@ class _Plan:
     """The number of ranks."""
 
     @classmethod
-    def of(cls, player: Learner, world: int) -> "_Plan":
+    def of(cls, player: Player, world: int) -> "_Plan":
         """Return a plan with about equally many weights for each rank, the same in all ranks."""
         sizes = [_room(parameter) for parameter in player.parameters]
         owners, loads = [0] * len(sizes), [0] * world

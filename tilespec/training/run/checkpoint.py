@@ -13,15 +13,16 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from tilespec.models.tensors import fit, read
+from tilespec.models.tensors import fit, plain, read
 from tilespec.storage.files import write_atomic
+from tilespec.training.player import Player
 
 FORMAT = 1
 KEEP = 2
@@ -29,20 +30,7 @@ KEEP = 2
 Named = Mapping[str, Tensor]
 
 
-@runtime_checkable
-class Learner(Protocol):
-    """A net and its optimiser."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The net that is trained."""
-
-    @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """The optimiser of the net."""
-
-
-def state(players: Mapping[str, Learner], average: Named | None = None) -> dict[str, Tensor]:
+def state(players: Mapping[str, Player], average: Named | None = None) -> dict[str, Tensor]:
     """Return all tensors of all players under flat names: ``net/...``, ``optimiser/...``, and ``average/...``."""
     tensors = _nets(players, average or {})
     for name, player in players.items():
@@ -52,13 +40,8 @@ def state(players: Mapping[str, Learner], average: Named | None = None) -> dict[
     return plain(tensors)
 
 
-def plain(tensors: Named) -> dict[str, Tensor]:
-    """Return tensors in the form that safetensors needs: on the CPU, contiguous, each with memory of its own."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-
-
 def restore(
-    players: Mapping[str, Learner], tensors: Named, average: Named | None = None, *, where: object = "checkpoint"
+    players: Mapping[str, Player], tensors: Named, average: Named | None = None, *, where: object = "checkpoint"
 ) -> None:
     """Copy the tensors of `state` into players with the same configuration, and into their average.
 
@@ -81,7 +64,7 @@ def restore(
         value.copy_(kept[f"average/{key}"])  # in the memory layout that it has, so that it rounds alike
 
 
-def _nets(players: Mapping[str, Learner], average: Named) -> dict[str, Tensor]:
+def _nets(players: Mapping[str, Player], average: Named) -> dict[str, Tensor]:
     """Return the tensors of nets and of an average under their flat names."""
     nets = {f"net/{name}/{key}": v for name, p in players.items() for key, v in p.module.state_dict().items()}
     return nets | {f"average/{key}": value for key, value in average.items()}
@@ -93,10 +76,10 @@ def _split(tensors: Named) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return kept, {key: value for key, value in tensors.items() if key not in kept}
 
 
-def _slots(name: str, player: Learner, moments: Named) -> dict[str, Tensor]:
+def _slots(name: str, player: Player, moments: Named) -> dict[str, Tensor]:
     """Return the expected form of an optimiser's tensors: counts are one number, others are like their parameter."""
     expected = {}
-    for index, parameter in enumerate(_parameters(player)):
+    for index, parameter in enumerate(player.parameters):
         prefix = f"optimiser/{name}/{index}/"
         for key in moments:
             if key.startswith(prefix):
@@ -104,20 +87,15 @@ def _slots(name: str, player: Learner, moments: Named) -> dict[str, Tensor]:
     return expected
 
 
-def _restore_optimiser(name: str, player: Learner, moments: Named) -> None:
+def _restore_optimiser(name: str, player: Player, moments: Named) -> None:
     """Copy an optimiser's tensors back."""
-    prefix, parameters = f"optimiser/{name}/", _parameters(player)
+    prefix, parameters = f"optimiser/{name}/", player.parameters
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in moments.items():
         if key.startswith(prefix):
             index, slot = key.removeprefix(prefix).split("/")
             slots.setdefault(int(index), {})[slot] = _laid_out(value, parameters[int(index)])
     player.optimiser.load_state_dict({**player.optimiser.state_dict(), "state": slots})
-
-
-def _parameters(player: Learner) -> list[nn.Parameter]:
-    """Return the parameters of an optimiser in its order."""
-    return [p for group in player.optimiser.param_groups for p in group["params"]]
 
 
 def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[str, Any]] = ()) -> Path:

@@ -98,9 +98,9 @@ def publish(  # noqa: PLR0913 - what a model is made of
     weights: dict[str, Tensor],
     source: str,
     step: int | None = None,
-) -> None:
+) -> Model:
     """Write the complete model into the folder; its weights are those after ``step``."""
-    Model(
+    model = Model(
         net=cast.net,
         task={"name": config.task.name, **(config.task.model_extra or {})},
         channels=cast.channels,
@@ -117,4 +117,6 @@ def publish(  # noqa: PLR0913 - what a model is made of
             "train_regions": corpus.provenance(),
             "versions": {name: version(name) for name in ("tilespec", "torch", "numpy")},
         },
-    ).save(str(folder))
+    )
+    model.save(str(folder))
+    return model

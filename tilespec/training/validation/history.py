@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import parse_json, write_atomic
 
 METRICS: Final = {
     "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},
@@ -68,8 +68,5 @@ def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
 
 def _line(text: str) -> dict[str, Any] | None:
     """Return a line of the history, or None for an incomplete one."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
+    line = parse_json(text) or {}
+    return line if isinstance(line.get("step"), int) else None

@@ -35,12 +35,15 @@ from tilespec.evaluate.comparison import Case, Joined
 from tilespec.evaluate.evaluate import CASES
 from tilespec.evaluate.options import Judging
 from tilespec.models.determinism import torch_threads
+from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
-from tilespec.predict.predict import predict
+from tilespec.models.tensors import plain
+from tilespec.predict.options import Asked
+from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
 from tilespec.training.data.corpus import Corpus, Ground
-from tilespec.training.run import checkpoint, run_folder
+from tilespec.training.run import run_folder
 from tilespec.training.settings import Config
 from tilespec.training.setup import Cast
 from tilespec.training.validation import history
@@ -119,7 +122,7 @@ class Validation:
             The metrics of the task, and ``seconds``; NaN means undefined, and is every metric of weights that are not
             finite.
         """
-        began, tensors = time.monotonic(), checkpoint.plain(weights)
+        began, tensors = time.monotonic(), plain(weights)
         sound = all(bool(torch.isfinite(value).all()) for value in tensors.values())
         figures = self._figures(tensors, progress or Silent()) if sound else {}
         scores = {name: figures.get(key) for name, key in _metrics(self.cast).items()}
@@ -164,10 +167,9 @@ class Validation:
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
         """Return the figures of all regions together."""
-        model = self._scratch / "model"
         made: dict[str, Any] = {"corpus": self.corpus, "cast": self.cast, "recipe": self.recipe, "weights": tensors}
-        with torch.random.fork_rng(devices=[]), torch_threads(torch.get_num_threads()):
-            run_folder.publish(model, self.config, **made, source=SCRATCH)
+        with torch.random.fork_rng(devices=[]), torch_threads():
+            model = run_folder.publish(self._scratch / "model", self.config, **made, source=SCRATCH)
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
@@ -175,7 +177,7 @@ class Validation:
         folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
-    def _region(self, number: int, ground: Ground, model: Path, progress: Progress) -> tuple[Case, Joined]:
+    def _region(self, number: int, ground: Ground, model: Model, progress: Progress) -> tuple[Case, Joined]:
         """Predict one region, and return its contribution to the scores."""
         asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
@@ -183,7 +185,7 @@ class Validation:
         options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
         remove(out)
         try:
-            predict(str(model), found.scene, out, progress=progress, **options)
+            predict_scene(model, str(self._scratch / "model"), found.scene, out, Asked(**options), say=progress)
             case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
             return case, fold(case.pieces, partial(_contribution, case))
         finally:
@@ -231,9 +233,7 @@ def _check_norms(config: Config, cast: Cast) -> None:
     """Refuse to freeze norms in a net without any."""
     if config.validation.norm == "tile":
         return
-    with torch.device("meta"):  # shapes without memory
-        norms = spatial_norms(cast.nets(0)["generator"])
-    if not norms:
+    if not spatial_norms(cast.outline["generator"]):
         raise UserError(
             "validate.norm",
             found="frozen, for a net without statistics of its tiles",

@@ -14,7 +14,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import parse_json, read_json, write_atomic
 from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
 from tilespec.storage.scene import open_group
@@ -183,7 +183,7 @@ class Run:
     def _judged(self, model: str, item: Item, progress: Progress) -> dict[str, Any]:
         """Return the scores of one test scene, or the stored ones of a finished scene."""
         kept = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
-        done = parsed(kept.read_text()) if kept.exists() else None
+        done = read_json(kept)
         if done is not None:
             return done
         maps = self.place.out / "maps" / fingerprint(self._predicts())[:16]
@@ -261,15 +261,6 @@ class Results:
     def _all(self) -> Iterator[dict[str, Any]]:
         if self.path.exists():
             for text in self.path.read_text().splitlines():
-                line = parsed(text)
+                line = parse_json(text)
                 if line is not None and "key" in line:
                     yield line
-
-
-def parsed(text: str) -> dict[str, Any] | None:
-    """Return a JSON object, or None for other text, such as a line from a killed run."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -1,0 +1,37 @@
+"""Player: a net that learns, with the optimiser that moves its weights."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import nn
+
+from tilespec.training.optimisers import OPTIMISERS, compile_net
+from tilespec.training.settings import Train
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A net that learns."""
+
+    module: nn.Module
+    """The net itself, as the moves of other players call it."""
+    net: nn.Module
+    """The net as its own moves call it: gradients are averaged over the ranks."""
+    optimiser: torch.optim.Optimizer
+    """The optimiser of its weights."""
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights that the optimiser moves, in its order."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    @classmethod
+    def of(cls, module: nn.Module, train: Train, device: str) -> "Player":
+        """Return a net with its optimiser, on a device, with memory in the order of channels."""
+        module = module.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
+        if train.compile:
+            compile_net(module)
+        return cls(module=module, net=module, optimiser=optimiser)
