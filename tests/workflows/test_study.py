@@ -127,7 +127,7 @@ def test_a_scene_on_both_sides_is_refused(scenes):
         folds_of({"A": ["s0", "s1"], "B": ["s2", "s0.zarr"]}, among(items))
     (one,) = folds_of({"A": ["s0"]}, among(items), items)
     assert [item.name for item in one.train] == ["s1", "s2"]
-    with pytest.raises(UserError, match="no scene to learn from"):
+    with pytest.raises(UserError, match="no scene to train on"):
         folds_of({"A": ["s0"]}, among(items))
     with pytest.raises(UserError, match=r"'s9'.*one of s0, s1, s2"):
         among(items)("s9")
@@ -400,7 +400,7 @@ def test_spectra_from_rgb_are_studied_on_two_regions_of_one_scene(pairs, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": {"data.scene": "S"}}, "nothing to be judged on"),
+        ({"overrides": {"data.scene": "S"}}, "no test region"),
         ({"seeds": 0}, "--seeds"),
         ({"vary": {"net.n_branchez": [1, 2]}}, "n_branchez"),
         ({"vary": {"train.seed": [1, 2]}}, "--seeds"),

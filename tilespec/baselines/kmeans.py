@@ -1,4 +1,4 @@
-"""k-means: Lloyd's iterations over every pixel of a region, one pass of the scene for each, without labels."""
+"""K-means: Lloyd's iterations over every pixel of a region, one pass of the scene for each, without labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

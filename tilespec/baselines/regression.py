@@ -100,7 +100,7 @@ def _polynomial(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
     module = _built(net, found)
     assert isinstance(module, Monomials)
     _enough(found, len(module.monomials), f"terms of degree {on.asked.degree}")
-    _expanded(module, found, on.asked.ridge, bias=not on.asked.root)  # of roots: twice the light, twice the answer
+    _expanded(module, found, on.asked.ridge, bias=not on.asked.root)  # roots: twice the light gives twice the output
     return net, module
 
 

@@ -70,7 +70,7 @@ def _started(workers: int, tries: int = STARTS) -> Any:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
+            dashboard_address="127.0.0.1:0",  # any free port, because another run may use the default one
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )
@@ -109,7 +109,7 @@ def _scheduler(address: str) -> Iterator[Any]:
             expected="tls:// for a scheduler on another machine",
             do="Start scheduler and workers with certificates (distributed.comm.tls), then give tls://HOST:PORT.",
         )
-    for name in ("distributed", "tornado"):  # what they lose, we tell
+    for name in ("distributed", "tornado"):  # lost connections are reported by our own messages
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with Client(address, timeout="30s") as client:
         client.get_versions(check=True)

@@ -40,12 +40,12 @@ def run(
     from distributed import KilledWorker
 
     waiting = list(reversed(arguments))
-    accused: list[tuple[Any, ...]] = []  # all that waited on a worker that died, with the one that killed it
+    accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots, seen = workers_of(client), time.monotonic()  # one each: a task that waits is bound to a worker too early
+    slots, seen = workers_of(client), time.monotonic()  # one for each worker: a waiting task is bound too early
     while waiting or flying or accused:
         if not waiting and not flying:
-            waiting, accused, slots = accused, [], 0  # each once more, by itself: then the blame is just
+            waiting, accused, slots = accused, [], 0  # each once more and alone, to find the task that kills workers
         while waiting and len(flying) < max(slots, 1) and not stop():
             task = waiting.pop()
             flying[client.submit(function, *task, pure=False, retries=2)] = task

@@ -72,7 +72,7 @@ class Cache(Generic[Value]):
                     entry.users += 1
                     self._entries.move_to_end(key)
                     return entry
-                self._changed.wait()  # for the thread that makes it, or for one that lets go
+                self._changed.wait()  # until a value is computed, or no longer used
 
     def _fits(self, size: int) -> bool:
         """Remove unused values until ``size`` more bytes fit; return whether they fit."""

@@ -50,7 +50,7 @@ def _tree(pid: int) -> Iterator[int]:
     yield pid
     try:
         listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:  # a thread ended while it was asked
+    except OSError:  # a thread ended during the reading
         listed = []
     if listed:
         for child in " ".join(listed).split():

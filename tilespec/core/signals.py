@@ -64,7 +64,7 @@ def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Itera
         if flag.exists():
             if number in SIGNALS:
                 raise KeyboardInterrupt
-            return  # a notice may come twice
+            return  # a warning signal may arrive twice
         flag.touch()
         name = signal.Signals(number).name
         sys.stderr.write(f"\n{name}: finishing what is in flight; once more to stop at once\n")
@@ -73,6 +73,6 @@ def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Itera
     try:
         yield flag.exists
     finally:
-        for number, handler in before.items():  # on the way out, another notice would only kill
+        for number, handler in before.items():  # during the exit, another warning signal must not kill
             signal.signal(number, signal.SIG_IGN if number not in SIGNALS and flag.exists() else handler)
         flag.unlink(missing_ok=True)

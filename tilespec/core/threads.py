@@ -69,7 +69,7 @@ class Behind(Generic[T]):
             self._flying.popleft().result()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True)  # what was handed over is finished, also after an error beside it
+        self._pool.shutdown(wait=True)  # submitted items are finished, even after an error
         if kind is None:
             for future in self._flying:
                 future.result()

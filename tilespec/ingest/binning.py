@@ -153,7 +153,7 @@ class BinnedEncoder:
     def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
         """Store a piece of calibrated bins; the first piece also returns the counts before binning."""
         counts = self.stored.encode(raw, None, out, room)
-        with suppress(IndexError):  # several threads take what there is, each count once
+        with suppress(IndexError):  # several threads empty the queue, each count once
             while True:
                 add(counts, self.source.counted.popleft())
         return counts

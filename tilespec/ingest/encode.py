@@ -116,7 +116,7 @@ class Measure:
         if floats:
             np.copyto(out, work)
             return counts
-        steps = ordered(room, "steps", raw, out.dtype)  # the cast runs along memory, and half as much is turned
+        steps = ordered(room, "steps", raw, out.dtype)  # the cast runs along memory, and half the bytes are transposed
         counts["clipped"] = _quantise(work, self.factor, steps)
         np.copyto(out, steps)
         return counts
@@ -127,7 +127,7 @@ class Measure:
         if terms is None:
             np.copyto(work, raw, casting="same_kind")
         else:
-            full = _saturated(raw, self.hidden)  # before the counts are changed, while they come into the cache
+            full = _saturated(raw, self.hidden)  # before the counts change, while they are read into the cache
             terms.apply(raw, work)
             counts["saturated"] = 0 if full is None else int(full.sum())
             if full is not None:
@@ -209,7 +209,7 @@ class Known:
 
     def see(self, block: Piece) -> None:
         """Add the stored values of a block."""
-        if not np.isinf(self.values).all():  # for real scenes that is the end of it, after the first block
+        if not np.isinf(self.values).all():  # real scenes have no constant band after the first block
             with self._lock:
                 self.values = narrow(self.values, block, self._nodata)
 
@@ -268,7 +268,7 @@ def _quantise(work: Piece, factor: float, out: Piece) -> int:
     np.multiply(work, factor / QUANTUM, out=work)
     np.rint(work, out=work)
     clipped = 0
-    if not (work.min() >= 0 and work.max() <= top):  # also when one is NaN; most pieces need none of this
+    if not (work.min() >= 0 and work.max() <= top):  # true for NaN too; rare
         with np.errstate(invalid="ignore"):
             clipped = int(((work < 0) | (work > top)).sum())
         np.clip(work, 0, top, out=work)

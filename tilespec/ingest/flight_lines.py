@@ -109,7 +109,7 @@ def _name(src: str) -> str:
     """Return the name of a source's scene: its file name without the ending, and the variable if one is named."""
     try:
         path, variable = split(src)
-    except UserError:  # it is not there: its own turn will say so
+    except UserError:  # a missing line is reported when it is ingested
         path, variable = Path(src), None
     return path.stem if variable is None else f"{path.stem}_{variable.replace('/', '_')}"
 

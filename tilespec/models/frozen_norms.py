@@ -323,7 +323,7 @@ def _moments(
     number: int,
 ) -> NormMoments:
     """Return the moments of the input of the first norm that is not frozen, on a tile with valid pixels."""
-    observed = freeze(net, stats) if stats else replica(net)  # its own layers: other threads hook theirs
+    observed = freeze(net, stats) if stats else replica(net)  # a copy, because other threads hook their own layers
     mask, found = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -338,7 +338,7 @@ def _moments(
         observed.get_submodule(name).register_forward_pre_hook(keep(name))
     set_sample_ids(observed, [number])
     with suppress(_ReachedError):
-        observed(torch.from_numpy(x).permute(2, 0, 1)[None])  # seen as channels_last, without a copy
+        observed(torch.from_numpy(x).permute(2, 0, 1)[None])  # viewed as channels_last, without a copy
     return found[0]
 
 

@@ -94,10 +94,10 @@ def project(plan: PredictPlan, workers: int) -> Projection:
     predictor = plan.spec.open(plan.threads)
     (y0, y1), (x0, x1) = plan.grid.read(plan.grid.y, 0), plan.grid.read(plan.grid.x, 0)
     shape = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
-    tiles = np.full(shape, -0.5, np.float32)  # no reflectance: whoever watches a net can tell a trial from a tile
+    tiles = np.full(shape, -0.5, np.float32)  # not a reflectance, so that a trial differs from any tile
     base, times = resident() - tiles.nbytes, plan.threads
-    with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread keeps its own heap
-        answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # and some wait
+    with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread has its own heap
+        answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # some batches wait
     grown = peak.bytes - base - tiles.nbytes
     return Projection(
         base=base,

@@ -133,7 +133,7 @@ def _side(channels: int, align: int) -> int:
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     """Return the width of a panel in pixels, None for a single panel; it does not depend on the machine."""
     first, last = grid.read(grid.y, 0)
-    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
+    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and the new rows of the next one
     column = 4 * (rows_in * channels[0] / grid.scale + (grid.y.tile + 3 * edge) * channels[1])
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))

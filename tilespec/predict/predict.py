@@ -82,7 +82,7 @@ def predict(  # noqa: PLR0913 - the options of a verb
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
     loaded = Model.load(model)
     options: dict[str, Any] = {"workers": workers, "cluster": cluster, "memory": memory, "dry": dry_run}
-    with torch_threads():  # predictors set their own
+    with torch_threads():  # predictors set their own number of threads
         done = {
             where: predict_scene(loaded, model, one, where, wanted, **options, say=say) for one, where in places.items()
         }
@@ -109,7 +109,7 @@ def predict_scene(  # noqa: PLR0913 - the options of `predict`
     As `predict`; ``folder`` is that of the model, where workers load it.
     """
     opened, folder = Scene.open(scene), str(Path(folder).absolute())
-    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
+    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # unknown for another machine
     plan, settings = plan_of(model, folder, scene, out, asked, threads)
     limit, projection = budget(memory), project(plan, workers)
     lanes = projection.lanes(plan.threads, limit)
@@ -160,8 +160,8 @@ def _execute(
     With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
     """
     total, failed = Facts(), []
-    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
-        shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # left by a killed run:
+        shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
     started = time.monotonic()
     flag = plan.product.ledger.folder / "stop"
     with stopping(flag) as stop, connect(workers, cluster) as client, Peak() as peak:
@@ -227,7 +227,7 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
     if not missing:
         return Facts()
     first = min(missing)
-    if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
+    if first > part.rows[0]:  # a dead worker finished the rows above, whose strip exists
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
     with torch_threads():

@@ -61,7 +61,7 @@ def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, 
         )
     ledger = Ledger.open(out, settings)
     if not folder.exists():
-        ledger.forget()  # records without files speak of lines that are gone
+        ledger.forget()  # records without files are of lost lines
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "raw.hdr").exists():
         _grow(layout, folder, ledger, (workers, progress))

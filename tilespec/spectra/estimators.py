@@ -1,4 +1,4 @@
-"""scikit-learn estimators of the spectral steps, for spectra that fit in memory.
+"""Estimators of the spectral steps for scikit-learn, for spectra that fit in memory.
 
 The steps of a recipe with the methods ``fit`` and ``transform``, for pipelines and cross-validation; all arithmetic is
 float32. Scenes go through `tilespec.spectra.recipe`.

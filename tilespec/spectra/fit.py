@@ -65,7 +65,7 @@ def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
     if number < 0 or any(asked[n].kind == "sampled" or needs_pass(asked, n) for n in later):
         raise UserError(
             "--update",
-            found=f"a recipe of steps {text!r}" + (" that kept no moments" if number < 0 else ""),
+            found=f"a recipe of steps {text!r}" + (" without stored moments" if number < 0 else ""),
             expected="a pca or an mnf, with no step after it that is fitted on pixels (scale just after pca is none)",
             do="Fit on all scenes together: `tilespec.api.fit([SCENE, SCENE2], OUT, steps=...)`.",
         )

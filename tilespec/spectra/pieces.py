@@ -90,7 +90,7 @@ def _fused(operators: tuple[Operator, ...]) -> tuple[Any, ...]:
 def _through(operators: tuple[Any, ...], full: Float32[np.ndarray, "_whole _band"], n: int) -> Transformed:
     """Return the first ``n`` rows of a full piece after ``operators``, which overwrite it."""
     with np.errstate(invalid="ignore", over="ignore"):
-        # a normalised spectrum is NaN throughout as soon as one band was not finite: its mean saw that band already
+        # a normalised spectrum is NaN in all bands if one band was NaN or infinite, because its mean is
         invalid = None if operators and isinstance(operators[0], Normalise | _Scores) else _invalid(full)[:n]
         for operator in operators:
             full = operator.apply(full)

@@ -213,5 +213,5 @@ def _moments(fields: dict[str, Any]) -> Moments:
     """Return moments after checking their shapes; raise ValueError for wrong shapes."""
     p = len(fields["shift"])
     if fields["sums"].shape != (p,) or fields["products"].shape != (p, p):
-        raise ValueError("kept moments of wrong shape")
+        raise ValueError("stored moments of wrong shape")
     return replace(Moments.zero(fields["shift"]), **fields)

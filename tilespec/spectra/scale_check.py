@@ -30,7 +30,7 @@ def glance(scene: Scene, roi: Roi) -> Spectra:
     """Return some pixels of a few blocks spread over a region; blocks without data or with damage give none."""
     where, found = blocks(scene, roi), []
     for index in sorted({round(i) for i in np.linspace(0, len(where) - 1, BLOCKS + 2)[1:-1]}):
-        with suppress(UserError):  # who reads that block for its data says what is wrong with it
+        with suppress(UserError):  # a later reading of the block reports its damage
             found.append(some(scene, where[index], PIXELS, np.random.default_rng(index)))
     return np.concatenate(found) if found else np.empty((0, scene.shape[2]), np.float32)
 

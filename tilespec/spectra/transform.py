@@ -230,7 +230,7 @@ def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
 
         shape = (*roi.shape, array.shape[2])
         entry = stream(root / key, array, shape, fill, memory, step_of(roi))
-        left = list(parts)  # the checksum of the source is behind its last line
+        left = list(parts)  # the source's checksum is checked after its last line
         assert not left, "as many lines go in as come out"
         begun.store.entries[key] = entry
     return _counted(work, invalid, clipped)

@@ -125,7 +125,7 @@ class Chunks:
         """
         one = all(s.start // edge == (s.stop - 1) // edge for s, edge in zip(region, self.edges, strict=True))
         if one and self.codecs == ("Crc32cCodec",):
-            with suppress(FileNotFoundError):  # it was never written, which is found before the first line
+            with suppress(FileNotFoundError):  # an object that was never written is missed before the first line
                 yield from self._streamed(region, step, room)
                 return
         values = self.read(region, room)

@@ -20,7 +20,7 @@ def write_atomic(path: Place, text: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)  # a full disk keeps no half of it
+        partial.unlink(missing_ok=True)  # no half of a file remains on a full disk
         raise
 
 

@@ -29,7 +29,7 @@ class Plane:
     attrs: Mapping[str, Any]
     """The attributes of the array."""
     objects: Chunks | None
-    """How objects are read without Zarr; None when only Zarr can read them."""
+    """The reader of the objects without Zarr; None when only Zarr can read them."""
 
     @classmethod
     def find(cls, store: str, name: str) -> "Plane | None":

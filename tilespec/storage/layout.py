@@ -121,7 +121,7 @@ def layer_spec(
     attrs: dict[str, Any] = {}
     if classes:
         attrs = class_attrs(classes)
-    fill = UNLABELLED if classes else 0  # an object that is lost is no class
+    fill = UNLABELLED if classes else 0  # a lost object reads as no class
     chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
     return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=fill)
 

@@ -63,7 +63,7 @@ def locked(url: str) -> Iterator[None]:
     before = _held.set(_held.get() | {folder})
     try:
         _sweep(folder)
-        if (folder / "settings.json").exists():  # else nothing there is known to be ours
+        if (folder / "settings.json").exists():  # otherwise the files may not be ours
             _sweep(at(url))
         yield
     finally:
@@ -103,13 +103,13 @@ def _take(lock: Place, url: str) -> str:
 
 def _take_object(lock: S3Path, url: str, mine: dict[str, Any]) -> str:
     """Create the lock in a bucket, or replace one whose holder has ended if it has not changed; return its token."""
-    tag = lock.tag()  # looked at first: a touch since then changes it
+    tag = lock.tag()  # read first, because a later heartbeat changes it
     found = _describe(lock)
     if found is not None and found["alive"]:
         raise _refusal(url, lock, found)
     text = json.dumps(mine).encode()
     won = lock.claim(text) if tag is None else lock.swap(text, tag)
-    if not won and (_read(lock) or {}).get("token") != mine["token"]:  # ours, where only the answer was lost
+    if not won and (_read(lock) or {}).get("token") != mine["token"]:  # it is ours if only the answer was lost
         raise _refusal(url, lock, _describe(lock) or {})
     return mine["token"]
 
@@ -140,12 +140,12 @@ def _release(lock: Place, mine: str) -> None:
 def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
     """Write the heartbeat until the run ends, or until another run has taken the lock of this process."""
     while not stop.wait(BEAT):
-        with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
+        with suppress(OSError, UserError):  # a temporary failure of the storage does not end the run
             tag = lock.tag() if isinstance(lock, S3Path) else None
             found = _read(lock) or {}
             if found.get("token") != mine:
                 return
-            if isinstance(lock, S3Path):  # other bytes, another tag: who would break it sees that it was touched
+            if isinstance(lock, S3Path):  # new bytes give a new tag, so that nobody breaks the lock
                 lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag or "")
             else:
                 os.utime(lock)
@@ -185,7 +185,7 @@ def _now(folder: Place) -> float:
         probe.touch()
         return probe.modified() if isinstance(probe, S3Path) else probe.stat().st_mtime
     except (OSError, UserError):
-        return time.time()  # a read-only place: its lock can only be looked at
+        return time.time()  # the lock in a read-only folder can only be read
     finally:
         with suppress(OSError, UserError):
             probe.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def _started(pid: Any) -> str | None:
         return None
     except OSError:
         return None if Path("/proc/self/stat").exists() else _began(pid)
-    return None if fields[0] in "ZX" else fields[19]  # a zombie writes nothing
+    return None if fields[0] in "ZX" else fields[19]  # a zombie process does not write
 
 
 def _began(pid: int) -> str | None:
@@ -247,7 +247,7 @@ def _guarded(guard: Path) -> int | None:
     """Return the guard, locked, or None if another process has it; a file that was removed meanwhile is no guard."""
     try:
         file = os.open(guard, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:  # who held the lock removed the empty folder
+    except FileNotFoundError:  # the holder of the lock removed the empty folder
         guard.parent.mkdir(parents=True, exist_ok=True)
         return None
     try:
@@ -257,7 +257,7 @@ def _guarded(guard: Path) -> int | None:
     except (BlockingIOError, FileNotFoundError):
         pass
     except OSError:
-        return file  # no such locks on this file system: the exclusive creation alone has to do
+        return file  # a file system without such locks has only the exclusive creation
     os.close(file)
     return None
 

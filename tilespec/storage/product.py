@@ -103,7 +103,7 @@ class Product:
         ledger = Ledger.open(url, settings)
         product = cls(url=url, height=shape[0], edge=edges.pop(), ledger=ledger, width=shape[1], panel=panel)
         if not begun:
-            ledger.forget()  # records without a store speak of objects that are gone
+            ledger.forget()  # records without a store are of lost objects
             product._create(specs, attrs, constants, fresh=True)
         elif mended.exists():
             _strip(url, [*(spec.name for spec in specs), *constants])
@@ -320,7 +320,7 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
     if "consolidated_metadata" not in root:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-            warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
+            warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # foreign files
             zarr.consolidate_metadata(zarr_store(at(url)))
 
 

@@ -52,9 +52,9 @@ class Scene:
     georef: Mapping[str, Any] | None
     """The attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
     objects: Chunks | None
-    """How the cube's objects are read without Zarr; None when only Zarr can read them."""
+    """The reader of the cube's objects without Zarr; None when only Zarr can read them."""
     planes: Mapping[str, Chunks | None]
-    """How the objects of each layer are read without Zarr, by layer."""
+    """The reader of each layer's objects without Zarr, by layer."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -218,7 +218,7 @@ def undamaged(url: str, roi: Roi) -> Iterator[None]:
     """Name the store and the region in the error when an object does not match its checksum."""
     try:
         yield
-    except UserError:  # of an object store
+    except UserError:  # raised by an object store
         raise
     except (ValueError, RuntimeError) as error:
         raise UserError(
@@ -253,7 +253,7 @@ def open_group(url: str) -> zarr.Group:
     try:
         # in a bucket, where each key costs a round trip, the root's copy of the arrays' metadata serves
         return zarr.open_group(zarr_store(place), mode="r", zarr_format=3, use_consolidated=None if remote else False)
-    except UserError:  # of the object store
+    except UserError:  # raised by the object store
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(

@@ -49,7 +49,7 @@ class Quarantine:
         except (ArithmeticError, RuntimeError, ValueError) as error:
             return self._one_by_one(net, tiles, ids, error)
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(out.sum())  # one pass over the batch; a look at each tile only when it fails
+            finite = np.isfinite(out.sum())  # one pass over the batch; tiles are checked only if it fails
         if finite:
             return list(out)
         return [self._sound(tile, number, answer) for tile, number, answer in zip(tiles, ids, out, strict=True)]

@@ -187,7 +187,7 @@ class RowReader:
         block = self.scene.read(roi, room)
         flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
         values, valid = flat.reshape(*roi.shape, -1), None
-        # a sum is finite unless a value is not (or values are absurd): one pass, no mask, for nearly every piece
+        # a finite sum proves finite values: one pass without a mask for nearly every piece
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(flat.sum())
         if not finite:

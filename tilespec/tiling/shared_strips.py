@@ -37,7 +37,7 @@ class Strips:
             with partial.open("wb") as file:
                 np.save(file, strip, allow_pickle=False)
             partial.replace(self._path(k, rows))
-        except OSError:  # a full disk stops the product, not its scratch: the neighbour evaluates the tiles itself
+        except OSError:  # on a full disk the adjacent slab evaluates the tiles itself
             partial.unlink(missing_ok=True)
 
     def take(self, k: int, rows: tuple[int, int]) -> Float32[np.ndarray, "y x channel"] | None:
@@ -47,7 +47,7 @@ class Strips:
         try:
             path.rename(mine)
             return np.load(mine, allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # not there, or damaged: it is made again
+        except (OSError, ValueError, EOFError):  # missing or damaged: it is computed again
             return None
         finally:
             mine.unlink(missing_ok=True)

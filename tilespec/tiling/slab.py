@@ -32,7 +32,7 @@ Stop = Callable[[], bool]
 
 def run_part(plan: PredictPlan, part: Part, progress: Progress, stop: Stop = lambda: False) -> Facts:
     """Predict, write and record a part of the plan; if ``stop`` returns True, end after the present tile row."""
-    with one_blas_thread():  # set once for the part: its stages are parallel already
+    with one_blas_thread():  # once for the part, because its stages run in parallel
         return Slab.of(plan, part, stop).run(progress)
 
 
@@ -113,14 +113,14 @@ class Slab:
                 along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
                 for batch, answer in row:
                     progress.advance(len(batch.columns))
-                    self._count(k, answer)  # before a row of objects that its poison belongs to is whole
+                    self._count(k, answer)  # before the row of objects with its poison tiles is complete
                     if batch.strip is not None:
                         yield k, Block(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
                     for column, tile in zip(batch.columns, answer.tiles, strict=False):
                         block = along.add(column, tile)
                         leaving.add(block)
                         yield k, block
-                if k not in self.poison:  # neighbours find out about poison by themselves
+                if k not in self.poison:  # adjacent slabs evaluate poison tiles themselves
                     leaving.leave(strips, k)
 
     def _batches(self, strips: Strips, ahead: Ahead[int, Rows]) -> Iterator[Batch]:
@@ -139,7 +139,7 @@ class Slab:
                 continue
             rows = ahead.get(k)
             for number, first in enumerate(range(0, len(columns), size)):
-                if number == self.depth and k < tile_rows[-1]:  # the row before is through: its strips are free
+                if number == self.depth and k < tile_rows[-1]:  # the previous row is finished, so its strips are free
                     ahead.begin(k + 1)
                 yield Batch(k=k, columns=tuple(columns[first : first + size]), rows=rows)
 

@@ -99,7 +99,7 @@ class Lanes:
         began = time.monotonic()
         answers = Quarantine(folder=self.plan.product.scratch.with_name("poison")).guard(self.predictor, tiles, ids)
         seconds = time.monotonic() - began
-        alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # an identity answers its input
+        alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # the identity returns its input
         return Answers(
             tiles=[
                 self._wanted(batch.k, column, answer.copy() if alias and answer is not None else answer, mask)

@@ -342,7 +342,7 @@ class Config(Table):
         for table, key in EXECUTION:
             del plain[table][key]
         if self.recipe.path is not None:
-            plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the recipe, wherever it lies
+            plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the digest does not depend on the folder
         for key in STORES:
             stores = getattr(self.validation, key)
             plain["validate"][key] = stores if stores is None else [_content(store) for store in stores]

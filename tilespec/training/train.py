@@ -90,7 +90,7 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
             if first:
                 run_folder.conclude(folder, facts)
                 if Rate.of(settings.train).ends:
-                    clear(folder)  # a training that can be prolonged may need the best weights so far again
+                    clear(folder)  # a prolonged training may need the best weights so far
     return facts
 
 
@@ -110,7 +110,7 @@ def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Prog
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
     work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
-        even = config.train.batch // config.train.accumulate  # what ranks divide among them
+        even = config.train.batch // config.train.accumulate  # the number of patches that ranks divide
         facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
     return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
 
@@ -175,6 +175,6 @@ def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
     said = {
         f"stopped after {steps} of {asked} steps: validations did not become better": steps < asked,
         f"the model is that of step {step}, the best validated one": step != steps,
-        f"{skipped} steps were skipped: losses or gradients were no numbers": skipped > 0,
+        f"{skipped} steps were skipped: losses or gradients were NaN or infinite": skipped > 0,
     }
     return [note for note, true in said.items() if true]

@@ -37,7 +37,7 @@ class Line:
     residual: Float64[np.ndarray, " band"]
     """The root mean squared residual over the targets in reflectance; NaN without contrast."""
     used: Bool[np.ndarray, "target band"]
-    """Which targets each band used: those without saturation, with data and with a known reflectance."""
+    """Whether each target was used in each band: it has no saturation, but data and a known reflectance."""
 
 
 def empirical_line(

@@ -98,7 +98,7 @@ class Calibration:
 
     def terms(self, cols: slice, along: tuple[int, int] = (2, 1)) -> Terms:
         """Return the terms of some columns, in the memory order of an array with strides ``along`` of x and band."""
-        # operands of one memory order: 4 times the speed
+        # operands in the same memory order are 4 times as fast
         order: Literal["C", "F"] = "F" if along[0] < along[1] else "C"
         fix = self.repair
         first, last = np.searchsorted(fix.x, [cols.start, cols.stop])

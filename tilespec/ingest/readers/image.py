@@ -169,7 +169,7 @@ def _colours(raster: Any) -> tuple[str, ...]:
 def _refuse(path: Path, raster: Any) -> None:
     """Refuse several pictures in one file, and colours that are inks."""
     said = _header_of(path, raster.driver)
-    tiff = raster.driver == "GTiff"  # whose overviews Pillow counts too
+    tiff = raster.driver == "GTiff"  # Pillow also counts the overviews of a TIFF
     pages = len(raster.subdatasets) if tiff else getattr(said, "n_frames", 1)
     if pages > 1:
         raise UserError(

@@ -54,7 +54,7 @@ def spectral_axis(
     if not np.isfinite(centres).all():
         raise UserError(
             f"{where}: wavelength",
-            found=f"a value that is no number for band {int(np.argmin(np.isfinite(centres)))}",
+            found=f"a value that is NaN or infinite for band {int(np.argmin(np.isfinite(centres)))}",
             expected="one finite number for each band",
             do="Correct the list, or give --wavelengths FILE.",
         )

@@ -108,7 +108,7 @@ class Sam(nn.Module):
 
     def scores(self, pieces: Pieces) -> Pieces:
         """Return minus the angles ``pixel class``; a class without a reference has a larger angle than any other."""
-        pieces = pieces.contiguous()  # a sum over strided memory has another order, and other bits
+        pieces = pieces.contiguous()  # a sum over strided memory has another order and other bits
         products = times(pieces, self.references)
         length = torch.linalg.vector_norm(pieces, dim=-1, keepdim=True)
         cosine = products / torch.where(length > 0, length, torch.ones_like(length))

@@ -88,7 +88,7 @@ class Unet(nn.Module):
             skips.append(x)
         x = torch.relu(skips.pop())
         for up in self.ups:
-            x = torch.cat([up(x), skips.pop()], dim=1).relu_()  # in place: the same bits, a pass over memory less
+            x = torch.cat([up(x), skips.pop()], dim=1).relu_()  # in place: the same bits with one pass over memory less
         y: Tensor = self.head(self.out(x))
         return y
 

@@ -115,7 +115,7 @@ class Strip:
 
     def _changed(self, length: int, columns: slice) -> Bool[Tensor, " along2"]:
         shape, changed = (self.across, length), []
-        for k in range(DRAWS):  # from fine to coarse blobs: an opening leaves nothing of fine ones
+        for k in range(DRAWS):  # from fine to coarse blobs, because an opening removes fine ones
             one, other = (fields(self.channels, shape, 2 * k + i, BLOBS[k % len(BLOBS) :]) for i in (0, 1))
             mixed = one.clone()
             mixed[..., columns] = other[..., columns]

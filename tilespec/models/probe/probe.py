@@ -67,7 +67,7 @@ def probe(
     """
     loaded = Model.load(model)
     if scene is not None:
-        loaded.recipe.applied_to(Scene.open(scene))  # refuses one that does not fit
+        loaded.recipe.applied_to(Scene.open(scene))  # refuses a scene that does not fit
     side, say = tile or loaded.tile or TILE, progress or Silent()
     plan = {"model": model, "scene": scene, "tile": side, "seed": seed, "net": loaded.net["name"]}
     if dry_run:
@@ -140,7 +140,7 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
     say.advance(1, "seams")
     reach = governing(on.declared, found)
-    local = found is not None and found.inner is not None  # else a larger window may cost by squares
+    local = found is not None and found.inner is not None  # else the cost may grow with the square of the window
     errors = _seams(on, side, align) if reach.kind == "approximate" and local and _plain(line) else []
     say.advance(1, "determinism")
     shape = (min(side, on.side(align) if side <= TILE else -(-TILE // align) * align),) * 2

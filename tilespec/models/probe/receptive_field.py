@@ -210,7 +210,7 @@ def _end(strip: Strip, length: int, cut: int, *, forward: bool) -> int | None:
         return None
     columns = marks.nonzero()
     if not len(columns):
-        return cut  # nothing depends on it
+        return cut  # no output depends on the input there
     column = int(columns[0] if forward else columns[-1])
     if column == (0 if forward else len(marks) - 1):
         return None
@@ -239,7 +239,7 @@ def _moves_alike(strip: Strip, length: int, move: int, start: int, stop: int) ->
     """Return whether output columns ``start`` to ``stop`` do not change when the input shifts."""
     x = fields(strip.channels, (strip.across, length + move), 0).abs() + 0.5
     step = int(move * strip.line.scale)
-    for thin in (not strip.hides, False):  # a norm over equal channels leaves nothing to compare: the net itself does
+    for thin in (not strip.hides, False):  # a norm over equal channels is constant: then the net itself
         here, there = (strip.answer(part, thin=thin) for part in (x[..., :length], x[..., move:]))
         spread = float(here.std())
         if spread > 0:

@@ -72,7 +72,7 @@ class Reconstruct:
     def pair(self, scores: Reflectance, truth: Values) -> tuple[Reflectance, Values]:
         """Return scores and values: 0 and NaN for a pixel without data, so that nodata does not enter the training."""
         with np.errstate(invalid="ignore", over="ignore"):
-            if np.isfinite(scores.sum()):  # nearly always, and found ten times as fast
+            if np.isfinite(scores.sum()):  # nearly always true, and ten times as fast as a mask
                 return scores, truth
         blank = ~np.isfinite(scores).all(axis=2, keepdims=True)
         return np.where(blank, np.float32(0), scores), np.where(blank, np.float32(np.nan), truth)

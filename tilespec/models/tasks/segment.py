@@ -60,7 +60,7 @@ class Segment:
     def pair(self, scores: Reflectance, truth: ClassMap) -> tuple[Reflectance, ClassMap]:
         """Return scores and labels: 0 and 255 for a pixel without data, so that nodata does not enter the training."""
         with np.errstate(invalid="ignore", over="ignore"):
-            if np.isfinite(scores.sum()):  # nearly always, and found ten times as fast
+            if np.isfinite(scores.sum()):  # nearly always true, and ten times as fast as a mask
                 return scores, truth
         blank = ~np.isfinite(scores).all(axis=2)
         seen = np.where(blank[:, :, None], np.float32(0), scores)

@@ -24,7 +24,7 @@ def write_geotiff(exported: Exported, path: Path, progress: Progress) -> list[Pa
     partial = path.with_name(f"{path.name}.partial")
     progress.start("export", exported.shape[0], "lines")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene without a place is one without a place
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
         raster = rasterio.open(partial, "w", **_profile(exported))
     with raster:
         _describe(raster, exported)

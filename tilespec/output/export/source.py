@@ -80,7 +80,7 @@ def open_exported(
             url,
             found=f"arrays {sorted(arrays)}, status {status!r}",
             expected=f"{name}(y, x) or {name}(y, x, band) of a complete store",
-            do="Name a layer that is there, or let the run that writes the store finish.",
+            do="Name a layer that exists, or let the run that writes the store finish.",
         )
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None

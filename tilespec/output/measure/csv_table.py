@@ -69,7 +69,7 @@ def band_names(axis: SpectralAxis | None, count: int) -> list[str]:
         names = [f"{value:.{digits}f}" for value in axis.values]
         if len(set(names)) == count:
             return names
-    return [f"{name}_{band}" for band, name in enumerate(names)]  # two bands of one wavelength
+    return [f"{name}_{band}" for band, name in enumerate(names)]  # two bands have the same wavelength
 
 
 def as_csv(table: Mapping[str, Column]) -> str:

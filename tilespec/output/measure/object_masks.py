@@ -147,7 +147,7 @@ class ByRegions:
     def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
         """Yield the regions of the parts of a strip, which is labelled again by the same rule."""
         parts, _ = label(class_map(self.pred).read(roi) == self.value)
-        numbers = np.append(self.numbers[strip], 0)  # the part `NOTHING` is the last
+        numbers = np.append(self.numbers[strip], 0)  # the index `NOTHING` is the last entry
         assert NOTHING == -1
         found = numbers[parts]
         yield np.where(found == 0, NONE, found)

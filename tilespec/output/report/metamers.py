@@ -92,7 +92,7 @@ def _alike(
     colours: Float64[np.ndarray, "pixel 3"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs of pixels whose colours hardly differ, without dark ones."""
-    near = np.abs(colours[:, None] - colours[None]).max(axis=2) < 3 * ALIKE  # cheap, and wider than what is asked
+    near = np.abs(colours[:, None] - colours[None]).max(axis=2) < 3 * ALIKE  # a fast and wider condition
     light = colours[:, 0] >= DARK
     one, other = np.nonzero(np.triu(near & light[:, None] & light[None], 1))
     if not len(one):

@@ -97,10 +97,10 @@ def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ..
     """Return notes for the comparison of the lines."""
     notes = ["All figures are our own, on this scene; none is quoted."]
     if any(scores.get("overlaps_training") for _, scores in lines):
-        notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+        notes.append("† Scored on pixels that the model was trained on: not a test on other pixels.")
     notes += [f"‡ {run.name} is {told(run)}." for run, _ in lines if told(run)]
     if any(scores.get("overlaps_training", None) is None for _, scores in lines):
-        notes.append("For some lines it is not known whether the scored pixels taught the model.")
+        notes.append("For some lines it is not known whether the model was trained on the scored pixels.")
     if len({repr([scores.get(key) for key in ("region", "peak", "mask", "floor")]) for _, scores in lines}) > 1:
         notes.append("Not all lines were measured on the same pixels and scale: evaluate them with equal options.")
     if any(scores.get("peak") for _, scores in lines):
@@ -178,7 +178,7 @@ def _spectra(found: Rebuilt, shown: Mapping[tuple[int, int], str]) -> list[Row]:
         title = f"{letter}: row {y}, column {x}"
         pictures.append(Picture(source=plot, title=title, caption=text or "Chosen.", plot=True))
     keys = [Key.of(plots.INK, TRUTH), *(Key.of(_colour(i), one.run.name) for i, one in enumerate(found.seen))]
-    note = "pixels at quantiles of the methods' mean error, and those that were asked for"
+    note = "pixels at quantiles of the methods' mean error, and the requested ones"
     return [Row(pictures=tuple(pictures), title="Spectra", note=note, legend=tuple(keys))]
 
 

@@ -126,13 +126,13 @@ def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any
     """Return notes for the comparison of the lines."""
     notes = []
     if any(scores.get("overlaps_training") for _, scores in scored):
-        notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+        notes.append("† Scored on pixels that the model was trained on: not a test on other pixels.")
     notes += [f"‡ {run.name} is {told(run)}." for run, _ in scored if told(run)]
     tiles = [run.name for run, _ in scored if looks_at_tiles(run, runs.models)]
     notes += [PER_TILE.replace("{names}", ", ".join(tiles))] if tiles else []
     notes += [SEAMS] if any(scores.get("seam_score") is not None for _, scores in scored) else []
     if any(scores.get("overlaps_training", None) is None for _, scores in scored):
-        notes.append("For some lines it is not known whether the scored pixels taught the model.")
+        notes.append("For some lines it is not known whether the model was trained on the scored pixels.")
     keys = ("patches", "patch_size", "seed", "region")
     if len({repr([scores.get(key) for key in keys]) for _, scores in scored}) > 1:
         notes.append("Not all lines were measured on the same patches: evaluate them with equal options to compare.")

@@ -273,7 +273,7 @@ def _attrs(source: Scene, roi: Roi, look: Look, limits: tuple[float, float]) -> 
     """Return the root attributes in addition to those of the scene."""
     y, x = (int(v) for v in source.attrs.get("origin", (0, 0)))
     part = {} if roi == source.roi else {"origin": [y + roi.y0, x + roi.x0]}
-    camera = None if look.camera is None else Path(look.camera).name  # where it lies is no part of the product
+    camera = None if look.camera is None else Path(look.camera).name  # its folder is no part of the product
     return {
         "title": f"Colours of {source.attrs.get('title') or Path(source.url).name}",
         "channels": list(CHANNELS),

@@ -34,7 +34,7 @@ def _chain(y: Any, places: Any) -> Any:
     x[:bands] = places[:, None]
     x[bands] = 2 * places[-1] - places[0]
     height = _lines(y, bands + 1)
-    height[:bands], height[bands] = y, -xp.inf  # a last line that is pushed by no pixel's last step but covers nothing
+    height[:bands], height[bands] = y, -xp.inf  # an extra line at -inf, which never covers a band
     everyone = xp.arange(pixels, device=y.device)
     before = xp.zeros(((bands + 1) * pixels,), dtype=xp.int64, device=y.device)
     end, first = everyone + bands * pixels, float(places[0])

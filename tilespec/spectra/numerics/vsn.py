@@ -118,7 +118,7 @@ def weigh(
             do="Choose another region, or leave vsn out.",
         )
     search = _Search.of(spectra.shape[1], n_params, n_iter, tol, np.random.default_rng([seed, 1]))
-    with ThreadPoolExecutor(THREADS) as pool:  # counts are whole numbers: their sum has no order
+    with ThreadPoolExecutor(THREADS) as pool:  # the sum of integers does not depend on the order
         counts = list(pool.map(partial(search.counts, shaped), np.array_split(pairs, THREADS)))
     sums, used = np.sum([held for held, _ in counts], axis=0), sum(count for _, count in counts)
     if not sums.any():

@@ -111,7 +111,7 @@ class Mnf:
     def plan(self, bands: Bands) -> Bands:
         """Return the components, with numbers from 1; refuse more components than bands."""
         if self.components > bands.count:
-            raise _too_many(self.components, bands.count, "as many as bands arrive there")
+            raise _too_many(self.components, bands.count, "as many as there are bands")
         zero = np.zeros((self.components, bands.count), np.float32)
         return NoiseAdjust(mean=zero[0], loadings=zero, back=zero, snr=np.zeros(self.components)).out(bands)
 

@@ -43,7 +43,7 @@ class Pca:
             raise UserError(
                 "step 'pca'",
                 found=f"pca={self.components}",
-                expected=f"at most {bands.count} components, as many as bands arrive there",
+                expected=f"at most {bands.count} components, as many as there are bands",
                 do=f"Give --steps with pca={min(self.components, bands.count)} or less.",
             )
         return _unfitted(self.components, bands.count).out(bands)

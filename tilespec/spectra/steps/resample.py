@@ -162,7 +162,7 @@ def _covered(axis: SpectralAxis, at: Any, response: Any, what: str) -> None:
     low, high = np.clip([source - reach, source + reach], (source - half).min(), (source + half).max())
     nodes = np.linspace(at[0], at[-1], max(FINE * FINE, 4 * len(at)))
     mass = np.interp(nodes, at, response)
-    near = np.zeros(len(nodes) + 1, np.int64)  # bands that reach a node, as differences
+    near = np.zeros(len(nodes) + 1, np.int64)  # the number of bands that reach a node, as differences
     np.add.at(near, np.searchsorted(nodes, low, side="left"), 1)
     np.add.at(near, np.searchsorted(nodes, high, side="right"), -1)
     share = mass[np.cumsum(near)[:-1] > 0].sum() / mass.sum()

@@ -145,6 +145,6 @@ def _explained(step: str, what: str) -> UserError:
     return UserError(
         f"step {step!r}",
         found=f"{what}, which the other curves explain",
-        expected="a shape of its own, so that its share can be told",
+        expected="a shape of its own, so that its share is defined",
         do="Lower the degree, or leave it out.",
     )

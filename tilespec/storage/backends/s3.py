@@ -33,10 +33,10 @@ KEYS = (
 """The variables that can hold credentials; without one of them no request is sent, not even to a metadata service."""
 RESUME = "Check the network and AWS_ENDPOINT_URL, and run the same command again: it resumes."
 REFUSALS = {
-    "NoSuchBucket": ("no bucket of that name", "a bucket that is there", "Create it, or check URL and endpoint."),
+    "NoSuchBucket": ("no bucket of that name", "a bucket that exists", "Create it, or check URL and endpoint."),
     "RequestTimeTooSkewed": ("a clock that is minutes off", "the server's time", "Set the clock of this machine."),
     "SignatureDoesNotMatch": ("a signature that does not fit", "the key's secret", "Check AWS_SECRET_ACCESS_KEY."),
-    "InvalidAccessKeyId": ("an access key that nobody knows", "a valid key", "Check AWS_ACCESS_KEY_ID."),
+    "InvalidAccessKeyId": ("an unknown access key", "a valid key", "Check AWS_ACCESS_KEY_ID."),
     "ExpiredToken": ("credentials that have expired", "valid ones", "Fetch new ones, and run the command again."),
     "403 Forbidden": ("that access is denied (403)", "rights to read, and to write", "Check AWS_* and the policy."),
     "401 Unauthorized": ("that access is denied (401)", "valid credentials", "Check the AWS_* variables."),

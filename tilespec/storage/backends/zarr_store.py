@@ -29,7 +29,7 @@ class Cloud(WrapperStore):
         with told(self._where / key):
             found = await self._store.get(key, prototype, byte_range)
         if found is None:
-            await asyncio.to_thread(self._where.is_dir)  # refuses a bucket that is gone
+            await asyncio.to_thread(self._where.is_dir)  # raises for a missing bucket
         return found
 
     async def set(self, key: str, value: Any) -> None:

@@ -86,7 +86,7 @@ def _box(stream: np.random.Generator, strength: float, shape: tuple[int, ...]) -
     """Return the rows and columns ``y0, y1, x0, x1`` of a box with random size and position."""
     (high, wide), covered = shape, 1 - stream.beta(strength, strength)
     rows = min(high, math.ceil(high * math.sqrt(covered)))
-    columns = round(covered * high * wide / max(rows, 1))  # at most `wide`, for rows were rounded up
+    columns = round(covered * high * wide / max(rows, 1))  # at most `wide`, because rows were rounded up
     y0, x0 = (int(stream.integers(free + 1)) for free in (high - rows, wide - columns))
     return [y0, y0 + rows, x0, x0 + columns]
 

@@ -128,7 +128,7 @@ def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
             raise UserError(
                 f"data.{name}",
                 found=f"{list(value) if name in others else value!r}, for task {config.task.name}",
-                expected=f"nothing: that task learns from data.{key}",
+                expected=f"nothing: the targets of that task are data.{key}",
                 do="Leave it out, or choose a task that has a use for it.",
             )
 
@@ -157,7 +157,7 @@ def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str) ->
                 f"data.rows, data.cols of {url}",
                 found=f"training on {roi}",
                 expected=f"no pixel of the test region ({test})",
-                do="Move one of the two regions; a net judged where it learned looks better than it is.",
+                do="Move one of the two regions; scores on training pixels are too good.",
             )
     truth = opened(store)
     if truth.shape != scene.shape[:2]:

@@ -90,7 +90,7 @@ class Loader:
         back = undone(patch.turn)
         self._blocks.read(patch.scene, self._law.roi(patch), (turned(scores, back), turned(truth, back)))
         for plane, made in zip((x, y), self._task.pair(scores, truth), strict=True):
-            if made is not plane:  # a task that has nothing to change returns what it was given
+            if made is not plane:  # a task without changes returns its argument
                 plane[...] = made
 
     def _timed(self, batch: Future[Batch], team: "_Team") -> Batch:
@@ -100,7 +100,7 @@ class Loader:
             try:
                 ready = batch.result(LOOK)
             except NotYetError:
-                if batch.done():  # what the thread raised is itself of that kind
+                if batch.done():  # the thread raised a TimeoutError itself
                     raise
                 team.check()
             else:

@@ -119,7 +119,7 @@ class Loop:
                 if end:
                     break
                 if made.told:
-                    self.ranks.agree(0)  # nobody leaves before the checkpoint is written
+                    self.ranks.agree(0)  # no rank ends before the checkpoint is written
                     raise KeyboardInterrupt
         progress.finish()
         figures = pace.total(tally.done - start)
@@ -138,7 +138,7 @@ class Loop:
         losses, norms = self.mover.step(self.augment(batch.to(self.ranks.device)))
         own = torch.stack([*losses.values()])
         means = self.ranks.mean(torch.cat([own, own.new_full((1,), float(self.ranks.told()))]))
-        values = torch.cat([means, torch.stack([*norms.values()])]).tolist()  # once a step the device is waited for
+        values = torch.cat([means, torch.stack([*norms.values()])]).tolist()  # the only wait for the device in a step
         shared, told, moved = values[: len(losses)], values[len(losses)], values[len(losses) + 1 :]
         named = dict(zip(losses, shared, strict=True)), dict(zip(norms, moved, strict=True))
         return Made(*named, rate=rate, told=told > 0)
@@ -173,7 +173,7 @@ class Loop:
         if not tally.bad and (now or tally.done % self.train.checkpoint_every == 0):
             tensors = checkpoint.state(self.players, None if self.average is None else self.average.tensors)
             if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-                raise _hopeless(self.folder, f"weights after step {tally.done - 1} that are no numbers", 1)
+                raise _hopeless(self.folder, f"weights after step {tally.done - 1} that are NaN or infinite", 1)
             checkpoint.save(self.folder / run_folder.CHECKPOINTS, tally.done, tensors, self.judge.lines)
 
 

@@ -118,7 +118,7 @@ class Mover:
         for moves in zip(*streams, strict=True):
             name = moves[0].player
             norm = self._move(name, parts, moves)
-            norms[name] = torch.maximum(norms[name], norm) if name in norms else norm  # no number stays none
+            norms[name] = torch.maximum(norms[name], norm) if name in norms else norm  # NaN remains NaN
             for key in moves[0].logs:
                 losses[key] = torch.stack([move.logs[key].detach().float() for move in moves]).mean()
         return losses, norms

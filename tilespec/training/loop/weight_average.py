@@ -23,7 +23,7 @@ class Averaged:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         """Begin with the present weights of ``module``, which may be trained further, but not replaced."""
-        live = module.state_dict(keep_vars=True)  # the parameters themselves, which may yet move to other memory
+        live = module.state_dict(keep_vars=True)  # the parameters themselves, whose memory may change later
         self.tensors = {key: value.detach().clone() for key, value in live.items()}
         """The average by the names of the module's state; a resumed training copies its values into these tensors."""
         names = [key for key, value in live.items() if value.is_floating_point()]

@@ -172,7 +172,7 @@ class _Flight:
             self.there = now, addresses(self.client)
         for future, (place, worker) in list(self.flying.items()):
             ending = _ending(future, place, worker, self.there[1])
-            if ending is None and now > self.limit + GRACE:  # it did not even end when it was told to
+            if ending is None and now > self.limit + GRACE:  # it did not end on request
                 ending = Ending(rank=place.rank, host=_host(worker), code=EXIT_INCOMPLETE, cut=True)
             if ending is not None:
                 self.endings.append(ending)

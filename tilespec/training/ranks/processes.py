@@ -107,7 +107,7 @@ class Seat:
         )
         seat = cls(place=place, host=host, process=process)
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it died at once: its code says so
+        with suppress(BrokenPipeError):  # it died at once, as its exit code shows
             process.stdin.write(line)
             process.stdin.flush()
         threading.Thread(target=seat._hear, daemon=True, name="tilespec-seat").start()
@@ -317,8 +317,8 @@ def _main() -> None:
     """Run as a rank: call the requested function, and send its result."""
     one_heap()
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no word of ours
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started the ranks asks them to stop
+    os.dup2(2, 1)  # output of libraries must not mix with the messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starting process requests a stop
     task = json.loads(_line())
     threading.Thread(target=_orphaned, daemon=True, name="tilespec-orphaned").start()
     sys.path.extend(entry for entry in task["path"] if entry not in sys.path)

@@ -90,7 +90,7 @@ class _Watch:
     def _listen(self) -> None:
         """Write this rank's sign of life, and read those of the others."""
         while not self._end.is_set():
-            with suppress(RuntimeError):  # no answer from the store is silence of all: the other thread judges that
+            with suppress(RuntimeError):  # without an answer no rank is seen; the other thread decides
                 for rank in range(self._place.world):
                     beats = self._store.add(f"beat/{rank}", int(rank == self._place.rank))
                     if beats > self._beats[rank]:

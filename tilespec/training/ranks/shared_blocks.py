@@ -57,10 +57,10 @@ class Shelf:
         """
         arrays, sign = self._arrays(key), self.signs[key]
         made = self.memory[sign]
-        self._ordered()  # the sign is read first
+        self._ordered()  # the flag is read before the arrays
         if not made:
             make(arrays)
-            self._ordered()  # and is set last
+            self._ordered()  # and is set after them
             self.memory[sign] = 1
         return arrays
 
@@ -74,7 +74,7 @@ class Shelf:
 
     def _ordered(self) -> None:
         """Order memory accesses, which processors other than x86 may reorder."""
-        for _ in range(2):  # to let go of a lock orders what was before, to take it again what comes after
+        for _ in range(2):  # a release orders earlier accesses, an acquisition later ones
             with self.fence:
                 pass
 

@@ -45,7 +45,7 @@ def _made(size: int) -> int | None:
     try:
         fd = os.memfd_create("tilespec-common", os.MFD_CLOEXEC)
         os.posix_fallocate(fd, 0, size)
-    except OSError:  # a sandbox, a limit
+    except OSError:  # forbidden by a sandbox or a limit
         if fd is not None:
             os.close(fd)
         return None
@@ -82,7 +82,7 @@ def _identity(fd: int | None) -> int:
         state = os.fstat(fd)
         machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         network = str(Path("/proc/self/ns/net").readlink())
-    except OSError:  # without /proc nobody would find it
+    except OSError:  # without /proc other ranks cannot open it
         return 0
     text = json.dumps([machine, network, state.st_dev, state.st_ino, state.st_size])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -48,7 +48,7 @@ class Pooled:
             else:
                 place.copy_(parameter.grad)
         self.found[self.rank] = torch.tensor([float(parameter.grad is not None) for parameter in self.own])
-        dist.barrier()  # all have written; nobody reads weights any more
+        dist.barrier()  # all ranks have written, and no rank reads weights now
         total = self.shares[self.rank]
         for rank, share in enumerate(self.shares):
             if rank != self.rank:
@@ -57,8 +57,8 @@ class Pooled:
         used = self.found.any(dim=0).tolist()
         for index, (parameter, place) in enumerate(zip(self.own, self.gradients, strict=True)):
             parameter.grad = place if used[index] and index in self.mine else None
-        squares = torch.linalg.vector_norm(total).double().square()  # a norm may be a float32 though its square is none
-        dist.all_reduce(squares)  # all have read, too: what they found may be written over
+        squares = torch.linalg.vector_norm(total).double().square()  # the square of a norm may exceed float32
+        dist.all_reduce(squares)  # all ranks have read the gradients, which may be overwritten
         return squares.sqrt().float()
 
     def moved(self) -> None:
@@ -84,7 +84,7 @@ def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
         return {}
     parts = dict(zip(plans, torch.split(torch.frombuffer(memory, dtype=torch.float32), sizes), strict=True))
     found = {name: plan.placed(parts[name], ranks) for name, plan in plans.items()}
-    dist.barrier()  # what rank 0 wrote is there
+    dist.barrier()  # the values of rank 0 are visible to all
     return found
 
 

@@ -61,7 +61,7 @@ def restore(
         player.module.load_state_dict({key: kept[prefix + key] for key in player.module.state_dict()})
         _restore_optimiser(name, player, moments)
     for key, value in (average or {}).items():
-        value.copy_(kept[f"average/{key}"])  # in the memory layout that it has, so that it rounds alike
+        value.copy_(kept[f"average/{key}"])  # in the same memory layout, so that it rounds equally
 
 
 def _nets(players: Mapping[str, Player], average: Named) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[
     digest = _digest(partial / "state.safetensors")
     card = {"format": FORMAT, "step": step, "digest": digest, "validations": [dict(line) for line in validations]}
     write_atomic(partial / "state.json", json.dumps(card, indent=1) + "\n")
-    shutil.rmtree(final, ignore_errors=True)  # one that could not be read
+    shutil.rmtree(final, ignore_errors=True)  # an unreadable checkpoint
     partial.rename(final)
     _flush(folder)
     write_atomic(folder / "LATEST", final.name + "\n")
@@ -169,7 +169,7 @@ def _fault(path: Path) -> str | None:
         if card["digest"] != _digest(path / "state.safetensors"):
             return "its tensors are not those that were written"
         with safe_open(path / "state.safetensors", framework="pt"):
-            pass  # a pickle, say, has no such header
+            pass  # a pickle, for example, has no such header
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         return f"{type(error).__name__}: {error}"
     return None

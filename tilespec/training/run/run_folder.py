@@ -39,7 +39,7 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
         if fingerprint(before) == fingerprint(settings):
             return
         _check_longer(folder, config, before, settings)
-        (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first: it is the result of fewer steps
+        (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first, because it is the result of fewer steps
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(folder, found="files that no training wrote", expected="a free place", do="Give another --out.")
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -47,9 +47,9 @@ def _opened(config: Config) -> Corpus:
     except UserError as error:
         raise UserError(
             "[validate]",
-            found=f"nothing to judge by ({error})",
-            expected="regions with labels or a target, with what is learned, and tiles that cover them",
-            do="What is said there of data.rows, --tile and their like is meant of [validate].",
+            found=f"no valid regions ({error})",
+            expected="regions with the labels or the target of the training, and tiles that cover them",
+            do="Correct [validate]: data.rows, --tile and others in this message are its rows, tile and others.",
         ) from error
     return held
 
@@ -78,7 +78,7 @@ def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:
                 f"validate.rows, validate.cols of {held.scene.url}",
                 found=str(held.roi),
                 expected=f"no pixel {what} ({roi})",
-                do="Move one of them: what chooses a model must be neither what taught it nor what tests it.",
+                do="Move one of them: validation pixels must be neither training pixels nor test pixels.",
             )
 
 

@@ -116,7 +116,7 @@ def _product(
         for path in Path(str(beside(url))).iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.suffix == ".json":  # not the lock, which is ours
+            elif path.suffix == ".json":  # except the lock, which this process holds
                 path.unlink()
         return opened()
 

@@ -153,8 +153,8 @@ class Validation:
             raw, scores = pixels * ground.scene.shape[2] * ground.scene.dtype.itemsize, 4 * pixels * channels
             direct = as_is(ground, recipe=self.config.recipe.given)
             truth = pixels * ground.truth.empty((1, 1)).nbytes
-            once += 0 if direct else raw + scores + 2 * truth  # read and written
-            each += (raw if direct else scores) + 3 * truth  # and what is predicted, written and read
+            once += 0 if direct else raw + scores + 2 * truth  # the scores are read and written
+            each += (raw if direct else scores) + 3 * truth  # and the prediction is written and read
         return {"once": once, "each": each}
 
     @property
@@ -173,7 +173,7 @@ class Validation:
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
-                forget()  # the next weights are others
+                forget()  # the next validation has other weights
         folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 

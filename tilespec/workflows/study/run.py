@@ -119,8 +119,8 @@ class Run:
         if self.place.split and data.test_rows is None and data.test_cols is None:
             raise UserError(
                 "data.test_rows",
-                found="nothing to be judged on",
-                expected="rows or columns that nothing is learned from, or folds of scenes",
+                found="no test region",
+                expected="rows or columns outside the training region, or folds of scenes",
                 do='Give for example --set data.test_rows="0:500", or --fold A=scene1 --fold B=scene2.',
             )
         for item in self.fold.test:
@@ -171,9 +171,9 @@ class Run:
             labels = f"labels in {item.truth}" if apart else ""
             raise UserError(
                 f"--baseline {self.variant.baseline}",
-                found=labels or f"{len(self.fold.train)} scenes to learn from in fold {self.fold.name}",
+                found=labels or f"{len(self.fold.train)} training scenes in fold {self.fold.name}",
                 expected="one scene that has its labels, or a target: a baseline is fitted on one",
-                do="Give folds that learn from one such scene, or leave the baselines out.",
+                do="Give folds with one such training scene, or leave the baselines out.",
             )
         data = self.config.data
         region = {"rows": data.rows, "cols": data.cols, "seed": self.seed}

@@ -137,7 +137,7 @@ def read_folds(file: str, find: Find) -> tuple[Fold, ...]:
             file,
             found=f"{len(told)} folds" if not told else f"keys {', '.join(sorted(set().union(*told)))}",
             expected="tables [[fold]], each with name, train and test",
-            do="List the names of the scenes that teach, and of those that are judged.",
+            do="List the names of the training scenes, and of the test scenes.",
         )
     return tuple(_told(one, find) for one in told)
 
@@ -159,20 +159,20 @@ def _check_apart(groups: Mapping[str, Sequence[Item]]) -> None:
                     f"fold {group}",
                     found=f"{item.name}, which is in {seen[item.scene]} already",
                     expected="lists without a scene in common",
-                    do="A scene teaches or is judged: take it out of one of the two.",
+                    do="A scene is either for training or for test: remove it from one of the two.",
                 )
             seen[item.scene] = group
 
 
 def _checked(fold: Fold) -> Fold:
     """Return a fold after checking that it has scenes on both sides."""
-    for side, items in (("learn from", fold.train), ("be judged on", fold.test)):
+    for side, items in (("train on", fold.train), ("test on", fold.test)):
         if not items:
             raise UserError(
                 f"fold {fold.name}",
                 found=f"no scene to {side}",
                 expected="one or more",
-                do="Give two lists or more: each is judged by what the others teach.",
+                do="Give two lists or more: each is tested after a training on the others.",
             )
     return fold
 

@@ -108,7 +108,7 @@ def study(  # noqa: PLR0913 - the options of a verb
         discard=discard,
     )
     runs = [
-        Run(variant=one, fold=each, seed=seed, place=shared)  # what tells most first: all variants with one seed
+        Run(variant=one, fold=each, seed=seed, place=shared)  # all variants with one seed first
         for seed in range(seeds)
         for each in division
         for one in grid
