@@ -141,7 +141,7 @@ def test_folds_told_in_full(scenes, tmp_path):
     for text, message in (
         ('[[fold]]\nname = "0"\ntrain = ["s0"]\ntest = ["s0"]\n', "already"),
         ('[[fold]]\nname = "0"\ntrain = ["s0"]\n', "name, train and test"),
-        ('[[fold]]\nname = "0"\ntrain = []\ntest = ["s0"]\n', "learn from"),
+        ('[[fold]]\nname = "0"\ntrain = []\ntest = ["s0"]\n', "train on"),
         ("fold = 3 4", "no TOML"),
         ("", "0 folds"),
     ):

@@ -108,7 +108,7 @@ def wrong(pair, make_scene, tmp_path_factory):
         ({}, {"task": {"channels": 31}}, "task.channels: found 31, where .* has 7 bands"),
         ({}, {"task": {"head": "tanh"}}, "net.head, task.head: found 'logits' and 'tanh'"),
         ({}, {"objective": {"loss": "cross_entropy"}}, "objective.loss: found cross_entropy"),
-        ({}, {"task": {"name": "segment"}}, "data.target: .*task segment; .* learns from data.labels"),
+        ({}, {"task": {"name": "segment"}}, "data.target: .*task segment; .* targets of that task are data.labels"),
         ({}, {"validate": {"target": "pair", "rows": "0:4"}}, "validate.target: found target without validate.scene"),
     ],
 )
