@@ -53,9 +53,7 @@ def _table(path: str) -> tuple[list[str], np.ndarray]:
         except ValueError as error:
             raise _broken(path, f"row {number}: {','.join(row)[:60]!r}", f"{len(rows[0])} numbers") from error
     if not np.isfinite(values).all():
-        raise _broken(
-            path, f"row {1 + int(np.argwhere(~np.isfinite(values))[0, 0])}: not finite", "finite numbers"
-        )
+        raise _broken(path, f"row {1 + int(np.argwhere(~np.isfinite(values))[0, 0])}: not finite", "finite numbers")
     return rows[0], values
 
 

@@ -1,6 +1,6 @@
-"""Layer: one ``y, x`` array of a store (labels, weights), found once and read without opening the store again."""
+"""Layer: one array of a store over ``y, x`` (cube, labels, weights), opened once and read many times."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,32 +12,47 @@ from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.scene import open_group, undamaged
+from tilespec.storage.group import open_group, undamaged
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """One layer of a store, open for reading."""
+    """One array of a store, open for reading, a small value that is sent to workers."""
 
     store: str
     """The URL of the store."""
     name: str
     """The name of the array."""
-    shape: tuple[int, int]
-    """The height and the width in pixels (y, x)."""
+    shape: tuple[int, ...]
+    """The shape ``y, x``, or ``y, x, channel``."""
+    dtype: np.dtype[Any]
+    """The stored data type."""
+    chunks: tuple[int, ...]
+    """The shape of a chunk, which is decoded at once."""
     attrs: Mapping[str, Any]
     """The attributes of the array."""
     objects: Chunks | None
     """The reader of the objects without Zarr; None when only Zarr can read them."""
 
     @classmethod
-    def find(cls, store: str, name: str) -> "Plane | None":
-        """Return the layer ``name`` of a store, or None when the store does not have it."""
+    def of(cls, store: str, array: "zarr.Array[Any]") -> "Plane":
+        """Return an array of a store as a layer."""
+        return cls(
+            store=store,
+            name=array.basename,
+            shape=array.shape,
+            dtype=np.dtype(array.dtype),
+            chunks=array.chunks,
+            attrs=dict(array.attrs),
+            objects=Chunks.of(array),
+        )
+
+    @classmethod
+    def find(cls, store: str, name: str, *, dimensions: tuple[int, ...] = (2,)) -> "Plane | None":
+        """Return the layer ``name`` of a store, or None when the store has none with this number of dimensions."""
         array = open_group(store).get(name)
-        if not isinstance(array, zarr.Array) or array.ndim != 2:
-            return None
-        return cls(store=store, name=name, shape=array.shape, attrs=dict(array.attrs), objects=Chunks.of(array))
+        return cls.of(store, array) if isinstance(array, zarr.Array) and array.ndim in dimensions else None
 
     @classmethod
     def open(cls, store: str, name: str) -> "Plane":
@@ -56,13 +71,40 @@ class Plane:
             )
         return found
 
-    def read(self, roi: Roi) -> Shaped[np.ndarray, "y x"]:
-        """Return a region ``y, x`` with its stored values, in newly allocated memory.
+    @property
+    def array(self) -> "zarr.Array[Any]":
+        """The array as Zarr opens it."""
+        return open_group(self.store)[self.name]
+
+    def read(self, roi: Roi, room: Room | None = None) -> Shaped[np.ndarray, "y x *channel"]:
+        """Return a region with its stored values and all channels.
+
+        With a ``room`` the array uses its memory and is valid until its next use; without one it is newly allocated.
 
         Raises:
             UserError: an object is damaged.
         """
         with undamaged(self.store, roi):
             if self.objects is None:
-                return np.asarray(open_group(self.store)[self.name][roi.slices])
-            return self.objects.read(roi.slices, Room())
+                return np.asarray(self.array[roi.slices])
+            return self.objects.read(self._region(roi), room or Room())
+
+    def lines(self, roi: Roi, step: int, room: Room) -> Iterator[Shaped[np.ndarray, "y x *channel"]]:
+        """Yield a region with its stored values, ``step`` lines at a time, each valid until the next.
+
+        The checksums of the objects are checked after the last line: use no result before all lines are read.
+
+        Raises:
+            UserError: an object is damaged.
+        """
+        with undamaged(self.store, roi):
+            if self.objects is not None:
+                yield from self.objects.lines(self._region(roi), step, room)
+                return
+            stored = np.asarray(self.array[roi.slices])
+            for start in range(0, len(stored), step):
+                yield stored[start : start + step]
+
+    def _region(self, roi: Roi) -> tuple[slice, ...]:
+        """Return a region as slices, with all channels."""
+        return *roi.slices, *(slice(0, size) for size in self.shape[2:])

@@ -9,8 +9,10 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
-from tilespec.storage.layout import COMPLETE, WRITING
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Plane
+from tilespec.storage.layout import COMPLETE
+from tilespec.storage.scene import Scene
 
 
 @final
@@ -20,7 +22,7 @@ class PlacedMap:
 
     url: str
     """The URL of the store."""
-    array: zarr.Array[Any]
+    layer: Plane
     """The class indices ``y, x``; 255 is unlabelled or nodata."""
     roi: Roi
     """The region of the scene that the map covers."""
@@ -48,13 +50,13 @@ class PlacedMap:
                 expected=f"a class map {names[0]}(y, x) of integers",
                 do="Name a store that `tilespec predict` wrote, and a scene with labels.",
             )
-        _check_written(url, group)
+        check_complete(url, group.attrs, partial=True)
         roi = _place(group.attrs, array.shape)
         named = group.attrs.get("classes") or str(array.attrs.get("flag_meanings", "")).split()
         classes = tuple(str(value) for value in named)
         return cls(
             url=url,
-            array=array,
+            layer=Plane.of(url, array),
             roi=roi,
             classes=classes,
             attrs=dict(group.attrs),
@@ -68,8 +70,7 @@ class PlacedMap:
 
     def read(self, roi: Roi) -> np.ndarray:
         """Return the classes ``y, x`` of a region, given in pixels of the scene."""
-        y, x = self.roi.y0, self.roi.x0
-        return np.asarray(self.array[roi.y0 - y : roi.y1 - y, roi.x0 - x : roi.x1 - x])
+        return self.layer.read(_within(roi, self.roi))
 
 
 @final
@@ -79,16 +80,12 @@ class PlacedField:
 
     url: str
     """The URL of the store."""
-    layer: str | None
-    """The name of a ``y, x`` layer of numbers; None: the cube, or the prediction of several channels."""
+    layer: Plane
+    """The ``y, x`` layer of numbers, or the cube, or the prediction of several channels, with stored values."""
+    scene: Scene | None
+    """The scene of the cube; None for a ``y, x`` layer."""
     roi: Roi
     """The region of the scene that the channels cover."""
-    channels: int
-    """The number of channels."""
-    chunks: tuple[int, int]
-    """The rows and the columns of a stored object."""
-    axis: SpectralAxis | None
-    """The spectral axis of the channels, if they have one."""
     attrs: Mapping[str, Any]
     """The root attributes of the store."""
     whole_scene: bool
@@ -102,7 +99,7 @@ class PlacedField:
             UserError: the store or the array does not exist, it is not numeric, or it is still being written.
         """
         group = open_group(url)
-        _check_written(url, group)
+        check_complete(url, group.attrs, partial=True)
         main = "cube" if "cube" in group else "prediction"
         name = layer or main
         array = group.get(name)
@@ -114,17 +111,24 @@ class PlacedField:
                 expected=f"numbers {name}(y, x) or {name}(y, x, channel)",
                 do="Name a store of the same kind as the prediction, or the truth's --layer.",
             )
-        cube = array.ndim == 3
         return cls(
             url=url,
-            layer=None if cube else name,
+            layer=Plane.of(url, array),
+            scene=Scene.open(url, allow_partial=True) if array.ndim == 3 else None,
             roi=_place(group.attrs, array.shape[:2]),
-            channels=array.shape[2] if cube else 1,
-            chunks=array.chunks[:2],
-            axis=Scene.open(url, allow_partial=True).spectral if cube else None,
             attrs=dict(group.attrs),
             whole_scene="cube" in group,
         )
+
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
+        return 1 if self.scene is None else self.scene.shape[2]
+
+    @property
+    def axis(self) -> SpectralAxis | None:
+        """The spectral axis of the channels, if they have one."""
+        return None if self.scene is None else self.scene.spectral
 
     @property
     def status(self) -> str:
@@ -133,15 +137,12 @@ class PlacedField:
 
     def read(self, roi: Roi) -> Reflectance:
         """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
-        y, x = self.roi.y0, self.roi.x0
-        here = Roi(y0=roi.y0 - y, y1=roi.y1 - y, x0=roi.x0 - x, x1=roi.x1 - x)
-        if self.layer is None:
-            return Scene.open(self.url, allow_partial=True).read(here)
-        array = open_group(self.url)[self.layer]
-        assert isinstance(array, zarr.Array)
-        stored = np.asarray(array[here.slices])
-        values = stored.astype(np.float32) * np.float32(array.attrs.get("scale_factor", 1.0))
-        for nodata in (array.attrs.get("_FillValue"), array.attrs.get("nodata")):
+        here = _within(roi, self.roi)
+        if self.scene is not None:
+            return self.scene.read(here)
+        stored, attrs = self.layer.read(here), self.layer.attrs
+        values = stored.astype(np.float32) * np.float32(attrs.get("scale_factor", 1.0))
+        for nodata in (attrs.get("_FillValue"), attrs.get("nodata")):
             if nodata is not None:
                 values[stored == nodata] = np.nan
         return values[..., None]
@@ -201,16 +202,9 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
     return roi
 
 
-def _check_written(url: str, group: zarr.Group) -> None:
-    """Refuse a store that is still being written. An incomplete store is accepted: its failed parts are nodata."""
-    status = group.attrs.get("tilespec_status", COMPLETE)
-    if status == WRITING:
-        raise UserError(
-            url,
-            found=f"status {status!r}",
-            expected=f"status {COMPLETE!r}",
-            do="The run that writes it has not finished: run the same command again, it resumes.",
-        )
+def _within(roi: Roi, plane: Roi) -> Roi:
+    """Return a region of the scene in pixels of a part of the scene."""
+    return Roi(y0=roi.y0 - plane.y0, y1=roi.y1 - plane.y0, x0=roi.x0 - plane.x0, x1=roi.x1 - plane.x0)
 
 
 def _place(attrs: Any, shape: tuple[int, ...]) -> Roi:

@@ -15,9 +15,9 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.storage.files import parse_json, read_json, write_atomic
+from tilespec.storage.group import open_group
 from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
-from tilespec.storage.scene import open_group
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
 from tilespec.workflows.study.splits import Fold, Item
