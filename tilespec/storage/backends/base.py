@@ -1,7 +1,7 @@
 """Base: the contract of every kind of place for a store.
 
-A place speaks a part of `pathlib`, and what many machines need that write one store: objects that are put whole or not
-at all, and conditional puts, of which one of many wins. One more kind of store is one subclass and one line in
+A place has a part of the interface of `pathlib`, and the operations for many machines that write one store: puts that
+are complete or do not happen, and conditional puts, of which one of many succeeds. A new kind is a subclass and a line in
 `tilespec.storage.backends.paths.SCHEMES`.
 """
 
@@ -147,7 +147,7 @@ class Place(ABC):
     def presence(self) -> Callable[[str, int], bool]:
         """Return a function of ``(key, size)`` that returns whether an object below exists with its size.
 
-        All are listed once, when first asked: a thousand sizes are one request.
+        All objects are listed once, at the first call: one request gives a thousand sizes.
         """
         sizes = cache(self.sizes)
         return lambda key, size: sizes().get(key) == size
