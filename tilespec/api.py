@@ -36,12 +36,12 @@ VERBS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Return the verb ``name``."""
+    """Return the verb ``name`` as a function; its libraries are loaded on the first call."""
     if name not in VERBS:
         raise AttributeError(f"tilespec.api has no verb {name!r}; verbs are {', '.join(VERBS)}")
     return load(VERBS, name, "verb")
 
 
 def __dir__() -> list[str]:
-    """List the verbs."""
+    """Return the names of all verbs, sorted."""
     return sorted(VERBS)

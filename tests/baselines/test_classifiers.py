@@ -112,7 +112,7 @@ def test_a_gain_changes_no_spectral_angle_and_tiles_equal_the_scene(scene):
         ("wavelength,a,a", lambda w: w, "classes of different names"),
         ("wavelength,a,", lambda w: w, "classes of different names"),
         ("wavelength,a,b", lambda w: [*w[:-1], "x"], "row 12: 'x,0.1,0.2'"),
-        ("wavelength,a,b", lambda w: [*w[:-1], "nan"], "row 12: no number"),
+        ("wavelength,a,b", lambda w: [*w[:-1], "nan"], "row 12: not finite"),
     ],
 )
 def test_references_of_other_bands_or_without_sense_are_refused(scene, tmp_path, header, change, match):

@@ -84,7 +84,7 @@ class TestNoNumbers:
         assert all(torch.equal(before[key], value) for key, value in after.items())
         result = train(faulty(scene, steps=[4], fault=fault, train_options=every), str(tmp_path / "m"))
         assert result["skipped"] == 1
-        assert result["notes"] == ["1 steps were skipped: losses or gradients were no numbers"]
+        assert result["notes"] == ["1 steps were skipped: losses or gradients were NaN or infinite"]
         assert good(tmp_path / "m") == 9
         assert [line["step"] for line in lines(tmp_path / "m")] == list(range(9))
 

@@ -109,7 +109,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path):
             "wavelength: found 2 values; expected 3, one for each",
         ),
         ("byte order = 0", "byte order = 0\nwavelength = {1, 2, x}", "wavelength: found .*'x'"),
-        ("byte order = 0", "byte order = 0\nwavelength = {1, 2, nan}", "no number for band 2"),
+        ("byte order = 0", "byte order = 0\nwavelength = {1, 2, nan}", "NaN or infinite for band 2"),
         ("byte order = 0", "byte order = 0\nbbl = {1}", "bbl: found 1 values"),
         ("byte order = 0", "wavelength units = furlongs\nwavelength = {1,2,3}", "wavelength units: found 'furlongs'"),
         ("byte order = 0", "reflectance scale factor = 0", "reflectance scale factor: found 0"),

@@ -160,7 +160,7 @@ def test_methods_are_listed_best_first_above_what_was_published(page, study):
     assert f"{good['iou_mean']:.3f} ± {good['iou_std']:.3f}" in text
     at = [text.index(name) for name in ("good (good method)", "bad (bad method) †", "0.77 ± 0.10", "0.95 ± 0.04")]
     assert at == sorted(at)
-    assert "Scored on pixels that taught the model" in text
+    assert "Scored on pixels that the model was trained on" in text
     assert "Not all lines were measured on the same patches" in text
     assert "not bundled" in text
 

@@ -74,14 +74,14 @@ def test_kept_moments_are_no_part_of_the_digest(scenes, tmp_path):
     recipe = Recipe.load(str(folder))
     assert recipe.digest == found["digest"]
     assert recipe.kept == {}
-    with pytest.raises(UserError, match=r"--update: found .* kept no moments"):
+    with pytest.raises(UserError, match=r"--update: found .* without stored moments"):
         fit(scenes[1], str(tmp_path / "later"), update=str(folder))
 
 
 @pytest.mark.parametrize(
     ("first", "asked", "match"),
     [
-        ("snv", None, r"kept no moments"),
+        ("snv", None, r"without stored moments"),
         ("pca=3,minmax", None, r"no step after it that is fitted on pixels"),
         ("pca=3", "pca=2", r"'pca=2' with --update; expected the steps of the recipe to update, 'pca=3'"),
     ],

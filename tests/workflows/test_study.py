@@ -127,7 +127,7 @@ def test_a_scene_on_both_sides_is_refused(scenes):
         folds_of({"A": ["s0", "s1"], "B": ["s2", "s0.zarr"]}, among(items))
     (one,) = folds_of({"A": ["s0"]}, among(items), items)
     assert [item.name for item in one.train] == ["s1", "s2"]
-    with pytest.raises(UserError, match="no scene to learn from"):
+    with pytest.raises(UserError, match="no scene to train on"):
         folds_of({"A": ["s0"]}, among(items))
     with pytest.raises(UserError, match=r"'s9'.*one of s0, s1, s2"):
         among(items)("s9")
@@ -141,7 +141,7 @@ def test_folds_told_in_full(scenes, tmp_path):
     for text, message in (
         ('[[fold]]\nname = "0"\ntrain = ["s0"]\ntest = ["s0"]\n', "already"),
         ('[[fold]]\nname = "0"\ntrain = ["s0"]\n', "name, train and test"),
-        ('[[fold]]\nname = "0"\ntrain = []\ntest = ["s0"]\n', "learn from"),
+        ('[[fold]]\nname = "0"\ntrain = []\ntest = ["s0"]\n', "train on"),
         ("fold = 3 4", "no TOML"),
         ("", "0 folds"),
     ):
@@ -400,7 +400,7 @@ def test_spectra_from_rgb_are_studied_on_two_regions_of_one_scene(pairs, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": {"data.scene": "S"}}, "nothing to be judged on"),
+        ({"overrides": {"data.scene": "S"}}, "no test region"),
         ({"seeds": 0}, "--seeds"),
         ({"vary": {"net.n_branchez": [1, 2]}}, "n_branchez"),
         ({"vary": {"train.seed": [1, 2]}}, "--seeds"),

@@ -1,4 +1,4 @@
-"""What a baseline is fitted on, and what it learned."""
+"""Base: the input and the result of fitting a baseline."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,27 +19,27 @@ from tilespec.storage.scene import Scene
 @final
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a baseline is fitted on."""
+    """The input of fitting a baseline."""
 
     scene: Scene
-    """A raw scene."""
+    """The raw scene of the fit."""
     roi: Roi
-    """The region to learn from."""
+    """The training region."""
     recipe: Recipe
     """Fitted steps that the method's input goes through."""
     asked: MethodOptions
     """The method's options."""
     seed: int
-    """Of whatever is drawn."""
+    """The seed of all random draws."""
     client: Any
-    """A `distributed.Client`, or None for this process."""
+    """The `distributed.Client`, or None for this process."""
     progress: Progress
-    """Told about passes."""
+    """The progress that counts the blocks of passes."""
     target: Scene | None = None
-    """What a regression should answer, pixel by pixel."""
+    """The target scene of a regression, with the same pixels."""
 
     def in_memory(self, default: int) -> int:
-        """Return how many pixels to draw, for a method that holds them in memory."""
+        """Return the number of pixels to draw, for a method that holds them in memory."""
         if self.asked.count == 0:
             raise UserError(
                 "--samples",
@@ -53,27 +53,27 @@ class Training:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learned:
-    """What a baseline learned."""
+    """The result of fitting a baseline."""
 
     net: dict[str, Any]
-    """A pixelwise net by name, with its parameters."""
+    """The name of a pixelwise net, with its parameters."""
     weights: dict[str, torch.Tensor]
-    """Its state."""
+    """The state of the net."""
     classes: tuple[str, ...]
-    """Names of the classes; none where it predicts spectra."""
+    """The names of the classes, none for a method that predicts spectra."""
     head: str
-    """``tanh`` for scores that are used as they are, ``logits`` for logits, ``linear`` for values."""
+    """The head: ``tanh`` for scores without activation, ``logits`` for logits, ``linear`` for values."""
     facts: dict[str, Any]
-    """Plain data for the result."""
+    """The facts of the fit as plain data for the result."""
     notes: tuple[str, ...] = ()
-    """What users should know."""
+    """The notes for the user."""
     least: float | None = None
-    """A pixel whose largest score is below this has no class."""
+    """The value below which a pixel's largest score gives no class."""
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What is worth keeping beside the weights: the model folder's ``arrays.npz``."""
+    """The arrays that are stored beside the weights, in the model folder's ``arrays.npz``."""
     residuals: Residuals | None = None
-    """What Q and T2 of a pixel follow from, where the method has them."""
+    """The residuals that give Q and T2 of a pixel, if the method has them."""
 
     def told(self, **facts: Any) -> "Learned":
-        """Return the same with further facts."""
+        """Return the same result with further facts."""
         return replace(self, facts=self.facts | facts)

@@ -1,6 +1,6 @@
-"""Baselines: classical methods, fitted as models with pixelwise nets and predicted like every model.
+"""Baseline: the verb ``baseline`` fits a classical method as a model with a pixelwise net and predicts a scene.
 
-They stand in the table beside a network: without them it is unproved that context helps.
+Baselines are listed beside a network in the table of results, because only the comparison shows whether context helps.
 """
 
 import time
@@ -40,9 +40,9 @@ BASELINES = {
     "polynomial": "tilespec.baselines.regression:Polynomial",
     "rbf": "tilespec.baselines.regression:Rbf",
 }
-"""Methods by name: a class with ``STEPS`` (its default recipe; None: takes none), ``USES`` (options), ``fit(on)``.
+"""The methods by name, each a class with ``STEPS`` (its default recipe, or None), ``USES`` (options), ``fit(on)``.
 
-One with ``TARGET = True`` is a regression onto the spectra of another scene, and learns from no labels.
+A method with ``TARGET = True`` is a regression onto the spectra of another scene, and needs no labels.
 """
 
 
@@ -133,7 +133,7 @@ def _suited(method: Any, options: BaselineOptions) -> list[str]:
 
 
 def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
-    """Return the scene that a regression learns to answer; None for classifiers, which have no use for one."""
+    """Return the target scene of a regression; None for classifiers, which have none."""
     wants = getattr(method, "TARGET", False)
     if wants != (target is not None):
         raise UserError(
@@ -156,7 +156,7 @@ def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
 
 
 def _save(folder: str, model: Model, learned: Learned) -> None:
-    """Write the model folder; its card last, so that a folder with a card is whole."""
+    """Write the model folder; the card is written last, so a folder with a card is complete."""
     if learned.arrays:
         Path(folder).mkdir(parents=True, exist_ok=True)
         np.savez(Path(folder) / "arrays.npz", **learned.arrays)  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def _save(folder: str, model: Model, learned: Learned) -> None:
 
 
 def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, Any]:
-    """Write what was asked for beside the prediction."""
+    """Write the requested products beside the prediction."""
     if not on.asked.diagnostics:
         return {}
     assert learned.residuals is not None, "the method says that it uses diagnostics"
@@ -192,7 +192,7 @@ def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, clien
 
 
 def _free(folder: str, model: Model) -> None:
-    """Refuse to replace another model: a prediction of it may lie beside."""
+    """Refuse to replace another model, because a prediction of it may exist."""
     if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
         raise UserError(
             folder,
@@ -203,7 +203,7 @@ def _free(folder: str, model: Model) -> None:
 
 
 def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
-    """Return the model that the predictor takes."""
+    """Return the model for the predictor."""
     net, weights, head = learned.net, learned.weights, learned.head
     if opening:
         net = {"name": "opened", "radius": opening, "inner": net}
@@ -230,7 +230,7 @@ def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
 
 
 def _task(on: Training, learned: Learned, head: str) -> dict[str, Any]:
-    """Return what is predicted: classes, or the target's values as they are."""
+    """Return the task: classes, or the target's values."""
     if on.target is not None:
         return {"name": "reconstruct", "channels": on.target.shape[2], "low": 0.0, "high": 1.0, "head": head}
     rejects = {} if learned.least is None else {"least": learned.least}

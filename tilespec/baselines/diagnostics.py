@@ -1,7 +1,7 @@
-"""Diagnostics of PLS: Q residuals and Hotelling's T2 of every pixel, as a store beside the prediction, streamed.
+"""Diagnostics: Q residuals and Hotelling's T2 of PLS for every pixel, streamed to a store beside the prediction.
 
 Q is the squared distance of a spectrum from the model, T2 the squared distance of its scores from their mean in
-deviations of each. A pixel beyond the limits is none that the model was fitted for.
+deviations of each. A pixel beyond the limits is unlike the pixels that the model was fitted on.
 """
 
 from collections import Counter
@@ -31,25 +31,25 @@ MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of t
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Residuals:
-    """What maps a spectrum after the recipe to its Q and its T2."""
+    """The map from a spectrum after the recipe to its Q and its T2."""
 
     mean: Float64[np.ndarray, " band"]
-    """Subtracted."""
+    """The spectrum that is subtracted."""
     gain: Float64[np.ndarray, " band"]
-    """Then multiplied with."""
+    """The factor of each band after the subtraction."""
     rotations: Float64[np.ndarray, "band component"]
-    """To scores."""
+    """The matrix from spectra to scores."""
     loadings: Float64[np.ndarray, "band component"]
-    """From scores back to spectra."""
+    """The matrix from scores back to spectra."""
     variances: Float64[np.ndarray, " component"]
-    """Of the scores of the pixels it was fitted on."""
+    """The variances of the scores of the fitted pixels."""
     q_limit: float
-    """95 % of such pixels have a smaller Q (Jackson and Mudholkar 1979)."""
+    """The value above 95 % of the Q of such pixels (Jackson and Mudholkar 1979)."""
     t2_limit: float
-    """95 % of such pixels have a smaller T2 (F distribution)."""
+    """The value above 95 % of the T2 of such pixels (F distribution)."""
 
     def of(self, x: Spectra) -> Float32[np.ndarray, "2 pixel"]:
-        """Return Q and T2 of spectra, computed in float64; NaN for an invalid one."""
+        """Return Q and T2 of spectra ``pixel band``, computed in float64; NaN for an invalid one."""
         centred = (x - self.mean) * self.gain
         scores = centred @ self.rotations
         left = centred - scores @ self.loadings.T
@@ -77,7 +77,7 @@ def diagnose(
 
 
 def _product(url: str, scene: Scene, model: Model, residuals: Residuals) -> Product:
-    """Open the store."""
+    """Open the store of the diagnostics."""
     limits = {"q": residuals.q_limit, "t2": residuals.t2_limit}
     mapped = {} if scene.georef is None else {"grid_mapping": "spatial_ref"}
     plane = scene.shape[:2]
@@ -103,7 +103,7 @@ def _product(url: str, scene: Scene, model: Model, residuals: Residuals) -> Prod
 
 
 def _write_row(scene: Scene, recipe: Recipe, residuals: Residuals, product: Product, row: int) -> Counter[str]:
-    """Write one row of objects; return how many pixels lie beyond a limit."""
+    """Write one row of objects; return the number of pixels beyond a limit."""
     y0, y1 = product.span(row)
     strip, room = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1]), Room()
     values = np.empty((2, *strip.shape), np.float32)

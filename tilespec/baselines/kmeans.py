@@ -1,4 +1,4 @@
-"""k-means: Lloyd's iterations over every pixel of a region, one pass of the scene for each; no labels."""
+"""K-means: Lloyd's iterations over every pixel of a region, one pass of the scene for each, without labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ from tilespec.spectra.passes import fold_scene, sample
 from tilespec.storage.blocks import blocks
 
 SAMPLE = 8192
-"""Pixels that the start is found on."""
+"""The number of pixels from which the initial centres are computed."""
 STARTS = 5
-"""Seeded starts by k-means++, each followed to its end on the sample; the best begins the passes."""
+"""The number of k-means++ starts, each run to convergence on the sample; the best gives the initial centres."""
 TOLERANCE = 1e-4
-"""Of the mean variance of a band: centres that move less, squared and summed, stand still."""
+"""The largest sum of squared shifts of centres at convergence, as a share of the mean variance of a band."""
 
 Centres = Float64[np.ndarray, "cluster band"]
 
@@ -28,24 +28,24 @@ Centres = Float64[np.ndarray, "cluster band"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Nearest:
-    """Fold: sum and number of the spectra that are nearest to each centre."""
+    """The sum and the number of the spectra that are nearest to each centre, a statistic of blocks."""
 
     centres: Centres
-    """What they are nearest to."""
+    """The centres of the clusters."""
     sums: Centres
-    """Of each cluster, about its centre."""
+    """The sum of the spectra of each cluster, relative to its centre."""
     counts: Int64[np.ndarray, " cluster"]
-    """Of each cluster."""
+    """The number of spectra of each cluster."""
     inertia: float
-    """Sum of squared distances to the nearest centres."""
+    """The sum of squared distances to the nearest centres."""
     moment: tuple[Float64[np.ndarray, " band"], float]
-    """Sum, and sum of squares, of spectra about the mean of the centres: what the tolerance is a share of."""
+    """The sum and the sum of squares of spectra, relative to the mean of the centres, for the tolerance."""
     invalid: int
-    """Spectra left out because they are NaN."""
+    """The number of spectra that were left out because they are NaN."""
 
     @classmethod
     def zero(cls, centres: Centres) -> "Nearest":
-        """Return the empty fold."""
+        """Return the statistic of no spectrum."""
         counts = np.zeros(len(centres), np.int64)
         moment = (np.zeros(centres.shape[1]), 0.0)
         return cls(centres=centres, sums=np.zeros_like(centres), counts=counts, inertia=0.0, moment=moment, invalid=0)
@@ -79,20 +79,20 @@ class Nearest:
         )
 
     def finish(self) -> Centres:
-        """Return the means of the clusters; an empty one keeps its centre."""
+        """Return the means of the clusters; an empty cluster keeps its centre."""
         return self.centres + self.sums / np.maximum(self.counts, 1)[:, None]
 
     @property
     def variance(self) -> float:
-        """Mean over the bands of the variance of all spectra."""
+        """The variance of all spectra, averaged over the bands."""
         n, (total, squares) = max(int(self.counts.sum()), 1), self.moment
         return (squares - float(total @ total) / n) / (n * len(total))
 
 
 def lloyd(look: Callable[[Nearest], Nearest], start: Centres, passes: int) -> tuple[Centres, Nearest, int]:
-    """Return centres, the last look at the spectra, and how many looks it took, until the centres stand still.
+    """Return the centres, the last statistic, and the number of passes until the centres converge.
 
-    Lloyd, IEEE Transactions on Information Theory 28 (1982); ``look`` adds all spectra to a fold.
+    Lloyd, IEEE Transactions on Information Theory 28 (1982); ``look`` returns the statistic of all spectra.
     """
     centres, seen = start, Nearest.zero(start)
     for number in range(1, passes + 1):
@@ -107,14 +107,14 @@ def lloyd(look: Callable[[Nearest], Nearest], start: Centres, passes: int) -> tu
 
 @final
 class KMeans:
-    """Clusters of spectra, the largest first; unsupervised: class numbers mean nothing beyond that."""
+    """Clusters of spectra in the order of their sizes; class numbers have no other meaning."""
 
     STEPS: ClassVar[str] = "vsn"
     USES: ClassVar[tuple[str, ...]] = ("clusters", "passes")
 
     @staticmethod
     def fit(on: Training) -> Learned:
-        """Return the net whose largest score is that of the nearest centre."""
+        """Return the net whose largest score belongs to the nearest centre."""
         parts = blocks(on.scene, on.roi)
         start = _start(on, on.asked.clusters)
 
@@ -132,19 +132,19 @@ class KMeans:
 
 
 def _start(on: Training, clusters: int) -> Centres:
-    """Return where the passes over a region begin: the best of a few starts on a sample."""
+    """Return the initial centres of a region: the best of a few starts on a sample."""
     through = on.recipe.apply(sample(blocks(on.scene, on.roi), seed=on.seed, size=SAMPLE))
     x = through[np.isfinite(through[:, 0])]
     return best_start(x, clusters, seed=on.seed, passes=on.asked.passes, option="--clusters")
 
 
 def best_start(x: Spectra, clusters: int, *, seed: int, passes: int, option: str) -> Centres:
-    """Return the best of `STARTS` k-means++ starts on spectra in memory, each followed to its end.
+    """Return the best of `STARTS` k-means++ starts on spectra in memory, each run to convergence.
 
     Arthur and Vassilvitskii, Symposium on Discrete Algorithms (2007).
 
     Raises:
-        UserError: fewer different spectra than ``clusters``, which the user calls ``option``.
+        UserError: there are fewer different spectra than ``clusters``; the message calls that option ``option``.
     """
     from sklearn.cluster import kmeans_plusplus
 
@@ -166,7 +166,7 @@ def best_start(x: Spectra, clusters: int, *, seed: int, passes: int, option: str
 
 
 def _learned(centres: Centres, seen: Nearest, passes: int, counts: list[int], notes: list[str]) -> Learned:
-    """Return the net of centres: ``2 c.x - |c|^2`` about their mean is largest for the nearest."""
+    """Return the net of centres: ``2 c.x - |c|^2`` relative to their mean is largest for the nearest."""
     mean = centres.mean(axis=0)
     c = centres - mean
     named = {"affine.weight": 2 * c, "affine.bias": -(c**2).sum(axis=1), "mean": mean}

@@ -1,4 +1,4 @@
-"""Labelled pixels: drawn from a region, or all of them as moments by group; the same for any number of workers."""
+"""Labelled pixels: a sample from a region, or the moments of all by group; the same for any number of workers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,48 +23,48 @@ from tilespec.storage.scene import Scene
 
 Counts = Int64[np.ndarray, " class"]
 STRIDE = UNLABELLED + 1
-"""Number of a group of pixels: this times its fold, plus its class."""
+"""The factor of the fold in the number of a group of pixels: this times its fold, plus its class."""
 MATRICES = 1 << 30
-"""Bytes of moments by group at most."""
+"""The largest bytes of moments by group."""
 NEVER = -1e3
-"""Score of a class that the region does not have: below every other."""
+"""The score of a class without pixels in the region, below every other score."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """Spectra with classes."""
+    """Spectra with their classes."""
 
     spectra: Spectra
-    """After the recipe; valid pixels only."""
+    """The spectra of valid pixels after the recipe, ``pixel band``."""
     classes: Int64[np.ndarray, " pixel"]
-    """Class of each."""
+    """The class of each pixel."""
     places: Int64[np.ndarray, "pixel 2"]
-    """Row and column of each in the scene."""
+    """The row and the column of each pixel in the scene."""
     names: tuple[str, ...]
-    """Names of all classes."""
+    """The names of all classes."""
     absent: tuple[str, ...]
-    """Classes without a pixel: they keep their number, and are never predicted."""
+    """The classes without a pixel; they have a number, and are never predicted."""
     invalid: int
-    """Drawn pixels that were left out because they have no valid spectrum."""
+    """The number of drawn pixels that were left out because they have no valid spectrum."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Draw:
-    """Which labelled pixels of a block are wanted: by class, their ranks among the block's pixels of that class."""
+    """The drawn labelled pixels of a block, for each class by their ranks among the block's pixels of that class."""
 
     block: Block
     ranks: tuple[Int64[np.ndarray, " _"], ...]
 
 
 def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
-    """Return about ``count`` labelled pixels of the region: as many of each class, or in the region's proportions.
+    """Return about ``count`` labelled pixels of the region: equally many of each class, or in the region's proportions.
 
-    Reads the labels once to count them, then the blocks that hold a drawn pixel once.
+    The labels are read once for counting, then the blocks with a drawn pixel once.
 
     Raises:
-        UserError: no labels, or fewer than two classes in the region.
+        UserError: the region has no labels, or fewer than two classes.
     """
     parts = blocks(on.scene, on.roi)
     groups = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
@@ -93,13 +93,13 @@ def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
 
 
 def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
-    """Return how many pixels of each class the blocks have."""
+    """Return the number of pixels of each class in the blocks."""
     scene = Scene.open(group[0].url)
     return tuple(np.bincount(scene.labels(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
 
 
 def _names(scene: Scene, totals: Counts, on: Training) -> tuple[str, ...]:
-    """Return the names of the classes, absent ones too; refuse a region with fewer than two."""
+    """Return the names of the classes, including absent ones; refuse a region with fewer than two classes."""
     known = scene.classes()
     number = max(len(known), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
     names = tuple(known[i] if i < len(known) else f"class_{i}" for i in range(number))
@@ -119,7 +119,7 @@ def _no_pixels(on: Training, names: Sequence[str], what: str) -> UserError:
 
 
 def _wanted(totals: Counts, count: int, *, balanced: bool) -> list[int]:
-    """Return how many pixels to draw of each class; one at least of those that are there."""
+    """Return the number of pixels to draw of each class, at least one of each present class."""
     shares = np.full(len(totals), 1 / np.count_nonzero(totals)) if balanced else totals / totals.sum()
     return [min(int(n), max(1, round(count * share))) for n, share in zip(totals, shares, strict=True)]
 
@@ -127,7 +127,7 @@ def _wanted(totals: Counts, count: int, *, balanced: bool) -> list[int]:
 def _draws(
     parts: Sequence[Block], counts: Int64[np.ndarray, "block class"], wanted: Sequence[int], rng: np.random.Generator
 ) -> list[_Draw]:
-    """Return the pixels to read, block by block; blocks without any are left out."""
+    """Return the pixels to read, block by block, without blocks that have none."""
     by_class = []
     for number, column in zip(wanted, counts.T, strict=True):
         ends = np.cumsum(column)
@@ -140,7 +140,7 @@ def _draws(
 
 
 def _read(recipe: Recipe, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
-    """Return spectra, classes, places, spectra, classes, places, ... of the draws."""
+    """Return spectra, classes and positions of the draws, in turn."""
     scene, room, out = Scene.open(group[0].block.url), Room(), []
     for one in group:
         labels = scene.labels(one.block.roi).ravel()
@@ -156,23 +156,23 @@ def _read(recipe: Recipe, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gathered:
-    """Moments of all labelled pixels of a region."""
+    """The moments of all labelled pixels of a region."""
 
     folds: tuple[dict[int, Group], ...]
-    """For each fold, the moments of each class; one fold where none were asked for."""
+    """The moments of each class for each fold; one fold without cross-validation."""
     names: tuple[str, ...]
-    """Names of all classes."""
+    """The names of all classes."""
     absent: tuple[str, ...]
-    """Classes without a valid pixel."""
+    """The classes without a valid pixel."""
     invalid: int
-    """Labelled pixels without a valid spectrum."""
+    """The number of labelled pixels without a valid spectrum."""
 
 
 def gather(on: Training, *, scatter: bool, cells: Cells | None = None) -> Gathered:
-    """Return the moments of all labelled pixels, by class and by fold, from one pass over the blocks that have any.
+    """Return the moments of all labelled pixels, by class and by fold, in one pass over the blocks with labels.
 
     Raises:
-        UserError: no labels, or fewer than two classes with a valid spectrum in the region.
+        UserError: the region has no labels, or fewer than two classes with a valid spectrum.
     """
     tasks = _tasks(on)
     totals = np.array(fold(tasks, _count, client=on.client)).sum(axis=0)
@@ -192,7 +192,7 @@ def gather(on: Training, *, scatter: bool, cells: Cells | None = None) -> Gather
 
 
 def _room_for(on: Training, groups: int) -> None:
-    """Refuse more groups than there is room for: each has a matrix of band by band."""
+    """Refuse too many groups, because each has a matrix ``band band`` in memory."""
     one = on.recipe.bands_out**2 * 8
     if groups * one > MATRICES:
         raise UserError(
@@ -210,7 +210,7 @@ def by_fold(found: Grouped, folds: int) -> tuple[dict[int, Group], ...]:
 
 
 def accuracy(on: Training, learned: Learned) -> float:
-    """Return the share of all valid labelled pixels that the net gives their class: one more pass."""
+    """Return the share of all valid labelled pixels that the net classifies correctly, in one more pass."""
     net = (learned.net, learned.weights, (on.recipe.bands_out, len(learned.classes)))
     tasks = _tasks(on)
     on.progress.start("calibration accuracy", len(tasks), "blocks")
@@ -220,17 +220,17 @@ def accuracy(on: Training, learned: Learned) -> float:
 
 
 def accuracy_of(found: Labelled, learned: Learned) -> float:
-    """Return the share of the drawn pixels that the net gives their class."""
+    """Return the share of the drawn pixels that the net classifies correctly."""
     net = (learned.net, learned.weights, (found.spectra.shape[1], len(learned.classes)))
     return float((_answer(net, found.spectra) == found.classes).mean())
 
 
 Built = tuple[dict[str, Any], dict[str, torch.Tensor], tuple[int, int]]
-"""A net's name and parameters, its state, its channels."""
+"""A net's name and parameters, its state, and its numbers of channels."""
 
 
 def _answer(net: Built, spectra: Spectra) -> Int64[np.ndarray, " pixel"]:
-    """Return the class that a net gives each spectrum."""
+    """Return the class of each spectrum by the net."""
     config, weights, channels = net
     module = build(config["name"], *channels, **{key: value for key, value in config.items() if key != "name"}).eval()
     module.load_state_dict(weights)
@@ -254,7 +254,7 @@ def _moments(recipe: Recipe, zero: Grouped, cells: Cells | None, group: tuple[Bl
 
 
 def _right(recipe: Recipe, net: Built, group: tuple[Block, ...]) -> Int64[np.ndarray, " 2"]:
-    """Return how many labelled pixels of some blocks are classified right, and how many there are."""
+    """Return the number of correctly classified labelled pixels of some blocks, and the number of all."""
     total = np.zeros(2, np.int64)
     for spectra, classes, _, _ in _labelled(recipe, group):
         valid = np.isfinite(spectra[:, 0])
@@ -263,7 +263,7 @@ def _right(recipe: Recipe, net: Built, group: tuple[Block, ...]) -> Int64[np.nda
 
 
 def _labelled(recipe: Recipe, group: tuple[Block, ...]) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
-    """Yield spectra after the recipe, classes, rows and columns of the labelled pixels of each block that has any."""
+    """Yield spectra after the recipe, classes, rows and columns of the labelled pixels of each block with labels."""
     scene, room = Scene.open(group[0].url), Room()
     for block in group:
         labels = scene.labels(block.roi)

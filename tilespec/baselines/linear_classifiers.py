@@ -1,4 +1,4 @@
-"""Linear classifiers on sampled pixels: a support vector machine, and logistic regression."""
+"""Linear classifiers: a support vector machine and logistic regression, fitted on sampled pixels."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,15 +12,18 @@ from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of, dra
 from tilespec.core.cpu import one_blas_thread
 
 SAMPLES = 20_000
-"""15 MB of 186 bands; a linear rule has few numbers to learn."""
+"""The number of sampled pixels: 15 MB of 186 bands, enough for the few parameters of a linear rule."""
 ITERATIONS = 10_000
 
 Rule = tuple[Float64[np.ndarray, "class band"], Float64[np.ndarray, " class"]]
-"""Weights and bias of each class that was there."""
+"""The weights and the bias of each present class."""
 
 
 class _Linear:
-    """Standardised by the sample; as many pixels of each class. The seed decides the sample and nothing else."""
+    """A linear classifier of spectra that are standardised by the sample, with equally many pixels of each class.
+
+    The seed decides the sample only.
+    """
 
     STEPS: ClassVar[str] = "vsn"
     USES: ClassVar[tuple[str, ...]] = ("samples", "penalty")
@@ -41,7 +44,7 @@ class _Linear:
 
     @classmethod
     def _learned(cls, found: Labelled, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> Learned:
-        """Return the net; classes that the region does not have are never predicted."""
+        """Return the net; classes without pixels in the region are never predicted."""
         there = np.array([name not in found.absent for name in found.names])
         full = np.zeros((len(there), weight.shape[1])), np.full(len(there), NEVER)
         full[0][there], full[1][there] = weight, bias
@@ -61,7 +64,7 @@ class _Linear:
 
 
 def _svm(x: np.ndarray, y: np.ndarray, penalty: float) -> Rule:
-    """Return the margins of each class against all others; two classes have one margin, and its opposite."""
+    """Return the margins of each class against all others; two classes have one margin and its opposite."""
     from sklearn.svm import LinearSVC
 
     fitted: Any = LinearSVC(C=penalty, dual=False, max_iter=ITERATIONS).fit(x, y)
@@ -71,7 +74,7 @@ def _svm(x: np.ndarray, y: np.ndarray, penalty: float) -> Rule:
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> Rule:
-    """Return logits; of two classes the first has the logit 0."""
+    """Return the logits of the classes; with two classes the first has the logit 0."""
     from sklearn.linear_model import LogisticRegression
 
     fitted: Any = LogisticRegression(C=penalty, max_iter=ITERATIONS).fit(x, y)
@@ -82,7 +85,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> Rule:
 
 
 class Svm(_Linear):
-    """Linear support vector machine, one class against the others, squared hinge (Fan et al., JMLR 9, 2008)."""
+    """Linear support vector machines, one class against the others, squared hinge loss (Fan et al., JMLR 9, 2008)."""
 
     HEAD: ClassVar[str] = "tanh"
     SOLVE: ClassVar[Callable[[np.ndarray, np.ndarray, float], Rule]] = staticmethod(_svm)

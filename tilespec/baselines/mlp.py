@@ -1,4 +1,4 @@
-"""A perceptron on single spectra: what a non-linear classifier can do without context."""
+"""MLP: a multilayer perceptron on single spectra, a non-linear classifier without context."""
 
 from typing import ClassVar, final
 
@@ -11,16 +11,16 @@ from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.pixelwise import Mlp
 
 SAMPLES = 200_000
-"""150 MB of 186 bands; all labelled pixels of a smaller region."""
+"""The number of sampled pixels: 150 MB of 186 bands, or all labelled pixels of a smaller region."""
 HIDDEN = (64, 64)
 EPOCHS, BATCH, RATE = 12, 1024, 2e-3
 STEPS_AT_LEAST = 600
-"""Gradient steps, where few pixels would make few."""
+"""The least number of gradient steps, for samples with few pixels."""
 
 
 @final
 class Perceptron:
-    """Two hidden layers of 64, cross-entropy, Adam with a cosine decay."""
+    """A perceptron with two hidden layers of 64, cross-entropy, and Adam with a cosine decay."""
 
     STEPS: ClassVar[str] = "vsn"
     USES: ClassVar[tuple[str, ...]] = ("samples",)
@@ -48,7 +48,7 @@ class Perceptron:
 
 
 def _trained(found: Labelled, seed: int) -> Mlp:
-    """Return the perceptron after `EPOCHS` passes over the pixels, in an order that the seed decides."""
+    """Return the perceptron after `EPOCHS` passes over the pixels, in an order by the seed."""
     x, y = torch.from_numpy(found.spectra), torch.from_numpy(found.classes)
     net = _initial(x, len(found.names), seed)
     steps = max(STEPS_AT_LEAST, EPOCHS * -(-len(x) // BATCH))
@@ -66,7 +66,7 @@ def _trained(found: Labelled, seed: int) -> Mlp:
 
 
 def _initial(x: torch.Tensor, classes: int, seed: int) -> Mlp:
-    """Return the perceptron before training, standardising by the drawn pixels."""
+    """Return the perceptron before training, which standardises by the drawn pixels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Mlp(x.shape[1], classes, hidden=HIDDEN)

@@ -1,4 +1,4 @@
-"""NDVI: a threshold on the vegetation index, fixed or Otsu's. On reflectance, never on normalised spectra."""
+"""NDVI: a threshold on the vegetation index, fixed or Otsu's, for reflectance and never for normalised spectra."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -14,17 +14,17 @@ from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
 RED, NIR = 670.0, 800.0
-"""Where chlorophyll absorbs and where a leaf's tissue reflects, in nm."""
+"""The wavelengths in nm at which chlorophyll absorbs and leaf tissue reflects."""
 NEAR = 20.0
-"""A band farther away than this (nm) is no substitute."""
+"""The largest distance in nm of a band from these wavelengths."""
 BINS = 2000
-"""Bins of the histogram from -1 to 1: 0.001 is finer than any threshold that is quoted."""
+"""The number of bins of the histogram from -1 to 1; a width of 0.001 is finer than published thresholds."""
 CLASSES = ("background", "plant")
 
 
 @final
 class Fixed:
-    """NDVI above a threshold that the user gives."""
+    """NDVI above a threshold from the user."""
 
     STEPS: ClassVar[str | None] = None
     USES: ClassVar[tuple[str, ...]] = ("threshold",)
@@ -44,7 +44,7 @@ class Otsu:
 
     @staticmethod
     def fit(on: Training) -> Learned:
-        """Return the net with the threshold that one pass over the region gives."""
+        """Return the net with the threshold from one pass over the region."""
         red, nir = bands(on.scene)
         histogram = fold_scene(
             blocks(on.scene, on.roi),
@@ -66,18 +66,18 @@ class Ratio:
 
     name: ClassVar[str] = "ratio"
     red: int
-    """Index of the red band."""
+    """The index of the red band."""
     nir: int
-    """Index of the near-infrared band."""
+    """The index of the near-infrared band."""
 
     def apply(self, x: Any) -> Any:
-        """Return NDVI as the only band; NaN for 0/0."""
+        """Return NDVI as the only band, NaN for 0/0."""
         red, nir = x[:, self.red, None], x[:, self.nir, None]
         with np.errstate(divide="ignore"):
             return (nir - red) / (nir + red)
 
     def out(self, bands: Bands) -> Bands:
-        """Return one band."""
+        """Return the axis of one band."""
         del bands
         return Bands(count=1, axis=None)
 
@@ -86,7 +86,7 @@ def bands(scene: Scene) -> tuple[int, int]:
     """Return the indices of the red and the near-infrared band.
 
     Raises:
-        UserError: no wavelengths, or none within `NEAR` of 670 and of 800 nm.
+        UserError: the scene has no wavelengths, or none within `NEAR` of 670 and of 800 nm.
     """
     axis = scene.spectral
     if axis is None or axis.name != "wavelength" or axis.unit != "nm":

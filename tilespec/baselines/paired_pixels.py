@@ -1,4 +1,4 @@
-"""Paired pixels: of a scene and a target, drawn from a region; the same for any number of workers."""
+"""Paired pixels: a sample of a region in a scene and a target; the same for any number of workers."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,30 +20,30 @@ from tilespec.storage.scene import Scene
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """Pixels of two scenes that lie on each other."""
+    """The same pixels of two scenes."""
 
     spectra: Spectra
-    """Of the scene, after the recipe."""
+    """The spectra of the scene after the recipe, ``pixel band``."""
     answers: Float32[np.ndarray, "pixel answer"]
-    """Of the target."""
+    """The spectra of the target."""
     invalid: int
-    """Drawn pixels that were left out because one of the two has no data there, in some band."""
+    """The number of drawn pixels that were left out because a band of either scene has no data there."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Draw:
-    """Pixels of a block, by their number in it."""
+    """The drawn pixels of a block by their number in it."""
 
     block: Block
     index: Int64[np.ndarray, " pixel"]
 
 
 def draw(on: Training, count: int) -> Pairs:
-    """Return up to ``count`` pixels of the region, all of them equally likely; reads the blocks that hold one, once.
+    """Return up to ``count`` pixels of the region, all equally likely; each block with a drawn pixel is read once.
 
     Raises:
-        UserError: no pixel with data in both.
+        UserError: no pixel has data in both scenes.
     """
     assert on.target is not None, "`baseline` refuses a regression without a target"
     drawn = _draws(on, count)
@@ -64,7 +64,7 @@ def draw(on: Training, count: int) -> Pairs:
 
 
 def _draws(on: Training, count: int) -> list[_Draw]:
-    """Return the pixels to read, block by block; blocks without any are left out."""
+    """Return the pixels to read, block by block, without blocks that have none."""
     parts = blocks(on.scene, on.roi)
     ends = np.cumsum([part.roi.shape[0] * part.roi.shape[1] for part in parts])
     rng = np.random.default_rng([on.seed, 7])
@@ -76,7 +76,7 @@ def _draws(on: Training, count: int) -> list[_Draw]:
 
 
 def _read(recipe: Recipe, target: str, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
-    """Return spectra, answers, spectra, answers, ... of the draws."""
+    """Return spectra and target spectra of the draws, in turn."""
     scene, other, out = Scene.open(group[0].block.url), Scene.open(target), []
     rooms = Room(), Room()
     for one in group:

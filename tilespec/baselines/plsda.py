@@ -1,4 +1,4 @@
-"""PLS-DA: partial least squares on one-hot classes; the largest score wins. All of it from moments."""
+"""PLS-DA: partial least squares on one-hot classes, from moments; the class with the largest score is predicted."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,17 +20,17 @@ from tilespec.baselines.spatial_folds import Cells, cells
 from tilespec.core.errors import UserError
 
 SAMPLES = 3000
-"""Mishra and Herrmann (2021) drew 1500 spectra of each of two classes."""
+"""The sample of Mishra and Herrmann (2021): 1500 spectra of each of two classes."""
 
 
 @final
 class PlsDa:
-    """Barker and Rayens, Journal of Chemometrics 17 (2003); centred, not scaled unless that is asked for.
+    """Barker and Rayens, Journal of Chemometrics 17 (2003); centred, and scaled only if requested.
 
-    From a sample with as many pixels of each class, each of weight 1; or from all labelled pixels of the region by
-    one pass, each class weighing the same. Cross-validation leaves out squares of the region, and takes the fewest
-    latent variables within one standard error of the least error. Steps of the recipe that are fitted saw all pixels
-    of the region beforehand, never their labels.
+    It is fitted on a sample with equally many pixels of each class, or on all labelled pixels of the region in one
+    pass, with equal weights of the classes. Cross-validation leaves out squares of the region, and selects the fewest
+    latent variables within one standard error of the least error. Fitted steps of the recipe used all pixels of the
+    region beforehand, but never their labels.
     """
 
     STEPS: ClassVar[str] = "vsn"
@@ -57,7 +57,7 @@ class PlsDa:
 
 
 def _few_enough(latent: int, most: int) -> None:
-    """Refuse more latent variables than there can be."""
+    """Refuse more latent variables than possible."""
     if not 1 <= latent <= most:
         raise UserError("--components", found=latent, expected=f"1 to {most}", do="Give fewer latent variables.")
 
@@ -71,7 +71,7 @@ def _of_drawn(drawn: Any, squares: Cells | None) -> Gathered:
 
 
 def _chosen(on: Training, found: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
-    """Return the errors of the cross-validation, if it is asked for, and the number of latent variables."""
+    """Return the errors of the cross-validation, if requested, and the number of latent variables."""
     if not on.asked.auto:
         return None, on.asked.latent
     folds = [part for part in found.folds if part]
@@ -88,14 +88,14 @@ def _chosen(on: Training, found: Gathered, *, balanced: bool) -> tuple[Curves | 
 
 
 def _splits(folds: list[dict[int, Group]], classes: int, *, balanced: bool) -> Iterator[tuple[Cross, Cross]]:
-    """Yield the moments of all folds but one, weighted by their own classes, and those of the one."""
+    """Yield the moments of all folds except one, weighted by their own classes, and those of that one."""
     for i, left in enumerate(folds):
         others = merged([part for j, part in enumerate(folds) if j != i])
         yield Cross.of_classes(others, classes, balanced=balanced), Cross.of_classes(left, classes, balanced=balanced)
 
 
 def _learned(on: Training, found: Gathered, model: Pls, cross: Cross) -> Learned:
-    """Return the net of a PLS regression, with what is known of it."""
+    """Return the net of a PLS regression, with its facts."""
     coefficients = model.coefficients()
     weight = coefficients[-1].T
     bias = model.mean_y - weight @ model.mean_x
@@ -123,16 +123,16 @@ def _learned(on: Training, found: Gathered, model: Pls, cross: Cross) -> Learned
 
 
 def _arrays(model: Pls) -> dict[str, np.ndarray]:
-    """Return what chemometricians look at, by name."""
+    """Return the arrays for chemometrics by name."""
     named = ("mean_x", "mean_y", "scale", "weights", "loadings", "rotations", "targets", "explained_x", "explained_y")
     kept: dict[str, np.ndarray] = {name: getattr(model, name) for name in named}
     return kept | {"coefficients": model.coefficients(), "vip": model.vip()}
 
 
 def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> Residuals:
-    """Return what maps a spectrum to its Q and T2, with their limits.
+    """Return the map from a spectrum to its Q and T2, with their limits.
 
-    The limits are those of normal residuals and scores, in the proportions of the classes that the model was given.
+    The limits hold for normal residuals and scores, in the proportions of the classes that the model was fitted on.
     """
     return Residuals(
         mean=model.mean_x,

@@ -1,4 +1,4 @@
-"""Reference spectra: spectra of classes in a CSV table, one row for each band and one column for each class."""
+"""Reference spectra: the spectra of classes in a CSV table, one row for each band and one column for each class."""
 
 import csv
 from pathlib import Path
@@ -11,16 +11,16 @@ from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.spectra.bands import NEAR
 
 BAND = "band"
-"""Header of a first column of band numbers, for scenes without a spectral axis."""
+"""The header of a first column of band numbers, for scenes without a spectral axis."""
 
 
 def read(path: str, axis: SpectralAxis | None, bands: int) -> tuple[tuple[str, ...], Float32[np.ndarray, "class band"]]:
-    """Return names of classes and their spectra on the bands of a scene; nothing is interpolated.
+    """Return the names of classes and their spectra at the bands of a scene, without interpolation.
 
     The header is ``wavelength,NAME,NAME,...`` (or ``wavenumber``, or ``band`` for plain numbers), in the scene's unit.
 
     Raises:
-        UserError: no such table, cells that are no numbers, or other bands than the scene's.
+        UserError: the table does not exist, cells are not finite numbers, or its bands differ from the scene's.
     """
     header, values = _table(path)
     first, names = header[0].strip().lower(), tuple(name.strip() for name in header[1:])
@@ -39,7 +39,7 @@ def read(path: str, axis: SpectralAxis | None, bands: int) -> tuple[tuple[str, .
 
 
 def _table(path: str) -> tuple[list[str], np.ndarray]:
-    """Return header and numbers."""
+    """Return the header and the numbers of a table."""
     try:
         rows = [row for row in csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -53,12 +53,12 @@ def _table(path: str) -> tuple[list[str], np.ndarray]:
         except ValueError as error:
             raise _broken(path, f"row {number}: {','.join(row)[:60]!r}", f"{len(rows[0])} numbers") from error
     if not np.isfinite(values).all():
-        raise _broken(path, f"row {1 + int(np.argwhere(~np.isfinite(values))[0, 0])}: no number", "finite numbers")
+        raise _broken(path, f"row {1 + int(np.argwhere(~np.isfinite(values))[0, 0])}: not finite", "finite numbers")
     return rows[0], values
 
 
 def _same_places(path: str, found: np.ndarray, axis: SpectralAxis) -> None:
-    """Refuse references at other places than the scene's bands."""
+    """Refuse references at other wavelengths than the scene's bands."""
     places = np.asarray(axis.values)
     spacing = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else 0.0
     moved = np.abs(found - places)

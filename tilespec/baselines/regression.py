@@ -1,4 +1,4 @@
-"""Regressions onto the spectra of a target: what each pixel says of its spectrum by itself, without context."""
+"""Regression: maps from the spectrum of each pixel to the spectrum of a target, without context."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,24 +20,24 @@ from tilespec.models.nets.regression import Polynomial as Monomials
 from tilespec.models.nets.regression import Rbf as Gaussians
 
 SAMPLES = 20_000
-"""A few dozen numbers are learned for each band of the target."""
+"""The number of sampled pixels, enough for a few dozen parameters for each band of the target."""
 RIDGE = 1e-6
-"""Of standardised terms that resemble each other; an affine map of a few bands needs none."""
+"""The ridge for correlated standardised terms; an affine map of a few bands needs none."""
 PLACED, PASSES = 4096, 50
-"""Drawn pixels that k-means places the centres by, and its passes over them, at most."""
+"""The number of drawn pixels for the k-means of the centres, and the largest number of its passes over them."""
 
 Terms = Float64[np.ndarray, "pixel term"]
 Values = Float64[np.ndarray, "pixel band"]
 Map = tuple[Float64[np.ndarray, "band term"], Float64[np.ndarray, " band"]]
-"""Weights and bias."""
+"""The weights and the bias of an affine map."""
 Fitting = Callable[[Training, Pairs], tuple[dict[str, Any], nn.Module]]
-"""From drawn pixels to a net, by name and parameters, and as a module with its weights."""
+"""A function from drawn pixels to a net, given by name and parameters, and as a module with its weights."""
 
 
 def least_squares(terms: Terms, values: Values, ridge: float, *, bias: bool = True) -> Map:
     """Return the affine map that minimises ``mean |values - W terms - b|^2 + ridge |W|^2``; b is 0 without ``bias``.
 
-    By orthogonal factors of the terms, not from their moments: terms that resemble each other keep their digits.
+    It uses orthogonal factors of the terms and not their moments, so that correlated terms lose no digits.
     """
     n, width = terms.shape
     mean, level = (part.mean(axis=0) * bias for part in (terms, values))
@@ -49,7 +49,10 @@ def least_squares(terms: Terms, values: Values, ridge: float, *, bias: bool = Tr
 
 
 class _Regression:
-    """Fitted on drawn pixels, each of weight 1. The seed decides the draw, and where the centres of ``rbf`` start."""
+    """A regression that is fitted on drawn pixels with equal weights.
+
+    The seed decides the draw, and the initial centres of ``rbf``.
+    """
 
     STEPS: ClassVar[str] = ""
     TARGET: ClassVar[bool] = True
@@ -97,12 +100,12 @@ def _polynomial(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
     module = _built(net, found)
     assert isinstance(module, Monomials)
     _enough(found, len(module.monomials), f"terms of degree {on.asked.degree}")
-    _expanded(module, found, on.asked.ridge, bias=not on.asked.root)  # of roots: twice the light, twice the answer
+    _expanded(module, found, on.asked.ridge, bias=not on.asked.root)  # roots: twice the light gives twice the output
     return net, module
 
 
 def _rbf(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
-    """Return an affine map of Gaussians about the centres of k-means, as wide as the centres lie apart on average."""
+    """Return an affine map of Gaussians around the centres of k-means, with the mean distance of centres as width."""
     net = {"name": "rbf", "centres": on.asked.centres}
     module = _built(net, found)
     assert isinstance(module, Gaussians)
@@ -146,7 +149,7 @@ def _built(net: dict[str, Any], found: Pairs) -> nn.Module:
 
 
 def _expanded(module: Monomials | Gaussians, found: Pairs, ridge: float | None, *, bias: bool) -> None:
-    """Fit the affine map of a net's terms, which are standardised by the drawn pixels; not centred without ``bias``."""
+    """Fit the affine map of a net's terms, standardised by the drawn pixels, but not centred without ``bias``."""
     spectra = torch.from_numpy(found.spectra.astype(np.float64))
     terms = deepcopy(module).double().terms(spectra[None])[0].numpy()
     mean = terms.mean(axis=0) * bias
@@ -160,7 +163,7 @@ def _expanded(module: Monomials | Gaussians, found: Pairs, ridge: float | None, 
 
 
 def _enough(found: Pairs, terms: int, what: str) -> None:
-    """Refuse fewer pixels than there are numbers to learn for a band."""
+    """Refuse fewer pixels than parameters for a band."""
     if len(found.spectra) <= terms:
         raise UserError(
             "--samples",
@@ -178,14 +181,14 @@ def _rmse(module: nn.Module, found: Pairs) -> float:
 
 
 def _apart(centres: Float64[np.ndarray, "centre band"]) -> float:
-    """Return the mean distance between two centres; 1 for a single one."""
+    """Return the mean distance between two centres, or 1 for a single one."""
     distance = np.sqrt(np.square(centres[:, None] - centres).sum(axis=2))
     n = len(centres)
     return float(distance.sum() / (n * (n - 1))) if n > 1 else 1.0
 
 
 def _positive(values: Float64[np.ndarray, " term"]) -> Float64[np.ndarray, " term"]:
-    """Return deviations to divide by: 1 for 0."""
+    """Return deviations as divisors, with 1 for 0."""
     return np.where(values > 0, values, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Spectral angle mapper: each pixel gets the class whose reference spectrum points most nearly in its direction."""
+"""SAM: the spectral angle mapper gives each pixel the class whose reference spectrum has the smallest angle to it."""
 
 from math import pi
 from typing import ClassVar, final
@@ -15,9 +15,9 @@ from tilespec.core.errors import UserError
 
 @final
 class SpectralAngle:
-    """Kruse et al., Remote Sensing of Environment 44 (1993): no gain of a spectrum, so no shade, changes its angle.
+    """Kruse et al., Remote Sensing of Environment 44 (1993): the angle does not depend on the gain, as in shade.
 
-    References are the means of the region's labelled pixels, class by class, from one pass; or the spectra of a
+    The references are the means of the region's labelled pixels, class by class, from one pass; or the spectra of a
     table, whose columns are the classes in their order.
     """
 
@@ -63,7 +63,7 @@ def _of_table(on: Training, path: str) -> Learned:
 def _learned(
     on: Training, references: Float32[np.ndarray, "class band"], names: tuple[str, ...], facts: dict[str, object]
 ) -> Learned:
-    """Return the net of references; NaN throughout is a class that is never predicted."""
+    """Return the net of references; a reference of only NaN is a class that is never predicted."""
     known = np.isfinite(references).all(axis=1)
     length = np.linalg.norm(references.astype(np.float64), axis=1, keepdims=True)
     dark = [name for name, ok, norm in zip(names, known, length, strict=True) if ok and norm == 0]

@@ -1,7 +1,7 @@
-"""Spatial folds: squares of a region, each of them in one fold of a cross-validation.
+"""Spatial folds: squares of a region, each in one fold of a cross-validation.
 
-Neighbouring pixels are nearly copies of each other: folds of random pixels would test a model on what it has seen
-(Roberts et al., Ecography 40, 2017). Squares are handed out so that every fold gets its share of every class.
+Neighbouring pixels are nearly equal, so folds of random pixels would test a model on its training data
+(Roberts et al., Ecography 40, 2017). Squares are assigned so that every fold gets its share of every class.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from tilespec.storage.blocks import GROUP, Block, blocks
 from tilespec.storage.scene import Scene
 
 PER_FOLD = 20
-"""Squares of one fold, about: enough for a share of every class, few enough to be large."""
+"""The approximate number of squares in a fold: enough for a share of every class, few enough to be large."""
 LEAST = 4
-"""Pixels of a square's side at least."""
+"""The least side of a square in pixels."""
 
 Index = Int64[np.ndarray, " pixel"]
 
@@ -29,14 +29,14 @@ Index = Int64[np.ndarray, " pixel"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
-    """Squares of a region and their folds."""
+    """The squares of a region and their folds."""
 
     roi: Roi
-    """The region."""
+    """The region in pixels of the scene."""
     side: int
-    """Of a square, in pixels; those at the lower and right edge are cut."""
+    """The side of a square in pixels; squares at the lower and right edge are cut."""
     fold: Int64[np.ndarray, "y x"]
-    """Fold of each square."""
+    """The fold of each square."""
 
     def of(self, y: Index, x: Index) -> Index:
         """Return the folds of pixels of the scene."""
@@ -44,10 +44,10 @@ class Cells:
 
 
 def cells(on: Training) -> Cells:
-    """Return the squares of the region in folds; reads the labels once.
+    """Return the squares of the region in folds; the labels are read once.
 
     Raises:
-        UserError: labels in fewer squares than there are folds.
+        UserError: fewer squares have labels than there are folds.
     """
     number, (height, width) = on.asked.folds, on.roi.shape
     side = max(LEAST, round((height * width / (PER_FOLD * number)) ** 0.5))
@@ -68,7 +68,7 @@ def cells(on: Training) -> Cells:
 
 
 def _counts(roi: Roi, side: int, plane: tuple[int, int], group: tuple[Block, ...]) -> Int64[np.ndarray, "cell class"]:
-    """Return how many pixels of each class the blocks have in each square."""
+    """Return the number of pixels of each class in each square."""
     scene, total = Scene.open(group[0].url), np.zeros((plane[0] * plane[1], UNLABELLED + 1), np.int64)
     for block in group:
         y, x = np.mgrid[block.roi.slices]
@@ -79,7 +79,7 @@ def _counts(roi: Roi, side: int, plane: tuple[int, int], group: tuple[Block, ...
 
 
 def _dealt(shares: Float64[np.ndarray, "cell class"], number: int) -> Int64[np.ndarray, " cell"]:
-    """Return a fold for each square: the largest first, each to the fold that has least of what it brings."""
+    """Return a fold for each square: the largest first, each to the fold with the least of its classes."""
     held, folds = np.zeros((number, shares.shape[1])), np.zeros(len(shares), np.int64)
     for cell in np.argsort(-shares.sum(axis=1), kind="stable"):
         if not shares[cell].any():

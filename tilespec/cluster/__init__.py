@@ -1,4 +1,4 @@
-"""Cluster: where work runs: in this process, in processes of this machine, or on a cluster that is there already.
+"""Cluster: the places where work can run: this process, processes of this machine, or an existing cluster.
 
 Files in reading order: `reduction` (results of blocks, added in a fixed tree), `connect` (a client for `--workers` and
 `--cluster`), `submit` (tasks, a few at a time), `worker_plugin` (what is set in each worker).

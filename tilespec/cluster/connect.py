@@ -1,4 +1,4 @@
-"""Where work runs: in this process, on workers of this machine, or on a cluster that is there already.
+"""Connect: a Dask client for workers of this machine or of an existing cluster.
 
 Dask only schedules: opaque tasks, tiny results, state on storage. Workers are processes of one thread, and every
 task sets its own torch and BLAS threads.
@@ -19,15 +19,15 @@ CLUSTERS = {"local": "tilespec.cluster.connect:local"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 STARTS = 3
-"""How often workers are started when one dies on the way."""
+"""The number of attempts to start workers when one of them dies during the start."""
 
 
 @contextmanager
 def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
-    """Yield a `distributed.Client`, or None when the work stays in this process (``workers`` 0, no ``cluster``).
+    """Yield a `distributed.Client`, or None when the work runs in this process (``workers`` 0, no ``cluster``).
 
-    ``cluster`` is ``local``, the address of a scheduler (``tcp://`` on loopback only, ``tls://`` anywhere), or a
-    dotted path to a context manager that takes the number of workers and yields a client.
+    ``cluster`` is ``local``, the address of a scheduler (``tcp://`` on loopback only, ``tls://`` anywhere), or a dotted
+    path to a context manager that takes the number of workers and yields a client.
     """
     if workers < 0:
         raise UserError("--workers", found=workers, expected="0 or more", do="0 works in this process.")
@@ -44,7 +44,7 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
 
 @contextmanager
 def local(workers: int) -> Iterator[Any]:
-    """Yield a client of ``workers`` processes on this machine, reachable on loopback only."""
+    """Yield a client of ``workers`` processes on this machine, which are reachable on loopback only."""
     import dask
     from distributed import Client
 
@@ -61,7 +61,7 @@ def local(workers: int) -> Iterator[Any]:
 
 
 def _started(workers: int, tries: int = STARTS) -> Any:
-    """Return a cluster of processes; one of them that dies while it starts takes all down, which then start again."""
+    """Return a cluster of processes; if one dies during the start, all are ended and started again."""
     from distributed import LocalCluster
 
     try:
@@ -70,7 +70,7 @@ def _started(workers: int, tries: int = STARTS) -> Any:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port: another run may have the usual one
+            dashboard_address="127.0.0.1:0",  # any free port, because another run may use the default one
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )
@@ -85,7 +85,7 @@ def _started(workers: int, tries: int = STARTS) -> Any:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore SIGINT for a while: processes that start meanwhile inherit it, and a terminal's Ctrl-C spares them."""
+    """Ignore SIGINT inside the block: processes that start meanwhile inherit this, so Ctrl-C does not reach them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,7 +98,7 @@ def _deaf() -> Iterator[None]:
 
 @contextmanager
 def _scheduler(address: str) -> Iterator[Any]:
-    """Yield a client of the scheduler at ``address``; plain TCP is code execution for whoever reaches the port."""
+    """Yield a client of the scheduler at ``address``; refuse plain TCP off this machine, which is not secure."""
     from distributed import Client
 
     parts = urlparse(address)
@@ -109,7 +109,7 @@ def _scheduler(address: str) -> Iterator[Any]:
             expected="tls:// for a scheduler on another machine",
             do="Start scheduler and workers with certificates (distributed.comm.tls), then give tls://HOST:PORT.",
         )
-    for name in ("distributed", "tornado"):  # what they lose, we tell
+    for name in ("distributed", "tornado"):  # lost connections are reported by our own messages
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with Client(address, timeout="30s") as client:
         client.get_versions(check=True)

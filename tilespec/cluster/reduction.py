@@ -16,9 +16,9 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 WINDOW = 1024
-"""Tasks of one graph in this process; a power of two, so that windows are whole subtrees."""
+"""The number of tasks in one graph in this process; a power of two, so that windows are complete subtrees."""
 PER_THREAD = 16
-"""Tasks in one graph for each thread of a cluster: enough to keep it busy, few enough to watch."""
+"""The number of tasks in one graph for each thread of a cluster, enough to occupy all threads."""
 
 
 def fold(
@@ -32,9 +32,9 @@ def fold(
 
     Args:
         tasks: Descriptions of the blocks, at least one; small and picklable.
-        of: What one block contributes; anything with ``+``.
-        client: A ``distributed.Client``; None runs Dask's threaded scheduler in this process.
-        progress: Told one unit for each task.
+        of: The function from a description to a value that supports ``+``.
+        client: The ``distributed.Client``; None uses Dask's threaded scheduler in this process.
+        progress: The progress that counts one unit for each task.
 
     The bits of the result are the same for any number of workers, and with or without a cluster.
     """
@@ -51,8 +51,8 @@ def fold(
 def _tree(tasks: Sequence[T], of: Callable[[T], Any]) -> tuple[dict[str, Any], str]:
     """Return a Dask graph that adds neighbours pairwise, and the key of its root.
 
-    Keys hold a token, so that no other graph on a shared scheduler has them; ``of`` is a node of its own, so that
-    what it carries (a recipe's arrays) is sent once and not with every task.
+    Keys hold a token, so that no other graph on a shared scheduler has them; ``of`` is a node of its own, so that its
+    data (a recipe's arrays) are sent once and not with every task.
     """
     token = uuid4().hex
     level = [f"{LEAF}-{token}-{i}" for i in range(len(tasks))]
@@ -77,7 +77,7 @@ def _pairs(level: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _reduce(parts: list[Any]) -> Any:
-    """Return the sum of whole subtrees, by the same tree."""
+    """Return the sum of complete subtrees, added by the same tree."""
     while len(parts) > 1:
         parts = [a if b is None else a + b for a, b in _pairs(parts)]
     return parts[0]
@@ -101,7 +101,7 @@ def _local(graph: dict[str, Any], key: str, progress: Progress) -> Any:
 
 
 def _remote(client: Any) -> Callable[[dict[str, Any], str, Progress], Any]:
-    """Return what runs a graph on a cluster."""
+    """Return a function that runs a graph on a cluster."""
 
     def run(graph: dict[str, Any], key: str, progress: Progress) -> Any:
         value = client.get(graph, key)
@@ -112,12 +112,12 @@ def _remote(client: Any) -> Callable[[dict[str, Any], str, Progress], Any]:
 
 
 def _window(client: Any) -> int:
-    """Return how many tasks a graph holds: a power of two that suits the cluster's threads."""
+    """Return the number of tasks in a graph: a power of two that suits the cluster's threads."""
     threads = max(sum(client.nthreads().values()), 1)
     return int(1 << (PER_THREAD * threads - 1).bit_length())
 
 
 def _single_threaded(of: Callable[[Any], Any], task: Any) -> Any:
-    """Run one task with BLAS on one thread: Dask has the cores, and bits must not depend on their number."""
+    """Run one task with BLAS on one thread: Dask uses the cores, and bits must not depend on their number."""
     with one_blas_thread():
         return of(task)

@@ -1,4 +1,4 @@
-"""Submit: tasks that go to the workers of a cluster a few at a time, and what is done when workers are lost."""
+"""Submit: tasks are sent to the workers of a cluster a few at a time; lost workers and a lost scheduler are handled."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,9 +8,9 @@ from typing import Any
 from tilespec.core.errors import IncompleteError
 
 POLL = 1.0
-"""Seconds between looks at a cluster that says nothing."""
+"""The seconds between two checks of a cluster from which no result arrives."""
 PATIENCE = 60.0
-"""Seconds without any worker, after which nobody is expected to come back."""
+"""The seconds without any worker after which the work ends with an error."""
 
 
 def run(
@@ -21,17 +21,18 @@ def run(
     stop: Callable[[], bool] = bool,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield arguments and results of ``function(*args)`` as they come: few in flight, each released at once.
+    """Yield arguments and results of ``function(*args)`` in the order of completion; few tasks are in flight at once.
 
-    Tasks may run more than once: theirs are whole, idempotent writes and tiny results. A task that killed its workers
-    again and again, also when it ran alone, yields the `distributed.KilledWorker` itself, and the others finish.
+    A task may run more than once, so it must write complete objects and give the same result again. For a task that
+    killed its workers repeatedly, even when it ran alone, the result is the `distributed.KilledWorker` itself, and the
+    other tasks finish.
 
     Args:
-        client: A ``distributed.Client``.
-        function: What a task does.
-        arguments: One tuple for each task.
-        stop: When it says so, no further task is submitted.
-        tick: Called every `POLL` seconds, for progress that tasks do not tell.
+        client: The ``distributed.Client``.
+        function: The function that a task calls.
+        arguments: The arguments of each task as a tuple.
+        stop: The function that returns whether to submit no further task.
+        tick: The function that is called every `POLL` seconds, for progress that no task reports.
 
     Raises:
         IncompleteError: the scheduler is lost, or no worker is left for `PATIENCE` seconds.
@@ -39,12 +40,12 @@ def run(
     from distributed import KilledWorker
 
     waiting = list(reversed(arguments))
-    accused: list[tuple[Any, ...]] = []  # all that waited on a worker that died, with the one that killed it
+    accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots, seen = workers_of(client), time.monotonic()  # one each: a task that waits is bound to a worker too early
+    slots, seen = workers_of(client), time.monotonic()  # one for each worker: a waiting task is bound too early
     while waiting or flying or accused:
         if not waiting and not flying:
-            waiting, accused, slots = accused, [], 0  # each once more, by itself: then the blame is just
+            waiting, accused, slots = accused, [], 0  # each once more and alone, to find the task that kills workers
         while waiting and len(flying) < max(slots, 1) and not stop():
             task = waiting.pop()
             flying[client.submit(function, *task, pure=False, retries=2)] = task
@@ -65,7 +66,7 @@ def run(
 
 
 def _ended(futures: list[Any]) -> set[Any]:
-    """Return the futures that ended, after `POLL` seconds at most."""
+    """Return the futures that have ended, after at most `POLL` seconds."""
     from distributed import wait
 
     try:
@@ -78,7 +79,7 @@ def _ended(futures: list[Any]) -> set[Any]:
 
 
 def _result(future: Any) -> Any:
-    """Return the result of a task, or the error that says that it kills its workers; raise any other."""
+    """Return the result of a task, or the error of a task that kills its workers; raise any other error."""
     from distributed import KilledWorker
 
     try:
@@ -90,7 +91,7 @@ def _result(future: Any) -> Any:
 
 
 def workers_of(client: Any) -> int:
-    """Return how many workers there are.
+    """Return the number of workers.
 
     Raises:
         IncompleteError: the scheduler does not answer.
@@ -111,5 +112,5 @@ def addresses(client: Any) -> list[str]:
 
 
 def lost() -> IncompleteError:
-    """Return what is said when the scheduler is gone."""
+    """Return the error for a scheduler that does not answer."""
     return IncompleteError("the scheduler is lost; start it again and run the same command, it resumes")

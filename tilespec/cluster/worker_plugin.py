@@ -1,4 +1,4 @@
-"""Worker plugin: what is set in each of them."""
+"""Worker plugin: the settings of each worker process."""
 
 import signal
 from typing import Any, final
@@ -10,7 +10,7 @@ from tilespec.core.memory import one_heap
 
 @final
 class Settings(WorkerPlugin):
-    """Let workers outlive Ctrl-C, which a terminal sends to all processes at once, and give them one heap.
+    """Let workers ignore Ctrl-C, which a terminal sends to all processes at once, and let their threads share one heap.
 
     The command that started them catches Ctrl-C, lets tasks in flight finish, and ends the workers itself.
     """
@@ -18,6 +18,6 @@ class Settings(WorkerPlugin):
     name = "tilespec-settings"
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002 - the interface of plugins
-        """Set both; the worker's event loop runs in its main thread, where signals are set."""
+        """Apply both settings; the worker's event loop runs in its main thread, where signal handlers are set."""
         one_heap()
         signal.signal(signal.SIGINT, signal.SIG_IGN)

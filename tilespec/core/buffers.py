@@ -1,4 +1,4 @@
-"""Buffers: memory that is used again and again, a set for each thread."""
+"""Buffers: memory that each thread allocates once and uses again for every read."""
 
 import threading
 from math import prod
@@ -11,25 +11,25 @@ _mine = threading.local()
 
 @final
 class Room:
-    """Memory that is lent again and again, for one caller at a time; it grows to the largest that was asked for."""
+    """Memory that one caller at a time uses again and again; it grows to the largest size that was requested."""
 
     def __init__(self) -> None:
         self._kept: dict[str, np.ndarray] = {}
 
     def bytes(self, name: str, size: int) -> np.ndarray:
-        """Return ``size`` bytes; what was lent under this name before is lost."""
+        """Return ``size`` bytes of memory; earlier contents under this name are overwritten."""
         if name not in self._kept or self._kept[name].size < size:
             self._kept[name] = np.empty(size, np.uint8)
         return self._kept[name][:size]
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Return an array of any values; what was lent under this name before is lost."""
+        """Return an array with undefined values; earlier contents under this name are overwritten."""
         kind = np.dtype(dtype)
         return self.bytes(name, prod(shape) * kind.itemsize).view(kind).reshape(shape)
 
 
 def room() -> Room:
-    """Return this thread's memory for what it reads."""
+    """Return the buffers that this thread reads into."""
     if not hasattr(_mine, "room"):
         _mine.room = Room()
     found: Room = _mine.room

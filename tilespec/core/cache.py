@@ -1,4 +1,4 @@
-"""Cache: values that are made once and shared by threads, within a budget that counts every byte that is held."""
+"""Cache: values that are computed once and shared by threads, within a budget in bytes."""
 
 import threading
 from collections import OrderedDict
@@ -13,24 +13,25 @@ Value = TypeVar("Value")
 @final
 @dataclass(eq=False, slots=True)
 class _Entry:
-    """A value, or the room that is kept for it while it is made."""
+    """A value, or the memory that is reserved for it while it is computed."""
 
     size: int
-    """Bytes."""
+    """The size of the value in bytes."""
     users: int = 1
-    """Threads that make it or look at it: it cannot go."""
+    """The number of threads that compute or use the value; it is not removed while this is above 0."""
     ready: bool = False
-    """Whether it is made."""
+    """Whether the value has been computed."""
     value: Any = None
-    """What was made."""
+    """The value itself, None until it is ready."""
 
 
 @final
 class Cache(Generic[Value]):
-    """Values by key; the least recently used go first.
+    """Values by key; the least recently used value is removed first.
 
-    No two threads make the same value: the second waits for the first. What is being made and what somebody looks at
-    counts as held, though it may have been let go of. ``budget`` bytes are never exceeded, except by one value alone.
+    No two threads compute the same value: the second thread waits for the first. A value that is being computed or used
+    counts towards the budget, even when it has been removed from the table. The total never exceeds ``budget`` bytes,
+    unless a single value alone is larger.
     """
 
     def __init__(self, budget: int) -> None:
@@ -38,16 +39,16 @@ class Cache(Generic[Value]):
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._changed = threading.Condition()
         self.held = 0
-        """Bytes of all values, and of those that are being made."""
+        """The bytes of all values, including those that are being computed."""
         self.peak = 0
-        """Most bytes that were ever held."""
+        """The largest value of `held` so far, in bytes."""
 
     @contextmanager
     def lent(self, key: Hashable, size: int, make: Callable[[], Value]) -> Iterator[Value]:
-        """Lend the value of ``key``, made by ``make`` when it is not there; it takes ``size`` bytes.
+        """Lend the value of ``key``, which takes ``size`` bytes; ``make`` computes it when it is absent.
 
-        Not to be nested: a thread that keeps one value while it asks for another may wait for itself. What ``make``
-        raises is raised, and nothing is kept.
+        Calls must not be nested: a thread that holds one value while it waits for another may wait for itself. An
+        exception in ``make`` is raised again here, and no value is stored.
         """
         entry = self._claimed(key, size)
         try:
@@ -58,7 +59,7 @@ class Cache(Generic[Value]):
             self._left(key, entry)
 
     def _claimed(self, key: Hashable, size: int) -> _Entry:
-        """Return the entry of ``key``: ready, or this thread's to make."""
+        """Return the entry of ``key``: it is ready, or this thread has to compute it."""
         with self._changed:
             while True:
                 entry = self._entries.get(key)
@@ -71,10 +72,10 @@ class Cache(Generic[Value]):
                     entry.users += 1
                     self._entries.move_to_end(key)
                     return entry
-                self._changed.wait()  # for the thread that makes it, or for one that lets go
+                self._changed.wait()  # until a value is computed, or no longer used
 
     def _fits(self, size: int) -> bool:
-        """Let go of what nobody uses until ``size`` bytes fit; say whether they do."""
+        """Remove unused values until ``size`` more bytes fit; return whether they fit."""
         while self.held + size > self._budget:
             idle = next((key for key, entry in self._entries.items() if not entry.users), None)
             if idle is None:
@@ -83,13 +84,13 @@ class Cache(Generic[Value]):
         return True
 
     def _made(self, entry: _Entry, value: Value) -> None:
-        """Show a value to the threads that wait for it."""
+        """Publish a computed value to the threads that wait for it."""
         with self._changed:
             entry.value, entry.ready = value, True
             self._changed.notify_all()
 
     def _left(self, key: Hashable, entry: _Entry) -> None:
-        """Let go of a value; forget one that could not be made."""
+        """End the use of a value; remove it when it could not be computed."""
         with self._changed:
             entry.users -= 1
             if not entry.ready:

@@ -14,7 +14,7 @@ _before: list[int] = []
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread while any thread of this process is inside."""
+    """Limit BLAS to one thread while any thread of this process is inside the ``with`` block."""
     global _depth, _before  # noqa: PLW0603 (the number of BLAS threads is a global of the process, like these)
     with _lock:
         _depth += 1
@@ -32,10 +32,11 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def _set(numbers: list[int]) -> None:
-    """Set the threads of each BLAS.
+    """Set the number of threads of each BLAS library.
 
-    threadpoolctl 3.8 and later obeys only the first thread that ever set a number, and ignores the others silently;
-    the lock above already keeps threads from fighting, so that thread is made to let go before and after.
+    threadpoolctl 3.8 and later obeys only the first thread that ever set a number, and silently ignores all others. The
+    lock above already prevents conflicts between threads, so that first thread is released before and after each
+    setting.
     """
     for library, number in zip(_libraries(), numbers, strict=True):
         let_go = getattr(library, "clear_controlling_thread", None)
@@ -55,5 +56,5 @@ def _libraries() -> list[Any]:
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,11 @@
-"""What users are told, and the exit code that goes with it."""
+"""Errors: messages for users, and the exit code of the command that ends with each."""
 
 from typing import final
 
 
 @final
 class UserError(ValueError):
-    """The user's mistake: one message with the place, what was found, what was expected, what to do (exit 2)."""
+    """A mistake of the user; the message has the place, what was found, what was expected, what to do (exit code 2)."""
 
     def __init__(self, where: object, *, found: object, expected: object, do: str) -> None:
         super().__init__(f"{where}: found {found}; expected {expected}. {do}")
@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 @final
 class IncompleteError(RuntimeError):
-    """Work that ended, but not whole: the product says which parts are missing (exit 3)."""
+    """The work ended, but parts of the product are missing; the message says which parts (exit code 3)."""
 
 
 EXIT_DONE, EXIT_USER, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 0, 2, 3, 130

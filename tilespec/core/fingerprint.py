@@ -6,20 +6,20 @@ from typing import Any
 
 
 def fingerprint(settings: Any) -> str:
-    """Return the hash of plain data, independent of the order of keys."""
+    """Return the hash of plain data as a hexadecimal text; the order of keys does not matter."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Name the settings that differ, by dotted keys."""
+    """Return the names of the settings that differ, as dotted keys with both values."""
     old, new = _flat(before), _flat(now)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     return "; ".join(f"{key} was {_short(old.get(key))}, is {_short(new.get(key))}" for key in keys)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted keys."""
+    """Return nested settings as a flat dictionary with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""Peak memory as a number: anonymous plus shared memory, summed over the process tree, over time."""
+"""Memory: the peak of anonymous and shared memory, summed over the process tree."""
 
 import ctypes
 import os
@@ -12,16 +12,17 @@ from typing import final
 import psutil
 
 ARENA_MAX, MMAP_THRESHOLD, TOP_PAD, TRIM_THRESHOLD = -8, -3, -2, -1
-"""Parameters of glibc's ``mallopt``."""
+"""The numbers of four parameters of glibc's ``mallopt``."""
 
 
 def one_heap() -> None:
-    """Let all threads of this process share one heap that keeps what it has; nothing happens but on glibc.
+    """Let all threads of this process share one heap that does not return memory to the system (glibc only).
 
-    A heap for each thread keeps what its thread once freed, and a heap that is given back is page-faulted anew.
-    Streaming work frees and takes the same sizes for ever: one heap that is kept costs less memory and less time, and
-    its peak can be projected. Arrays above 32 MB stay apart, or they would leave holes that nothing else fits.
-    For processes of our own: commands and workers.
+    With a heap for each thread, each heap retains the memory that its thread freed, and memory that goes back to the
+    system causes page faults when it is needed again. Streaming work allocates and frees the same sizes all the time:
+    one shared heap takes less memory and less time, and its peak can be predicted. Arrays above 32 MB are allocated
+    outside of the heap, because they would leave gaps in it. Only processes of tilespec itself, commands and workers,
+    call this function.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -37,19 +38,19 @@ def one_heap() -> None:
 
 
 def resident(pid: int | None = None) -> int:
-    """Return the bytes of anonymous and shared memory of a process and all its children.
+    """Return the anonymous and shared memory of a process and all its children, in bytes.
 
-    Pages of mapped files are left out: the kernel may drop them at any time, so they are no demand.
+    Pages of mapped files are not counted: the kernel may drop them at any time.
     """
     return sum(map(_anonymous, _tree(pid or os.getpid())))
 
 
 def _tree(pid: int) -> Iterator[int]:
-    """Yield a process and all below it: its children as its threads list them, else by looking at all processes."""
+    """Yield a process and all its descendants, from the lists of its threads or from a scan of all processes."""
     yield pid
     try:
         listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:  # a thread ended while it was asked
+    except OSError:  # a thread ended during the reading
         listed = []
     if listed:
         for child in " ".join(listed).split():
@@ -60,7 +61,7 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def _anonymous(pid: int) -> int:
-    """Return RssAnon + RssShmem of one process, 0 when it has ended meanwhile."""
+    """Return RssAnon + RssShmem of one process in bytes, or 0 when it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -70,7 +71,10 @@ def _anonymous(pid: int) -> int:
 
 @final
 class Peak:
-    """Watch the process tree from a thread: ``with Peak() as peak: ...; peak.bytes``, ``peak.seconds``."""
+    """Peak memory of the process tree, measured by a thread.
+
+    ``with Peak() as peak: ...`` gives ``peak.bytes`` and ``peak.seconds``.
+    """
 
     def __init__(self, interval: float = 0.05) -> None:
         self.bytes = resident()

@@ -7,41 +7,41 @@ from typing import Protocol, final, runtime_checkable
 
 @runtime_checkable
 class Progress(Protocol):
-    """What long work tells about itself."""
+    """The interface through which long work reports its progress."""
 
     def say(self, text: str) -> None:
-        """Tell something once: a projection, a plan."""
+        """Report one message: a forecast or a plan."""
 
     def start(self, what: str, total: float, unit: str) -> None:
-        """Begin ``what``, which has ``total`` units."""
+        """Begin the work ``what``, which has ``total`` units."""
 
     def advance(self, units: float, note: str = "") -> None:
-        """Say that ``units`` more are done; ``note`` is shown beside the rate."""
+        """Report that ``units`` more units are done; ``note`` is shown beside the rate."""
 
     def finish(self) -> None:
-        """End what was begun."""
+        """End the work that was begun last."""
 
 
 @final
 class Silent:
-    """Say nothing."""
+    """A progress that reports nothing."""
 
     def say(self, text: str) -> None:
-        """Ignore."""
+        """Ignore the message."""
 
     def start(self, what: str, total: float, unit: str) -> None:
-        """Ignore."""
+        """Ignore the begin of the work."""
 
     def advance(self, units: float, note: str = "") -> None:
-        """Ignore."""
+        """Ignore the units that are done."""
 
     def finish(self) -> None:
-        """Ignore."""
+        """Ignore the end of the work."""
 
 
 @final
 class Lines:
-    """Write rate and time left to stderr: in place on a terminal, else a line every ``every`` seconds."""
+    """Rate and time left on stderr: one live line on a terminal, else a line every ``every`` seconds."""
 
     def __init__(self, every: float = 10.0) -> None:
         self._tty = sys.stderr.isatty()
@@ -52,12 +52,12 @@ class Lines:
         self._write(text, end="\n")
 
     def start(self, what: str, total: float, unit: str) -> None:
-        """Begin ``what``, which has ``total`` units."""
+        """Begin the work ``what``, which has ``total`` units."""
         self._what, self._total, self._unit, self._done = what, total, unit, 0.0
         self._began = self._said = time.monotonic()
 
     def advance(self, units: float, note: str = "") -> None:
-        """Count ``units`` and, when it is time, say how far the work is."""
+        """Count ``units`` and write the progress when the next line is due."""
         self._done += units
         now = time.monotonic()
         if now - self._said >= self._every:
@@ -65,7 +65,7 @@ class Lines:
             self._say(now - self._began, note)
 
     def finish(self) -> None:
-        """Say the total and the mean rate."""
+        """Write the total number of units and the mean rate."""
         spent = max(time.monotonic() - self._began, 1e-9)
         text = f"{self._what}: {_human(self._done)} {self._unit} in {_clock(spent)}"
         self._write(f"{text} ({_human(self._done / spent)} {self._unit}/s)", end="\n")

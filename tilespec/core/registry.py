@@ -23,7 +23,7 @@ from typing import Any
 from tilespec.core.errors import UserError
 
 PLUGINS = "TILESPEC_PLUGINS"
-"""The environment variable that names the user's own modules; processes that this one starts inherit it."""
+"""The environment variable that names the modules of the user's plug-ins; child processes inherit it."""
 
 MOVED = {
     "tilespec.nets.pixelwise": "tilespec.models.nets.pixelwise",
@@ -55,10 +55,10 @@ MOVED = {
     "tilespec.ingest.cave": "tilespec.ingest.datasets.cave",
     "tilespec.ingest.arad": "tilespec.ingest.datasets.arad",
 }
-"""Modules of plug-ins by the names that they had before: dotted paths that users have written stay good."""
+"""The old dotted paths of plug-in modules and their new ones; paths that users wrote before remain valid."""
 
 _records = 0
-"""How many `only_named_before` blocks are open: in them, options come from a record and not from the user."""
+"""The number of open `only_named_before` blocks; inside them, options come from a record and not from the user."""
 
 
 def load(table: Mapping[str, str], name: str, kind: str) -> Any:
@@ -142,7 +142,7 @@ def from_user(name: str) -> str:
 
 @contextmanager
 def only_named_before() -> Iterator[None]:
-    """Do what a record says: the names in its options were not written by the user, so `from_user` adds nothing."""
+    """Open a block in which options come from a record: `from_user` then adds no module."""
     global _records  # noqa: PLW0603 - the process has one user
     _records += 1
     try:
@@ -152,7 +152,7 @@ def only_named_before() -> Iterator[None]:
 
 
 def _current(path: str) -> str:
-    """Return a dotted path, or a module, under the name that it has now."""
+    """Return the present name of a dotted path or a module."""
     module, colon, attribute = path.partition(":")
     return f"{MOVED.get(module, module)}{colon}{attribute}"
 
@@ -169,7 +169,7 @@ def _named() -> list[str]:
 
 
 def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
-    """Return ``kind``, having made sure that it takes the ``options`` by name.
+    """Return ``kind`` after checking that its constructor takes the ``options`` by name.
 
     Raises:
         UserError: an option is unknown; the message lists the known ones.
@@ -193,7 +193,7 @@ def options_of(kind: Callable[..., Any]) -> list[str]:
 
 
 def filled(kind: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``options`` with the defaults of those left out, so that what is saved says everything."""
+    """Return the ``options`` and the defaults of those left out, so that a saved file is complete."""
     parameters = inspect.signature(kind).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
     return {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty} | dict(options)

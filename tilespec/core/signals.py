@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM lets work in flight end, the second one ends at once."""
+"""Signals: the first SIGINT or SIGTERM lets the tasks in flight finish, the second ends the process at once."""
 
 import signal
 import sys
@@ -13,18 +13,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @runtime_checkable
 class Flag(Protocol):
-    """A file, or an object in a bucket, that is there or not."""
+    """A flag that several processes can see: a file, or an object in a bucket, that exists or does not exist."""
 
     def exists(self) -> bool:
-        """Return whether it is there."""
+        """Return whether the flag exists."""
         ...
 
     def touch(self) -> None:
-        """Put it there."""
+        """Create the flag if it does not exist."""
         ...
 
     def unlink(self, *, missing_ok: bool = False) -> None:
-        """Take it away."""
+        """Delete the flag if it exists."""
         ...
 
 
@@ -36,24 +36,24 @@ class Told:
         self._told = threading.Event()
 
     def exists(self) -> bool:
-        """Return whether it is there."""
+        """Return whether the flag exists."""
         return self._told.is_set()
 
     def touch(self) -> None:
-        """Put it there."""
+        """Create the flag if it does not exist."""
         self._told.set()
 
     def unlink(self, *, missing_ok: bool = False) -> None:  # noqa: ARG002 - the interface of files
-        """Take it away."""
+        """Delete the flag if it exists."""
         self._told.clear()
 
 
 @contextmanager
 def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether to stop; workers on other machines see it as the file ``flag``.
+    """Yield a function that returns whether to stop; workers on other machines see the file ``flag`` instead.
 
-    Besides SIGINT and SIGTERM, ``signals`` may hold notices, which never stop at once.
-    Signals are caught in the main thread only; elsewhere (a notebook's worker, a test's thread) nothing changes.
+    Besides SIGINT and SIGTERM, ``signals`` may hold warning signals, which never end the process at once. Signals are
+    caught in the main thread only; in any other thread (of a notebook or a test) nothing changes.
     """
     flag.unlink(missing_ok=True)
     if threading.current_thread() is not threading.main_thread():
@@ -64,7 +64,7 @@ def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Itera
         if flag.exists():
             if number in SIGNALS:
                 raise KeyboardInterrupt
-            return  # a notice may come twice
+            return  # a warning signal may arrive twice
         flag.touch()
         name = signal.Signals(number).name
         sys.stderr.write(f"\n{name}: finishing what is in flight; once more to stop at once\n")
@@ -73,6 +73,6 @@ def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Itera
     try:
         yield flag.exists
     finally:
-        for number, handler in before.items():  # on the way out, another notice would only kill
+        for number, handler in before.items():  # during the exit, another warning signal must not kill
             signal.signal(number, signal.SIG_IGN if number not in SIGNALS and flag.exists() else handler)
         flag.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Threads: bounded pipelines of threads, in order, where an exception anywhere ends the whole."""
+"""Threads: bounded pipelines that preserve the order of items; an exception in any thread ends the whole pipeline."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[tuple[T, R]]:
-    """Yield ``(item, function(item))`` in the order of ``items``; up to ``depth`` run or wait at once."""
+    """Yield ``(item, function(item))`` in the order of ``items``; at most ``depth`` items run or wait at once."""
     flying: deque[tuple[T, Future[R]]] = deque()
     try:
         for item in items:
@@ -29,29 +29,29 @@ def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], dep
 
 @final
 class Ahead(Generic[T, R]):
-    """Results of ``function`` on items that can be begun before they are asked for."""
+    """Results of ``function`` on items whose computation begins before the results are needed."""
 
     def __init__(self, pool: Executor, function: Callable[[T], R]) -> None:
         self._pool, self._function = pool, function
         self._flying: dict[T, Future[R]] = {}
 
     def begin(self, item: T) -> None:
-        """Begin with an item that will be asked for."""
+        """Begin the computation of an item whose result is needed later."""
         if item not in self._flying:
             self._flying[item] = self._pool.submit(self._function, item)
 
     def get(self, item: T) -> R:
-        """Return the result for an item, begun or not."""
+        """Return the result of an item; begin its computation first if necessary."""
         self.begin(item)
         return self._flying.pop(item).result()
 
 
 @final
 class Behind(Generic[T]):
-    """A function that runs on one thread behind the caller, on one item at a time, with one more waiting.
+    """A function that runs on a background thread, one item at a time, while at most one more waits.
 
-    ``with Behind(write) as behind: behind.put(item)``; what ``write`` raises comes out of the next `put`, or of the
-    end of the block.
+    ``with Behind(write) as behind: behind.put(item)``; an exception in ``write`` is raised again by the next `put`, or
+    at the end of the block.
     """
 
     def __init__(self, function: Callable[[T], Any]) -> None:
@@ -63,13 +63,13 @@ class Behind(Generic[T]):
         return self
 
     def put(self, item: T) -> None:
-        """Hand over an item; wait while one is in work and another waits."""
+        """Submit an item; wait while one item is being processed and another waits."""
         self._flying.append(self._pool.submit(self._function, item))
         if len(self._flying) > 1:
             self._flying.popleft().result()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True)  # what was handed over is finished, also after an error beside it
+        self._pool.shutdown(wait=True)  # submitted items are finished, even after an error
         if kind is None:
             for future in self._flying:
                 future.result()

@@ -1,4 +1,4 @@
-"""The values that every room speaks of: regions, spectral axes, tile classes, array shapes.
+"""Types that every room uses: regions, spectral axes, tile classes, array shapes.
 
 One axis order on disk and in NumPy: ``y, x, band``. Torch's ``batch, band, y, x`` exists in `training/sample.py` and
 `predictor.py` only.
@@ -18,16 +18,16 @@ Spectra = Float32[np.ndarray, "pixel band"]
 ClassMap = UInt8[np.ndarray, "y x"]
 
 UNLABELLED = 255
-"""The class of pixels without a label, and of nodata in a prediction."""
+"""The class index of pixels without a label, and of nodata pixels in a prediction."""
 
 PIECE = 2048
-"""Rows of a piece; a multiple of every BLAS kernel's row block."""
+"""The number of rows in a piece of spectra, a multiple of the row block of every BLAS kernel."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Roi:
-    """A rectangle of a scene, half open, in pixels."""
+    """A rectangle of a scene in pixels; the start is included, the end is not."""
 
     y0: int
     y1: int
@@ -45,22 +45,22 @@ class Roi:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], rows: str | None = None, cols: str | None = None) -> "Roi":
-        """Return the region ``rows``, ``cols`` ("A:B", either side may be empty) of a scene of ``shape``."""
+        """Return the region ``rows``, ``cols`` ("A:B", either side may be empty) of a scene of ``shape`` (y, x)."""
         (y0, y1), (x0, x1) = _span(rows, shape[0], "rows"), _span(cols, shape[1], "cols")
         return cls(y0=y0, y1=y1, x0=x0, x1=x1)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width."""
+        """The height and the width of the region in pixels."""
         return self.y1 - self.y0, self.x1 - self.x0
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """What indexes a ``y, x`` array."""
+        """The index of the region in an array ``y, x``."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def overlaps(self, other: "Roi") -> bool:
-        """Whether a pixel lies in both."""
+        """Return whether any pixel lies in both regions."""
         return self.y0 < other.y1 and other.y0 < self.y1 and self.x0 < other.x1 and other.x0 < self.x1
 
     def common(self, other: "Roi") -> "Roi":
@@ -98,7 +98,7 @@ class Roi:
 
 
 def _span(text: str | None, length: int, axis: str) -> tuple[int, int]:
-    """Return start and stop of "A:B" on an axis of ``length`` pixels."""
+    """Return the start and the stop of "A:B" on an axis of ``length`` pixels."""
     if text is None:
         return 0, length
     first, colon, last = text.partition(":")
@@ -119,21 +119,21 @@ def _span(text: str | None, length: int, axis: str) -> tuple[int, int]:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SpectralAxis:
-    """What the bands of a cube are."""
+    """The quantity along the last axis of a cube: one centre value for each band."""
 
     name: Literal["wavelength", "wavenumber", "component", "channel"]
-    """The coordinate's name in the store."""
+    """The name of the band coordinate in the store."""
     unit: str
-    """``nm``, ``cm-1`` or ``1``."""
+    """The unit of the values: ``nm``, ``cm-1`` or ``1``."""
     values: tuple[float, ...]
-    """One centre for each band, in ``unit``, in the order of the cube."""
+    """The centre of each band in ``unit``, in the order of the cube."""
     fwhm: tuple[float, ...] | None = None
-    """Full width at half maximum for each band, in ``unit``."""
+    """The full width at half maximum of each band in ``unit``."""
     good: tuple[bool, ...] | None = None
-    """False for bands that the data's owner marked bad (ENVI ``bbl``)."""
+    """False for each band that the owner of the data marked as bad (ENVI ``bbl``)."""
 
     def take(self, index: Any) -> "SpectralAxis":
-        """Return the axis of the bands ``index`` (anything that indexes a vector)."""
+        """Return the axis of the bands ``index``, which may be anything that indexes a vector."""
 
         def pick(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
             return None if values is None else tuple(np.asarray(values)[index].tolist())
@@ -147,11 +147,11 @@ class SpectralAxis:
         )
 
     def nearest(self, value: float) -> int:
-        """Return the index of the band nearest to ``value`` (in ``unit``)."""
+        """Return the index of the band whose centre is nearest to ``value`` (in ``unit``)."""
         return int(np.argmin(np.abs(np.asarray(self.values) - value)))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data for a model card or a recipe."""
+        """Return the axis as plain data for a model card or a recipe."""
         return {
             "name": self.name,
             "unit": self.unit,
@@ -162,7 +162,7 @@ class SpectralAxis:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "SpectralAxis":
-        """Return the axis that `to_json` wrote."""
+        """Return the axis from the plain data of `to_json`."""
         tuples = {key: None if data[key] is None else tuple(data[key]) for key in ("values", "fwhm", "good")}
         return cls(name=data["name"], unit=data["unit"], **tuples)  # type: ignore[arg-type]
 
@@ -170,11 +170,11 @@ class SpectralAxis:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TileClass:
-    """How a net's output on a tile relates to its output on the whole scene."""
+    """The relation between a net's output on a tile and its output on the whole scene."""
 
     kind: Literal["pixelwise", "exact", "approximate"]
-    """``exact``: equal after cropping ``halo`` pixels, when tiles start at multiples of ``align``."""
+    """``exact``: both are equal after cropping ``halo`` pixels, if tiles start at multiples of ``align``."""
     halo: int = 0
-    """Pixels on each side that an output pixel depends on (exact nets)."""
+    """The number of pixels on each side that an output pixel of an exact net depends on."""
     align: int = 1
-    """A tile's origin and size must be multiples of this."""
+    """The number of pixels of which a tile's origin and size must be multiples."""

@@ -1,9 +1,9 @@
-"""Bootstrap: confidence intervals and splits over square blocks of a scene, for any metric that is a fold of sums.
+"""Bootstrap: confidence intervals and splits over square blocks of a scene, for any metric that consists of sums.
 
-Neighbouring pixels are alike, so neither pixels nor overlapping patches are independent draws; blocks larger than the
-range of that likeness nearly are (Roberts et al. 2017, Ecography 40, 913). A bootstrap draws blocks with replacement
-(Efron and Tibshirani 1993, chapter 8) and takes percentiles of the score; since folds add, a draw is a weighted sum of
-the blocks' folds and costs no second look at the scene.
+Neighbouring pixels are correlated, so neither pixels nor overlapping patches are independent draws; blocks larger than
+the range of the correlation nearly are (Roberts et al. 2017, Ecography 40, 913). A bootstrap draws blocks with
+replacement (Efron and Tibshirani 1993, chapter 8) and takes percentiles of the score; since statistics add, a draw is a
+weighted sum of the blocks' statistics and needs no second reading of the scene.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,26 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 LEVEL: Final = 0.95
-"""Share of the draws between the ends of an interval."""
+"""The share of the draws between the ends of an interval."""
 Corner = tuple[int, int]
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Blocked:
-    """A fold for each square block of a scene. A fold itself; blocks lie at multiples of ``size`` pixels."""
+    """A statistic for each square block of a scene, itself a statistic; blocks lie at multiples of ``size`` pixels."""
 
     zero: Any
-    """The fold to begin with."""
+    """The statistic of no pixel."""
     size: int
-    """Side of a block."""
+    """The side of a block in pixels."""
     corner: Corner = (0, 0)
-    """Where the origins that `of` is given are counted from, in pixels of the scene."""
+    """The origin of the coordinates that `of` receives, in pixels of the scene."""
     parts: Mapping[Corner, Any] = field(default_factory=dict)
-    """The fold of each block, by its row and column among blocks."""
+    """The statistic of each block, by its row and column among blocks."""
 
     def of(self, block: Shaped[np.ndarray, "_two _y _x *channel"], origin: Corner) -> "Blocked":
-        """Return what a block of pixels adds, cut at the borders of the square blocks."""
+        """Return the contribution of a block of pixels, divided at the borders of the square blocks."""
         y0, x0 = (self.corner[0] + origin[0], self.corner[1] + origin[1])
         found: dict[Corner, Any] = {}
         for row, ys in _spans(y0, block.shape[1], self.size):
@@ -48,27 +48,27 @@ class Blocked:
         return replace(self, parts=both)
 
     def total(self, keys: Sequence[Corner] | None = None) -> Any:
-        """Return the fold of all blocks, or of some; in the order of rows and columns."""
+        """Return the statistic of all blocks, or of some, in the order of rows and columns."""
         total = self.zero
         for key in sorted(self.parts if keys is None else keys):
             total = total + self.parts[key]
         return total
 
     def finish(self) -> Any:
-        """Return what the fold of all blocks gives."""
+        """Return the result of the statistic of all blocks."""
         return self.total().finish()
 
     @property
     def filled(self) -> list[Corner]:
-        """The blocks in which there is anything to score, ascending."""
+        """The blocks with anything to score, ascending."""
         return sorted(key for key, part in self.parts.items() if part.known)
 
 
 def intervals(blocked: Blocked, *, draws: int, seed: int, scores: Sequence[str]) -> dict[str, Any]:
     """Return the percentile interval of each score, ``[low, high]``, over ``draws`` draws of blocks from PCG64.
 
-    Scores are keys of what the fold's `finish` returns: a number or a list of numbers (a list of intervals then). None
-    where no draw has the score.
+    Scores are keys of the result of `finish`, each a number or a list of numbers (then with a list of intervals). A
+    score that no draw has is None.
     """
     parts, whole = [blocked.parts[key] for key in blocked.filled], blocked.total()
     rng = np.random.Generator(np.random.PCG64([seed, 7]))
@@ -83,7 +83,7 @@ def intervals(blocked: Blocked, *, draws: int, seed: int, scores: Sequence[str])
 
 
 def spatial_folds(shape: tuple[int, int], folds: int, seed: int) -> Int64[np.ndarray, "row col"]:
-    """Return the fold of each block of a scene of ``shape`` blocks: a pure function of its arguments.
+    """Return the number of the fold of each block for ``shape`` blocks: a pure function of its arguments.
 
     Folds differ by at most one block in size.
     """
@@ -93,13 +93,13 @@ def spatial_folds(shape: tuple[int, int], folds: int, seed: int) -> Int64[np.nda
 
 
 def _spans(start: int, length: int, size: int) -> list[tuple[int, slice]]:
-    """Return the blocks that ``length`` pixels from ``start`` on fall into, and which of the pixels."""
+    """Return the blocks that overlap ``length`` pixels from ``start`` on, each with its pixels."""
     rows = range(start // size, (start + length - 1) // size + 1)
     return [(row, slice(max(row * size - start, 0), min((row + 1) * size - start, length))) for row in rows]
 
 
 def _stacked(parts: Sequence[Any]) -> Any:
-    """Return the fields of folds that are sums, one fold after another; of a tuple of folds, a tuple."""
+    """Return the fields of statistics that are sums, stacked; for a tuple of statistics, a tuple."""
     first = parts[0]
     if isinstance(first, tuple):
         return tuple(_stacked(column) for column in zip(*parts, strict=True))
@@ -109,7 +109,7 @@ def _stacked(parts: Sequence[Any]) -> Any:
 
 
 def _drawn(whole: Any, weight: Int64[np.ndarray, " _block"], stack: Any) -> Any:
-    """Return a fold with the weighted sum over blocks in each field that is a sum."""
+    """Return a statistic with the weighted sum over blocks in each field that is a sum."""
     if isinstance(stack, tuple):
         return tuple(_drawn(one, weight, part) for one, part in zip(whole, stack, strict=True))
     if not isinstance(stack, dict):
@@ -118,12 +118,12 @@ def _drawn(whole: Any, weight: Int64[np.ndarray, " _block"], stack: Any) -> Any:
 
 
 def _weighted(weight: Int64[np.ndarray, " _block"], stack: Shaped[np.ndarray, "_block *_field"]) -> Any:
-    """Return the weighted sum over blocks, in the type of the stack."""
+    """Return the weighted sum over blocks in the data type of the stack."""
     return np.tensordot(weight.astype(stack.dtype), stack, axes=1)
 
 
 def _percentiles(values: Float64[np.ndarray, "_draw *_class"]) -> Any:
-    """Return low and high percentile over the draws that have a score; of each class where there are classes."""
+    """Return the low and the high percentile over the draws with a score, for each class if there are classes."""
     if values.ndim == 2:
         return [_percentiles(column) for column in values.T]
     known = values[~np.isnan(values)]

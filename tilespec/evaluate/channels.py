@@ -1,4 +1,4 @@
-"""Channels: predicted channels, or one predicted quantity, against true ones."""
+"""Channels: predicted channels, or one predicted quantity, are compared with true ones."""
 
 import math
 from functools import partial
@@ -25,10 +25,10 @@ DEFAULT = ScoreOptions()
 def channels_case(
     pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
 ) -> Case:
-    """Return the case of predicted channels and the cube (or the ``layer``) of a scene, or another prediction.
+    """Return the comparison of predicted channels with the cube (or the ``layer``) of a scene, or another prediction.
 
     Raises:
-        UserError: the two lie on different planes, their channels differ, or there is no such mask.
+        UserError: the two have different planes or channels, or the mask does not exist.
     """
     predicted, true = PlacedField.open(pred), PlacedField.open(truth, layer)
     roi = region_of(predicted, true, rows, cols)
@@ -67,7 +67,7 @@ def _result(
 
 
 def _said(found: dict[str, Any]) -> list[str]:
-    """Return what readers of the figures should know."""
+    """Return notes about the figures for the user."""
     dark, bright = found["ratios_left_out"], found.pop("delta_e_high", None)
     notes = []
     if dark:
@@ -80,7 +80,7 @@ def _said(found: dict[str, Any]) -> list[str]:
 
 
 def _pieces(roi: Roi, predicted: PlacedField) -> list[Roi]:
-    """Cut a region along stored objects of the prediction, several where they are small."""
+    """Return a region in pieces along stored objects of the prediction, several objects each if they are small."""
     height, width = predicted.layer.chunks[:2]
     return roi.cut(height, width * max(1, VALUES // (height * width * predicted.channels)))
 
@@ -88,7 +88,7 @@ def _pieces(roi: Roi, predicted: PlacedField) -> list[Roi]:
 def _pair(
     predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: ScoreOptions, piece: Roi
 ) -> tuple[FieldPair, Left]:
-    """Return truth and prediction of a piece, scaled; the truth is NaN where a pixel is left out; and how many are."""
+    """Return the truth and the prediction of a piece, scaled, with NaN for pixels left out, and their number."""
     pair = np.empty((2, *piece.shape, true.channels), np.float32)
     for plane, source in zip(pair, (true, predicted), strict=True):  # one after the other: no third copy
         plane[...] = source.read(piece)
@@ -104,7 +104,7 @@ def _pair(
 
 
 def _check_channels(predicted: PlacedField, true: PlacedField) -> None:
-    """Refuse another number of channels, or bands at other wavelengths."""
+    """Refuse numbers of channels, or wavelengths of bands, that differ."""
     if predicted.channels != true.channels:
         raise UserError(
             predicted.url,

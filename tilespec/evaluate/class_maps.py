@@ -1,4 +1,4 @@
-"""Class maps: a class map against labels."""
+"""Class maps: a class map is compared with labels."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +22,13 @@ DEFAULT = ScoreOptions()
 @final
 @dataclass(frozen=True, kw_only=True)
 class Nodata:
-    """Pixels that the prediction leaves as nodata, labelled or not. A fold over blocks of (truth, prediction)."""
+    """The number of nodata pixels in the prediction, labelled or not; a statistic of blocks (truth, prediction)."""
 
     count: int = 0
-    """How many."""
+    """The number of such pixels."""
 
     def of(self, block: MapPair, origin: tuple[int, int]) -> "Nodata":
-        """Return those of one block."""
+        """Return the number of such pixels in one block."""
         del origin
         return Nodata(count=int((block[1] == UNLABELLED).sum()))
 
@@ -43,10 +43,10 @@ class Nodata:
 def classes_case(
     pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
 ) -> Case:
-    """Return the case of a class map and the labels of a scene (or its ``layer``), or another class map.
+    """Return the comparison of a class map with the labels of a scene (or its ``layer``), or another class map.
 
     Raises:
-        UserError: the two lie on different planes, their classes differ, or there is no such mask.
+        UserError: the two have different planes or classes, or the mask does not exist.
     """
     asked.for_classes()
     predicted = PlacedMap.open(pred, "prediction")
@@ -84,7 +84,7 @@ def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
 def _pair(
     predicted: PlacedMap, true: PlacedMap, mask: PlacedField | None, classes: int, strip: Roi
 ) -> tuple[MapPair, Left]:
-    """Return truth and prediction of a strip, checked to hold classes and 255 only, and how many pixels are left out.
+    """Return the truth and the prediction of a strip after checking their values, and the number of pixels left out.
 
     Outside the mask the truth is 255: no label.
     """

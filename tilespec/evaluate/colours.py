@@ -1,4 +1,4 @@
-"""Colours: how different predicted and true spectra look to an eye, as a fold: CIEDE2000, mean over pixels."""
+"""Colours: the mean colour difference CIEDE2000 between predicted and true spectra, as a statistic."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
@@ -12,30 +12,30 @@ from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
 from tilespec.evaluate.options import ScoreOptions
 
 NO_COLOUR: Final = "none"
-"""The illuminant under which nothing is seen, for those who want no colours."""
+"""The name of the illuminant with which no colours are compared."""
 BRIGHT: Final = 2.0
-"""True values above this share of white are in another unit, not glossy."""
+"""The share of white above which true values must be in another unit."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Colours:
-    """Sums of colour differences, over pixels that have every channel in both. A fold over (truth, prediction)."""
+    """Sums of colour differences over pixels with every channel in both; a statistic of (truth, prediction)."""
 
     observer: Any
-    """A `tilespec.spectra.colour.observer.Observer`: its ``lab`` takes spectra ``pixel band`` of which 1 is white."""
+    """The `tilespec.spectra.colour.observer.Observer`; its ``lab`` takes spectra ``pixel band`` in which 1 is white."""
     white: float
-    """The value that is white."""
+    """The value of white."""
     sums: Float64[np.ndarray, "3"]
-    """Pixels, sum of the differences, and of their squares."""
+    """The number of pixels, the sum of the differences, and the sum of their squares."""
     high: float = 0.0
-    """Largest true value, as a share of white."""
+    """The largest true value as a share of white."""
 
     ADDS = ("sums",)
-    """Fields that are sums, and so can be weighted."""
+    """The names of the fields that are sums, and so can be weighted."""
 
     def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "Colours":
-        """Return the differences of one block; where it lies does not matter."""
+        """Return the differences of one block; its position does not matter."""
         del origin
         total = replace(self, sums=np.zeros(3), high=0.0)
         step = max(1, PIECE // max(block[0, 0].size, 1))
@@ -47,10 +47,10 @@ class Colours:
         return replace(self, sums=self.sums + other.sums, high=max(self.high, other.high))
 
     def finish(self) -> dict[str, Any]:
-        """Return mean and population deviation of CIEDE2000; neither, but ``delta_e_high``, where 1 cannot be white.
+        """Return the mean and the population deviation of CIEDE2000, or only ``delta_e_high`` if 1 cannot be white.
 
-        Spectra are shares of the illuminant's light, or light themselves (``radiance``); negative values count as 0
-        here, and only here.
+        Spectra are shares of the illuminant's light, or radiance (``radiance``); negative values count as 0 here, and
+        only here.
         """
         pixels, total, square = self.sums.tolist()
         if not pixels or self.high > BRIGHT:
@@ -72,7 +72,7 @@ def colours_of(axis: SpectralAxis | None, asked: ScoreOptions) -> tuple[tuple[Co
     """Return the fold of colours, or none and why; without a word where channels are no wavelengths, or none is asked.
 
     Raises:
-        UserError: an unknown illuminant.
+        UserError: the illuminant is unknown.
     """
     if axis is None or axis.name != "wavelength" or asked.illuminant == NO_COLOUR:
         return (), ()

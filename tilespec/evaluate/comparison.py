@@ -1,4 +1,4 @@
-"""Comparison: what is scored against what, where, and with which folds; the same for every task."""
+"""Comparison: a prediction and its truth on one region, and their statistics; the same for every task."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -47,16 +47,16 @@ class Left:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """A prediction and its truth, on one region."""
+    """A prediction and its truth on one region."""
 
     roi: Roi
-    """The region, in pixels of the scene."""
+    """The region in pixels of the scene."""
     plane: tuple[int, int]
-    """Rows and columns of the truth's scene."""
+    """The height and the width of the truth's scene in pixels."""
     plan: Mapping[str, Any]
-    """What is scored against what, as plain data."""
+    """The description of the comparison as plain data."""
     pieces: list[Roi]
-    """The region in pieces that are read at once."""
+    """The pieces of the region that are read at once."""
     read: Callable[[Roi], tuple[Any, Left]]
     """Returns truth and prediction of a piece, ``2 y x ...``, and how many pixels were left out of it."""
     channels: int
@@ -64,13 +64,13 @@ class Case:
     folds: tuple[Any, ...]
     """What is summed over all pixels: the score first, which is a `Joined`."""
     patches: Callable[[Patches], Any]
-    """Returns the fold of patches."""
+    """The function that returns the statistic of patches."""
     scores: tuple[str, ...]
-    """Figures of the score that have intervals."""
+    """The figures of the score that have intervals."""
     counts: tuple[str, ...]
-    """Figures of the score that say how much was compared."""
+    """The figures of the score that give the number of compared values."""
     result: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
-    """Returns all figures, of the folds and of what the patches gave."""
+    """The function that returns all figures, from the statistics and the figures of patches."""
 
     def adding(self, metrics: Iterable[Metric]) -> "Case":
         """Return the case with the statistics that metrics bring beside those that every comparison has."""
@@ -84,16 +84,16 @@ class Case:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Joined:
-    """Several folds over the same blocks that are scored as one; the first says how much is known."""
+    """Several statistics over the same blocks as one; the first gives the number of compared values."""
 
     parts: tuple[Any, ...]
-    """The folds."""
+    """The statistics in their order."""
 
     ADDS = ("parts",)
-    """Fields that hold sums, and so can be weighted."""
+    """The names of the fields that hold sums, and so can be weighted."""
 
     def of(self, block: Any, origin: tuple[int, int] = (0, 0)) -> "Joined":
-        """Return what a block adds to each."""
+        """Return the contribution of a block to each statistic."""
         return Joined(parts=tuple(part.of(block, origin) for part in self.parts))
 
     def __add__(self, other: "Joined") -> "Joined":
@@ -101,11 +101,11 @@ class Joined:
 
     @property
     def known(self) -> int:
-        """How much was compared."""
+        """The number of compared values."""
         return int(self.parts[0].known)
 
     def finish(self) -> dict[str, Any]:
-        """Return the figures of all."""
+        """Return the figures of all statistics."""
         return {name: value for part in self.parts for name, value in part.finish().items()}
 
 
@@ -131,13 +131,13 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
 
 
 def chosen(mask: PlacedField, piece: Roi) -> Bool[np.ndarray, "y x"]:
-    """Return where a mask has a value that is not 0."""
+    """Return where a mask has a value other than 0."""
     values = mask.read(piece)[..., 0]
     return np.isfinite(values) & (values != 0)
 
 
 def facts(predicted: Placed, true: Placed, roi: Roi) -> dict[str, Any]:
-    """Return what is scored against what, and whether the model has seen it."""
+    """Return the facts of the comparison, and whether the model was trained on the region."""
     return {
         "pred": predicted.url,
         "truth": true.url,
@@ -149,7 +149,7 @@ def facts(predicted: Placed, true: Placed, roi: Roi) -> dict[str, Any]:
 
 
 def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | None) -> Roi:
-    """Return the region to score: ``rows``, ``cols`` of the scene, or all that the prediction covers."""
+    """Return the region to score: ``rows``, ``cols`` of the scene, or the whole predicted region."""
     whole = predicted.roi
     part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not _strangers(predicted, true)
     if not (inside(whole, true.roi) if part else whole == true.roi):
@@ -163,7 +163,7 @@ def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | Non
 
 
 def _strangers(predicted: Placed, true: Placed) -> bool:
-    """Whether the truth is a whole scene, and known not to lie on the one that was predicted.
+    """Return whether the truth is a whole scene that is known to differ from the predicted one.
 
     Labels belong to the scene that holds them. Channels, and labels of another scale, may be those of another store, a
     target: of the same plane.
@@ -176,7 +176,7 @@ def _strangers(predicted: Placed, true: Placed) -> bool:
 
 
 def _method(attrs: Mapping[str, Any]) -> str | None:
-    """Return what made a prediction, by name, if it says so."""
+    """Return the name of the method that made a prediction, if it has one."""
     found = attrs.get("method") or attrs.get("net")
     name = found.get("name") if isinstance(found, Mapping) else found
     return None if name is None else str(name)

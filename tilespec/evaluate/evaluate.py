@@ -1,15 +1,14 @@
-"""Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
+"""Evaluate: metrics of a prediction against its truth, in one pass over both, stored beside the prediction.
 
 Classes are counted and channels are subtracted, whatever the task. The metrics that a task from outside tilespec
 brings are computed beside; those of tilespec's own tasks are all in `tilespec.evaluate.metrics.table`.
 
-Beside the task's own score stands the seam score (`tilespec.evaluate.seams`, one more pass): a net with statistics of
-each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown
-alone.
+The seam score (`tilespec.evaluate.seams`, one more pass) is reported together with the task's own score: a net with
+statistics of each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams.
 
-The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
-pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
-sums come from summed-area tables, without reading a pixel twice.
+The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Their positions are a pure
+function of the seed and the shape of the region, so that every method is scored on the same ones; their sums come from
+summed-area tables, without reading a pixel twice.
 """
 
 import json
@@ -56,12 +55,12 @@ UNNAMED: Final[dict[Kind, str]] = {"classes": "segment", "field": "reconstruct"}
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Together:
-    """All folds of an evaluation, and what it leaves out."""
+    """All statistics of an evaluation, and the pixels that it leaves out."""
 
     folds: Joined
-    """The folds over the same blocks."""
+    """The statistics over the same blocks."""
     left: Left = NONE_LEFT
-    """Pixels that were left out."""
+    """The counts of pixels that were left out."""
 
     def __add__(self, other: "Together") -> "Together":
         return Together(folds=self.folds + other.folds, left=self.left + other.left)
@@ -140,7 +139,7 @@ def _own(task: str) -> tuple[tuple[Metric, ...], list[str]]:
 def _folded(
     case: Case, patches: Any, split: int | None, progress: Progress
 ) -> tuple[tuple[Any, ...], dict[str, Any], Blocked | None]:
-    """Return the case's folds, what patches and counts give, and the score of each block if it is split: one pass."""
+    """Return the statistics, the figures of patches and counts, and the score of each block if requested."""
     first, *others = case.folds
     if split is not None:
         first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
@@ -156,7 +155,7 @@ def _folded(
 
 
 def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
-    """Return what one piece adds; its origin is counted from the region's corner."""
+    """Return the contribution of one piece, whose origin is relative to the region's corner."""
     block, left = case.read(piece)
     return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
 
@@ -170,7 +169,7 @@ def _seams(pred: str, truth: str, roi: Roi, progress: Progress) -> dict[str, Any
 
 
 def _check_patches(roi: Roi, patches: int, size: int) -> None:
-    """Refuse patches that do not fit, naming the largest that does."""
+    """Refuse patches that are larger than the region, and name the largest possible size."""
     largest = min(roi.shape)
     if not 1 <= size <= largest:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Intervals: intervals and splits of a score over square blocks of the scene."""
+"""Intervals: confidence intervals and splits of a score over square blocks of the scene."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from tilespec.evaluate.bootstrap import LEVEL, Blocked, intervals, spatial_folds
 from tilespec.evaluate.comparison import Case
 
 FEW = 20
-"""Below this many blocks an interval is narrower than it should be."""
+"""The number of blocks below which an interval is too narrow."""
 
 
 def check_blocks(roi: Roi, *, bootstrap: int, folds: int, size: int) -> None:
-    """Refuse what no blocks can give.
+    """Refuse numbers of draws and folds that the blocks cannot give.
 
     Raises:
-        UserError: a negative number of draws, one fold, or fewer blocks than are needed.
+        UserError: the number of draws is negative, there is one fold, or there are fewer blocks than needed.
     """
     for flag, value, least in (("--bootstrap", bootstrap, 0), ("--blocks", folds, 0), ("--block-size", size, 1)):
         if value < least:
@@ -34,7 +34,7 @@ def check_blocks(roi: Roi, *, bootstrap: int, folds: int, size: int) -> None:
 
 
 def over_blocks(case: Case, blocked: Blocked, **asked: int) -> dict[str, Any]:
-    """Return what was asked of ``bootstrap`` draws and ``folds``; with ``seed``."""
+    """Return the intervals from ``bootstrap`` draws and the figures of ``folds`` folds, with ``seed``."""
     notes, out = [], {}
     filled, size = blocked.filled, blocked.size
     if len(filled) < max(2, asked["folds"]):

@@ -1,6 +1,6 @@
 """Seams: the seam scores of a stored prediction, of its truth and of its probabilities, one pass over each map.
 
-What the score is, and which lines are borders, says `tilespec.evaluate.metrics.seam_jumps`; this module reads stores,
+`tilespec.evaluate.metrics.seam_jumps` defines the score and the border lines; this module reads stores,
 block by block, each with a halo of one row and one column.
 """
 
@@ -23,13 +23,13 @@ from tilespec.storage.rasters import corner_of, scale_of
 from tilespec.tiling.grid import Axis
 
 VALUES = 1 << 21
-"""About how many values a block holds."""
+"""The approximate number of values in a block."""
 BITS = 30
-"""Jumps of channels are summed as integers: this many bits below the largest value."""
+"""The resolution of jumps of channels, which are summed as integers: this many bits below the largest value."""
 WIDE = 0.5
-"""Above this spread over moved grids a score near theirs says nothing."""
+"""The spread over shifted grids above which a score near theirs is inconclusive."""
 NEAR = 2.0
-"""How many spreads count as near."""
+"""The number of spreads within which a score is near."""
 
 
 def seam_score(
@@ -40,23 +40,23 @@ def seam_score(
     cols: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Return the seam scores of the prediction ``pred``, plain data under keys ``seam_*``; None where they say nothing.
+    """Return the seam scores of the prediction ``pred``, plain data under keys ``seam_*``; None for undefined ones.
 
     ``seam_score`` is of the classes (of the channels, where it has no classes), ``seam_score_probability`` of the
     probabilities where they are stored, ``seam_score_edge`` of the classes where blended tiles begin and end.
     ``_truth`` is the truth's score on the same lines; ``_shifted`` and ``_spread`` are mean and standard deviation over
-    the same grid moved elsewhere; ``_median`` is the score that half of the border lines exceed. Pairs without data
-    are left out and counted. One pass over each map.
+    the same grid shifted; ``_median`` is the score that half of the border lines exceed. Pairs without data are left
+    out and counted. Each map is read once.
 
     Args:
-        pred: Prediction store.
-        truth: Scene with labels, or a class map.
-        rows: Region "A:B" in pixels of the scene.
-        cols: Region "A:B" in pixels of the scene.
-        progress: Where progress goes.
+        pred: The URL of the prediction.
+        truth: The URL of a scene with labels, or of a class map.
+        rows: The rows "A:B" in pixels of the scene.
+        cols: The columns "A:B" in pixels of the scene.
+        progress: The progress that counts the rows.
 
     Raises:
-        UserError: there is no prediction, or the region is no part of it or of the truth.
+        UserError: the prediction does not exist, or the region is not inside it or the truth.
     """
     store = open_group(pred)
     check_complete(pred, store.attrs, partial=True)
@@ -96,11 +96,11 @@ NOTHING: dict[str, Any] = {
     "seam_left_out": None,
     "seam_note": None,
 }
-"""What is said of a prediction that has no borders."""
+"""The keys and values of a prediction without borders."""
 
 
 def _judged(profiles: tuple[Profile, Profile], borders: list[Borders], key: str) -> dict[str, Any]:
-    """Return the score with what moved grids score, and None with a note where it cannot be told from theirs."""
+    """Return the score with those of shifted grids, or None with a note if it cannot be distinguished from them."""
     found, moved = score(profiles, [axis.handover for axis in borders], borders), shifted(profiles, borders)
     mean, spread = (float(moved.mean()), float(moved.std())) if len(moved) else (None, None)
     out = {key: found, f"{key}_shifted": mean, f"{key}_spread": spread, "seam_note": None}
@@ -113,13 +113,13 @@ def _judged(profiles: tuple[Profile, Profile], borders: list[Borders], key: str)
 
 
 def _left_out(profiles: tuple[Profile, Profile], region: Roi) -> int:
-    """Return how many pairs of neighbours have no data."""
+    """Return the number of pairs of neighbours without data."""
     height, width = region.shape
     return (height - 1) * width + height * (width - 1) - sum(int(profile.pairs.sum()) for profile in profiles)
 
 
 def _borders(grid: Mapping[str, Any] | None, layer: Plane, region: Roi) -> list[Borders]:
-    """Return the borders of both axes; none where the prediction is not tiled."""
+    """Return the borders of both axes; a prediction without tiles has none."""
     spans = (region.y0, region.y1), (region.x0, region.x1)
     if not grid:
         none = np.zeros(0, np.int64)
@@ -130,12 +130,12 @@ def _borders(grid: Mapping[str, Any] | None, layer: Plane, region: Roi) -> list[
 
 
 def _untiled(grid: Mapping[str, Any] | None) -> str:
-    """Return why there is no score."""
+    """Return the reason for a missing score."""
     return "no seam score: one tile, or none of its borders in the region" if grid else "no seam score: not tiled"
 
 
 def _classes(layer: Plane) -> bool:
-    """Whether a layer is a map of classes."""
+    """Return whether a layer is a map of classes."""
     return len(layer.shape) == 2 and layer.dtype.kind in "iu"
 
 
@@ -168,7 +168,7 @@ def _region(attrs: Mapping[str, Any], layer: Plane, rows: str | None, cols: str 
 
 
 def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Plane, Roi] | None:
-    """Return where the truth of a region of a prediction lies; None where it is no class map of the same scale."""
+    """Return the region of the truth for a region of a prediction; None if it is no class map of the same scale."""
     store = open_group(url)
     name = next((name for name in ("labels", "prediction") if name in store), "labels")
     layer = _layer(url, name)
@@ -186,7 +186,7 @@ def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Plane, Roi]
 
 
 def _profiles(layer: Plane, region: Roi, progress: Progress | None) -> tuple[Profile, Profile]:
-    """Return the profiles of a region of a layer, counted from the region's corner: one pass, block by block."""
+    """Return the profiles of a region of a layer, relative to the region's corner, in one pass, block by block."""
     pieces = region.cut(*_sides(layer, region))
     zero, say = Jumps.zero(1.0 if _classes(layer) else _unit(layer, region)), progress or Silent()
     say.start(f"seams of {layer.name}", len(pieces), "blocks")
@@ -197,7 +197,7 @@ def _profiles(layer: Plane, region: Roi, progress: Progress | None) -> tuple[Pro
 
 
 def _contribution(zero: Jumps, layer: Plane, region: Roi, piece: Roi) -> Jumps:
-    """Return what one block adds: read with its halo, nodata where the region ends."""
+    """Return the contribution of one block, read with its halo, with nodata where the region ends."""
     block = layer.read(region.common(replace(piece, y1=piece.y1 + 1, x1=piece.x1 + 1)))
     nodata: float = UNLABELLED
     if not _classes(layer):
@@ -208,7 +208,7 @@ def _contribution(zero: Jumps, layer: Plane, region: Roi, piece: Roi) -> Jumps:
 
 
 def _sides(layer: Plane, region: Roi) -> tuple[int, int]:
-    """Return height and width of a block: whole stored objects, about `VALUES` values."""
+    """Return the height and the width of a block: complete stored objects with about `VALUES` values."""
     height, width = layer.chunks[:2]
     budget = max(1, VALUES // math.prod((height, width, *layer.shape[2:])))
     across = min(budget, -(-region.shape[1] // width) + 1)

@@ -1,4 +1,4 @@
-"""Ingest: files of any known format become scenes.
+"""Ingest: files of any known format are converted to scenes.
 
 Files in reading order: `ingest` (the verb), `options`, `request` (everything that is checked before the first byte is
 written), `readers/` (formats), `calibration/` (from counts to reflectance), `labels/` (class maps and polygons),

@@ -1,8 +1,9 @@
-"""Binning at ingest: fewer, larger pixels and fewer, wider bands, as the camera would have measured them.
+"""Binning at ingest: fewer, larger pixels and fewer, wider bands, equal to those of a coarser camera.
 
-A value is the mean of what its bin holds: elements without data do not count, and bins at the edge hold fewer.
-Calibration comes first, and pictures are averaged in linear light (`tilespec.ingest.readers.image_light`). So bins of
-``a`` and then of ``b`` are bins of ``a b``, where sizes divide and no data is missing, and the mean of a scene stays.
+A value is the mean of its bin: elements without data do not count, and bins at the edge have fewer elements.
+Calibration comes first, and pictures are averaged in linear light (`tilespec.ingest.readers.image_light`). So binning
+by ``a`` and then by ``b`` equals binning by ``a b`` if the sizes divide and no data is missing, and the mean of a scene
+does not change.
 """
 
 import math
@@ -26,29 +27,29 @@ from tilespec.ingest.readers.source import Facts, Plane, Source, lines_per_read
 from tilespec.spectra.numerics.srgb import decode, encode
 
 Values = Float[np.ndarray, "_y _x _band"]
-"""A cube whose size a bin changes."""
+"""A cube whose size changes by binning."""
 Lines = Shaped[np.ndarray, "_y _x _band"]
-"""Lines as they are read."""
+"""Lines of a cube as they are read."""
 
 WIDTH: Final = 8 * math.log(2)
-"""Square of the full width at half maximum of a Gaussian of variance 1."""
+"""The square of the full width at half maximum of a Gaussian with variance 1."""
 LINES: Final = 16
-"""Lines that are read and calibrated at once: at least."""
+"""The smallest number of lines that are read and calibrated at once."""
 COLUMNS: Final = 128
-"""Columns that are calibrated and averaged at once."""
+"""The number of columns that are calibrated and averaged at once."""
 FIRST: Final = ("saturated", "infinities")
-"""What is counted before binning; the rest is counted in what is stored."""
+"""The names of the counts before binning; all other counts are of stored values."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """How many pixels and bands make one."""
+    """The numbers of pixels and bands in a bin."""
 
     pixels: int = 1
-    """Rows, and columns, of a bin."""
+    """The number of rows, and of columns, in a bin."""
     bands: int = 1
-    """Adjacent bands of a bin."""
+    """The number of adjacent bands in a bin."""
 
     def __post_init__(self) -> None:
         for flag, value in (("--bin", self.pixels), ("--bin-bands", self.bands)):
@@ -57,35 +58,35 @@ class Bins:
 
     @property
     def single(self) -> bool:
-        """Whether nothing is binned."""
+        """Whether bins have a single element."""
         return self.pixels == self.bands == 1
 
     def size(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the shape of a binned cube."""
+        """Return the shape of a binned cube ``y, x, band``."""
         return -(-shape[0] // self.pixels), -(-shape[1] // self.pixels), -(-shape[2] // self.bands)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BinnedSource:
-    """A source as its bins: read, calibrated and averaged a few lines at a time."""
+    """A source of bins: pixels are read, calibrated and averaged a few lines at a time."""
 
     facts: Facts
-    """Of the binned cube, in floats."""
+    """The facts of the binned cube, whose values are floats."""
     inner: Source
-    """What is read."""
+    """The source before binning."""
     values: Encoder
-    """From what is read to floats, NaN where there is no data."""
+    """The encoder from stored values to floats, with NaN for no data."""
     bins: Bins
-    """How many make one."""
+    """The size of the bins."""
     calibration: Calibration | None
-    """White and dark, where given."""
+    """The white and dark calibration, if there is one."""
     counted: deque[Counts] = field(default_factory=deque)
-    """What was counted in the last rows before binning; whoever stores them takes it."""
+    """The counts of the rows read last, before binning; the encoder removes them."""
     _room: Room = field(default_factory=Room)
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows of bins."""
+        """Return rows of bins as ``y, x, band``."""
         out = np.empty((y1 - y0, *self.facts.shape[1:]), self.facts.dtype)
         last, k = self.inner.facts.shape[0], self.bins.pixels
         step = max(1, max(lines_per_read(self.inner.facts), LINES) // k)
@@ -111,7 +112,7 @@ class BinnedSource:
             out[first : first + step] = self._mean(work)
 
     def _mean(self, work: Values) -> Values:
-        """Return the means of bins: of light, where the values encode it."""
+        """Return the means of bins: means of light if the values are sRGB."""
         bins, scale = self.bins, self.facts.scale
         if self.facts.colour_space is None:
             return mean(work, bins.pixels, bins.bands)
@@ -120,39 +121,39 @@ class BinnedSource:
 
 
 def step_of(size: int, bin: int) -> int:  # noqa: A002 - as the option is called
-    """Return how many bins there are in about ``size`` lines or columns."""
+    """Return the number of bins in about ``size`` lines or columns."""
     return max(1, size // bin)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BinnedEncoder:
-    """An encoder of bins that also tells what was counted before they were made."""
+    """An encoder of bins that also returns the counts before binning."""
 
     stored: Encoder
-    """From binned floats to what is stored."""
+    """The encoder from binned floats to stored values."""
     source: BinnedSource
-    """Where the bins come from."""
+    """The source of the bins."""
 
     @property
     def dtype(self) -> str:
-        """Data type of the stored cube."""
+        """The data type of the stored cube."""
         return self.stored.dtype
 
     @property
     def scale(self) -> float:
-        """Stored values times this are the values."""
+        """The factor from stored values to values."""
         return self.stored.scale
 
     @property
     def nodata(self) -> float | None:
-        """Stored value without data; None or NaN for floats."""
+        """The stored value for no data; None or NaN for floats."""
         return self.stored.nodata
 
     def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
-        """Store a piece of bins, which are calibrated; the first piece tells what was counted before binning."""
+        """Store a piece of calibrated bins; the first piece also returns the counts before binning."""
         counts = self.stored.encode(raw, None, out, room)
-        with suppress(IndexError):  # several threads take what there is, each count once
+        with suppress(IndexError):  # several threads empty the queue, each count once
             while True:
                 add(counts, self.source.counted.popleft())
         return counts
@@ -161,19 +162,19 @@ class BinnedEncoder:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Majority:
-    """A class map whose pixels take the class that most of a bin has."""
+    """A class map whose pixels have the most frequent class of a bin."""
 
     facts: Facts
-    """Of the binned map: ``uint8``, 255 is nodata."""
+    """The facts of the binned map: ``uint8``, 255 is nodata."""
     codes: Callable[[int, int], UInt8[np.ndarray, "_y _x"]]
-    """Returns rows of the map, unbinned, as stored."""
+    """The function that returns rows ``y x`` of the stored map without bins."""
     pixels: int
-    """Rows, and columns, of a bin."""
+    """The number of rows, and of columns, in a bin."""
     height: int
-    """Rows of the map, unbinned."""
+    """The height of the map without bins, in pixels."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows of bins, one band."""
+        """Return rows of bins as ``y, x, 1``."""
         rows = self.codes(y0 * self.pixels, min(y1 * self.pixels, self.height))
         return majority(rows, self.pixels)[..., None]
 
@@ -181,7 +182,7 @@ class Majority:
 def mean(values: Values, pixels: int, bands: int) -> Values:
     """Return the means of bins of ``pixels x pixels`` pixels and ``bands`` bands, in the data type of ``values``.
 
-    Elements that are NaN do not count; a bin without any other is NaN. Sums are float64.
+    Elements that are NaN do not count; a bin of only NaN is NaN. Sums are float64.
     """
     steps = (pixels, pixels, bands)
     shape = tuple(-(-n // k) for n, k in zip(values.shape, steps, strict=True))
@@ -198,7 +199,7 @@ def mean(values: Values, pixels: int, bands: int) -> Values:
 
 
 def majority(codes: UInt8[np.ndarray, "_y _x"], pixels: int) -> UInt8[np.ndarray, "_y _x"]:
-    """Return the most frequent class of each bin: the lowest one when several are; 255 only where there is no other."""
+    """Return the most frequent class of each bin, the lowest of equals; 255 only for bins without any other class."""
     shape = tuple(-(-n // pixels) for n in codes.shape)
     best, votes = np.full(shape, UNLABELLED, np.uint8), np.zeros(shape, np.int32)
     for code in np.unique(codes):
@@ -214,7 +215,7 @@ def majority(codes: UInt8[np.ndarray, "_y _x"], pixels: int) -> UInt8[np.ndarray
 
 
 def binned_axis(axis: SpectralAxis, bands: int) -> SpectralAxis:
-    """Return the axis of bins of adjacent bands.
+    """Return the spectral axis of bins of adjacent bands.
 
     A centre is the mean of its bands' centres. The width is that of the Gaussian whose variance is the variance of
     the mean response: ``fwhm**2 = mean(fwhm_i**2) + 8 ln 2 var(centre_i)``, for the mean of Gaussians (law of total
@@ -232,12 +233,12 @@ def binned_axis(axis: SpectralAxis, bands: int) -> SpectralAxis:
 
 
 def _width(centres: tuple[float, ...], fwhm: tuple[float, ...]) -> float:
-    """Return the width of the mean of Gaussians."""
+    """Return the full width at half maximum of the mean of Gaussians."""
     return math.sqrt(float(np.mean(np.square(fwhm))) + WIDTH * float(np.var(centres)))
 
 
 def binned_georef(georef: dict[str, Any] | None, pixels: int) -> dict[str, Any] | None:
-    """Return a grid mapping with pixels that many times as large, from the same origin."""
+    """Return a grid mapping whose pixels are larger by the bin's size, with the same origin."""
     if georef is None or "GeoTransform" not in georef:
         return georef
     x, a, b, y, d, e = (float(word) for word in str(georef["GeoTransform"]).split())
@@ -246,13 +247,13 @@ def binned_georef(georef: dict[str, Any] | None, pixels: int) -> dict[str, Any] 
 
 
 def binned_source(source: Source, values: Encoder, calibration: Calibration | None, bins: Bins) -> BinnedSource:
-    """Return a source as its bins: shape, axis, place and layers of the binned cube.
+    """Return the binned source, with the shape, axis, georeference and layers of the binned cube.
 
     Args:
-        source: What is read.
-        values: The encoder from what is read to floats: it tells their data type and scale.
-        calibration: White and dark, where given.
-        bins: How many make one.
+        source: The source before binning.
+        values: The encoder from stored values to floats, with their data type and scale.
+        calibration: The white and dark calibration, if there is one.
+        bins: The size of the bins.
 
     Raises:
         UserError: a bin is larger than the cube.
@@ -282,21 +283,21 @@ def binned_source(source: Source, values: Encoder, calibration: Calibration | No
 
 
 def _header(facts: Facts, bins: Bins) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return a header without lists that have an entry for each unbinned band."""
+    """Return a header without lists that have an entry for each band before binning."""
     lists = [key for key, value in facts.header.items() if bins.bands > 1 and len(names(value)) == facts.shape[2] > 1]
     notes = (f"{', '.join(lists)} of the unbinned bands left out",) if lists else ()
     return {key: value for key, value in facts.header.items() if key not in lists}, notes
 
 
 def _partial(shape: tuple[int, int, int], bins: Bins) -> tuple[str, ...]:
-    """Return a note when the last bins hold fewer than the others."""
+    """Return a note if the last bins have fewer elements than the others."""
     steps = {"rows": bins.pixels, "columns": bins.pixels, "bands": bins.bands}
     short = [axis for size, (axis, step) in zip(shape, steps.items(), strict=True) if size % step]
     return (f"the last bin of the {' and of the '.join(short)} holds fewer than the others",) if short else ()
 
 
 def _plane(layer: Plane, pixels: int, height: int) -> Plane:
-    """Return a layer as the means of its bins; longitudes as directions (from -180 to 180), for bins across 180."""
+    """Return a layer of bin means; longitudes are averaged as directions, for bins across the 180th meridian."""
     dtype = layer.dtype if layer.dtype.kind == "f" else np.dtype(np.float64)
 
     def read(y0: int, y1: int) -> np.ndarray:
@@ -310,7 +311,7 @@ def _plane(layer: Plane, pixels: int, height: int) -> Plane:
 
 
 def binned(source: Source, dtype: str | None, calibration: Calibration | None, bins: Bins) -> tuple[Source, Encoder]:
-    """Return the binned cube and how it is stored: as float32 (means are no whole numbers), or as steps of 1e-4.
+    """Return the binned cube and its encoder: float32, because means are not integers, or steps of 1e-4.
 
     Raises:
         UserError: a bin is larger than the cube, or means of counts are to be stored as integers.
@@ -330,7 +331,7 @@ def binned(source: Source, dtype: str | None, calibration: Calibration | None, b
 
 
 def binned_labels(where: str, labels: Labels, shape: tuple[int, int], pixels: int) -> Labels:
-    """Return labels of bins of a class map of ``shape``, by majority, counted anew."""
+    """Return labels of bins by majority from a class map of ``shape``, with new counts of pixels."""
     facts = Facts(
         shape=(-(-shape[0] // pixels), -(-shape[1] // pixels), 1),
         dtype=np.dtype(np.uint8),

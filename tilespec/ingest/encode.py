@@ -1,8 +1,7 @@
-"""From what a source holds to what the scene stores: calibrated or as it is, float or scaled integers.
+"""Encode: from a source's values to stored values: calibrated or unchanged, floats or scaled integers.
 
-Work goes through pieces of `LINES` lines and one object's columns that stay in the processor's cache, in memory that
-is used again and again; the piece has the memory order of the source, so that arithmetic runs along memory and the
-one transposition happens on the way out.
+A piece has `LINES` lines and the columns of one object, so it fits the processor's cache, and its memory is reused. It
+has the memory order of the source, so that arithmetic runs along memory and only the last copy transposes it.
 """
 
 import threading
@@ -18,13 +17,13 @@ from tilespec.ingest.calibration.white_dark import Calibration, Terms
 from tilespec.ingest.readers.source import Facts
 
 LINES: Final = 8
-"""Lines of a piece: 0.8 MB of float32 for 128 columns and 186 bands."""
+"""The number of lines in a piece: 0.8 MB of float32 for 128 columns and 186 bands."""
 PAD: Final = 16
-"""Elements that set rows apart."""
+"""The number of unused elements between rows."""
 QUANTUM: Final = 1e-4
-"""Reflectance of one step of a cube stored as uint16."""
+"""The reflectance of one step in a cube stored as uint16."""
 QUANTISED_NODATA: Final = 65535
-"""Nodata of a cube stored as uint16."""
+"""The nodata value of a cube stored as uint16."""
 
 Counts = dict[str, int]
 Good = Int64[np.ndarray, " good"] | None
@@ -33,42 +32,42 @@ Piece = Shaped[np.ndarray, "_y _x band"]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """How rows of a source become rows of the stored cube."""
+    """The conversion from rows of a source to rows of the stored cube."""
 
     @property
     def dtype(self) -> str:
-        """Data type of the stored cube."""
+        """The data type of the stored cube."""
 
     @property
     def scale(self) -> float:
-        """Stored values times this are the values."""
+        """The factor from stored values to values."""
 
     @property
     def nodata(self) -> float | None:
-        """Stored value without data; None or NaN for floats."""
+        """The stored value for no data; None or NaN for floats."""
 
     def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:
-        """Write a few lines, calibrated by ``terms`` where there are any, into ``out``; return what was counted."""
+        """Write a few lines into ``out``, calibrated by ``terms`` if given; return the counts of special values."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """Integers stay as they are; into uint16 they are clipped."""
+    """An encoder that does not change integers, except clipping to uint16."""
 
     dtype: str
-    """Data type of the stored cube."""
+    """The data type of the stored cube."""
     scale: float
-    """As the source says."""
+    """The scale factor from the source."""
     nodata: float | None
-    """As stored."""
+    """The stored nodata value."""
     hidden: float | None
-    """Nodata of the source."""
+    """The nodata value of the source."""
     good: Good = None
-    """Bands that count when pixels without data are counted; None: all."""
+    """The bands in which pixels without data are counted; None means all."""
 
     def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
-        """Copy, and count pixels without data; counts that stay are not calibrated."""
+        """Copy lines and count pixels without data; counts of a camera are not calibrated."""
         work = ordered(room, "work", raw, self.dtype)
         counts: Counts = {}
         if raw.dtype.newbyteorder("=") == work.dtype:
@@ -92,32 +91,32 @@ class Keep:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """Real values: calibrated counts, or floats as they are; stored as floats or as steps of 1e-4."""
+    """An encoder of real values, calibrated counts or floats, stored as floats or in steps of 1e-4."""
 
     dtype: str
-    """Data type of the stored cube."""
+    """The data type of the stored cube."""
     scale: float
-    """Stored values times this are the values."""
+    """The factor from stored values to values."""
     nodata: float | None
-    """As stored."""
+    """The stored nodata value."""
     hidden: float | None
-    """Nodata of the source."""
+    """The nodata value of the source."""
     factor: float = 1.0
-    """Source values times this are reflectance (used where values are quantised)."""
+    """The factor from source values to reflectance, used for storage in steps."""
     calibration: Calibration | None = None
-    """White and dark."""
+    """The white and dark calibration."""
     good: Good = None
-    """Bands that count when pixels without data are counted; None: all."""
+    """The bands in which pixels without data are counted; None means all."""
 
     def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:
-        """Convert, and count."""
+        """Convert lines and count special values."""
         floats = out.dtype.kind == "f"
         work = ordered(room, "work", raw, np.float64 if out.dtype == np.float64 else np.float32, apart=floats)
         counts = self._values(raw, terms, work)
         if floats:
             np.copyto(out, work)
             return counts
-        steps = ordered(room, "steps", raw, out.dtype)  # the cast runs along memory, and half as much is turned
+        steps = ordered(room, "steps", raw, out.dtype)  # the cast runs along memory, and half the bytes are transposed
         counts["clipped"] = _quantise(work, self.factor, steps)
         np.copyto(out, steps)
         return counts
@@ -128,7 +127,7 @@ class Measure:
         if terms is None:
             np.copyto(work, raw, casting="same_kind")
         else:
-            full = _saturated(raw, self.hidden)  # before the counts are changed, while they come into the cache
+            full = _saturated(raw, self.hidden)  # before the counts change, while they are read into the cache
             terms.apply(raw, work)
             counts["saturated"] = 0 if full is None else int(full.sum())
             if full is not None:
@@ -145,10 +144,10 @@ class Measure:
 
 
 def ordered(room: Room, name: str, like: Piece, dtype: Any, *, apart: bool = False) -> Piece:
-    """Return memory of the shape of ``like`` whose axes lie as its axes do.
+    """Return an array of the shape of ``like``, with the same order of axes in memory.
 
-    Rows ``apart`` are a cache line longer than they need: a transposition walks across them, and rows of 512 bytes
-    would all fall into the same few sets of the cache.
+    With ``apart`` each row has an extra cache line: a transposition reads across rows, and rows of 512 bytes would all
+    use the same few sets of the cache.
     """
     axes = sorted(range(3), key=lambda axis: -abs(like.strides[axis]))
     *outer, inner = (like.shape[axis] for axis in axes)
@@ -157,16 +156,16 @@ def ordered(room: Room, name: str, like: Piece, dtype: Any, *, apart: bool = Fal
 
 
 def add(total: Counts, counts: Counts) -> None:
-    """Add counts to a total, in place."""
+    """Add counts to a total in place."""
     for key, value in counts.items():
         total[key] = total.get(key, 0) + value
 
 
 def encoder(facts: Facts, dtype: str | None, calibration: Calibration | None) -> Encoder:
-    """Return how a source becomes a cube of ``dtype`` (None: integers and floats stay, reflectance is float32).
+    """Return the encoder of a source for ``dtype`` (None: the source's type, or float32 for reflectance).
 
     Raises:
-        UserError: another data type than float32, float64 or uint16 is asked for.
+        UserError: the data type is not float32, float64 or uint16.
     """
     native = facts.dtype.newbyteorder("=").name
     if dtype not in (None, native, "float32", "float64", "uint16"):
@@ -195,30 +194,30 @@ def encoder(facts: Facts, dtype: str | None, calibration: Calibration | None) ->
 
 
 def _good(facts: Facts) -> Good:
-    """Return the bands that are not marked bad; None when all are good."""
+    """Return the bands that are not marked as bad, or None when all are good."""
     marks = None if facts.spectral is None else facts.spectral.good
     return None if marks is None or all(marks) else np.flatnonzero(marks)
 
 
 @final
 class Known:
-    """The one value of each band that has only one, over blocks that several threads show, in any order."""
+    """The single value of each constant band, over blocks that several threads add in any order."""
 
     def __init__(self, bands: int, nodata: float | None) -> None:
         self.values = np.full(bands, np.nan)
         self._nodata, self._lock = nodata, threading.Lock()
 
     def see(self, block: Piece) -> None:
-        """Take the values of a block, as stored."""
-        if not np.isinf(self.values).all():  # for real scenes that is the end of it, after the first block
+        """Add the stored values of a block."""
+        if not np.isinf(self.values).all():  # real scenes have no constant band after the first block
             with self._lock:
                 self.values = narrow(self.values, block, self._nodata)
 
 
 def narrow(known: Float64[np.ndarray, " band"], block: Piece, nodata: float | None) -> Float64[np.ndarray, " band"]:
-    """Return, for each band, its one value so far: NaN when it had no data yet, infinity when it varies.
+    """Return the single value of each band so far: NaN without data, infinity when the band varies.
 
-    Only bands that have not varied yet are looked at, first in one line: for real scenes that is the end of it.
+    Only bands without variation so far are compared, and first in one line, which is enough for real scenes.
     """
     known = known.copy()
     for lines in (block[:1], block):
@@ -234,7 +233,7 @@ def narrow(known: Float64[np.ndarray, " band"], block: Piece, nodata: float | No
 
 
 def _saturated(raw: Piece, hidden: float | None) -> Bool[np.ndarray, "_y _x band"] | None:
-    """Return which counts are at the end of the detector's range; None where there are none."""
+    """Return which counts are at the maximum of the detector, or None without any."""
     if raw.dtype.kind not in "iu":
         return None
     top = np.iinfo(raw.dtype).max
@@ -245,7 +244,7 @@ def _saturated(raw: Piece, hidden: float | None) -> Bool[np.ndarray, "_y _x band
 
 
 def _unknown(work: Piece, good: Good) -> Counts:
-    """Set infinities to NaN; return the pixels with a NaN in a good band, those without any data, the infinities."""
+    """Set infinities to NaN; return pixels with NaN in a good band, pixels without any data, and the infinities."""
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = ~np.isfinite(work.sum(axis=-1))
     if not suspects.any():
@@ -264,12 +263,12 @@ def _unknown(work: Piece, good: Good) -> Counts:
 
 
 def _quantise(work: Piece, factor: float, out: Piece) -> int:
-    """Write reflectance in steps of 1e-4, NaN as 65535; return how many values were clipped."""
+    """Write reflectance in steps of 1e-4, with NaN as 65535; return the number of clipped values."""
     top = QUANTISED_NODATA - 1
     np.multiply(work, factor / QUANTUM, out=work)
     np.rint(work, out=work)
     clipped = 0
-    if not (work.min() >= 0 and work.max() <= top):  # also when one is NaN; most pieces need none of this
+    if not (work.min() >= 0 and work.max() <= top):  # true for NaN too; rare
         with np.errstate(invalid="ignore"):
             clipped = int(((work < 0) | (work > top)).sum())
         np.clip(work, 0, top, out=work)

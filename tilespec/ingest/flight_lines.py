@@ -1,4 +1,4 @@
-"""Lists of flight lines: one scene for each in a folder, and a line that fails does not lose the others."""
+"""Flight lines: each line of a list becomes a scene in one folder, and a failed line does not stop the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,27 +15,28 @@ from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 
 OF_ONE: Final = ("labels", "panel", "targets")
-"""Options that speak of pixels of one image."""
+"""The options that concern the pixels of one image."""
 
 
 def ingest_lines(
     sources: Sequence[str], request: Request, out: str, *, dry_run: bool, progress: Progress
 ) -> dict[str, Any]:
-    """Write one scene for each source into the folder ``out``, named as its source; return what became of each.
+    """Write one scene for each source into the folder ``out``, with the name of the source; return the results.
 
     Args:
-        sources: The flight lines, as `ingest` takes one.
-        request: The options, the same for all; its ``src`` is not looked at.
-        out: The folder.
-        dry_run: Check every line and return the plans.
-        progress: Is told of each line in turn.
+        sources: The flight lines, each as for `ingest`.
+        request: The options for all lines; its ``src`` is ignored.
+        out: The folder of the scenes.
+        dry_run: Whether only to check every line and return the plans.
+        progress: The progress that reports each line.
 
     Returns:
         ``status`` (``complete``, or ``incomplete`` when a line failed), ``scenes`` by name, ``failed`` with its message
-        by name, ``notes``. Lines that are whole stay as they are when the same command runs again.
+        by name, ``notes``. Complete lines are not written again by the same command.
 
     Raises:
-        UserError: two lines of one name; an option of one image; a folder that is a scene; no line could be taken.
+        UserError: two lines share a name; an option applies to one image only; the folder is a scene; or no line could
+            be ingested.
     """
     named = _named(sources)
     _check(request, out)
@@ -46,13 +47,13 @@ def ingest_lines(
 def ingest_each(
     requests: Mapping[str, Request], out: str, what: str, *, dry_run: bool, progress: Progress
 ) -> dict[str, Any]:
-    """Write one scene for each request into the folder ``out``, by its name; one that fails does not lose the others.
+    """Write one scene for each request into the folder ``out``; a failed one does not stop the others.
 
     Returns:
-        What `ingest_lines` says.
+        The results as from `ingest_lines`.
 
     Raises:
-        UserError: none of them, which are ``what``, could be taken.
+        UserError: none of the requests could be ingested; the message calls them ``what``.
     """
     scenes: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
@@ -89,7 +90,7 @@ def ingest_each(
 
 
 def _named(sources: Sequence[str]) -> dict[str, str]:
-    """Return sources by the names of their scenes; refuse two of one name."""
+    """Return sources by the names of their scenes; refuse two sources with one name."""
     named: dict[str, str] = {}
     for src in sources:
         name = _name(src)
@@ -105,16 +106,16 @@ def _named(sources: Sequence[str]) -> dict[str, str]:
 
 
 def _name(src: str) -> str:
-    """Return the name of a source's scene: its file's without the ending, and the variable where one is named."""
+    """Return the name of a source's scene: its file name without the ending, and the variable if one is named."""
     try:
         path, variable = split(src)
-    except UserError:  # it is not there: its own turn will say so
+    except UserError:  # a missing line is reported when it is ingested
         path, variable = Path(src), None
     return path.stem if variable is None else f"{path.stem}_{variable.replace('/', '_')}"
 
 
 def _check(request: Request, out: str) -> None:
-    """Refuse what cannot hold for several lines."""
+    """Refuse options that cannot apply to several lines."""
     for option in OF_ONE:
         if getattr(request, option) is not None:
             raise UserError(
@@ -127,7 +128,7 @@ def _check(request: Request, out: str) -> None:
 
 
 def check_folder(out: str, what: str = "flight line") -> None:
-    """Refuse a store or a file in the place of a folder of scenes."""
+    """Refuse a store or a file at the path of a folder of scenes."""
     folder = at(out)
     if (folder / "zarr.json").exists() or (folder.on_disk is not None and folder.on_disk.is_file()):
         raise UserError(
@@ -139,7 +140,7 @@ def check_folder(out: str, what: str = "flight line") -> None:
 
 
 def compare(axes: dict[str, SpectralAxis | None]) -> tuple[str, ...]:
-    """Return a note when lines do not have the same bands: one recipe or model does not fit them all."""
+    """Return a note if lines differ in bands, because no single recipe or model fits them all."""
     kinds: dict[SpectralAxis | None, list[str]] = {}
     for name, axis in axes.items():
         kinds.setdefault(None if axis is None else replace(axis, fwhm=None, good=None), []).append(name)
@@ -150,7 +151,7 @@ def compare(axes: dict[str, SpectralAxis | None]) -> tuple[str, ...]:
 
 
 def _bands(axis: SpectralAxis | None) -> str:
-    """Say what the bands of a line are."""
+    """Return a description of a line's bands."""
     if axis is None:
         return "no spectral axis"
     return f"{len(axis.values)} bands from {axis.values[0]:g} to {axis.values[-1]:g} {axis.unit}"

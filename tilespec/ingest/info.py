@@ -1,4 +1,4 @@
-"""What a store or a file holds, as plain data."""
+"""Info: the contents of a store or a file as plain data."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def describe(url: str) -> dict[str, Any]:
 
 
 def _store(url: str) -> dict[str, Any]:
-    """Return the facts of a Zarr store, whole or not: a scene, or a prediction."""
+    """Return the facts of a Zarr store, complete or not: a scene, or a prediction."""
     group = open_group(url)
     arrays = dict(group.arrays())
     main = next((name for name in ("cube", "prediction") if name in arrays), None)
@@ -76,7 +76,7 @@ def _layer(array: zarr.Array[Any]) -> dict[str, Any]:
 
 
 def _axis(axis: SpectralAxis | None) -> dict[str, Any] | None:
-    """Return the ends of a spectral axis."""
+    """Return the first and the last value of a spectral axis."""
     if axis is None:
         return None
     return {
@@ -90,7 +90,7 @@ def _axis(axis: SpectralAxis | None) -> dict[str, Any] | None:
 
 
 def _crs(place: dict[str, Any]) -> str | None:
-    """Return the CRS as an authority's code, else its name; None without one."""
+    """Return the CRS as an authority's code, or else its name; None without a CRS."""
     if not place.get("crs_wkt"):
         return None
     from tilespec.ingest.readers.georeference import crs_of

@@ -1,4 +1,4 @@
-"""Ingest: any format to a Scene, streamed in bounded memory, resumable; and what a store or a file holds."""
+"""Ingest: conversion of any format to a scene, streamed in bounded memory and resumable; and the verb `info`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,5 +50,5 @@ def ingest(
 
 
 def info(store: str | Path) -> dict[str, Any]:
-    """Return what a store (or a file of any format that can be ingested) holds, without reading its pixels."""
+    """Return the contents of a store (or of a file that can be ingested) without reading its pixels."""
     return describe(str(store))

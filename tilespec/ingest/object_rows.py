@@ -1,7 +1,7 @@
-"""One row of objects, object by object: each is filled by one of a few threads, a few lines at a time, and put.
+"""Object rows: each object of a row is filled by one of a few threads, a few lines at a time, and written.
 
-An object without compression never exists in memory (`tilespec.storage.chunk_writer`). Where there are other codecs, or
-another kind of store, one whole object is filled and left to Zarr.
+An object without compression is never complete in memory (`tilespec.storage.chunk_writer`). With other codecs, or
+another kind of store, one complete object is filled and written by Zarr.
 """
 
 import threading
@@ -23,17 +23,17 @@ from tilespec.storage.chunk_writer import LINES, checked_only, stream
 from tilespec.storage.product import Product
 
 THREADS: Final = 4
-"""Objects in work at once: at most, and no more than there are cores."""
+"""The largest number of objects that are filled at once, if there are as many cores."""
 
 Lines = Callable[[slice, Piece, Room], Counts]
-"""Fills a few lines of an object, ``(lines, out, room)``, and returns what was counted."""
+"""A function that fills a few lines of an object, ``(lines, out, room)``, and returns the counts of values."""
 Fill = Callable[[slice], Lines]
-"""What fills the object of some columns."""
+"""A function from the columns of an object to the function that fills it."""
 
 
 @final
 class Tiles:
-    """The cube of a product, written row by row: ``with Tiles(product) as tiles: tiles.write(row, fill, layers)``."""
+    """The cube of a product, written by rows: ``with Tiles(product) as tiles: tiles.write(row, fill, layers)``."""
 
     def __init__(self, product: Product, name: str = "cube") -> None:
         self._product, self._name, self._root = product, name, at(product.url).on_disk
@@ -48,12 +48,12 @@ class Tiles:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def write(self, row: int, fill: Fill, layers: Mapping[str, np.ndarray]) -> None:
-        """Write one row of objects of the cube, and of ``layers`` beside it; then record it, as `Product.write` does.
+        """Write one row of objects of the cube and of ``layers``, then record it, as `Product.write` does.
 
         Args:
-            row: Which one.
-            fill: Fills the objects of the cube; called on several threads at once.
-            layers: Rows of ``y, x`` arrays, whole.
+            row: The number of the row.
+            fill: The function that fills the objects of the cube; several threads call it at once.
+            layers: The complete rows of ``y, x`` arrays by name.
         """
         rows = slice(*self._product.span(row))
         with self._product.begun(row, (self._name, *layers)) as begun:
@@ -63,7 +63,7 @@ class Tiles:
             begun.facts["counts"] = self._objects(array, begun.store, named, fill, rows)
 
     def _objects(self, array: "zarr.Array[Any]", store: Recording, named: list[str], fill: Fill, rows: slice) -> Counts:
-        """Fill and put the objects of one row; return what was counted."""
+        """Fill and write the objects of one row; return the counts of values."""
         whole = (array.shards or array.chunks)[1]
         folder = self._root if checked_only(array) else None
 
@@ -86,7 +86,7 @@ class Tiles:
 
 
 def put(array: "zarr.Array[Any]", region: tuple[slice, slice], fill: Lines, room: Room) -> Counts:
-    """Fill one object of an array and leave it to Zarr; return what was counted."""
+    """Fill one object of an array, which Zarr writes; return the counts of values."""
     height, width = (s.stop - s.start for s in region)
     out = room.array("object", (height, width, array.shape[2]), array.dtype)
     total: Counts = {}

@@ -1,6 +1,6 @@
-"""Write a prepared ingest: row of objects by row of objects, resumable.
+"""Write: a prepared ingest is written one row of objects at a time, and can be resumed.
 
-The lines of a row are read once, into one buffer, as they lie in the file; the objects are made from there, a few
+The lines of a row are read once, into one buffer, in the order of the file; the objects are made from there, a few
 lines at a time. There is no transposed copy of the scene, or of a row of it.
 """
 
@@ -21,7 +21,7 @@ from tilespec.storage.product import Product
 
 
 def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
-    """Write what is missing of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
+    """Write the missing rows of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
     _check_space(job, out)
     with locked(out), Peak() as peak:
         product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
@@ -47,7 +47,7 @@ def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
 
 
 def _check_space(job: Job, out: str) -> None:
-    """Refuse to begin a scene of floats, which do not compress, on a disk that cannot hold it."""
+    """Refuse to begin a scene of floats, which are not compressed, on a disk with too little space."""
     plan, free = job.plan(), free_bytes(out)
     if np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free and not at(out).exists():
         raise UserError(
@@ -59,7 +59,7 @@ def _check_space(job: Job, out: str) -> None:
 
 
 def _rows(job: Job, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
-    """Write the missing rows of objects; return the one value of each band that has only one."""
+    """Write the missing rows of objects; return the single value of each constant band."""
     known = Known(job.source.facts.shape[2], job.encoder.nodata)
     progress.start("ingest", sum(y1 - y0 for y0, y1 in map(product.span, missing)), "lines")
     with Tiles(product) as tiles:
@@ -72,13 +72,13 @@ def _rows(job: Job, product: Product, missing: list[int], progress: Progress) ->
 
 
 def layers(job: Job, y0: int, y1: int) -> dict[str, np.ndarray]:
-    """Return rows of everything that lies beside the cube."""
+    """Return rows of all layers beside the cube."""
     labels = {} if job.labels is None else {"labels": job.labels.read_rows(y0, y1)}
     return labels | {plane.name: plane.read(y0, y1) for plane in job.source.facts.layers}
 
 
 def _fill(job: Job, y0: int, y1: int, known: Known) -> Fill:
-    """Read the lines of one row of objects; return what makes objects of them."""
+    """Read the lines of one row of objects; return the function that makes objects of them."""
     raw = job.source.read_rows(y0, y1)
 
     def columns(cols: slice) -> Lines:

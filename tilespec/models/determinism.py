@@ -1,8 +1,8 @@
-"""Determinism: whether a net's bits depend on the batch a tile is in, on its neighbours there, on threads.
+"""Determinism: whether a net's bits depend on a tile's batch, on the other tiles in it, or on threads.
 
 A matrix product or a convolution may be split by the size of the batch, and sums that are split differently round
-differently. Where bits agree, batches may be formed as tiles arrive; where they do not, batches must be canonical:
-in the plan's order, of one size, the last one padded.
+differently. If bits agree, batches may be formed in any way; if not, batches must be canonical: in the plan's order, of
+one size, the last one padded.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,32 +17,34 @@ from tilespec.core.cpu import cores
 Tiles = Float32[np.ndarray, "tile y x channel"]
 Answers = Float32[np.ndarray, "tile y2 x2 channel2"]
 Net = Callable[[Tiles, list[int]], Answers]
-"""Evaluates a batch; the numbers of the tiles seed what is random in the net."""
+"""A function that evaluates a batch; the numbers of the tiles seed random layers of the net."""
 
 SEED = 20240611
-"""Of the random tiles: which ones does not matter, that they are always the same does."""
+"""The seed of the random tiles, a constant, so that they are always the same."""
 
 
 def batches_agree(net: Net, shape: tuple[int, int, int], batch: int) -> bool:
     """Return whether tiles get the same bits in any batch: in another order, fewer together, alone.
 
     Args:
-        net: What predicts.
-        shape: ``y, x, channel`` of one tile. Kernels are chosen by shape: give the one that will be used.
-        batch: Tiles in the largest batch. About three times as many tiles are evaluated, fewer on disagreement.
+        net: The function that evaluates a batch.
+        shape: The shape ``y, x, channel`` of one tile, which must be the one in use, because libraries choose kernels
+            by shape.
+        batch: The number of tiles in the largest batch. About three times as many tiles are evaluated, fewer on
+            disagreement.
     """
     tiles, expected = _reference(net, shape, batch)
     return all(_same(net, tiles, expected, picked) for _, picked in _batches(batch))
 
 
 def agreement(net: Net, shape: tuple[int, int, int], batch: int, threads: int | None = None) -> dict[str, bool]:
-    """Return for each way of evaluating the same tiles whether the bits are the same.
+    """Return, for each way to evaluate the same tiles, whether the bits are the same.
 
     Args:
-        net: What predicts, with torch on this machine's CPU.
-        shape: ``y, x, channel`` of one tile.
-        batch: Tiles in the largest batch.
-        threads: torch's threads to compare with one thread; default: all cores.
+        net: The function that evaluates a batch with torch on this machine's CPU.
+        shape: The shape ``y, x, channel`` of one tile.
+        batch: The number of tiles in the largest batch.
+        threads: The number of torch's threads to compare with one thread; default: all cores.
 
     Returns:
         ``repeated``: twice the same batch. ``order``: permuted. ``batch_sizes``: fewer together, and alone.
@@ -62,7 +64,7 @@ def agreement(net: Net, shape: tuple[int, int, int], batch: int, threads: int | 
 
 
 def _reference(net: Net, shape: tuple[int, int, int], batch: int) -> tuple[Tiles, Answers]:
-    """Return random tiles, and what the net makes of them together."""
+    """Return random tiles, and the net's output for all of them in one batch."""
     tiles = np.random.default_rng(SEED).standard_normal((batch, *shape), dtype=np.float32)
     return tiles, net(tiles.copy(), list(range(batch))).copy()
 
@@ -70,8 +72,8 @@ def _reference(net: Net, shape: tuple[int, int, int], batch: int) -> tuple[Tiles
 def _batches(batch: int) -> Iterator[tuple[str, list[int]]]:
     """Yield other batches of the same tiles, the cheapest first: alone, half of them, all in another order.
 
-    All are turned by one place, so that no tile stays where it was; with the order settled, one tile alone speaks
-    for the others.
+    All are rotated by one position, so that each tile has a new one; when the order does not matter, one tile alone
+    represents the others.
     """
     if batch > 1:
         yield "batch_sizes", [batch // 2]
@@ -80,12 +82,12 @@ def _batches(batch: int) -> Iterator[tuple[str, list[int]]]:
 
 
 def _same(net: Net, tiles: Tiles, expected: Answers, picked: list[int]) -> bool:
-    """Return whether the tiles ``picked`` get in a batch of their own the bits that they got before."""
+    """Return whether the tiles ``picked`` have the same bits in a batch of their own as before."""
     return net(tiles[picked], picked).tobytes() == expected[picked].tobytes()
 
 
 def _same_among_blanks(net: Net, tiles: Tiles, expected: Answers) -> bool:
-    """Return whether the last tile keeps its bits when the others are blank, as in a padded batch."""
+    """Return whether the last tile has the same bits when the others are blank, as in a padded batch."""
     blank = np.zeros_like(tiles)
     blank[-1] = tiles[-1]
     return net(blank, list(range(len(tiles))))[-1].tobytes() == expected[-1].tobytes()
@@ -93,9 +95,9 @@ def _same_among_blanks(net: Net, tiles: Tiles, expected: Answers) -> bool:
 
 @contextmanager
 def torch_threads(number: int | None = None) -> Iterator[None]:
-    """Compute on ``number`` of torch's threads inside, on as many as before outside, whatever is set inside.
+    """Set torch's number of threads to ``number`` inside the block, and restore the previous number afterwards.
 
-    The number is one of the process, and of each of its threads: those that begin later take the number of the process.
+    The number belongs to the process and to each of its threads; a new thread takes the number of the process.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)

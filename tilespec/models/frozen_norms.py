@@ -1,12 +1,13 @@
-"""Frozen statistics: norms that look at a whole tile, turned into affine maps by the statistics of the scene.
+"""Frozen norms: norms with the statistics of a tile become affine maps with the statistics of the scene.
 
-An instance norm divides each tile by its own contrast, so that neighbouring tiles disagree: seams. A first pass runs
-the net on separate tiles, gathers the moments of what each such norm reads, and merges them over the scene (Chan,
-Golub and LeVeque, STAN-CS-79-773, 1979). With the scene's mean and variance in its place a norm knows no tile.
+An instance norm divides each tile by its own contrast, so that neighbouring tiles differ, which shows as seams. A first
+pass runs the net on separate tiles, gathers the moments of the input of each such norm, and merges them over the scene
+(Chan, Golub and LeVeque, STAN-CS-79-773, 1979). With the scene's mean and variance, a norm no longer depends on the
+tile.
 
-A norm deeper in the net reads what the norms before it make, and they make something else once they are frozen. So
-norms are frozen one after the other, in the order in which the net calls them, each round running the net only as far
-as the next one. (All at once, from one run, leaves deep norms with the statistics of another net.)
+The input of a deeper norm depends on the norms before it, and changes when those are frozen. So norms are frozen one
+after the other, in the order in which the net calls them, and each round runs the net only up to the next one. (If all
+were frozen from one run, deep norms would have the statistics of another net.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,11 +40,13 @@ from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import reflect
 
 TILES = 32
-"""Tiles that a pass looks at; scenes of fewer are read whole."""
+"""The number of tiles in a pass; smaller scenes are read completely."""
 KEPT = 1 << 28
-"""Bytes of tiles after the recipe that are kept from round to round in this process; more are read again."""
+"""The bytes of tiles after the recipe that stay in this process's memory between rounds; further tiles are read again.
+"""
 PARALLEL = 4
-"""Tiles at a time in this process, each on one thread: bounds memory, and bits do not depend on the threads."""
+"""The number of tiles at a time in this process, each on one thread, so that memory is bounded and bits are the same.
+"""
 
 
 Channels = Float32[np.ndarray, " channel"]
@@ -53,7 +56,7 @@ Tiles = dict[int, Tile]
 
 @final
 class FrozenNorm(nn.Module):
-    """The affine map of a norm whose statistics are known: pixelwise, whatever the tile."""
+    """The affine map of a norm with known statistics, the same for every pixel and tile."""
 
     mean: Tensor
     var: Tensor
@@ -71,18 +74,18 @@ class FrozenNorm(nn.Module):
         self.tile_class = TileClass(kind="pixelwise")
 
     def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return ``x`` normalised by the scene's statistics, scaled and shifted as it was learned."""
+        """Return ``x`` normalised by the scene's statistics, with the learned scale and shift."""
         return functional.batch_norm(x, self.mean, self.var, self.weight, self.bias, eps=self.eps)
 
 
 def freeze(module: nn.Module, stats: dict[str, np.ndarray], *, channels: int | None = None) -> nn.Module:
-    """Return a net like ``module``, sharing its weights, with the norms of ``stats`` frozen and its class corrected.
+    """Return a net with the weights of ``module``, with the norms in ``stats`` frozen and its tile class corrected.
 
     Args:
-        module: Any net; it stays as it is.
-        stats: ``LAYER.mean`` and ``LAYER.var`` for each layer, as `norm_statistics` returns.
-        channels: Channels of the input. Nets that do not say themselves what they are with frozen norms
-            (``frozen_class``) are measured when this is given, and called approximate otherwise.
+        module: The net, which does not change.
+        stats: The arrays ``LAYER.mean`` and ``LAYER.var`` for each layer, as `norm_statistics` returns.
+        channels: The number of input channels. A net without a declared class for frozen norms (``frozen_class``) is
+            measured if this is given, and is approximate otherwise.
     """
     frozen = replica(module)
     for name in sorted({key.rpartition(".")[0] for key in stats}):
@@ -116,16 +119,17 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     that depends on their number alone.
 
     Args:
-        model: With at least one spatial norm.
-        scene: What it will predict.
-        roi: Where.
-        tile: Side of the tiles, best that of the training patches.
-        prepared: The scene went through the model's recipe already.
-        client: A ``distributed.Client``; None stays in this process.
-        folder: Of the model, so that workers read it there instead of receiving it.
-        tiles: Where the region has more, one from each of this many strata is drawn; None: all.
-        seed: Of the strata.
-        progress: Told one unit for each tile of each norm.
+        model: The model, with at least one spatial norm.
+        scene: The scene to predict.
+        roi: The region of the scene.
+        tile: The side of the tiles in pixels, preferably that of the training patches.
+        prepared: Whether the scene was already transformed by the model's recipe.
+        client: The ``distributed.Client``; None uses this process.
+        folder: The folder of the model, from which workers read it instead of receiving it.
+        tiles: The largest number of tiles; of a larger region one tile is drawn from each of this many strata. None:
+            all.
+        seed: The seed of the draws.
+        progress: The progress that counts one unit for each tile of each norm.
 
     Raises:
         UserError: the region has no valid pixel.
@@ -158,7 +162,7 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
 
 
 def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progress: Progress) -> "NormMoments":
-    """Return the merged moments of all tiles, a few of them at a time."""
+    """Return the merged moments of all tiles; a few tiles are evaluated at a time."""
     import dask
 
     with dask.config.set(num_workers=PARALLEL), torch_threads():
@@ -168,20 +172,20 @@ def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progre
 @final
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A tile of a region; indices may lie beyond it, and are reflected."""
+    """A tile of a region; indices beyond the region are reflected."""
 
     number: int
-    """In the grid of all tiles: seeds what is random in the net."""
+    """The number in the grid of all tiles, which seeds random layers of the net."""
     y0: int
-    """First row, relative to the region."""
+    """The first row relative to the region."""
     x0: int
-    """First column, relative to the region."""
+    """The first column relative to the region."""
     side: int
-    """Pixels."""
+    """The side of the tile in pixels."""
 
 
 def _places(roi: Roi, side: int, limit: int | None, seed: int) -> list[Place]:
-    """Return separate tiles that cover a region, or one of each of ``limit`` runs of them."""
+    """Return separate tiles that cover a region, or one from each of ``limit`` runs of them."""
     count = [max(1, -(-length // side)) for length in roi.shape]
     starts = [
         np.rint(np.linspace(0, max(length - side, 0), n)).astype(int)
@@ -198,14 +202,14 @@ def _places(roi: Roi, side: int, limit: int | None, seed: int) -> list[Place]:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NormMoments:
-    """Count, mean and sum of squared deviations of what each layer reads, channel by channel."""
+    """Count, mean and sum of squared deviations of each layer's input, by channel."""
 
     n: dict[str, int]
-    """Values of each layer, by name; layers that saw none are absent."""
+    """The number of values of each layer by name; layers without values are absent."""
     mean: dict[str, Float64[np.ndarray, " channel"]]
-    """Means."""
+    """The mean of each layer by channel."""
     m2: dict[str, Float64[np.ndarray, " channel"]]
-    """Sums of squared deviations from the mean."""
+    """The sum of squared deviations from the mean of each layer by channel."""
 
     @classmethod
     def zero(cls) -> "NormMoments":
@@ -213,7 +217,7 @@ class NormMoments:
         return cls(n={}, mean={}, m2={})
 
     def of(self, block: Mapping[str, Float32[np.ndarray, "channel value"]], origin: Origin = (0, 0)) -> "NormMoments":
-        """Return the moments of what layers read, by name."""
+        """Return the moments of the inputs of layers, by name."""
         del origin
         n, mean, m2 = {}, {}, {}
         for name, values in block.items():
@@ -239,7 +243,7 @@ class NormMoments:
         """Return float32 ``LAYER.mean`` and ``LAYER.var`` (ddof 0, as norms divide).
 
         Raises:
-            UserError: nothing was observed, and ``where`` names the place that this is about.
+            UserError: there are no values; the message names ``where``.
         """
         if not self.n and where is not None:
             raise UserError(
@@ -258,25 +262,25 @@ class NormMoments:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observation:
-    """What a tile adds to the moments; travels to workers."""
+    """The function from a tile to its moments, which is sent to workers."""
 
     net: Any
     """The module, or the folder and digest of its model."""
     task: Task
     """Says what the net reads."""
     recipe: Recipe
-    """Applied at reading."""
+    """The recipe that is applied while reading."""
     scene: Scene
-    """Where values come from."""
+    """The scene that is read."""
     roi: Roi
     """The region; pixels beyond it are reflected."""
     stats: dict[str, np.ndarray]
-    """By which norms are frozen already."""
+    """The statistics of the norms that are frozen already."""
     kept: Tiles | None
-    """Tiles that were read, by number; None on workers, where a next round may run elsewhere."""
+    """The tiles in memory by number; None on workers, where the next round may run elsewhere."""
 
     def __call__(self, place: Place) -> NormMoments:
-        """Return the moments of what the next norm reads on one tile; empty where the tile has no valid pixel."""
+        """Return the moments of the next norm's input on one tile; empty if the tile has no valid pixel."""
         x, valid = self._kept(place)
         if not valid.any():
             return NormMoments.zero()
@@ -285,7 +289,7 @@ class Observation:
             return _moments(net, self.task, self.stats, x, valid, place.number)
 
     def _kept(self, place: Place) -> Tile:
-        """Return a tile, from memory where it is there."""
+        """Return a tile, from memory if it is there."""
         if self.kept is None:
             return self._tile(place)
         if place.number not in self.kept:
@@ -296,7 +300,7 @@ class Observation:
         return self.kept[place.number]
 
     def _tile(self, place: Place) -> Tile:
-        """Return a tile after the recipe, 0 where there is no data, and where there is."""
+        """Return a tile after the recipe, 0 for no data, and whether each pixel has data."""
         y, x = (
             reflect(np.arange(start, start + place.side), length)
             for start, length in zip((place.y0, place.x0), self.roi.shape, strict=True)
@@ -313,7 +317,7 @@ class Observation:
 
 @final
 class _ReachedError(Exception):
-    """The net called the norm that was waited for: what follows is not needed."""
+    """The net called the requested norm, so the layers after it need not run."""
 
 
 def _moments(
@@ -324,8 +328,8 @@ def _moments(
     valid: Bool[np.ndarray, "y x"],
     number: int,
 ) -> NormMoments:
-    """Return the moments of what the first norm that is not frozen reads on a tile, where that has valid pixels."""
-    observed = freeze(net, stats) if stats else replica(net)  # its own layers: other threads hook theirs
+    """Return the moments of the input of the first norm that is not frozen, on a tile with valid pixels."""
+    observed = freeze(net, stats) if stats else replica(net)  # a copy, because other threads hook their own layers
     mask, found = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -346,7 +350,7 @@ def _moments(
 
 @lru_cache(maxsize=1)
 def _opened(folder: str, digest: str) -> tuple[Model, nn.Module]:
-    """Return the model of a folder and its net, once per process; the prediction that follows uses the model too."""
+    """Return the model of a folder and its net, loaded once per process; the prediction uses the model too."""
     model = Model.of(folder, digest)
     return model, model.module()
 
@@ -354,7 +358,7 @@ def _opened(folder: str, digest: str) -> tuple[Model, nn.Module]:
 def _pooled(
     layer: nn.Module, mean: Float32[np.ndarray, " channel"], var: Float32[np.ndarray, " channel"]
 ) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
-    """Return the statistics that a norm divides by: of each channel, or of groups of them."""
+    """Return the statistics by which a norm divides: of each channel, or of groups of channels."""
     if not isinstance(layer, nn.GroupNorm):
         return mean, var
     m, v = (a.astype(np.float64).reshape(layer.num_groups, -1) for a in (mean, var))

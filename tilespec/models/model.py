@@ -1,4 +1,4 @@
-"""Model: a folder that alone is enough to predict a raw scene. Never a pickle.
+"""Model: a folder with everything that the prediction of a raw scene needs. It never contains a pickle.
 
 ``model.json`` (the card), ``model.safetensors`` (weights), ``recipe/`` (fitted spectral steps).
 """
@@ -28,35 +28,35 @@ FORMAT = 1
 @final
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A net with weights, the recipe before it, and what it predicts."""
+    """A net with weights, the recipe before it, and the task that it predicts."""
 
     net: dict[str, Any]
-    """``{"name": ..., **parameters}`` for `tilespec.models.nets.build`."""
+    """The net ``{"name": ..., **parameters}`` for `tilespec.models.nets.build`."""
     task: dict[str, Any]
-    """``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
+    """The task ``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
     channels: tuple[int, int]
     """Channels of the net: those that the task makes of what the recipe gives, and those that it answers."""
     classes: tuple[str, ...]
-    """Names of the classes, in order."""
+    """The names of the classes in their order."""
     recipe: Recipe
-    """Fitted spectral steps; no steps when the net reads reflectance as it is."""
+    """The fitted spectral steps; without steps the net reads reflectance unchanged."""
     weights: dict[str, torch.Tensor]
-    """The module's state, on the CPU."""
+    """The state of the module on the CPU."""
     spectral_out: SpectralAxis | None = None
-    """What the channels are that it predicts; None: nobody said, or they are classes."""
+    """The spectral axis of the predicted channels; None if it is unknown, or if they are classes."""
     tile: int | None = None
     """Output pixels of the patches the net was trained on, the default tile; None for pixelwise nets."""
     provenance: dict[str, Any]
-    """Preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
+    """The provenance: preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
 
     @property
     def spectral(self) -> SpectralAxis | None:
-        """Spectral axis of the raw scenes it takes."""
+        """The spectral axis of the raw scenes that the model takes."""
         return self.recipe.axis_in
 
     @cached_property
     def outline(self) -> torch.nn.Module:
-        """The net without its weights and their memory, to read what it declares: its tile class, its norms."""
+        """The net without memory for its weights, from which its tile class and its norms are read."""
         return outlined(self._built)
 
     def _built(self) -> torch.nn.Module:
@@ -67,7 +67,7 @@ class Model:
         """Return the net with its weights, in evaluation mode.
 
         Raises:
-            UserError: weights of other names, shapes or types than the net has.
+            UserError: the weights differ from those of the net in names, shapes or types.
         """
         module = self._built()
         fit("model.safetensors", self.weights, module.state_dict())
@@ -76,7 +76,7 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything that decides predictions: net, task, weights, recipe, and what the channels are.
+        """The hash of everything that decides predictions: net, task, weights, recipe, and the axis of the channels.
 
         It is computed once: the weights of a model are never changed.
         """
@@ -92,7 +92,7 @@ class Model:
         return digest
 
     def save(self, folder: str) -> None:
-        """Write the folder; the card last, so that a folder with a card is whole."""
+        """Write the folder; the card is written last, so a folder with a card is complete."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous() for k, v in self.weights.items()}, path / "model.safetensors")
@@ -113,7 +113,7 @@ class Model:
 
     @classmethod
     def of(cls, folder: str, digest: str) -> "Model":
-        """Return the model of this digest: the one that this process holds already, else the one in ``folder``.
+        """Return the model with this digest: from this process's memory, else from ``folder``.
 
         Raises:
             UserError: the folder holds another model.
@@ -145,10 +145,10 @@ class Model:
 
     @classmethod
     def _read(cls, folder: str, card: dict[str, Any]) -> "Model":
-        """Return the model of a card and the files beside it."""
+        """Return the model from a card and the files beside it."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
-        channels = card.get("spectral_out")  # cards of before there were any have none
+        channels = card.get("spectral_out")  # older cards do not have it
         model = cls(
             net=card["net"],
             task=card["task"],

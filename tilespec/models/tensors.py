@@ -1,4 +1,4 @@
-"""Tensors: what is read from safetensors files, refused where it is not what is expected. Nothing is unpickled."""
+"""Tensors: contents of safetensors files, which are checked against the expected ones; nothing is unpickled."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors as safetensors takes them: on the CPU, contiguous, each with memory of its own."""
+    """Return tensors in the form that safetensors needs: on the CPU, contiguous, each with memory of its own."""
     return {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
 
 
@@ -19,7 +19,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file.
 
     Raises:
-        UserError: anything but safetensors, such as a pickle: it is not opened.
+        UserError: the file is not safetensors, for example a pickle, which is not opened.
     """
     try:
         return dict(load_file(path))
@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def fit(where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse tensors of other names, shapes or types.
+    """Refuse tensors with other names, shapes or types.
 
     Raises:
         UserError: the first tensor that differs, by name.
@@ -47,7 +47,7 @@ def fit(where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tenso
 
 
 def _said(tensor: Tensor | None) -> str:
-    """Return type and shape of a tensor as text."""
+    """Return the type and the shape of a tensor as text."""
     if tensor is None:
         return "no tensor"
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

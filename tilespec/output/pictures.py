@@ -1,4 +1,4 @@
-"""Pictures of scenes and class maps as arrays: what export and the report show. NumPy only."""
+"""Pictures of scenes and class maps as NumPy arrays, for export and the report."""
 
 from typing import Final
 
@@ -11,11 +11,11 @@ from tilespec.storage.scene import Scene
 Picture = UInt8[np.ndarray, "y x 3"]
 
 NEAR_INFRARED: Final = (860.0, 650.0, 550.0)
-"""Wavelengths (nm) shown as red, green, blue: vegetation is red."""
+"""The wavelengths (nm) shown as red, green, blue, in which vegetation is red."""
 TRUE_COLOUR: Final = (650.0, 550.0, 450.0)
-"""Wavelengths (nm) of a picture as the eye sees it."""
+"""The wavelengths (nm) of a picture in natural colours."""
 NO_DATA: Final = (0, 0, 0)
-"""Colour of pixels without data or label."""
+"""The colour of pixels without data or label."""
 PALETTE: Final = (
     (112, 98, 84),
     (72, 158, 64),
@@ -34,7 +34,8 @@ PALETTE: Final = (
     (51, 34, 136),
     (250, 250, 250),
 )
-"""Soil brown and leaf green first (background, plant); then colours told apart with colour-blind eyes."""
+"""The colours of classes: soil brown and leaf green first (background, plant); then colours for colour-blind readers.
+"""
 
 
 def false_colour(
@@ -47,7 +48,7 @@ def false_colour(
 ) -> Picture:
     """Return three bands of a region as red, green, blue, each stretched between two percentiles.
 
-    A scene that holds sRGB, rendered or photographed, is shown as it is, unless bands are named. The scene is read
+    An sRGB scene, rendered or photographed, is shown unchanged, unless bands are named. The scene is read
     object by object and averaged over squares of pixels, so memory stays bounded; pixels without data are black. The
     percentiles are those of the picture.
     """
@@ -83,7 +84,7 @@ def picture_bands(axis: SpectralAxis | None, bands: int) -> tuple[int, int, int]
 
 
 def thumbnail(scene: Scene, roi: Roi, bands: tuple[int, int, int], max_side: int) -> Float32[np.ndarray, "y x 3"]:
-    """Return the mean of each square of pixels, at most ``max_side`` squares a side; NaN = no data."""
+    """Return the mean of each square of pixels, at most ``max_side`` squares on the longer side; NaN is no data."""
     side = max(1, -(-max(roi.shape) // max_side))
     shape = (-(-roi.shape[0] // side), -(-roi.shape[1] // side), 3)
     sums, counts = np.zeros(shape), np.zeros(shape)
@@ -119,7 +120,7 @@ def _stretched(values: Float32[np.ndarray, "y x 3"], stretch: tuple[float, float
 
 
 def _golden(index: int) -> tuple[int, int, int]:
-    """Return a colour far from its neighbours: the hue turns by the golden angle."""
+    """Return a colour that differs from its neighbours: the hue changes by the golden angle."""
     hue, value = (index * 0.381966) % 1.0 * 6.0, (0.95, 0.7, 0.5)[index % 3]
     ramp = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
     red, green, blue = np.rint(255.0 * value * (1.0 - 0.75 * (1.0 - ramp))).astype(int)

@@ -1,9 +1,9 @@
-"""Predict: a model and a scene become a product.
+"""Predict: a product is made from a model and a scene.
 
-Files in reading order: `predict` (the verb), `options` (what a user may ask for), `planning` (from these to a plan),
-`memory_forecast` (how much memory it takes), `output_store` (the arrays of the product), `predictor` (where torch meets
-`tilespec.tiling`).
+Files in reading order: `predict` (the verb), `options` (the options of the user), `planning` (the plan from these
+options), `memory_forecast` (the memory of a plan), `output_store` (the arrays of the product), `predictor` (a torch net
+as a predictor of `tilespec.tiling`).
 
-Laws: a plan that needs more memory than there is, is refused before any work. A run that was interrupted is resumed,
-and the bytes are those of a run that was not.
+Laws: a plan that needs more memory than there is, is refused before any work. An interrupted run is resumed, and gives
+the same bytes as an uninterrupted one.
 """

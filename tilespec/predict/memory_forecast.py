@@ -1,4 +1,4 @@
-"""Memory forecast: how much memory a prediction will take, measured where it can be and counted where it cannot."""
+"""Memory forecast: the memory of a prediction, measured where possible and otherwise calculated."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,39 +15,41 @@ from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import PredictPlan
 
 WAITING = 3
-"""Answers that wait to be blended (`tilespec.tiling.slab.Slab.depth` beyond the threads), or whose right part is."""
+"""The number of predictions that wait to be blended (`tilespec.tiling.slab.Slab.depth` beyond the threads) or for their
+right part.
+"""
 DASK = 110 << 20
-"""What distributed takes in every process, the command's own too, as measured (2026.8.0)."""
+"""The bytes that distributed takes in every process, including the command's own, as measured (2026.8.0)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """Peak memory of a plan, in bytes."""
+    """The peak memory of a plan in bytes."""
 
     base: int
-    """One process with its libraries and the model, before any work."""
+    """The bytes of one process with its libraries and the model before any work."""
     lane: int
-    """What the net takes while it evaluates one batch, measured on one."""
+    """The bytes that the net takes while it evaluates one batch, measured on one batch."""
     buffers: int
-    """Strips, tiles, blended rows and objects of one part."""
+    """The bytes of strips, tiles, blended rows and objects of one part."""
     reading: int
-    """Chunks of the scene on their way through the recipe, of one lane."""
+    """The bytes of the chunks of the scene that one thread is transforming by the recipe."""
     workers: int
-    """Processes beside this one."""
+    """The number of processes in addition to this one."""
 
     def peak(self, lanes: int) -> int:
-        """Return the peak over all processes with so many lanes in each."""
+        """Return the peak in bytes over all processes with ``lanes`` evaluating threads in each."""
         working = self.buffers + lanes * (self.lane + self.reading)
         if not self.workers:
             return self.base + working
         return self.base + DASK + self.workers * (self.base + DASK + working)
 
     def lanes(self, wanted: int, budget: int) -> int:
-        """Return how many lanes fit the budget, at least one.
+        """Return the number of evaluating threads that fit the budget, at least one.
 
         Raises:
-            UserError: not even one does.
+            UserError: the budget is too small for a single one.
         """
         for lanes in range(wanted, 0, -1):
             if self.peak(lanes) <= budget:
@@ -60,7 +62,7 @@ class Projection:
         )
 
     def describe(self, lanes: int) -> str:
-        """Return where the memory goes."""
+        """Return the parts of the memory as text."""
         parts = {
             "process": self.base,
             "net": lanes * self.lane,
@@ -72,7 +74,7 @@ class Projection:
 
 
 def budget(asked: str | None) -> int:
-    """Return the memory that may be used, in bytes: what was asked ("4GB", "800MB"), else what is available now."""
+    """Return the usable memory in bytes: the requested amount ("4GB", "800MB"), else the available memory."""
     if asked is None:
         return int(psutil.virtual_memory().available) + resident()
     units = {"GB": 10**9, "MB": 10**6, "GIB": 1 << 30, "MIB": 1 << 20, "": 1}
@@ -87,15 +89,15 @@ def budget(asked: str | None) -> int:
 
 
 def project(plan: PredictPlan, workers: int) -> Projection:
-    """Return the projected memory of a plan; loads the model and evaluates the net on one batch in each lane."""
+    """Return the projected memory of a plan; it loads the model and evaluates the net on one batch."""
     scene = Scene.open(plan.scene)
     predictor = plan.spec.open(plan.threads)
     (y0, y1), (x0, x1) = plan.grid.read(plan.grid.y, 0), plan.grid.read(plan.grid.x, 0)
     shape = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
-    tiles = np.full(shape, -0.5, np.float32)  # no reflectance: whoever watches a net can tell a trial from a tile
+    tiles = np.full(shape, -0.5, np.float32)  # not a reflectance, so that a trial differs from any tile
     base, times = resident() - tiles.nbytes, plan.threads
-    with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread keeps its own heap
-        answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # and some wait
+    with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread has its own heap
+        answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # some batches wait
     grown = peak.bytes - base - tiles.nbytes
     return Projection(
         base=base,
@@ -107,7 +109,7 @@ def project(plan: PredictPlan, workers: int) -> Projection:
 
 
 def _buffers(plan: PredictPlan, panel: int, channels: tuple[int, int], scene: Scene) -> int:
-    """Return the bytes of what one part keeps: strips of a tile row and the next, blended rows, rows of objects."""
+    """Return the bytes in use by one part: strips of a tile row and the next, blended rows, rows of objects."""
     (x0, x1), (y0, y1) = plan.columns_read(panel), plan.grid.read(plan.grid.y, 0)
     step = plan.grid.read(plan.grid.y, 1)[0] - y0
     height = min(plan.roi.shape[0], -(-(y1 - y0 + step) // scene.chunks[0] + 1) * scene.chunks[0])
@@ -119,7 +121,7 @@ def _buffers(plan: PredictPlan, panel: int, channels: tuple[int, int], scene: Sc
 
 
 def _reading(scene: Scene, roi: Roi, channels: int) -> int:
-    """Return the bytes of one chunk on its way: encoded, decoded, as float32, and after the recipe."""
+    """Return the bytes of one chunk in all its forms: encoded, decoded, as float32, and after the recipe."""
     pixels = min(scene.chunks[0], roi.shape[0]) * min(scene.chunks[1], roi.shape[1])
     converted = 4 if scene.dtype.itemsize != 4 else 0
     return int(pixels * (scene.shape[2] * (2 * scene.dtype.itemsize + converted) + 8 * channels))

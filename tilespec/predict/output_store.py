@@ -18,18 +18,18 @@ from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import PredictPlan
 
 OBJECTS = (256, 128, 64, 32)
-"""Edges of a stored object of a prediction: the first whose object stays below `OBJECT_BYTES`."""
+"""The edges of a stored object in pixels; the first one is used whose object stays below `OBJECT_BYTES`."""
 OBJECT_BYTES = 16 << 20
-"""A fresh array above 32 MB is mapped anew and page-faults every time; reading one costs a viewer patience."""
+"""The largest object in bytes: a new array above 32 MB causes page faults each time, and viewers read it slowly."""
 
 
 def edge_of(channels: int) -> int:
-    """Return the edge of a stored object with so many float32 channels: a function of the output alone."""
+    """Return the edge in pixels of a stored object with ``channels`` float32 channels, from the output alone."""
     return next((edge for edge in OBJECTS if 4 * edge * edge * channels <= OBJECT_BYTES), OBJECTS[-1])
 
 
 def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
-    """Return the bytes that a product will take before encoding, and the bytes that are free where it goes."""
+    """Return the bytes of a product before encoding, and the free bytes at its location."""
     channels = plan.spec.channels[1]
     pixel = (1 + 4 * channels * probabilities) if plan.spec.classes else 4 * channels
     size = plan.grid.y.length * plan.grid.x.length * (pixel + 4 * plan.disagreement)
@@ -53,7 +53,7 @@ def create(plan: PredictPlan, model: Model, settings: Mapping[str, Any], *, prob
 
 
 def _arrays(plan: PredictPlan, model: Model, *, mapped: bool, probabilities: bool) -> list[ArraySpec]:
-    """Return what is stored: classes, or channels; probabilities and disagreement on request."""
+    """Return the stored arrays: classes, or channels; probabilities and disagreement if requested."""
     plane = (plan.grid.y.length, plan.grid.x.length)
     wide = edge_of(model.channels[1] if probabilities or not model.classes else 1)
     edge = (plan.product.edge, min(wide, plane[1]))
@@ -80,7 +80,7 @@ def _arrays(plan: PredictPlan, model: Model, *, mapped: bool, probabilities: boo
 
 
 def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str, Any]:
-    """Return the root attributes: nothing that varies between runs."""
+    """Return the root attributes, which do not differ between runs."""
     return {
         "title": f"Prediction of {Path(scene.url).name}",
         "tilespec_kind": "prediction",
@@ -99,5 +99,5 @@ def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str
 
 
 def moved_to(georef: Mapping[str, Any] | None, roi: Roi, grid: Grid) -> dict[str, Any] | None:
-    """Return the georeference of the output plane: shifted to the region and its margin, pixels scaled."""
+    """Return the georeference of the output plane, shifted to the region and its margin, with scaled pixels."""
     return moved(georef, (roi.y0 + grid.origin, roi.x0 + grid.origin), float(1 / Fraction(grid.scale)))

@@ -1,4 +1,4 @@
-"""Planning: from a model, a scene and what the user asked for to the plan of a prediction."""
+"""Planning: the plan of a prediction from a model, a scene and the options of the user."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,19 +24,19 @@ from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import PredictPlan, axes, canonical_batch
 
 NUMERICS = 3
-"""Raised when the bits of a prediction change for the same model and scene: part of the fingerprint."""
+"""The version of the arithmetic, part of the fingerprint; it is raised when bits of a prediction change."""
 TILE = 256
-"""Default tile, where the model does not say what it was trained on; halved while its input exceeds `VALUES`."""
+"""The default tile in pixels for a model without trained patches, halved while its input exceeds `VALUES`."""
 VALUES = 1 << 22
-"""Input values of a default tile: many channels make small tiles, so that memory stays flat."""
+"""The largest number of input values of a default tile, so that many channels lead to small tiles."""
 PANEL_BYTES = 1 << 30
-"""Buffers that grow with a panel's width, at most: wider planes are cut into panels."""
+"""The largest bytes of buffers that grow with a panel's width; wider planes are divided into panels."""
 
 
 def plan_of(
     model: Model, folder: str, scene: str, out: str, asked: ProductOptions, threads: int
 ) -> tuple[PredictPlan, dict[str, Any]]:
-    """Return the plan of a prediction and the settings that decide its bytes. Nothing is written.
+    """Return the plan of a prediction and the settings that decide its bytes; no file is written.
 
     Args:
         model: What predicts.
@@ -47,8 +47,8 @@ def plan_of(
         threads: Threads of one task.
 
     Raises:
-        UserError: bands or wavelengths differ from the model's, overlap >= tile, a region outside the scene, or
-            no norms to freeze.
+        UserError: bands or wavelengths differ from the model's, overlap >= tile, the region is outside the scene,
+            or the net has no norms to freeze.
     """
     opened = Scene.open(scene)
     _check(model, folder, asked)
@@ -140,9 +140,9 @@ def _side(channels: int, align: int) -> int:
 
 
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
-    """Return the columns of a panel, None for a single one: a function of grid and channels, of no machine."""
+    """Return the width of a panel in pixels, None for a single panel; it does not depend on the machine."""
     first, last = grid.read(grid.y, 0)
-    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
+    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and the new rows of the next one
     column = 4 * (rows_in * channels[0] / grid.scale + (grid.y.tile + 3 * edge) * channels[1])
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))

@@ -1,4 +1,4 @@
-"""Predict: a model folder and raw scenes in, blended predictions out."""
+"""Predict: the verb ``predict`` makes blended predictions from a model folder and scenes."""
 
 import shutil
 import time
@@ -35,7 +35,9 @@ from tilespec.tiling.plan import Facts, Part, PredictPlan, describe
 from tilespec.tiling.slab import run_part
 
 PARTS = 2
-"""Parts for each worker: every second one leaves strips for its neighbours, and a lost worker costs half its work."""
+"""The number of parts for each worker: every second one stores strips for adjacent ones, and a lost worker costs half
+its work.
+"""
 Statistics = Callable[..., dict[str, np.ndarray]]
 """`norm_statistics` of a model on a scene; ``client`` and ``progress`` are left to be given."""
 
@@ -75,7 +77,7 @@ def predict(
 def predict_scene(
     model: Model, folder: str, scene: str, out: str, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
-    """Plan the prediction of one scene with a loaded model; carry it out unless only the plan is wanted.
+    """Plan the prediction of one scene with a loaded model, and execute the plan unless only the plan is requested.
 
     As `predict`; ``folder`` is that of the model, where workers load it.
     """
@@ -111,7 +113,7 @@ def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
 
 
 def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
-    """Return where the prediction of each scene goes: in the folder ``out``, under the scene's own name."""
+    """Return the URL of each scene's prediction: in the folder ``out``, under the scene's own name."""
     names = [at(scene).name for scene in scenes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -127,13 +129,13 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 def _execute(
     plan: PredictPlan, statistics: Statistics | None, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
-    """Run the parts that are missing, publish, and return what was counted.
+    """Run the missing parts, publish the product, and return the counts.
 
-    With ``statistics`` the norms are frozen; it gathers the scene's, ``LAYER.mean`` and ``LAYER.var``.
+    With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
     """
     total, failed = Facts(), []
-    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
-        shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # left by a killed run:
+        shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
     started = time.monotonic()
     flag = plan.product.ledger.folder / "stop"
     with stopping(flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
@@ -166,7 +168,7 @@ def _execute(
 
 
 def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
-    """Yield each part with what it counted, or with the error that took its workers, as they end."""
+    """Yield each part with its counts, or with the error that killed its workers, in the order of completion."""
     if client is None:
         for part in parts:
             if not stop():
@@ -179,7 +181,7 @@ def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress
 
 
 def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -> Callable[[], None]:
-    """Return what tells the progress of workers by the records they leave, in tiles."""
+    """Return a function that reports the progress of workers from their records, in tiles."""
     folder, rows = plan.product.ledger.rows, max(1, sum(len(part.rows) for part in parts))
     each = sum(_tiles(plan, part) for part in parts) / rows
     before = len(list(folder.glob("row-*.json")))
@@ -194,12 +196,12 @@ def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -
 
 
 def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
-    """Run what is still missing of a part on a worker, until someone says stop or the run has ended without it."""
+    """Run the missing rows of a part on a worker, until a stop is requested or the run has ended without the worker."""
     missing = set(plan.product.missing(part.panel)) & set(part.rows)
     if not missing:
         return Facts()
     first = min(missing)
-    if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
+    if first > part.rows[0]:  # a dead worker finished the rows above, whose strip exists
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
     with torch_threads():
@@ -207,7 +209,7 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
 
 
 def _norms(plan: PredictPlan, statistics: Statistics) -> str:
-    """Return the file of the scene's norm statistics, gathered by a first pass, or by the run before."""
+    """Return the file of the scene's norm statistics, from a first pass or from the previous run."""
     file = plan.product.scratch.with_name("norms.safetensors")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +220,7 @@ def _norms(plan: PredictPlan, statistics: Statistics) -> str:
 
 
 def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
-    """Publish the status, last of all."""
+    """Publish the status as the last step."""
     if failed:
         publish(plan.product.url, {"tilespec_status": INCOMPLETE})
         return INCOMPLETE
@@ -227,7 +229,7 @@ def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
 
 
 def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what was counted."""
+    """Return the counts of the run as the result of the verb."""
     return {
         "tiles": total.tiles,
         "tiles_empty": total.empty,
@@ -247,7 +249,7 @@ def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dic
 
 
 def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
-    """Return what is said of a part on which workers died again and again."""
+    """Return the note on a part whose workers died repeatedly."""
     tiles = plan.tiles(part)[0]
     return {
         "rows": list(plan.span(part)),
@@ -257,6 +259,6 @@ def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
 
 
 def _tiles(plan: PredictPlan, part: Part) -> int:
-    """Return how many tiles touch a part."""
+    """Return the number of tiles that overlap a part."""
     rows, columns = plan.tiles(part)
     return len(rows) * len(columns)

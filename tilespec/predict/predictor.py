@@ -1,4 +1,4 @@
-"""The predictor of a model folder: where torch meets `tilespec.tiling`, and the axes change their order."""
+"""Predictor: the net of a model folder as a predictor of `tilespec.tiling`, including the change of axis order."""
 
 import copy
 import threading
@@ -29,18 +29,18 @@ TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (
 @final
 @dataclass(frozen=True, kw_only=True)
 class Averaging:
-    """Over what a prediction is averaged, each tile in a stream: nothing is kept but the running mean."""
+    """The variants over which a prediction is averaged by a running mean, tile by tile."""
 
     flips: bool = False
-    """All eight symmetries of the square."""
+    """Whether all eight symmetries of the square are averaged."""
     samples: int = 0
-    """Draws of dropout that stays alive (Gal and Ghahramani 2016); 0: dropout is off."""
+    """The number of draws of live dropout (Gal and Ghahramani 2016); 0: dropout is off."""
     spread: bool = False
-    """The variance between the variants, mean over channels, is one more channel."""
+    """Whether the variance between the variants, averaged over channels, is an additional channel."""
 
     @property
     def variants(self) -> list[tuple[tuple[bool, bool, bool], int]]:
-        """What is evaluated: a symmetry and a draw each."""
+        """The evaluated variants, each a symmetry and a draw."""
         turns = TURNS if self.flips else TURNS[:1]
         return [(turn, draw) for turn in turns for draw in range(max(1, self.samples))]
 
@@ -48,37 +48,37 @@ class Averaging:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TorchPredictor:
-    """A net, its recipe and its task, on this machine's CPU. Any number of threads may call it at once."""
+    """A net, its recipe and its task on this machine's CPU, which any number of threads may call at once."""
 
     modules: "LifoQueue[torch.nn.Module]"
-    """In evaluation mode, one for each caller: their weights are one, what they remember is their own."""
+    """The modules in evaluation mode, one for each caller, with common weights but separate states."""
     recipe: Recipe
-    """Applied at reading; without steps when the scene went through it already."""
+    """The recipe that is applied while reading; without steps if the scene was already transformed by it."""
     task: Task
     """Says what the net reads, activates and decodes."""
     channels: tuple[int, int]
     """After the recipe, and of the answer."""
     threads: int
-    """Threads that read, prepare and evaluate."""
+    """The number of threads that read, prepare and evaluate."""
     intra: int
-    """Threads of torch inside one evaluation."""
+    """The number of torch's threads inside one evaluation."""
     probabilities: bool
     """Whether class probabilities are stored too."""
     dtype: torch.dtype
-    """In which the net computes; what it reads and answers is float32."""
+    """The data type in which the net computes; its input and output are float32."""
     averaging: Averaging
-    """Flips and draws."""
+    """The symmetries and draws that are averaged."""
     known: threading.local = field(default_factory=threading.local)
-    """Which threads have set torch's threads."""
+    """The record of each thread of whether it has set torch's threads."""
 
     def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
-        """Apply the recipe; without steps spectra are what they are, and whoever reads them looks for gaps."""
+        """Apply the recipe; without steps the spectra are returned unchanged, and the caller handles missing data."""
         return self.recipe.apply(spectra) if self.recipe.steps else spectra
 
     def __call__(
         self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
     ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
-        """Evaluate the net; ``y, x, channel`` seen as ``channel, y, x`` is torch's channels_last, without a copy."""
+        """Evaluate the net; ``y, x, channel`` viewed as ``channel, y, x`` is torch's channels_last, without a copy."""
         if not hasattr(self.known, "set"):
             torch.set_num_threads(self.intra)
             self.known.set = True
@@ -92,7 +92,7 @@ class TorchPredictor:
     def _averaged(
         self, module: torch.nn.Module, tiles: torch.Tensor, ids: list[int]
     ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
-        """Return the running mean over all variants, and their spread if it is wanted."""
+        """Return the running mean over all variants, and their spread if it is requested."""
         mean, spread = torch.empty(0), torch.zeros(())
         for count, (turn, draw) in enumerate(self.averaging.variants):
             set_sample_ids(module, torch.tensor(ids), seed=draw)
@@ -111,13 +111,13 @@ class TorchPredictor:
         return self.task.activate(module(self.task.inputs(tiles).to(self.dtype)).float())
 
     def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
-        """Return whether a tile has the same bits in any batch, by trial; once per process and shape."""
+        """Return whether a tile has the same bits in any batch, from a test once per process and shape."""
         return _agree(self, shape, batch)
 
     def decode(
         self, blended: Float32[np.ndarray, "y x channel"], valid: Bool[np.ndarray, "y x"]
     ) -> dict[str, np.ndarray]:
-        """Return the arrays to store: classes (255 without data), or channels (NaN without data)."""
+        """Return the arrays to store: classes (255 for no data), or channels (NaN for no data)."""
         decoded = self.task.decode(blended)
         if not valid.all():
             decoded[~valid] = UNLABELLED if decoded.dtype == np.uint8 else np.nan
@@ -131,7 +131,7 @@ class TorchPredictor:
 
 
 def _turned(planes: torch.Tensor, turn: tuple[bool, bool, bool], *, back: bool = False) -> torch.Tensor:
-    """Return planes under a symmetry of the square, or its inverse."""
+    """Return planes after a symmetry of the square, or after its inverse."""
     transposed, *mirrored = turn
     axes = [axis for axis, wanted in zip((-2, -1), mirrored, strict=True) if wanted]
     if back:
@@ -149,39 +149,39 @@ def _agree(predictor: TorchPredictor, shape: tuple[int, int, int], batch: int) -
 @final
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model folder by path and hash, as it travels to workers."""
+    """A model folder by path and hash, as it is sent to workers."""
 
     folder: str
-    """Where the model is; workers see the same file system."""
+    """The folder of the model, which workers see in the same file system."""
     digest: str
-    """What it must be."""
+    """The digest that the model must have."""
     channels: tuple[int, int]
-    """Channels of the net, in and out."""
+    """The number of channels of the net, in and out."""
     classes: tuple[str, ...]
-    """Names of the classes, in order; empty where values are predicted."""
+    """The names of the classes in their order, none for a prediction of values."""
     prepared: bool
-    """The scene went through the recipe already."""
+    """Whether the scene was already transformed by the recipe."""
     probabilities: bool = False
     """Whether class probabilities are stored too."""
     precision: str = "float32"
-    """In which the net computes."""
+    """The data type in which the net computes."""
     averaging: Averaging = Averaging()
-    """Flips and draws."""
+    """The symmetries and draws that are averaged."""
     norms: str | None = None
-    """File of a scene's norm statistics that replace those of each tile (`tilespec.models.frozen_norms`)."""
+    """The file of a scene's norm statistics that replace those of each tile (`tilespec.models.frozen_norms`)."""
     intra: int = 1
-    """Threads of torch inside one evaluation."""
+    """The number of torch's threads inside one evaluation."""
 
     def with_norms(self, file: str) -> "ModelSpec":
-        """Return the same with a scene's norm statistics, which lie in ``file``."""
+        """Return the same specification with a scene's norm statistics in ``file``."""
         return replace(self, norms=file)
 
     def with_intra(self, threads: int) -> "ModelSpec":
-        """Return the same on ``threads`` threads of torch inside one evaluation."""
+        """Return the same specification with ``threads`` threads of torch inside one evaluation."""
         return replace(self, intra=threads)
 
     def open(self, threads: int) -> TorchPredictor:
-        """Return the predictor, loaded once per process."""
+        """Return the predictor, which each process loads once."""
         return _load(self, threads)
 
 
@@ -212,12 +212,12 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
 
 
 def forget() -> None:
-    """Let go of the models that this process has loaded: whoever predicts with one after another keeps but one."""
+    """Remove the models that this process has loaded, so that predictions with several models hold only one."""
     _load.cache_clear()
     _agree.cache_clear()
 
 
 def _twin(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a module of its own state with the same weights in the same memory."""
+    """Return a module with its own state and the same weights in the same memory."""
     weights = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(weight): weight for weight in weights})

@@ -1,4 +1,4 @@
-"""One block of a scene, rendered alone: a pure function of (layout, block), whatever was rendered before."""
+"""Block: one block of a scene is rendered alone, as a pure function of the layout and the block's position."""
 
 from dataclasses import dataclass
 from typing import final
@@ -17,11 +17,11 @@ from tilespec.simulate.palette import ground as ground_spectra
 from tilespec.simulate.texture import Field, X, Y, smooth
 
 EDGE = 128
-"""Rows and columns of a block, whatever a scene's size or a run's workers."""
+"""The rows and columns of a block in pixels, for any size of scene and any number of workers."""
 MATERIALS = ("soil", "leaf", "petiole", "moss", "algae", "bark", "perlite", "rim", "label")
 GREEN = ("leaf", "petiole")
 PLANT_SHARE = 0.5
-"""A pixel is plant when leaves and petioles make up at least this share of it."""
+"""The smallest share of leaves and petioles with which a pixel is plant."""
 
 Line = Float64[np.ndarray, " n"]
 Pixels = Float32[np.ndarray, "row col"]
@@ -32,18 +32,18 @@ Cube = Float32[np.ndarray, "row col band"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """`EDGE` x `EDGE` pixels of a scene, before any sensor."""
+    """A block of `EDGE` x `EDGE` pixels of a scene before any sensor."""
 
     reflectance: Reflectance
-    """Apparent reflectance: what a calibrated, noiseless camera sees; shadows are dark in it."""
+    """The apparent reflectance that a calibrated camera without noise measures; shadows are dark in it."""
     plant: UInt16[np.ndarray, "y x"]
-    """Plant of each pixel, from 1; 0 is background."""
+    """The number of the plant at each pixel, from 1; 0 is background."""
     material: UInt8[np.ndarray, "y x"]
-    """Index into `MATERIALS` of what makes up most of the pixel (within plant or background)."""
+    """The index into `MATERIALS` of the largest share of the pixel (within plant or background)."""
 
 
 def render(layout: Layout, row: int, col: int) -> Block:
-    """Return block ``row``, ``col`` of the scene; pixels beyond the scene's edge are rendered like any other."""
+    """Return block ``row``, ``col`` of the scene; pixels beyond the scene's edge are rendered too."""
     y, x = (_positions(k * EDGE) for k in (row, col))
     margin = 0.2 * layout.pot
     around = layout.near(y[0] - margin, y[-1] + margin, x[0] - margin, x[-1] + margin)
@@ -59,18 +59,18 @@ def render(layout: Layout, row: int, col: int) -> Block:
 
 
 def _positions(first: int) -> Line:
-    """Return the positions of a block along one axis: `PER_PIXEL` for each pixel, and one more at each end."""
+    """Return the positions of a block along one axis: `PER_PIXEL` for each pixel, and one extra at each end."""
     return first + (np.arange(PER_PIXEL * EDGE + 2) - 0.5) / PER_PIXEL
 
 
 def mix(fine: Field) -> Pixels:
-    """Return pixels from positions: the sensor's point spread, 1 3 3 1 on each axis."""
+    """Return pixels from positions by the sensor's point spread, with weights 1 3 3 1 on each axis."""
     down = fine[:-2:2] + 3 * (fine[1:-1:2] + fine[2::2]) + fine[3::2]
     return (down[:, :-2:2] + 3 * (down[:, 1:-1:2] + down[:, 2::2]) + down[:, 3::2]) * np.float32(1 / 64)
 
 
 def _lit(dark: Field) -> tuple[Field, Field]:
-    """Return diffuse and direct light where the lamp is taken away by ``dark``."""
+    """Return the diffuse and the direct light, where ``dark`` is the shaded share of the lamp."""
     sky = np.float32(light.DIFFUSE) * (1 - np.float32(0.35) * dark)
     return sky, np.float32(1 - light.DIFFUSE) * (1 - dark)
 
@@ -84,13 +84,13 @@ def _ground(layout: Layout, below: Ground, free: Field, dark: Field) -> Cube:
 
 
 def _product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Cube:
-    """Return planes times their spectra, as ``y, x, band``."""
+    """Return planes times their spectra as ``y, x, band``."""
     count, height, width = planes.shape
     return (planes.reshape(count, -1).T @ spectra).reshape(height, width, spectra.shape[1])
 
 
 def _add_moss(cube: Cube, layout: Layout, cover: Field, dark: Field, at: tuple[Y, X]) -> None:
-    """Add moss: at each position a mix of the pot's draws that changes smoothly from place to place."""
+    """Add moss: at each position a mixture of the pot's moss spectra that changes smoothly with the position."""
     if not cover.any():
         return
     y, x = at
@@ -113,7 +113,7 @@ def _add_moss(cube: Cube, layout: Layout, cover: Field, dark: Field, at: tuple[Y
 
 
 def _add_leaves(cube: Cube, layout: Layout, leaves: Canopy, dark: Field, at: tuple[Y, X]) -> None:
-    """Add the visible leaves."""
+    """Add the reflectance of the visible leaves."""
     if not leaves.blades:
         return
     mottle = smooth(layout.seed, 60, *at, 2.6) + smooth(layout.seed, 61, *at, max(layout.pot / 40, 3.0))
@@ -126,7 +126,7 @@ def _add_leaves(cube: Cube, layout: Layout, leaves: Canopy, dark: Field, at: tup
 
 
 def _blade(blade: Blade, dark: Field, mottle: Field) -> list[Field]:
-    """Return a leaf's planes: inner tissue, outer tissue, veins, the same in others' shadow, gloss."""
+    """Return a leaf's planes: inner tissue, outer tissue and veins, the same in the shadow of others, and gloss."""
     leaf, relief = blade.leaf, blade.relief
     sky, direct = _lit(dark)
     tone = blade.visible * np.float32(leaf.gain) * (1 + np.float32(0.11) * (mottle - 1))
@@ -147,7 +147,7 @@ def _blade(blade: Blade, dark: Field, mottle: Field) -> list[Field]:
 def _paste(
     cube: Cube, planes: list[np.ndarray], spectra: Float32[np.ndarray, "plane band"], window: tuple[slice, slice]
 ) -> None:
-    """Add planes that live on a window of the grid."""
+    """Add planes that cover only a window of the grid."""
     mixed = np.stack([mix(np.pad(plane, 2)) for plane in planes])
     inside, outside = [], []
     for part, size in zip(window, cube.shape, strict=False):
@@ -158,7 +158,7 @@ def _paste(
 
 
 def _truth(leaves: Canopy, below: Ground) -> tuple[UInt16[np.ndarray, "row col"], UInt8[np.ndarray, "row col"]]:
-    """Return plant and material of each pixel."""
+    """Return the plant number and the material of each pixel."""
     shape = leaves.open.shape
     green = {name: np.zeros(shape, np.float32) for name in GREEN}
     owner: dict[int, Field] = {}

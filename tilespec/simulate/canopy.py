@@ -1,4 +1,4 @@
-"""Leaves over each other: what is visible, how high it is, and the light that reaches it."""
+"""Canopy: leaves above each other, with their visible shares, heights and shadows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ class Blade:
     """The visible part of a leaf on a block's grid."""
 
     pot: int
-    """Index of its pot."""
+    """The index of the pot."""
     number: int
-    """Index in its rosette."""
+    """The index of the leaf in its rosette."""
     leaf: Leaf
-    """Shape and pose."""
+    """The shape and the pose of the leaf."""
     window: Window
-    """Where on the grid."""
+    """The window of the grid that the leaf covers."""
     visible: Field
-    """Share of each position that shows this leaf."""
+    """The share of each position that shows this leaf."""
     at: Local
-    """Positions in the leaf's frame."""
+    """The positions in the leaf's own coordinates."""
     relief: Relief
-    """Surface."""
+    """The slopes, veins and margin of the surface."""
 
 
 @final
@@ -41,11 +41,11 @@ class Canopy:
     """All leaves on a block's grid."""
 
     blades: tuple[Blade, ...]
-    """Topmost first."""
+    """The visible leaves, the topmost first."""
     open: Field
-    """Share of each position where the ground shows."""
+    """The share of each position at which the ground is visible."""
     surface: Field
-    """Height of what shows, pixels above the soil."""
+    """The height of the visible surface above the soil in pixels."""
 
 
 def canopy(pots: Sequence[Pot], y: Y, x: X) -> Canopy:
@@ -81,7 +81,7 @@ def canopy(pots: Sequence[Pot], y: Y, x: X) -> Canopy:
 
 
 def shadow(pots: Sequence[Pot], surface: Field, y: Y, x: X) -> Field:
-    """Return the share of the lamp that leaves take from the visible surface, blurred by their height above it."""
+    """Return the share of the lamp that leaves block at the visible surface, blurred by their height above it."""
     lit = np.ones_like(surface)
     for pot in pots:
         for leaf in pot.leaves:
@@ -99,7 +99,7 @@ def shadow(pots: Sequence[Pot], surface: Field, y: Y, x: X) -> Field:
 
 
 def _window(leaf: Leaf, y: Y, x: X, top: float) -> Window | None:
-    """Return the part of the grid that a leaf, or its shadow from ``top`` pixels up, can touch; None when empty."""
+    """Return the window of the grid that a leaf, or its shadow from a height of ``top`` pixels, can reach; or None."""
     tip_y = leaf.y + leaf.length * np.sin(leaf.angle)
     tip_x = leaf.x + leaf.length * np.cos(leaf.angle)
     side = leaf.length * (1.15 * leaf.width + abs(leaf.bend)) + 2 + 0.4 * top

@@ -1,4 +1,4 @@
-"""What lies under the leaves: soil crumbs, bark, perlite, algae, moss, pot rims, tray and labels."""
+"""Ground: everything below the leaves: soil crumbs, bark, perlite, algae, moss, pot rims, tray and labels."""
 
 from dataclasses import dataclass
 from typing import final
@@ -15,46 +15,46 @@ from tilespec.simulate.texture import Cells, Field, X, Y, cells, smooth
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """The ground on a block's grid, before leaves cover and shade it."""
+    """The ground on a block's grid, without leaves and their shadows."""
 
     parts: dict[str, Field]
-    """Light that each endmember of `GROUND` sends, relative to a level, fully covered position."""
+    """The light from each endmember of `GROUND`, relative to a level position that it covers completely."""
     moss: Field
-    """The same for moss."""
+    """The light from moss, relative to a level position that it covers completely."""
     shares: dict[str, Field]
-    """Share of each position, by material."""
+    """The share of each position by material."""
     shaded: Field
-    """Share of the lamp that rims and labels take."""
+    """The share of the lamp that rims and labels block."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cover:
-    """Shares of each position, each within what the ones above it leave free."""
+    """The shares of each position; each material takes its share of what the materials above it leave visible."""
 
     soil: Field
-    """Inside the rim."""
+    """The share inside the rim of the pot."""
     rim: Field
-    """The pot's own edge; the rest is tray."""
+    """The share of the pot's rim; the remainder is tray."""
     stick: Field
-    """Labels, on top of all."""
+    """The share of labels, on top of all."""
     chips: Field
-    """Bark, on soil."""
+    """The share of bark on soil."""
     perlite: Field
-    """Beads, on soil between bark."""
+    """The share of perlite beads on soil between bark."""
     moss: Field
-    """Moss, over soil, bark and beads."""
+    """The share of moss over soil, bark and beads."""
     film: Field
-    """Algae, on what soil is left bare."""
+    """The share of algae on bare soil."""
 
     @property
     def bare(self) -> Field:
-        """Soil under nothing but, maybe, algae."""
+        """The share of soil without any cover except algae."""
         return self.soil * (1 - self.chips) * (1 - self.perlite) * (1 - self.moss)
 
     @property
     def clear(self) -> Field:
-        """What labels leave free."""
+        """The share that labels leave visible."""
         return 1 - self.stick
 
     def shares(self) -> dict[str, Field]:
@@ -106,7 +106,7 @@ def ground(layout: Layout, y: Y, x: X) -> Ground:
 
 
 def _earth(layout: Layout, y: Y, x: X, cover: Cover) -> dict[str, Field]:
-    """Return what the soil's endmembers send: weights by crumb and dampness, times the brightness of its grains."""
+    """Return the light from the soil's endmembers: weights by crumb and moisture, times the brightness of grains."""
     unit, seed = layout.pot, layout.seed
     grain = float(np.clip(unit / 95, 2.0, 6.0))
     crumbs, clods = cells(seed, 10, y, x, grain), cells(seed, 11, y, x, 3.1 * grain)
@@ -117,12 +117,12 @@ def _earth(layout: Layout, y: Y, x: X, cover: Cover) -> dict[str, Field]:
 
 
 def _dust(seed: int, y: Y, x: X) -> Field:
-    """Return the brightness of dirty plastic."""
+    """Return the brightness of plastic with dirt on it."""
     return smooth(seed, 17, y, x, 5.0) * np.float32(0.35) + np.float32(0.75)
 
 
 def _soils(crumbs: Cells, damp: Field, film: Field) -> dict[str, Field]:
-    """Return the shares of the soil's endmembers: by crumb, by dampness, and under algae."""
+    """Return the shares of the soil's endmembers, by crumb, by moisture, and under algae."""
     pick = crumbs.identity
     loam = np.clip((crumbs.other(1) - np.float32(0.86)) * 9, 0, 1) * np.float32(0.8)
     light_crumb = np.clip((pick - np.float32(0.55)) * 3, 0, 1) * (1 - damp) * (1 - loam)
@@ -133,7 +133,7 @@ def _soils(crumbs: Cells, damp: Field, film: Field) -> dict[str, Field]:
 
 
 def _crumble(crumbs: Cells, clods: Cells, dust: Cells, fine: Field) -> Field:
-    """Return the brightness of soil: dust, grains on it that are lit from one side, all on larger clods."""
+    """Return the brightness of soil: dust, and grains lit from one side, on larger clods."""
     tall = np.clip((crumbs.other(4) - np.float32(0.42)) * 4, 0, 1) * np.clip(
         1.5 - crumbs.square * np.float32(3.2), 0, 1
     )

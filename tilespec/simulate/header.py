@@ -1,4 +1,4 @@
-"""ENVI headers in the manner of a HySpex VNIR-1800."""
+"""Header: ENVI headers in the form of a HySpex VNIR-1800."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from tilespec.simulate.optics import Bands
 
 DATA_TYPE = {"u1": 1, "<u2": 12}
 ACQUIRED = {"acquisition date": "2021-06-15", "acquisition start time": "10:00:00"}
-"""Fixed: a simulation takes nothing from the clock."""
+"""The acquisition time, a constant, because a simulation must not depend on the clock."""
 COLOURS_NM = (641.0, 551.0, 460.0)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One ENVI file, before it exists."""
+    """The description of one ENVI file before it exists."""
 
     name: str
-    """Without suffix."""
+    """The name without suffix."""
     lines: int
-    """Rows."""
+    """The number of rows."""
     bands: int
-    """Bands; 1 for the truth."""
+    """The number of bands; 1 for the truth."""
     dtype: str
-    """Image type, little endian."""
+    """The data type, little endian."""
     milliseconds: float | None = None
-    """Integration time of counts."""
+    """The integration time of counts in ms."""
     panel: float | None = None
-    """Reflectance of the white reference."""
+    """The reflectance of the white reference."""
     classes: tuple[str, ...] = ()
-    """Class names of a class map."""
+    """The names of the classes of a class map."""
 
     def line_bytes(self, samples: int) -> int:
-        """Return the bytes of one line of all bands."""
+        """The number of bytes in one line of all bands."""
         return samples * self.bands * np.dtype(self.dtype).itemsize
 
 

@@ -1,7 +1,7 @@
-"""How leaves vary: the laws from which the parameters of PROSPECT-D are drawn.
+"""Laws: the random distributions of the parameters of PROSPECT-D for leaves.
 
-Moss is drawn from `blade`, the law of the leaves themselves: no pixel's spectrum tells them apart, only texture and
-shape do. With a law of its own, any pixelwise non-linear classifier would separate it.
+Moss has the distribution of the leaves themselves, `blade`: no pixel's spectrum separates them, only texture and shape
+do. With a distribution of its own, any pixelwise non-linear classifier would separate moss.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ Draws = Float64[np.ndarray, "leaf 7"]
 
 
 def blade(rng: np.random.Generator, count: int) -> Draws:
-    """Return ``count`` leaf blades: green, some with brown pigments, some with anthocyanins."""
+    """Return the traits of ``count`` leaf blades: green, some with brown pigments, some with anthocyanins."""
     chlorophyll = rng.uniform(14, 42, count)
     brown = np.where(rng.random(count) < 0.35, rng.uniform(0, 0.15, count), 0.0)
     red = np.where(rng.random(count) < 0.40, rng.uniform(0, 3, count), 0.0)
@@ -29,7 +29,7 @@ def blade(rng: np.random.Generator, count: int) -> Draws:
 
 
 def vein(rng: np.random.Generator, count: int) -> Draws:
-    """Return petioles and veins: thick, pale, often reddish."""
+    """Return the traits of petioles and veins: thick, pale, often reddish."""
     chlorophyll = rng.uniform(3, 12, count)
     return Traits(
         structure=rng.uniform(1.8, 2.6, count),
@@ -43,7 +43,7 @@ def vein(rng: np.random.Generator, count: int) -> Draws:
 
 
 def senescent(rng: np.random.Generator, count: int) -> Draws:
-    """Return dying leaves: chlorophyll gone, carotenoids and brown pigments left."""
+    """Return the traits of dying leaves: little chlorophyll, with carotenoids and brown pigments left."""
     return Traits(
         structure=rng.uniform(1.6, 2.3, count),
         chlorophyll=rng.uniform(3, 10, count),
@@ -56,5 +56,5 @@ def senescent(rng: np.random.Generator, count: int) -> Draws:
 
 
 def between(rng: np.random.Generator, leaf: Draws, spread: float) -> Draws:
-    """Return relatives of leaves: each moved by ``spread`` of the way towards a fresh blade."""
+    """Return variants of leaves: each is moved by ``spread`` of the way towards a fresh blade."""
     return leaf + spread * (blade(rng, len(leaf)) - leaf)

@@ -1,4 +1,4 @@
-"""Where everything stands: pots on a grid, a rosette in each pot; a pure function of (seed, pot)."""
+"""Layout: pots on a grid with a rosette in each pot, as a pure function of the seed and the pot's number."""
 
 from dataclasses import dataclass
 from typing import final
@@ -17,24 +17,24 @@ class Layout:
     """A scene's size and its grid of pots."""
 
     seed: int
-    """Decides everything that varies."""
+    """The seed of everything that varies."""
     rows: int
-    """Pixels."""
+    """The height in pixels."""
     cols: int
-    """Pixels."""
+    """The width in pixels."""
     bands: int
-    """Even from 407 to 997 nm."""
+    """The number of bands, evenly spaced from 407 to 997 nm."""
     plants: int
-    """Pots with a plant, numbered from 1 in reading order; further pots of the grid stay empty."""
+    """The number of pots with a plant, numbered from 1 in reading order; further pots of the grid are empty."""
     grid: tuple[int, int]
-    """Pots down and across."""
+    """The numbers of pots down and across."""
 
     @classmethod
     def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> "Layout":
         """Return the layout whose pots are nearest to square.
 
         Raises:
-            UserError: a size below one, or more plants than there is room for.
+            UserError: the size is below one, or there are more plants than the size permits.
         """
         limits = {"rows": (rows, 1), "cols": (cols, 1), "bands": (bands, 1), "plants": (plants, 0), "seed": (seed, 0)}
         for name, (value, least) in limits.items():
@@ -53,21 +53,21 @@ class Layout:
 
     @property
     def cell(self) -> tuple[float, float]:
-        """Height and width of a pot's place."""
+        """The height and the width of the cell of a pot in pixels."""
         return self.rows / self.grid[0], self.cols / self.grid[1]
 
     @property
     def pot(self) -> float:
-        """The side of a pot: the unit of all lengths in it."""
+        """The side of a pot in pixels, the unit of all lengths in it."""
         return min(self.cell)
 
     def rng(self, pot: int, domain: int) -> np.random.Generator:
-        """Return the random numbers of one purpose in one pot."""
+        """Return the random number generator for one purpose in one pot."""
         key = np.array([self.seed, (domain << 32) | pot], np.uint64)
         return np.random.Generator(np.random.Philox(key=key))
 
     def near(self, y0: float, y1: float, x0: float, x1: float) -> list[int]:
-        """Return the pots whose place meets a rectangle, in reading order."""
+        """Return the pots whose cells overlap a rectangle, in reading order."""
         height, width = self.cell
         first, last = (min(max(int(v // height), 0), self.grid[0] - 1) for v in (y0, y1))
         left, right = (min(max(int(v // width), 0), self.grid[1] - 1) for v in (x0, x1))
@@ -75,7 +75,7 @@ class Layout:
 
 
 def _grid(rows: int, cols: int, plants: int) -> tuple[int, int]:
-    """Return pots down and across: near square, few left empty."""
+    """Return the numbers of pots down and across, nearly square and with few empty pots."""
 
     def cost(down: int) -> float:
         across = -(-plants // down)
@@ -89,71 +89,71 @@ def _grid(rows: int, cols: int, plants: int) -> tuple[int, int]:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """One leaf's shape and pose. Lengths along and across the leaf are in units of its length."""
+    """The shape and the pose of one leaf. Lengths along and across the leaf are in units of its length."""
 
     y: float
-    """Row of its origin, pixels of the scene."""
+    """The row of the origin in pixels of the scene."""
     x: float
-    """Column of its origin."""
+    """The column of the origin in pixels of the scene."""
     angle: float
-    """Direction of growth, radians from +x towards +y."""
+    """The direction of growth in radians from +x towards +y."""
     length: float
-    """From origin to tip, pixels."""
+    """The length from origin to tip in pixels."""
     bend: float
-    """Sideways curvature of the midrib."""
+    """The sideways curvature of the midrib."""
     base: float
-    """Height of the origin above the soil, pixels."""
+    """The height of the origin above the soil in pixels."""
     rise: float
-    """Slope at the origin."""
+    """The slope at the origin."""
     droop: float
-    """Loss of slope along the leaf."""
+    """The loss of slope along the leaf."""
     fold: float
-    """Slope from the midrib up to the margin."""
+    """The slope from the midrib up to the margin."""
     curl: float
-    """Loss of that slope at the margin."""
+    """The loss of that slope at the margin."""
     wave: float
-    """Slope of the margin's waves."""
+    """The slope of the waves of the margin."""
     petiole: float
-    """Share of the length before the blade."""
+    """The share of the length before the blade."""
     stalk: float
-    """Half width of the petiole."""
+    """The half width of the petiole."""
     width: float
-    """Largest half width of the blade."""
+    """The largest half width of the blade."""
     blunt: tuple[float, float]
-    """Exponents of the outline at the blade's base and tip."""
+    """The exponents of the outline at the blade's base and tip."""
     teeth: float
-    """Teeth on each side."""
+    """The number of teeth on each side."""
     depth: float
-    """Depth of the teeth."""
+    """The depth of the teeth."""
     veins: float
-    """Pairs of side veins."""
+    """The number of pairs of side veins."""
     phase: tuple[float, float]
-    """Where teeth and undulation begin, left and right."""
+    """The phases of teeth and undulation on the left and the right side."""
     gradient: tuple[float, float, float]
-    """Share of the second spectrum: at the base, more towards the tip, more towards the margin."""
+    """The share of the second spectrum: at the base, its increase towards the tip, its increase towards the margin."""
     gain: float
-    """Brightness."""
+    """The factor of the leaf's brightness."""
     senescent: bool
-    """Dying."""
+    """Whether the leaf is dying."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pot:
-    """What stands in one pot."""
+    """One pot with its rosette."""
 
     index: int
-    """In reading order, from 0."""
+    """The index of the pot in reading order, from 0."""
     leaves: tuple[Leaf, ...]
-    """Bottom first."""
+    """The leaves, the lowest first."""
     reach: float
-    """No leaf is farther from the middle, pixels."""
+    """The largest distance of any leaf from the middle in pixels."""
     middle: tuple[float, float]
-    """Row and column."""
+    """The row and the column of the middle."""
 
 
 def plant(layout: Layout, index: int) -> Pot:
-    """Return pot ``index`` with its rosette: leaves at the golden angle, old and long below, young and short above."""
+    """Return pot ``index`` with its rosette: leaves at the golden angle, old and long ones below, young ones above."""
     rng = layout.rng(index, 1)
     height, width = layout.cell
     unit = layout.pot
@@ -179,7 +179,7 @@ def _leaf(
     youth: float,
     habit: np.ndarray,
 ) -> Leaf:
-    """Return a leaf of a rosette; ``youth`` is 0 for the lowest and 1 for the topmost, ``habit`` the plant's own."""
+    """Return a leaf of a rosette; ``youth`` is 0 for the lowest and 1 for the topmost, ``habit`` the plant's."""
     length = radius * (1.0 - 0.72 * youth**1.25) * rng.uniform(0.86, 1.06)
     old = youth < 0.25
     return Leaf(

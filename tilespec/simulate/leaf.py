@@ -1,4 +1,4 @@
-"""One leaf on the grid: outline, slope, height and veins at every position, with no reference to its neighbours."""
+"""Leaf: outline, slope, height and veins of one leaf at every position of the grid."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from tilespec.simulate.texture import Field, X, Y
 
 STEPS = 1024
 PER_PIXEL = 2
-"""Positions for each pixel and axis: edges are mixed by averaging them."""
+"""The number of positions for each pixel and axis, whose averages give mixed pixels at edges."""
 
 Outline = Float32[np.ndarray, " step"]
 
@@ -41,23 +41,23 @@ def outline(leaf: Leaf) -> tuple[Outline, Outline]:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """Positions in a leaf's own frame."""
+    """Positions in a leaf's own coordinates."""
 
     along: Field
-    """0 at the origin, 1 at the tip."""
+    """The position along the leaf: 0 at the origin, 1 at the tip."""
     across: Field
-    """From the midrib, in units of the length; negative on the left."""
+    """The distance from the midrib in units of the length, negative on the left."""
     half: Field
-    """The leaf's half width there; -1 beyond its ends."""
+    """The leaf's half width at that position; -1 beyond its ends."""
 
     def inside(self, leaf: Leaf, soft: float | Field) -> Field:
-        """Return how much of a spot ``soft`` pixels wide the leaf covers, 0 to 1."""
+        """Return the share, 0 to 1, of a spot ``soft`` pixels wide that the leaf covers."""
         depth = (self.half - np.abs(self.across)) * (np.float32(leaf.length) / soft)
         return np.clip(depth + np.float32(0.5), 0, 1)
 
 
 def local(leaf: Leaf, y: Field | Y, x: Field | X) -> Local:
-    """Return positions (full fields, or the two axes of a grid) in the leaf's frame."""
+    """Return positions (full fields, or the two axes of a grid) in the leaf's coordinates."""
     dy = np.asarray(y - leaf.y, np.float32)
     dx = np.asarray(x - leaf.x, np.float32)
     if dy.ndim == 1:
@@ -73,27 +73,27 @@ def local(leaf: Leaf, y: Field | Y, x: Field | X) -> Local:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Relief:
-    """The leaf's surface."""
+    """The surface of a leaf."""
 
     slope_y: Field
-    """Rise for each pixel down."""
+    """The rise for each pixel down."""
     slope_x: Field
-    """Rise for each pixel to the right."""
+    """The rise for each pixel to the right."""
     vein: Field
-    """0 in the tissue, 1 on a vein or the petiole."""
+    """The weight of veins: 0 in the tissue, 1 on a vein or the petiole."""
     margin: Field
-    """0 on the midrib, 1 at the margin."""
+    """The position between midrib and margin: 0 on the midrib, 1 at the margin."""
 
 
 def height(leaf: Leaf, along: Field) -> Field:
-    """Return the height of the midrib above the soil, pixels."""
+    """Return the height of the midrib above the soil in pixels."""
     t = np.clip(along, 0, 1)
     arc = np.float32(leaf.rise) * t - np.float32(leaf.droop / 2) * t * t
     return np.maximum(np.float32(leaf.base) + np.float32(leaf.length) * arc, np.float32(0.02 * leaf.length))
 
 
 def relief(leaf: Leaf, at: Local) -> Relief:
-    """Return the slopes: an arched midrib, halves that fold up and curl down, waves, quilting between side veins."""
+    """Return the slopes: an arched midrib, halves that fold up and curl down, waves, and bulges between side veins."""
     span = np.maximum(at.half, np.float32(1e-3))
     margin = np.minimum(np.abs(at.across) / span, 1)
     sign = at.across / (np.abs(at.across) + np.float32(0.012))

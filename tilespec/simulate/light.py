@@ -1,4 +1,4 @@
-"""The lamp: one direction for the whole scene, and what a surface of a given slope sends to the camera."""
+"""Light: one lamp direction for the whole scene, and the light that a sloped surface reflects to the camera."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -6,21 +6,21 @@ from jaxtyping import Float32
 Field = Float32[np.ndarray, "y x"]
 
 TOWARDS = np.array([-0.50, -0.42, 0.76])
-"""Rows, columns, up: the lamp stands at the upper left."""
+"""The direction to the lamp (rows, columns, up); the lamp is at the upper left."""
 TOWARDS /= np.linalg.norm(TOWARDS)
 HALFWAY = (TOWARDS + np.array([0.0, 0.0, 1.0])) / np.linalg.norm(TOWARDS + np.array([0.0, 0.0, 1.0]))
 REACH = (float(TOWARDS[0] / TOWARDS[2]), float(TOWARDS[1] / TOWARDS[2]))
-"""Rows and columns to go for each pixel of height to meet the ray that comes from the lamp."""
+"""The rows and columns between a surface and its shadow, for each pixel of height."""
 DIFFUSE = 0.29
-"""Share of the light on level ground that comes from the whole sky."""
+"""The share of the light on level ground that comes from all directions."""
 GLOSS = 0.06
-"""Reflectance of the leaf's surface at the mirror angle."""
+"""The reflectance of the leaf's surface at the mirror angle."""
 THROUGH = 0.45
-"""Share of the light through leaves that reaches what lies in their shadow."""
+"""The share of the light that passes a leaf into its shadow."""
 
 
 def facing(slope_y: Field, slope_x: Field) -> Field:
-    """Return the direct light on a slope, relative to level ground (Lambert)."""
+    """Return the direct light on a slope relative to level ground (Lambert)."""
     level = np.float32(TOWARDS[2]) - slope_y * np.float32(TOWARDS[0]) - slope_x * np.float32(TOWARDS[1])
     return np.maximum(level / _length(slope_y, slope_x), 0) * np.float32(1 / TOWARDS[2])
 

@@ -1,4 +1,4 @@
-"""What lies and grows on the soil: bark, perlite, moss."""
+"""Litter: bark, perlite and moss on the soil."""
 
 import numpy as np
 
@@ -8,18 +8,18 @@ from tilespec.simulate.pots import level
 from tilespec.simulate.texture import Cells, Field, X, Y, cells, smooth
 
 MOSS_LEVEL = 0.702
-"""Patch noise above this is moss: about 5 % of a scene, a third of what its plants cover."""
+"""The patch noise above which there is moss: about 5 % of a scene, a third of the area of its plants."""
 MOSS_BIAS = 0.15
-"""Spread of that level from pot to pot."""
+"""The spread of that level between pots."""
 
 
 def side(at: Cells) -> Field:
-    """Return how much the side of a cell at each position faces the lamp."""
+    """Return how strongly the side of a cell at each position faces the lamp."""
     return at.dy * np.float32(light.TOWARDS[0]) + at.dx * np.float32(light.TOWARDS[1])
 
 
 def chips(seed: int, y: Y, x: X, unit: float) -> tuple[Field, Field]:
-    """Return where bark lies, and its brightness: elongated chips at any angle."""
+    """Return the share of bark and its brightness: elongated chips at any angle."""
     size = max(unit / 16, 3.0)
     at = cells(seed, 20, y, x, size)
     turn = at.other(1) * np.float32(2 * np.pi)
@@ -32,7 +32,7 @@ def chips(seed: int, y: Y, x: X, unit: float) -> tuple[Field, Field]:
 
 
 def perlite(seed: int, y: Y, x: X, unit: float) -> tuple[Field, Field]:
-    """Return where perlite lies, and its brightness: white beads of many sizes."""
+    """Return the share of perlite and its brightness: white beads of many sizes."""
     size = max(unit / 20, 3.0)
     at = cells(seed, 21, y, x, size)
     radius = (np.float32(0.04) + np.float32(0.17) * at.other(1) ** 2) * (at.identity < np.float32(0.12))
@@ -43,7 +43,7 @@ def perlite(seed: int, y: Y, x: X, unit: float) -> tuple[Field, Field]:
 
 
 def moss(layout: Layout, y: Y, x: X, edge: Field) -> tuple[Field, Field]:
-    """Return the cover of moss and its brightness: cushions of tufts, at any place, more of them along the rim."""
+    """Return the share of moss and its brightness: cushions of tufts anywhere, more of them along the rim."""
     unit, seed = layout.pot, layout.seed
     patch = (
         smooth(seed, 30, y, x, unit / 8) * np.float32(0.55)

@@ -1,9 +1,9 @@
-"""Regenerate ``optics.npz``: ``python -m tilespec.simulate.make_optics SOURCE_DIR OUT``.
+"""Make optics: regenerates ``optics.npz``: ``python -m tilespec.simulate.make_optics SOURCE_DIR OUT``.
 
 SOURCE_DIR holds, anywhere below it, ``dataSpec_PRO.txt``, ``dataSpec_SOIL_ATM.txt`` and
 ``dataSpec_SOIL_atbd_v3_ossl.txt`` of https://github.com/jbferet/prosail (MIT), and ``earthlib_spectra.npz``: the
 spectral library of https://github.com/earth-chris/earthlib (MIT) as arrays ``wavelength_nm``, ``spectrum_name``,
-``reflectance_u16`` (reflectance x 50000). ``optics.json`` says what each column is and where it comes from.
+``reflectance_u16`` (reflectance x 50000). ``optics.json`` describes each column and its source.
 """
 
 import sys

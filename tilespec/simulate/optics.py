@@ -1,4 +1,4 @@
-"""The shipped optical table (see ``optics.json`` for its provenance) and the sensor's spectral response."""
+"""Optics: the shipped optical table (see ``optics.json`` for its provenance) and the sensor's spectral response."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,23 +16,23 @@ Fine = Float64[np.ndarray, " fine"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Optics:
-    """Optical constants on a 1 nm grid from 400 to 1000 nm."""
+    """The optical constants on a 1 nm grid from 400 to 1000 nm."""
 
     wavelength: Fine
-    """Nanometres."""
+    """The wavelengths in nm."""
     refractive_index: Fine
-    """Of leaf material."""
+    """The refractive index of leaf material."""
     absorption: Float64[np.ndarray, "constituent fine"]
-    """Specific absorption, one row for each of `constituents`."""
+    """The specific absorption, one row for each of `constituents`."""
     constituents: tuple[str, ...]
-    """Chlorophyll, carotenoids, anthocyanins, brown pigments, water, dry matter."""
+    """The constituents: chlorophyll, carotenoids, anthocyanins, brown pigments, water, dry matter."""
     reflectance: dict[str, Fine]
-    """Bare materials by name."""
+    """The reflectance of bare materials by name."""
 
     @classmethod
     @cache
     def load(cls) -> "Optics":
-        """Return the table that the package ships."""
+        """Return the table from the package."""
         with (
             files("tilespec.simulate").joinpath("optics.npz").open("rb") as file,
             np.load(file, allow_pickle=False) as table,
@@ -54,12 +54,12 @@ class Optics:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Bands:
-    """The bands of a sensor: Gaussian responses on an even grid."""
+    """The bands of a sensor: Gaussian responses on an evenly spaced grid."""
 
     centre: tuple[float, ...]
-    """Nanometres."""
+    """The centres of the bands in nm."""
     fwhm: float
-    """Full width at half maximum, nanometres."""
+    """The full width at half maximum in nm."""
 
     @classmethod
     def even(cls, count: int) -> "Bands":

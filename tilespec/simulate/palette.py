@@ -1,4 +1,4 @@
-"""Endmember spectra: of each leaf, of each pot's moss, and of the ground; all continuous draws, none shared."""
+"""Palette: endmember spectra of each leaf, of each pot's moss, and of the ground, all drawn separately."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,20 +16,20 @@ MOSS_DRAWS = 12
 Spectra = Float32[np.ndarray, "endmember band"]
 
 GROUND = ("peat", "crumb", "humus", "loam", "film", "bark", "twig", "perlite", "rim", "tray", "stick", "ink")
-"""The ground's endmembers, in the order of `ground`."""
+"""The names of the ground's endmembers in the order of `ground`."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Greens:
-    """Spectra of one pot's green matter."""
+    """The spectra of the plant and the moss in one pot."""
 
     leaves: Float32[np.ndarray, "leaf 3 band"]
-    """Reflectance of each leaf's inner tissue, outer tissue and veins."""
+    """The reflectance of each leaf's inner tissue, outer tissue and veins."""
     through: Float32[np.ndarray, " band"]
-    """Mean transmittance of its leaves."""
+    """The mean transmittance of the leaves."""
     moss: Spectra
-    """Reflectance: draws from the leaves' own law, mixed freely over the cushions."""
+    """The reflectance of moss: draws from the distribution of leaves, mixed freely over the cushions."""
 
 
 @lru_cache(maxsize=256)
@@ -56,7 +56,7 @@ def greens(layout: Layout, index: int) -> Greens:
 
 @lru_cache(maxsize=8)
 def ground(layout: Layout) -> tuple[Spectra, Spectra]:
-    """Return the ground's endmembers under the lamp, and the same in the light that passed a leaf."""
+    """Return the reflectance of the ground's endmembers under the lamp, and their light below a leaf."""
     rng = layout.rng(0, 3)
     table = Optics.load()
     spectra = np.stack([*_soils(rng, table), *_solids(rng, table)])
@@ -77,7 +77,7 @@ def _soils(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, 
 
 
 def _solids(rng: np.random.Generator, table: Optics) -> list[Float64[np.ndarray, " fine"]]:
-    """Return bark, twigs, perlite, the pot's dusty plastic, the tray, a label and its ink; plastics are near grey."""
+    """Return bark, twigs, perlite, the pot's dusty plastic, the tray, a label and its ink; plastics are nearly grey."""
     nm = table.wavelength
     white = 1 - np.exp(-(nm - 330) / 45)
     grey = 1 + 0.25 * (nm - 700) / 600

@@ -1,4 +1,4 @@
-"""Pots on the tray: rims, labels, the shade of both, and what differs from pot to pot."""
+"""Pots: rims and labels on the tray, their shadows, and the differences between pots."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from tilespec.simulate.layout import Layout
 from tilespec.simulate.texture import Field, X, Y, uniform
 
 RIM, TRAY, CORNER, RIM_HEIGHT = 0.016, 0.006, 0.05, 0.05
-"""Widths, corner radius and height, in units of a pot."""
+"""The widths, the corner radius and the height, in units of a pot."""
 
 
 def level(layout: Layout, domain: int, y: Y, x: X, spread: float) -> Field:
-    """Return a pot's own offset, uniform within ``spread`` around 0."""
+    """Return the offset of a pot, uniform within ``spread`` around 0."""
     height, width = layout.cell
     rows, cols = np.floor(y / height).astype(np.int64), np.floor(x / width).astype(np.int64)
     first, left = rows[0], cols[0]
@@ -20,7 +20,7 @@ def level(layout: Layout, domain: int, y: Y, x: X, spread: float) -> Field:
 
 
 def edge(layout: Layout, y: Y, x: X) -> Field:
-    """Return the distance to the edge of the pot's place, pixels; corners are round."""
+    """Return the distance to the edge of the pot's cell in pixels; corners are round."""
     height, width = layout.cell
     down, across = y % height, x % width
     dy = np.minimum(down, height - down).astype(np.float32)[:, None]
@@ -31,13 +31,13 @@ def edge(layout: Layout, y: Y, x: X) -> Field:
 
 
 def bevel(edge: Field, unit: float) -> Field:
-    """Return the brightness of the rim across its width: a rounded bead."""
+    """Return the brightness of the rim across its width, which is a rounded bead."""
     across = (edge - np.float32(TRAY * unit)) * np.float32(1 / (RIM * unit))
     return np.float32(0.6) + np.float32(0.8) * np.sin(np.clip(across, 0, 1) * np.float32(np.pi))
 
 
 def shade(layout: Layout, y: Y, x: X, soil: Field) -> Field:
-    """Return the share of the lamp that rims and labels take from the soil."""
+    """Return the share of the lamp that rims and labels block at the soil."""
     unit = layout.pot
     up = RIM_HEIGHT * unit
     over = edge(layout, y + light.REACH[0] * up, x + light.REACH[1] * up)
@@ -48,7 +48,7 @@ def shade(layout: Layout, y: Y, x: X, soil: Field) -> Field:
 
 
 def stick(layout: Layout, y: Y, x: X) -> tuple[Field, Field]:
-    """Return where labels are, and where they are written on."""
+    """Return the shares of labels and of writing on them."""
     cover = np.zeros((y.size, x.size), np.float32)
     ink = np.zeros_like(cover)
     unit = layout.pot

@@ -19,7 +19,7 @@ Leaves = Float64[np.ndarray, "leaf fine"]
 Fine = Float64[np.ndarray, " fine"]
 
 SURFACE_ANGLE = 40.0
-"""Degrees: half aperture of the light that meets the rough upper surface (Jacquemoud and Baret 1990)."""
+"""The half aperture in degrees of the light on the rough upper surface (Jacquemoud and Baret 1990)."""
 
 
 @final
@@ -28,19 +28,19 @@ class Traits:
     """The parameters of PROSPECT-D, one entry for each leaf."""
 
     structure: Column
-    """N, number of plates, at least 1."""
+    """The parameter N, the number of plates, at least 1."""
     chlorophyll: Column
-    """a + b, ug cm-2."""
+    """The chlorophyll a + b in ug cm-2."""
     carotenoids: Column
-    """ug cm-2."""
+    """The carotenoids in ug cm-2."""
     anthocyanins: Column
-    """ug cm-2."""
+    """The anthocyanins in ug cm-2."""
     brown: Column
-    """Brown pigments, arbitrary units."""
+    """The brown pigments in arbitrary units."""
     water: Column
-    """Equivalent thickness, cm."""
+    """The equivalent thickness of water in cm."""
     dry_matter: Column
-    """Mass per area, g cm-2."""
+    """The dry mass per area in g cm-2."""
 
     def matrix(self) -> Float64[np.ndarray, "leaf 7"]:
         """Return the parameters in the order of the fields."""
@@ -48,12 +48,12 @@ class Traits:
 
     @classmethod
     def of(cls, matrix: Float64[np.ndarray, "leaf 7"]) -> "Traits":
-        """Return the traits whose `matrix` is given."""
+        """Return the traits with the given `matrix`."""
         return cls(**dict(zip(cls.__dataclass_fields__, matrix.T, strict=True)))
 
 
 def prospect(traits: Traits) -> tuple[Leaves, Leaves]:
-    """Return reflectance and transmittance of leaves on the 1 nm grid of `Optics`.
+    """Return reflectance and transmittance, ``leaf fine``, of leaves on the 1 nm grid of `Optics`.
 
     Eqs. 1 to 5 of Feret et al. (2017): absorption of one plate, its transmission by the exponential integral,
     the plate between air, and N - 1 more of them under it.
@@ -85,7 +85,7 @@ def _plate(entering: Fine, leaving: Fine, inner: Leaves) -> tuple[Leaves, Leaves
 
 
 def _stack(r: Leaves, t: Leaves, count: Float64[np.ndarray, "leaf 1"]) -> tuple[Leaves, Leaves]:
-    """Return reflectance and transmittance of ``count`` equal plates (Stokes 1862); without absorption, its limit."""
+    """Return reflectance and transmittance of ``count`` equal plates (Stokes 1862), or the limit without absorption."""
     lossless = r + t >= 1 - 1e-9
     root = np.sqrt(np.maximum((1 + r + t) * (1 + r - t) * (1 - r + t) * (1 - r - t), 0))
     with np.errstate(divide="ignore", invalid="ignore"):

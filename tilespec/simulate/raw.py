@@ -1,8 +1,8 @@
 """The simulated scene as a line camera stores it: ENVI BIL counts with white and dark references, and its truth.
 
 A folder of ``raw``, ``white``, ``dark`` (uint16) and ``labels``, ``plant``, ``material``, each ``.hdr`` + ``.bil``.
-Data grow in ``.partial`` files, line block by line block, each recorded in the ledger; names become final at the end,
-headers last: what looks whole is whole.
+Data are appended to ``.partial`` files, line block by line block, each recorded in the ledger; names become final at
+the end, headers last, so a file under its final name is complete.
 """
 
 import os
@@ -27,11 +27,11 @@ from tilespec.storage.ledger import Ledger
 REFERENCE_LINES = 100
 CLASSES = ("background", "plant")
 SCENE_FILES = ("labels", "plant", "material", "raw")
-"""Grown line block by line block; the references are made at the end."""
+"""The files that are written line block by line block; the references are made at the end."""
 
 
 def images(layout: Layout) -> tuple[Image, ...]:
-    """Return the files of a scene, ``raw`` last: its header says that all are there."""
+    """Return the files of a scene; ``raw`` is last, so its header shows that all exist."""
     lines, counts = layout.rows, {"bands": layout.bands, "dtype": "<u2"}
     return (
         Image(name="labels", lines=lines, bands=1, dtype="u1", classes=CLASSES),
@@ -50,7 +50,7 @@ def images(layout: Layout) -> tuple[Image, ...]:
 
 
 def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
-    """Write, or finish writing, the folder at ``out`` and return its counts of pixels."""
+    """Write the folder at ``out``, or finish writing it, and return its counts of pixels."""
     folder = Path(out)
     if folder.exists() and Ledger.found(out) is None:
         raise UserError(
@@ -61,7 +61,7 @@ def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, 
         )
     ledger = Ledger.open(out, settings)
     if not folder.exists():
-        ledger.forget()  # records without files speak of lines that are gone
+        ledger.forget()  # records without files are of lost lines
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "raw.hdr").exists():
         _grow(layout, folder, ledger, (workers, progress))
@@ -70,7 +70,7 @@ def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, 
 
 
 def _grow(layout: Layout, folder: Path, ledger: Ledger, how: tuple[int, Progress]) -> None:
-    """Append what is missing to the ``.partial`` files."""
+    """Append the missing lines to the ``.partial`` files."""
     workers, progress = how
     total = -(-layout.rows // EDGE)
     done = ledger.done()
@@ -119,7 +119,7 @@ def _append(folder: Path, blocks: Mapping[str, np.ndarray]) -> None:
 
 
 def _cut(path: Path, size: int) -> None:
-    """Make the file ``size`` bytes long: what an interrupted run appended after its last record is dropped."""
+    """Cut the file to ``size`` bytes, without the data that an interrupted run appended after its last record."""
     with path.open("ab") as file:
         if file.tell() < size:
             raise UserError(
@@ -132,7 +132,7 @@ def _cut(path: Path, size: int) -> None:
 
 
 def _publish(layout: Layout, folder: Path) -> None:
-    """Write the references, then give all files their names, headers last."""
+    """Write the references, then give all files their final names, headers last."""
     for name, lines in _references(layout):
         path = folder / f"{name}.bil.partial"
         _cut(path, 0)
@@ -153,7 +153,7 @@ def _references(layout: Layout) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
 
 
 def _panel(device: Sensor, layout: Layout, reflectance: float, how: tuple[int, float]) -> Iterator[np.ndarray]:
-    """Return lines of an even panel, a few at a time, as stored."""
+    """Return the stored lines of a uniform panel, a few at a time."""
     purpose, milliseconds = how
     step = 20
     for first in range(0, REFERENCE_LINES, step):
@@ -162,6 +162,6 @@ def _panel(device: Sensor, layout: Layout, reflectance: float, how: tuple[int, f
 
 
 def _totals(ledger: Ledger) -> dict[str, int]:
-    """Return the counts of all stripes, added up."""
+    """Return the sum of the counts of all stripes."""
     records = [record["counts"] for record in ledger.done().values()]
     return {key: sum(record[key] for record in records) for key in records[0]}

@@ -1,6 +1,6 @@
-"""A line camera: photons to electrons to counts, with shot and read noise, striping and dead detector elements.
+"""Sensor: a line camera from photons to counts, with shot and read noise, striping and dead detector elements.
 
-Everything it does to a value is a function of (seed, absolute pixel, band), drawn block by block from a counter-based
+All its effects on a value are a function of (seed, absolute pixel, band), drawn block by block from a counter-based
 generator (Philox; Salmon et al. 2011), so that neither the order of blocks nor the number of workers matters.
 """
 
@@ -20,30 +20,30 @@ Elements = Float32[np.ndarray, "x band"]
 Counts = UInt16[np.ndarray, "y x band"]
 
 RAW_MS, WHITE_MS, PANEL = 9.0, 6.0, 0.5
-"""Integration times of scene and white reference (ms), and the reflectance of the panel."""
+"""The integration times of the scene and the white reference (ms), and the reflectance of the panel."""
 FULL_SCALE = 65535
 WELL, PER_COUNT, READ_NOISE = 54_000.0, 0.9, 8.0
-"""Electrons of a white, level surface in the best band in `RAW_MS`; electrons for each count; read noise, electrons."""
+"""Electrons of a white, level surface in the best band in `RAW_MS`; electrons of a count; read noise in electrons."""
 DARK_COUNTS, DARK_SPREAD = 420.0, 24.0
 DEAD = 2e-5
-"""Share of detector elements that answer to no light."""
+"""The share of detector elements that do not respond to light."""
 STRIPE_RAW, STRIPE_LEFT = 0.03, 0.002
-"""Spread of the elements' gain, and what of it a calibration leaves."""
+"""The spread of the elements' gain, and its remainder after a calibration."""
 SCENE, WHITE, DARK, RAW = 100, 101, 102, 103
-"""What noise is drawn for."""
+"""The purposes of random noise."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """One camera."""
+    """A line camera with its random gains and noise."""
 
     seed: int
-    """Decides gains, dead elements and noise."""
+    """The seed of gains, dead elements and noise."""
     bands: Bands
-    """Spectral response."""
+    """The spectral response of the bands."""
     electrons: tuple[float, ...]
-    """Electrons for reflectance one in `RAW_MS`, by band: few at both ends of the spectrum."""
+    """The electrons for a reflectance of 1 in `RAW_MS`, by band: few at both ends of the spectrum."""
 
     @classmethod
     def of(cls, seed: int, bands: int) -> "Sensor":
@@ -57,14 +57,14 @@ class Sensor:
         return cls(seed=seed, bands=even, electrons=tuple((WELL * share).tolist()))
 
     def spread(self, first: int, count: int) -> Elements:
-        """Return each detector element's own offset in [-1, 1]: mostly its column's, partly its band's."""
+        """Return the offset of each detector element in [-1, 1], mostly by its column, partly by its band."""
         cols, rows = np.arange(first, first + count), np.arange(len(self.bands.centre))
         column = uniform(self.seed, 70, cols, np.zeros(1, np.int64))
         single = uniform(self.seed, 71, cols, rows)
         return (column + single - 1).astype(np.float32)
 
     def dead(self, first: int, count: int) -> Bool[np.ndarray, "x band"]:
-        """Return which detector elements of these columns are dead."""
+        """Return which detector elements of the given columns are dead."""
         cols, rows = np.arange(first, first + count), np.arange(len(self.bands.centre))
         return uniform(self.seed, 72, cols, rows) < DEAD
 
@@ -74,7 +74,7 @@ class Sensor:
         return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
 
     def calibrated(self, reflectance: Reflectance, block: tuple[int, int], first: int) -> Reflectance:
-        """Return measured reflectance: noise by signal level, the stripes that calibration leaves, dead elements 0."""
+        """Return measured reflectance with noise by signal level, remaining stripes, and 0 for dead elements."""
         full = np.asarray(self.electrons, np.float32)
         noise = self.noise(SCENE, block, reflectance.shape)
         noise *= np.sqrt(np.maximum(reflectance, 0) * (1 / full) + (READ_NOISE / full) ** 2)
@@ -84,7 +84,7 @@ class Sensor:
         return noise
 
     def counts(self, light: Reflectance, milliseconds: float, at: tuple[int, tuple[int, int], int]) -> Counts:
-        """Return sensor counts of ``light`` (reflectance of what is seen); ``at`` is purpose, block, first column."""
+        """Return sensor counts of ``light`` (reflectance of the surface); ``at`` is purpose, block, first column."""
         purpose, block, first = at
         width = light.shape[1]
         full = np.asarray(self.electrons, np.float32) * np.float32(milliseconds / RAW_MS)

@@ -1,4 +1,4 @@
-"""The verb ``simulate``: a scene of any size, streamed, resumable."""
+"""Simulate: the verb ``simulate`` writes a scene of any size, streamed and resumable."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
 
 VERSION = 1
-"""Raised whenever the same seed would give another scene."""
+"""The version of the simulation, which is raised whenever the same seed would give another scene."""
 IDLE_BYTES, BLOCK_BYTES, WRITING = 180_000_000, 60_000_000, 10
-"""Measured: the interpreter and its libraries; a thread that renders a block; objects that zarr has in flight."""
+"""The measured bytes of the interpreter and its libraries, of a thread that renders a block, and of Zarr's writing."""
 
 
 @with_options(SimulateOptions)
@@ -32,7 +32,7 @@ def simulate(out: str | Path, options: SimulateOptions, progress: Progress) -> d
         progress: Where each row of blocks is reported.
 
     Raises:
-        UserError: an impossible size, or something else at ``out``.
+        UserError: the size is impossible, or another product is at ``out``.
     """
     size = {key: getattr(options, key) for key in ("rows", "cols", "bands", "plants", "seed")}
     layout, raw = Layout.of(**size), options.raw
@@ -49,7 +49,7 @@ def simulate(out: str | Path, options: SimulateOptions, progress: Progress) -> d
 
 
 def _plan(layout: Layout, *, raw: bool, threads: int) -> dict[str, Any]:
-    """Return what a run writes and needs."""
+    """Return the plan of a run: pots, blocks, threads, bytes on disk and in memory."""
     sizes = {image.name: image.lines * image.line_bytes(layout.cols) for image in images(layout)}
     pixels = layout.rows * layout.cols
     stored = sum(sizes.values()) if raw else pixels * (4 * layout.bands + 4)

@@ -25,7 +25,7 @@ def axis(bands: int) -> SpectralAxis:
 
 
 def write_scene(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
-    """Write, or finish writing, the scene at ``out`` and return its counts of pixels."""
+    """Write the scene at ``out``, or finish writing it, and return its counts of pixels."""
     plane = (layout.rows, layout.cols)
     spectral = axis(layout.bands)
     specs = [
@@ -59,5 +59,5 @@ def write_scene(layout: Layout, out: str, settings: dict[str, Any], workers: int
 
 
 def default_workers() -> int:
-    """Return how many threads render: as many as this process may use, at most 8."""
+    """Return the number of rendering threads: as many as this process may use, at most 8."""
     return min(cores(), 8)

@@ -1,4 +1,4 @@
-"""Rows of blocks, rendered by a few threads into one buffer: the unit that is written and recorded."""
+"""Stripes: rows of blocks that a few threads render into one buffer, the unit of writing and recording."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,35 +14,35 @@ from tilespec.simulate.block import EDGE, MATERIALS, render
 from tilespec.simulate.layout import Layout
 
 Finish = Callable[[Float32[np.ndarray, "y x band"], tuple[int, int], int], np.ndarray]
-"""What a sensor makes of a block's reflectance, given the block and its first column."""
+"""A function from a block's reflectance, the block and its first column to the sensor's values."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Stripe:
-    """`EDGE` rows of a scene (fewer at its end), in full width."""
+    """A strip of `EDGE` rows of a scene (fewer at its end) in full width."""
 
     cube: np.ndarray
-    """``y, x, band`` as the sensor gives it; a buffer that the next stripe reuses."""
+    """The values ``y, x, band`` from the sensor, in a buffer that the next stripe reuses."""
     plant: UInt16[np.ndarray, "y x"]
-    """Plant of each pixel, 0 for background."""
+    """The plant number of each pixel, 0 for background."""
     material: UInt8[np.ndarray, "y x"]
-    """Index into `MATERIALS`."""
+    """The index into `MATERIALS` of each pixel."""
 
     @property
     def labels(self) -> UInt8[np.ndarray, "y x"]:
-        """1 where a plant is, else 0."""
+        """The label of each pixel: 1 for plant, else 0."""
         return (self.plant > 0).astype(np.uint8)
 
     def counts(self) -> dict[str, int]:
-        """Return the pixels of plants and of each material."""
+        """Return the numbers of pixels of plants and of each material."""
         tally = np.bincount(self.material.ravel(), minlength=len(MATERIALS)).tolist()
         return {"plant_pixels": int(self.labels.sum()), **dict(zip(MATERIALS, tally, strict=True))}
 
 
 @contextmanager
 def painter(layout: Layout, finish: Finish, dtype: str, workers: int) -> Iterator[Callable[[int], Stripe]]:
-    """Give the function that renders stripe ``row`` on ``workers`` threads; the bits do not depend on their number."""
+    """Return the function that renders stripe ``row`` on ``workers`` threads, whose number changes no bits."""
     buffer = np.empty((min(EDGE, layout.rows), layout.cols, layout.bands), dtype)
 
     with ThreadPoolExecutor(max_workers=workers) as pool, threadpool_limits(1):
@@ -61,7 +61,7 @@ def painter(layout: Layout, finish: Finish, dtype: str, workers: int) -> Iterato
 
 
 def _fill(layout: Layout, finish: Finish, stripe: Stripe, at: tuple[int, int]) -> None:
-    """Render one block into its place of the stripe."""
+    """Render one block into its columns of the stripe."""
     block = render(layout, *at)
     first = at[1] * EDGE
     here = slice(first, min(first + EDGE, layout.cols))

@@ -1,7 +1,7 @@
-"""Textures that are pure functions of (seed, absolute position): lattice noise and cells around jittered points.
+"""Texture: lattice noise and cells around jittered points, as pure functions of (seed, absolute position).
 
-Nothing is drawn in sequence: the value at a lattice point is a hash of its coordinates, so any part of an endless
-plane can be made alone. Positions are in pixels of the scene.
+Nothing is drawn in sequence: the value at a lattice point is a hash of its coordinates, so any part of an endless plane
+can be computed alone. Positions are in pixels of the scene.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def uniform(seed: int, domain: int, rows: Int64[np.ndarray, " row"], cols: Int64
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """Return well mixed 64 bit words."""
+    """Return 64-bit words with well mixed bits."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -59,16 +59,16 @@ class Cells:
     """For every position, its nearest jittered lattice point (Worley 1996)."""
 
     dy: Field
-    """Rows from that point, in cells."""
+    """The rows from that point, in cells."""
     dx: Field
-    """Columns from that point, in cells."""
+    """The columns from that point, in cells."""
     square: Field
-    """Squared distance to it, in cells."""
+    """The squared distance to that point, in cells."""
     identity: Field
-    """The point's own uniform number in [0, 1)."""
+    """The uniform number of the point in [0, 1)."""
 
     def other(self, k: int) -> Field:
-        """Return the ``k``-th further uniform number of the point, made from its identity."""
+        """Return the ``k``-th further uniform number of the point, computed from its identity."""
         wide = self.identity * np.float32(61.7 * (k + 1)) + np.float32(0.37 * k)
         return wide - np.floor(wide)
 

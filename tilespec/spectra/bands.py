@@ -1,4 +1,4 @@
-"""Bands: what the last axis of spectra is, and whether a scene has the bands that a recipe was fitted on."""
+"""Bands: the last axis of spectra, and the check that a scene has the bands that a recipe was fitted on."""
 
 from dataclasses import dataclass
 from typing import final
@@ -9,25 +9,25 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 
 NEAR = 0.5
-"""Places (nm, cm-1) that differ by less, or by less than a tenth of the spacing, are the same band."""
+"""Band centres (nm, cm-1) that differ by less, or by less than a tenth of the spacing, are the same band."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Bands:
-    """What the last axis of spectra is."""
+    """The bands along the last axis of spectra."""
 
     count: int
-    """How many bands there are."""
+    """The number of bands."""
     axis: SpectralAxis | None
-    """Their coordinate, where it is known."""
+    """The spectral axis of the bands, if it is known."""
 
 
 def same_bands(before: Bands, now: Bands, where: str) -> None:
-    """Refuse bands that differ from those of ``before`` in number, in kind, or in place.
+    """Refuse bands that differ from those of ``before`` in number, in kind, or in their centres.
 
     Raises:
-        UserError: with both numbers; for a moved band, with the nearest one to where it was.
+        UserError: the bands differ; the message gives both numbers, or the moved band and the nearest present one.
     """
     if now.count != before.count:
         raise UserError(
@@ -45,7 +45,7 @@ def same_bands(before: Bands, now: Bands, where: str) -> None:
 
 
 def _same_places(before: SpectralAxis, now: SpectralAxis, where: str) -> None:
-    """Refuse bands that have moved."""
+    """Refuse bands whose centres differ."""
     old, new = np.asarray(before.values), np.asarray(now.values)
     spacing = float(np.median(np.abs(np.diff(old)))) if len(old) > 1 else 0.0
     limit, moved = max(NEAR, spacing / 10), np.abs(new - old)
@@ -62,5 +62,5 @@ def _same_places(before: SpectralAxis, now: SpectralAxis, where: str) -> None:
 
 
 def _range(axis: SpectralAxis | None) -> str:
-    """Return from where to where an axis goes."""
+    """Return the first and the last value of an axis, as text."""
     return "" if axis is None else f" from {axis.values[0]:g} to {axis.values[-1]:g} {axis.unit}"

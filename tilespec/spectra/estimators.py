@@ -1,10 +1,10 @@
-"""scikit-learn estimators of the spectral steps, for spectra that fit in memory.
+"""Estimators of the spectral steps for scikit-learn, for spectra that fit in memory.
 
-The arithmetic of a recipe's steps behind ``fit`` and ``transform``, so that they stand in pipelines and in
-cross-validation; float32 inside. Scenes go through `tilespec.spectra.recipe`.
+The steps of a recipe with the methods ``fit`` and ``transform``, for pipelines and cross-validation; all arithmetic is
+float32. Scenes go through `tilespec.spectra.recipe`.
 
-Parameters are typed ``Any``: scikit-learn's contract is that a constructor keeps whatever it is given, and that
-``fit`` is what refuses.
+Parameters are typed ``Any``: scikit-learn requires that a constructor stores its arguments unchanged, and that ``fit``
+checks them.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class _Spectral(TransformerMixin, BaseEstimator):
     operator_: Operator
 
     def transform(self, X: Any) -> Any:
-        """Return the transformed spectra, float32."""
+        """Return the transformed spectra, float32 ``pixel band``."""
         check_is_fitted(self)
         spectra = _spectra(self, X, reset=False)
         return transform((self.operator_,), spectra, self.operator_.out(_bands(spectra)).count)
@@ -52,10 +52,10 @@ class _Spectral(TransformerMixin, BaseEstimator):
 
 @final
 class SnvScaler(OneToOneFeatureMixin, _Spectral):
-    """Standard normal variate: each spectrum minus its mean, over its deviation. A constant spectrum becomes NaN."""
+    """Standard normal variate: each spectrum minus its mean, divided by its deviation; NaN for a constant spectrum."""
 
     def fit(self, X: Any, y: Any = None) -> "SnvScaler":
-        """Learn the number of bands."""
+        """Check the spectra and store the number of bands."""
         del y
         self.operator_ = _fit(Snv(), _spectra(self, X, reset=True, bands=2)).operator
         return self
@@ -63,17 +63,17 @@ class SnvScaler(OneToOneFeatureMixin, _Spectral):
 
 @final
 class VsnScaler(OneToOneFeatureMixin, _Spectral):
-    """Weighted SNV, over the bands that scatter alone moves (Rabatel et al. 2020).
+    """Weighted SNV over the bands that only scatter changes (Rabatel et al. 2020).
 
     Args:
-        n_params: 2 for gain and offset; 3 and 4 with a slope and a curvature (weighted MSC).
-        tol: Largest residual of such a band, in units of the data; None estimates it from the noise.
-        denominator: ``paper`` or ``weighted``.
-        n_pairs: Pairs of spectra to compare.
-        n_iter: Draws for each pair.
-        seed: Of the draws.
+        n_params: The number of parameters: 2 for gain and offset; 3 and 4 with a slope and a curvature (weighted MSC).
+        tol: The largest residual of such a band, in units of the data; None estimates it from the noise.
+        denominator: The divisor: ``paper`` or ``weighted``.
+        n_pairs: The number of pairs of spectra to compare.
+        n_iter: The number of draws for each pair.
+        seed: The seed of the draws.
 
-    After fitting, ``facts_`` tells the tolerance, the pairs, and how many were degenerate.
+    After fitting, ``facts_`` has the tolerance, the number of pairs, and the share of degenerate ones.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class VsnScaler(OneToOneFeatureMixin, _Spectral):
         self.seed = seed
 
     def fit(self, X: Any, y: Any = None) -> "VsnScaler":
-        """Learn the weights of the bands."""
+        """Fit the weights of the bands."""
         del y
         options = self.get_params()
         seed = options.pop("seed")
@@ -105,13 +105,13 @@ class VsnScaler(OneToOneFeatureMixin, _Spectral):
 
 @final
 class SavGolFilter(OneToOneFeatureMixin, _Spectral):
-    """Savitzky-Golay smoothing and derivatives.
+    """Savitzky-Golay smoothing and derivatives of spectra.
 
     Args:
-        window: Bands that a polynomial is fitted to; odd.
-        polyorder: Degree of the polynomial.
-        deriv: Order of the derivative; 0 smooths.
-        wavelengths: Places of the bands, even or not; None takes a step of 1.
+        window: The number of bands that a polynomial is fitted to; odd.
+        polyorder: The degree of the polynomial.
+        deriv: The order of the derivative; 0 smooths.
+        wavelengths: The centres of the bands, evenly spaced or not; None takes a step of 1.
     """
 
     def __init__(self, window: Any = 11, polyorder: Any = 2, *, deriv: Any = 0, wavelengths: Any = None) -> None:
@@ -121,7 +121,7 @@ class SavGolFilter(OneToOneFeatureMixin, _Spectral):
         self.wavelengths = wavelengths
 
     def fit(self, X: Any, y: Any = None) -> "SavGolFilter":
-        """Learn the filters of these bands."""
+        """Compute the filters for these bands."""
         del y
         spectra = _spectra(self, X, reset=True)
         step = SavGol(window=self.window, polyorder=self.polyorder, deriv=self.deriv)
@@ -131,10 +131,10 @@ class SavGolFilter(OneToOneFeatureMixin, _Spectral):
 
 @final
 class BandScaler(OneToOneFeatureMixin, _Spectral):
-    """Min-max: the range of each band mapped to 0..1; a constant band becomes 0."""
+    """Min-max scaling: the range of each band becomes 0..1; a constant band becomes 0."""
 
     def fit(self, X: Any, y: Any = None) -> "BandScaler":
-        """Learn the range of each band."""
+        """Fit the range of each band."""
         del y
         self.operator_ = _fit(MinMax(), _spectra(self, X, reset=True)).operator
         return self
@@ -142,10 +142,10 @@ class BandScaler(OneToOneFeatureMixin, _Spectral):
 
 @final
 class Autoscaler(OneToOneFeatureMixin, _Spectral):
-    """Each band minus its mean, over its standard deviation (ddof 1); a constant band becomes 0."""
+    """Each band minus its mean, divided by its standard deviation (ddof 1); a constant band becomes 0."""
 
     def fit(self, X: Any, y: Any = None) -> "Autoscaler":
-        """Learn the mean and the deviation of each band."""
+        """Fit the mean and the deviation of each band."""
         del y
         self.operator_ = _fit(Autoscale(), _spectra(self, X, reset=True, least=2)).operator
         return self
@@ -156,14 +156,14 @@ class MscScaler(OneToOneFeatureMixin, _Spectral):
     """Multiplicative scatter correction; a spectrum without the reference's shape becomes NaN.
 
     Args:
-        reference: One spectrum, band by band; None takes the mean of those that it is fitted on.
+        reference: A spectrum with one value for each band; None takes the mean of the fitted spectra.
     """
 
     def __init__(self, reference: Any = None) -> None:
         self.reference = reference
 
     def fit(self, X: Any, y: Any = None) -> "MscScaler":
-        """Learn the mean spectrum."""
+        """Fit the mean spectrum as the reference."""
         del y
         spectra = _spectra(self, X, reset=True, bands=2)
         step = Emsc(name="msc", degree=0, reference=_curves(self.reference, _bands(spectra)))
@@ -176,10 +176,10 @@ class EmscScaler(OneToOneFeatureMixin, _Spectral):
     """Extended multiplicative scatter correction (Martens and Stark 1991).
 
     Args:
-        degree: Of the polynomial baseline; 0 is MSC.
-        interferents: Spectra whose share is removed, ``(spectrum, band)``.
-        reference: One spectrum, band by band; None takes the mean of those that it is fitted on.
-        wavelengths: Places of the bands, even or not, that the polynomial follows; None takes even ones.
+        degree: The degree of the polynomial baseline; 0 is MSC.
+        interferents: The spectra whose share is removed, ``spectrum band``.
+        reference: A spectrum with one value for each band; None takes the mean of the fitted spectra.
+        wavelengths: The centres of the bands, evenly spaced or not, for the polynomial; None takes a step of 1.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class EmscScaler(OneToOneFeatureMixin, _Spectral):
         self.wavelengths = wavelengths
 
     def fit(self, X: Any, y: Any = None) -> "EmscScaler":
-        """Learn the mean spectrum."""
+        """Fit the mean spectrum as the reference."""
         del y
         spectra = _spectra(self, X, reset=True, bands=2)
         bands = _bands(spectra, self.wavelengths)
@@ -203,16 +203,16 @@ class EmscScaler(OneToOneFeatureMixin, _Spectral):
 
 @final
 class AbsorbanceTransformer(OneToOneFeatureMixin, _Spectral):
-    """``-log10 R``; a spectrum with a value <= 0 becomes NaN. Back with ``inverse_transform``."""
+    """Absorbance ``-log10 R``; a spectrum with a value <= 0 becomes NaN. ``inverse_transform`` returns reflectance."""
 
     def fit(self, X: Any, y: Any = None) -> "AbsorbanceTransformer":
-        """Learn the number of bands."""
+        """Check the spectra and store the number of bands."""
         del y
         self.operator_ = _fit(Absorbance(), _spectra(self, X, reset=True)).operator
         return self
 
     def inverse_transform(self, X: Any) -> Any:
-        """Return reflectance."""
+        """Return reflectance ``10**-A``, ``pixel band``."""
         check_is_fitted(self)
         spectra = np.asarray(X, np.float32)
         return transform((_fit(Reflectance(), spectra).operator,), spectra, spectra.shape[1])
@@ -223,9 +223,9 @@ class AlsBaseline(OneToOneFeatureMixin, _Spectral):
     """Spectra without their asymmetric least squares baselines (Eilers and Boelens 2005).
 
     Args:
-        lam: Smoothness of the baseline, 1e2 to 1e9.
-        p: Weight of bands above it, 0.001 to 0.1 for positive peaks.
-        iterations: Most times that weights are found anew.
+        lam: The smoothness of the baseline, 1e2 to 1e9.
+        p: The weight of bands above the baseline, 0.001 to 0.1 for positive peaks.
+        iterations: The largest number of iterations of the weights.
     """
 
     def __init__(self, lam: Any = 1e5, p: Any = 0.01, *, iterations: Any = 20) -> None:
@@ -234,7 +234,7 @@ class AlsBaseline(OneToOneFeatureMixin, _Spectral):
         self.iterations = iterations
 
     def fit(self, X: Any, y: Any = None) -> "AlsBaseline":
-        """Learn the number of bands."""
+        """Check the spectra and store the number of bands."""
         del y
         step = Als(smoothness=float(self.lam), asymmetry=float(self.p), iterations=self.iterations)
         self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
@@ -246,8 +246,8 @@ class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
     """Spectra without their asymmetrically reweighted baselines (Baek et al. 2015).
 
     Args:
-        lam: Smoothness of the baseline, 1e2 to 1e9.
-        iterations: Most times that weights are found anew.
+        lam: The smoothness of the baseline, 1e2 to 1e9.
+        iterations: The largest number of iterations of the weights.
     """
 
     def __init__(self, lam: Any = 1e5, *, iterations: Any = 50) -> None:
@@ -255,7 +255,7 @@ class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
         self.iterations = iterations
 
     def fit(self, X: Any, y: Any = None) -> "ArplsBaseline":
-        """Learn the number of bands."""
+        """Check the spectra and store the number of bands."""
         del y
         step = Arpls(smoothness=float(self.lam), iterations=self.iterations)
         self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
@@ -264,11 +264,11 @@ class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
 
 @final
 class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
-    """Spectra over, or minus, their upper convex hulls (Clark and Roush 1984).
+    """Spectra divided by, or minus, their upper convex hulls (Clark and Roush 1984).
 
     Args:
-        mode: ``divide`` (NaN where a hull is not positive) or ``subtract``.
-        wavelengths: Places of the bands, even or not; None takes even ones.
+        mode: The operation: ``divide`` (NaN where a hull is not positive) or ``subtract``.
+        wavelengths: The centres of the bands, evenly spaced or not; None takes a step of 1.
     """
 
     def __init__(self, mode: Any = "divide", *, wavelengths: Any = None) -> None:
@@ -276,7 +276,7 @@ class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
         self.wavelengths = wavelengths
 
     def fit(self, X: Any, y: Any = None) -> "ContinuumRemover":
-        """Learn the places of the bands."""
+        """Check the spectra and store the centres of the bands."""
         del y
         spectra = _spectra(self, X, reset=True, bands=2)
         self.operator_ = _fit(ContinuumRemoval(mode=self.mode), spectra, wavelengths=self.wavelengths).operator
@@ -285,12 +285,12 @@ class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
 
 @final
 class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
-    """Bands of another sensor, with Gaussian responses.
+    """Bands of another sensor with Gaussian responses.
 
     Args:
-        centres: Of the new bands.
-        fwhm: Their full widths at half maximum: one for all, or one for each.
-        wavelengths: Places of the bands that there are; None numbers them from 0.
+        centres: The centres of the new bands.
+        fwhm: The full width at half maximum of all new bands, or one value for each.
+        wavelengths: The centres of the present bands; None numbers them from 0.
     """
 
     def __init__(self, centres: Any = (0.5,), fwhm: Any = 1.0, *, wavelengths: Any = None) -> None:
@@ -299,7 +299,7 @@ class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
         self.wavelengths = wavelengths
 
     def fit(self, X: Any, y: Any = None) -> "BandResampler":
-        """Learn the weights of the bands."""
+        """Compute the weights of the present bands."""
         del y
         spectra = _spectra(self, X, reset=True, bands=2)
         centres = np.asarray(self.centres, np.float64)
@@ -316,10 +316,10 @@ class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
 
 @final
 class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
-    """Exact PCA from blocks of spectra: ``partial_fit`` block by block gives what ``fit`` on all of them gives.
+    """Exact PCA from blocks of spectra: ``partial_fit`` block by block gives the same result as ``fit`` on all of them.
 
     Args:
-        n_components: How many components.
+        n_components: The number of components.
 
     After fitting: ``components_``, ``mean_``, ``explained_variance_``, ``explained_variance_ratio_`` and
     ``n_samples_seen_``, as in `sklearn.decomposition.PCA`; the largest absolute loading of each is positive.
@@ -329,18 +329,18 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
         self.n_components = n_components
 
     def fit(self, X: Any, y: Any = None) -> "StreamedPca":
-        """Learn the components of these spectra alone."""
+        """Fit the components of these spectra alone."""
         del y
         self.__dict__.pop("moments_", None)
         return self._add(_spectra(self, X, reset=True, least=2))
 
     def partial_fit(self, X: Any, y: Any = None) -> "StreamedPca":
-        """Learn the components of these spectra and all before."""
+        """Fit the components of these spectra together with all earlier ones."""
         del y
         return self._add(_spectra(self, X, reset=not hasattr(self, "moments_")))
 
     def inverse_transform(self, X: Any) -> Any:
-        """Return the spectra that have these scores."""
+        """Return the spectra ``pixel band`` of scores ``pixel component``."""
         check_is_fitted(self)
         return self.operator_.restore(np.asarray(X, np.float32))
 
@@ -349,7 +349,7 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
         return len(self.components_)
 
     def _add(self, spectra: Spectra) -> "StreamedPca":
-        """Add spectra to the moments; decompose as soon as there are two."""
+        """Add spectra to the moments; compute the components when there are at least two spectra."""
         Pca(components=self.n_components).plan(_bands(spectra))
         first = spectra[:PIECE].mean(axis=0, dtype=np.float64).astype(np.float32)
         self.moments_ = _folded(getattr(self, "moments_", Moments.zero(first)), spectra)
@@ -367,14 +367,14 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
 
 
 def _spectra(estimator: Any, X: Any, *, reset: bool, least: int = 1, bands: int = 1) -> Spectra:
-    """Return checked spectra as float32: at least ``least`` of at least ``bands`` bands."""
+    """Return checked spectra as float32: at least ``least`` spectra of at least ``bands`` bands."""
     limits = {"ensure_min_samples": least, "ensure_min_features": bands}
     found: Spectra = validate_data(estimator, X, reset=reset, dtype=np.float32, **limits)
     return found
 
 
 def _bands(spectra: Spectra, wavelengths: Any = None) -> Bands:
-    """Return the bands of spectra."""
+    """Return the bands of spectra with their wavelengths."""
     p, axis = spectra.shape[1], None
     if wavelengths is not None:
         places = tuple(float(place) for place in wavelengths)
@@ -387,7 +387,7 @@ def _bands(spectra: Spectra, wavelengths: Any = None) -> Bands:
 
 
 def _curves(values: Any, bands: Bands) -> Curves | None:
-    """Return spectra that are given band by band."""
+    """Return curves from arrays with one value for each band."""
     if values is None:
         return None
     rows = np.atleast_2d(np.asarray(values, np.float64))
@@ -408,7 +408,7 @@ def _fit(step: Step, spectra: Spectra, *, seed: int = 0, wavelengths: Any = None
 
 
 def _folded(zero: Moments | Spread, spectra: Spectra) -> Any:
-    """Return the fold of all spectra, piece by piece."""
+    """Return the statistic of all spectra, added piece by piece."""
     total: Any = zero
     for start in range(0, len(spectra), PIECE):
         total = total + zero.of(spectra[start : start + PIECE])

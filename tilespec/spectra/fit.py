@@ -1,4 +1,4 @@
-"""Fit: a recipe from steps and pixels, and from an older recipe and more pixels."""
+"""Fit: a recipe is fitted on pixels of scenes, or an older recipe is updated with more pixels."""
 
 import time
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL, Choice
 
 DEFAULT = "vsn,pca=4"
-"""Steps when none are given."""
+"""The steps of a fit by default."""
 
 
 def chosen_steps(asked: str | None, before: str | None) -> str:
-    """Return the steps of a fit: those that are asked for, those of the recipe that is updated, or the default."""
+    """Return the steps of a fit: the requested steps, those of the recipe to update, or the default."""
     if asked is not None and before is not None and asked != before:
         raise UserError(
             "--steps",
@@ -45,7 +45,7 @@ def chosen_steps(asked: str | None, before: str | None) -> str:
 
 
 def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
-    """Refuse weights where no step counts them, or one cannot."""
+    """Refuse weights if no step uses them, or if one step cannot use them."""
     counted = any(declares(step, "counts_weights") for step in asked)
     if weights is not None and (not counted or any(declares(step, "refuses_weights") for step in asked)):
         raise UserError(
@@ -57,17 +57,17 @@ def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
 
 
 def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
-    """Return the number of the step that another scene is added to.
+    """Return the index of the step that another scene is added to.
 
     Raises:
-        UserError: no step's moments were kept; or a step after it is fitted on pixels that would have to be read again.
+        UserError: no step has stored moments; or a later step was fitted on pixels that would have to be read again.
     """
     number = min(kept, default=-1)
     later = range(number + 1, len(asked))
     if number < 0 or any(asked[n].kind == "sampled" or needs_pass(asked, n) for n in later):
         raise UserError(
             "--update",
-            found=f"a recipe of steps {text!r}" + (" that kept no moments" if number < 0 else ""),
+            found=f"a recipe of steps {text!r}" + (" without stored moments" if number < 0 else ""),
             expected="a pca or an mnf, with no step after it that is fitted on pixels (scale just after pca is none)",
             do="Fit on all scenes together: `tilespec.api.fit([SCENE, SCENE2], OUT, steps=...)`.",
         )
@@ -86,17 +86,17 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
 ) -> Recipe:
     """Return the recipe of ``steps`` fitted on regions of scenes of the same bands, as one set of pixels.
 
-    Each folded step reads the regions once; the sample comes on top of that. Nothing of a cube's size is kept.
+    Each folded step reads the regions once, in addition to the sample. No array of a cube's size is in memory.
 
     Args:
-        steps: As in ``--steps``.
-        where: Scenes and regions.
-        seed: Of the sample and of VSN's draws.
-        client: A ``distributed.Client``; None stays in this process. The bits are the same.
-        progress: Told about every pass.
-        choice: Which pixels are seen, and how much each counts in a PCA.
-        update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes and of those that
-            it was fitted on, the steps before that stay as they are.
+        steps: The steps as in ``--steps``.
+        where: The blocks of the scenes and regions.
+        seed: The seed of the sample and of VSN's draws.
+        client: The ``distributed.Client``; None uses this process. The bits are the same.
+        progress: The progress that counts the blocks of every pass.
+        choice: The selection of pixels, and their weights in a PCA.
+        update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes together with those
+            it was fitted on before; the earlier steps do not change.
     """
     asked = parse(steps)
     bands = Bands(count=where[0][0].shape[2], axis=where[0][0].spectral)
@@ -120,7 +120,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
 
 
 def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) -> Recipe:
-    """Return a recipe with one more step, fitted on sampled pixels and a pass."""
+    """Return a recipe with one more step, which is fitted on sampled pixels and a pass."""
     through = recipe.apply(pixels)
     on = Fitting(
         bands=Bands(count=recipe.bands_out, axis=recipe.axis_out),
@@ -191,7 +191,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
 
 
 def _free(out: str, recipe: Recipe | None = None) -> None:
-    """Refuse to write over anything but the same recipe."""
+    """Refuse an output folder that holds anything but the same recipe."""
     kept = local(out, "a recipe")
     ours = (kept / "recipe.json").exists()
     if (kept.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
@@ -204,7 +204,7 @@ def _free(out: str, recipe: Recipe | None = None) -> None:
 
 
 def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
-    """Return what a fit would do: steps, passes, pixels, bands in and out, bytes to read."""
+    """Return the plan of a fit: steps, passes, pixels, bands in and out, bytes to read."""
     asked, first = parse(steps), where[0][0]
     after = plan(asked, Bands(count=first.shape[2], axis=first.spectral))
     pixels = sum(roi.shape[0] * roi.shape[1] for _, roi in where)
@@ -220,7 +220,7 @@ def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
 
 
 def _found(recipe: Recipe) -> dict[str, Any]:
-    """Return what fitting found out, the later step's word for the earlier's."""
+    """Return the facts of all fitted steps; a later step's value replaces an earlier one."""
     facts: dict[str, Any] = {"digest": recipe.digest}
     notes: list[str] = []
     for found in recipe.facts:
@@ -230,7 +230,7 @@ def _found(recipe: Recipe) -> dict[str, Any]:
 
 
 def _all_invalid(url: str, before: tuple[Operator, ...]) -> UserError:
-    """Return the error for a region where no pixel gets through the steps before."""
+    """Return the error for a region in which no pixel is valid after the earlier steps."""
     return UserError(
         url,
         found=f"no valid pixel after {', '.join(step.name for step in before) or 'reading'}",

@@ -1,7 +1,7 @@
-"""Fit pass: the moments that let a later scene join a fit, and the check of a fit's arithmetic against float64.
+"""Fit pass: moments that let a later scene join a fit, and a check of a fit's arithmetic against float64.
 
-Moments of float32 pieces are exact to about 1e-7, if nothing cancels; whether something does depends on the data. So
-every pass that gathers moments is recomputed on a few pieces in float64, and the difference is told.
+Moments of float32 pieces are exact to about 1e-7 unless values cancel, which depends on the data. Therefore every pass
+that gathers moments is recomputed for a few pieces in float64, and the difference is reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,34 +23,34 @@ from tilespec.storage.blocks import Block, scenes
 from tilespec.storage.scene import Scene
 
 CHECKED = 3
-"""Blocks of which some pixels are recomputed in float64."""
+"""The number of blocks of which some pixels are recomputed in float64."""
 PIXELS = 512
-"""So many of each."""
+"""The number of recomputed pixels in each of these blocks."""
 LIMIT = 1e-3
-"""Largest relative error of their moments; usual are 1e-7 to 1e-5."""
+"""The largest accepted relative error of their moments; usual are 1e-7 to 1e-5."""
 
 
 @final
 @dataclass(eq=False)
 class Pass:
-    """A step's pass over all pixels: what it is fitted on is checked, and kept."""
+    """A step's pass over all pixels, which checks the resulting moments against float64 and stores them."""
 
     where: Sequence[Block]
-    """What is read."""
+    """The blocks that are read."""
     operators: tuple[Operator, ...]
-    """The fitted steps before."""
+    """The fitted steps before this one, as operators."""
     old: Mapping[str, Moments] | None = None
-    """Moments of scenes that were read before and count as well; None for none."""
+    """The moments of scenes that were read earlier and are added; None for none."""
     client: Any = None
-    """A `distributed.Client`, or None for this process."""
+    """The `distributed.Client`, or None for this process."""
     progress: Progress | None = None
-    """Told about the pass."""
+    """The progress that counts the blocks of the pass."""
     opened: Mapping[str, Scene] | None = None
-    """The scenes by URL, where they are open already."""
+    """The scenes by URL, if they are open already."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the pass found out: ``self_check``."""
+    """The facts of the pass, such as ``self_check``."""
     moments: dict[str, Moments] = field(default_factory=dict)
-    """What it gathered, the old ones included."""
+    """The moments that the pass gathered, including the old ones."""
 
     def __call__(self, zero: Any) -> Any:
         """Return ``zero`` plus the contribution of every pixel."""
@@ -71,17 +71,17 @@ class Pass:
 
 
 def _emptied(moments: Moments) -> Moments:
-    """Return the empty moments about the same shift."""
+    """Return empty moments with the same shift."""
     return Moments.zero(moments.shift)
 
 
 def self_check(
     where: Sequence[Block], operators: tuple[Operator, ...], zero: Moments, opened: Mapping[str, Scene] | None = None
 ) -> float:
-    """Return the relative error of the moments of some pixels, against the same in float64.
+    """Return the relative error of the moments of some pixels, compared with the same moments in float64.
 
     Raises:
-        UserError: it is above `LIMIT`.
+        UserError: the error is above `LIMIT`.
     """
     known, ours, exact = opened or scenes(where), zero, (np.zeros_like(zero.sums), np.zeros_like(zero.products))
     for i in sorted({round(i) for i in np.linspace(0, len(where) - 1, CHECKED)}):
@@ -119,7 +119,7 @@ def _twice(
 
 
 def _error(ours: Moments, sums: Float64[np.ndarray, " band"], products: Float64[np.ndarray, "band band"]) -> float:
-    """Return the relative error of the products, and of the sums on their scale: the larger one."""
+    """Return the larger of two relative errors: of the products, and of the sums on the scale of the products."""
     size, scale = float(np.linalg.norm(products)), float(np.sqrt(ours.weight * np.trace(products)))
     if not size or not scale:
         return 0.0

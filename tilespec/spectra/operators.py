@@ -1,8 +1,8 @@
-"""Operators: what a fitted recipe does to spectra.
+"""Operators: the fitted steps of a recipe as functions of spectra.
 
-Each maps ``pixel band`` to ``pixel band'``, pixel by pixel, and is written on the array namespace: NumPy arrays and
-torch tensors (with `on_torch`) go through the same lines. An operator owns the array it is given and may overwrite it.
-A pixel that cannot be mapped (a constant spectrum has no SNV) becomes NaN in every band.
+Each maps ``pixel band`` to ``pixel band'``, pixel by pixel, and uses the array namespace: NumPy arrays and torch
+tensors (with `on_torch`) run through the same code. An operator may overwrite its argument. A pixel that cannot be
+mapped (a constant spectrum has no SNV) becomes NaN in every band.
 """
 
 from collections.abc import Callable
@@ -24,40 +24,40 @@ from tilespec.spectra.numerics.whittaker import arpls, asls, chord
 
 Vector = Float32[np.ndarray, " band"]
 FLAT = 8 * float(np.finfo(np.float32).eps)
-"""A deviation below this share of the mean is rounding, not signal."""
+"""A deviation below this share of the mean is a rounding error."""
 LARGEST_LOG = 38.0
-"""10 to more than this is no float32."""
+"""The largest exponent of 10 whose power is a finite float32."""
 
 
 @runtime_checkable
 class Operator(Protocol):
-    """What a fitted recipe is a tuple of; a frozen dataclass of arrays."""
+    """One fitted step of a recipe; a frozen dataclass of arrays."""
 
     name: ClassVar[str]
 
     def apply(self, x: Any) -> Any:
-        """Return the transformed ``pixel band``; ``x`` may be overwritten."""
+        """Return the transformed spectra ``pixel band``; ``x`` may be overwritten."""
 
     def out(self, bands: Bands) -> Bands:
-        """Return what the bands are afterwards."""
+        """Return the bands of the transformed spectra."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Take:
-    """Keep some bands."""
+    """Select some of the bands."""
 
     name: ClassVar[str] = "take"
     index: Int64[np.ndarray, " kept"]
-    """Bands that stay, ascending."""
+    """The indices of the selected bands, ascending."""
 
     def apply(self, x: Any) -> Any:
-        """Return the bands that stay."""
+        """Return the selected bands of the spectra."""
         first, last = int(self.index[0]), int(self.index[-1]) + 1
         return x[:, first:last] if last - first == len(self.index) else x[:, self.index]
 
     def out(self, bands: Bands) -> Bands:
-        """Return the bands that stay."""
+        """Return the selected bands."""
         return Bands(count=len(self.index), axis=None if bands.axis is None else bands.axis.take(self.index))
 
 
@@ -72,18 +72,18 @@ class Normalise:
 
     name: ClassVar[str] = "normalise"
     weights: Vector
-    """Weights of the mean; they sum to 1."""
+    """The weights of the mean, which sum to 1."""
     scale: Vector
-    """Weights of the deviation."""
+    """The weights of the deviation."""
 
     def apply(self, x: Any) -> Any:
-        """Return normalised spectra; NaN for a spectrum that is constant wherever the weights look."""
+        """Return normalised spectra; NaN for a spectrum that is constant in all bands with a weight."""
         x, deviation = Normalise.centred(self, x)
         x /= deviation[:, None]
         return x
 
     def centred(self, x: Any) -> tuple[Any, Any]:
-        """Return spectra minus their mean, and what is left to divide each by: NaN where that cannot be."""
+        """Return spectra minus their mean, and the divisor of each; NaN where a spectrum cannot be normalised."""
         mean = rowwise(x, self.weights)
         x -= mean[:, None]
         square = rowwise(x * x, self.scale * self.scale)
@@ -101,25 +101,26 @@ class Normalise:
 class Scatter:
     """Remove known curves and the gain on a reference spectrum: MSC, weighted MSC, extended MSC.
 
-    Least squares fit each spectrum as ``gain * reference + coefficients @ curves``; what is returned is
-    ``(x - coefficients @ curves) / gain`` (Martens and Stark 1991). With curves that are orthonormal under the weights
-    that is ``x' / gain + kept``, where ``x'`` is what of ``x`` the curves do not explain: well conditioned in float32.
+    Each spectrum is fitted by least squares as ``gain * reference + coefficients @ curves``; the result is ``(x -
+    coefficients @ curves) / gain`` (Martens and Stark 1991). With curves that are orthonormal under the weights this
+    equals ``x' / gain + kept``, where ``x'`` is the part of ``x`` that the curves do not explain; this form is well
+    conditioned in float32.
     """
 
     name: ClassVar[str] = "scatter"
     curves: Float32[np.ndarray, "curve band"]
-    """Offset, polynomial and interferents, made orthonormal under the weights."""
+    """The curves offset, polynomial and interferents, made orthonormal under the weights."""
     solve: Float32[np.ndarray, "band curve"]
-    """Weights times curves: maps spectra to the curves' coefficients."""
+    """The product of weights and curves, which maps spectra to the coefficients of the curves."""
     gain: Vector
-    """Maps what the curves leave of a spectrum to its gain on the reference."""
+    """The vector that maps a spectrum without the part of the curves to its gain on the reference."""
     energy: Vector
-    """Weights over the squared norm of what the curves leave of the reference."""
+    """The weights divided by the squared norm of the reference without the part of the curves."""
     kept: Vector
-    """The reference's own share of the curves."""
+    """The part of the reference that the curves explain."""
 
     def apply(self, x: Any) -> Any:
-        """Return corrected spectra; NaN where the gain is nothing but rounding."""
+        """Return corrected spectra; NaN where the gain is only a rounding error."""
         energy = rowwise(x * x, self.energy)
         x -= rowwise(rowwise(x, self.solve), self.curves)
         gain = rowwise(x, self.gain)
@@ -136,11 +137,11 @@ class Scatter:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear:
-    """Multiply each spectrum by a matrix: Savitzky-Golay filters."""
+    """Multiply each spectrum by a matrix, as Savitzky-Golay filters do."""
 
     name: ClassVar[str] = "linear"
     matrix: Float32[np.ndarray, "band band"]
-    """Columns are filters."""
+    """The matrix, whose columns are filters."""
 
     def apply(self, x: Any) -> Any:
         """Return filtered spectra."""
@@ -154,13 +155,13 @@ class Linear:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
-    """Subtract an offset from each band, then multiply by a gain: min-max, scale, mean."""
+    """Subtract an offset from each band, then multiply by a gain: min-max, scale and mean."""
 
     name: ClassVar[str] = "affine"
     offset: Vector
-    """Subtracted from each band."""
+    """The value that is subtracted from each band."""
     gain: Vector
-    """Then multiplied with."""
+    """The factor of each band after the subtraction."""
 
     def apply(self, x: Any) -> Any:
         """Return scaled bands."""
@@ -176,29 +177,29 @@ class Affine:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Project:
-    """Centre, then project on principal components. ``restore(apply(x)) == x`` at full rank."""
+    """Centre spectra, then project them on principal components. ``restore(apply(x)) == x`` at full rank."""
 
     name: ClassVar[str] = "project"
     mean: Vector
-    """Mean spectrum of the pixels it was fitted on."""
+    """The mean spectrum of the fitted pixels."""
     loadings: Float32[np.ndarray, "component band"]
-    """Orthonormal rows, the largest absolute loading of each positive."""
+    """The loadings as orthonormal rows; the largest absolute loading of each is positive."""
     variance: Float64[np.ndarray, " component"]
-    """Variance of each component (ddof 1)."""
+    """The variance of each component (ddof 1)."""
     ratio: Float64[np.ndarray, " component"]
-    """Share of each component in the total variance."""
+    """The share of each component in the total variance."""
 
     def apply(self, x: Any) -> Any:
-        """Return the scores."""
+        """Return the scores ``pixel component``."""
         x -= self.mean
         return rowwise(x, self.loadings.T)
 
     def restore(self, scores: Any) -> Any:
-        """Return the spectra that have these scores."""
+        """Return the spectra ``pixel band`` of scores."""
         return scores @ self.loadings + self.mean
 
     def out(self, bands: Bands) -> Bands:
-        """Return an axis of components, numbered from 1."""
+        """Return an axis of components with numbers from 1."""
         del bands
         numbers = tuple(float(i + 1) for i in range(len(self.loadings)))
         return Bands(count=len(numbers), axis=SpectralAxis(name="component", unit="1", values=numbers))
@@ -207,22 +208,22 @@ class Project:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resample:
-    """Multiply each spectrum by a matrix that makes the bands of another sensor."""
+    """Multiply each spectrum by a matrix whose results are the bands of another sensor."""
 
     name: ClassVar[str] = "resample"
     matrix: Float32[np.ndarray, "band target"]
-    """Columns are responses; each sums to 1."""
+    """The matrix, whose columns are responses that each sum to 1."""
     centres: Float64[np.ndarray, " target"]
-    """Centres of the new bands, in the unit of the axis."""
+    """The centres of the new bands in the unit of the axis."""
     fwhm: Float64[np.ndarray, " target"]
-    """Their full widths at half maximum."""
+    """The full widths at half maximum of the new bands."""
 
     def apply(self, x: Any) -> Any:
         """Return the bands of the other sensor."""
         return rowwise(x, self.matrix)
 
     def out(self, bands: Bands) -> Bands:
-        """Return the other sensor's axis, of the same name and unit."""
+        """Return the other sensor's axis with the same name and unit."""
         centres, fwhm = tuple(self.centres.tolist()), tuple(self.fwhm.tolist())
         axis = bands.axis and SpectralAxis(name=bands.axis.name, unit=bands.axis.unit, values=centres, fwhm=fwhm)
         return Bands(count=len(centres), axis=axis)
@@ -231,11 +232,11 @@ class Resample:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Absorb:
-    """Reflectance to absorbance, ``-log10 R``, or back, ``10**-A``."""
+    """Convert reflectance to absorbance, ``-log10 R``, or back, ``10**-A``."""
 
     name: ClassVar[str] = "absorb"
     back: Int64[np.ndarray, ""]
-    """0: to absorbance; 1: to reflectance."""
+    """The direction: 0 to absorbance, 1 to reflectance."""
 
     def apply(self, x: Any) -> Any:
         """Return absorbance, NaN for a pixel with a value <= 0; or reflectance, NaN where it would overflow."""
@@ -254,12 +255,12 @@ class Absorb:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Light:
-    """sRGB to linear light (IEC 61966-2-1)."""
+    """Convert sRGB to linear light (IEC 61966-2-1)."""
 
     name: ClassVar[str] = "light"
 
     def apply(self, x: Any) -> Any:
-        """Return values that are proportional to light; the toe's line goes on below 0."""
+        """Return linear values, proportional to light; negative values remain on the straight line near 0."""
         return decode(x)
 
     def out(self, bands: Bands) -> Bands:
@@ -270,15 +271,15 @@ class Light:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
-    """Subtract an asymmetric least squares baseline: `tilespec.spectra.numerics.whittaker`."""
+    """Subtract an asymmetric least squares baseline, see `tilespec.spectra.numerics.whittaker`."""
 
     name: ClassVar[str] = "baseline"
     smoothness: Float64[np.ndarray, ""]
-    """Lambda: weight of the squared second differences of the baseline."""
+    """The parameter lambda, the weight of the squared second differences of the baseline."""
     asymmetry: Float64[np.ndarray, ""]
-    """Weight of bands above the baseline (asls); 0 for arpls, which finds weights itself."""
+    """The weight of bands above the baseline (asls); 0 selects arpls, which computes its own weights."""
     iterations: Int64[np.ndarray, ""]
-    """Most times that a spectrum's weights are found anew."""
+    """The largest number of iterations of a spectrum's weights."""
 
     def apply(self, x: Any) -> Any:
         """Return spectra without their baselines."""
@@ -302,14 +303,14 @@ class Continuum:
 
     name: ClassVar[str] = "continuum"
     order: Int64[np.ndarray, " band"]
-    """Bands by ascending place."""
+    """The indices of the bands by ascending centre."""
     places: Float64[np.ndarray, " band"]
-    """Those places."""
+    """The centres in that order."""
     subtract: Int64[np.ndarray, ""]
-    """0: ``x / hull``; 1: ``x - hull``."""
+    """The operation: 0 for ``x / hull``, 1 for ``x - hull``."""
 
     def apply(self, x: Any) -> Any:
-        """Return spectra without their hulls; NaN where a hull to divide by is not positive."""
+        """Return spectra divided by or minus their hulls; NaN where a hull to divide by is not positive."""
         for part in strips(x):
             y = columns(part)[self.order]
             hull = upper_hull(y, self.places)
@@ -329,29 +330,29 @@ class Continuum:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseAdjust:
-    """Centre, whiten the noise, project on principal components: MNF. ``restore(apply(x)) == x`` at full rank."""
+    """Centre, whiten the noise, project on components (MNF). ``restore(apply(x)) == x`` at full rank."""
 
     name: ClassVar[str] = "mnf"
     mean: Vector
-    """Mean spectrum of the pixels it was fitted on."""
+    """The mean spectrum of the fitted pixels."""
     loadings: Float32[np.ndarray, "component band"]
-    """Rows in which the noise has variance 1, the largest absolute loading of each positive."""
+    """The rows with which the noise has variance 1; the largest absolute loading of each is positive."""
     back: Float32[np.ndarray, "component band"]
-    """Spectra of the components."""
+    """The spectrum of each component."""
     snr: Float64[np.ndarray, " component"]
-    """Variance of the signal in each component, over that of the noise."""
+    """The variance of the signal divided by that of the noise, for each component."""
 
     def apply(self, x: Any) -> Any:
-        """Return the scores."""
+        """Return the scores ``pixel component``."""
         x -= self.mean
         return rowwise(x, self.loadings.T)
 
     def restore(self, scores: Any) -> Any:
-        """Return the spectra that have these scores."""
+        """Return the spectra ``pixel band`` of scores."""
         return scores @ self.back + self.mean
 
     def out(self, bands: Bands) -> Bands:
-        """Return an axis of components, numbered from 1."""
+        """Return an axis of components with numbers from 1."""
         del bands
         numbers = tuple(float(i + 1) for i in range(len(self.loadings)))
         return Bands(count=len(numbers), axis=SpectralAxis(name="component", unit="1", values=numbers))
@@ -362,12 +363,12 @@ OPERATORS: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 
 
 def arrays(operator: Operator) -> dict[str, np.ndarray]:
-    """Return the arrays of an operator by name: all that it is."""
+    """Return all arrays of an operator by name."""
     return dict(vars(operator))
 
 
 def on_torch(operator: Operator, device: Any = "cpu") -> Callable[[Any], Any]:
-    """Return ``operator.apply`` for torch tensors on ``device``: the same lines, with tensors for arrays."""
+    """Return ``operator.apply`` for torch tensors on ``device``: the same code with tensors in place of arrays."""
     import torch
 
     twin: Any = SimpleNamespace(**{key: torch.from_numpy(value).to(device) for key, value in arrays(operator).items()})

@@ -1,4 +1,4 @@
-"""Passes over scenes: a sample from all over a region, and folds over every pixel of it, fused with a recipe."""
+"""Passes: reading a sample of pixels from a region, or every pixel of it, through a recipe."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,20 +25,20 @@ from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL
 
 SAMPLE = 512
-"""Pixels of a sample."""
+"""The number of pixels in a sample."""
 SPREAD = 32
-"""Blocks that a sample comes from: a block is read whole for a few pixels, so not one for each."""
+"""The number of blocks that a sample comes from, because each is read completely for a few pixels."""
 READERS = 2
-"""Blocks of a sample that are read at once."""
+"""The number of blocks of a sample that are read at the same time."""
 
 
 def sample(
     where: Sequence[Block], *, seed: int, size: int = SAMPLE, opened: Mapping[str, Scene] | None = None
 ) -> Spectra:
-    """Return up to ``size`` valid pixels, a few from each of `SPREAD` blocks that lie all over the region.
+    """Return up to ``size`` valid pixels, a few from each of `SPREAD` blocks spread over the region.
 
-    Blocks without enough valid pixels are made up for by further ones, so a scene that is mostly nodata is read
-    until there is a sample.
+    If blocks have too few valid pixels, further ones are read, so a scene that is mostly nodata is read until the
+    sample is complete.
 
     Raises:
         UserError: no pixel of the region is valid.
@@ -68,7 +68,7 @@ def sample(
 
 
 def _ahead(pool: Executor, of: Callable[[int], Spectra], order: Sequence[int]) -> Iterator[Spectra]:
-    """Yield ``of`` each of ``order``, in that order; `READERS` are under way while one is waited for, not more."""
+    """Yield the result of ``of`` for each of ``order``, in that order; at most `READERS` run at the same time."""
     flying = deque(pool.submit(of, index) for index in order[:READERS])
     for index in order[READERS:]:
         yield flying.popleft().result()
@@ -78,14 +78,14 @@ def _ahead(pool: Executor, of: Callable[[int], Spectra], order: Sequence[int]) -
 
 
 def _order(n: int, rng: np.random.Generator) -> list[int]:
-    """Return 0..n-1: first one from each of `SPREAD` strata, then the others."""
+    """Return the numbers 0..n-1: first one from each of `SPREAD` equal parts, then the others."""
     edges = np.linspace(0, n, min(SPREAD, n) + 1).astype(int)
     first = [int(rng.integers(a, b)) for a, b in pairwise(edges)]
     return first + [int(i) for i in rng.permutation(n) if int(i) not in set(first)]
 
 
 def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Spectra:
-    """Return up to ``count`` valid pixels of a block."""
+    """Return up to ``count`` valid pixels of a block, ``pixel band``."""
     values = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
     with np.errstate(invalid="ignore", over="ignore"):
         whole = np.isfinite(values @ np.ones(values.shape[1], np.float32))
@@ -104,10 +104,10 @@ def fold_scene(
     progress: Progress | None = None,
     opened: Mapping[str, Scene] | None = None,
 ) -> Any:
-    """Return ``zero`` plus the contribution of every pixel after ``operators``: one read, not finished.
+    """Return ``zero`` plus the contribution of every pixel after ``operators``, before `finish`; each is read once.
 
-    A fold that is `Streamed` gets all pieces of a task at once, with their weights; one with `Neighbours` gets whole
-    blocks with a halo, and reads the objects beside its own for that.
+    A `Streamed` statistic gets all pieces of a task at once, with their weights; one with `Neighbours` gets complete
+    blocks with a halo, for which the objects beside the block are read too.
     """
     tasks = [tuple(where[i : i + GROUP]) for i in range(0, len(where), GROUP)]
     say = progress or Silent()
@@ -121,7 +121,7 @@ def fold_scene(
 def _contribution(
     zero: Any, operators: tuple[Operator, ...], opened: Mapping[str, Scene], group: Sequence[Block]
 ) -> Any:
-    """Return what a few blocks add to a fold."""
+    """Return the contribution of a few blocks to a statistic."""
     if isinstance(zero, Streamed):
         return zero.over(
             (part, weights) for block in group for part, weights in parts(opened[block.url], operators, block)
@@ -137,7 +137,7 @@ def _contribution(
 
 
 def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
-    """Yield the pixels of a block that are seen, after ``operators``, piece by piece; each may be overwritten."""
+    """Yield the selected pixels of a block after ``operators``, piece by piece; each may be overwritten."""
     kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
     y0 = 0
     for values in scene.lines(block.roi, room()):
@@ -154,7 +154,7 @@ def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterat
 
 
 def picked(scene: Scene, block: Block) -> Part:
-    """Return the pixels of a block that are seen, in this thread's memory, and how much each counts."""
+    """Return the selected pixels of a block, in this thread's buffers, and their weights."""
     spectra = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
     kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
     if kept is None:
@@ -165,9 +165,9 @@ def picked(scene: Scene, block: Block) -> Part:
 def haloed(
     scene: Scene, operators: tuple[Operator, ...], block: Block, halo: tuple[int, int]
 ) -> Float32[np.ndarray, "y x band"]:
-    """Return a block after ``operators``, with ``halo`` rows below and columns to the right where the region has them.
+    """Return a block after ``operators``, with ``halo`` rows below and columns to the right if the region has them.
 
-    Pixels that are not seen are NaN, as invalid ones are.
+    Pixels that are not selected are NaN, like invalid ones.
     """
     edge = block.within or scene.roi
     roi = replace(block.roi, y1=min(block.roi.y1 + halo[0], edge.y1), x1=min(block.roi.x1 + halo[1], edge.x1))

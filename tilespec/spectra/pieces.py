@@ -1,8 +1,9 @@
-"""Pieces: operators run over spectra in pieces of one fixed, padded number of rows.
+"""Pieces: operators run over spectra in pieces with one fixed, padded number of rows.
 
-BLAS changes bits with the row count, so a pixel would depend on how its neighbours were split; in padded pieces it
-does not: tiles equal the scene bit for bit. A piece of 186 bands (1.5 MB) also stays in the cache from step to step,
-and whatever takes pieces (a PCA's moments) finds them there: a scene goes through the memory's bus once.
+The bits of a BLAS product depend on its number of rows, so a pixel would depend on how its neighbours were divided; in
+padded pieces it does not: tiles equal the scene bit for bit. A piece of 186 bands (1.5 MB) also remains in the
+processor's cache from step to step and for the statistic that uses it (a PCA's moments), so a scene is read from memory
+only once.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ Transformed = Float32[np.ndarray, "pixel out"]
 
 
 def transform(operators: tuple[Operator, ...], x: Spectra, width: int, *, own: bool = False) -> Transformed:
-    """Return ``x`` after ``operators``, which leave ``width`` bands; an invalid pixel is NaN in all of them.
+    """Return ``x`` after ``operators``, whose result has ``width`` bands; an invalid pixel is NaN in all of them.
 
     With ``own`` it may overwrite ``x``.
     """
@@ -33,14 +34,14 @@ def transform(operators: tuple[Operator, ...], x: Spectra, width: int, *, own: b
 
 
 def pieces(operators: tuple[Operator, ...], x: Spectra, *, own: bool = False) -> Iterator[Transformed]:
-    """Yield ``x`` after ``operators``, piece by piece; a piece may be overwritten, and is lost with the next.
+    """Yield ``x`` after ``operators``, piece by piece; a piece may be overwritten and is valid until the next.
 
-    A pixel is invalid when a band that the operators look at is NaN or infinite, or when they cannot map it.
+    A pixel is invalid when a band that the operators use is NaN or infinite, or when they cannot map it.
 
     Args:
-        operators: Fitted steps, in their order.
-        x: Spectra.
-        own: ``x`` may be overwritten: whole pieces are worked on where they lie. The bits are the same.
+        operators: The fitted steps in their order.
+        x: The spectra, ``pixel band``.
+        own: Whether ``x`` may be overwritten: full pieces are then processed in place. The bits are the same.
     """
     taken = next((i for i, op in enumerate(operators) if not isinstance(op, Take)), len(operators))
     room, after = np.empty((PIECE, 0), np.float32), _fused(operators[taken:])
@@ -60,15 +61,15 @@ def pieces(operators: tuple[Operator, ...], x: Spectra, *, own: bool = False) ->
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Scores:
-    """A normalisation and the projection after it: scores are divided, and not spectra that are many times as wide."""
+    """A normalisation and the projection after it: the few scores are divided instead of the many bands."""
 
     normalise: Normalise
     project: Project
     mean: Float32[np.ndarray, " component"]
-    """Scores of the mean spectrum, summed in float64."""
+    """The scores of the mean spectrum, summed in float64."""
 
     def apply(self, x: Any) -> Any:
-        """Return the scores."""
+        """Return the scores ``pixel component``."""
         centred, deviation = self.normalise.centred(x)
         scores = rowwise(centred, self.project.loadings.T)
         scores /= deviation[:, None]
@@ -77,7 +78,7 @@ class _Scores:
 
 
 def _fused(operators: tuple[Operator, ...]) -> tuple[Any, ...]:
-    """Return operators that do the same at less cost, where a projection follows a normalisation."""
+    """Return equivalent operators at less cost, when a projection follows a normalisation."""
     match operators:
         case (Normalise() as first, Project() as second, *others):
             mean = (second.loadings.astype(np.float64) @ second.mean).astype(np.float32)
@@ -87,9 +88,9 @@ def _fused(operators: tuple[Operator, ...]) -> tuple[Any, ...]:
 
 
 def _through(operators: tuple[Any, ...], full: Float32[np.ndarray, "_whole _band"], n: int) -> Transformed:
-    """Return the first ``n`` rows of a whole piece after ``operators``, which overwrite it."""
+    """Return the first ``n`` rows of a full piece after ``operators``, which overwrite it."""
     with np.errstate(invalid="ignore", over="ignore"):
-        # a normalised spectrum is NaN throughout as soon as one band was not finite: its mean saw that band already
+        # a normalised spectrum is NaN in all bands if one band was NaN or infinite, because its mean is
         invalid = None if operators and isinstance(operators[0], Normalise | _Scores) else _invalid(full)[:n]
         for operator in operators:
             full = operator.apply(full)
@@ -100,5 +101,5 @@ def _through(operators: tuple[Any, ...], full: Float32[np.ndarray, "_whole _band
 
 
 def _invalid(x: Float32[np.ndarray, "_whole _band"]) -> Bool[np.ndarray, " _whole"]:
-    """Return which spectra have a band that is not finite: one pass, no mask of their size."""
+    """Return which spectra have a band that is NaN or infinite, without a mask of the size of the spectra."""
     return ~np.isfinite(x @ np.ones(x.shape[1], np.float32))

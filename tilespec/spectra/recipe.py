@@ -1,4 +1,4 @@
-"""Recipe: fitted spectral steps, a value that is saved as plain JSON and arrays, and applied pixel by pixel."""
+"""Recipe: fitted spectral steps, saved as JSON and arrays, and applied pixel by pixel."""
 
 import hashlib
 import json
@@ -25,32 +25,32 @@ from tilespec.storage.scene import Scene
 FORMAT = 1
 
 Stored = Mapping[int, Mapping[str, Moments]]
-"""Moments by the number of the step that was fitted on them, and by name."""
+"""The moments by the index of the step that was fitted on them, and by name."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe:
-    """Fitted spectral steps. Pixelwise: a tile's result is the scene's, bit for bit."""
+    """Fitted spectral steps that act on one pixel at a time, so a tile's result equals the scene's, bit for bit."""
 
     text: str
-    """The steps as they were asked for: ``vsn,pca=4``."""
+    """The steps as the user wrote them: ``vsn,pca=4``."""
     steps: tuple[Operator, ...]
-    """What they do."""
+    """The operators of the fitted steps."""
     facts: tuple[dict[str, Any], ...]
-    """What fitting each step found out."""
+    """The facts from the fit of each step."""
     bands_in: int
-    """Bands of the scenes it takes."""
+    """The number of bands of the scenes that it takes."""
     axis_in: SpectralAxis | None
-    """Their spectral axis."""
+    """The spectral axis of the scenes that it takes."""
     kept: Stored = field(default_factory=dict)
-    """Moments that steps were fitted on, so that another scene can be added; they change nothing that it does."""
+    """The moments that steps were fitted on, so that another scene can be added; they do not change the result."""
     level: float | None = None
-    """Brightness of what it was fitted on; None where nothing was looked at."""
+    """The brightness of the fitted pixels; None when no pixels were used."""
 
     @classmethod
     def empty(cls, bands: int, axis: SpectralAxis | None) -> "Recipe":
-        """Return the recipe that does nothing."""
+        """Return the recipe without any step."""
         return cls(text="", steps=(), facts=(), bands_in=bands, axis_in=axis)
 
     @property
@@ -62,17 +62,17 @@ class Recipe:
 
     @property
     def bands_out(self) -> int:
-        """Bands, or components, that come out."""
+        """The number of bands, or components, of the result."""
         return self._out.count
 
     @property
     def axis_out(self) -> SpectralAxis | None:
-        """Spectral axis of what comes out."""
+        """The spectral axis of the result."""
         return self._out.axis
 
     @property
     def digest(self) -> str:
-        """Hash of everything that decides the result: bands, axis and every array."""
+        """The hash of everything that decides the result: bands, axis and every array."""
         state = hashlib.blake2b(digest_size=16)
         axis = None if self.axis_in is None else [self.axis_in.name, self.axis_in.unit, self.axis_in.values]
         state.update(json.dumps([FORMAT, self.bands_in, axis]).encode())
@@ -84,10 +84,10 @@ class Recipe:
         return state.hexdigest()
 
     def apply(self, x: Spectra, *, own: bool = False) -> Transformed:
-        """Return the transformed spectra; a pixel with NaN or infinity in a band that is used is NaN throughout.
+        """Return transformed spectra; a pixel with NaN or infinity in a used band is NaN in all bands.
 
-        With ``own`` it may overwrite ``x``, which saves a copy. Bits do not depend on how pixels are split into calls.
-        Safe to call from many threads.
+        With ``own`` it may overwrite ``x``, which saves a copy. The bits do not depend on how pixels are divided into
+        calls. Many threads may call this at the same time.
         """
         assert x.shape[1] == self.bands_in, f"{x.shape[1]} bands, the recipe takes {self.bands_in}"
         with one_blas_thread():
@@ -97,7 +97,7 @@ class Recipe:
         """Refuse a scene with other bands or wavelengths than the recipe was fitted on.
 
         Raises:
-            UserError: another number of bands, or a band that is not where it was.
+            UserError: the number of bands differs, or the centre of a band does.
         """
         before = Bands(count=self.bands_in, axis=self.axis_in)
         same_bands(before, Bands(count=bands, axis=axis), where)
@@ -121,7 +121,7 @@ class Recipe:
         return digest is not None
 
     def save(self, folder: str) -> None:
-        """Write ``recipe.json`` and ``arrays.npz``; the card last, so that a folder with a card is whole."""
+        """Write ``recipe.json`` and ``arrays.npz``; the JSON file comes last, so a folder that has it is complete."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         stored = {f"{i}.{k}": v for i, step in enumerate(self.steps) for k, v in arrays(step).items()}
@@ -143,7 +143,7 @@ class Recipe:
         """Read a recipe folder; nothing in it is executed.
 
         Raises:
-            UserError: no recipe there, one of another format, or one whose arrays do not fit its digest.
+            UserError: the folder holds no recipe, one of another format, or one whose arrays do not match its digest.
         """
         path = Path(folder) / "recipe.json"
         if not path.exists():
@@ -168,7 +168,7 @@ def _broken(folder: str, found: str) -> UserError:
 
 
 def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the recipe that a card and the arrays beside it describe."""
+    """Return the fields of the recipe from its JSON file and its arrays."""
     if card["format"] != FORMAT:
         raise ValueError(f"format {card['format']}, this version reads {FORMAT}")
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
@@ -189,7 +189,7 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_arrays(kept: Stored) -> dict[str, np.ndarray]:
-    """Return kept moments as arrays for a recipe's folder."""
+    """Return stored moments as arrays for a recipe's folder."""
     return {
         f"kept.{step}.{name}.{key}": np.asarray(value)
         for step, by_name in kept.items()
@@ -199,7 +199,7 @@ def to_arrays(kept: Stored) -> dict[str, np.ndarray]:
 
 
 def from_arrays(stored: Mapping[str, np.ndarray]) -> dict[int, dict[str, Moments]]:
-    """Return the moments that `to_arrays` wrote; other arrays are ignored."""
+    """Return the moments from the arrays of `to_arrays`; other arrays are ignored."""
     fields: dict[int, dict[str, dict[str, Any]]] = {}
     for key, value in stored.items():
         if key.startswith("kept."):
@@ -210,8 +210,8 @@ def from_arrays(stored: Mapping[str, np.ndarray]) -> dict[int, dict[str, Moments
 
 
 def _moments(fields: dict[str, Any]) -> Moments:
-    """Return moments of checked shape; raise ValueError for others."""
+    """Return moments after checking their shapes; raise ValueError for wrong shapes."""
     p = len(fields["shift"])
     if fields["sums"].shape != (p,) or fields["products"].shape != (p, p):
-        raise ValueError("kept moments of wrong shape")
+        raise ValueError("stored moments of wrong shape")
     return replace(Moments.zero(fields["shift"]), **fields)

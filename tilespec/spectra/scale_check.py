@@ -1,8 +1,8 @@
-"""Scale check: whether two scenes are on one scale, from a glance at each.
+"""Scale check: whether two scenes have the same scale of values, from a small sample of each.
 
-Reflectance comes as 0 to 1, in percent, or times 10,000, and files do not always say which. What is fitted on one and
-applied to another is wrong without a word. Bright values of scenes of one scale are within an order of magnitude of
-each other, those of different scales are not.
+Reflectance comes as 0 to 1, in percent, or times 10,000, and files do not always state which. A recipe that is applied
+to another scale than it was fitted on gives wrong results without an error. Bright values of scenes with one scale are
+within an order of magnitude of each other, those of different scales are not.
 """
 
 from contextlib import suppress
@@ -17,35 +17,35 @@ from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
 BLOCKS: Final = 4
-"""That a glance looks at."""
+"""The number of blocks in the sample."""
 PIXELS: Final = 128
-"""Of each of them."""
+"""The number of pixels from each of these blocks."""
 BRIGHT: Final = 0.95
-"""Quantile of all values: background differs more between scenes than what is bright does."""
+"""The quantile of all values that is compared: dark backgrounds differ more between scenes than bright values."""
 RATIO: Final = 30.0
-"""Between two scales; percent and fractions are 100 apart."""
+"""The smallest ratio between two scales; percent and fractions differ by a factor of 100."""
 
 
 def glance(scene: Scene, roi: Roi) -> Spectra:
-    """Return some pixels of a few blocks all over a region; none of blocks without data or with damage."""
+    """Return some pixels of a few blocks spread over a region; blocks without data or with damage give none."""
     where, found = blocks(scene, roi), []
     for index in sorted({round(i) for i in np.linspace(0, len(where) - 1, BLOCKS + 2)[1:-1]}):
-        with suppress(UserError):  # who reads that block for its data says what is wrong with it
+        with suppress(UserError):  # a later reading of the block reports its damage
             found.append(some(scene, where[index], PIXELS, np.random.default_rng(index)))
     return np.concatenate(found) if found else np.empty((0, scene.shape[2]), np.float32)
 
 
 def brightness(spectra: Spectra) -> float | None:
-    """Return how large the bright values of spectra are, None without a value."""
+    """Return the size of the bright values of spectra, or None without any value."""
     seen = np.abs(spectra[np.isfinite(spectra)])
     return float(np.quantile(seen, BRIGHT)) if len(seen) else None
 
 
 def same_scale(level: float | None, scene: Scene, roi: Roi) -> None:
-    """Refuse a scene whose brightness is not of the order of ``level``, if both are known.
+    """Refuse a scene whose brightness differs much from ``level``, if both are known.
 
     Raises:
-        UserError: it is `RATIO` times as large or as small.
+        UserError: it is larger or smaller than ``level`` by a factor of `RATIO`.
     """
     found = brightness(glance(scene, roi)) if level else None
     if level and found and not 1 / RATIO < found / level < RATIO:

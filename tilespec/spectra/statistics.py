@@ -1,10 +1,10 @@
-"""Statistics: what is known of a scene after one pass, as values that blocks contribute to and that add.
+"""Statistics: values that are computed for blocks of a scene in one pass, and then added.
 
-The law of every fold, for blocks without a pixel in common: ``of(a) + of(b) == of(a and b)``, exactly for counts
-and extremes, to rounding for sums. With a reduction tree that is fixed by the order of the blocks
+For blocks without a common pixel, every statistic satisfies ``of(a) + of(b) == of(a and b)``, exactly for counts and
+extremes, up to rounding for sums. With a reduction tree that is fixed by the order of the blocks
 (`tilespec.cluster.reduction.fold`), rounding too is the same for any number of workers.
 
-The folds here take spectra after a recipe: float32 ``pixel band``, an invalid pixel being NaN in every band.
+The statistics here take spectra after a recipe: float32 ``pixel band``, where an invalid pixel is NaN in every band.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,26 +18,26 @@ from tilespec.core.types import Spectra
 
 Origin = tuple[int, int]
 Part = tuple[Spectra, Float32[np.ndarray, " _pixel"] | None]
-"""Spectra with the weight of each, or none."""
+"""Spectra and the weight of each, or None for equal weights."""
 
 
 @runtime_checkable
 class Fold(Protocol):
-    """What `tilespec.cluster.reduction.fold` accepts; a value, and itself the empty contribution to begin with."""
+    """A statistic that `tilespec.cluster.reduction.fold` adds; its initial value is the statistic of no pixel."""
 
     def of(self, block: Any, origin: Origin) -> Any:
         """Return the contribution of one block, whose first pixel lies at ``origin`` (y, x)."""
 
     def __add__(self, other: Any) -> Any:
-        """Return the contribution of both."""
+        """Return the sum of both contributions."""
 
     def finish(self) -> Any:
-        """Return the statistic."""
+        """Return the result of the statistic."""
 
 
 @runtime_checkable
 class Streamed(Protocol):
-    """A fold that adds up many parts at less cost than `Fold.of` for each and ``+``."""
+    """A statistic that adds many parts at less cost than `Fold.of` for each and ``+``."""
 
     def over(self, parts: Iterable[Part]) -> Any:
         """Return the contribution of all ``parts``, each of which it may overwrite."""
@@ -45,11 +45,11 @@ class Streamed(Protocol):
 
 @runtime_checkable
 class Neighbours(Protocol):
-    """A fold that compares pixels with those to their right and below: a pair belongs to its upper left pixel."""
+    """A statistic that compares pixels with those to the right and below; a pair belongs to its upper left pixel."""
 
     @property
     def halo(self) -> tuple[int, int]:
-        """Rows below a block and columns to the right of it that it looks at."""
+        """The number of rows below a block and of columns to its right that it also reads."""
 
     def of(self, block: Any, own: tuple[int, int]) -> Any:
         """Return the contribution of the first ``own`` rows and columns of a block ``y x band``."""
@@ -57,47 +57,47 @@ class Neighbours(Protocol):
 
 @runtime_checkable
 class Keeps(Protocol):
-    """A fold whose moments are kept with what was fitted, so that another scene can be added to them."""
+    """A statistic whose moments are stored with the fitted step, so that another scene can be added to them."""
 
     @property
     def moments(self) -> Any:
-        """`Moments` by name; ``signal`` are those of the pixels."""
+        """The `Moments` by name; ``signal`` are those of the pixels."""
 
     def like(self, moments: Any) -> Any:
-        """Return the fold that holds ``moments``."""
+        """Return the statistic that contains ``moments``."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
-    """Count, sum and sum of products of spectra, about a fixed shift: all that an exact PCA needs.
+    """Count, sum and sum of products of spectra, after subtraction of a fixed shift, from which an exact PCA follows.
 
-    Products are summed in float32 within a piece and in float64 between pieces. With a shift near the mean nothing
-    cancels (Chan, Golub and LeVeque, The American Statistician 37, 1983), so pieces of a few thousand pixels keep
-    the relative error of a variance near 1e-7.
+    Products are summed in float32 within a piece and in float64 between pieces. With a shift near the mean no digits
+    cancel (Chan, Golub and LeVeque, The American Statistician 37, 1983), so pieces of a few thousand pixels keep the
+    relative error of a variance near 1e-7.
 
     Pixels may have weights (importances, not counts): then the mean is weighted, and the covariance is that of
     ``numpy.cov(x, aweights=weights)``.
     """
 
     shift: Float32[np.ndarray, " band"]
-    """What is subtracted before anything is summed; near the mean."""
+    """The spectrum near the mean that is subtracted before summation."""
     n: int
-    """Valid pixels."""
+    """The number of valid pixels."""
     invalid: int
-    """Pixels left out because they are NaN, or have no weight."""
+    """The number of pixels that were left out because they are NaN or have no weight."""
     weight: float
-    """Sum of their weights; ``n`` where there are none."""
+    """The sum of the weights; ``n`` without weights."""
     squares: float
-    """Sum of the squares of their weights."""
+    """The sum of the squared weights."""
     sums: Float64[np.ndarray, " band"]
-    """Sum of shifted spectra."""
+    """The sum of the shifted spectra."""
     products: Float64[np.ndarray, "band band"]
-    """Sum of outer products of shifted spectra."""
+    """The sum of the outer products of the shifted spectra."""
 
     @classmethod
     def zero(cls, shift: Float32[np.ndarray, " band"]) -> "Moments":
-        """Return the empty moments about ``shift``."""
+        """Return empty moments with the shift ``shift``."""
         p = len(shift)
         return cls(shift=shift, n=0, invalid=0, weight=0.0, squares=0.0, sums=np.zeros(p), products=np.zeros((p, p)))
 
@@ -109,7 +109,7 @@ class Moments:
         return self.over([(block.copy(), weights)])
 
     def over(self, parts: Iterable[Part]) -> "Moments":
-        """Return the moments of spectra that come part by part, and are overwritten: no fresh array of their size."""
+        """Return the moments of spectra in several parts, which are overwritten, so that no further array is needed."""
         counts, sums, products = np.zeros(4), np.zeros_like(self.sums), np.zeros_like(self.products)
         for part, weights in parts:
             np.subtract(part, self.shift, out=part)
@@ -138,17 +138,17 @@ class Moments:
 
     @property
     def moments(self) -> "dict[str, Moments]":
-        """What a later scene can be added to."""
+        """The moments that a later scene can be added to."""
         return {"signal": self}
 
     def like(self, moments: "Mapping[str, Moments]") -> "Moments":
-        """Return the fold that holds ``moments``."""
+        """Return the statistic that contains ``moments``."""
         del self
         return moments["signal"]
 
     @property
     def mean(self) -> Float64[np.ndarray, " band"]:
-        """Mean spectrum; NaN without pixels."""
+        """The mean spectrum, NaN without pixels."""
         return self.shift + self.sums / self.weight if self.n else np.full(len(self.sums), np.nan)
 
     def finish(self) -> Float64[np.ndarray, "band band"]:
@@ -163,23 +163,23 @@ class Spread:
     """Count, sum, sum of squares and extremes of every band."""
 
     shift: Float32[np.ndarray, " band"]
-    """What is subtracted before anything is summed; near the mean."""
+    """The spectrum near the mean that is subtracted before summation."""
     n: int
-    """Valid pixels."""
+    """The number of valid pixels."""
     invalid: int
-    """Pixels left out because they are NaN."""
+    """The number of pixels that were left out because they are NaN."""
     sums: Float64[np.ndarray, " band"]
-    """Sum of shifted spectra."""
+    """The sum of the shifted spectra."""
     squares: Float64[np.ndarray, " band"]
-    """Sum of squares of shifted spectra."""
+    """The sum of the squares of the shifted spectra."""
     low: Float32[np.ndarray, " band"]
-    """Smallest value."""
+    """The smallest value of each band."""
     high: Float32[np.ndarray, " band"]
-    """Largest value."""
+    """The largest value of each band."""
 
     @classmethod
     def zero(cls, shift: Float32[np.ndarray, " band"]) -> "Spread":
-        """Return the empty spread about ``shift``."""
+        """Return an empty spread with the shift ``shift``."""
         p, far = len(shift), np.full(len(shift), np.inf, np.float32)
         return cls(shift=shift, n=0, invalid=0, sums=np.zeros(p), squares=np.zeros(p), low=far, high=-far)
 
@@ -211,7 +211,7 @@ class Spread:
 
     @property
     def mean(self) -> Float64[np.ndarray, " band"]:
-        """Mean of every band."""
+        """The mean of every band."""
         return self.shift + self.sums / self.n
 
     def finish(self) -> Float64[np.ndarray, " band"]:
@@ -222,16 +222,16 @@ class Spread:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Histogram:
-    """How many values fall between equally spaced edges; what lies outside goes to the first and last bin."""
+    """The number of values between equally spaced edges; values outside count in the first or the last bin."""
 
     low: float
-    """Left edge of the first bin."""
+    """The left edge of the first bin."""
     high: float
-    """Right edge of the last bin."""
+    """The right edge of the last bin."""
     counts: Int64[np.ndarray, " bin"]
-    """Values in each bin."""
+    """The number of values in each bin."""
     invalid: int
-    """Values left out because they are NaN."""
+    """The number of values that were left out because they are NaN."""
 
     @classmethod
     def zero(cls, low: float, high: float, bins: int) -> "Histogram":

@@ -1,7 +1,7 @@
-"""Transform: a scene after a recipe, or a region of it, written as another scene: one read, object by object.
+"""Transform: a scene, or a region of it, is written as another scene after a recipe, in one reading, object by object.
 
-An object of the result is filled from one object of the source, a few lines at a time, in the processor's cache:
-neither of them is ever whole in memory.
+An object of the result is filled from one object of the source, a few lines at a time, in the processor's cache, so
+neither of them is ever complete in memory.
 """
 
 import time
@@ -38,28 +38,30 @@ from tilespec.storage.rasters import moved
 from tilespec.storage.scene import Scene, step_of
 
 NUMERICS = 1
-"""Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""
+"""The version of the operators' arithmetic; it is raised when bits of a transformed scene change, so that no run mixes
+two.
+"""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How values are stored."""
+    """The stored form of values."""
 
     dtype: str = "float32"
-    """``float32``, or an integer type: pixels without data are 0 then, and a layer ``valid`` says which they are."""
+    """The data type ``float32``, or an integer type with 0 for pixels without data, which a layer ``valid`` marks."""
     scale: float = 1.0
-    """Stored integers times this are the values."""
+    """The factor from stored integers to values."""
     limits: tuple[float, float] | None = None
-    """Values outside are stored as the nearest of these, and their pixels counted; None: any value is stored."""
+    """The range to which values are clipped, with a count of such pixels; None: values are not clipped."""
 
     @property
     def whole(self) -> bool:
-        """Whether it stores integers."""
+        """Whether the form stores integers."""
         return np.dtype(self.dtype).kind in "iu"
 
     def put(self, values: Reflectance, out: np.ndarray) -> int:
-        """Store values, which it overwrites; return in how many pixels one of them lay outside of the limits."""
+        """Store values, which it overwrites; return the number of pixels with a value outside of the limits."""
         clipped = 0
         if self.limits is not None:
             low, high = self.limits
@@ -74,33 +76,33 @@ class Form:
 
 
 PLAIN = Form()
-"""As the operators leave them."""
+"""The form of values as operators return them."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What every task needs."""
+    """The values that every task of a transform needs."""
 
     scene: Scene
-    """What is read."""
+    """The scene that is read."""
     operators: tuple[Operator, ...]
-    """What its spectra go through."""
+    """The operators of its spectra."""
     product: Product
-    """What is written."""
+    """The product that is written."""
     roi: Roi
-    """The region of the scene that it covers."""
+    """The region of the scene that the product covers."""
     form: Form
-    """How values are stored."""
+    """The stored form of values."""
 
     @property
     def carried(self) -> tuple[str, ...]:
-        """Layers that come along as they are."""
+        """The layers that are copied unchanged."""
         return carried(self.scene, self.form)
 
 
 def carried(scene: Scene, form: Form) -> tuple[str, ...]:
-    """Return the layers of a scene that come along as they are: integers have a layer ``valid`` of their own."""
+    """Return the layers of a scene that are copied unchanged; an integer form writes its own layer ``valid``."""
     return tuple(name for name in scene.layers if not (form.whole and name == "valid"))
 
 
@@ -116,7 +118,7 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
 ) -> dict[str, int]:
     """Write ``scene``, or a region, after ``operators`` into ``product``; return the product's counts.
 
-    One read of the cube; a task writes one row of objects.
+    The cube is read once; a task writes one row of objects.
     """
     missing, say = product.missing(), progress or Silent()
     work = Work(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
@@ -146,13 +148,13 @@ def opened(  # noqa: PLR0913 - what is written, and how
     """Open the store of a scene, or of a region, after operators, with all layers and attributes of ``scene``.
 
     Args:
-        scene: What is read.
-        bands: What comes out.
-        out: Where the product goes.
-        settings: Everything that decides its bytes but the scene and the form.
-        attrs: Root attributes beside the scene's.
-        roi: The region; None: the whole scene.
-        form: How values are stored.
+        scene: The scene that is read.
+        bands: The bands of the result.
+        out: The URL of the product.
+        settings: All settings that decide its bytes, except the scene and the form.
+        attrs: The root attributes in addition to the scene's.
+        roi: The region; None means the whole scene.
+        form: The stored form of values.
     """
     region = roi or scene.roi
     georef = moved(scene.georef, (region.y0, region.x0))
@@ -185,7 +187,7 @@ def opened(  # noqa: PLR0913 - what is written, and how
 
 
 def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> ArraySpec:
-    """Return how a layer is stored again: as it was, in objects as high as the cube's."""
+    """Return the stored description of a copied layer: as before, with objects as high as the cube's."""
     stored = open_group(scene.url)[name]
     assert isinstance(stored, zarr.Array)
     return ArraySpec(
@@ -200,7 +202,7 @@ def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> Arra
 
 
 def _write_row(work: Work, row: int) -> Counter[str]:
-    """Write one row of objects; return how many were written."""
+    """Write one row of objects; return the number of rows written, 1."""
     (y0, y1), product, roi = work.product.span(row), work.product, work.roi
     strip = Roi(y0=roi.y0 + y0, y1=roi.y0 + y1, x0=roi.x0, x1=roi.x1)
     with product.begun(row, ("cube", *work.carried, *(["valid"] if work.form.whole else []))) as begun:
@@ -213,7 +215,7 @@ def _write_row(work: Work, row: int) -> Counter[str]:
 
 
 def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
-    """Write the objects of a strip, each straight from its source; return how many pixels are invalid, or clipped."""
+    """Write the objects of a strip, each directly from its source; return the numbers of invalid and clipped pixels."""
     del y0
     array, root, invalid, clipped = begun.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
     edge, memory = array.chunks[1], Room()
@@ -230,14 +232,14 @@ def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
 
         shape = (*roi.shape, array.shape[2])
         entry = stream(root / key, array, shape, fill, memory, step_of(roi))
-        left = list(parts)  # the checksum of the source is behind its last line
+        left = list(parts)  # the source's checksum is checked after its last line
         assert not left, "as many lines go in as come out"
         begun.store.entries[key] = entry
     return _counted(work, invalid, clipped)
 
 
 def _gathered(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
-    """Write a strip whose objects are encoded; return how many pixels are invalid, or clipped."""
+    """Write a strip whose objects are encoded; return the numbers of invalid and clipped pixels."""
     array, clipped = begun.arrays["cube"], 0
     values, valid = np.empty((*strip.shape, array.shape[2]), array.dtype), np.empty(strip.shape, np.uint8)
     for block in blocks(work.scene, strip):
@@ -253,12 +255,12 @@ def _gathered(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
 
 
 def _counted(work: Work, invalid: int, clipped: int) -> dict[str, int]:
-    """Return the counts of a row; what has no limits clips nothing."""
+    """Return the counts of a row; a form without limits clips no pixels."""
     return {"invalid_pixels": invalid} | ({} if work.form.limits is None else {"clipped_pixels": clipped})
 
 
 def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
-    """Yield a region after the operators from its top, some lines at a time."""
+    """Yield a region after the operators, from its top, some lines at a time."""
     for lines in work.scene.lines(roi, room()):
         part = run(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
         yield part.reshape(*lines.shape[:2], width)
@@ -268,7 +270,7 @@ def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
 def transform(recipe: str, scene: str, out: str, options: TransformOptions, progress: Progress) -> dict[str, Any]:
     """Write the scene that the recipe in the folder ``recipe`` makes of ``scene``; resume what was interrupted.
 
-    Georeference and every ``y, x`` layer (labels, plants, ...) come along. Pixels without data, and pixels that the
+    Georeference and every ``y, x`` layer (labels, plants, ...) are copied. Pixels without data, and pixels that the
     recipe cannot map, are NaN and counted. `predict` recognises the product and skips its model's equal recipe.
     """
     fitted, source = Recipe.load(recipe), Scene.open(scene).raw()

@@ -1,7 +1,7 @@
-"""Audit: what the ledger of a product says, and whether the stored bytes are still those that were written.
+"""Audit: the state of a product by its ledger, and whether its stored bytes are still those that were written.
 
-`status` reads records, and sizes of objects; it may be asked while a run writes. `verify` reads every byte. Neither
-changes anything; `tilespec.workflows.repair.repair` does.
+`status` reads records and sizes of objects only, and may run while another run writes. `verify` reads every byte.
+Neither changes anything; `tilespec.workflows.repair.repair` does.
 """
 
 from collections.abc import Iterator
@@ -22,38 +22,38 @@ from tilespec.storage.product import Product
 from tilespec.storage.stored_objects import entry_of, place
 
 THREADS = 4
-"""Objects that are read and hashed at once: one block of each is in memory."""
+"""The number of objects that are read and hashed at the same time; one block of each is in memory."""
 AHEAD = 256
-"""Objects that wait for a thread."""
+"""The number of objects that wait for a thread."""
 ROOT = "zarr.json"
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a record says of one object."""
+    """The size and the hash that a record states for one object."""
 
     key: str
-    """Where it lies in the store."""
+    """The key of the object in the store."""
     row: int | None
-    """Row of objects; None for metadata and constants, which belong to all rows."""
+    """The row of objects that it belongs to; None for metadata and constants, which belong to all rows."""
     panel: int
-    """Panel of the row."""
+    """The panel of the row."""
     size: int
-    """Bytes."""
+    """The size of the object in bytes."""
     hash: str
-    """Of the encoded bytes."""
+    """The hash of the encoded bytes."""
 
 
 def status(out: str | Path) -> dict[str, Any]:
-    """Return what is done of a product, by its ledger, and who is writing it; reads no pixels and changes nothing.
+    """Return which rows of a product are done, by its ledger, and which process writes it.
 
-    ``panels`` lists, for each panel, how many rows of objects are done, and which are missing, in flight (begun and
-    not recorded), or hold poison tiles. Whatever a run is just writing, or a killed run left, is told and never an
-    error.
+    No pixel is read and nothing is changed. ``panels`` lists, for each panel, how many rows of objects are done, and
+    which are missing, in flight (begun and not recorded), or contain poison tiles. Rows that a run is just writing, or
+    that a killed run left, are reported and are no error.
 
     Raises:
-        UserError: nothing was ever begun at ``out``.
+        UserError: no product was ever begun at ``out``.
     """
     url = str(out)
     ledger = _ledger(url)
@@ -81,11 +81,11 @@ def status(out: str | Path) -> dict[str, Any]:
 
 
 def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Return which stored objects of a product are no longer what was written, by hashing all of them again.
+    """Return which stored objects of a product differ from what was written, by hashing all of them again.
 
     ``damaged`` names each object that is missing, or has another size, or other bytes, with its row of objects;
-    ``metadata`` the same for metadata and coordinates; ``unrecorded`` lists files that no record speaks of (rows in
-    flight, or strangers). ``intact`` says that nothing is damaged, ``whole`` that all rows are there too.
+    ``metadata`` the same for metadata and coordinates; ``unrecorded`` lists files that are in no record (rows in
+    flight, or foreign files). ``intact`` is true when nothing is damaged, ``whole`` when all rows exist too.
 
     Raises:
         UserError: there is no record to compare with.
@@ -127,7 +127,7 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
 
 
 def _ledger(url: str) -> Ledger:
-    """Return the ledger of the product; refuse a place where nothing was begun."""
+    """Return the ledger of the product; refuse a location where no product was begun."""
     ledger = Ledger.found(url)
     if ledger is None:
         there = at(url).exists()
@@ -141,7 +141,7 @@ def _ledger(url: str) -> Ledger:
 
 
 def _product(url: str, ledger: Ledger) -> Product | None:
-    """Return the product as its layout says; None before a run has come that far."""
+    """Return the product as described by its layout, or None when the run has not written the layout yet."""
     layout = ledger.noted("layout")
     if layout is None or "metadata" not in layout:
         return None
@@ -150,7 +150,7 @@ def _product(url: str, ledger: Ledger) -> Product | None:
 
 
 def _panel(product: Product, panel: int) -> dict[str, Any]:
-    """Return what is done of a panel."""
+    """Return which rows of a panel are done, missing, in flight or poison."""
     missing = product.missing(panel)
     poison = [row for row, record in product.ledger.done(panel).items() if record.get("poison")]
     flying = [row for row, of in product.ledger.in_flight() if of == panel]
@@ -160,7 +160,7 @@ def _panel(product: Product, panel: int) -> dict[str, Any]:
 
 
 def _claims(records: dict[tuple[int, int], dict[str, Any]], metadata: dict[str, list[Any]]) -> Iterator[Claim]:
-    """Return what the records and the layout say of every object."""
+    """Return the size and the hash of every object, from the records and the layout."""
     for key, (size, digest) in metadata.items():
         yield Claim(key=key, row=None, panel=0, size=size, hash=digest)
     for (row, panel), record in records.items():
@@ -170,7 +170,7 @@ def _claims(records: dict[tuple[int, int], dict[str, Any]], metadata: dict[str, 
 
 
 def _compared(root: Place, claims: list[Claim], progress: Progress) -> Iterator[tuple[Claim, str | None]]:
-    """Yield each claim with what is wrong with its object, None if nothing is; a few objects at once."""
+    """Yield each claim with the fault of its object, or None for an intact object; a few objects are read at once."""
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, len(claims), AHEAD):
             batch = claims[first : first + AHEAD]
@@ -180,7 +180,7 @@ def _compared(root: Place, claims: list[Claim], progress: Progress) -> Iterator[
 
 
 def _wrong(root: Place, claim: Claim) -> str | None:
-    """Return what is wrong with an object."""
+    """Return the fault of an object, or None when it is intact."""
     try:
         path = place(root, claim.key)
     except UserError:
@@ -203,7 +203,7 @@ def _named(claim: Claim, what: str) -> dict[str, Any]:
 
 
 def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what is wrong with the root's metadata: attributes may change, the arrays it consolidates may not."""
+    """Return the fault of the root's metadata: attributes may change, but the arrays that it consolidates may not."""
     found = read_json(url / ROOT)
     if found is None:
         what = "missing" if not (url / ROOT).exists() else "JSON that ends early or is damaged"
@@ -222,7 +222,7 @@ def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _said(url: Place) -> str | None:
-    """Return the status that the store itself states; None where there is no store yet."""
+    """Return the status attribute of the store itself, or None when there is no store yet."""
     if not (url / ROOT).exists():
         return None
     found = read_json(url / ROOT)
@@ -230,11 +230,11 @@ def _said(url: Place) -> str | None:
 
 
 def _unrecorded(root: Place, known: set[str]) -> list[str]:
-    """Return the objects of a store that no record speaks of."""
+    """Return the keys of objects in a store that are in no record."""
     return sorted(set(root.sizes()) - known)
 
 
 def _last_run(ledger: Ledger) -> dict[str, Any] | None:
-    """Return what the verb that wrote the product last noted: seconds, memory, counts."""
+    """Return the facts that the last verb noted: seconds, memory, counts."""
     verb = (ledger.noted("command") or {}).get("verb")
     return None if not isinstance(verb, str) else ledger.noted(Path(verb).name)

@@ -1,4 +1,4 @@
-"""Blocks: the pieces that a region of a scene is read in, whole stored objects where that is possible."""
+"""Blocks: the pieces in which a region of a scene is read, complete stored objects where possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL, Choice
 
 BLOCK_BYTES = 1 << 28
-"""Largest block; chunks of foreign stores above this are read in parts."""
+"""The largest size of a block in bytes; larger chunks of foreign stores are read in parts."""
 GROUP = 4
-"""Blocks of one task: opening a store costs as much as decoding a tenth of a block."""
+"""The number of blocks in one task, because opening a store costs as much as decoding a tenth of a block."""
 
 
 @final
@@ -21,17 +21,17 @@ class Block:
     """A piece of a scene that is read at once."""
 
     url: str
-    """The scene's store."""
+    """The URL of the scene's store."""
     roi: Roi
-    """Which pixels."""
+    """The pixels of the block."""
     choice: Choice = ALL
-    """Which of them are seen, and how much each counts."""
+    """The selection of pixels in the block, and their weights."""
     within: Roi | None = None
-    """The region that it is a part of: neighbours of its pixels that lie outside are not looked at."""
+    """The region that the block is a part of; neighbouring pixels outside of it are ignored."""
 
 
 def blocks(scene: Scene, roi: Roi, choice: Choice = ALL) -> list[Block]:
-    """Return the blocks that ``roi`` falls into, in row order: whole stored objects where the region allows it."""
+    """Return the blocks of ``roi`` in row order: complete stored objects where the region allows it."""
     height, width = edges(scene)
     while height > 1 and height * width * scene.shape[2] * 4 > BLOCK_BYTES:
         height = -(-height // 2)
@@ -39,11 +39,11 @@ def blocks(scene: Scene, roi: Roi, choice: Choice = ALL) -> list[Block]:
 
 
 def scenes(where: Sequence[Block]) -> dict[str, Scene]:
-    """Return the scenes of blocks, each opened once: that costs as much as decoding half a block."""
+    """Return the scenes of blocks by URL; each is opened once, because that costs as much as decoding half a block."""
     return {url: Scene.open(url) for url in dict.fromkeys(block.url for block in where)}
 
 
 def edges(scene: Scene) -> tuple[int, int]:
-    """Return height and width of a block: those of a stored object, or multiples of them, about `CHUNK`."""
+    """Return the height and the width of a block: those of a stored object, or multiples of them, about `CHUNK`."""
     height, width, _ = scene.chunks
     return height * max(1, CHUNK // height), width * max(1, CHUNK // width)

@@ -1,8 +1,9 @@
-"""Stored objects of a local array, read and decoded straight into memory that is used again and again.
+"""Stored objects of a local array, read and decoded directly into memory that is used again and again.
 
 Zarr reads an object through five copies and a millisecond of Python; fresh memory of an object's size costs as much
 again, page by page. Here an object is one `readinto`, its checksum, and at most one decompression, each into the
-memory of the object before. What this file does not know (other codecs, shards, remote stores) is left to Zarr.
+memory of the object before. Zarr reads the arrays that this file does not support (other codecs, shards, remote
+stores).
 """
 
 from collections.abc import Callable, Iterator
@@ -23,14 +24,14 @@ from zarr.storage import LocalStore
 from tilespec.core.buffers import Room
 
 CRC = 4
-"""Bytes of a crc32c behind an object."""
+"""The number of bytes of the crc32c at the end of an object."""
 
 Decoder = Callable[[np.ndarray, Room, int], np.ndarray]
-"""From encoded bytes to decoded ones, as many as an object has."""
+"""A function from encoded bytes to decoded bytes, given the decoded size of an object."""
 
 
 def _checked(data: np.ndarray, _room: Room, _size: int) -> np.ndarray:
-    """Return the bytes before a crc32c that holds."""
+    """Return the bytes before the crc32c after checking them against it."""
     body = data[:-CRC]
     if google_crc32c.value(body) != int.from_bytes(data[-CRC:].tobytes(), "little"):
         raise ValueError("its crc32c does not hold")
@@ -50,32 +51,32 @@ def _unzstandarded(data: np.ndarray, room: Room, size: int) -> np.ndarray:
 
 
 DECODERS: Final[dict[str, Decoder]] = {"Crc32cCodec": _checked, "BloscCodec": _unblosced, "ZstdCodec": _unzstandarded}
-"""Codecs from bytes to bytes, by the name of Zarr's class."""
+"""The supported codecs from bytes to bytes, by the name of Zarr's class."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Chunks:
-    """How the objects of an array lie in a folder, and how they are decoded: a small value, read once."""
+    """The location and the codecs of an array's objects in a folder: a small value that is read once."""
 
     folder: str
-    """Of the array."""
+    """The folder of the array."""
     shape: tuple[int, ...]
-    """Of the array."""
+    """The shape of the array."""
     edges: tuple[int, ...]
-    """Of one object."""
+    """The shape of one stored object."""
     dtype: str
-    """As stored, byte order included."""
+    """The stored data type, including the byte order."""
     fill: Any
-    """What an object that was never written reads as."""
+    """The value of all elements in an object that was never written."""
     codecs: tuple[str, ...]
-    """Names in `DECODERS`, as they are undone."""
+    """The names of the codecs in `DECODERS`, in the order of decoding."""
     separator: str
-    """Between the numbers of a key."""
+    """The separator between the numbers of a key."""
 
     @classmethod
     def of(cls, array: "zarr.Array[Any]") -> "Chunks | None":
-        """Return how the objects of ``array`` are read, None where Zarr has to."""
+        """Return how the objects of ``array`` are read, or None when only Zarr can read them."""
         meta, store = array.metadata, array.store
         if not isinstance(store, LocalStore) or meta.zarr_format != 3:
             return None
@@ -96,7 +97,7 @@ class Chunks:
         )
 
     def read(self, region: tuple[slice, ...], room: Room) -> np.ndarray:
-        """Return a region as stored, in the memory of ``room``: valid until its next use.
+        """Return a region with its stored values, in the memory of ``room``: valid until its next use.
 
         Raises:
             ValueError, RuntimeError: an object is damaged; the message names it.
@@ -113,17 +114,18 @@ class Chunks:
         return out
 
     def lines(self, region: tuple[slice, ...], step: int, room: Room) -> Iterator[np.ndarray]:
-        """Yield a region as stored, ``step`` lines at a time, each valid until the next.
+        """Yield a region with its stored values, ``step`` lines at a time, each valid until the next.
 
-        Within one object that is not compressed they are read as they are asked for, and found in the processor's
-        cache by who asks. Its checksum is compared after the last of them: use nothing before all are taken.
+        If the region lies in one uncompressed object, its lines are read only when the caller needs them, so that they
+        are still in the processor's cache. The object's checksum is compared after the last line: use no result before
+        all lines are read.
 
         Raises:
             ValueError, RuntimeError: an object is damaged; the message names it.
         """
         one = all(s.start // edge == (s.stop - 1) // edge for s, edge in zip(region, self.edges, strict=True))
         if one and self.codecs == ("Crc32cCodec",):
-            with suppress(FileNotFoundError):  # it was never written, which is found before the first line
+            with suppress(FileNotFoundError):  # an object that was never written is missed before the first line
                 yield from self._streamed(region, step, room)
                 return
         values = self.read(region, room)
@@ -150,7 +152,7 @@ class Chunks:
     def _inside(
         self, index: tuple[int, ...], spans: list[tuple[int, int]]
     ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Return the part of an object that lies in a region, relative to the object and to the region."""
+        """Return the slices of an object that lie in a region, relative to the object and to the region."""
         inside, outside = [], []
         for i, edge, (a, b) in zip(index, self.edges, spans, strict=True):
             first, last = max(i * edge, a), min((i + 1) * edge, b)
@@ -159,7 +161,7 @@ class Chunks:
         return tuple(inside), tuple(outside)
 
     def object(self, index: tuple[int, ...], room: Room) -> np.ndarray:
-        """Return one object, what lies outside the array included, in the memory of ``room``."""
+        """Return one complete object, including its elements outside of the array, in the memory of ``room``."""
         path = self._path(index)
         try:
             return self._decoded(_contents(path, room), room).view(self.dtype).reshape(self.edges)
@@ -171,11 +173,11 @@ class Chunks:
             raise ValueError(f"{path}: {error}") from error
 
     def _path(self, index: tuple[int, ...]) -> Path:
-        """Return where an object lies."""
+        """Return the path of an object."""
         return Path(self.folder, self.separator.join(("c", *map(str, index))))
 
     def _decoded(self, data: np.ndarray, room: Room) -> np.ndarray:
-        """Return the bytes of an object."""
+        """Return the decoded bytes of an object."""
         size = prod(self.edges) * np.dtype(self.dtype).itemsize
         for codec in self.codecs:
             data = DECODERS[codec](data, room, size)
@@ -192,7 +194,7 @@ def _contents(path: Path, room: Room) -> np.ndarray:
 
 
 def _fill(file: FileIO, data: np.ndarray) -> int:
-    """Read into ``data`` until it is full or the file ends; return how many bytes."""
+    """Read into ``data`` until it is full or the file ends; return the number of bytes."""
     at = 0
     while at < data.size and (count := file.readinto(data[at:].data)):
         at += count

@@ -1,4 +1,4 @@
-"""Objects written without Zarr, in the bytes that Zarr writes.
+"""Objects that are written without Zarr, with the same bytes that Zarr writes.
 
 Zarr copies an object out of its row and once more to append its checksum, all in fresh memory, whose page faults cost
 more than the copies; and a call costs a millisecond of Python, more than the whole of a small object. Objects without
@@ -24,26 +24,26 @@ from tilespec.core.buffers import Room
 from tilespec.storage.chunk_reader import CRC
 
 LINES: Final = 8
-"""Lines of an object that are filled at once: 0.8 MB of float32 at 128 columns and 186 bands."""
+"""The number of lines of an object that are filled at once: 0.8 MB of float32 at 128 columns and 186 bands."""
 CACHED: Final = 1 << 20
-"""Bytes that are filled at once where so many lines are fewer."""
+"""The number of bytes that are filled at once where `LINES` lines have fewer."""
 
 Fill = Callable[[slice, np.ndarray], None]
-"""Fills a few lines of an object: ``(lines, out)``."""
+"""A function that fills a few lines of an object: ``(lines, out)``."""
 
 
 def checked_only(array: "zarr.Array[Any]") -> bool:
-    """Return whether an object is its values, little endian, and their crc32c."""
+    """Return whether an object consists of its little-endian values and their crc32c, without compression."""
     return _codecs(array) == ["Crc32cCodec"]
 
 
 def compressed(array: "zarr.Array[Any]") -> bool:
-    """Return whether an object is its values, little endian, through Zstandard: a class map's."""
+    """Return whether an object consists of its little-endian values compressed by Zstandard, as a class map does."""
     return _codecs(array) == ["ZstdCodec"]
 
 
 def _codecs(array: "zarr.Array[Any]") -> list[str] | None:
-    """Return what the values of an object go through, None where they are no plain values first."""
+    """Return the codecs of the bytes of an array, or None when its values are transformed before they become bytes."""
     first, *others = array.metadata.codecs
     endian = getattr(getattr(first, "endian", None), "value", "little")
     plain = type(first).__name__ == "BytesCodec" and endian == "little"
@@ -53,15 +53,15 @@ def _codecs(array: "zarr.Array[Any]") -> list[str] | None:
 def stream(
     path: Path, array: "zarr.Array[Any]", shape: tuple[int, ...], fill: Fill, room: Room, step: int | None = None
 ) -> list[Any]:
-    """Write one object of `checked_only` array from a few lines at a time; return its entry.
+    """Write one object of a `checked_only` array, a few lines at a time; return its size and hash.
 
     Args:
-        path: Where it goes.
-        array: Whose object it is.
-        shape: What of the object lies inside the array; the rest holds the fill value.
-        fill: Fills it.
-        room: Memory to do it in.
-        step: Lines that are filled at once; None: as many as suit the processor's cache.
+        path: The path of the object.
+        array: The array of the object.
+        shape: The shape of the part of the object inside the array; the rest holds the fill value.
+        fill: The function that fills the lines.
+        room: The buffers that the lines are filled in.
+        step: The number of lines that are filled at once; None takes as many as fit the processor's cache.
     """
     edges, state, crc = array.chunks, xxhash.xxh3_128(), 0
     step = step or max(LINES, CACHED // (prod(edges[1:]) * array.dtype.itemsize))
@@ -85,12 +85,12 @@ def stream(
 
 
 def put(path: Path, array: "zarr.Array[Any]", block: np.ndarray) -> list[Any]:
-    """Write a block, whole but for what lies outside the array, as one object; return its entry.
+    """Write a block as one object, padded with the fill value outside the array; return its size and hash.
 
     Args:
-        path: Where it goes.
-        array: Whose object it is; `checked_only` or `compressed`.
-        block: What of the object lies inside the array.
+        path: The path of the object.
+        array: The array of the object; `checked_only` or `compressed`.
+        block: The values of the object inside the array.
     """
 
     def fill(lines: slice, out: np.ndarray) -> None:
@@ -107,14 +107,14 @@ def put(path: Path, array: "zarr.Array[Any]", block: np.ndarray) -> list[Any]:
 
 
 def write(file: FileIO, data: memoryview) -> None:
-    """Write all of ``data``: one call may write a part, when the disk is nearly full."""
+    """Write all of ``data``; a single call may write only a part when the disk is nearly full."""
     while data:
         data = data[file.write(data) :]
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[FileIO]:
-    """Open a file that appears under its name when it is whole, as Zarr's own objects do."""
+    """Open a file that appears under its name only when it is complete, as Zarr's own objects do."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{uuid4().hex}.partial")
     try:

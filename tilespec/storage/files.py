@@ -1,4 +1,4 @@
-"""Files: small files and JSON beside a product, replaced whole or not at all."""
+"""Files: small files and JSON beside a product, which are replaced completely or not at all."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ from tilespec.storage.backends.paths import at
 
 
 def write_atomic(path: Path | Place, text: str) -> None:
-    """Replace the file, or the object, at ``path`` whole, or not at all."""
+    """Replace the file or the object at ``path`` completely or not at all."""
     at(path).write_bytes(text.encode())
 
 
 def read_json(path: Path | Place) -> dict[str, Any] | None:
-    """Return the JSON object in a file; None where there is none that is whole."""
+    """Return the JSON object in a file, or None when there is no complete one."""
     try:
         return parse_json(path.read_text())
     except (OSError, UnicodeDecodeError):
@@ -31,5 +31,5 @@ def parse_json(text: str) -> dict[str, Any] | None:
 
 
 def dump_json(data: Any) -> str:
-    """Return plain data as JSON text with its keys in order."""
+    """Return plain data as JSON text with sorted keys."""
     return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"

@@ -1,4 +1,4 @@
-"""Group: the root of a store, opened for reading, and how it is refused: what is there, whole, and not damaged."""
+"""Group: the root of a store, opened for reading; incomplete and damaged stores are refused."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def open_group(url: str) -> zarr.Group:
 
 
 def check_complete(url: str, attrs: Mapping[str, Any], *, partial: bool = False) -> None:
-    """Refuse a store that is not complete, by its root's attributes.
+    """Refuse a store that is not complete, according to its root's attributes.
 
     With ``partial`` only one that is still being written: an incomplete one has ended, and what failed is nodata.
     """
@@ -54,7 +54,7 @@ def check_complete(url: str, attrs: Mapping[str, Any], *, partial: bool = False)
 
 @contextmanager
 def undamaged(url: str, roi: Roi) -> Iterator[None]:
-    """Name the store and the region when an object's checksum does not hold: every object carries one."""
+    """Name the store and the region in the error when an object does not match its checksum."""
     try:
         yield
     except UserError:  # of an object store

@@ -18,26 +18,26 @@ from tilespec.storage.group import open_group, undamaged
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """An array that is there: a small value that travels to workers."""
+    """One array of a store, open for reading, a small value that is sent to workers."""
 
     store: str
-    """Where it lies."""
+    """The URL of the store."""
     name: str
-    """Of the array."""
+    """The name of the array."""
     shape: tuple[int, ...]
-    """``y, x``, and for channels one more."""
+    """The shape ``y, x``, or ``y, x, channel``."""
     dtype: np.dtype[Any]
-    """As stored."""
+    """The stored data type."""
     chunks: tuple[int, ...]
-    """Shape of what is decoded at once."""
+    """The shape of a chunk, which is decoded at once."""
     attrs: Mapping[str, Any]
-    """Of the array."""
+    """The attributes of the array."""
     objects: Chunks | None
-    """How its objects are read without Zarr; None where Zarr has to."""
+    """The reader of the objects without Zarr; None when only Zarr can read them."""
 
     @classmethod
     def of(cls, store: str, array: "zarr.Array[Any]") -> "Plane":
-        """Return an array of a store as a plane."""
+        """Return an array of a store as a layer."""
         return cls(
             store=store,
             name=array.basename,
@@ -50,16 +50,16 @@ class Plane:
 
     @classmethod
     def find(cls, store: str, name: str, *, dimensions: tuple[int, ...] = (2,)) -> "Plane | None":
-        """Return the plane ``name`` of a store, None when it has none of so many dimensions."""
+        """Return the layer ``name`` of a store, or None when the store has none with this number of dimensions."""
         array = open_group(store).get(name)
         return cls.of(store, array) if isinstance(array, zarr.Array) and array.ndim in dimensions else None
 
     @classmethod
     def open(cls, store: str, name: str) -> "Plane":
-        """Return the plane ``name`` of a store.
+        """Return the layer ``name`` of a store.
 
         Raises:
-            UserError: it has none; those that are there are named.
+            UserError: the store does not have it; the message names the layers that exist.
         """
         found = cls.find(store, name)
         if found is None:
@@ -73,13 +73,13 @@ class Plane:
 
     @property
     def array(self) -> "zarr.Array[Any]":
-        """The array, opened by Zarr."""
+        """The array as Zarr opens it."""
         return open_group(self.store)[self.name]
 
     def read(self, roi: Roi, room: Room | None = None) -> Shaped[np.ndarray, "y x *channel"]:
-        """Return a region as stored, with all channels.
+        """Return a region with its stored values and all channels.
 
-        With a ``room`` it lies in its memory, and is valid until its next use; without one it is the caller's.
+        With a ``room`` the array uses its memory and is valid until its next use; without one it is newly allocated.
 
         Raises:
             UserError: an object is damaged.
@@ -90,9 +90,9 @@ class Plane:
             return self.objects.read(self._region(roi), room or Room())
 
     def lines(self, roi: Roi, step: int, room: Room) -> Iterator[Shaped[np.ndarray, "y x *channel"]]:
-        """Yield a region as stored, ``step`` lines at a time, each valid until the next.
+        """Yield a region with its stored values, ``step`` lines at a time, each valid until the next.
 
-        That the objects are whole is known after the last: use nothing before all are taken.
+        The checksums of the objects are checked after the last line: use no result before all lines are read.
 
         Raises:
             UserError: an object is damaged.
@@ -106,5 +106,5 @@ class Plane:
                 yield stored[start : start + step]
 
     def _region(self, roi: Roi) -> tuple[slice, ...]:
-        """Return a region with all channels."""
+        """Return a region as slices, with all channels."""
         return *roi.slices, *(slice(0, size) for size in self.shape[2:])

@@ -1,8 +1,8 @@
 """Layout: how the arrays of a store are laid out: shapes, chunks, shards, codecs and attributes.
 
 A shard is several chunks in one stored object, where objects would be too many for a bucket or a file system. It is
-written at once and read by chunks. It is one chunk high unless asked for otherwise, so that rows of objects and the
-memory they take stay what they are.
+written at once and read by chunks. It is one chunk high by default, so that the rows of objects and their memory remain
+the same.
 """
 
 import re
@@ -18,7 +18,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
 
 ENCODED, ENCODING_BYTES = 10, 1 << 25
-"""Objects that are encoded at once, and their bytes: at most."""
+"""The largest number of objects that are encoded at once, and the largest sum of their bytes."""
 COMPLETE, WRITING, INCOMPLETE = "complete", "writing", "incomplete"
 
 Constants = Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
@@ -27,47 +27,48 @@ CHUNK = 128
 STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
 
 OBJECTS: Final = 10_000
-"""Chunks of a cube above which ``auto`` puts several into a shard."""
+"""The number of chunks of a cube above which ``auto`` combines several in a shard."""
 SHARD_BYTES: Final = 1 << 26
-"""Of a shard that ``auto`` makes, before encoding: at most; it is in memory whole while it is written."""
+"""The largest size in bytes of a shard that ``auto`` makes, before encoding; it is in memory completely while written.
+"""
 AUTO, NONE = "auto", "none"
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """An array of a product, before it exists. Arrays whose first dimension is ``y`` are written by rows."""
+    """The description of an array of a product; an array whose first dimension is ``y`` is written by rows."""
 
     name: str
-    """Name at the store's root."""
+    """The name of the array at the root of the store."""
     shape: tuple[int, ...]
-    """Full shape."""
+    """The shape of the whole array."""
     dtype: str
-    """NumPy data type."""
+    """The NumPy data type."""
     dims: tuple[str, ...]
-    """Dimension names, ``y, x`` first."""
+    """The names of the dimensions, ``y, x`` first."""
     chunks: tuple[int, ...]
-    """Shape of what is encoded, and read, at once."""
+    """The shape of a chunk, which is encoded and read at once."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Attributes as xarray and CF read them."""
+    """The attributes of the array, as xarray and CF read them."""
     fill: Any = 0
-    """Zarr's fill value: what was never written reads as this."""
+    """The fill value, which Zarr returns for elements that were never written."""
     shards: tuple[int, ...] | None = None
-    """Shape of an object of several chunks; None: a chunk is an object."""
+    """The shape of an object of several chunks; None: each chunk is an object."""
 
     @property
     def objects(self) -> tuple[int, ...]:
-        """Shape of a stored object, the unit of writing; arrays of one product share the height."""
+        """The shape of a stored object, the unit of writing; all arrays of a product share its height."""
         return self.shards or self.chunks
 
 
 def encoding(size: int) -> int:
-    """Return how many objects of so many bytes are encoded at once: few large ones, for each is in memory thrice."""
+    """Return how many objects of a size in bytes are encoded at once; each takes its size in memory three times."""
     return max(2, min(ENCODED, ENCODING_BYTES // max(size, 1)))
 
 
 def compressors(dtype: str) -> list[Any]:
-    """Return the codecs of a data type; a checksum always, so that a flipped bit is an error, not a value."""
+    """Return the codecs of a data type; they always include a checksum, so that a flipped bit is an error."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return [Crc32cCodec()]  # measured noise does not compress: 4 % for 5 times the time
@@ -86,7 +87,7 @@ def cube_spec(
     nodata: float | None = None,
     georeferenced: bool = False,
 ) -> ArraySpec:
-    """Return how ``cube(y, x, band)`` is stored. Integer cubes keep their type, with a CF scale factor."""
+    """Return the description of ``cube(y, x, band)``; an integer cube has its stored type, with a CF scale factor."""
     coordinates = [] if spectral is None else [spectral.name]
     if spectral is not None:
         coordinates += [key for key in ("fwhm", "good") if getattr(spectral, key) is not None]
@@ -116,11 +117,11 @@ def layer_spec(
     classes: tuple[str, ...] = (),
     chunk: int = CHUNK,
 ) -> ArraySpec:
-    """Return how a ``y, x`` layer is stored; a class map carries its flags and 255 as nodata, no `_FillValue`."""
+    """Return the description of a ``y, x`` layer; a class map has flags and 255 as nodata, but no `_FillValue`."""
     attrs: dict[str, Any] = {}
     if classes:
         attrs = class_attrs(classes)
-    fill = UNLABELLED if classes else 0  # an object that is lost is no class
+    fill = UNLABELLED if classes else 0  # a lost object reads as no class
     chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
     return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=fill)
 
@@ -151,15 +152,15 @@ def constants(
 
 
 def sharded(specs: list[ArraySpec], asked: str | None) -> list[ArraySpec]:
-    """Return the arrays of a product, the first deciding, with shards as asked for.
+    """Return the arrays of a product with the requested shards; the first array decides.
 
     Args:
         specs: Arrays whose chunks have one height and width.
-        asked: ``ROWSxCOLS`` in pixels, multiples of a chunk; ``auto``: only where the chunks of the first array are
-            more than `OBJECTS`; None or ``none``: a chunk is an object.
+        asked: The shape ``ROWSxCOLS`` in pixels, multiples of a chunk; ``auto``: only where the chunks of the first
+            array are more than `OBJECTS`; None or ``none``: a chunk is an object.
 
     Raises:
-        UserError: no such form, or not a multiple of a chunk.
+        UserError: the text has another form, or the shape is no multiple of a chunk.
     """
     if asked in {None, NONE}:
         return specs
@@ -168,14 +169,14 @@ def sharded(specs: list[ArraySpec], asked: str | None) -> list[ArraySpec]:
 
 
 def _auto(spec: ArraySpec) -> tuple[int, int] | None:
-    """Return the shards of an array of too many chunks: as wide as `SHARD_BYTES` allow, one chunk high."""
+    """Return the shards of an array of too many chunks: as wide as `SHARD_BYTES` permit, one chunk high."""
     counts = [-(-n // edge) for n, edge in zip(spec.shape, spec.chunks, strict=True)]
     wide = min(counts[1], SHARD_BYTES // (prod(spec.chunks) * np.dtype(spec.dtype).itemsize))
     return None if prod(counts) <= OBJECTS or wide <= 1 else (spec.chunks[0], wide * spec.chunks[1])
 
 
 def _given(asked: str, spec: ArraySpec) -> tuple[int, int]:
-    """Return rows and columns of a shard from text."""
+    """Return the rows and the columns of a shard from their text."""
     match, (height, width) = re.fullmatch(r"(\d+)x(\d+)", asked), spec.chunks[:2]
     rows, cols = (int(match[1]), int(match[2])) if match else (0, 0)
     if not rows or not cols or rows % height or cols % width:
@@ -189,7 +190,7 @@ def _given(asked: str, spec: ArraySpec) -> tuple[int, int]:
 
 
 def _with(spec: ArraySpec, found: tuple[int, int]) -> ArraySpec:
-    """Return an array in shards, none larger than what the array needs; axes after the plane stay whole."""
+    """Return an array with shards, none larger than the array needs; the axes after ``y, x`` are not divided."""
     whole = [-(-n // edge) * edge for n, edge in zip(spec.shape[:2], spec.chunks, strict=False)]
     edges = [max(edge, min(side, most)) for edge, side, most in zip(spec.chunks, found, whole, strict=False)]
     return replace(spec, shards=(*edges, *spec.chunks[2:]))

@@ -1,9 +1,9 @@
 """The lock of a product: one run at a time writes it, and a run that was killed blocks nobody.
 
 ``OUT.tilespec/lock`` is created exclusively and names its holder: host, process, start of the process. A thread
-touches it every few seconds. Whoever finds it judges whether the holder lives: on the same machine by the process
-itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which both
-sides agree however their own clocks jump. A lock whose holder is gone is broken by one of those who find it.
+touches it every few seconds. A process that finds the lock decides whether the holder is alive: on the same machine by
+the process itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which
+both sides agree however their own clocks jump. A lock whose holder has ended is broken by one of the waiting processes.
 
 Creating, breaking and touching the lock are conditional puts (`claim` and `swap` of a place), of which one wins,
 wherever the store lies; the clock is that of the file system, or the server's.
@@ -30,19 +30,19 @@ from tilespec.storage.files import parse_json, read_json
 from tilespec.storage.ledger import beside
 
 BEAT, TTL = 15.0, 120.0
-"""Seconds between two touches; age of a touch after which a holder elsewhere is taken for dead."""
+"""The seconds between two heartbeats, and the age of a heartbeat after which a remote holder counts as dead."""
 
 _held: ContextVar[frozenset[Place]] = ContextVar("held", default=frozenset())
 
 
 @contextmanager
 def locked(url: str) -> Iterator[None]:
-    """Hold the lock of the product at ``url``; a verb that calls another on the same product holds it once.
+    """Hold the lock of the product at ``url``; a nested call for the same product takes no second lock.
 
-    Taking it sweeps what killed runs left under temporary names.
+    Files that killed runs left under temporary names are deleted first.
 
     Raises:
-        UserError: another run holds it, and lives.
+        UserError: another run that is alive holds it.
     """
     folder = beside(url).absolute()
     if folder in _held.get():
@@ -68,18 +68,18 @@ def locked(url: str) -> Iterator[None]:
 
 
 def holder(url: str) -> dict[str, Any] | None:
-    """Return who holds the product's lock: host, pid, seconds since the heartbeat, alive or stale; None if nobody."""
+    """Return the holder of the product's lock: host, pid, seconds since the heartbeat, alive or stale; or None."""
     lock = beside(url) / "lock"
     return _describe(lock) if lock.exists() else None
 
 
 def holder_token(url: str) -> str:
-    """Return the token of the run that holds the product's lock, empty if nobody does: workers of others stop."""
+    """Return the token of the run that holds the product's lock, or an empty text; workers of other runs stop."""
     return str((read_json(beside(url) / "lock") or {}).get("token", ""))
 
 
 def _take(lock: Place, url: str) -> str:
-    """Create the lock, or replace one whose holder is gone if it still is what was found; return its token."""
+    """Create the lock, or replace one whose holder has ended if it has not changed; return its token."""
     mine = {**_self(), "token": uuid4().hex}
     tag = lock.tag()  # looked at first: a touch since then changes it
     found = _describe(lock)
@@ -103,7 +103,7 @@ def _refusal(url: str, lock: Place, found: dict[str, Any]) -> UserError:
 
 
 def _release(lock: Place, mine: str) -> None:
-    """Remove the lock if it is still ours, and the folder beside the product if nothing else was kept there."""
+    """Remove the lock if it is still ours, and the folder beside the product if it is empty."""
     tag = lock.tag()
     if tag is not None and (_read(lock) or {}).get("token") == mine:
         lock.withdraw(tag)
@@ -112,7 +112,7 @@ def _release(lock: Place, mine: str) -> None:
 
 
 def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
-    """Touch the lock until told to stop, or until it is another's: this process was taken for dead."""
+    """Write the heartbeat until the run ends, or until another run has taken the lock of this process."""
     while not stop.wait(BEAT):
         with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
             tag = lock.tag()
@@ -124,7 +124,7 @@ def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
 
 
 def _describe(lock: Place) -> dict[str, Any] | None:
-    """Return holder, age of the heartbeat, and whether the holder lives; None where there is no lock."""
+    """Return the holder, the age of the heartbeat, and whether the holder is alive; None without a lock."""
     found = _read(lock)
     if found is None:
         return None
@@ -141,7 +141,7 @@ def _describe(lock: Place) -> dict[str, Any] | None:
 
 
 def _read(lock: Place) -> dict[str, Any] | None:
-    """Return what a lock says: nothing, while it is being written, so that its age alone decides."""
+    """Return the contents of a lock; empty while it is being written, so that its age alone decides."""
     try:
         return parse_json(lock.read_text()) or {}
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def _read(lock: Place) -> dict[str, Any] | None:
 
 
 def _now(folder: Place) -> float:
-    """Return the time by the clock of the file system, or the server, that holds ``folder``."""
+    """Return the time by the clock of the file system, or of the server, of ``folder``."""
     probe = folder / f"clock.{os.getpid()}-{threading.get_ident()}"
     try:
         probe.write_bytes(b"")
@@ -164,7 +164,7 @@ def _now(folder: Place) -> float:
 
 
 def _self() -> dict[str, Any]:
-    """Return what names this process: a process number means something inside one boot and one namespace only."""
+    """Return the identity of this process; a process number is unique only within one boot and one namespace."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -173,9 +173,9 @@ def _self() -> dict[str, Any]:
 
 
 def _started(pid: Any) -> str | None:
-    """Return when a process began, in a form that no other process of the same number has; None if it is gone.
+    """Return the start of a process, in a form that no other process of the same number shares; None if it has ended.
 
-    Where there is ``/proc`` these are ticks since the boot, which no change of the clock moves.
+    With ``/proc`` these are ticks since the boot, which no change of the clock affects.
     """
     try:
         fields = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()
@@ -187,7 +187,7 @@ def _started(pid: Any) -> str | None:
 
 
 def _began(pid: int) -> str | None:
-    """Return when a process began, where there is no ``/proc``."""
+    """Return the start of a process, on a machine without ``/proc``."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else str(round(process.create_time()))

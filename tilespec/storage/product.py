@@ -1,7 +1,7 @@
-"""Writing stores: a product is written row of objects by row of objects, every object once, resumably.
+"""Product: a store that is written one row of objects at a time, every object once, and resumably.
 
-Everything that tilespec writes in bulk goes through here: ingest, simulate, transform, predict. A row of objects is
-the unit of work, of resuming and of repair; a plane too wide for that is cut into panels, each with rows of its own.
+Every verb that writes many pixels uses this module: ingest, simulate, transform, predict. A row of objects is the unit
+of work, of resuming and of repair; a plane that is too wide for that is divided into panels, each with its own rows.
 """
 
 import json
@@ -31,11 +31,11 @@ from tilespec.storage.ledger import Ledger, beside
 from tilespec.storage.stored_objects import keys, remove
 
 FORMAT = 3
-"""Of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""
+"""The version of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""
 WRITERS = 2
-"""Objects that are written at once where Zarr does not write them."""
+"""The number of objects that are written at once without Zarr."""
 MEND = "mend.json"
-"""Beside a product whose metadata are to be created again around its objects; only `repair` leaves it."""
+"""The name of a marker beside a product whose metadata must be created again; only `repair` writes it."""
 
 
 @final
@@ -44,32 +44,32 @@ class Begun:
     """A row of objects that is being written."""
 
     store: Recording
-    """Where objects go, and what keeps their entries."""
+    """The store of the objects, which records their sizes and hashes."""
     arrays: Mapping[str, "zarr.Array[Any]"]
-    """By name."""
+    """The arrays by their names."""
     keys: Mapping[str, list[str]]
-    """Of the objects of each array, from left to right."""
+    """The keys of the objects of each array, from left to right."""
     facts: dict[str, Any] = field(default_factory=lambda: {"counts": {}, "poison": []})
-    """What is recorded beside the objects."""
+    """The facts that are recorded beside the objects."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A store in the making, with its ledger: a small value that travels to workers."""
+    """A store that is being written, and its ledger: a small value that is sent to workers."""
 
     url: str
-    """Where the store is."""
+    """The URL of the store."""
     height: int
-    """Rows of the plane."""
+    """The height of the plane in pixels."""
     edge: int
-    """Rows of one stored object."""
+    """The height of one stored object in pixels."""
     ledger: Ledger
-    """What is done."""
+    """The ledger of the finished rows."""
     width: int = 0
-    """Columns of the plane; needed where there are panels."""
+    """The width of the plane in pixels; needed only for panels."""
     panel: int | None = None
-    """Columns of a panel, a multiple of the objects' width; None: one panel as wide as the plane."""
+    """The width of a panel in pixels, a multiple of an object's width; None: one panel as wide as the plane."""
 
     @classmethod
     def open(
@@ -85,15 +85,15 @@ class Product:
         """Create the store, or resume the one that was begun with the same ``settings``.
 
         Args:
-            url: Where the store goes.
-            specs: Arrays written by rows.
-            settings: Everything that decides the bytes; hashed, and compared on resume.
-            attrs: Root attributes; nothing here may vary between runs.
-            constants: Small arrays written at once (coordinates): name to dims, values, attributes.
-            panel: Columns of a panel; another one than the product was begun with starts its rows again.
+            url: The URL of the store.
+            specs: The arrays that are written by rows.
+            settings: All settings that decide the bytes; they are hashed, and compared when a run resumes.
+            attrs: The root attributes, which must not differ between runs.
+            constants: Small arrays that are written at once (coordinates): name to dims, values, attributes.
+            panel: The width of a panel in pixels; if it differs from the width at the first run, all rows start again.
 
         Raises:
-            UserError: something else is there, or a product of other settings, or of an older version.
+            UserError: the place holds something else, or a product of other settings, or of an older version.
         """
         shape = specs[0].shape
         edges = {spec.objects[0] for spec in specs}
@@ -115,40 +115,40 @@ class Product:
 
     @property
     def rows(self) -> int:
-        """How many rows of objects there are."""
+        """The number of rows of objects."""
         return -(-self.height // self.edge)
 
     @property
     def panels(self) -> int:
-        """How many panels there are."""
+        """The number of panels."""
         return 1 if self.panel is None else -(-self.width // self.panel)
 
     @property
     def scratch(self) -> Path:
-        """Folder where the tasks of a run leave data for each other; gone when the product is finished.
+        """The folder in which tasks of a run exchange data; it is deleted when the product is finished.
 
-        Beside the product; or, when that is in a bucket, where this user's caches are: what a task does not find
-        there it computes, so machines need not share it.
+        It lies beside the product, or in this user's cache folder when the product is in a bucket. A task computes what
+        it does not find there, so machines need not share the folder.
         """
         rows = self.ledger.rows
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilespec"
         return (rows.on_disk or caches / fingerprint([rows.server, str(rows)])) / "strips"
 
     def span(self, row: int) -> tuple[int, int]:
-        """Return first and last pixel row (exclusive) of a row of objects."""
+        """Return the first and the last pixel row (exclusive) of a row of objects."""
         return row * self.edge, min((row + 1) * self.edge, self.height)
 
     def columns(self, panel: int = 0) -> tuple[int, int]:
-        """Return first and last pixel column (exclusive) of a panel."""
+        """Return the first and the last pixel column (exclusive) of a panel."""
         if self.panel is None:
             return 0, self.width
         return panel * self.panel, min((panel + 1) * self.panel, self.width)
 
     def missing(self, panel: int = 0) -> list[int]:
-        """Return the rows of a panel to be written, ascending.
+        """Return the rows of a panel that must be written, in ascending order.
 
-        They are not recorded; or objects of theirs are gone or of another size than recorded, which is what a power
-        cut leaves (their bytes are not read here: `verify` does); or tiles of theirs were poison, and get another try.
+        A row is missing if it has no record; if an object of it is gone or differs in size from its record, as after a
+        power cut (its bytes are not read here: `verify` reads them); or if it has poison tiles, which are tried again.
         """
         done, there = self.ledger.done(panel), at(self.url).presence()
         return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
@@ -164,8 +164,8 @@ class Product:
     ) -> None:
         """Write one whole row of objects of every array, then record it: objects, ``counts``, poison tiles.
 
-        Whatever lies there already, from a run that was killed or because it is damaged, is deleted first: objects
-        are overwritten whole, and never merged with.
+        Objects that exist already, from a killed run or because they are damaged, are deleted first: objects are never
+        merged.
         """
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
         with self.begun(row, blocks, panel=panel) as begun:
@@ -179,9 +179,9 @@ class Product:
 
     @contextmanager
     def begun(self, row: int, names: Iterable[str], *, panel: int = 0) -> Iterator["Begun"]:
-        """Open a row of objects of some arrays for writing: what lies there is deleted first, and it is recorded last.
+        """Open a row of objects of some arrays for writing: old objects are deleted first, the record is written last.
 
-        An error on the way leaves the row begun and not recorded: it is missing.
+        After an error the row is begun and not recorded, so it counts as missing.
         """
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
         store = Recording.at(self.url)
@@ -196,7 +196,7 @@ class Product:
         self.ledger.record(row, {"objects": objects, **begun.facts}, panel)
 
     def put(self, begun: "Begun", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
-        """Write all objects of an array in a row that was begun: without Zarr where their bytes are known."""
+        """Write all objects of an array in a row that was begun, without Zarr where its format is known."""
         array, named, store = begun.arrays[name], begun.keys[name], begun.store
         root, (y0, x0) = at(self.url).on_disk, start
         known = checked_only(array) or compressed(array)
@@ -212,9 +212,9 @@ class Product:
             array[y0 : y0 + len(block), x0 : x0 + block.shape[1]] = np.ascontiguousarray(block, dtype=array.dtype)
 
     def finish(self) -> str:
-        """Publish completeness, last of all, and return the product's digest; refuse while rows are missing.
+        """Publish completeness as the last step and return the product's digest; refuse while rows are missing.
 
-        With poison tiles in it the product is `INCOMPLETE`: all rows are there, and some hold nodata for data.
+        A product with poison tiles is `INCOMPLETE`: all rows exist, and some pixels are nodata.
         """
         records, there = [self.ledger.done(panel) for panel in range(self.panels)], at(self.url).presence()
         missing = [row for done in records for row in range(self.rows) if not _whole(done.get(row), there)]
@@ -229,11 +229,11 @@ class Product:
         return parts["tilespec_digest"]
 
     def poison(self) -> list[int]:
-        """Return the tiles that no attempt could predict, ascending."""
+        """Return the tiles that no attempt could predict, in ascending order."""
         return sorted({tile for record in self.ledger.records().values() for tile in record.get("poison", ())})
 
     def counts(self) -> dict[str, int]:
-        """Return the counts of all recorded rows, added up."""
+        """Return the sum of the counts of all recorded rows."""
         total: dict[str, int] = {}
         for record in self.ledger.records().values():
             for key, value in record["counts"].items():
@@ -241,14 +241,14 @@ class Product:
         return total
 
     def _create(self, specs: list[ArraySpec], attrs: Mapping[str, Any], constants: Constants, *, fresh: bool) -> None:
-        """Create the store, or its metadata again; it counts as begun once `publish` consolidates them, last of all."""
+        """Create the store, or its metadata again; it counts as begun after `publish` has consolidated them."""
         entries = _create(self.url, specs, constants, fresh=fresh)
         layout = {key: getattr(self, key) for key in ("height", "width", "edge", "panel")}
         self.ledger.note("layout", {"format": FORMAT, **layout, "metadata": entries})
         publish(self.url, {**attrs, "tilespec_status": WRITING})
 
     def _resume(self) -> None:
-        """Compare the layout with that of the records, and say that the product is being written if it is."""
+        """Compare the layout with that of the records, and mark the product as being written if rows are missing."""
         layout = self.ledger.noted("layout") or {}
         if layout.get("format") != FORMAT:
             raise UserError(
@@ -266,7 +266,7 @@ class Product:
 
 
 def _whole(record: dict[str, Any] | None, there: Callable[[str, int], bool]) -> bool:
-    """Return whether a row is recorded and every object is there in its size."""
+    """Return whether a row is recorded and every object has its recorded size."""
     if record is None or "objects" not in record:
         return False
     named = (entry for objects in record["objects"].values() for entry in objects.items())
@@ -274,12 +274,12 @@ def _whole(record: dict[str, Any] | None, there: Callable[[str, int], bool]) -> 
 
 
 def _digest(held: list[dict[str, dict[str, list[Any]]]]) -> str:
-    """Return the hash of what all objects hold, whatever rows and panels they were written by, in any order."""
+    """Return the hash of the contents of all objects; it does not depend on rows, panels or the order of writing."""
     return fingerprint({key: entry[1] for arrays in held for of in arrays.values() for key, entry in of.items()})
 
 
 def _begun(path: Place, folder: Place) -> bool:
-    """Return whether a store was created whole; refuse what is not ours."""
+    """Return whether a store was created completely; refuse a store that tilespec did not write."""
     if not path.exists():
         return False
     root = metadata(path / "zarr.json")
@@ -294,7 +294,7 @@ def _begun(path: Place, folder: Place) -> bool:
 
 
 def metadata(root: Place) -> dict[str, Any]:
-    """Return the root's metadata, empty where there is none; refuse it when it is damaged."""
+    """Return the root's metadata, empty when there are none; refuse damaged metadata."""
     try:
         found: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -310,7 +310,7 @@ def metadata(root: Place) -> dict[str, Any]:
 def publish(url: str, attrs: Mapping[str, Any]) -> None:
     """Set root attributes, in one atomic step that reaches the disk.
 
-    Metadata that are not consolidated yet are, after that, so that plain `xarray.open_zarr` opens without a warning.
+    Metadata are consolidated too if they are not yet, so that plain `xarray.open_zarr` opens without a warning.
     """
     path = at(url) / "zarr.json"
     root = metadata(path)
@@ -324,12 +324,12 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
 
 
 def _strip(url: str, names: list[str]) -> None:
-    """Delete the metadata of a store, and nothing else."""
+    """Delete the metadata of a store and no other object."""
     remove(at(url), ["zarr.json", *(f"{name}/zarr.json" for name in names)])
 
 
 def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bool) -> dict[str, list[Any]]:
-    """Create the arrays; return the entries of their metadata and of the constants. ``fresh`` clears the place."""
+    """Create the arrays; return sizes and hashes of metadata and constants. ``fresh`` deletes everything first."""
     store = Recording.at(url)
     group = zarr.create_group(store, overwrite=fresh, attributes={"tilespec_status": WRITING})
     for spec in specs:

@@ -1,4 +1,4 @@
-"""Rasters: class maps and channels that are stored, and where they lie in their scene."""
+"""Rasters: stored class maps and channels, and their position in a scene."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from tilespec.storage.scene import Scene
 @final
 @dataclass(frozen=True, kw_only=True)
 class PlacedMap:
-    """A class map that is stored, and where it lies in its scene."""
+    """A stored class map and its position in a scene."""
 
     url: str
-    """Where the store is."""
+    """The URL of the store."""
     layer: Plane
-    """``y, x``, class indices, 255 = unlabelled or nodata."""
+    """The class indices ``y, x``; 255 is unlabelled or nodata."""
     roi: Roi
-    """The part of the scene that it covers."""
+    """The region of the scene that the map covers."""
     classes: tuple[str, ...]
-    """Names of the classes; may be empty."""
+    """The names of the classes, possibly empty."""
     attrs: Mapping[str, Any]
-    """Root attributes of the store."""
+    """The root attributes of the store."""
     whole_scene: bool
     """Whether the store holds a cube too."""
 
@@ -39,7 +39,7 @@ class PlacedMap:
         """Open the first array of ``names`` in the store at ``url`` as a class map.
 
         Raises:
-            UserError: there is no such store or array, it is no class map, or it is still being written.
+            UserError: the store or the array does not exist, it is no class map, or it is still being written.
         """
         group = open_group(url)
         name = next((name for name in names if name in group), None)
@@ -66,29 +66,29 @@ class PlacedMap:
 
     @property
     def status(self) -> str:
-        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        """The status: ``complete``, or ``incomplete`` when tiles failed and are nodata."""
         return str(self.attrs.get("tilespec_status", COMPLETE))
 
     def read(self, roi: Roi) -> np.ndarray:
-        """Return the classes of a region, given in pixels of the scene."""
+        """Return the classes ``y, x`` of a region, given in pixels of the scene."""
         return self.layer.read(_within(roi, self.roi))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class PlacedField:
-    """Channels, or one quantity, that are stored, and where they lie in their scene."""
+    """Stored channels, or one stored quantity, and their position in a scene."""
 
     url: str
-    """Where the store is."""
+    """The URL of the store."""
     layer: Plane
-    """A ``y, x`` layer of numbers; or the cube, or the prediction of several channels, as stored."""
+    """The ``y, x`` layer of numbers, or the cube, or the prediction of several channels, with stored values."""
     scene: Scene | None
-    """What holds the cube; None for a ``y, x`` layer."""
+    """The scene of the cube; None for a ``y, x`` layer."""
     roi: Roi
-    """The part of the scene that it covers."""
+    """The region of the scene that the channels cover."""
     attrs: Mapping[str, Any]
-    """Root attributes of the store."""
+    """The root attributes of the store."""
     whole_scene: bool
     """Whether the store holds a cube too."""
 
@@ -97,7 +97,7 @@ class PlacedField:
         """Open the prediction or the cube of a store, or one of its layers, as channels.
 
         Raises:
-            UserError: there is no such store or array, it holds no numbers, or it is still being written.
+            UserError: the store or the array does not exist, it is not numeric, or it is still being written.
         """
         group = open_group(url)
         check_complete(url, group.attrs, partial=True)
@@ -123,21 +123,21 @@ class PlacedField:
 
     @property
     def channels(self) -> int:
-        """How many channels there are."""
+        """The number of channels."""
         return 1 if self.scene is None else self.scene.shape[2]
 
     @property
     def axis(self) -> SpectralAxis | None:
-        """What the channels are."""
+        """The spectral axis of the channels, if they have one."""
         return None if self.scene is None else self.scene.spectral
 
     @property
     def status(self) -> str:
-        """``complete``; or ``incomplete``, where tiles failed and are nodata."""
+        """The status: ``complete``, or ``incomplete`` when tiles failed and are nodata."""
         return str(self.attrs.get("tilespec_status", COMPLETE))
 
     def read(self, roi: Roi) -> Reflectance:
-        """Return the values of a region, given in pixels of the scene, as ``y, x, channel``; NaN without data."""
+        """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
         here = _within(roi, self.roi)
         if self.scene is not None:
             return self.scene.read(here)
@@ -153,7 +153,7 @@ Placed = PlacedMap | PlacedField
 
 
 def scale_of(attrs: Mapping[str, Any]) -> str:
-    """Return how many pixels a prediction has for one of its scene."""
+    """Return the scale of a prediction: its number of pixels for one pixel of the scene, along each axis."""
     return str((attrs.get("grid") or {}).get("scale", 1))
 
 
@@ -179,7 +179,7 @@ def _corner(attrs: Mapping[str, Any]) -> tuple[Fraction, Fraction]:
 
 
 def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0) -> dict[str, Any] | None:
-    """Return the georeference of a plane whose first pixel is ``corner`` (y, x), and whose pixels are ``size`` wide."""
+    """Return the georeference of a plane with the first pixel at ``corner`` (y, x) and pixels ``size`` wide."""
     if georef is None or "GeoTransform" not in georef or (corner, size) == ((0, 0), 1.0):
         return None if georef is None else dict(georef)
     a, b, c, d, e, f = (float(v) for v in str(georef["GeoTransform"]).split())
@@ -189,13 +189,13 @@ def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float
 
 
 def inside(inner: Roi, outer: Roi) -> bool:
-    """Whether ``inner`` is a part of ``outer``."""
+    """Return whether ``inner`` is a part of ``outer``."""
     rows = outer.y0 <= inner.y0 and inner.y1 <= outer.y1
     return rows and outer.x0 <= inner.x0 and inner.x1 <= outer.x1
 
 
 def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols: str | None) -> Roi:
-    """Return the region ``rows``, ``cols`` of a scene of ``plane``, or all that was predicted of it.
+    """Return the region ``rows``, ``cols`` of a scene of ``plane`` (y, x), or the whole predicted region.
 
     Raises:
         UserError: a part of the region was not predicted.
@@ -218,11 +218,11 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
 
 
 def _within(roi: Roi, plane: Roi) -> Roi:
-    """Return a region, given in pixels of the scene, in those of a part of it."""
+    """Return a region of the scene in pixels of a part of the scene."""
     return Roi(y0=roi.y0 - plane.y0, y1=roi.y1 - plane.y0, x0=roi.x0 - plane.x0, x1=roi.x1 - plane.x0)
 
 
 def _place(attrs: Any, shape: tuple[int, ...]) -> Roi:
-    """Return which pixels of its scene a store covers."""
+    """Return the region of the scene that a store covers."""
     y0, x0 = corner_of(attrs)
     return Roi(y0=y0, y1=y0 + shape[0], x0=x0, x1=x0 + shape[1])

@@ -27,39 +27,39 @@ AXES = ("wavelength", "wavenumber", "component", "channel")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A scene that is there, open for reading."""
+    """A scene that is open for reading."""
 
     url: str
-    """Where the store is."""
+    """The URL of the store."""
     shape: tuple[int, int, int]
-    """``y, x, band``."""
+    """The shape of the cube ``y, x, band``."""
     dtype: np.dtype[Any]
-    """As stored."""
+    """The stored data type."""
     chunks: tuple[int, int, int]
-    """Shape of one stored object."""
+    """The shape of one stored object."""
     spectral: SpectralAxis | None
-    """What the bands are; None when the source did not say."""
+    """The spectral axis of the bands; None when the source did not give it."""
     scale: float
-    """Stored integers times this are the values."""
+    """The factor from stored integers to values."""
     nodata: float | None
-    """Stored value of pixels without data (NaN always is)."""
+    """The stored value of pixels without data (NaN always means no data)."""
     layers: tuple[str, ...]
-    """Names of the ``y, x`` arrays beside the cube."""
+    """The names of the ``y, x`` arrays beside the cube."""
     attrs: Mapping[str, Any]
-    """Root attributes: title, source header, provenance, status, digest."""
+    """The root attributes: title, source header, provenance, status, digest."""
     georef: Mapping[str, Any] | None
-    """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
+    """The attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
     cube: Plane
-    """The cube as stored."""
+    """The cube with its stored values."""
     planes: Mapping[str, Plane]
-    """The layers by name, as stored."""
+    """The layers by name, with their stored values."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
         """Open a scene, or a multi-channel prediction, at ``url``.
 
         Raises:
-            UserError: there is no store, no ``cube(y, x, band)`` in it, or it is not complete.
+            UserError: there is no store, it has no ``cube(y, x, band)``, or it is not complete.
         """
         group = open_group(url)
         if not allow_partial:
@@ -92,18 +92,18 @@ class Scene:
 
     @property
     def array(self) -> zarr.Array[Any]:
-        """The stored cube."""
+        """The stored cube as a Zarr array."""
         return self.cube.array
 
     @property
     def roi(self) -> Roi:
-        """The whole plane."""
+        """The region of the whole plane."""
         return Roi(y0=0, y1=self.shape[0], x0=0, x1=self.shape[1])
 
     def read(self, roi: Roi, room: Room | None = None) -> Reflectance:
-        """Return the values of a region as float32 ``y, x, band``: scaled, and NaN where there is no data.
+        """Return the values of a region as float32 ``y, x, band``: scaled, and NaN for no data.
 
-        With a ``room`` they lie in its memory, and are valid until its next use; without one they are the caller's.
+        With a ``room`` the array uses its memory and is valid until its next use; without one it is newly allocated.
         """
         room = room or Room()
         return self._values(self.cube.read(roi, room), roi, room)
@@ -111,8 +111,9 @@ class Scene:
     def lines(self, roi: Roi, room: Room) -> Iterator[Reflectance]:
         """Yield the values of a region from its top, some lines at a time, each valid until the next.
 
-        As many lines as hold `PIECE` pixels, at least one; as `read` returns them, but while they are in the
-        processor's cache. That the objects are whole is known after the last: use nothing before all are taken.
+        Each item is float32 ``y, x, band`` as from `read`, with the number of lines that hold `PIECE` pixels, at least
+        one, so that it is still in the processor's cache. The checksums of the objects are checked after the last line:
+        use no result before all lines are read.
         """
         y0 = roi.y0
         for stored in self.cube.lines(roi, step_of(roi), room):
@@ -120,7 +121,7 @@ class Scene:
             y0 += len(stored)
 
     def _values(self, stored: np.ndarray, roi: Roi, room: Room) -> Reflectance:
-        """Return stored values as float32, scaled, and NaN where there is no data."""
+        """Return stored values as float32, scaled, and NaN for no data."""
         gaps = None if self.nodata is None or np.isnan(self.nodata) else stored == self.nodata
         values = stored
         if stored.dtype != np.float32:
@@ -138,7 +139,7 @@ class Scene:
         """Return a ``y, x`` layer by its name.
 
         Raises:
-            UserError: there is none of that name.
+            UserError: the scene does not have the layer.
         """
         if name not in self.layers:
             raise UserError(
@@ -150,11 +151,11 @@ class Scene:
         return self.planes[name]
 
     def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
-        """Return a ``y, x`` layer, or a region of it, as stored."""
+        """Return the stored values of a ``y, x`` layer, or of a region of it."""
         return self.plane(name).read(roi or self.roi)
 
     def labels(self, roi: Roi | None = None) -> ClassMap:
-        """Return class labels, 255 = unlabelled."""
+        """Return the class labels ``y, x``; 255 is unlabelled."""
         return self.layer("labels", roi).astype(np.uint8, copy=False)
 
     def classes(self, layer: str = "labels") -> tuple[str, ...]:
@@ -174,11 +175,11 @@ class Scene:
 
     @property
     def digest(self) -> str | None:
-        """Hash of the stored cube, from the ledger of the run that wrote it; None for foreign stores."""
+        """The hash of the stored cube, from the ledger of the run that wrote it; None for foreign stores."""
         return content_of(self.attrs)
 
     def content_digest(self) -> str:
-        """Return the hash of what a foreign store holds, by reading it once."""
+        """Return the hash of the contents of a foreign store, by reading it once."""
         state = hashlib.blake2b(digest_size=16)
         for y0 in range(0, self.shape[0], self.chunks[0]):
             block = np.asarray(self.array[y0 : y0 + self.chunks[0]])
@@ -186,7 +187,7 @@ class Scene:
         return state.hexdigest()
 
     def to_xarray(self) -> xr.Dataset:
-        """Return the store as lazily loaded xarray."""
+        """Return the store as an xarray dataset that loads lazily."""
         return xr.open_zarr(at(self.url).zarr_store(), chunks=None, decode_coords="all")
 
 
@@ -196,12 +197,12 @@ def step_of(roi: Roi) -> int:
 
 
 def content_of(attrs: Mapping[str, Any]) -> str | None:
-    """Return the hash of what a store's root says it holds: of its cube where it has one, labels aside."""
+    """Return the content hash in a store's root attributes: that of its cube, if it has one, without the labels."""
     return attrs.get("tilespec_cube", attrs.get("tilespec_digest"))
 
 
 def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:
-    """Return the spectral coordinate of a store, if it has one of the right length."""
+    """Return the spectral axis of a store, or None when it has none of the right length."""
     for name in AXES:
         found = group.get(name)
         if isinstance(found, zarr.Array) and found.shape == (bands,):

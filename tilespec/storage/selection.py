@@ -1,4 +1,4 @@
-"""Selection: which pixels of a scene a statistic sees, and how much each counts, by ``y, x`` layers of the scene."""
+"""Selection: the pixels of a scene that enter a statistic, and their weights, by ``y, x`` layers of the scene."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,29 +14,29 @@ from tilespec.storage.scene import Scene
 @final
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Layers by name; without any, every pixel counts, and as much as every other."""
+    """The names of a mask and a weight layer; without them every pixel is used and has the same weight."""
 
     mask: str | None = None
-    """Only pixels where this layer has a value and it is not 0."""
+    """The layer that selects pixels: those with a value other than 0."""
     weights: str | None = None
-    """How much each pixel counts: finite, 0 or more; a pixel without weight is left out."""
+    """The layer of pixel weights, finite and not negative; a pixel without a weight is left out."""
 
     def __str__(self) -> str:
         named = {"--mask": self.mask, "--weights": self.weights}
         return " ".join(f"{option} {name}" for option, name in named.items() if name is not None)
 
     def check(self, scene: Scene) -> None:
-        """Refuse a scene that has not all the layers.
+        """Refuse a scene that lacks one of the layers.
 
         Raises:
-            UserError: a layer is not there; those that are there are named.
+            UserError: a layer does not exist; the message names the layers that do.
         """
         corner = Roi(y0=0, y1=1, x0=0, x1=1)
         for name in filter(None, (self.mask, self.weights)):
             scene.layer(name, corner)
 
     def kept(self, scene: Scene, roi: Roi) -> Bool[np.ndarray, "y x"] | None:
-        """Return which pixels of a region are seen; None for all of them."""
+        """Return the selected pixels of a region as bool ``y, x``, or None for all of them."""
         kept = None
         if self.mask is not None:
             kept = _valued(scene, self.mask, roi)
@@ -46,7 +46,7 @@ class Choice:
         return kept
 
     def weigh(self, scene: Scene, roi: Roi) -> Float32[np.ndarray, "y x"] | None:
-        """Return how much each pixel counts; None where all count the same."""
+        """Return the weights of the pixels of a region ``y, x``, or None when all have the same weight."""
         return None if self.weights is None else self._weights(scene, roi)
 
     def _weights(self, scene: Scene, roi: Roi) -> Float32[np.ndarray, "y x"]:
@@ -63,7 +63,7 @@ class Choice:
 
 
 def _valued(scene: Scene, name: str, roi: Roi) -> Bool[np.ndarray, "y x"]:
-    """Return where a layer has a value that is not 0: neither NaN nor what its attributes call no data."""
+    """Return where a layer has a value other than 0: neither NaN nor the nodata value of its attributes."""
     plane = scene.plane(name)
     values = plane.read(roi)
     kept = (values != 0) & ~np.isnan(values)
@@ -75,4 +75,4 @@ def _valued(scene: Scene, name: str, roi: Roi) -> Bool[np.ndarray, "y x"]:
 
 
 ALL = Choice()
-"""Every pixel."""
+"""The selection of every pixel with equal weights."""

@@ -1,9 +1,9 @@
-"""Stored objects: where they lie, how large they are, and the hash of their encoded bytes.
+"""Stored objects: their paths, their sizes, and the hash of their encoded bytes.
 
 An object is the unit of writing: a chunk, or a shard where there are shards. Its entry ``[size, hash]`` is taken at
 the moment of the put, from the very bytes that go to the file: nothing is read back, and nothing is hashed twice.
-The hash is XXH3 of 128 bits: no two objects of a life's work share one by chance, and it is fifty times as fast as one
-that also withstands malice, which a record beside its product could not.
+The hash is XXH3 of 128 bits: two different objects practically never share one by chance. A cryptographic hash would be
+fifty times slower and would not help, because whoever can change an object can change its record too.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ from tilespec.core.errors import UserError
 from tilespec.storage.backends.base import Place
 
 READ = 1 << 20
-"""Bytes that are read and hashed at once."""
+"""The number of bytes that are read and hashed at once."""
 
 
 def entry_of(path: Place) -> list[Any]:
-    """Return size and hash of an object, in constant memory."""
+    """Return the size and the hash of an object, in constant memory."""
     state, size = xxhash.xxh3_128(), 0
     for block in path.blocks(READ):
         state.update(block)
@@ -33,7 +33,7 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
     """Return the keys of the objects that make up the region ``start`` to ``stop`` (y, x) of an array.
 
     Raises:
-        AssertionError: the region is no union of whole objects; a part of an object is never written.
+        AssertionError: the region does not consist of complete objects; a part of an object is never written.
     """
     shape, edges = array.shape, tuple(array.shards or array.chunks)  # a shard is written at once
     first = (*start, *(0,) * (len(shape) - 2))[: len(shape)]
@@ -52,7 +52,7 @@ def place(root: Place, key: str) -> Place:
 
 
 def remove(root: Place, keys: Iterable[str]) -> None:
-    """Delete objects of the store at ``root``, there or not; refuse, before the first, a key that leads out of it."""
+    """Delete objects of the store at ``root`` that exist; refuse first any key that leads out of the store."""
     named = list(keys)
     _check_inside(root, named)
     root.discard(named)
@@ -61,8 +61,8 @@ def remove(root: Place, keys: Iterable[str]) -> None:
 def _check_inside(root: Place, keys: list[str]) -> None:
     """Refuse keys that lead out of the store at ``root``.
 
-    A key comes from a record, and a record is a file that anybody may have written: neither ``..`` nor a symbolic
-    link on the way may let a reader, or a repair, leave the store.
+    A key comes from a record, and anybody may have written that file: neither ``..`` nor a symbolic link in the path
+    may lead a reader, or a repair, out of the store.
     """
     for key in root.outside(keys):
         raise UserError(

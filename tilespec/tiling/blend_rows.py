@@ -1,7 +1,7 @@
-"""The running mean of a part: tiles go in, in order, and what no later tile reaches comes out.
+"""Blend rows: the running mean of a part. Tiles are added in order, and pixels that no later tile covers are returned.
 
-A tile is blended where it lies, in the memory of its own answer: first with what tiles to its left left over, then
-with what tile rows above did. So a part never holds more of its plane than the overlaps.
+A tile is blended in the memory of its own prediction: first with the overlap of the tile to its left, then with that of
+the tile rows above. So only the overlaps of a part are in memory.
 """
 
 from dataclasses import dataclass
@@ -20,34 +20,34 @@ Plane = Float32[np.ndarray, "_y _x channel"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Some pixels of the plane."""
+    """A block of blended pixels."""
 
     top: int
-    """First row."""
+    """The first row of the block in the plane."""
     left: int
-    """First column."""
+    """The first column of the block in the plane."""
     values: Plane
-    """Their mean; the spread of the tiles is its last channel where it is wanted."""
+    """The mean of the tiles, ``y x channel``; the last channel is the spread of the tiles if it is stored."""
 
 
 @final
 @dataclass(kw_only=True)
 class Along:
-    """The mean along x, of one tile row."""
+    """The running mean of one tile row along x."""
 
     plan: PredictPlan
-    """What is predicted."""
+    """The plan of the prediction."""
     part: Part
-    """Which rows of which panel."""
+    """The part of the plan: some rows of a panel."""
     k: int
-    """Tile row."""
+    """The number of the tile row."""
     channels: int
-    """Of the mean, the spread of the tiles included."""
+    """The number of channels of the mean, including the spread of the tiles."""
     over: Plane | None = None
-    """Columns of the mean that the next tile reaches too."""
+    """The columns of the mean that the next tile also covers."""
 
     def add(self, column: int, tile: Plane) -> Block:
-        """Take the next tile, cut to what is wanted; return the columns that no later one reaches."""
+        """Add the next tile, cut to the needed rows; return the columns that no later tile covers."""
         axis, (x0, x1) = self.plan.grid.x, self.plan.across(self.part, column)
         tile = self._own(tile)
         if self.over is not None:
@@ -60,7 +60,7 @@ class Along:
         return Block(top=self.plan.wanted(self.part, self.k)[0], left=x0, values=tile[:, : done - x0])
 
     def _own(self, tile: Float32[np.ndarray, "y x _channel"]) -> Float32[np.ndarray, "y x channel"]:
-        """Return a tile that may be written to, with a channel for the spread where it is wanted and missing."""
+        """Return a tile that may be overwritten, with a channel for the spread if it is stored and missing."""
         missing = self.channels - tile.shape[2]
         if missing:
             return np.pad(tile, ((0, 0), (0, 0), (0, missing)))
@@ -70,23 +70,23 @@ class Along:
 @final
 @dataclass(kw_only=True)
 class Down:
-    """The mean along y, of a part."""
+    """The running mean of a part along y."""
 
     plan: PredictPlan
-    """What is predicted."""
+    """The plan of the prediction."""
     part: Part
-    """Which rows of which panel."""
+    """The part of the plan: some rows of a panel."""
     channels: int
-    """Of the mean, the spread of the tiles included."""
+    """The number of channels of the mean, including the spread of the tiles."""
 
     @cached_property
     def over(self) -> Plane:
-        """Rows of the mean that the next tile row reaches too; where columns of it came by, already the next ones."""
+        """The rows of the mean that the next tile row also covers; columns already added have its new rows."""
         axis, (x0, x1) = self.plan.grid.y, self.plan.product.columns(self.part.panel)
         return np.empty((axis.tile - axis.step, x1 - x0, self.channels), np.float32)
 
     def add(self, k: int, block: Block) -> Block:
-        """Take columns of tile row ``k``, finished along x; return the rows that no later tile row reaches."""
+        """Add columns of tile row ``k`` that are finished along x; return the rows that no later tile row covers."""
         axis, (top, end) = self.plan.grid.y, self.plan.own(self.part, k)
         rows = block.values[top - block.top : end - block.top]
         left = block.left - self.plan.product.columns(self.part.panel)[0]
@@ -101,7 +101,7 @@ class Down:
         return Block(top=top, left=block.left, values=rows[:done])
 
     def _done(self, k: int) -> int:
-        """Return the first row that tile rows after ``k`` reach."""
+        """Return the first row that tile rows after ``k`` cover."""
         top, end = self.plan.own(self.part, k)
         if k == self.plan.tiles(self.part)[0][-1]:
             return end

@@ -1,8 +1,8 @@
-"""Grid: how the output plane is cut into tiles, and which input pixels each tile reads. Integers and fractions only.
+"""Grid: the tiles of the output plane, and the input pixels that each tile reads, in integers and fractions.
 
 Per axis of the *output* plane: tile ``t``, overlap ``v``, step ``s = t - v``; tile ``k`` starts at ``k s`` and there
-are ``max(1, ceil((L - v) / s))`` of them. The last tile is never moved back: it runs over the edge, into values
-reflected on the global index, so that every tile sees the same padded values whoever computes it.
+are ``max(1, ceil((L - v) / s))`` of them. The last tile is never moved back: it extends over the edge, where values are
+reflected on the global index, so that its padded values do not depend on where it is computed.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from tilespec.tiling.windows import profile
 
 
 def reflect(index: Int64[np.ndarray, " n"], length: int) -> Int64[np.ndarray, " n"]:
-    """Return the pixel that a virtual index mirrors to: periodic, period ``2 (length - 1)``; 0 for ``length`` 1."""
+    """Return the pixel whose reflection is the virtual index: period ``2 (length - 1)``; 0 for ``length`` 1."""
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)
@@ -40,11 +40,11 @@ class Axis:
     """The tiles along one axis of the output plane."""
 
     length: int
-    """Output pixels."""
+    """The length of the axis in output pixels."""
     tile: int
-    """Output pixels of a tile."""
+    """The side of a tile in output pixels."""
     overlap: int
-    """Output pixels that neighbouring tiles share."""
+    """The overlap of neighbouring tiles in output pixels."""
 
     def __post_init__(self) -> None:
         if self.tile < 1:
@@ -59,21 +59,21 @@ class Axis:
 
     @property
     def step(self) -> int:
-        """Pixels from one tile's start to the next."""
+        """The distance between the starts of neighbouring tiles in pixels."""
         return self.tile - self.overlap
 
     @property
     def count(self) -> int:
-        """How many tiles there are."""
+        """The number of tiles."""
         return max(1, -(-(self.length - self.overlap) // self.step))
 
     @property
     def end(self) -> int:
-        """Where the last tile ends, at or beyond ``length``."""
+        """The end of the last tile, at or beyond ``length``."""
         return (self.count - 1) * self.step + self.tile
 
     def covering(self, start: int, stop: int) -> range:
-        """Return the tiles that touch output pixels ``start`` to ``stop`` (exclusive)."""
+        """Return the tiles that cover output pixels ``start`` to ``stop`` (exclusive)."""
         first = max(0, -(-(start - self.tile + 1) // self.step))
         return range(first, min(self.count, -(-stop // self.step)))
 
@@ -88,9 +88,9 @@ class Axis:
         return weight
 
     def gains(self, k: int, window: str) -> Float64[np.ndarray, " tile"]:
-        """Return ``w_k / (w_0 + ... + w_k)`` on the pixels of tile ``k``: its part in the running mean.
+        """Return ``w_k / (w_0 + ... + w_k)`` on the pixels of tile ``k``, its gain in the running mean.
 
-        1 where no earlier tile reaches, so that the mean begins with the tile itself.
+        The gain is 1 where no earlier tile covers a pixel, so that the mean begins with the tile itself.
         """
         total = self.weights(k, window)
         own = total.copy()
@@ -107,27 +107,28 @@ class Grid:
     """The tiles of a plane."""
 
     y: Axis
-    """Tile rows."""
+    """The tile rows along y."""
     x: Axis
-    """Tiles inside a tile row."""
+    """The tiles of a tile row along x."""
     window: str = "cosine"
-    """Name of the blending window."""
+    """The name of the blending window."""
     scale: Fraction = Fraction(1)
-    """Output pixels per input pixel."""
+    """The number of output pixels for one input pixel, along each axis."""
     origin: int = 0
-    """Input position of output pixel 0: the margin that a net without padding consumes, else 0."""
+    """The input position of output pixel 0: the margin that a net without padding removes, else 0."""
     reach: TileClass = APPROXIMATE
-    """Halo that is read around a tile, and the multiple that its input must be."""
+    """The halo that is read around a tile, and the number of pixels that its input must be a multiple of."""
 
     @property
     def tiles(self) -> int:
-        """How many tiles there are."""
+        """The number of tiles of the plane."""
         return self.y.count * self.x.count
 
     def read(self, axis: Axis, k: int) -> tuple[int, int]:
-        """Return first and last input index (exclusive, may lie beyond the scene) that tile ``k`` reads.
+        """Return the first and the last input index (exclusive, possibly beyond the scene) that tile ``k`` reads.
 
-        Exact nets start at a multiple of ``align`` so that their strides fall as on the whole scene.
+        The input of an exact net starts at a multiple of ``align``, so that its strides have the same phase as on the
+        whole scene.
         """
         first = self._input(k * axis.step) - self.reach.halo
         size = self._input(axis.tile) - self._input(0) + 2 * self.reach.halo
@@ -140,7 +141,7 @@ class Grid:
         return first, first + -(-size // align) * align
 
     def crop(self, axis: Axis, k: int) -> int:
-        """Return how many output pixels before tile ``k`` its net's output begins."""
+        """Return the number of output pixels of the net before the first pixel of tile ``k``."""
         ahead = (self._input(k * axis.step) - self.origin - self.read(axis, k)[0]) * self.scale
         assert ahead.denominator == 1, "alignment and halo are whole output pixels"
         return int(ahead)
@@ -162,7 +163,7 @@ class Grid:
         return np.minimum(centres(axis.length, self.scale) + self.origin, length - 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything that decides bytes, as plain data."""
+        """Return everything that decides bytes as plain data."""
         return {
             "plane": [self.y.length, self.x.length],
             "tile": self.y.tile,

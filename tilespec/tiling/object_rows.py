@@ -1,4 +1,4 @@
-"""Finished blocks of a blended plane become rows of stored objects."""
+"""Object rows: finished blocks of a blended plane are gathered to rows of stored objects."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,45 +17,45 @@ Decode = Callable[[Plane, Bool[np.ndarray, "y x"]], dict[str, np.ndarray]]
 @final
 @dataclass(kw_only=True)
 class ObjectRow:
-    """A row of objects in the making."""
+    """A row of objects that is being gathered."""
 
     number: int
-    """Which row."""
+    """The number of the row."""
     height: int
-    """Its pixel rows."""
+    """The height of the row in pixels."""
     blocks: dict[str, np.ndarray]
-    """What is stored, by array name; as high as the highest row of objects."""
+    """The stored arrays by name, with the height of the highest row of objects."""
     pixels: int = 0
-    """Pixels that are there."""
+    """The number of pixels that are gathered."""
     nodata: int = 0
-    """Those without data."""
+    """The number of pixels without data."""
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What is stored of this row."""
+        """The stored arrays of this row, cut to its height."""
         return {name: block[: self.height] for name, block in self.blocks.items()}
 
 
 @final
 @dataclass(kw_only=True)
 class ObjectRows:
-    """Rows of objects in the making: decoded blocks are gathered until a row is whole."""
+    """Rows of objects that are being gathered from decoded blocks until each is complete."""
 
     plan: PredictPlan
-    """What is predicted."""
+    """The plan of the prediction."""
     part: Part
-    """Which rows of which panel."""
+    """The part of the plan: some rows of a panel."""
     decode: Decode
-    """What is stored of blended values."""
+    """The function from blended values to stored arrays."""
     rows: dict[int, ObjectRow] = field(default_factory=dict)
-    """Begun, and not whole."""
+    """The rows that are begun and not complete."""
     free: list[dict[str, np.ndarray]] = field(default_factory=list)
-    """Memory of rows that were written."""
+    """The memory of rows that were written, for the next rows."""
     done: int = 0
-    """Rows that were whole."""
+    """The number of rows that were completed."""
 
     def add(self, block: Block) -> Iterator[ObjectRow]:
-        """Take a finished block of the plane; yield the rows of objects that are whole now."""
+        """Add a finished block of the plane; yield the rows of objects that are now complete."""
         x0, x1 = self.plan.product.columns(self.part.panel)
         edge, bottom = self.plan.product.edge, block.top + len(block.values)
         for number in range(block.top // edge, -(-bottom // edge)):
@@ -84,7 +84,7 @@ class ObjectRows:
         row.nodata += valid.size - int(np.count_nonzero(valid))
 
     def _memory(self, blocks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return room for a whole row of objects."""
+        """Return memory for a complete row of objects."""
         if self.free:
             return self.free.pop()
         (x0, x1), height = self.plan.product.columns(self.part.panel), self.plan.product.edge

@@ -1,8 +1,8 @@
-"""Plan: what tiled prediction is, as values. The plan, the parts it is cut into, and what a predictor must be.
+"""Plan: a tiled prediction as values: the plan, its parts, and the interface of a predictor.
 
-A *slab* is a run of rows of objects that one task streams. Where the plane is too wide, or has too
-many channels, it is cut into *panels* of whole objects first, each predicted as a narrower plane. Both are scheduling:
-a pixel is the running mean of the same tiles in the same order, whatever the cut, so the bits are the same.
+A *slab* is a run of rows of objects that one task streams. A plane that is too wide, or has too many channels, is first
+cut into *panels* of complete objects, each predicted as a narrower plane. Both are scheduling: a pixel is the running
+mean of the same tiles in the same order for every cut, so the bits are the same.
 """
 
 from dataclasses import dataclass, field
@@ -16,15 +16,17 @@ from tilespec.storage.product import Product
 from tilespec.tiling.grid import Axis, Grid, reflect
 
 AREA = 1 << 18
-"""Input pixels of a canonical batch: one tile of 512, four of 256. Fewer leave cores idle, more leave the cache."""
+"""The input pixels of a canonical batch: one tile of 512, four of 256. Fewer do not use all cores, more exceed the
+cache.
+"""
 VALUES = 1 << 24
-"""Values of a canonical batch, in or out, at most: many channels make small batches."""
+"""The largest number of values in the input or the output of a canonical batch."""
 LARGEST = 16
-"""Tiles of a canonical batch at most."""
+"""The largest number of tiles in a canonical batch."""
 
 
 def canonical_batch(grid: Grid, channels: tuple[int, int]) -> int:
-    """Return the tiles of a canonical batch: a function of grid and channels alone, since it may decide bits."""
+    """Return the number of tiles in a canonical batch, from grid and channels alone, since it may decide bits."""
     first, last = grid.read(grid.y, 0)
     area = (last - first) ** 2
     return int(max(1, min(LARGEST, AREA // area, VALUES // (area * max(channels)))))
@@ -32,26 +34,26 @@ def canonical_batch(grid: Grid, channels: tuple[int, int]) -> int:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What turns tiles of reflectance into tiles of predictions."""
+    """A predictor from tiles of reflectance to tiles of predictions."""
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Channels in (after `prepare`) and out (before `decode`)."""
+        """The number of channels in (after `prepare`) and out (before `decode`)."""
         ...
 
     @property
     def threads(self) -> int:
-        """How many threads may read, prepare and call it at once."""
+        """The number of threads that may read, prepare and call it at the same time."""
         ...
 
     def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
-        """Apply the recipe: pixelwise, NaN where there is no data."""
+        """Apply the recipe to each pixel; the result is NaN for pixels without data."""
         ...
 
     def __call__(
         self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
     ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
-        """Evaluate the net on a batch; ``ids`` are the tiles' numbers (they seed what is random). Thread-safe."""
+        """Return the net's output on a batch; the tiles' numbers ``ids`` seed random layers. Thread-safe."""
         ...
 
     def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
@@ -61,13 +63,13 @@ class Predictor(Protocol):
     def decode(
         self, blended: Float32[np.ndarray, "y x channel"], valid: Bool[np.ndarray, "y x"]
     ) -> dict[str, np.ndarray]:
-        """Return what is stored of finished rows, by array name, with nodata where not ``valid``. Pixelwise."""
+        """Return the stored arrays of finished rows by name, with nodata where not ``valid``. Pixelwise."""
         ...
 
 
 @runtime_checkable
 class PredictorSpec(Protocol):
-    """A small value that travels to a worker and opens a predictor there, once per process."""
+    """The description of a predictor: a small value that a worker receives, and from which it opens one per process."""
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -88,52 +90,52 @@ class PredictorSpec(Protocol):
         ...
 
     def open(self, threads: int) -> Predictor:
-        """Return the predictor, computing on ``threads`` threads."""
+        """Return the predictor, which computes on ``threads`` threads."""
         ...
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one task does: a run of rows of objects of a panel."""
+    """The work of one task: a run of rows of objects of a panel."""
 
     rows: tuple[int, ...]
-    """Consecutive rows of objects."""
+    """The numbers of consecutive rows of objects."""
     panel: int = 0
-    """The panel."""
+    """The number of the panel."""
     above: tuple[int, int] | None = None
-    """Pixel rows of the part above, when it runs in other hands: tile rows that both need are shared."""
+    """The pixel rows of the part above if another task runs it, because both need some tile rows."""
     below: tuple[int, int] | None = None
-    """Pixel rows of the part below, likewise."""
+    """The pixel rows of the part below if another task runs it."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class PredictPlan:
-    """What will run: a value that can be printed, hashed and sent."""
+    """The plan of a prediction, a value that can be printed, hashed and sent."""
 
     scene: str
-    """The scene's store."""
+    """The URL of the scene."""
     roi: Roi
     """The region of the scene that is predicted."""
     product: Product
-    """Where it goes."""
+    """The product that is written."""
     grid: Grid
-    """How the plane is cut."""
+    """The grid of tiles."""
     spec: PredictorSpec
-    """What predicts."""
+    """The description of the predictor."""
     threads: int
-    """Threads of one task."""
+    """The number of threads of one task."""
     batch: int = 1
-    """Tiles of a canonical batch (`canonical_batch`)."""
+    """The number of tiles in a canonical batch (`canonical_batch`)."""
     disagreement: bool = False
-    """Whether the spread of the tiles that cover a pixel is stored too."""
+    """Whether the spread of the tiles over a pixel is stored too."""
 
     def parts(self, hands: int) -> list[Part]:
-        """Cut what is missing into about ``hands`` parts, at least a tile and three tile rows high each.
+        """Return the missing rows cut into about ``hands`` parts, each at least a tile and three tile rows high.
 
-        Every second part of a panel comes first: it evaluates the tile rows at both its ends and leaves strips of them
-        for its neighbours, which find them when their turn comes, so that no tile is evaluated twice.
+        Every second part of a panel comes first: it evaluates the tile rows at both its ends and stores strips of them
+        for the adjacent parts, which read them later, so that no tile is evaluated twice.
         """
         missing = [self.product.missing(panel) for panel in range(self.product.panels)]
         each = max(1, -(-hands // max(1, sum(map(bool, missing)))))
@@ -141,7 +143,7 @@ class PredictPlan:
         return runs[::2] + runs[1::2]
 
     def _runs(self, panel: int, missing: list[int], hands: int) -> list[Part]:
-        """Cut the missing rows of one panel into runs, and tell each which run it touches."""
+        """Return runs of the missing rows of one panel, each with the adjacent runs."""
         least = max(3 * self.grid.y.step, self.grid.y.tile)
         height = max(-(-least // self.product.edge), -(-len(missing) // hands))
         runs: list[list[int]] = []
@@ -162,26 +164,26 @@ class PredictPlan:
         ]
 
     def span(self, part: Part) -> tuple[int, int]:
-        """Return first and last pixel row (exclusive) of a part."""
+        """Return the first and the last pixel row (exclusive) of a part."""
         return self.product.span(part.rows[0])[0], self.product.span(part.rows[-1])[1]
 
     def tiles(self, part: Part) -> tuple[range, range]:
-        """Return the tile rows and the tile columns that touch a part."""
+        """Return the tile rows and the tile columns that overlap a part."""
         return self.grid.y.covering(*self.span(part)), self.grid.x.covering(*self.product.columns(part.panel))
 
     def own(self, part: Part, k: int) -> tuple[int, int]:
-        """Return the rows of the plane that tile row ``k`` has in a part."""
+        """Return the rows of the plane in both tile row ``k`` and a part."""
         axis, (start, stop) = self.grid.y, self.span(part)
         return max(k * axis.step, start), min(k * axis.step + axis.tile, stop)
 
     def wanted(self, part: Part, k: int) -> tuple[int, int]:
-        """Return the rows of tile row ``k`` that a part and its neighbours in other hands need."""
+        """Return the rows of tile row ``k`` that a part and the adjacent parts of other tasks need."""
         axis, (start, stop) = self.grid.y, self.span(part)
         top, bottom = part.above[0] if part.above else start, part.below[1] if part.below else stop
         return max(k * axis.step, top), min(k * axis.step + axis.tile, bottom)
 
     def across(self, part: Part, column: int) -> tuple[int, int]:
-        """Return the columns of the plane that a tile column has in a part's panel."""
+        """Return the columns of the plane in both a tile column and a part's panel."""
         axis, (start, stop) = self.grid.x, self.product.columns(part.panel)
         return max(column * axis.step, start), min(column * axis.step + axis.tile, stop)
 
@@ -196,37 +198,37 @@ class PredictPlan:
 @final
 @dataclass(kw_only=True)
 class Facts:
-    """What a part counted."""
+    """The counts of a part."""
 
     tiles: int = 0
-    """Tiles evaluated by the net."""
+    """The number of tiles that the net evaluated."""
     empty: int = 0
-    """Tiles without one valid pixel, not evaluated."""
+    """The number of tiles without a valid pixel, which are not evaluated."""
     shared: int = 0
-    """Tiles whose predictions a neighbour had left."""
+    """The number of tiles whose predictions an adjacent part had stored."""
     nodata: int = 0
-    """Output pixels without data."""
+    """The number of output pixels without data."""
     poison: list[int] = field(default_factory=list)
-    """Tiles that were quarantined."""
+    """The numbers of tiles in quarantine."""
     network_seconds: float = 0.0
-    """Time inside the net, summed over threads."""
+    """The time inside the net in seconds, summed over threads."""
     read_seconds: float = 0.0
-    """Time reading and preparing."""
+    """The time of reading and preparing in seconds."""
     bytes_read: int = 0
-    """Decoded bytes of the scene."""
+    """The decoded bytes of the scene that were read."""
     bytes_written: int = 0
-    """Bytes of the prediction before encoding."""
+    """The bytes of the prediction before encoding."""
     stopped: bool = False
-    """Whether it was asked to stop before its end."""
+    """Whether the part was stopped before its end."""
 
     def add(self, other: "Facts") -> None:
-        """Count what another part counted."""
+        """Add the counts of another part."""
         for key, value in vars(other).items():
             setattr(self, key, getattr(self, key) + value)
 
 
 def axes(plane: tuple[int, int], tile: int, overlap: int) -> tuple[Axis, Axis]:
-    """Return the tile axes of a plane."""
+    """Return the tile axes y and x of a plane."""
     return tuple(Axis(length=length, tile=tile, overlap=overlap) for length in plane)  # type: ignore[return-value]
 
 

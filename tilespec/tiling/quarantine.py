@@ -1,8 +1,8 @@
-"""Quarantine: a tile on which the net fails is set aside with all that is needed to replay it; the rest goes on.
+"""Quarantine: a tile on which the net fails is recorded with everything needed to repeat it, and the run continues.
 
-A poison tile is one whose prediction is not finite, or on which the net raises again and again. Its whole footprint
-becomes nodata (half a blend would be a value that nobody can tell from a good one), its rows of objects are recorded
-with its number, the product is published as ``incomplete``, and the same command tries those rows again.
+A poison tile is one whose prediction is not finite, or on which the net raises repeatedly. All its pixels become nodata
+(a blend without it could not be distinguished from a correct value), its rows of objects are recorded with its number,
+the product is published as ``incomplete``, and the same command tries those rows again.
 """
 
 import json
@@ -19,9 +19,9 @@ from tilespec.core.errors import UserError
 from tilespec.storage.files import write_atomic
 
 TRIES = 3
-"""How often a net may raise on a tile."""
+"""The number of attempts on a tile whose evaluation raises."""
 LIMIT = 16
-"""So many poison tiles are no accident: the run stops."""
+"""The number of poison tiles above which the run stops, because the model or the data must be at fault."""
 
 Tiles = Float32[np.ndarray, "tile y x channel"]
 Tile = Float32[np.ndarray, "y x channel"]
@@ -31,16 +31,16 @@ Answer = Float32[np.ndarray, "y2 x2 channel2"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Quarantine:
-    """Where poison tiles of one product go."""
+    """The folder of the poison tiles of one product, and their evaluation."""
 
     folder: Path
-    """``OUT.tilespec/<fingerprint>/poison``."""
+    """The folder ``OUT.tilespec/<fingerprint>/poison``."""
 
     def guard(self, net: Callable[[Tiles, list[int]], Tiles], tiles: Tiles, ids: list[int]) -> list[Answer | None]:
-        """Return the prediction of each tile of a batch, None for those that fail. Numbers below 0 are padding.
+        """Return the prediction of each tile of a batch, None for failed ones. Numbers below 0 are padding.
 
         Raises:
-            UserError: there are more than `LIMIT` poison tiles by now.
+            UserError: there are more than `LIMIT` poison tiles so far.
         """
         try:
             out = net(tiles, ids)
@@ -49,7 +49,7 @@ class Quarantine:
         except (ArithmeticError, RuntimeError, ValueError) as error:
             return self._one_by_one(net, tiles, ids, error)
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(out.sum())  # one pass over the batch; a look at each tile only when it fails
+            finite = np.isfinite(out.sum())  # one pass over the batch; tiles are checked only if it fails
         if finite:
             return list(out)
         return [self._sound(tile, number, answer) for tile, number, answer in zip(tiles, ids, out, strict=True)]
@@ -57,7 +57,7 @@ class Quarantine:
     def _one_by_one(
         self, net: Callable[[Tiles, list[int]], Tiles], tiles: Tiles, ids: list[int], error: Exception
     ) -> list[Answer | None]:
-        """Evaluate each tile in a batch of the same shape whose other places are empty: its bits stay the same."""
+        """Evaluate each tile alone in an otherwise empty batch of the same shape, so that its bits are the same."""
         answers: list[Answer | None] = []
         for slot, number in enumerate(ids):
             alone, names = np.zeros_like(tiles), [number if i == slot else -1 for i in range(len(ids))]
@@ -77,14 +77,14 @@ class Quarantine:
         return answers
 
     def _sound(self, tile: Tile, number: int, answer: Answer) -> Answer | None:
-        """Return the answer if it is finite, else None, with a replay bundle."""
+        """Return a finite prediction unchanged; for any other write a record and return None."""
         if number < 0 or np.isfinite(answer).all():
             return answer
         self._record(tile, number, "values that are not finite")
         return None
 
     def _record(self, tile: Tile, number: int, found: str) -> None:
-        """Write the replay bundle of a tile: what the net read, and what happened."""
+        """Write the record of a tile for a repetition: the net's input and the error."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = self.folder / f"tile-{number:06d}"
         np.save(name.with_suffix(".npy"), tile, allow_pickle=False)

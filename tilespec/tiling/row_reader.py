@@ -1,4 +1,4 @@
-"""Reading a scene by rows of chunks, prepared while it is read, every chunk decoded once as long as rows ascend."""
+"""Row reader: a scene is read by rows of chunks and prepared meanwhile; ascending rows decode every chunk only once."""
 
 import itertools
 import time
@@ -16,44 +16,44 @@ from tilespec.core.types import Roi
 from tilespec.storage.scene import Scene
 
 CALL = 1 << 22
-"""Bytes that one call of Zarr reads at least, where a strip has so many: a call costs a millisecond by itself."""
+"""The least bytes that one call of Zarr reads, if a strip has as many, because a call costs a millisecond by itself."""
 
 
 @runtime_checkable
 class Prepares(Protocol):
-    """What is needed of a predictor to read for it."""
+    """The part of a predictor that reading needs."""
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Channels in and out."""
+        """The number of channels in and out."""
         ...
 
     @property
     def prepare(self) -> Callable[[Float32[np.ndarray, "pixel band"]], Float32[np.ndarray, "pixel channel"]]:
-        """The recipe, pixelwise."""
+        """Apply the recipe to each pixel."""
         ...
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Some columns of a strip, after the recipe."""
+    """Some columns of a strip after the recipe."""
 
     values: Float32[np.ndarray, "y x channel"]
-    """0 where there is no data."""
+    """The values, 0 for pixels without data."""
     valid: Bool[np.ndarray, "y x"] | None
-    """Where there are data; None where everywhere."""
+    """Whether each pixel has data; None means all have."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """Some rows of a region after the recipe, in pieces as the store holds them: nothing is put together twice."""
+    """Some rows of a region after the recipe, in pieces as stored, so that no copy joins them."""
 
     top: int
-    """First row, relative to the region."""
+    """The first row relative to the region."""
     pieces: tuple[Piece, ...]
-    """From left to right."""
+    """The pieces from left to right."""
 
 
 @final
@@ -62,16 +62,16 @@ class Rows:
     """The strips that some rows of a region need: a value that threads may share."""
 
     strips: Mapping[int, Strip]
-    """By number, ascending."""
+    """The strips by number, ascending."""
     number: Callable[[int], int]
-    """The strip of a row."""
+    """The function from a row to the number of its strip."""
     edges: Int64[np.ndarray, " edge"]
-    """First column of each piece, and the end."""
+    """The first column of each piece, and the end of the last."""
 
     def tile(
         self, out: Float32[np.ndarray, "y x channel"], y: Int64[np.ndarray, " y"], x: Int64[np.ndarray, " x"]
     ) -> Bool[np.ndarray, "y x"] | None:
-        """Copy rows ``y`` and columns ``x`` into ``out``, 0 without data; return where data are, None: everywhere."""
+        """Copy rows ``y`` and columns ``x`` into ``out``, 0 without data; return which have data, or None for all."""
         mask = np.ones(out.shape[:2], bool)
         rows = list(_runs(y, np.asarray([self.number(int(row)) for row in y])))
         columns = list(_runs(x, np.searchsorted(self.edges, x, side="right") - 1))
@@ -87,9 +87,9 @@ class Rows:
 
 
 def _runs(index: Int64[np.ndarray, " n"], owner: Int64[np.ndarray, " n"]) -> Iterator[tuple[int, slice, slice]]:
-    """Yield runs of an index that have one owner and go up or down by ones: the owner, where they go, where they lie.
+    """Yield runs of an index with one owner and steps of +1 or -1: owner, slice of the target, slice of the source.
 
-    Copying slices is a copy of memory. A reflected index turns round at its ends; there a new run begins.
+    Copying slices is a plain copy of memory. A reflected index changes direction at its ends; a new run begins there.
     """
     for start, stop in _cuts(np.flatnonzero(np.diff(owner)) + 1, len(index)):
         for into, lie in _slices(index[start:stop]):
@@ -97,15 +97,15 @@ def _runs(index: Int64[np.ndarray, " n"], owner: Int64[np.ndarray, " n"]) -> Ite
 
 
 def _shifted(run: slice, by: int) -> slice:
-    """Return a run relative to its owner's first; one that goes down to 0 has no end to name."""
+    """Return a run relative to its owner's first element; a run down to 0 has None as its end."""
     stop = None if run.stop is None else run.stop - by
     return slice(run.start - by, stop if stop is None or stop >= 0 else None, run.step)
 
 
 def _slices(index: Int64[np.ndarray, " n"]) -> Iterator[tuple[slice, slice]]:
-    """Yield runs of an index that goes up or down by ones, as slices: copying those is a copy of memory.
+    """Yield runs of an index that change by +1 or -1 as slices, whose copy is a plain copy of memory.
 
-    A reflected index turns round at its ends; where it turns or repeats, a new run begins.
+    A reflected index changes direction at its ends; a new run begins where it turns or repeats.
     """
     steps = np.diff(index)
     assert np.all(np.abs(steps) <= 1), "an index of neighbours"
@@ -128,32 +128,32 @@ def _cuts(inner: np.ndarray, length: int) -> Iterator[tuple[int, int]]:
 @final
 @dataclass(kw_only=True)
 class RowReader:
-    """A region of a scene after the recipe, strip by strip; the strips of the last `load` are kept."""
+    """A region of a scene after the recipe, read strip by strip; the strips of the last `load` are in memory."""
 
     scene: Scene
-    """Where values come from."""
+    """The scene that is read."""
     roi: Roi
-    """The region; indices below are relative to it."""
+    """The region; the indices below are relative to it."""
     prepares: Prepares
-    """The recipe that is applied at reading."""
+    """The recipe that is applied while reading."""
     pool: Executor
-    """Threads that decode and prepare."""
+    """The threads that decode and prepare."""
     strips: dict[int, Strip] = field(default_factory=dict)
-    """Prepared rows by strip number."""
+    """The prepared rows by strip number."""
     free: list[Room] = field(default_factory=list)
-    """Memory that nobody holds any more."""
+    """The buffers that are not in use."""
     seconds: float = 0.0
-    """Time spent reading and preparing."""
+    """The time of reading and preparing in seconds."""
     bytes: int = 0
-    """Stored bytes decoded."""
+    """The decoded bytes that were read."""
 
     @property
     def height(self) -> int:
-        """Rows of the region."""
+        """The number of rows of the region."""
         return self.roi.shape[0]
 
     def load(self, index: Int64[np.ndarray, " y"]) -> Rows:
-        """Return what the rows ``index`` need, and forget every other strip. One caller at a time."""
+        """Return the strips of the rows ``index``, and drop every other strip. One caller at a time."""
         needed = sorted({self._number(int(row)) for row in np.unique(index)})
         self.strips = {number: self.strips[number] for number in needed if number in self.strips}
         for number in needed:
@@ -162,11 +162,11 @@ class RowReader:
         return Rows(strips=dict(self.strips), number=self._number, edges=np.asarray(self._edges()))
 
     def _number(self, row: int) -> int:
-        """Return the strip of a row: strips are the rows of chunks of the store."""
+        """Return the number of a row's strip: a strip is a row of chunks of the store."""
         return (row + self.roi.y0) // self.scene.chunks[0] - self.roi.y0 // self.scene.chunks[0]
 
     def _span(self, number: int) -> tuple[int, int]:
-        """Return first and last row (exclusive) of a strip, relative to the region."""
+        """Return the first and the last row (exclusive) of a strip relative to the region."""
         edge = self.scene.chunks[0]
         top = (self.roi.y0 // edge + number) * edge
         return max(top - self.roi.y0, 0), min(top + edge - self.roi.y0, self.height)
@@ -182,12 +182,12 @@ class RowReader:
         return Strip(top=y0, pieces=pieces)
 
     def _piece(self, roi: Roi) -> Piece:
-        """Read and prepare a piece, in memory that nobody holds any more: fresh pages cost as much as reading."""
+        """Read and prepare a piece in unused buffers, because fresh memory costs as much time as reading."""
         room = self.free.pop() if self.free else Room()
         block = self.scene.read(roi, room)
         flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
         values, valid = flat.reshape(*roi.shape, -1), None
-        # a sum is finite unless a value is not (or values are absurd): one pass, no mask, for nearly every piece
+        # a finite sum proves finite values: one pass without a mask for nearly every piece
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(flat.sum())
         if not finite:
@@ -202,7 +202,7 @@ class RowReader:
         return piece
 
     def _edges(self) -> list[int]:
-        """Return where pieces begin and end: objects, or as many as make a call of the store worth its while."""
+        """Return the bounds of pieces: single objects, or as many as make a call of the store efficient."""
         edge, x0, width = self.scene.chunks[1], self.roi.x0, self.roi.shape[1]
         bytes_of_chunk = self.scene.chunks[0] * edge * self.scene.shape[2] * self.scene.dtype.itemsize
         step = edge * max(1, CALL // bytes_of_chunk) if self.scene.cube.objects is None else edge

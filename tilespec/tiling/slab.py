@@ -1,9 +1,9 @@
-"""Slab: one part of a plan, streamed from top to bottom. Read, evaluate, blend and write overlap, memory is bounded.
+"""Slab: one part of a plan, streamed from top to bottom; reading, evaluation, blending and writing overlap in time.
 
-Four stages on their own threads: strips of the scene are read and prepared one tile row ahead; as many lanes as there
-are threads cut batches of tiles and evaluate the net, each on one thread (convolutions gain less from a second thread
-than from a second tile); this thread blends what they answer, in order; finished rows of objects are encoded and
-written behind it.
+Four stages run on their own threads, and memory is bounded: strips of the scene are read and prepared one tile row
+ahead; each of several threads cuts batches of tiles and evaluates the net (convolutions gain less from a second thread
+than from a second tile); this thread blends the predictions in order; and finished rows of objects are encoded and
+written in the background.
 """
 
 import itertools
@@ -31,36 +31,36 @@ Stop = Callable[[], bool]
 
 
 def run_part(plan: PredictPlan, part: Part, progress: Progress, stop: Stop = lambda: False) -> Facts:
-    """Predict, write and record a part of the plan; when ``stop`` says so, end after the tile row in work."""
-    with one_blas_thread():  # set once for the part: its stages are parallel already
+    """Predict, write and record a part of the plan; if ``stop`` returns True, end after the present tile row."""
+    with one_blas_thread():  # once for the part, because its stages run in parallel
         return Slab.of(plan, part, stop).run(progress)
 
 
 @final
 @dataclass(kw_only=True)
 class Slab:
-    """The state of one streamed part."""
+    """The state of one part while it is streamed."""
 
     plan: PredictPlan
-    """What is predicted."""
+    """The plan of the prediction."""
     part: Part
-    """Which rows of which panel."""
+    """The part of the plan: some rows of a panel."""
     stop: Stop
-    """Asked before every tile row."""
+    """The function that is called before every tile row and returns whether to stop."""
     predictor: Predictor
-    """What predicts."""
+    """The predictor of the tiles."""
     reader: RowReader
-    """Reads the columns that the panel's tiles need."""
+    """The reader of the columns that the panel's tiles need."""
     lanes: Lanes
-    """Evaluate."""
+    """The evaluation of the batches."""
     facts: Facts = field(default_factory=Facts)
-    """What is counted."""
+    """The counts of the part."""
     poison: dict[int, list[int]] = field(default_factory=dict)
-    """Tiles that failed, by tile row."""
+    """The numbers of failed tiles by tile row."""
 
     @classmethod
     def of(cls, plan: PredictPlan, part: Part, stop: Stop) -> "Slab":
-        """Return the slab of a part, its predictor loaded."""
+        """Return the slab of a part with its predictor loaded."""
         predictor, scene = plan.spec.open(plan.threads), Scene.open(plan.scene)
         first, last = plan.columns_read(part.panel)
         roi = Roi(y0=plan.roi.y0, y1=plan.roi.y1, x0=plan.roi.x0 + first, x1=plan.roi.x0 + last)
@@ -71,11 +71,11 @@ class Slab:
 
     @property
     def depth(self) -> int:
-        """Batches that are evaluated or wait at once."""
+        """The number of batches that are evaluated or wait at once."""
         return self.plan.threads + 2
 
     def run(self, progress: Progress) -> Facts:
-        """Stream the part."""
+        """Stream the part from its first to its last row."""
         objects = ObjectRows(plan=self.plan, part=self.part, decode=self.predictor.decode)
         channels = self.predictor.channels[1] + self.plan.disagreement
 
@@ -103,7 +103,7 @@ class Slab:
         self.facts.bytes_written += sum(array.nbytes for array in row.arrays.values())
 
     def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, Block]]:
-        """Yield each tile row, blended along x, block by block: from its tiles, or what a neighbour left of it."""
+        """Yield each tile row, blended along x, block by block: from its tiles, or from a stored strip."""
         strips, threads = Strips(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
         left = self.plan.product.columns(self.part.panel)[0]
         with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
@@ -113,18 +113,18 @@ class Slab:
                 along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
                 for batch, answer in row:
                     progress.advance(len(batch.columns))
-                    self._count(k, answer)  # before a row of objects that its poison belongs to is whole
+                    self._count(k, answer)  # before the row of objects with its poison tiles is complete
                     if batch.strip is not None:
                         yield k, Block(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
                     for column, tile in zip(batch.columns, answer.tiles, strict=False):
                         block = along.add(column, tile)
                         leaving.add(block)
                         yield k, block
-                if k not in self.poison:  # neighbours find out about poison by themselves
+                if k not in self.poison:  # adjacent slabs evaluate poison tiles themselves
                     leaving.leave(strips, k)
 
     def _batches(self, strips: Strips, ahead: Ahead[int, Rows]) -> Iterator[Batch]:
-        """Yield what is to be evaluated, from top to bottom, until it is done or someone says stop."""
+        """Yield the batches from top to bottom, until all are done or ``stop`` returns True."""
         tile_rows, columns = self.plan.tiles(self.part)
         size = self.plan.batch
         for k in tile_rows:
@@ -139,16 +139,16 @@ class Slab:
                 continue
             rows = ahead.get(k)
             for number, first in enumerate(range(0, len(columns), size)):
-                if number == self.depth and k < tile_rows[-1]:  # the row before is through: its strips are free
+                if number == self.depth and k < tile_rows[-1]:  # the previous row is finished, so its strips are free
                     ahead.begin(k + 1)
                 yield Batch(k=k, columns=tuple(columns[first : first + size]), rows=rows)
 
     def _load(self, k: int) -> Rows:
-        """Read what a tile row needs."""
+        """Return the input rows of a tile row."""
         return self.reader.load(reflect(np.arange(*self.plan.grid.read(self.plan.grid.y, k)), self.reader.height))
 
     def _shared(self, k: int) -> tuple[tuple[int, int], ...]:
-        """Return the rows of a tile row that neighbours in other hands need."""
+        """Return the rows of a tile row that adjacent parts of other tasks need."""
         (first, last), (start, stop) = self.plan.wanted(self.part, k), self.plan.span(self.part)
         return tuple(rows for rows in ((first, start), (stop, last)) if rows[0] < rows[1])
 

@@ -1,6 +1,6 @@
-"""Tile batches: batches of tiles are cut from strips, the net is asked, and its answers are cut to what is wanted.
+"""Tile batches: batches of tiles are cut from strips, evaluated by the net, and their predictions are cut to size.
 
-Pixels without data are 0 for the net and NaN ever after: a NaN touches no neighbour in a blend.
+Pixels without data are 0 for the net and NaN in the prediction; a NaN changes no neighbour in a blend.
 """
 
 import threading
@@ -24,52 +24,52 @@ Mask = Bool[np.ndarray, "_y _x"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some tiles of a tile row, to be evaluated together; or all of it, as a neighbour left it."""
+    """Some tiles of a tile row that are evaluated together, or a whole tile row from a stored strip."""
 
     k: int
-    """Tile row."""
+    """The number of the tile row."""
     columns: tuple[int, ...]
-    """Tile columns."""
+    """The numbers of the tile columns."""
     rows: Rows | None
-    """What they are cut from."""
+    """The rows that the tiles are cut from."""
     strip: Plane | None = None
-    """What a neighbour left, cut to the rows of this part."""
+    """The strip from an adjacent part, cut to the rows of this part."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Predictions of a batch, cut to what is wanted; NaN without data."""
+    """The predictions of a batch, cut to the needed rows and columns; NaN for no data."""
 
     tiles: list[Plane]
-    """In the order of the columns."""
+    """The predictions in the order of the columns."""
     evaluated: int = 0
-    """Tiles that the net saw."""
+    """The number of tiles that the net evaluated."""
     poison: tuple[int, ...] = ()
-    """Numbers of tiles that failed."""
+    """The numbers of the tiles that failed."""
     seconds: float = 0.0
-    """Inside the net."""
+    """The time inside the net in seconds."""
 
 
 @final
 @dataclass(kw_only=True)
 class Lanes:
-    """What evaluates the batches of one part, on as many threads as call it."""
+    """The evaluation of the batches of one part, which several threads may call."""
 
     plan: PredictPlan
-    """What is predicted."""
+    """The plan of the prediction."""
     part: Part
-    """Which rows of which panel."""
+    """The part of the plan: some rows of a panel."""
     predictor: Predictor
-    """What predicts."""
+    """The predictor of the tiles."""
     left: int
-    """First column that is read, relative to the region."""
+    """The first column that is read, relative to the region."""
     own: threading.local = field(default_factory=threading.local)
-    """One batch of input for each thread, reused."""
+    """The input batch of each thread, which is used again."""
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """``y, x, channel`` of the net's input."""
+        """The shape ``y, x, channel`` of the net's input."""
         grid = self.plan.grid
         (y0, y1), (x0, x1) = grid.read(grid.y, 0), grid.read(grid.x, 0)
         return y1 - y0, x1 - x0, self.predictor.channels[0]
@@ -82,7 +82,7 @@ class Lanes:
 
     @cached_property
     def source(self) -> tuple[np.ndarray, np.ndarray]:
-        """Input rows and columns of the region at the centres of output rows and columns."""
+        """The input rows and columns of the region at the centres of output rows and columns."""
         grid, (height, width) = self.plan.grid, self.plan.roi.shape
         return grid.source(grid.y, height), grid.source(grid.x, width)
 
@@ -99,7 +99,7 @@ class Lanes:
         began = time.monotonic()
         answers = Quarantine(folder=self.plan.product.scratch.with_name("poison")).guard(self.predictor, tiles, ids)
         seconds = time.monotonic() - began
-        alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # an identity answers its input
+        alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # the identity returns its input
         return Answers(
             tiles=[
                 self._wanted(batch.k, column, answer.copy() if alias and answer is not None else answer, mask)
@@ -113,7 +113,7 @@ class Lanes:
     def _cut(
         self, rows: Rows, k: int, columns: tuple[int, ...]
     ) -> tuple[Float32[np.ndarray, "tile y x channel"], list[Mask | None]]:
-        """Return the inputs of some tiles, and where they have data (None: everywhere)."""
+        """Return the inputs of some tiles, and whether each pixel has data (None: all have)."""
         grid, (height, width) = self.plan.grid, self.plan.roi.shape
         if not hasattr(self.own, "tiles"):
             self.own.tiles = np.empty((self.plan.batch, *self.shape), np.float32)
@@ -127,12 +127,12 @@ class Lanes:
         return tiles, masks
 
     def _nothing(self, k: int, column: int) -> Plane:
-        """Return the prediction of a tile without one."""
+        """Return the prediction of a tile that failed or has no data."""
         (y0, y1), (x0, x1) = self.plan.wanted(self.part, k), self.plan.across(self.part, column)
         return np.broadcast_to(np.float32(np.nan), (y1 - y0, x1 - x0, self.predictor.channels[1]))
 
     def _wanted(self, k: int, column: int, answer: Plane | None, mask: Mask | None) -> Plane:
-        """Return what is wanted of a tile's prediction, NaN where the scene has no data."""
+        """Return the needed part of a tile's prediction, NaN where the scene has no data."""
         if answer is None:
             return self._nothing(k, column)
         grid, (y0, y1), (x0, x1) = self.plan.grid, self.plan.wanted(self.part, k), self.plan.across(self.part, column)

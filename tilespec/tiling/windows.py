@@ -1,11 +1,11 @@
-"""Windows, and the running mean that makes overlapping tiles one plane, bit for bit reproducible.
+"""Windows: blending weights, and the running mean of overlapping tiles, bit for bit reproducible.
 
 For the tiles that cover a pixel, in ascending order, ``m += (w_k / S_k) (p_k - m)`` with ``S_k = w_0 + ... + w_k``:
-first along x, then along y. Two tiles give the lerp ``A + r (B - A)``. Constants and the identity come out exactly,
-the expression tree is fixed, and it continues row by row: what is handed down is a mean, never a sum.
-Subtract, multiply and add stay separate operations, because a fused one rounds differently in vector tails.
+first along x, then along y. Two tiles give the linear interpolation ``A + r (B - A)``. Constants and the identity are
+exact, the expression tree is fixed, and it continues row by row: the carried value is a mean, never a sum. Subtract,
+multiply and add stay separate operations, because a fused one rounds differently in vector tails.
 
-The disagreement of tiles goes along as one more channel: with ``g = w_k / S_k`` and ``d`` the change of the mean
+The disagreement of tiles is one more channel: with ``g = w_k / S_k`` and ``d`` the change of the mean
 squared over channels, the weighted variance follows ``V = (1 - g) V + g V_k + g (1 - g) d`` (West 1979, for weights;
 ``V_k`` is the tile's own spread, from blending along the other axis).
 """
@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64
 from tilespec.core.errors import UserError
 
 PIECE = 1 << 18
-"""Values that are blended at once: change, gain and mean of a piece stay in the cache."""
+"""The number of values that are blended at once, so that change, gain and mean fit the cache."""
 
 
 def _cosine(overlap: int) -> Float64[np.ndarray, " overlap"]:
@@ -31,7 +31,7 @@ def _linear(overlap: int) -> Float64[np.ndarray, " overlap"]:
 
 
 def _gaussian(overlap: int) -> Float64[np.ndarray, " overlap"]:
-    """Share of the later of two Gaussians, sigma an eighth of the tile, that overlap by half a tile."""
+    """Return the share of the later of two Gaussians (sigma an eighth of the tile) that overlap by half a tile."""
     return 1 / (1 + np.exp(-8 * ((2 * np.arange(overlap) + 1) / overlap - 1)))
 
 
@@ -45,7 +45,7 @@ WINDOWS: dict[str, Callable[[int], Float64[np.ndarray, " overlap"]]] = {
     "gaussian": _gaussian,
     "none": _none,
 }
-"""Rising flanks ``r`` with ``r(j) + r(v - 1 - j) = 1`` ("none" cuts in the middle: for comparison, seams show)."""
+"""The rising flanks ``r`` with ``r(j) + r(v - 1 - j) = 1`` ("none" cuts in the middle: for comparison, seams show)."""
 
 
 def profile(window: str, overlap: int) -> Float64[np.ndarray, " overlap"]:
@@ -66,17 +66,17 @@ def mix(
     into: Float32[np.ndarray, "y x channel"],
     spread: bool = False,
 ) -> None:
-    """Continue the running mean with a tile; ``gains`` belong to ``axis`` (0: y, 1: x).
+    """Add a tile to the running mean; ``gains`` belong to ``axis`` (0: y, 1: x).
 
-    Where the gain is 1 the mean becomes the tile itself, and where it is 0 it stays: both without rounding.
+    Where the gain is 1 the mean becomes the tile itself, and where it is 0 it does not change, both without rounding.
 
     Args:
-        mean: What earlier tiles gave.
-        tile: What the next one says, on the same pixels; its spread channel may be missing (none so far).
-        gains: Its part in the running mean.
-        axis: Where neighbours lie.
-        into: Where the result goes: ``mean`` or ``tile`` itself.
-        spread: The last channel of ``mean`` is the variance between tiles.
+        mean: The mean of the earlier tiles, ``y x channel``.
+        tile: The next tile on the same pixels; its spread channel may be missing (no spread so far).
+        gains: The gain of the tile along ``axis``.
+        axis: The axis along which tiles overlap.
+        into: The array of the result, ``mean`` or ``tile`` itself.
+        spread: Whether the last channel of ``mean`` is the variance between tiles.
     """
     for start, stop, kind in _runs(gains):
         part = (slice(None),) * axis + (slice(start, stop),)
@@ -91,7 +91,7 @@ def mix(
 
 
 def _runs(gains: Float64[np.ndarray, " n"]) -> Iterator[tuple[int, int, int]]:
-    """Yield runs of pixels that keep the mean (0), mix (1) or take the tile (2)."""
+    """Yield runs of pixels of three kinds: mean unchanged (0), mixed (1), replaced by the tile (2)."""
     kind = (np.sign(gains) + (gains >= 1)).astype(int)
     edges = [0, *(np.flatnonzero(np.diff(kind)) + 1).tolist(), len(gains)]
     for start, stop in itertools.pairwise(edges) if len(gains) else ():

@@ -1,4 +1,4 @@
-"""Configuration of a training: TOML into models that forbid unknown keys. A typed value first, a file second."""
+"""Config: the configuration of a training from TOML, as typed models that refuse unknown keys."""
 
 import tomllib
 from collections.abc import Mapping
@@ -20,11 +20,13 @@ def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str]
     """Return the checked configuration of a TOML file, of ``preset:NAME`` or of a mapping.
 
     Args:
-        config: Where the settings come from.
-        overrides: ``{"train.steps": "100"}``: dotted keys, values as TOML writes them; anything else is text.
+        config: The source of the settings.
+        overrides: The changed settings, such as ``{"train.steps": "100"}``: dotted keys to values in TOML; other text
+            is a string.
 
     Raises:
-        UserError: no such file or preset, no TOML, an unknown key, a value of the wrong type or out of range.
+        UserError: the file or the preset does not exist or is no TOML, a key is unknown, or a value has the wrong type
+            or is out of range.
     """
     where, tables = _read(config)
     overrides = overrides or {}
@@ -42,7 +44,7 @@ def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str]
 
 
 def _name_plugins(table: Mapping[str, Any]) -> None:
-    """Let the plug-ins that a configuration names be loaded: the user wrote it."""
+    """Permit the plug-ins that a configuration names, because the user wrote it."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             _name_plugins(value)
@@ -52,7 +54,7 @@ def _name_plugins(table: Mapping[str, Any]) -> None:
 
 
 def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return a name for messages, and the tables, copied."""
+    """Return a name for messages, and a copy of the tables."""
     if isinstance(config, Mapping):
         return "configuration", {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
     if str(config).startswith("preset:"):
@@ -71,7 +73,7 @@ def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _set(tables: dict[str, Any], key: str, text: str) -> None:
-    """Set a dotted ``key`` to the value that ``text`` is."""
+    """Set the dotted ``key`` to the value of ``text``."""
     *path, last = key.split(".")
     for name in path:
         tables = tables.setdefault(name, {})
@@ -86,7 +88,7 @@ def _set(tables: dict[str, Any], key: str, text: str) -> None:
 
 
 def _scalar(text: str) -> Any:
-    """Return the TOML value ``text``; text that is no boolean, number, string or list of TOML is itself."""
+    """Return the TOML value of ``text``; text that is no boolean, number, string or list of TOML is a string."""
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -95,7 +97,7 @@ def _scalar(text: str) -> Any:
 
 
 def _explain(where: str, error: ValidationError) -> UserError:
-    """Return the first mistake as one message: its key, what was found, and the keys or values that are known."""
+    """Return the first mistake as one message: its key, the value found, and the known keys or values."""
     mistakes = error.errors(include_url=False)
     first = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
     key = ".".join(str(part) for part in first["loc"])
@@ -112,7 +114,7 @@ def _explain(where: str, error: ValidationError) -> UserError:
 
 
 def _known(place: Place) -> list[str]:
-    """Return the keys that a table knows."""
+    """Return the known keys of a table."""
     model: type[BaseModel] = Config
     for name in place:
         inner = _fields(model)[str(name)].annotation
@@ -122,5 +124,5 @@ def _known(place: Place) -> list[str]:
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the fields of a table by the names that users write."""
+    """Return the fields of a table by the names in the configuration."""
     return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -1,4 +1,4 @@
-"""Optimisers by name. Those of Adam are fused: the same numbers in half the passes over memory."""
+"""Optimisers by name; those of Adam are fused: the same numbers with half the passes over memory."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tilespec.models.nets.norms import SeededDropout
 from tilespec.training.settings import Train
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
-"""Looked for when ``CXX`` names none."""
+"""The compilers that are searched for when ``CXX`` names none."""
 
 
 def _adam(parameters: Iterable[nn.Parameter], train: Train) -> torch.optim.Optimizer:
@@ -35,12 +35,12 @@ OPTIMISERS: dict[str, Callable[[Iterable[nn.Parameter], Train], torch.optim.Opti
 
 
 def compile_net(module: nn.Module) -> None:
-    """Let ``module`` compile itself when it is first called; names and memory of its weights stay as they are.
+    """Make ``module`` compile itself at its first call; names and memory of its weights do not change.
 
-    Dropout draws its masks with NumPy and is called as it is: what it is told anew at each step would be compiled anew.
+    Dropout draws its masks with NumPy and is not compiled: the new ids at each step would cause a new compilation.
 
     Raises:
-        UserError: there is no C++ compiler, without which torch compiles nothing.
+        UserError: there is no C++ compiler, which torch needs.
     """
     if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS) if name):
         raise UserError(

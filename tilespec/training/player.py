@@ -1,4 +1,4 @@
-"""Player: a net that learns, with the optimiser that moves its weights."""
+"""Player: a net that is trained, with its optimiser."""
 
 from dataclasses import dataclass
 from typing import final
@@ -13,7 +13,7 @@ from tilespec.training.settings import Train
 @final
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A net that learns."""
+    """A net that is trained."""
 
     module: nn.Module
     """The net itself, as the moves of other players call it."""

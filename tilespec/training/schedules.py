@@ -1,8 +1,8 @@
 """Schedules: learning rates as pure functions of the step and of the validations before it.
 
-A resumed training needs no state of them. Each is one small class and one line in the table; a dotted path loads a
-user's own. Shares are of ``train.rate``; steps count from the end of the warm-up. The tests compare each with
-`torch.optim.lr_scheduler`, which has them as objects with state.
+They have no state to resume. Each is one small class and one line in the table; a dotted path loads a user's own. A
+share multiplies ``train.rate``; steps count from the end of the warm-up. The tests compare each with
+`torch.optim.lr_scheduler`, whose schedules are objects with state.
 """
 
 import math
@@ -15,7 +15,7 @@ from tilespec.core.registry import checked, load, options_of
 from tilespec.training.settings import Train
 
 Scores = tuple[float, ...]
-"""What the validations so far came to, in order; larger is better, and -inf is no number."""
+"""The scores of the validations so far, in order; larger is better, and -inf stands for NaN."""
 
 SCHEDULES = {
     name: f"tilespec.training.schedules:{kind}"
@@ -33,20 +33,20 @@ SCHEDULES = {
 
 @runtime_checkable
 class Schedule(Protocol):
-    """What every schedule has. One whose constructor takes ``steps`` or ``floor`` is told those of the training."""
+    """The interface of every schedule; constructor arguments ``steps`` and ``floor`` are those of the training."""
 
     def share(self, step: int, scores: Scores) -> float:
-        """Return the share of the rate at ``step``, which ``scores`` of validations came before."""
+        """Return the share of the rate at ``step``, after validations with ``scores``."""
         ...
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """1 throughout."""
+    """The share 1 at every step."""
 
     def share(self, step: int, scores: Scores) -> float:
-        """Return 1."""
+        """Return the share 1."""
         del step, scores
         return 1.0
 
@@ -54,12 +54,12 @@ class Constant:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Stairs: times ``factor`` after every so many steps."""
+    """A staircase: the share is multiplied by ``factor`` after every ``every`` steps."""
 
     every: int = 1000
-    """Steps of a stair."""
+    """The number of steps between two reductions."""
     factor: float = 0.1
-    """Of two stairs."""
+    """The ratio of the shares after and before a reduction."""
 
     def __post_init__(self) -> None:
         _demand(every=(self.every, 1, math.inf), factor=(self.factor, 0, 1))
@@ -73,10 +73,10 @@ class Step:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Multiplicative:
-    """Times ``factor`` with each step."""
+    """A share that is multiplied by ``factor`` at each step."""
 
     factor: float = 0.999
-    """Of two steps."""
+    """The ratio of the shares of consecutive steps."""
 
     def __post_init__(self) -> None:
         _demand(factor=(self.factor, 0, 1))
@@ -93,15 +93,15 @@ class Cosine:
     """Half a cosine from 1 down to ``floor`` (Loshchilov and Hutter 2017, without restarts), then ``floor``."""
 
     steps: int
-    """Until the floor; default: all of the training."""
+    """The number of steps until the floor; default: all of the training."""
     floor: float
-    """Where it ends."""
+    """The share at the end."""
 
     def __post_init__(self) -> None:
         _demand(steps=(self.steps, 1, math.inf), floor=(self.floor, 0, 1))
 
     def share(self, step: int, scores: Scores) -> float:
-        """Return the cosine."""
+        """Return the share of the cosine at ``step``."""
         del scores
         return _between(1.0, self.floor, min(step / self.steps, 1.0))
 
@@ -109,23 +109,23 @@ class Cosine:
 @final
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """Half a cosine up from ``start`` to 1, then one down to ``floor`` (Smith and Topin 2018); betas stay."""
+    """Half a cosine up from ``start`` to 1, then one down to ``floor`` (Smith and Topin 2018); betas are constant."""
 
     steps: int
-    """Of the cycle; default: all of the training."""
+    """The number of steps of the cycle; default: all of the training."""
     floor: float
-    """Where it ends."""
+    """The share at the end."""
     rise: float = 0.3
-    """Share of the steps that go up."""
+    """The part of the steps during which the share rises, 0 to 1."""
     start: float = 0.04
-    """Where it begins."""
+    """The share at the beginning."""
 
     def __post_init__(self) -> None:
         _demand(steps=(self.steps, 1, math.inf), floor=(self.floor, 0, 1), rise=(self.rise, 0, 1))
         _demand(start=(self.start, 0, 1))
 
     def share(self, step: int, scores: Scores) -> float:
-        """Return the rising or the falling half."""
+        """Return the share of the rising or the falling half."""
         del scores
         top, last = self.rise * self.steps - 1, self.steps - 1
         if step <= top:
@@ -139,17 +139,17 @@ class Cyclic:
     """Triangles between ``floor`` and 1, each half as high as the one before unless ``halve`` is false (Smith 2017)."""
 
     floor: float
-    """Where each begins and ends."""
+    """The share at the beginning and the end of each triangle."""
     up: int = 2000
-    """Steps from the floor to the top; as many go down."""
+    """The number of steps from the floor to the top, and from there to the floor."""
     halve: bool = True
-    """Whether the next one is half as high."""
+    """Whether each triangle is half as high as the one before."""
 
     def __post_init__(self) -> None:
         _demand(up=(self.up, 1, math.inf), floor=(self.floor, 0, 1))
 
     def share(self, step: int, scores: Scores) -> float:
-        """Return the height at ``step``."""
+        """Return the share at ``step``."""
         del scores
         cycle, place = divmod(step / self.up, 2)
         height = (1 - abs(place - 1)) * (0.5**cycle if self.halve else 1.0)
@@ -159,18 +159,21 @@ class Cyclic:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Times ``factor`` when more than ``patience`` validations in a row were no better; needs ``[validate]``."""
+    """A share that is multiplied by ``factor`` after more than ``patience`` validations in a row without improvement.
+
+    It needs ``[validate]``.
+    """
 
     floor: float
-    """It never goes below."""
+    """The smallest share."""
     factor: float = 0.1
-    """Of each reduction."""
+    """The factor of each reduction."""
     patience: int = 10
-    """Validations that may be no better."""
+    """The number of validations without improvement before a reduction."""
     threshold: float = 1e-4
-    """What counts as better: a score above the best one by this share of it."""
+    """The improvement that counts: the score must exceed the best one by this share of it."""
     cooldown: int = 0
-    """Validations after a reduction that are not counted."""
+    """The number of validations after a reduction that are ignored."""
 
     def __post_init__(self) -> None:
         _demand(factor=(self.factor, 0, 1), patience=(self.patience, 0, math.inf), floor=(self.floor, 0, 1))
@@ -188,20 +191,20 @@ class Rate:
     """The learning rate of a training: linear up to the end of the warm-up, then by its schedule."""
 
     peak: float
-    """Rate of which schedules are shares."""
+    """The learning rate that shares multiply."""
     warmup: int
-    """Steps before the schedule begins."""
+    """The number of steps of the warm-up."""
     schedule: Schedule
-    """What comes after them."""
+    """The schedule after the warm-up."""
     ends: bool
-    """Whether the schedule knows the last step of the training, so that another last step is another course."""
+    """Whether the schedule depends on the last step of the training, so that another last step changes the course."""
 
     @classmethod
     def of(cls, train: Train) -> "Rate":
-        """Return the rate that a configuration asks for.
+        """Return the rate of a configuration.
 
         Raises:
-            UserError: no such schedule, or options that it does not have or that are out of range.
+            UserError: the schedule does not exist, or an option is unknown or out of range.
         """
         kind = load(SCHEDULES, train.schedule.name, "train.schedule")
         options = dict(train.schedule.model_extra or {})
@@ -212,14 +215,14 @@ class Rate:
         return cls(peak=train.rate, warmup=train.warmup, schedule=kind(**given), ends=ends)
 
     def at(self, step: int, scores: Scores = ()) -> float:
-        """Return the rate at ``step``."""
+        """Return the learning rate at ``step``."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
         return self.peak * warm * self.schedule.share(max(0, step - self.warmup), scores)
 
 
 @lru_cache(maxsize=8)
 def _reductions(plateau: Plateau, scores: Scores) -> int:
-    """Return how often the rate has been reduced after so many validations."""
+    """Return the number of reductions of the rate after the validations so far."""
     best, worse, cool, reductions = -math.inf, 0, 0, 0
     for score in scores:
         better = score > (best + plateau.threshold * abs(best) if math.isfinite(best) else best)
@@ -237,7 +240,7 @@ def _between(start: float, end: float, done: float) -> float:
 
 
 def _demand(**limits: tuple[Any, float, float]) -> None:
-    """Refuse options that are no numbers, or are out of range: ``name=(value, least, most)``."""
+    """Refuse options that are not finite, or are out of range: ``name=(value, least, most)``."""
     for name, (value, least, most) in limits.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             span = f"at least {least}" if math.isinf(most) else f"{least} to {most}"

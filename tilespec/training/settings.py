@@ -1,4 +1,4 @@
-"""Settings: what can be written in the configuration of a training, table by table."""
+"""Settings: the tables and keys in the configuration of a training."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, final
@@ -9,11 +9,11 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.storage.group import open_group
 
 STORES = ("scene", "labels", "target")
-"""Keys that name stores, one or a list."""
+"""The keys that name stores, one or a list."""
 Kind = Literal[
     "rotate", "shift", "reverse", "gain", "slope", "offset", "background", "noise", "drop", "cutmix", "mixup"
 ]
-"""Of augmentation, in the order in which they are applied."""
+"""The kinds of augmentation in the order of application."""
 
 EXECUTION = (
     ("data", "cache"),
@@ -31,26 +31,26 @@ EXECUTION = (
     ("train", "timeout"),
     ("train", "restarts"),
 )
-"""Settings that may change when a training is resumed; scenes, labels and targets are compared by what they hold."""
+"""The settings that may change when a training is resumed; scenes, labels and targets are compared by content."""
 
 
 class Table(BaseModel):
-    """A table of the configuration."""
+    """A table of the configuration, which refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Named(BaseModel):
-    """A table whose further keys belong to the plug-in that it names."""
+    """A table that names a plug-in, to which its further keys belong."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     name: str
-    """In the table of plug-ins, or the dotted path ``package.module:Name`` of one of your own."""
+    """The name in the table of plug-ins, or the dotted path ``package.module:Name`` of your own plug-in."""
 
 
 def listed(given: Any) -> Any:
-    """Return a table in which one scene, or one store of labels or of a target, is a list of one."""
+    """Return a table in which a single scene, or store of labels or of a target, becomes a list with one entry."""
     if not isinstance(given, Mapping):
         return given
     return {k: [v] if k in STORES and isinstance(v, str) else v for k, v in given.items()}
@@ -58,35 +58,37 @@ def listed(given: Any) -> Any:
 
 @final
 class Validate(Table):
-    """What a training is judged on while it goes on: by `tilespec predict` itself, on pixels that it never learns from.
+    """The validation during a training, by `tilespec predict` itself, on pixels that are not used for training.
 
-    Nothing is held out as long as rows, cols and scene are all None.
+    Without rows, cols and scene there is no validation.
     """
 
     rows: str | None = None
-    """``"A:B"``: rows that are held out; they overlap neither the training nor the test region."""
+    """The rows ``"A:B"`` for validation, which must overlap neither the training nor the test region."""
     cols: str | None = None
-    """``"A:B"``: columns that are held out."""
+    """The columns ``"A:B"`` for validation."""
     scene: tuple[str, ...] | None = None
-    """One other scene or a list, of which rows and cols are; None: those of ``data.scene``."""
+    """The scene, or a list of scenes, to which rows and cols refer; None: the scenes of ``data.scene``."""
     labels: tuple[str, ...] | None = None
-    """Stores with a ``labels`` layer, one for each of these scenes; None: as for ``data.scene``, else their own."""
+    """The stores with a ``labels`` layer, one for each of these scenes; None: as for ``data.scene``, else the scenes'
+    own.
+    """
     target: tuple[str, ...] | None = None
-    """Stores whose ``cube`` should be answered, one for each of these scenes; None: as for ``data.scene``."""
+    """The stores with the target ``cube``, one for each of these scenes; None: as for ``data.scene``."""
     every: int = Field(default=100, ge=1)
-    """Steps between two validations; the last step is always followed by one."""
+    """The number of steps between two validations; there is always one after the last step."""
     metric: str | None = None
-    """What is compared, such as ``iou``, ``miou``, ``oa``, ``kappa``; None: the task's first."""
+    """The metric that is compared, such as ``iou``, ``miou``, ``oa``, ``kappa``; None: the first metric of the task."""
     patience: int = Field(default=0, ge=0)
-    """Validations in a row without a better one after which the training ends; 0: it never ends early."""
+    """The number of validations in a row without improvement after which the training ends; 0: it never ends early."""
     keep: Literal["best", "last"] = "best"
-    """Which weights become the model: those of the best validation (of equals, the earliest), or the last ones."""
+    """The weights of the model: those of the best validation (the earliest of equals), or the last ones."""
     tile: int | None = Field(default=None, ge=1)
-    """Side of the tiles as in `tilespec predict --tile`; None: the model's own, the patch."""
+    """The side of the tiles in pixels as in `tilespec predict --tile`; None: the model's default, the patch."""
     overlap: int | None = Field(default=None, ge=0)
-    """Pixels that neighbouring tiles share, as in `tilespec predict --overlap`; None: the model's own."""
+    """The overlap of neighbouring tiles in pixels as in `tilespec predict --overlap`; None: the model's default."""
     norm: Literal["tile", "frozen"] = "tile"
-    """Statistics of norms over space, as in `tilespec predict --norm`."""
+    """The statistics of spatial norms, as in `tilespec predict --norm`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -95,52 +97,60 @@ class Validate(Table):
 
     @property
     def held_out(self) -> bool:
-        """Whether anything is."""
+        """Whether any region is held out."""
         return any((self.rows, self.cols, self.scene))
 
 
 @final
 class Data(Table):
-    """What the net learns from."""
+    """The scenes and patches of the training."""
 
     scene: tuple[str, ...] = Field(min_length=1)
-    """One scene or a list."""
+    """The scene, or a list of scenes."""
     labels: tuple[str, ...] | None = None
-    """Stores with a ``labels`` layer, one for each scene; None: the scenes' own."""
+    """The stores with a ``labels`` layer, one for each scene; None: the scenes' own labels."""
     target: tuple[str, ...] | None = None
-    """Stores whose ``cube`` the net should answer, one for each scene and pixel by pixel, NaN where it is unknown; for
-    tasks that learn values and not classes, such as ``reconstruct``."""
+    """The stores with the target ``cube``, one for each scene, equal in size, with NaN for unknown values; for tasks
+    that predict values and not classes, such as ``reconstruct``.
+    """
     rows: str | None = None
-    """``"A:B"``: rows to train on; None: all."""
+    """The training rows ``"A:B"``; None: all rows."""
     cols: str | None = None
-    """``"A:B"``: columns to train on; None: all."""
+    """The training columns ``"A:B"``; None: all columns."""
     test_rows: str | None = None
-    """Rows kept for testing: a training region that overlaps them is refused."""
+    """The rows of the test region; a training region that overlaps it is refused."""
     test_cols: str | None = None
-    """Columns kept for testing."""
+    """The columns of the test region."""
     patch: int = Field(default=256, ge=1)
-    """Side of a training patch in pixels; a multiple of the net's alignment."""
+    """The side of a training patch in pixels, a multiple of the net's alignment."""
     patches: int = Field(default=500, ge=1)
-    """Patches in an epoch."""
+    """The number of patches in an epoch."""
     window: int = Field(default=1, ge=1)
-    """Neighbouring patches that follow each other, so that a block is decoded once for several of them; 1 while
-    ``cache`` holds the scores of all scenes."""
+    """The number of neighbouring patches in sequence, so that a block is decoded once for several of them; use 1 if
+    ``cache`` holds the scores of all scenes.
+    """
     stratify: bool = False
-    """Cover the region evenly: an epoch takes one patch from each of ``patches`` equal parts of it."""
+    """Whether to cover the region evenly: an epoch takes one patch from each of ``patches`` equal parts of it."""
     balance: Literal["none", "sqrt", "classes"] = "none"
-    """Draw pixels so that classes come equally often (``classes``), or by the square root of their sizes (``sqrt``)."""
+    """The balance of classes in the draws: equal frequencies (``classes``), by the square root of sizes (``sqrt``), or
+    ``none``.
+    """
     weight: str | None = None
-    """A ``y, x`` layer of the scene, or of its label store: how likely a pixel is a patch's centre; 0 never is."""
+    """The name of a ``y, x`` layer of the scene, or of its label store, with the relative probability of each pixel as
+    a patch's centre.
+    """
     shares: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    """How often each scene is drawn, one number for each; None: by its size, or by the weights of its pixels."""
+    """The relative frequency of each scene in the draws; None: by its size, or by the weights of its pixels."""
     augment: bool = True
-    """Turn and mirror patches: the 8 symmetries of the square."""
+    """Whether to turn and mirror patches by the 8 symmetries of the square."""
     drop_single_class: bool = False
-    """Draw ``patches`` once, drop those of one class, then draw from the kept with replacement (as published)."""
+    """Whether to draw ``patches`` once, drop those with one class, and draw from the others with replacement (as
+    published).
+    """
     adapt: bool = False
-    """Shrink patch and principal components to what the scene allows."""
+    """Whether to reduce the patch and the number of principal components to the size and the bands of the scene."""
     cache: int = Field(default=1 << 30, ge=0)
-    """Bytes of scores kept decoded, by all ranks together."""
+    """The bytes of decoded scores in memory, of all ranks together."""
 
     @model_validator(mode="before")
     @classmethod
@@ -150,12 +160,12 @@ class Data(Table):
 
 @final
 class RecipeTable(Table):
-    """The spectral steps before the net: none, some that are fitted here, or some that were fitted before."""
+    """The spectral steps before the net: none, steps to fit, or a fitted recipe."""
 
     steps: str | None = None
-    """Such as ``"vsn,pca=4,scale"``, fitted on the training region."""
+    """The steps to fit on the training region, such as ``"vsn,pca=4,scale"``."""
     path: str | None = None
-    """Folder of a recipe that `tilespec fit` wrote."""
+    """The folder of a recipe from `tilespec fit`."""
 
     @model_validator(mode="after")
     def _one(self) -> "RecipeTable":
@@ -171,83 +181,90 @@ class RecipeTable(Table):
 
 @final
 class TaskTable(Named):
-    """What is predicted; options of the task."""
+    """The predicted quantity, with the options of the task."""
 
     name: str = "segment"
-    """Of the task."""
+    """The name of the task."""
 
 
 @final
 class NetTable(Named):
-    """The generator; parameters of the architecture."""
+    """The generator, with the parameters of its architecture."""
 
     name: str = "unet"
-    """Of the net."""
+    """The name of the net."""
 
 
 @final
 class ObjectiveTable(Named):
-    """How it is learned; options of the objective."""
+    """The objective of the training, with its options."""
 
     name: str = "cgan"
-    """Of the objective."""
+    """The name of the objective."""
 
 
 @final
 class ScheduleTable(Named):
-    """How the learning rate goes on; options of the schedule."""
+    """The schedule of the learning rate, with its options."""
 
 
 @final
 class Train(Table):
-    """The loop."""
+    """The training loop with its steps and optimiser."""
 
     seed: int = Field(default=0, ge=0)
-    """Of weights, patches and dropout."""
+    """The seed of weights, patches and dropout."""
     steps: int = Field(default=700, ge=1)
-    """Steps are fixed, not seconds: the result does not depend on the machine."""
+    """The number of steps; a time limit would make the result depend on the machine."""
     batch: int = Field(default=2, ge=1)
-    """Patches per step, of all ranks together."""
+    """The number of patches per step of all ranks together."""
     optimiser: Literal["adam", "adamw", "rmsprop"] = "adamw"
-    """Of every player."""
+    """The optimiser of every player."""
     rate: float = Field(default=2e-3, gt=0)
-    """Learning rate after the warm-up."""
+    """The learning rate after the warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of Adam and AdamW."""
+    """The betas of Adam and AdamW."""
     decay: float = Field(default=1e-4, ge=0)
-    """Weight decay."""
+    """The weight decay of the optimiser."""
     schedule: ScheduleTable = Field(default_factory=lambda: ScheduleTable(name="cosine"))
-    """Of the learning rate: a name, or a table such as ``{ name = "step", every = 500 }``."""
+    """The schedule of the learning rate: a name, or a table such as ``{ name = "step", every = 500 }``."""
     warmup: int = Field(default=30, ge=0)
-    """Steps of linear warm-up; the schedule begins after them."""
+    """The number of steps of linear warm-up, after which the schedule begins."""
     floor: float = Field(default=0.02, ge=0, le=1)
-    """Share of the rate that schedules which fall end at, or never go below."""
+    """The share of the rate at the end of falling schedules, or their lower limit."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that a step's batch is cut into, one after another: less memory, the same step (but for batch norms)."""
+    """The number of parts of a step's batch, computed in sequence with less memory and the same result (except batch
+    norms).
+    """
     clip: float | None = Field(default=None, gt=0)
-    """Norm that the gradients of a player are shortened to; None: they stay as they are."""
+    """The largest norm of the gradients of a player, above which they are scaled down; None: no limit."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of a running average of the generator's weights, which is judged and published then; 0: none is kept."""
+    """The decay of a running average of the generator's weights, which is then validated and published; 0: no average.
+    """
     bad_steps: int = Field(default=10, ge=0)
-    """Steps in a row that are skipped because losses or gradients are no numbers; one more ends the training."""
+    """The number of steps in a row that may be skipped because losses or gradients are NaN or infinite; one more ends
+    the training.
+    """
     checkpoint_every: int = Field(default=100, ge=1)
-    """Steps between two checkpoints."""
+    """The number of steps between two checkpoints."""
     log_every: int = Field(default=1, ge=1)
-    """Steps between two lines of ``log.jsonl``."""
+    """The number of steps between two lines of ``log.jsonl``."""
     loaders: int = Field(default=1, ge=0)
-    """Threads that prepare batches ahead; 0: the loop prepares them itself."""
+    """The number of threads that prepare batches ahead; 0: the loop prepares them itself."""
     bf16: bool = False
-    """Convolve in bfloat16: faster where convolutions dominate."""
+    """Whether to convolve in bfloat16, which is faster if convolutions dominate."""
     compile: bool = False
-    """Compile the nets with `torch.compile`: minutes at the start, faster steps; needs a C++ compiler on a CPU."""
+    """Whether to compile the nets with `torch.compile`: minutes at the start, faster steps; needs a C++ compiler on a
+    CPU.
+    """
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the nets live."""
+    """The device of the nets."""
     tensorboard: bool = False
-    """Write what ``log.jsonl`` says as events for TensorBoard too; needs ``tilespec[tensorboard]``."""
+    """Whether to write the figures of ``log.jsonl`` as events for TensorBoard too; needs ``tilespec[tensorboard]``."""
     timeout: float = Field(default=120, ge=1)
-    """Seconds that a rank may be silent before the others take it for gone and end."""
+    """The seconds without a sign of life after which a rank counts as lost and the others end."""
     restarts: int = Field(default=0, ge=0)
-    """How often ``--ranks`` and ``--cluster`` resume by themselves after the loss of a rank."""
+    """The number of times that ``--ranks`` and ``--cluster`` resume by themselves after the loss of a rank."""
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -261,69 +278,71 @@ class Train(Table):
 
 @final
 class AugmentTable(Table):
-    """What happens to patches on the device, after the recipe: strengths, in units of what the net reads; 0 is off.
+    """The augmentation of patches on the device, after the recipe, by strengths in units of the net's input; 0 is off.
 
-    `tilespec.training.augment` says what each kind does, docs/augment.md when it helps.
+    `tilespec.training.augment` defines each kind, docs/augment.md gives advice.
     """
 
     rotate: float = Field(default=0, ge=0, le=180)
-    """Largest angle in degrees, either way."""
+    """The largest angle in degrees, in either direction."""
     shift: float = Field(default=0, ge=0)
-    """Largest shift of the spectra in bands, either way."""
+    """The largest shift of the spectra in bands, in either direction."""
     reverse: float = Field(default=0, ge=0, le=1)
-    """Share of the patches whose bands come in reverse order."""
+    """The share of the patches whose bands are reversed."""
     gain: float = Field(default=0, ge=0, lt=1)
-    """Largest deviation of a patch's factor from 1."""
+    """The largest deviation of a patch's factor from 1."""
     slope: float = Field(default=0, ge=0)
-    """Largest tilt: what the first band loses the last one gains, or the other way round."""
+    """The largest tilt: the change of the last band, and with opposite sign of the first band."""
     offset: float = Field(default=0, ge=0)
-    """Largest constant that all bands of a patch are moved by, either way."""
+    """The largest constant that is added to all bands of a patch, with either sign."""
     background: float = Field(default=0, ge=0)
-    """Largest height of a smooth curve over the bands that is added to a patch."""
+    """The largest height of a smooth curve over the bands that is added to a patch."""
     noise: float = Field(default=0, ge=0)
-    """Deviation of normal noise, drawn for each value."""
+    """The standard deviation of normal noise, drawn for each value."""
     drop: float = Field(default=0, ge=0, lt=1)
-    """Share of the bands of a patch that are 0; one band at least is left."""
+    """The share of the bands of a patch that are set to 0; at least one band remains."""
     cutmix: float = Field(default=0, ge=0)
-    """``a`` of the Beta(a, a) that says how much of a patch stays its own; a box of its partner covers the rest."""
+    """The parameter ``a`` of the Beta(a, a) distribution of a patch's own share; a box of its partner covers the
+    remainder.
+    """
     mixup: float = Field(default=0, ge=0)
-    """``a`` of the Beta(a, a) that says what a patch weighs in the mixture with its partner."""
+    """The parameter ``a`` of the Beta(a, a) distribution of a patch's weight in the mixture with its partner."""
     own: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """Strengths of augmentations of your own: ``{ "package.module:function" = 0.5 }``; they come after all others."""
+    """The strengths of your own augmentations, which are applied last: ``{ "package.module:function" = 0.5 }``."""
     probability: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-    """How likely each kind is for a patch: ``{ mixup = 0.5 }``; 1 for those that are not named."""
+    """The probability of each kind for a patch: ``{ mixup = 0.5 }``; 1 for kinds that are not named."""
 
 
 @final
 class Config(Table):
-    """A training, resolved."""
+    """The resolved configuration of a training."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     data: Data
-    """What the net learns from."""
+    """The scenes and patches of the training."""
     recipe: RecipeTable = RecipeTable()
     """The spectral steps before the net."""
     task: TaskTable = TaskTable()
-    """What is predicted."""
+    """The predicted quantity."""
     net: NetTable = NetTable()
-    """The generator."""
+    """The generator of the training."""
     objective: ObjectiveTable = ObjectiveTable()
-    """How it is learned."""
+    """The objective of the training."""
     train: Train = Train()
-    """The loop."""
+    """The training loop with its steps and optimiser."""
     augment: AugmentTable = AugmentTable()
-    """What happens to patches on the device."""
+    """The augmentation of patches on the device."""
     validation: Validate = Field(default=Validate(), alias="validate")
-    """What it is judged on meanwhile: the table ``[validate]``, a name that pydantic keeps for itself."""
+    """The validation during the training: the table ``[validate]``, whose name pydantic reserves for itself."""
 
     def deciding(self) -> dict[str, Any]:
-        """Return, as plain data, the settings that decide the weights: not where and how fast they are computed."""
+        """Return, as plain data, the settings that decide the weights, without those of devices and speed."""
         plain = self.model_dump(mode="json")
         for table, key in EXECUTION:
             del plain[table][key]
         if self.recipe.path is not None:
-            plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the recipe, wherever it lies
+            plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the digest does not depend on the folder
         for key in STORES:
             stores = getattr(self.validation, key)
             plain["validate"][key] = stores if stores is None else [_content(store) for store in stores]
@@ -331,5 +350,5 @@ class Config(Table):
 
 
 def _content(store: str) -> str:
-    """Return the hash of what a store holds, wherever it lies; its place where no run has left one."""
+    """Return the hash of a store's contents, independent of its path; or the path if no run has recorded a hash."""
     return str(open_group(store).attrs.get("tilespec_digest", store))

@@ -1,4 +1,4 @@
-"""Setup: the nets that learn, the task and the objective between them, and the recipe before them."""
+"""Setup: the nets, the task, the objective and the recipe of a training."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,29 +28,30 @@ from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
 
 PLAIN = ("logits", "linear")
-"""Heads that change nothing, as nets and tasks name them."""
+"""The names of heads that do not change the output, as nets and tasks use them."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cast:
-    """What a configuration says about nets, before they have weights."""
+    """The nets, the task and the objective of a configuration, without weights."""
 
     task: Task
-    """What is predicted."""
+    """The task that is predicted."""
     objective: Objective
-    """How it is learned."""
+    """The objective of the training."""
     net: dict[str, Any]
-    """Name and all parameters of the generator."""
+    """The name and all parameters of the generator."""
     channels: tuple[int, int]
     """Of the generator: what it reads of what the recipe gives, and what it answers."""
 
     @classmethod
     def of(cls, config: Config, bands: int) -> "Cast":
-        """Return the cast for scenes of which ``bands`` channels reach the net.
+        """Return the setup for scenes with ``bands`` channels after the recipe.
 
         Raises:
-            UserError: an unknown net, task or objective, or one of their options is unknown or does not fit.
+            UserError: the net, the task or the objective is unknown, or one of their options is unknown or does not
+                fit.
         """
         chosen = task({"name": config.task.name, **options(config.task)})
         kind = load(NETS, config.net.name, "net")
@@ -87,10 +88,10 @@ def options(table: Any) -> dict[str, Any]:
 
 
 def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]]:
-    """Open everything, check that it fits, and return configuration, corpus and the plan as plain data.
+    """Return the configuration, the opened data and the plan as plain data, after all checks.
 
     Raises:
-        UserError: something does not fit; nothing has been computed by then.
+        UserError: settings and scenes do not match; nothing has been computed at this point.
     """
     corpus = open_corpus(config)
     known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
@@ -107,7 +108,7 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
 
 
 def _check_train(config: Config, ranks: int) -> None:
-    """Refuse a batch that cannot be shared, and a schedule that nothing drives."""
+    """Refuse a batch that ranks cannot divide, and a plateau schedule without validations."""
     train = config.train
     shares = ranks * train.accumulate
     if train.batch % shares:
@@ -137,7 +138,7 @@ def reaching(config: Config, corpus: Corpus) -> Bands:
 
 
 def _plan(config: Config, corpus: Corpus, cast: Cast) -> dict[str, Any]:
-    """Return what will run, as plain data."""
+    """Return the plan as plain data."""
     counts = {name: sum(p.numel() for p in net.parameters()) for name, net in cast.outline.items()}
     return {
         "config": config.model_dump(mode="json"),
@@ -151,7 +152,7 @@ def _plan(config: Config, corpus: Corpus, cast: Cast) -> dict[str, Any]:
 
 
 def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Recipe:
-    """Return the recipe: the one that is named, or the steps fitted by rank 0 on the training regions, or none.
+    """Return the recipe: the named one, or the steps fitted by rank 0 on the training regions, or none.
 
     A recipe that an interrupted training had fitted already is used again.
     """
@@ -169,7 +170,7 @@ def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Rec
 
 
 def _fitted(path: str, corpus: Corpus) -> Recipe:
-    """Return a recipe that was fitted before, if it takes these scenes."""
+    """Return a recipe that was fitted before, if it fits these scenes."""
     recipe = Recipe.load(path)
     for ground in corpus.grounds:
         recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)

@@ -1,6 +1,6 @@
-"""Train: random patches in, a model folder out. Resumes by itself; any number of ranks learns the same.
+"""Train: a model folder is made from random patches; a training resumes by itself, on any number of ranks.
 
-What is here opens, checks and puts together; the loop is `tilespec.training.loop.loop`.
+This file opens, checks and combines the parts; the loop is `tilespec.training.loop.loop`.
 """
 
 from collections.abc import Mapping
@@ -52,13 +52,14 @@ def train(
         progress: Where steps are reported.
 
     Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
-    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; of a finished training, what
-    it came to.
+    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; for a finished training, its
+    stored result.
 
     Raises:
-        UserError: settings, scenes or labels that do not fit; a folder of another training; a loss that is no number.
+        UserError: settings, scenes or labels do not match; the folder has another training; or the loss is NaN or
+            infinite.
         IncompleteError: a rank is lost, and all have ended; the same command resumes.
-        KeyboardInterrupt: told to stop by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
+        KeyboardInterrupt: the training was stopped by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
     asked, first = resolve(config, options.overrides), leads()
@@ -79,7 +80,7 @@ def train(
             if first:
                 run_folder.conclude(folder, facts)
                 if Rate.of(settings.train).ends:
-                    clear(folder)  # a training that can be prolonged may need the best weights so far again
+                    clear(folder)  # a prolonged training may need the best weights so far
     return facts
 
 
@@ -95,17 +96,17 @@ def _held_out(config: Config, corpus: Corpus, bands: int) -> dict[str, Any]:
 
 
 def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
-    """Learn, and return what it came to."""
+    """Run the training and return its result."""
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
     work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
-        even = config.train.batch // config.train.accumulate  # what ranks divide among them
+        even = config.train.batch // config.train.accumulate  # the number of patches that ranks divide
         facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
     return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
 
 
 def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) -> dict[str, Any]:
-    """Be one rank of a training: prepare, resume, loop, publish. Return what it came to."""
+    """Run one rank of a training: prepare, resume, loop, publish; return the result."""
     settings, folder = Config.model_validate(config), Path(out)
     data, options = settings.data, settings.train
     with joined(options.device, options.timeout) as ranks:
@@ -134,7 +135,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
 
 
 def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation: Validation | None) -> tuple[int, Loop]:
-    """Return the steps that are done by the newest checkpoint that is whole, and the loop that goes on from there."""
+    """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, kept, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
     nets = cast.nets(train.seed)
     players = {name: Player.of(net, train, ranks.device) for name, net in nets.items()}
@@ -159,11 +160,11 @@ def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation:
 
 
 def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
-    """Return what is worth knowing about how a training went."""
+    """Return notes about the training for the user."""
     asked, steps, skipped = config.train.steps, facts["steps"], facts["skipped"]
     said = {
         f"stopped after {steps} of {asked} steps: validations did not become better": steps < asked,
         f"the model is that of step {step}, the best validated one": step != steps,
-        f"{skipped} steps were skipped: losses or gradients were no numbers": skipped > 0,
+        f"{skipped} steps were skipped: losses or gradients were NaN or infinite": skipped > 0,
     }
     return [note for note, true in said.items() if true]

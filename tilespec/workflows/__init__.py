@@ -1,4 +1,4 @@
-"""Workflows: verbs that are made of other verbs.
+"""Workflows: verbs that combine other verbs.
 
 Files: `demo` (the whole work on a small scene), `repair` (damaged objects, written again by their own command),
 `options` (of both), `study/` (many trainings, judged and put in one table).

@@ -1,4 +1,4 @@
-"""Demo: the main job on a small simulated raw scene, from counts to the table of methods, in minutes on 2 cores."""
+"""Demo: all steps on a small simulated raw scene, from counts to the table of methods, in minutes on 2 cores."""
 
 import time
 from pathlib import Path
@@ -26,7 +26,7 @@ def demo(out: str = "demo", *, options: DemoOptions, progress: Progress) -> dict
     """Simulate, ingest, fit, train, predict, evaluate beside the baselines, and report, under the folder ``out``.
 
     Returns:
-        The report's path, the table of methods, and seconds of each stage. Resumes what was interrupted.
+        The path of the report, the table of methods, and the seconds of each stage. An interrupted demo is resumed.
     """
     folder = Path(out)
     stages = _stages(folder, options.seed)
@@ -53,7 +53,7 @@ def _prediction(folder: Path, method: str) -> Path:
 
 
 def _stages(folder: Path, seed: int) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return name, verb and options of every stage, in order."""
+    """Return the name, the verb and the options of every stage in order."""
     raw, scene, recipe, model = (str(folder / name) for name in ("raw", "scene.zarr", "recipe", "model"))
     references = {key: f"{raw}/{key}.hdr" for key in ("white", "dark", "labels")}
     train = {

@@ -1,4 +1,4 @@
-"""Repair: damaged objects are written again by the command that wrote them, and nothing else is."""
+"""Repair: damaged objects are written again by the command that wrote them, and no others."""
 
 import inspect
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tilespec.storage.product import MEND
 from tilespec.workflows.options import RepairOptions
 
 WRITERS = ("simulate", "ingest", "transform", "render", "predict")
-"""The verbs that write products: a record that names another one is not obeyed."""
+"""The verbs that write products; a record with any other verb is refused."""
 
 
 @with_options(RepairOptions)
@@ -29,7 +29,7 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
 
     Every object is compared with its record; the rows of objects with damage lose their records, and the command
     that wrote the product runs again: it deletes and writes exactly those rows. The unit is the row of objects (of a
-    panel), for that is what a record speaks of; ``rows_recomputed`` counts them. Then all is compared once more.
+    panel), as in a record; ``rows_recomputed`` counts them. Then all objects are compared once more.
 
     Args:
         out: The product.
@@ -37,8 +37,8 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
         progress: Where progress is shown.
 
     Raises:
-        UserError: another run writes the product; the command is not known; its sources, or its model, are gone or
-            have changed. Nothing is lost then that was whole.
+        UserError: another run writes the product; the command is unknown; or its sources, or its model, are missing or
+            have changed. In all these cases no intact object is lost.
     """
     url = absolute(out)
     if options.dry_run:
@@ -58,7 +58,7 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
 
 
 def _plan(url: str, progress: Progress) -> dict[str, Any]:
-    """Return the damage, the rows of objects to write again, and the command that does."""
+    """Return the damage, the rows of objects to write again, and the command that does it."""
     found = verify(url, progress=progress)
     ledger = Ledger.found(url)
     assert ledger is not None, "verify refuses a product without a ledger"
@@ -73,7 +73,7 @@ def _plan(url: str, progress: Progress) -> dict[str, Any]:
 
 
 def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progress) -> dict[str, Any]:
-    """Run the product's command again, without the records of damaged rows; a refusal gives the records back."""
+    """Run the product's command again without the records of damaged rows; restore the records after a refusal."""
     ledger = Ledger.found(url)
     assert ledger is not None, "verify refuses a product without a ledger"
     verb, options, folder = _command(url, plan["command"], workers)
@@ -84,7 +84,7 @@ def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progre
 
 
 def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tuple[str, dict[str, Any], Path | None]:
-    """Return verb, options and working folder of the kept command, for the product where it lies now."""
+    """Return the verb, the options and the working folder of the recorded command, for the product's present path."""
     verb, options = str((kept or {}).get("verb")), (kept or {}).get("options")
     taken = inspect.signature(getattr(api, verb)).parameters if verb in WRITERS else {}
     if not taken or not isinstance(options, dict):
@@ -104,7 +104,7 @@ def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tupl
 
 
 def _rehearse(url: str, verb: str, options: dict[str, Any]) -> None:
-    """Plan the command; refuse before anything is touched when it could not run."""
+    """Plan the command, and refuse before any change if it could not run."""
     try:
         getattr(api, verb)(**options, dry_run=True)
     except (UserError, OSError, TypeError) as error:
@@ -118,16 +118,16 @@ def _rehearse(url: str, verb: str, options: dict[str, Any]) -> None:
 
 @contextmanager
 def _inside(folder: Path | None) -> Iterator[None]:
-    """Work where the command was given, for its relative paths; where that is gone, absolute ones still hold."""
+    """Run in the working folder of the command, for its relative paths; without it only absolute paths are valid."""
     with chdir(folder or Path.cwd()):
         yield
 
 
 @contextmanager
 def _unrecorded(ledger: Ledger, plan: dict[str, Any]) -> Iterator[None]:
-    """Take the records of damaged rows away, and ask for new metadata if those are damaged.
+    """Remove the records of damaged rows, and request new metadata if those are damaged.
 
-    Records of rows that were not written again, because the command was refused, are given back.
+    If the command is refused, the records of rows that were not written again are restored.
     """
     records, mend = ledger.records(), ledger.folder / MEND
     taken = {(entry["row"], entry["panel"]) for entry in plan["rows"]} & records.keys()

@@ -354,13 +354,13 @@ def refused(scene, tmp_path, text, **given):
         ({"data": {"rows": None}}, "no pixel of the training region"),
         ({"data": {"test_rows": "80:96"}}, r"no pixel of the test region \(rows 80:96, columns 0:64\)"),
         ({"data": {"test_cols": "59:64", "cols": "0:59"}}, "no pixel of the test region"),
-        ({"validate": {"rows": "61:200"}}, "nothing to judge by .*A < B <= 96"),
-        ({"validate": {"tile": 8, "overlap": 8}}, r"nothing to judge by .*0 <= overlap < tile"),
-        ({"validate": {"overlap": 16}}, r"nothing to judge by .*0 <= overlap < tile"),
+        ({"validate": {"rows": "61:200"}}, "no valid regions .*A < B <= 96"),
+        ({"validate": {"tile": 8, "overlap": 8}}, r"no valid regions .*0 <= overlap < tile"),
+        ({"validate": {"overlap": 16}}, r"no valid regions .*0 <= overlap < tile"),
         ({"validate": {"metric": "rmse"}}, "'rmse'; expected one of the metrics of segment: iou, miou, oa, kappa"),
         ({"validate": {"norm": "frozen"}}, "nothing to freeze"),
         ({"validate": {"labels": "c.zarr"}}, "labels without validate.scene"),
-        ({"validate": {"scene": "nowhere.zarr"}}, "nothing to judge by .*nowhere.zarr: found nothing"),
+        ({"validate": {"scene": "nowhere.zarr"}}, "no valid regions .*nowhere.zarr: found nothing"),
         (
             {"validate": {"row": "1:2"}},
             r"validate.row: found an unknown key; expected keys of \[validate\]: rows,",
@@ -386,8 +386,8 @@ def test_labels_that_mean_something_else_are_refused(make_scene, scene, tmp_path
     bands = make_scene(tmp_path / "bands.zarr", 40, 40, 5)
     whole = {"rows": None, "cols": None}
     refused(scene, tmp_path, "validate", validate={"scene": three, **whole})
-    refused(scene, tmp_path, r"nothing to judge by .*labels\(y, x\)", validate={"scene": none, **whole})
-    refused(scene, tmp_path, "nothing to judge by .*without a labelled pixel", validate={"scene": blank, **whole})
+    refused(scene, tmp_path, r"no valid regions .*labels\(y, x\)", validate={"scene": none, **whole})
+    refused(scene, tmp_path, "no valid regions .*without a labelled pixel", validate={"scene": blank, **whole})
     refused(scene, tmp_path, "bands", validate={"scene": bands, **whole})
 
 

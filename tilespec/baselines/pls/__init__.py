@@ -1,5 +1,5 @@
-"""Partial least squares from moments: nothing here sees a spectrum, so a scene of any size costs one pass.
+"""Partial least squares from moments: no spectrum is needed, so a scene of any size needs one pass.
 
-Files in reading order: `pls` (the regression), `group_moments` (sums by group of pixels), `cross_validation` (how many
-components), `limits` (of Q and of Hotelling's T2).
+Files in reading order: `pls` (the regression), `group_moments` (sums by group of pixels), `cross_validation` (the
+number of components), `limits` (of Q and of Hotelling's T2).
 """

@@ -1,4 +1,4 @@
-"""Cross-validation of PLS from moments: no spectrum is read again, and nothing of a fold reaches its own model.
+"""Cross-validation of PLS from moments: no spectrum is read again, and no value of a fold enters its own model.
 
 Engstrøm and Jensen, Journal of Chemometrics 39 (2025): a training set's moments are those of all folds without one,
 centred and scaled by the training set alone. The error of the fold that was left out follows from its moments too.
@@ -13,16 +13,17 @@ from tilespec.baselines.pls.group_moments import Cross
 from tilespec.baselines.pls.pls import Pls, fit
 
 Curves = Float64[np.ndarray, "fold size"]
-"""Mean squared errors of every fold with 0, 1, 2, ... components."""
+"""The mean squared errors of every fold with 0, 1, 2, ... components."""
 
 
 def cross_validate(splits: Iterable[tuple[Cross, Cross]], components: int, *, scale: bool = False) -> Curves:
-    """Return the errors of models of 0 to ``components`` components on what they have not seen.
+    """Return the errors of models of 0 to ``components`` components on folds that they were not fitted on.
 
     Args:
-        splits: For each fold, the moments of the other folds and its own.
-        components: The largest model. Where a training set has fewer components, its last model stands for larger ones.
-        scale: Divide bands by their deviations in the training set.
+        splits: The moments of the other folds and its own, for each fold.
+        components: The largest number of components. If a training set has fewer, its last model is used for larger
+            numbers.
+        scale: Whether to divide bands by their deviations in the training set.
     """
     return np.stack([errors(fit(train, components, scale=scale), test, components) for train, test in splits])
 
@@ -30,7 +31,7 @@ def cross_validate(splits: Iterable[tuple[Cross, Cross]], components: int, *, sc
 def errors(model: Pls, test: Cross, components: int) -> Float64[np.ndarray, " size"]:
     """Return the mean squared error of 0, 1, ... ``components`` components, by weight and target, from moments alone.
 
-    ``|Y - XB|^2 = tr(Y'Y) - 2 tr(B'X'Y) + tr(B'X'XB)`` about the means of the model's own pixels.
+    ``|Y - XB|^2 = tr(Y'Y) - 2 tr(B'X'Y) + tr(B'X'XB)`` relative to the means of the model's own pixels.
     """
     about = test.about(model.mean_x, model.mean_y)
     found = [float(np.trace(about.yy))]

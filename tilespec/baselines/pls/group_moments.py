@@ -1,7 +1,7 @@
-"""Moments of spectra by group, and of spectra with responses: values that merge, each about its own mean.
+"""Group moments: mergeable moments of spectra by group, and of spectra with responses, about their own means.
 
-Two sets merge by Chan, Golub and LeVeque, The American Statistician 37 (1983): nothing is ever summed about a far
-point, so nothing cancels, and a fold of a cross-validation is left out by merging the others.
+Two sets merge by Chan, Golub and LeVeque, The American Statistician 37 (1983): sums are always relative to a near
+point, so no digits cancel, and a fold of a cross-validation is left out by merging the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ from jaxtyping import Float, Float64, Int64
 from tilespec.core.types import Spectra
 
 ROWS = 4096
-"""Spectra that are float64 at once."""
+"""The number of spectra that are converted to float64 at once."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Count, mean and scatter of some spectra."""
+    """The count, the mean and the scatter of some spectra."""
 
     n: int
-    """How many."""
+    """The number of spectra."""
     mean: Float64[np.ndarray, " band"]
-    """Their mean."""
+    """The mean of the spectra."""
     scatter: Float64[np.ndarray, "_ _"]
-    """Sum of outer products about the mean, ``band band``; ``0 0`` where it is not wanted."""
+    """The sum of outer products about the mean, ``band band``; ``0 0`` if it is not needed."""
 
     @classmethod
     def of(cls, x: Float[np.ndarray, "pixel band"], *, scatter: bool = True) -> "Group":
@@ -49,14 +49,14 @@ class Group:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grouped:
-    """Fold: the moments of each group of spectra, and how many spectra were left out because they are NaN."""
+    """The moments of each group of spectra, and the number of NaN spectra; a statistic of blocks."""
 
     scatter: bool
-    """Whether scatter is wanted, or means alone."""
+    """Whether the scatter is needed, or means alone."""
     groups: Mapping[int, Group] = field(default_factory=dict)
-    """By number; groups without a valid spectrum are not there."""
+    """The groups by number, without groups that have no valid spectrum."""
     invalid: int = 0
-    """Spectra left out."""
+    """The number of spectra that were left out."""
 
     def of(self, block: tuple[Spectra, Int64[np.ndarray, " pixel"]], origin: tuple[int, int] = (0, 0)) -> "Grouped":
         """Return the moments of spectra and their groups' numbers."""
@@ -81,22 +81,22 @@ class Grouped:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cross:
-    """Weighted moments of spectra and responses about their means: all that PLS needs of them."""
+    """The weighted moments of spectra and responses about their means, from which PLS follows."""
 
     n: int
-    """How many pixels."""
+    """The number of pixels."""
     weight: float
-    """Sum of their weights."""
+    """The sum of their weights."""
     mean_x: Float64[np.ndarray, " band"]
-    """Weighted mean spectrum."""
+    """The weighted mean spectrum."""
     mean_y: Float64[np.ndarray, " target"]
-    """Weighted mean response."""
+    """The weighted mean response."""
     xx: Float64[np.ndarray, "band band"]
-    """Weighted sum of products of centred spectra."""
+    """The weighted sum of products of centred spectra."""
     xy: Float64[np.ndarray, "band target"]
-    """Weighted sum of products of centred spectra with centred responses."""
+    """The weighted sum of products of centred spectra with centred responses."""
     yy: Float64[np.ndarray, "target target"]
-    """Weighted sum of products of centred responses."""
+    """The weighted sum of products of centred responses."""
 
     @classmethod
     def of(cls, x: Float[np.ndarray, "pixel band"], y: Float[np.ndarray, "pixel target"]) -> "Cross":
@@ -110,9 +110,9 @@ class Cross:
         """Return the moments of spectra with one-hot classes.
 
         Args:
-            groups: Moments of the pixels of each class; absent classes may be missing.
-            classes: How many classes there are, absent ones too.
-            balanced: Weigh each class that is there as much as any other; the weights sum to the number of pixels.
+            groups: The moments of the pixels of each class, possibly without absent classes.
+            classes: The number of classes, including absent ones.
+            balanced: Whether all present classes have the same weight; the weights sum to the number of pixels.
         """
         there = sorted(groups)
         counts = np.array([groups[c].n for c in there], float)
@@ -137,7 +137,7 @@ class Cross:
         return Cross(n=self.n + other.n, weight=weight, mean_x=mean_x, mean_y=mean_y, **sums)
 
     def about(self, x: Float64[np.ndarray, " band"], y: Float64[np.ndarray, " target"]) -> "Cross":
-        """Return the same sums of products about another spectrum and response than the means."""
+        """Return the same sums of products relative to another spectrum and response than the means."""
         dx, dy, w = self.mean_x - x, self.mean_y - y, self.weight
         sums = {
             "xx": self.xx + w * np.outer(dx, dx),
@@ -148,6 +148,6 @@ class Cross:
 
 
 def merged(parts: Sequence[Mapping[int, Group]]) -> dict[int, Group]:
-    """Return the groups of several parts, groups of one number as one."""
+    """Return the groups of several parts, with groups of one number merged."""
     numbers = sorted({number for part in parts for number in part})
     return {c: reduce(Group.__add__, [part[c] for part in parts if c in part]) for c in numbers}

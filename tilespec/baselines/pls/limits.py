@@ -1,4 +1,4 @@
-"""How far a spectrum may lie from a PLS model: limits of Hotelling's T2 within it, and of Q away from it."""
+"""Limits of Hotelling's T2 and of Q for spectra under a PLS model."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -34,7 +34,7 @@ def q_limit(eigenvalues: Float64[np.ndarray, " value"], level: float = LEVEL) ->
 
 
 def residual_variances(model: Pls, cross: Cross) -> Float64[np.ndarray, " band"]:
-    """Return the eigenvalues of the covariance (ddof 1) of what the model leaves of centred, scaled spectra."""
+    """Return the eigenvalues of the covariance (ddof 1) of the residuals of centred, scaled spectra."""
     xx = cross.xx / np.outer(model.scale, model.scale)
     left = xx - (model.loadings * model.squares) @ model.loadings.T
     return np.maximum(np.linalg.eigvalsh(left / max(cross.weight - 1, 1)), 0.0)

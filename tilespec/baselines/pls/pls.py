@@ -1,7 +1,7 @@
-"""Partial least squares from moments: nothing here sees a spectrum, so a scene of any size costs one pass.
+"""PLS: partial least squares from moments; no spectrum is needed, so a scene of any size needs one pass.
 
 Improved kernel PLS, algorithm 2 of Dayal and MacGregor, Journal of Chemometrics 11 (1997) 73-85: only ``X'Y`` is
-deflated, by loadings that ``X'X`` gives, so ``X'X`` and ``X'Y`` of centred spectra and responses are all it needs.
+deflated, by loadings from ``X'X``, so the algorithm needs only ``X'X`` and ``X'Y`` of centred spectra and responses.
 """
 
 from dataclasses import dataclass
@@ -14,38 +14,40 @@ from tilespec.baselines.pls.group_moments import Cross
 from tilespec.core.errors import UserError
 
 NOTHING = 1e-12
-"""Covariance with the responses below this share of what there was at first is rounding: no further component."""
+"""The share of the initial covariance with the responses below which the remainder is rounding, so no component
+follows.
+"""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pls:
-    """A fitted PLS regression with all its components; ``a`` of them are a model of their own."""
+    """A fitted PLS regression with all its components; the first ``a`` of them are a model too."""
 
     n: int
-    """Pixels it was fitted on."""
+    """The number of fitted pixels."""
     mean_x: Float64[np.ndarray, " band"]
-    """Subtracted from spectra."""
+    """The mean that is subtracted from spectra."""
     mean_y: Float64[np.ndarray, " target"]
-    """Added to what is predicted."""
+    """The mean that is added to the prediction."""
     scale: Float64[np.ndarray, " band"]
-    """What centred spectra are divided by: 1, or deviations (ddof 1)."""
+    """The divisor of centred spectra: 1, or deviations (ddof 1)."""
     weights: Float64[np.ndarray, "band component"]
-    """W: unit columns; the largest absolute weight of each is positive."""
+    """The weights W as unit columns; the largest absolute weight of each is positive."""
     loadings: Float64[np.ndarray, "band component"]
-    """P: of the spectra."""
+    """The loadings P of the spectra."""
     rotations: Float64[np.ndarray, "band component"]
-    """R: centred, scaled spectra times this are the scores."""
+    """The rotations R: centred, scaled spectra times R are the scores."""
     targets: Float64[np.ndarray, "target component"]
-    """Q: loadings of the responses."""
+    """The loadings Q of the responses."""
     squares: Float64[np.ndarray, " component"]
-    """Sum of squares of the scores of each component."""
+    """The sum of squares of the scores of each component."""
     total: tuple[float, float]
-    """Sum of squares of centred, scaled spectra, and of centred responses."""
+    """The sums of squares of centred, scaled spectra and of centred responses."""
 
     @property
     def components(self) -> int:
-        """How many components there are."""
+        """The number of components."""
         return len(self.squares)
 
     def coefficients(self) -> Float64[np.ndarray, "component band target"]:
@@ -55,12 +57,12 @@ class Pls:
 
     @property
     def explained_x(self) -> Float64[np.ndarray, " component"]:
-        """Share of each component in the variance of the spectra."""
+        """The share of each component in the variance of the spectra."""
         return self.squares * (self.loadings**2).sum(axis=0) / self.total[0]
 
     @property
     def explained_y(self) -> Float64[np.ndarray, " component"]:
-        """Share of each component in the variance of the responses."""
+        """The share of each component in the variance of the responses."""
         return self.squares * (self.targets**2).sum(axis=0) / self.total[1]
 
     def vip(self) -> Float64[np.ndarray, " band"]:
@@ -70,15 +72,15 @@ class Pls:
 
 
 def fit(cross: Cross, components: int, *, scale: bool = False) -> Pls:
-    """Return the PLS regression with ``components`` components, or as many as there are.
+    """Return the PLS regression with ``components`` components, or fewer if fewer exist.
 
     Args:
-        cross: Centred moments of spectra and responses.
-        components: How many are wanted; fewer come where nothing is left that varies with the responses.
-        scale: Divide each band by its deviation; a constant band by 1.
+        cross: The centred moments of spectra and responses.
+        components: The requested number; there are fewer if the remainder does not vary with the responses.
+        scale: Whether to divide each band by its deviation (a constant band by 1).
 
     Raises:
-        UserError: nothing varies with the responses, so that there is no component at all.
+        UserError: no band varies with the responses, so there is no component.
     """
     deviation = np.sqrt(np.diag(cross.xx) / max(cross.weight - 1, 1))
     by = np.where(deviation > 0, deviation, 1.0) if scale else np.ones(len(cross.mean_x))
@@ -134,7 +136,7 @@ def _components(
 
 
 def _weight(xy: Float64[np.ndarray, "band target"]) -> Float64[np.ndarray, " band"]:
-    """Return the unit vector whose score covaries most with the responses; its largest absolute weight positive."""
+    """Return the unit vector whose score covaries most with the responses; its largest absolute weight is positive."""
     _, vectors = np.linalg.eigh(xy.T @ xy)
     w = xy @ vectors[:, -1]
     norm = np.linalg.norm(w)

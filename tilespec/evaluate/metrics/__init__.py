@@ -1,4 +1,4 @@
-"""Metrics: sums that blocks add to, and the figures that are made of them.
+"""Metrics: sums over blocks, and the figures that are computed from them.
 
 Files: `base` (what a metric is), `table` (the metrics by name), `confusion` (classes, and patches as published),
 `channel_errors` (RMSE and more for each channel), `spectral_errors` (the spectrum of each pixel), `seam_jumps` (jumps

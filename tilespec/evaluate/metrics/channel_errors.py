@@ -1,8 +1,8 @@
-"""Channel errors: how far predicted channels lie from true ones, as folds: what a block adds is a few sums per channel.
+"""Channel errors: differences of predicted and true channels, as statistics of a few sums per channel.
 
-Both folds take a block ``2 y x channel``: truth and prediction, NaN = no data. A value that the truth does not have
-counts nowhere. A value that the truth has and the prediction lacks is counted as missing and enters no figure: there is
-no error to give it, so that figures of two methods compare only where they miss the same.
+Both statistics take a block ``2 y x channel``: truth and prediction, NaN = no data. A value that is missing in the
+truth is not counted. A value that is missing only in the prediction is counted as missing and enters no figure, because
+its error is undefined; therefore the figures of two methods are comparable only if the same values are missing.
 """
 
 import math
@@ -17,29 +17,31 @@ from tilespec.evaluate.metrics.confusion import Patches, box_sums, corners
 FieldPair = Float32[np.ndarray, "2 y x channel"]
 
 KINDS: Final = ("n", "missing", "truth", "truth2", "error", "error2", "absolute")
-"""What is summed of each channel: values, values missing, the truth and its square, the error, its square and size."""
+"""The sums of each channel: values, values missing, the truth and its square, the error, its square and size."""
 PIECE: Final = 1 << 20
-"""About how many values are turned into float64 at once."""
+"""The approximate number of values that are converted to float64 at once."""
 ALMOST: Final = 1e-12
-"""A variance below this share of the mean square is rounding: a channel that is constant."""
+"""The share of the mean square below which a variance is only rounding, so the channel is constant."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Residuals:
-    """Sums of errors, in float64. A fold over blocks of (truth, prediction)."""
+    """Sums of errors in float64, a statistic of blocks (truth, prediction)."""
 
     sums: Float64[np.ndarray, "kind channel"]
-    """In the order of `KINDS`."""
+    """The sums in the order of `KINDS`."""
     angles: Float64[np.ndarray, "3"]
-    """Pixels that have an angle, sum of the angles between true and predicted spectrum in radians, and of squares."""
+    """The number of pixels with an angle, the sum of the angles between true and predicted spectrum (rad), and of
+    squares.
+    """
     low: Float32[np.ndarray, " channel"]
-    """Smallest true value."""
+    """The smallest true value of each channel."""
     high: Float32[np.ndarray, " channel"]
-    """Largest true value."""
+    """The largest true value of each channel."""
 
     ADDS = ("sums", "angles")
-    """Fields that are sums, and so can be weighted."""
+    """The names of the fields that are sums, and so can be weighted."""
 
     @classmethod
     def zero(cls, channels: int) -> "Residuals":
@@ -48,7 +50,7 @@ class Residuals:
         return cls(sums=np.zeros((len(KINDS), channels)), angles=np.zeros(3), low=far, high=-far)
 
     def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "Residuals":
-        """Return the residuals of one block; where it lies does not matter."""
+        """Return the residuals of one block; its position does not matter."""
         del origin
         total, step = Residuals.zero(self.sums.shape[1]), max(1, PIECE // max(block[0, 0].size, 1))
         for y in range(0, block.shape[1], step):
@@ -66,16 +68,16 @@ class Residuals:
 
     @property
     def known(self) -> int:
-        """How many values were compared."""
+        """The number of compared values."""
         return int(self.sums[0].sum())
 
     def finish(self) -> dict[str, Any]:
-        """Return the figures of all values, and under ``channels`` those of each channel; None: not defined.
+        """Return the figures of all values, and under ``channels`` those of each channel; None means undefined.
 
         ``rmse``, ``mae`` and ``bias`` (mean of prediction minus truth) in the unit of the values. ``r2`` is 1 minus the
         squared errors over the squared deviations of the truth, each from its channel's mean; ``r2_mean`` is the mean
         over channels. ``psnr`` in dB is over the range of the truth (of the channel; of all for the figure of all);
-        None where nothing differs. ``sam`` and ``sam_std`` in degrees: angle between true and predicted spectrum
+        None if no value differs. ``sam`` and ``sam_std`` in degrees: angle between true and predicted spectrum
         (Kruse et al. 1993, Remote Sens. Environ. 44, 145), over the pixels that have all channels and are not 0.
         """
         n, missing, truth, truth2, error, error2, absolute = self.sums
@@ -106,7 +108,7 @@ class Residuals:
         }
 
     def _angle(self) -> dict[str, float | None]:
-        """Return mean and population deviation of the angle, in degrees."""
+        """Return the mean and the population deviation of the angle in degrees."""
         pixels, angle, square = self.angles.tolist()
         if not pixels or self.sums.shape[1] == 1:
             return {"sam": None, "sam_std": None}
@@ -117,14 +119,14 @@ class Residuals:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatchErrors:
-    """Squared error in each patch, from one pass. A fold over blocks of (truth, prediction); see `PatchCounts`."""
+    """The squared error in each patch, from one pass; a statistic of blocks (truth, prediction), see `PatchCounts`."""
 
     patches: Patches
-    """Where the patches lie."""
+    """The positions of the patches."""
     n: Int64[np.ndarray, " patch"]
-    """Values compared in each patch."""
+    """The number of compared values in each patch."""
     squares: Float64[np.ndarray, " patch"]
-    """Sum of their squared errors."""
+    """The sum of the squared errors in each patch."""
 
     @classmethod
     def zero(cls, patches: Patches) -> "PatchErrors":
@@ -133,7 +135,7 @@ class PatchErrors:
         return cls(patches=patches, n=np.zeros(count, np.int64), squares=np.zeros(count))
 
     def of(self, block: FieldPair, origin: tuple[int, int]) -> "PatchErrors":
-        """Return what a block at ``origin`` adds to every patch."""
+        """Return the contribution of a block at ``origin`` to every patch."""
         n, squares = (np.zeros(block.shape[1:3], kind) for kind in (np.int64, np.float64))
         for channel in range(block.shape[3]):  # one at a time: no copy of all channels
             error = block[1, :, :, channel].astype(np.float64) - block[0, :, :, channel]
@@ -193,5 +195,5 @@ def _decibel(span: Any, error: Any) -> Any:
 
 
 def _plain(value: Any) -> float | None:
-    """Return a number for JSON; None for NaN."""
+    """Return a number for JSON, None for NaN."""
     return None if math.isnan(value) else float(value)

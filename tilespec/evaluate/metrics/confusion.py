@@ -1,11 +1,10 @@
-"""Metrics of class maps as folds: what a block adds is a small array of counts, and counts add.
+"""Confusion: metrics of class maps as statistics, whose contributions are small arrays of counts.
 
-Both folds take a block ``2 y x``: truth and prediction, 255 = unlabelled and nodata. They satisfy the law
-of a fold, ``of(a) + of(b) == of(a and b)`` for disjoint blocks, exactly, because they hold integers.
+Both statistics take a block ``2 y x``: truth and prediction, 255 = unlabelled and nodata. They satisfy ``of(a) + of(b)
+== of(a and b)`` for disjoint blocks exactly, because they hold integers.
 
-Two decisions. Pixels without a label in the truth count nowhere. A pixel with a label that the prediction
-leaves as nodata is an error: it is missing from its class, and no class gains it; so a method cannot win by
-leaving the hard pixels out.
+Pixels without a label in the truth are not counted. A labelled pixel that is nodata in the prediction is an error: it
+is missing in its class, and no class gains it, so a method cannot improve its score by leaving out difficult pixels.
 """
 
 from dataclasses import dataclass, replace
@@ -22,13 +21,13 @@ MapPair = UInt8[np.ndarray, "2 y x"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Confusion:
-    """How often each true class was predicted as each class. A fold over blocks of (truth, prediction)."""
+    """The counts of each pair of true and predicted class; a statistic of blocks (truth, prediction)."""
 
     counts: Int64[np.ndarray, "true predicted"]
-    """Pixels by true class and predicted class; the last column is nodata."""
+    """The number of pixels by true class and predicted class; the last column is nodata."""
 
     ADDS = ("counts",)
-    """Fields that are sums, and so can be weighted."""
+    """The names of the fields that are sums, and so can be weighted."""
 
     @classmethod
     def zero(cls, classes: int) -> "Confusion":
@@ -37,16 +36,16 @@ class Confusion:
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.counts)
 
     @property
     def known(self) -> int:
-        """How many pixels have a label."""
+        """The number of pixels with a label."""
         return int(self.counts.sum())
 
     def of(self, block: MapPair, origin: tuple[int, int] = (0, 0)) -> "Confusion":
-        """Return the confusion of one block; where it lies does not matter."""
+        """Return the confusion of one block; its position does not matter."""
         del origin
         truth, predicted = (plane.ravel().astype(np.int64) for plane in block)
         labelled = truth != UNLABELLED
@@ -60,8 +59,8 @@ class Confusion:
     def finish(self) -> dict[str, Any]:
         """Return overall accuracy, kappa, mean IoU, and by class IoU, F1, precision and recall.
 
-        The mean IoU is over the classes that occur in the truth. What is undefined (divided by nothing) is
-        None. Kappa follows Cohen (1960), nodata being a class of its own that nobody meant.
+        The mean IoU is over the classes that occur in the truth. An undefined figure (division by 0) is None. Kappa
+        follows Cohen (1960), with nodata as a class that is absent in the truth.
         """
         total = int(self.counts.sum())
         hits, true = np.diag(self.counts), self.counts.sum(axis=1)
@@ -88,14 +87,14 @@ class Confusion:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patches:
-    """Squares drawn at random, and a later draw among them, as a pure function of seed, shape and size."""
+    """Random squares, and a later draw among them, as a pure function of seed, shape and size."""
 
     size: int
-    """Side in pixels."""
+    """The side of a square in pixels."""
     origins: Int64[np.ndarray, "patch 2"]
-    """Upper-left corners ``y, x``."""
+    """The upper left corners ``y, x``."""
     lots: Float64[np.ndarray, " patch"]
-    """Uniform numbers in [0, 1) that `redraw` turns into a draw with replacement."""
+    """The uniform numbers in [0, 1) that `redraw` converts to a draw with replacement."""
 
     @classmethod
     def draw(cls, shape: tuple[int, int], *, count: int, size: int, seed: int) -> "Patches":
@@ -115,17 +114,16 @@ class Patches:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatchCounts:
-    """Pixels of each class in each patch, from one pass. A fold over blocks of (truth, prediction).
+    """The number of pixels of each class in each patch, from one pass; a statistic of blocks (truth, prediction).
 
     A block adds its share of every patch that crosses it, read from summed-area tables of the block alone
-    (Crow 1984): four corners for a patch, whatever its size. So a thousand patches cost one reading of the
-    plane.
+    (Crow 1984): four corners for a patch, whatever its size. So a thousand patches need only one reading of the plane.
     """
 
     patches: Patches
-    """Where the patches lie."""
+    """The positions of the patches."""
     sums: Int64[np.ndarray, "kind patch class"]
-    """Pixels by kind: true, predicted, both."""
+    """The number of pixels by kind: true, predicted, both."""
 
     @classmethod
     def zero(cls, patches: Patches, classes: int) -> "PatchCounts":
@@ -133,7 +131,7 @@ class PatchCounts:
         return cls(patches=patches, sums=np.zeros((3, len(patches.origins), classes), np.int64))
 
     def of(self, block: MapPair, origin: tuple[int, int]) -> "PatchCounts":
-        """Return what a block at ``origin`` adds to every patch."""
+        """Return the contribution of a block at ``origin`` to every patch."""
         truth, predicted = block
         labelled = truth != UNLABELLED
         where = corners(self.patches, origin, truth.shape)
@@ -150,9 +148,9 @@ class PatchCounts:
     def finish(self) -> dict[str, Any]:
         """Return mean and population deviation of the patch IoU, as published and over all patches.
 
-        As published (Mishra and Herrmann 2021): patches whose truth holds one class only are dropped, and
-        as many as there were are drawn with replacement from the kept ones. The score of a patch is that of
-        class 1 where there are two classes, else the mean over the classes of its truth.
+        As published (Mishra and Herrmann 2021): patches whose truth has one class only are dropped, and the original
+        number of patches is drawn with replacement from the others. The score of a patch is that of class 1 where there
+        are two classes, else the mean over the classes of its truth.
         """
         true, predicted, both = self.sums
         score = patch_scores(true, predicted, both)
@@ -173,9 +171,9 @@ def patch_scores(
     predicted: Int64[np.ndarray, "patch class"],
     both: Int64[np.ndarray, "patch class"],
 ) -> Float64[np.ndarray, " patch"]:
-    """Return ``(i + 1) / (u + 1)``: of class 1 if there are two, else its mean over those in the truth.
+    """Return ``(i + 1) / (u + 1)`` of class 1 if there are two classes, else its mean over those in the truth.
 
-    The smoothing of 1 makes the score of a class that neither map holds 1. Patches without a label score NaN.
+    The smoothing of 1 gives a class that is in neither map the score 1. Patches without a label score NaN.
     """
     iou = (both + 1) / (true + predicted - both + 1)
     if true.shape[1] == 2:
@@ -196,7 +194,7 @@ def corners(patches: Patches, origin: tuple[int, int], shape: tuple[int, ...]) -
 
 
 def box_sums(plane: Shaped[np.ndarray, "y x"], where: list[Int64[np.ndarray, " patch"]]) -> Any:
-    """Return the sum of ``plane`` in each box, by its summed-area table: int64, or float64 of a plane of floats."""
+    """Return the sum of ``plane`` in each box by its summed-area table: int64, or float64 for a plane of floats."""
     top, bottom, left, right = where
     table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), np.float64 if plane.dtype.kind == "f" else np.int64)
     np.cumsum(plane, axis=0, out=table[1:, 1:])
@@ -205,7 +203,7 @@ def box_sums(plane: Shaped[np.ndarray, "y x"], where: list[Int64[np.ndarray, " p
 
 
 def _ratio(part: float, whole: float) -> float | None:
-    """Return ``part / whole``, None for an empty whole."""
+    """Return ``part / whole``, or None when ``whole`` is 0."""
     return float(part) / float(whole) if whole else None
 
 

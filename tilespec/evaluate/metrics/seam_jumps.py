@@ -1,26 +1,28 @@
-"""Seam jumps: how much more a prediction jumps where one tile hands over to the next than it jumps elsewhere.
+"""Seam jumps: the mean jump of a prediction between adjacent tiles, relative to its mean jump elsewhere.
 
-Line ``i`` of an axis lies between the pixels ``i`` and ``i + 1``. Its jumps ``J_i`` are the steps between the ``N_i``
-pairs of pixels that face each other across it: 1 where two classes differ, else the mean over channels of the
-absolute difference. With the border lines ``B`` and the lines ``I`` that are none, on both axes ``a``,
+Line ``i`` of an axis lies between the pixels ``i`` and ``i + 1``. Its jumps ``J_i`` are the differences of the ``N_i``
+pairs of pixels on its two sides: 1 where two classes differ, else the mean over channels of the absolute difference.
+With the border lines ``B`` and all other lines ``I``, on both axes ``a``,
 
     score = sum_a J(B_a) / sum_a N(B_a) J(I_a) / N(I_a)
 
-that is: mean jump at borders over mean jump inside, each axis by its own inside, because a scene that is striped or
-drawn out jumps more along one axis than along the other. 1 is seamless.
+that is: the mean jump at borders over the mean jump inside, where each axis has its own inside, because a striped scene
+has larger jumps along one axis. A score of 1 is seamless.
 
-Which lines are borders? Tiles of side ``t`` and overlap ``v`` start every ``s = t - v`` pixels. A cut changes tiles in
+Border lines: tiles of side ``t`` and overlap ``v`` start every ``s = t - v`` pixels. A cut changes tiles in
 the middle of the overlap, between the pixels ``k s + v / 2 - 1`` and ``k s + v / 2``. A blend changes tiles there too:
-whatever the window, as long as it is symmetric, the heavier tile changes there, its weights fall the most steeply, and
-a class that two equally sure tiles dispute flips exactly there. (With an odd overlap the middle is a pixel, and both of
-its sides are borders.) Where tiles begin and end, at ``k s`` and ``k s + t``, the weight of a blended tile only starts
-from zero: a kink and no step. These lines are scored apart (`seam_score_edge`) and are no part of the inside.
+for any symmetric window the tile with the larger weight changes there, the weights have their steepest slope, and the
+class changes there when two tiles predict different classes with equal probability. (With an odd overlap the middle is
+a pixel, and both of its sides are borders.) Where tiles begin and end, at ``k s`` and ``k s + t``, the weight of a
+blended tile starts at zero, which gives a kink and no step. These lines have their own score (`seam_score_edge`) and do
+not belong to the inside.
 
-A score differs from 1 by chance where borders are few and where the scene itself changes along them (pots in rows). So
-it stands beside the score of the truth on the same lines, and beside mean and spread over the same grid moved to every
-place where it meets no border. Tiles raise every border, and a pot's rim that happens to lie on one raises that one:
-the median over border lines (`by_line`) tells them apart. All of that is arithmetic on two profiles, the jumps of all
-lines of an axis, which are one fold over blocks: integers, so that they are the same for any cut of the plane.
+A score differs from 1 by chance where borders are few and where the scene itself changes along them (pots in rows).
+Therefore it is reported with the score of the truth on the same lines, and with the mean and the spread over the same
+grid shifted to every position without a border. Tiles increase the jumps at every border, but an edge in the scene (a
+pot's rim) only those at one border: the median over border lines (`by_line`) separates the two. All scores are computed
+from two profiles, the jumps of all lines of an axis, which are one statistic over blocks: integers, so that they are
+the same for any division of the plane.
 """
 
 from dataclasses import dataclass, replace
@@ -40,14 +42,14 @@ Lines = Int64[np.ndarray, " _"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Profile:
-    """Jumps across the lines of one axis, from line ``start`` on; profiles add, line by line."""
+    """The jumps across the lines of one axis from line ``start`` on; profiles are added line by line."""
 
     start: int
-    """The first line: between the pixels ``start`` and ``start + 1``."""
+    """The first line, between the pixels ``start`` and ``start + 1``."""
     jumps: Lines
-    """Sum of the jumps across each line."""
+    """The sum of the jumps across each line."""
     pairs: Lines
-    """Pairs of pixels with data on both sides of each line."""
+    """The number of pairs of pixels across each line that both have data."""
 
     @classmethod
     def zero(cls) -> "Profile":
@@ -67,18 +69,18 @@ class Profile:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Jumps:
-    """Both profiles of a plane. A fold over blocks that carry a halo.
+    """Both profiles of a plane, a statistic of blocks with a halo.
 
-    A pair of neighbouring pixels belongs to its upper or left one. So a block of ``y x`` pixels is given with one row
+    A pair of neighbouring pixels belongs to its upper or left one. So a block of ``y x`` pixels has one additional row
     below and one column to the right, nodata where the plane ends, and ``of(a) + of(b) == of(a and b)`` exactly.
     """
 
     y: Profile
-    """Between rows."""
+    """The profile between rows."""
     x: Profile
-    """Between columns."""
+    """The profile between columns."""
     unit: float = 1.0
-    """What an integer jump of 1 stands for; classes are counted."""
+    """The value of an integer jump of 1; classes are counted."""
 
     @classmethod
     def zero(cls, unit: float = 1.0) -> "Jumps":
@@ -102,7 +104,7 @@ class Jumps:
         return self.y, self.x
 
     def _steps(self, a: Any, b: Any) -> tuple[Any, Bool[np.ndarray, "y x"]]:
-        """Return the integer jump of each pair, 0 where one has no data, and which have data."""
+        """Return the integer jump of each pair, 0 without data, and which pairs have data."""
         if a.ndim == 2:
             known = (a != UNLABELLED) & (b != UNLABELLED)
             return (a != b) & known, known
@@ -117,14 +119,14 @@ class Jumps:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Borders:
-    """The lines of one axis that tiles make."""
+    """The border lines of one axis."""
 
     step: int
-    """Pixels from one tile to the next."""
+    """The distance in pixels from one tile to the next."""
     handover: Lines
-    """Where the heavier tile changes."""
+    """The lines at which the tile with the larger weight changes."""
     edge: Lines
-    """Where blended tiles begin and end; none of a cut."""
+    """The lines at which blended tiles begin and end; a cut has none."""
 
     @classmethod
     def of(cls, axis: Axis, window: str, region: tuple[int, int]) -> "Borders":
@@ -137,7 +139,7 @@ class Borders:
         return cls(step=step, handover=handover, edge=np.setdiff1d(edge, handover))
 
     def moved(self, lines: Lines, size: int) -> list[Lines]:
-        """Return ``lines`` moved by less than half a step, wherever they then meet no border, of ``size`` lines."""
+        """Return ``lines`` shifted by less than half a step, for every shift without a border, of ``size`` lines."""
         borders, out = np.concatenate([self.handover, self.edge]), []
         for shift in range(-((self.step - 1) // 2), self.step // 2 + 1):
             there = lines + shift
@@ -148,14 +150,14 @@ class Borders:
 
 
 def score(profiles: tuple[Profile, Profile], lines: list[Lines], borders: list[Borders]) -> float | None:
-    """Return the score of ``lines``, a vector for each axis; None without lines or where nothing jumps inside."""
+    """Return the score of ``lines``, a vector for each axis; None without lines, or without jumps inside."""
     sums = [_observed(*axis) for axis in zip(profiles, lines, borders, strict=True)]
     jumps, expected = (sum(column) for column in zip(*sums, strict=True))
     return jumps / expected if expected > 0 else None
 
 
 def by_line(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float64[np.ndarray, " line"]:
-    """Return the score of every hand-over line alone."""
+    """Return the score of each border line alone."""
     found = []
     for profile, axis in zip(profiles, borders, strict=True):
         jumps, expected = (profile.jumps[axis.handover], profile.pairs[axis.handover] * _rate(profile, axis))
@@ -164,7 +166,7 @@ def by_line(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float6
 
 
 def shifted(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float64[np.ndarray, " grid"]:
-    """Return the scores of the hand-over lines moved to every place where they meet no border, on both axes."""
+    """Return the scores of the border lines shifted to every position without a border, on both axes."""
     jumps, expected = np.zeros((1, 1)), np.zeros((1, 1))
     for index, (profile, axis) in enumerate(zip(profiles, borders, strict=True)):
         if len(axis.handover):
@@ -176,13 +178,13 @@ def shifted(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float6
 
 
 def _observed(profile: Profile, lines: Lines, borders: Borders) -> tuple[float, float]:
-    """Return the jumps across ``lines`` of one axis, and those expected of as many pairs inside the tiles."""
+    """Return the jumps across ``lines`` of one axis, and the expected jumps of as many pairs inside the tiles."""
     rate = _rate(profile, borders, lines)
     return float(profile.jumps[lines].sum()), float(rate * profile.pairs[lines].sum())
 
 
 def _rate(profile: Profile, borders: Borders, *but: Lines) -> float:
-    """Return the mean jump of a pair inside the tiles, off the lines ``but``."""
+    """Return the mean jump of a pair inside the tiles, without the lines ``but``."""
     inside = np.ones(len(profile.jumps), bool)
     inside[np.concatenate([borders.handover, borders.edge, *but])] = False
     pairs = int(profile.pairs[inside].sum())

@@ -1,8 +1,8 @@
-"""Spectral errors: how far predicted spectra lie from true ones, pixel by pixel, as a fold of a few sums.
+"""Spectral errors: differences of predicted and true spectra for each pixel, as a statistic of a few sums.
 
-`tilespec.evaluate.metrics.channel_errors` puts all values into one sum; here every pixel has a figure of its own, and
-their mean is taken, as papers on spectra from RGB do: a mean of roots is not the root of a mean. The fold takes a block
-``2 y x channel``: truth and prediction, NaN = no data, and sees the pixels that have every channel in both.
+`tilespec.evaluate.metrics.channel_errors` adds all values; here every pixel has its own figure, and the figures are
+averaged, as in papers on spectra from RGB: a mean of roots is not the root of a mean. The statistic takes a block ``2 y
+x channel``: truth and prediction, NaN = no data, and uses the pixels with every channel in both.
 """
 
 from dataclasses import dataclass, replace
@@ -14,27 +14,30 @@ from jaxtyping import Float32, Float64, Int64
 from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
 
 FIGURES: Final = ("rmse_pixel", "rmse_relative", "rmse_relative_mean", "gfc")
-"""What has a value for each pixel; the mean over pixels is reported under the same name."""
+"""The figures of each pixel; the mean over pixels is reported under the same name."""
 VERY_GOOD, EXACT = 0.999, 0.9999
-"""GFC above which a reconstruction is called so (Romero, Garcia-Beltran and Hernandez-Andres 1997, JOSA A 14, 1007)."""
+"""The limits of GFC for very good and exact reconstructions (Romero, Garcia-Beltran, Hernandez-Andres 1997, JOSA A 14,
+1007).
+"""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpectralErrors:
-    """Sums of figures of pixels, in float64. A fold over blocks of (truth, prediction)."""
+    """Sums of the figures of pixels in float64; a statistic of blocks (truth, prediction)."""
 
     floor: float
-    """True values at or below this enter no ratio: what is divided by must be more than nothing."""
+    """The true value up to which no ratio is computed, because a divisor must be positive."""
     counts: Int64[np.ndarray, "3"]
-    """Pixels that have every channel in both; of them those whose GFC is above `VERY_GOOD`, and above `EXACT`."""
+    """The number of pixels with every channel in both, and of those with a GFC above `VERY_GOOD`, and above `EXACT`."""
     sums: Float64[np.ndarray, "figure 2"]
-    """In the order of `FIGURES`: pixels that have it, and its sum."""
+    """The number of pixels with each figure, and its sum, in the order of `FIGURES`."""
     ratios: Float64[np.ndarray, "3"]
-    """Values with a ratio of error to truth, the sum of its sizes, and values that have none."""
+    """The number of values with a ratio of error to truth, the sum of its absolute values, and the number without one.
+    """
 
     ADDS = ("counts", "sums", "ratios")
-    """Fields that are sums, and so can be weighted."""
+    """The names of the fields that are sums, and so can be weighted."""
 
     @classmethod
     def zero(cls, floor: float = 0.0) -> "SpectralErrors":
@@ -42,7 +45,7 @@ class SpectralErrors:
         return cls(floor=floor, counts=np.zeros(3, np.int64), sums=np.zeros((len(FIGURES), 2)), ratios=np.zeros(3))
 
     def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "SpectralErrors":
-        """Return the errors of one block; where it lies does not matter."""
+        """Return the errors of one block; its position does not matter."""
         del origin
         total, step = SpectralErrors.zero(self.floor), max(1, PIECE // max(block[0, 0].size, 1))
         for y in range(0, block.shape[1], step):
@@ -55,19 +58,20 @@ class SpectralErrors:
 
     @property
     def known(self) -> int:
-        """How many pixels were compared."""
+        """The number of compared pixels."""
         return int(self.counts[0])
 
     def finish(self) -> dict[str, Any]:
-        """Return the figures; None: not defined. ``S`` is the true spectrum of a pixel, ``P`` the predicted one.
+        """Return the figures; None means undefined. ``S`` is the true spectrum of a pixel, ``P`` the predicted one.
 
         ``pixels``: compared, each with every channel. ``rmse_pixel``: ``sqrt(mean_k (S - P)^2)``, mean over pixels.
         ``rmse_relative``: ``sqrt(mean_k ((S - P) / S)^2)`` over the channels with ``S > floor``, mean over the pixels
         that have any; ``rmse_relative_mean``: ``sqrt(mean_k (S - P)^2) / mean(S)``, over pixels of ``mean(S) > floor``.
         ``gfc``: ``|S . P| / (|S| |P|)`` (goodness of fit), mean over the pixels that are not 0; a prediction of 0 has
-        GFC 0, so that nobody wins by leaving out the hard pixels; ``gfc_very_good`` and ``gfc_exact`` are the shares
-        above 0.999 and 0.9999. ``mrae``: ``|S - P| / S``, mean over all values with ``S > floor`` (Arad et al. 2020,
-        NTIRE); ``ratios_left_out``: the values below, which no ratio has. With one channel there is no GFC.
+        GFC 0, so that a method cannot improve its score by leaving out difficult pixels; ``gfc_very_good`` and
+        ``gfc_exact`` are the shares above 0.999 and 0.9999. ``mrae``: ``|S - P| / S``, mean over all values with ``S >
+        floor`` (Arad et al. 2020, NTIRE); ``ratios_left_out``: the number of values up to ``floor``, which have no
+        ratio. With one channel there is no GFC.
         """
         found = {name: _over(total, n) for name, (n, total) in zip(FIGURES, self.sums.tolist(), strict=True)}
         counted = self.sums[FIGURES.index("gfc"), 0]
@@ -102,7 +106,7 @@ class SpectralErrors:
 def _goodness(
     truth: Float64[np.ndarray, "pixel channel"], predicted: Float64[np.ndarray, "pixel channel"]
 ) -> Float64[np.ndarray, " lit"]:
-    """Return the GFC of the pixels whose truth is not 0; of a prediction that is 0 it is 0."""
+    """Return the GFC of the pixels whose truth is not 0; a prediction of 0 has the GFC 0."""
     lengths = [np.sqrt(np.einsum("ij,ij->i", plane, plane)) for plane in (truth, predicted)]
     norm, dot = lengths[0] * lengths[1], np.abs(np.einsum("ij,ij->i", truth, predicted))
     found = np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
@@ -110,5 +114,5 @@ def _goodness(
 
 
 def _over(part: float, whole: float) -> float | None:
-    """Return ``part / whole``, None for an empty whole."""
+    """Return ``part / whole``, or None when ``whole`` is 0."""
     return part / whole if whole else None

@@ -2,8 +2,8 @@
 
     reflectance = gain * value + offset, by least squares over the means of the targets
 
-A value is what the scene has there: counts, counts less dark, radiance, or reflectance by a white reference. One
-target gives the gain alone. A band whose targets do not differ gives a line through noise, and has no data.
+A value is that of the scene: counts, counts minus dark, radiance, or reflectance by a white reference. One
+target gives the gain alone. A band whose targets differ by no more than noise has no line and no data.
 
 G. M. Smith, E. J. Milton: The use of the empirical line method to calibrate remotely sensed data to reflectance.
 International Journal of Remote Sensing 20 (1999) 2653-2662.
@@ -22,22 +22,22 @@ from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
 from tilespec.ingest.readers.source import Facts, Source, lines_per_read
 
 ERRORS: Final = 3.0
-"""Standard errors by which the darkest and the brightest target of a band must differ."""
+"""The smallest difference of the darkest and the brightest target of a band, in standard errors."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Gain and offset of each band, and how well they fit."""
+    """The gain and the offset of each band, and the quality of the fit."""
 
     gain: Float64[np.ndarray, " band"]
-    """Reflectance for one unit; NaN without contrast."""
+    """The reflectance of one unit of the value; NaN without contrast."""
     offset: Float64[np.ndarray, " band"]
-    """Reflectance of nothing; 0 for one target."""
+    """The reflectance at the value 0; 0 for one target."""
     residual: Float64[np.ndarray, " band"]
-    """Root of the mean squared residual over the targets, in reflectance; NaN without contrast."""
+    """The root mean squared residual over the targets in reflectance; NaN without contrast."""
     used: Bool[np.ndarray, "target band"]
-    """Which targets a band could use: no saturation, some data, a known reflectance."""
+    """Whether each target was used in each band: it has no saturation, but data and a known reflectance."""
 
 
 def empirical_line(
@@ -48,12 +48,12 @@ def empirical_line(
     """Return the line of each band.
 
     Args:
-        means: Mean value of each target; NaN where it cannot be used.
-        errors: Standard error of each mean.
-        known: Reflectance of each target; NaN where it is not known.
+        means: The mean value of each target, ``target band``; NaN for a target that cannot be used.
+        errors: The standard error of each mean.
+        known: The reflectance of each target, ``target band``; NaN if unknown.
 
-    With one target the line goes through the origin. Bands have no line whose targets differ by less than `ERRORS`
-    standard errors, or grow darker where they should grow brighter; or of which only one of several can be used.
+    With one target the line goes through the origin. A band has no line if its targets differ by less than `ERRORS`
+    standard errors, if brighter targets have lower values, or if only one of several targets can be used.
     """
     used = np.isfinite(means) & np.isfinite(known)
     x, y = np.where(used, means, 0.0), np.where(used, known, 0.0)
@@ -78,7 +78,7 @@ def _contrast(
     errors: Float64[np.ndarray, "target band"],
     used: Bool[np.ndarray, "target band"],
 ) -> Bool[np.ndarray, " band"]:
-    """Return in which bands the darkest and the brightest target differ by more than noise."""
+    """Return the bands in which the darkest and the brightest target differ by more than noise."""
     low, high = np.where(used, means, np.inf), np.where(used, means, -np.inf)
     bands = np.arange(means.shape[1])
     ends = [np.nan_to_num(errors[which, bands]) for which in (low.argmin(axis=0), high.argmax(axis=0))]
@@ -90,9 +90,9 @@ def line_calibration(source: Source, targets: tuple[Target, ...], base: Calibrat
     """Return ``base`` followed by the empirical line of targets in the scene.
 
     Args:
-        source: The scene.
-        targets: What is known of it.
-        base: Dark and white, or neither: what comes before.
+        source: The source of the scene.
+        targets: The targets of known reflectance in the scene.
+        base: The calibration before the line: dark and white, or neither.
 
     Raises:
         UserError: no band has contrast.
@@ -120,7 +120,7 @@ def line_calibration(source: Source, targets: tuple[Target, ...], base: Calibrat
 
 
 def nothing_before(facts: Facts, zero: Zero, *, repair: bool) -> Calibration:
-    """Return the calibration that leaves values as they are, less dark; listed bad elements are dead."""
+    """Return the calibration that only subtracts dark counts; elements on the list of bad ones are dead."""
     alive = ~zero.bad
     fix = repairs(alive if repair else np.ones_like(alive))
     return Calibration(
@@ -134,7 +134,7 @@ def nothing_before(facts: Facts, zero: Zero, *, repair: bool) -> Calibration:
 
 
 def _measure(source: Source, roi: Roi, base: Calibration) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard error of each band over a rectangle; NaN where a count of it is saturated."""
+    """Return the mean and the standard error of each band over a rectangle; NaN if any count of it is saturated."""
     facts, cols = source.facts, slice(roi.x0, roi.x1)
     shift: np.ndarray | None = None
     total, squares, count = np.zeros((3, facts.shape[2]))
@@ -161,7 +161,7 @@ def _measure(source: Source, roi: Roi, base: Calibration) -> tuple[np.ndarray, n
 
 
 def _facts(targets: tuple[Target, ...], line: Line) -> dict[str, object]:
-    """Return what was fitted, as plain data: None where a band has no line."""
+    """Return the fit as plain data, with None for a band without a line."""
     return {
         "targets": [f"{target.name} ({target.roi})" for target in targets],
         "bands_without_contrast": np.flatnonzero(np.isnan(line.gain)).tolist(),
@@ -173,7 +173,7 @@ def _facts(targets: tuple[Target, ...], line: Line) -> dict[str, object]:
 
 
 def _notes(targets: tuple[Target, ...], line: Line) -> tuple[str, ...]:
-    """Return what a user should know of a fit."""
+    """Return notes about the fit for the user."""
     notes = []
     flat = np.flatnonzero(np.isnan(line.gain))
     if len(flat):

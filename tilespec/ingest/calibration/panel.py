@@ -1,9 +1,9 @@
-"""A white panel in the scene: the gain of each band, or of each column and band, from its own pixels.
+"""Panel: a white panel in the scene gives the gain of each band, or of each column and band, from its own pixels.
 
     reflectance = (raw - dark) / mean(panel - dark) * panel reflectance
 
-A panel across the whole width calibrates every detector element by its own column, as a white reference does. One
-that covers some of the columns gives one gain a band for all of them: it cannot know the illumination beside it.
+A panel across the whole width calibrates every detector element by its own column, as a white reference does. A panel
+over some of the columns gives one gain for each band, because the illumination beside it is unknown.
 """
 
 import numpy as np
@@ -19,14 +19,15 @@ def panel_calibration(source: Source, text: str, reflectance: Known, zero: Zero,
     """Return the calibration of a scene by a panel inside it.
 
     Args:
-        source: The scene.
-        text: The panel's rectangle, ``A:B,C:D``: rows, columns.
-        reflectance: What the panel reflects.
-        zero: Counts without light.
-        repair: Interpolate isolated dead elements, where the panel covers every column.
+        source: The source of the scene.
+        text: The rectangle of the panel, ``A:B,C:D``: rows, columns.
+        reflectance: The reflectance of the panel.
+        zero: The dark counts.
+        repair: Whether to interpolate isolated dead elements, if the panel covers every column.
 
     Raises:
-        UserError: no rectangle inside the scene; a panel nowhere brighter than dark, or saturated everywhere.
+        UserError: the rectangle is not inside the scene; or the panel is nowhere brighter than dark, or saturated
+            everywhere.
     """
     facts = source.facts
     roi = rectangle("--panel", text, facts.shape)
@@ -71,7 +72,7 @@ def panel_calibration(source: Source, text: str, reflectance: Known, zero: Zero,
 
 
 def _notes(roi: Roi, width: int, unlit: int, saturated: int) -> tuple[str, ...]:
-    """Return what a user should know about a panel."""
+    """Return notes about a panel for the user."""
     notes = []
     if roi.shape[1] < width:
         notes.append(
@@ -84,7 +85,7 @@ def _notes(roi: Roi, width: int, unlit: int, saturated: int) -> tuple[str, ...]:
 
 
 def _mean(source: Source, roi: Roi, dark: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean light of a rectangle for each column and band, without nodata, and where it is saturated."""
+    """Return the mean counts minus dark of a rectangle for each column and band, and which of them are saturated."""
     facts = source.facts
     cols = slice(roi.x0, roi.x1)
     total, count = np.zeros((2, roi.shape[1], facts.shape[2]))

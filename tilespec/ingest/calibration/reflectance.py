@@ -1,4 +1,4 @@
-"""From counts to reflectance: which of the ways a request asks for, and what they were made from."""
+"""Reflectance: the calibration from counts to reflectance that a request names, and its reference files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,19 +22,19 @@ def reflectance(  # noqa: PLR0913 - the verb's options, all by name
     targets: str | None = None,
     repair: bool = True,
 ) -> tuple[Calibration | None, tuple[Source, ...]]:
-    """Return the calibration of a scene, None when values stay as they are, and the references it was made from.
+    """Return the calibration of a scene, or None when values do not change, and its reference sources.
 
     Args:
-        source: The scene.
-        white: White reference.
-        dark: Dark reference, for white, panel or targets.
-        panel: Rectangle of a white panel in the scene.
-        panel_reflectance: What it reflects: a number, or a text file of wavelength and reflectance.
-        targets: CSV file of targets: the empirical line, after white or alone.
-        repair: Interpolate isolated dead elements.
+        source: The source of the scene.
+        white: The white reference.
+        dark: The dark reference for white, panel or targets.
+        panel: The rectangle of a white panel in the scene.
+        panel_reflectance: The reflectance of the panel: a number, or a text file of wavelength and reflectance.
+        targets: The CSV file of targets for the empirical line, after white or alone.
+        repair: Whether to interpolate isolated dead elements.
 
     Raises:
-        UserError: options that exclude each other, or anything wrong with what they name.
+        UserError: options exclude each other, or a file or a rectangle that they name is invalid.
     """
     _check(white, dark, panel, panel_reflectance, targets)
     if white is None and panel is None and targets is None:
@@ -61,7 +61,7 @@ def reflectance(  # noqa: PLR0913 - the verb's options, all by name
 def _check(
     white: str | None, dark: str | None, panel: str | None, panel_reflectance: str | None, targets: str | None
 ) -> None:
-    """Refuse options that exclude each other, or mean nothing alone."""
+    """Refuse options that exclude each other, or that have no effect alone."""
     if panel is not None and (white is not None or targets is not None):
         raise UserError(
             "--panel",

@@ -1,4 +1,4 @@
-"""Targets: rectangles of a scene whose reflectance is known, one value or a measured spectrum."""
+"""Targets: rectangles of a scene with a known reflectance, one value or a measured spectrum."""
 
 import csv
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from tilespec.core.types import Roi, SpectralAxis
 from tilespec.ingest.readers.source import Facts
 
 BRIGHTEST: Final = 1.2
-"""The highest reflectance that is believed: above it, values are percent."""
+"""The highest valid reflectance; larger values are percent."""
 COLUMNS: Final = ("name", "rows", "cols", "reflectance")
-"""Of a file of targets."""
+"""The names of the columns of a file of targets."""
 MICROMETRES: Final = 100.0
-"""A spectrum whose wavelengths are all below this has them in micrometres."""
+"""The limit below which all wavelengths of a spectrum are in micrometres."""
 
 
 @final
@@ -26,24 +26,24 @@ class Known:
     """A known reflectance at the bands of a scene."""
 
     values: Float64[np.ndarray, " band"]
-    """Reflectance; NaN for bands outside the measured range."""
+    """The reflectance of each band; NaN for bands outside the measured range."""
     files: tuple[Path, ...] = ()
-    """What it was read from."""
+    """The files that it was read from."""
     notes: tuple[str, ...] = ()
-    """What was assumed."""
+    """The assumptions that were made."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A place of known reflectance."""
+    """A rectangle of known reflectance."""
 
     name: str
-    """For messages and provenance."""
+    """The name for messages and provenance."""
     roi: Roi
-    """Where it lies."""
+    """The rectangle in pixels of the scene."""
     known: Known
-    """What it reflects."""
+    """The known reflectance."""
 
 
 def rectangle(where: str, text: str, shape: tuple[int, int, int]) -> Roi:
@@ -70,16 +70,17 @@ def rectangle(where: str, text: str, shape: tuple[int, int, int]) -> Roi:
 def known(where: str, text: str, facts: Facts, folder: Path | None = None) -> Known:
     """Return a reflectance given as a number, or as a text file of wavelength and reflectance, at a scene's bands.
 
-    Between measured wavelengths it is interpolated linearly; outside of them nothing is known.
+    Between measured wavelengths it is interpolated linearly; outside of them it is NaN.
 
     Args:
-        where: For messages.
-        text: A number, or a path.
-        facts: The scene.
-        folder: The path is relative to this, and stays inside; None: any path.
+        where: The name for messages.
+        text: The number, or the path of the file.
+        facts: The facts of the scene.
+        folder: The folder that the path is relative to and inside of; None permits any path.
 
     Raises:
-        UserError: neither a number nor such a file; percent; a spectrum for a scene without wavelengths.
+        UserError: the text is neither a number nor such a file; the values are percent; or the scene of a spectrum has
+            no wavelengths.
     """
     bands = facts.shape[2]
     try:
@@ -95,7 +96,8 @@ def read_targets(path: Path, facts: Facts) -> tuple[Target, ...]:
     """Return the targets of a CSV file with the columns name, rows, cols, reflectance.
 
     Raises:
-        UserError: other columns, no target, a rectangle outside the scene, a reflectance that is none.
+        UserError: the file has other columns or no target, a rectangle is outside the scene, or a reflectance is
+            invalid.
     """
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
@@ -119,7 +121,7 @@ def read_targets(path: Path, facts: Facts) -> tuple[Target, ...]:
 
 
 def _inside(where: str, folder: Path, text: str) -> Path:
-    """Return a path that a file names, which stays in that file's folder."""
+    """Return the path that a file names; refuse one outside of that file's folder."""
     path = folder / text
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(where, found=repr(text), expected=f"a file in {folder}", do="Put it beside the targets.")
@@ -127,7 +129,7 @@ def _inside(where: str, folder: Path, text: str) -> Path:
 
 
 def _at_bands(where: str, path: Path, facts: Facts) -> Known:
-    """Return the reflectance of a text file at the bands of a scene."""
+    """Return the reflectance from a text file, interpolated at the bands of a scene."""
     centres, values, notes = _table(where, path)
     _check(where, values)
     if facts.spectral is None or facts.spectral.name != "wavelength":
@@ -153,12 +155,12 @@ def _at_bands(where: str, path: Path, facts: Facts) -> Known:
 
 
 def _nanometres(axis: SpectralAxis) -> Float64[np.ndarray, " band"]:
-    """Return the centres of the bands; inside tilespec wavelengths are nm."""
+    """Return the centres of the bands in nm; refuse a scene without wavelengths."""
     return np.asarray(axis.values, np.float64)
 
 
 def _table(where: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return sorted wavelengths in nm, and values, of a text file of two columns; other lines are titles."""
+    """Return sorted wavelengths in nm and their values from a text file of two columns; other lines are titles."""
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
@@ -183,7 +185,7 @@ def _table(where: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, .
 
 
 def _pair(line: str) -> tuple[float, float] | None:
-    """Return the two numbers of a line, None for titles and comments."""
+    """Return the two numbers of a line, or None for titles and comments."""
     words = line.replace(",", " ").replace(";", " ").split()
     try:
         return (float(words[0]), float(words[1])) if len(words) >= 2 else None
@@ -192,7 +194,7 @@ def _pair(line: str) -> tuple[float, float] | None:
 
 
 def _check(where: str, values: np.ndarray) -> None:
-    """Refuse values that are no reflectance."""
+    """Refuse values that are not a reflectance."""
     if not ((values > 0) & (values <= BRIGHTEST)).all():
         raise UserError(
             where,

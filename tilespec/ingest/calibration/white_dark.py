@@ -1,4 +1,4 @@
-"""White and dark calibration: counts to reflectance, for each detector element (column and band).
+"""White and dark calibration: from counts to reflectance for each detector element (column and band).
 
     reflectance = (raw - dark) / t_raw / ((white - dark) / t_white) * panel
 
@@ -21,55 +21,55 @@ from tilespec.ingest.readers.wavelengths import check_count, numbers
 Element = Float32[np.ndarray, "x band"]
 
 TIMES: Final = ("integration time", "integration time (ms)", "exposure time", "tint")
-"""Header keys of the integration time in ms; ``tint`` is Specim's."""
+"""The header keys of the integration time in ms; ``tint`` is Specim's."""
 LARGEST: Final = 1e15
-"""A gain below this keeps every integer finite in float32."""
+"""The gain below which the reflectance of every integer is finite in float32."""
 RUN: Final = 3
-"""Dead elements in a row along the bands that are still repaired: more would be invented."""
+"""The largest number of adjacent dead elements along the bands that are interpolated."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Repair:
-    """Elements that are interpolated along the bands of the same pixel, sorted by column."""
+    """Dead elements that are interpolated along the bands of the same pixel, sorted by column."""
 
     x: Int64[np.ndarray, " n"]
-    """Column of each."""
+    """The column of each element."""
     band: Int64[np.ndarray, " n"]
-    """Band of each."""
+    """The band of each element."""
     low: Int64[np.ndarray, " n"]
-    """The living band below."""
+    """The nearest intact band below."""
     high: Int64[np.ndarray, " n"]
-    """The living band above."""
+    """The nearest intact band above."""
     share: Float32[np.ndarray, " n"]
-    """Weight of the band above."""
+    """The weight of the band above."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """A calibration's numbers for some columns, contiguous in the memory order of what they are applied to."""
+    """The numbers of a calibration for some columns, in the memory order of the array that they are applied to."""
 
     dark: Element
-    """Counts without light."""
+    """The dark counts of each element."""
     gain: Element
-    """Reflectance for one count, NaN where the element is dead."""
+    """The reflectance of one count; NaN for a dead element."""
     offset: Float32[np.ndarray, " band"] | None
-    """Reflectance without counts; None: 0."""
+    """The reflectance of zero counts; None means 0."""
     fix: Repair
-    """Dead elements of these columns, which are numbered from 0."""
+    """The dead elements of these columns, with columns numbered from 0."""
     finite: bool
-    """Whether every count has a finite reflectance once dead elements are interpolated."""
+    """Whether every count has a finite reflectance after interpolation of dead elements."""
 
     def apply(self, raw: Shaped[np.ndarray, "_y x band"], out: Float32[np.ndarray, "_y x band"]) -> None:
-        """Write reflectance into ``out``; NaN where an element is dead."""
+        """Write reflectance into ``out``, with NaN for dead elements."""
         np.subtract(raw, self.dark, out=out, casting="same_kind")
         np.multiply(out, self.gain, out=out)
         if self.offset is not None:
             np.add(out, self.offset, out=out)
 
     def mend(self, out: Float32[np.ndarray, "_y x band"]) -> None:
-        """Interpolate the dead elements, in place."""
+        """Interpolate the dead elements in place."""
         fix = self.fix
         if len(fix.x):
             low, high = out[:, fix.x, fix.low], out[:, fix.x, fix.high]
@@ -79,26 +79,26 @@ class Terms:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What turns counts into reflectance: ``(counts - dark) * gain + offset``."""
+    """The calibration from counts to reflectance: ``(counts - dark) * gain + offset``."""
 
     dark: Element
-    """Counts without light."""
+    """The dark counts of each element."""
     gain: Element
-    """Reflectance for one count, NaN where the element is dead."""
+    """The reflectance of one count; NaN for a dead element."""
     repair: Repair
-    """Dead elements that are interpolated."""
+    """The dead elements that are interpolated."""
     facts: dict[str, object]
-    """Times, panel, numbers of dead and repaired elements: part of the product's provenance."""
+    """The times, the panel and the numbers of dead and repaired elements, for the product's provenance."""
     notes: tuple[str, ...]
-    """What was assumed."""
+    """The assumptions that were made."""
     offset: Float32[np.ndarray, " band"] | None = None
-    """Reflectance without counts; None: 0."""
+    """The reflectance of zero counts; None means 0."""
     files: tuple[Path, ...] = ()
-    """Files that decide it, beside the references' own."""
+    """The files that decide the calibration, except the references' own."""
 
     def terms(self, cols: slice, along: tuple[int, int] = (2, 1)) -> Terms:
-        """Return what some columns need, in the memory order of an array with the strides ``along`` of x and band."""
-        # operands of one memory order: 4 times the speed
+        """Return the terms of some columns, in the memory order of an array with strides ``along`` of x and band."""
+        # operands in the same memory order are 4 times as fast
         order: Literal["C", "F"] = "F" if along[0] < along[1] else "C"
         fix = self.repair
         first, last = np.searchsorted(fix.x, [cols.start, cols.stop])
@@ -118,30 +118,30 @@ class Calibration:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Zero:
-    """What a detector says without light, and which of its elements say nothing."""
+    """The dark counts of a detector, and its list of bad elements."""
 
     values: Float64[np.ndarray, "x band"]
-    """Counts without light."""
+    """The dark counts of each element."""
     bad: Bool[np.ndarray, "x band"]
-    """Elements on the camera's list of bad ones."""
+    """The elements on the camera's list of bad ones."""
     facts: dict[str, object]
-    """Part of the product's provenance."""
+    """The facts for the product's provenance."""
     notes: tuple[str, ...]
-    """What was assumed."""
+    """The assumptions that were made."""
     files: tuple[Path, ...] = ()
-    """Files that decide it."""
+    """The files that decide the values."""
 
 
 def zero_of(raw: Facts, dark: Source | None, name: str) -> Zero:
-    """Return the dark counts of a file: of a dark reference, else the camera's own, else 0.
+    """Return the dark counts of a file: from a dark reference, else from the camera, else 0.
 
     Args:
-        raw: The file: the scene, or its white reference.
-        dark: Dark reference, where there is one.
-        name: Of the dark reference, for messages.
+        raw: The source of the file: the scene, or its white reference.
+        dark: The dark reference, if there is one.
+        name: The name of the dark reference for messages.
 
     Raises:
-        UserError: a dark reference of another width or other bands.
+        UserError: the dark reference has another width or other bands.
     """
     own = detector(raw)
     bad = np.zeros(raw.shape[1:], bool) if own is None else own.bad
@@ -159,17 +159,17 @@ def zero_of(raw: Facts, dark: Source | None, name: str) -> Zero:
 def calibration(
     raw: Facts, white: Source, dark: Source | None, *, names: tuple[str, str], repair: bool = True
 ) -> Calibration:
-    """Return the calibration of a scene by its references.
+    """Return the calibration of a scene by its white and dark references.
 
     Args:
-        raw: The scene.
-        white: Image of a white panel: any number of lines, the scene's columns and bands.
-        dark: Image with the shutter closed; None: the camera's own dark frame, else 0.
-        names: White and dark, for messages.
-        repair: Interpolate isolated dead elements.
+        raw: The source of the scene.
+        white: The image of a white panel with any number of lines, and the scene's columns and bands.
+        dark: The image with the shutter closed; None takes the camera's own dark frame, or 0.
+        names: The names of white and dark for messages.
+        repair: Whether to interpolate isolated dead elements.
 
     Raises:
-        UserError: a reference of another width or other bands; white nowhere brighter than dark.
+        UserError: a reference has another width or other bands, or white is nowhere brighter than dark.
     """
     _check_wavelengths(names[0], raw, white)
     bright, saturated = mean_lines(names[0], raw, white)
@@ -201,7 +201,7 @@ def calibration(
 def mean_lines(
     name: str, raw: Facts, reference: Source
 ) -> tuple[Float64[np.ndarray, "x band"], Bool[np.ndarray, "x band"]]:
-    """Return the mean over the lines of a reference, and where any of its counts is saturated."""
+    """Return the mean over the lines of a reference, ``x band``, and which elements have any saturated count."""
     facts = reference.facts
     if facts.shape[1:] != raw.shape[1:]:
         raise UserError(
@@ -224,7 +224,7 @@ def mean_lines(
 def _alive(
     name: str, light: Float64[np.ndarray, "x band"], saturated: Bool[np.ndarray, "x band"]
 ) -> Bool[np.ndarray, "x band"]:
-    """Return which elements see white brighter than dark; refuse references where none does."""
+    """Return which elements are brighter in white than in dark; refuse references without any such element."""
     with np.errstate(invalid="ignore"):
         alive: np.ndarray = (light > 0) & ~saturated
     if not alive.any():
@@ -238,7 +238,7 @@ def _alive(
 
 
 def _check_wavelengths(name: str, raw: Facts, reference: Source | None) -> None:
-    """Refuse a reference whose wavelengths are those of other bands."""
+    """Refuse a reference whose wavelengths differ from those of the scene."""
     theirs = None if reference is None else reference.facts.spectral
     ours = raw.spectral
     if ours is None or theirs is None or ours.unit != theirs.unit or len(ours.values) != len(theirs.values):
@@ -255,7 +255,7 @@ def _check_wavelengths(name: str, raw: Facts, reference: Source | None) -> None:
 
 
 def integration_time(facts: Facts) -> float | None:
-    """Return the integration time in ms: a header key, or a line of HySpex's description; None when unknown."""
+    """Return the integration time in ms from a header key, or from HySpex's description; None when unknown."""
     texts = [facts.header[key] for key in TIMES if key in facts.header]
     found = re.search(r"integration time\s*[=:,]\s*([^\s,}]+)", facts.header.get("description", ""), re.IGNORECASE)
     for text in [*texts, found.group(1) if found else ""]:
@@ -269,7 +269,7 @@ def integration_time(facts: Facts) -> float | None:
 
 
 def _times(raw: Facts, white: Facts, dark: Facts | None) -> tuple[float, dict[str, object], tuple[str, ...]]:
-    """Return white's integration time over the scene's, what was found, and notes."""
+    """Return white's integration time divided by the scene's, the two times, and notes."""
     t_raw, t_white = integration_time(raw), integration_time(white)
     t_dark = None if dark is None else integration_time(dark)
     facts: dict[str, object] = {"integration_time_ms": t_raw, "white_ms": t_white, "dark_ms": t_dark}
@@ -283,7 +283,7 @@ def _times(raw: Facts, white: Facts, dark: Facts | None) -> tuple[float, dict[st
 
 
 def _panel(name: str, white: Facts) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the panel's reflectance, one value or one for each band."""
+    """Return the panel's reflectance as one value, or as one for each band."""
     text = white.header.get("panel reflectance", "").strip("{} ")
     if not text:
         return np.array(1.0), ("no 'panel reflectance' in the white header: taken as 1",)
@@ -301,7 +301,7 @@ def _panel(name: str, white: Facts) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def repairs(alive: Bool[np.ndarray, "x band"]) -> Repair:
-    """Return how dead elements are interpolated: runs of at most `RUN` bands with living ones on both sides."""
+    """Return the interpolation of dead elements: runs of at most `RUN` bands between intact ones."""
     bands = np.arange(alive.shape[1])
     low = np.maximum.accumulate(np.where(alive, bands, -1), axis=1)
     high = np.minimum.accumulate(np.where(alive, bands, len(bands))[:, ::-1], axis=1)[:, ::-1]

@@ -1,4 +1,4 @@
-"""Data sets: folders as they were published; each image becomes a scene and a scene of its RGB picture.
+"""Data sets: published folders; each image becomes a scene of spectra and a scene of its RGB picture.
 
 Files in reading order: `ingest_dataset` (the verb's part and the table of data sets), `members` (one image of a data
 set), and one file for each data set: `icvl`, `cave`, `arad`.

@@ -1,7 +1,7 @@
 """ARAD-1K (NTIRE 2022 spectral recovery): MATLAB files of 31 bands from 400 to 700 nm, and JPEG pictures.
 
 ``Train_Spec/ARAD_1K_0001.mat`` with ``cube`` and ``bands``, ``Train_RGB/ARAD_1K_0001.jpg``; ``Valid_...`` and
-``Test_RGB`` likewise. HDF5 stores ``cube(band, x, y)``, MATLAB shows ``y, x, band``.
+``Test_RGB`` have the same form. HDF5 has ``cube(band, x, y)``, MATLAB ``y, x, band``.
 """
 
 from dataclasses import replace
@@ -23,10 +23,10 @@ PICTURES: Final = ("*.jpg", "*.jpeg", "*.png")
 
 
 def read_arad(path: Path, options: Options) -> Relabelled:
-    """Return the spectra of an image, with its wavelengths; float64 becomes float32.
+    """Return the spectra of an image with its wavelengths, float64 converted to float32.
 
     Raises:
-        UserError: the file is not whole, or has no cube of 31 bands.
+        UserError: the file is incomplete, or has no cube of 31 bands.
     """
     source = read_matlab(path, Options(variable=options.variable or VARIABLE))
     check_bands(f"{path}: {VARIABLE}", source.facts.shape[2], "ARAD-1K")
@@ -38,16 +38,16 @@ def read_arad(path: Path, options: Options) -> Relabelled:
 
 
 def members(folder: Path) -> list[Member]:
-    """Return the images of all its folders; a picture without spectra, of the test set, is one too."""
+    """Return the images of all folders; a picture of the test set, which has no spectra, is an image too."""
     cubes = [Member(kind="cube", name=p.stem, src=str(p), reader="arad") for p in sorted(folder.rglob("*.mat"))]
     found = sorted(path for pattern in PICTURES for path in folder.rglob(pattern))
     return cubes + [Member(kind="rgb", name=p.stem, src=str(p), reader="image") for p in found]
 
 
 def _bands(path: Path) -> list[float]:
-    """Return the wavelengths that lie beside a cube; none in MATLAB's older format, where they are the published ones.
+    """Return the wavelengths in the file of a cube; MATLAB's older format has none, and the published ones are used.
 
-    The file has been opened before: it is whole.
+    The file was opened before, so it is complete.
     """
     if not h5py.is_hdf5(path):
         return []

@@ -1,6 +1,7 @@
-"""CAVE (Yasuma et al. 2008): a folder of 31 PNGs a scene, 16 bits grey, one for each band from 400 to 700 nm.
+"""CAVE (Yasuma et al. 2008): each scene is a folder of 31 grey PNGs of 16 bits, one for each band from 400 to 700 nm.
 
-``balloons_ms/balloons_ms/balloons_ms_01.png`` to ``_31.png``, and ``balloons_RGB.bmp`` beside them. 65535 is 1.
+``balloons_ms/balloons_ms/balloons_ms_01.png`` to ``_31.png``, and ``balloons_RGB.bmp`` beside them. The stored value
+65535 is reflectance 1.
 """
 
 import re
@@ -24,12 +25,12 @@ WHITE: Final = 65535.0
 @final
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Pictures of one band each, as the bands of one cube."""
+    """A stack of pictures with one band each, as one cube."""
 
     facts: Facts
-    """What they say about themselves."""
+    """The facts of the cube."""
     bands: tuple[Scan, ...]
-    """In order of wavelength."""
+    """The pictures in the order of wavelength."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
@@ -40,7 +41,7 @@ def read_cave(path: Path, options: Options) -> Stack:
     """Return the scene of a folder.
 
     Raises:
-        UserError: a band is missing, is no grey PNG of 16 bits, or has another size than the others.
+        UserError: a band is missing, is not a grey PNG of 16 bits, or differs in size from the others.
     """
     refuse_array_options(path, options)
     files = _files(path)
@@ -66,7 +67,7 @@ def read_cave(path: Path, options: Options) -> Stack:
 
 
 def members(folder: Path) -> list[Member]:
-    """Return the scenes of all its folders, and the picture beside each."""
+    """Return the scenes of all folders, and the picture beside each."""
     scenes: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.png")):
         match = BAND.fullmatch(path.name)
@@ -81,7 +82,7 @@ def members(folder: Path) -> list[Member]:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """Return the files of all bands in order; refuse a folder where one is missing or there is one too many."""
+    """Return the files of all bands in order; refuse a folder with missing or additional bands."""
     matches = {file: BAND.fullmatch(file.name) for file in sorted(path.iterdir())} if path.is_dir() else {}
     found = {int(match["band"]): file for file, match in matches.items() if match is not None}
     wanted = range(1, len(VISIBLE) + 1)
@@ -98,7 +99,7 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def _shape(file: Path) -> tuple[int, int]:
-    """Return the size of a band; refuse anything but 16 bits of grey."""
+    """Return the size of a band in pixels; refuse anything except 16 bits of grey."""
     with opened(str(file)) as raster:
         if raster.count != 1 or raster.dtypes[0] != "uint16":
             raise UserError(

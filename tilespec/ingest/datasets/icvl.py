@@ -1,8 +1,8 @@
-"""ICVL (Arad and Ben-Shahar 2016): MATLAB 7.3, one image a file, 31 bands from 400 to 700 nm in 12 bits.
+"""ICVL (Arad and Ben-Shahar 2016): MATLAB 7.3, one image in each file, 31 bands from 400 to 700 nm in 12 bits.
 
 ``rad(band, y, x)``, ``rgb(colour, y, x)`` and ``bands`` as HDF5 stores them; MATLAB shows ``x, y, band``. Rows run from
-the bottom to the top: here images stand upright, 1392 rows of 1300 pixels, which is what MATLAB shows turned a quarter
-to the left.
+the bottom to the top in the file. Here images are upright, with 1392 rows of 1300 pixels: MATLAB's display rotated by a
+quarter turn to the left.
 """
 
 from dataclasses import dataclass, replace
@@ -23,31 +23,31 @@ from tilespec.ingest.readers.wavelengths import spectral_axis
 SPECTRA: Final = "rad"
 PICTURE: Final = "rgb"
 MICROMETRES: Final = 100.0
-"""Wavelengths below this are in micrometres."""
+"""The limit (in the file's unit) below which wavelengths are in micrometres."""
 DIMS: Final = ("band", "y", "x")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Upright:
-    """A source whose first row is the last one."""
+    """A source with the order of rows reversed."""
 
     facts: Facts
-    """What it says about itself."""
+    """The facts of the source."""
     inner: ArraySource
-    """As stored."""
+    """The source in the stored order."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows, counted from the other end."""
+        """Return rows, counted from the last stored one."""
         height = self.facts.shape[0]
         return self.inner.read_rows(height - y1, height - y0)[::-1]
 
 
 def read_icvl(path: Path, options: Options) -> Upright:
-    """Return the spectra of an image, or with the variable ``rgb`` its picture, upright; float64 becomes float32.
+    """Return the spectra of an image, or its picture for the variable ``rgb``, upright, float64 converted to float32.
 
     Raises:
-        UserError: the file is not whole, or its arrays are not those of the data set.
+        UserError: the file is incomplete, or its arrays are not those of the data set.
     """
     name = options.variable or SPECTRA
     with opened(path) as file:
@@ -84,7 +84,7 @@ def members(folder: Path) -> list[Member]:
 
 
 def _has_picture(path: Path) -> bool:
-    """Whether a file holds a picture too; one that is damaged says so when its spectra are read."""
+    """Return whether a file has a picture too; a damaged file is reported when its spectra are read."""
     try:
         with h5py.File(path, "r") as file:
             return PICTURE in file
@@ -93,5 +93,5 @@ def _has_picture(path: Path) -> bool:
 
 
 def _single(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type that a value of 12 bits needs."""
+    """Return the data type for values of 12 bits."""
     return np.dtype(np.float32) if dtype.kind == "f" else dtype

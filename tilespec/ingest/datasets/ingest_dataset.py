@@ -1,6 +1,6 @@
-"""Data sets of pictures with their spectra, as they are published: each image one scene, and one of its RGB picture.
+"""Data sets of published spectra and pictures: each image becomes a scene, and its RGB picture another.
 
-A data set is a callable ``(folder) -> members`` in a file of its own and a line here. Nothing is downloaded.
+Each data set is a callable ``(folder) -> members`` in a file of its own and a line here. Nothing is downloaded.
 """
 
 from collections import Counter
@@ -21,9 +21,9 @@ DATASETS: Final = {
     "cave": "tilespec.ingest.datasets.cave:members",
     "arad": "tilespec.ingest.datasets.arad:members",
 }
-"""Name to dotted path."""
+"""The names of data sets and their dotted paths."""
 OWN: Final = ("dtype", "bin", "bin_bands", "shards", "peak")
-"""Options that hold for all images of a data set, the peak for its pictures; it decides the others itself."""
+"""The options that apply to all images of a data set (the peak only to its pictures); it decides the others itself."""
 
 
 def ingest_dataset(
@@ -32,18 +32,19 @@ def ingest_dataset(
     """Write the scenes of a data set: ``OUT/cube/NAME`` with the spectra and ``OUT/rgb/NAME`` with the picture.
 
     Args:
-        name: In `DATASETS`, or a dotted path.
-        src: Its folder.
-        request: The options; `OWN` are taken.
+        name: The name in `DATASETS`, or a dotted path.
+        src: The folder of the data set.
+        request: The options, of which those in `OWN` apply.
         out: The folder of scenes.
-        dry_run: Check every image and return the plans.
-        progress: Is told of each image in turn.
+        dry_run: Whether only to check every image and return the plans.
+        progress: The progress that reports each image.
 
     Returns:
-        What `tilespec.ingest.flight_lines.ingest_each` does: an image that cannot be taken is in ``failed``.
+        The result of `tilespec.ingest.flight_lines.ingest_each`: an image that cannot be ingested is in ``failed``.
 
     Raises:
-        UserError: no folder, no image in it, two of one name, or an option that a data set decides itself.
+        UserError: the folder does not exist or has no image, two images share a name, or an option is given that the
+            data set decides.
     """
     members: list[Member] = load(DATASETS, from_user(name), "data set")(_folder(src))
     _check(name, request, members)
@@ -62,7 +63,7 @@ def ingest_dataset(
 
 
 def _folder(src: str | Path | Sequence[str | Path]) -> Path:
-    """Return the folder of a data set."""
+    """Return the folder of a data set; refuse a path that is no folder."""
     given = [src] if isinstance(src, str | Path) else list(src)
     if len(given) != 1 or not Path(given[0]).is_dir():
         raise UserError(
@@ -75,7 +76,7 @@ def _folder(src: str | Path | Sequence[str | Path]) -> Path:
 
 
 def _check(name: str, request: Request, members: Sequence[Member]) -> None:
-    """Refuse options that a data set decides itself, an empty folder, and two images of one name."""
+    """Refuse options that a data set decides itself, an empty folder, and two images with one name."""
     plain = vars(Request(src=request.src))
     given = [key for key, value in vars(request).items() if key not in OWN and value != plain[key]]
     if given:

@@ -1,4 +1,4 @@
-"""Members: one image of a data set, and what all data sets of this kind have in common."""
+"""Members: the images of a data set, and the code that all data sets of this kind share."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, final
@@ -7,7 +7,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 
 VISIBLE: Final = tuple(400.0 + 10.0 * i for i in range(31))
-"""Band centres (nm) of ICVL, CAVE and ARAD-1K."""
+"""The band centres (nm) of ICVL, CAVE and ARAD-1K."""
 
 
 @final
@@ -16,22 +16,22 @@ class Member:
     """One image of a data set."""
 
     kind: Literal["cube", "rgb"]
-    """Spectra, or the picture in sRGB."""
+    """The contents: spectra, or the picture in sRGB."""
     name: str
-    """As the data set's own lists name it."""
+    """The name in the data set's own lists."""
     src: str
-    """``PATH`` or ``PATH:VARIABLE``."""
+    """The source ``PATH`` or ``PATH:VARIABLE``."""
     reader: str
-    """Name in `tilespec.ingest.readers.table.READERS`."""
+    """The name of the reader in `tilespec.ingest.readers.table.READERS`."""
 
 
 def visible_axis() -> SpectralAxis:
-    """Return the axis of 31 bands from 400 to 700 nm."""
+    """Return the spectral axis of 31 bands from 400 to 700 nm."""
     return SpectralAxis(name="wavelength", unit="nm", values=VISIBLE)
 
 
 def check_bands(where: str, bands: int, dataset: str) -> None:
-    """Refuse another number of bands than the data set publishes."""
+    """Refuse a number of bands that differs from the published one."""
     if bands != len(VISIBLE):
         raise UserError(
             where,

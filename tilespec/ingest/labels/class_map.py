@@ -10,31 +10,31 @@ from tilespec.core.types import UNLABELLED, ClassMap, Cube
 from tilespec.ingest.readers.source import Source, lines_per_read
 
 LARGEST: Final = UNLABELLED - 1
-"""The highest class."""
+"""The highest valid class number."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """A class map as it will be stored.
+    """A class map as it is stored.
 
-    Labels are stored as given; ignored ones become 255. When label 0 is ignored the others shift down by one, so
-    that classes start at 0; so do their names.
+    Labels do not change, except that ignored ones become 255. When label 0 is ignored, the other labels and their names
+    move down by one, so that classes start at 0.
     """
 
     source: Source
-    """The map, one band."""
+    """The source of the map, with one band."""
     ignore: float | None
     """The label (or the source's nodata value) that means unlabelled."""
     classes: tuple[str, ...]
-    """Names of the classes 0, 1, ..."""
+    """The names of the classes 0, 1, ..."""
     counts: tuple[int, ...]
-    """Pixels of each class."""
+    """The number of pixels of each class."""
     unlabelled: int
-    """Pixels without a class."""
+    """The number of pixels without a class."""
 
     def read_rows(self, y0: int, y1: int) -> ClassMap:
-        """Return rows as they are stored."""
+        """Return rows of stored labels as ``y, x, 1``."""
         return encode(self.source.read_rows(y0, y1), self.ignore)
 
 
@@ -42,7 +42,7 @@ def survey(where: str, source: Source, shape: tuple[int, int], ignore: int | Non
     """Return the labels of a source after one pass over them.
 
     Raises:
-        UserError: another size than the cube, several bands, labels that are no classes from 0 to 254.
+        UserError: the size differs from the cube's, there are several bands, or labels are not classes from 0 to 254.
     """
     facts = source.facts
     _check_shape(where, facts.shape, shape)
@@ -66,7 +66,7 @@ def survey(where: str, source: Source, shape: tuple[int, int], ignore: int | Non
 
 
 def encode(rows: Cube, ignore: float | None) -> ClassMap:
-    """Return labels as uint8: the ignored one and NaN become 255, the rest moves down by one when 0 is ignored."""
+    """Return labels as uint8: the ignored one and NaN become 255; if 0 is ignored, the others move down by one."""
     plane = rows[..., 0]
     hidden = np.zeros(plane.shape, bool) if ignore is None else plane == ignore
     if plane.dtype.kind == "f":
@@ -77,7 +77,7 @@ def encode(rows: Cube, ignore: float | None) -> ClassMap:
 
 
 def _check_shape(where: str, found: tuple[int, int, int], shape: tuple[int, int]) -> None:
-    """Refuse several bands and another size."""
+    """Refuse several bands, and a size that differs from the cube's."""
     if found[2] != 1:
         raise UserError(
             where,
@@ -95,7 +95,7 @@ def _check_shape(where: str, found: tuple[int, int, int], shape: tuple[int, int]
 
 
 def _check_values(where: str, rows: Cube, y0: int, ignore: float | None) -> None:
-    """Refuse labels that are no whole numbers from 0 to 254."""
+    """Refuse labels that are not whole numbers from 0 to 254."""
     plane = rows[..., 0]
     known = plane != ignore if ignore is not None else np.ones(plane.shape, bool)
     if plane.dtype.kind == "f":

@@ -1,8 +1,8 @@
-"""Polygons: polygons of a GeoJSON, GeoPackage or shapefile, placed on the pixels of a scene.
+"""Polygons: polygons of a GeoJSON, GeoPackage or shapefile, in pixels of a scene.
 
 GeoJSON (RFC 7946) is longitude and latitude unless a ``crs`` member says otherwise, as older writers do. A file in
-pixels says so by ``"crs": "pixel"``: x is the column and y the row, from the outer corner of the first pixel, so that
-the first pixel's centre is (0.5, 0.5). GeoPackage and shapefile are read through GDAL (extra ``vector``).
+pixels has ``"crs": "pixel"``: x is the column and y the row, from the outer corner of the first pixel, so that the
+first pixel's centre is (0.5, 0.5). GeoPackage and shapefile are read through GDAL (extra ``vector``).
 """
 
 import json
@@ -21,12 +21,13 @@ from tilespec.ingest.readers.georeference import crs_of
 
 Ring = Float64[np.ndarray, "_ 2"]
 PIXEL: Final = "pixel"
-"""What stands for a CRS where coordinates are columns and rows."""
+"""The word in place of a CRS when coordinates are columns and rows."""
 GRAIN: Final = 1024
-"""Corners are rounded to 1/1024 pixel: then differences of coordinates are exact, and the mask of a block is that part
-of the mask of the whole, to the pixel."""
+"""The inverse of the step to which corners are rounded, 1/1024 pixel: differences of coordinates are then exact, so the
+mask of a block equals that part of the whole mask.
+"""
 SIDECARS: Final = (".shx", ".dbf", ".prj", ".cpg")
-"""Files of a shapefile beside the ``.shp``."""
+"""The endings of the files of a shapefile beside the ``.shp``."""
 
 
 @final
@@ -35,12 +36,12 @@ class Polygon:
     """A polygon, or several that are one feature, in pixels of a scene."""
 
     parts: tuple[tuple[Ring, ...], ...]
-    """For each part its outer ring and its holes: columns x, y."""
+    """The outer ring and the holes of each part, with the columns x, y."""
     values: Mapping[str, Any]
-    """The feature's attributes."""
+    """The attributes of the feature."""
 
     def window(self, roi: Roi) -> Roi | None:
-        """Return the pixels of ``roi`` that the polygon may touch; None where it lies outside."""
+        """Return the region of ``roi`` that the polygon may touch, or None if it lies outside."""
         corners = np.concatenate([part[0] for part in self.parts])
         (x0, y0), (x1, y1) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
         inside = [max(int(y0), roi.y0), min(int(y1), roi.y1), max(int(x0), roi.x0), min(int(x1), roi.x1)]
@@ -49,7 +50,7 @@ class Polygon:
         return Roi(y0=inside[0], y1=inside[1], x0=inside[2], x1=inside[3])
 
     def mask(self, roi: Roi) -> Bool[np.ndarray, "_y _x"]:
-        """Return which pixels of ``roi`` have their centre inside."""
+        """Return the pixels of ``roi`` whose centre is inside, as bool ``y x``."""
         from rasterio.features import rasterize
 
         burnt: np.ndarray = rasterize(
@@ -66,14 +67,14 @@ class Polygon:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Polygons:
-    """The polygons of a file, in its order."""
+    """The polygons of a file in its order."""
 
     shapes: tuple[Polygon, ...]
-    """At least one, in pixels."""
+    """The polygons, at least one, in pixels."""
     attributes: tuple[str, ...]
-    """Names of the attributes, in the order of the file."""
+    """The names of the attributes in the order of the file."""
     notes: tuple[str, ...]
-    """What was assumed or passed over."""
+    """The assumptions that were made, and the features that were ignored."""
     files: tuple[Path, ...]
     """The files whose bytes decide the result."""
 
@@ -81,16 +82,16 @@ class Polygons:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What a vector file holds, in its own coordinates."""
+    """The contents of a vector file in its own coordinates."""
 
     features: list[tuple[Any, dict[str, Any]]]
-    """Geometry (GeoJSON, or WKB) and attributes of each; the geometry may be None."""
+    """The geometry (GeoJSON, or WKB, or None) and the attributes of each feature."""
     crs: Any
-    """A pyproj CRS, `PIXEL`, or None when the file does not say."""
+    """The pyproj CRS, `PIXEL`, or None when the file has none."""
 
 
 def is_vector(path: Path) -> bool:
-    """Whether a path is named like a vector file."""
+    """Return whether a path has the ending of a vector file."""
     return path.suffix.lower() in FORMATS
 
 
@@ -104,17 +105,17 @@ def shifted(roi: Roi) -> Any:
 def read_polygons(
     path: Path, shape: tuple[int, int], georef: Mapping[str, Any] | None, *, pixels: bool = False
 ) -> Polygons:
-    """Return the polygons of a file on the pixels of a scene of ``shape``.
+    """Return the polygons of a file in pixels of a scene of ``shape``.
 
     Args:
-        path: GeoJSON, GeoPackage or shapefile.
-        shape: Rows and columns of the scene.
-        georef: The scene's grid mapping (``crs_wkt``, ``GeoTransform``), where it has one.
-        pixels: Coordinates are columns and rows, whatever the file says.
+        path: The GeoJSON, GeoPackage or shapefile.
+        shape: The height and the width of the scene in pixels.
+        georef: The scene's grid mapping (``crs_wkt``, ``GeoTransform``), if it has one.
+        pixels: Whether coordinates are columns and rows, regardless of the file's CRS.
 
     Raises:
-        UserError: no vector file, geometries that are no polygons, coordinates that cannot be placed on the scene, or
-            none of the polygons touches it.
+        UserError: the file is no vector file, geometries are not polygons, coordinates cannot be transformed to the
+            scene, or no polygon touches the scene.
     """
     if not path.is_file() or path.suffix.lower() not in FORMATS:
         raise UserError(
@@ -138,7 +139,7 @@ def read_polygons(
 
 
 def _geojson(path: Path) -> Features:
-    """Read a GeoJSON document: a collection of features, one feature, or a geometry."""
+    """Return the features of a GeoJSON document: a collection of features, one feature, or a geometry."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # not UTF-8, or no JSON
@@ -167,7 +168,7 @@ def _geojson_crs(path: Path, given: Any) -> Any:
 
 
 def _ogr(path: Path) -> Features:
-    """Read the only layer of a GeoPackage or shapefile through GDAL."""
+    """Return the features of the only layer of a GeoPackage or shapefile, through GDAL."""
     try:
         from pyogrio import list_layers
         from pyogrio.errors import DataSourceError
@@ -205,13 +206,13 @@ FORMATS: Final[dict[str, Callable[[Path], Features]]] = {
     ".gpkg": _ogr,
     ".shp": _ogr,
 }
-"""Ending to reader."""
+"""The reader for each ending."""
 
 Place = Callable[[Ring], Ring]
 
 
 def _placement(path: Path, crs: Any, georef: Mapping[str, Any] | None) -> tuple[Place, tuple[str, ...]]:
-    """Return what takes coordinates of a file to pixels of a scene, and notes."""
+    """Return the transform from coordinates of a file to pixels of a scene, and notes."""
     if isinstance(crs, str):  # PIXEL
         return (lambda ring: ring), ()
     if georef is None or "GeoTransform" not in georef:
@@ -262,7 +263,7 @@ def _placed(where: str, geometry: Any, place: Place) -> tuple[tuple[Ring, ...], 
 
 
 def _rings(parts: list[list[Any]]) -> list[list[Ring]]:
-    """Return the rings of parts as arrays; refuse what encloses nothing."""
+    """Return the rings of parts as arrays; refuse a ring that encloses no area."""
     rings = [[np.asarray(ring, np.float64)[:, :2] for ring in part] for part in parts]
     if not rings or not all(rings) or any(len(ring) < 3 for part in rings for ring in part):
         raise ValueError("a ring of less than three corners")
@@ -274,7 +275,7 @@ def _no_geojson(path: Path, found: str) -> UserError:
 
 
 def _elsewhere(path: Path, shapes: tuple[Polygon, ...], shape: tuple[int, int]) -> UserError:
-    """Return the error for polygons none of which touches the scene."""
+    """Return the error for polygons that do not touch the scene."""
     if not shapes:
         return UserError(path, found="no polygon", expected="at least one", do="Check the file.")
     corners = np.concatenate([part[0] for polygon in shapes for part in polygon.parts])

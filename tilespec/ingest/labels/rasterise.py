@@ -1,4 +1,4 @@
-"""Rasterise: polygons with a class each as a class map, read like any other source of labels."""
+"""Rasterise: polygons with a class each become a class map, which is read like any other source of labels."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,27 +12,27 @@ from tilespec.ingest.labels.polygons import Polygon, Polygons, read_polygons, sh
 from tilespec.ingest.readers.source import Facts, lines_per_read
 
 NAMES: Final = ("class", "label")
-"""Attributes that hold the class where nobody names one."""
+"""The attributes that hold the class if the user names none."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Burnt:
-    """Polygons on the pixels of a scene: of several that cover a pixel the last one's class, 255 under none."""
+    """Polygons on the pixels of a scene: the last polygon over a pixel gives its class; 255 means no polygon."""
 
     facts: Facts
-    """A class map of one band."""
+    """The facts of a class map with one band."""
     shapes: tuple[Polygon, ...]
-    """In the order of the file."""
+    """The polygons in the order of the file."""
     values: tuple[int, ...]
-    """The class of each."""
+    """The class of each polygon."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return the classes of rows as ``y, x, 1``."""
         return self._rows(y0, y1, cover=False)[..., None]
 
     def covered(self) -> tuple[int, int]:
-        """Return how many pixels lie under a polygon, and how many under several; one pass."""
+        """Return the numbers of pixels under a polygon and under several, from one pass."""
         some, several, step = 0, 0, lines_per_read(self.facts)
         for y0 in range(0, self.facts.shape[0], step):
             count = self._rows(y0, min(y0 + step, self.facts.shape[0]), cover=True)
@@ -40,7 +40,7 @@ class Burnt:
         return some, several
 
     def _rows(self, y0: int, y1: int, *, cover: bool) -> np.ndarray:
-        """Return classes, or how many polygons cover each pixel."""
+        """Return the classes of rows, or the number of polygons over each pixel."""
         from rasterio.enums import MergeAlg
         from rasterio.features import rasterize
 
@@ -61,13 +61,14 @@ class Burnt:
 
 
 def burnt(path: Path, attribute: str | None, cube: Facts, ignore: int | None = None) -> Burnt:
-    """Return the class map that the polygons of a file make on the grid of a cube.
+    """Return the class map of a file's polygons on the grid of a cube.
 
-    Classes are whole numbers from 0 to 254, or names: these are numbered in alphabetical order. A polygon of no class
-    (null) labels nothing.
+    Classes are whole numbers from 0 to 254, or names, which are numbered in alphabetical order. A polygon without a
+    class (null) labels no pixel.
 
     Raises:
-        UserError: the file cannot be placed (`read_polygons`), the attribute holds no classes, or a label is ignored.
+        UserError: the file cannot be transformed to the scene (`read_polygons`), the attribute has no valid classes, or
+            a label to ignore is given.
     """
     if ignore is not None:
         raise UserError(
@@ -104,7 +105,7 @@ def burnt(path: Path, attribute: str | None, cube: Facts, ignore: int | None = N
 
 
 def _attribute(path: Path, found: Polygons, asked: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return the attribute that holds the class, and a note where nobody named it."""
+    """Return the attribute that holds the class, and a note if the user did not name it."""
     known = found.attributes
     if asked in known:
         return asked, ()
@@ -120,12 +121,12 @@ def _attribute(path: Path, found: Polygons, asked: str | None) -> tuple[str, tup
 
 
 def _null(value: Any) -> bool:
-    """Whether an attribute says nothing."""
+    """Return whether an attribute is empty."""
     return value is None or value == "" or value != value  # noqa: PLR0124 - NaN
 
 
 def _numbers(path: Path, key: str, values: list[Any]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return the class of each value, and the names of classes that have names."""
+    """Return the class of each value, and the names of classes given by name."""
     if values and all(isinstance(value, str) for value in values):
         names = tuple(sorted(set(values)))
         if len(names) < UNLABELLED:
@@ -142,6 +143,6 @@ def _numbers(path: Path, key: str, values: list[Any]) -> tuple[tuple[int, ...], 
 
 
 def _whole(value: Any) -> bool:
-    """Whether a value is a class number."""
+    """Return whether a value is a valid class number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 <= value < UNLABELLED and value == int(value)

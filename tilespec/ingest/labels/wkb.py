@@ -1,4 +1,4 @@
-"""Geometries as lists of rings: of a GeoJSON object, or of well-known binary.
+"""WKB: geometries as lists of rings, from a GeoJSON object or from well-known binary.
 
 Well-known binary as in OGC 06-103r4, section 8.2: byte order, type, count, and then rings of float64 x, y.
 """
@@ -11,14 +11,14 @@ import numpy as np
 POLYGON: Final = 3
 MULTIPOLYGON: Final = 6
 MOST: Final = 1 << 26
-"""Corners of a ring, rings of a polygon, or parts: a larger count is a damaged file."""
+"""The largest number of corners in a ring, rings in a polygon, or parts; a larger one means a damaged file."""
 
 
 def polygon_of(geometry: Any) -> list[list[Any]]:
     """Return the parts of a polygon, each a list of rings, each a sequence of positions.
 
     Raises:
-        ValueError: another kind of geometry, or bytes that are none.
+        ValueError: the geometry is no polygon, or the bytes are no geometry.
     """
     if isinstance(geometry, bytes):
         parts, end = _parts(geometry, 0)
@@ -33,7 +33,7 @@ def polygon_of(geometry: Any) -> list[list[Any]]:
 
 
 def _parts(data: bytes, at: int, kinds: tuple[int, ...] = (POLYGON, MULTIPOLYGON)) -> tuple[list[list[Any]], int]:
-    """Return the parts of the geometry at an offset, and where it ends."""
+    """Return the parts of the geometry at an offset, and the offset of its end."""
     order = {0: ">", 1: "<"}.get(data[at])
     if order is None:
         raise ValueError(f"byte order {data[at]}")
@@ -53,7 +53,7 @@ def _parts(data: bytes, at: int, kinds: tuple[int, ...] = (POLYGON, MULTIPOLYGON
 
 
 def _ring(data: bytes, at: int, order: str) -> tuple[Any, int]:
-    """Return the corners of the ring at an offset, and where it ends."""
+    """Return the corners of the ring at an offset, and the offset of its end."""
     size = _count(data, at, order)
     end = at + 4 + 16 * size
     if end > len(data):
@@ -62,7 +62,7 @@ def _ring(data: bytes, at: int, order: str) -> tuple[Any, int]:
 
 
 def _count(data: bytes, at: int, order: str) -> int:
-    """Return a count of rings, parts or corners."""
+    """Return a number of rings, parts or corners; refuse one above `MOST`."""
     count = _integer(data, at, order)
     if count > MOST:
         raise ValueError(f"a count of {count}")

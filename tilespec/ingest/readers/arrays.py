@@ -1,4 +1,4 @@
-"""Arrays: .npy by rows through a memory map, .npz unpacked whole, Zarr by chunks."""
+"""Arrays: .npy by rows through a memory map, .npz unpacked completely, Zarr by chunks."""
 
 import zipfile
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_npy(path: Path, options: Options) -> ArraySource:
 
 
 def read_npz(path: Path, options: Options) -> ArraySource:
-    """Return an array of a .npz file, unpacked whole."""
+    """Return an array of a .npz file, which is unpacked completely."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {n.removesuffix(".npy"): _npz_entry(archive, n) for n in archive.namelist()}
@@ -46,7 +46,7 @@ def read_npz(path: Path, options: Options) -> ArraySource:
 
 
 def _npz_entry(archive: zipfile.ZipFile, name: str) -> Entry:
-    """Return shape and type of one member without unpacking it."""
+    """Return the shape and the type of one member without unpacking it."""
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -55,7 +55,7 @@ def _npz_entry(archive: zipfile.ZipFile, name: str) -> Entry:
 
 
 def read_zarr(path: Path, options: Options) -> Source:
-    """Return a scene of our own, or the one fitting array of another Zarr store (v2 or v3)."""
+    """Return a scene of tilespec, or the one suitable array of another Zarr store (v2 or v3)."""
     try:
         root = zarr.open(str(path), mode="r")
     except (FileNotFoundError, ValueError) as error:
@@ -73,7 +73,7 @@ def read_zarr(path: Path, options: Options) -> Source:
 
 
 def _scene(path: Path) -> Source:
-    """Return the cube of a scene of our own, with everything it knows; pixels that are not valid have no data."""
+    """Return the cube of a scene of tilespec with all its facts; pixels that are not valid have no data."""
     scene = Scene.open(str(path))
     group = zarr.open_group(str(path), mode="r")
     kept = [name for name in scene.layers if group[name].dtype.kind == "f" and name != "valid"]
@@ -106,6 +106,6 @@ def _plane(name: str, array: Any) -> Plane:
 
 
 def _dims(array: Any) -> tuple[str, ...] | None:
-    """Return names of dimensions: Zarr v3's own, or xarray's attribute in Zarr v2."""
+    """Return the names of dimensions: Zarr v3's own, or xarray's attribute in Zarr v2."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     return None if not names or None in names else tuple(names)

@@ -1,4 +1,4 @@
-"""Where a CF grid lies: its grid mapping and its coordinate vectors as the georeference of a scene."""
+"""CF grid: the georeference of a scene from the grid mapping and the coordinate vectors of a CF file."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,18 +10,18 @@ from tilespec.ingest.readers.georeference import Transform, crs_of, grid_mapping
 from tilespec.ingest.readers.hdf5 import text, vector
 
 LENGTHS: Final = {"": 1.0, "m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "km": 1000.0}
-"""Metres in one unit of a projected coordinate."""
+"""The metres in one unit of a projected coordinate."""
 UNEVEN: Final = 0.01
-"""Steps of a coordinate may differ by this share of a step: float32 degrees do."""
+"""The largest difference between steps of a coordinate, as a share of a step; degrees in float32 differ by less."""
 
 
 def mapped(
     where: str, file: h5py.File, cube: h5py.Dataset, axes: tuple[str, ...]
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the grid mapping of a CF variable, None without one, and notes.
+    """Return the grid mapping of a CF variable, or None, and notes.
 
-    Coordinate vectors place the pixels (they hold centres); where there are none, GDAL's ``GeoTransform`` does. A
-    grid without a known CRS keeps its transform; coordinates that are not even give no transform.
+    Coordinate vectors hold the centres of pixels; without them GDAL's ``GeoTransform`` is used. A grid without a known
+    CRS has its transform only; unevenly spaced coordinates give no transform.
     """
     crs, attrs, notes = _crs(where, file, cube)
     transform, place_notes = _transform(where, cube, axes)
@@ -49,14 +49,14 @@ def _crs(where: str, file: h5py.File, cube: h5py.Dataset) -> tuple[Any, Mapping[
 
 
 def _plain(value: Any) -> Any:
-    """Return an attribute as pyproj takes it."""
+    """Return an attribute as a type that pyproj accepts."""
     if isinstance(value, np.ndarray):
         return value.item() if value.size == 1 else value.tolist()
     return value.decode() if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
 
 
 def _from_cf(attrs: Mapping[str, Any]) -> Any:
-    """Return the CRS of CF's parameters, None when they tell none."""
+    """Return the CRS from CF's parameters, or None when they define none."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -67,7 +67,7 @@ def _from_cf(attrs: Mapping[str, Any]) -> Any:
 
 
 def geotransform(value: Any) -> Transform | None:
-    """Return GDAL's transform from its text."""
+    """Return GDAL's transform from its text, or None for invalid text."""
     try:
         a, b, c, d, e, f = (float(word) for word in str(value).split())
     except ValueError:
@@ -88,7 +88,7 @@ def _transform(where: str, cube: h5py.Dataset, axes: tuple[str, ...]) -> tuple[T
 
 
 def _coordinate(cube: h5py.Dataset, axis: int) -> list[float] | None:
-    """Return the coordinate of a dimension in metres or degrees; None where the file has none that tells a place."""
+    """Return the coordinate of a dimension in metres or degrees; None when the file has no suitable one."""
     scales = cube.dims[axis]
     if not len(scales):
         return None
@@ -103,7 +103,7 @@ def _coordinate(cube: h5py.Dataset, axis: int) -> list[float] | None:
 
 
 def _even(values: list[float]) -> tuple[float, float] | None:
-    """Return first value and step of an even sequence."""
+    """Return the first value and the step of an evenly spaced sequence, or None."""
     if len(values) < 2:
         return None
     step = (values[-1] - values[0]) / (len(values) - 1)

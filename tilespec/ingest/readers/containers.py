@@ -1,4 +1,4 @@
-"""Containers of named arrays (.npy, .npz, Zarr, .mat, HDF5): which one is meant, and which axis is which.
+"""Containers of named arrays (.npy, .npz, Zarr, .mat, HDF5): choice of the array, and order of its axes.
 
 The cube is the one three-dimensional entry, or the one that the user names.
 """
@@ -22,9 +22,9 @@ DIMS: Final = {
     "x": {"x", "col", "cols", "column", "columns", "sample", "samples", "lon", "longitude", "crosstrack"},
     "band": {"band", "bands", "wavelength", "wavelengths", "wavenumber", "channel", "channels", "component"},
 }
-"""Names of dimensions that say which axis is which."""
+"""The names of dimensions that identify an axis."""
 PREFERRED: Final = {"cube": ("cube",), "reference": ("cube",), "labels": ("labels", "prediction")}
-"""Names that need no ``--variable`` where others would do as well."""
+"""The names of arrays that are preferred, without ``--variable``, among several suitable ones."""
 
 
 @final
@@ -33,22 +33,22 @@ class Entry:
     """An array of a container, before it is read."""
 
     shape: tuple[int, ...]
-    """Its shape, in its own order."""
+    """The shape in the entry's own order."""
     dtype: np.dtype[Any]
-    """Its data type."""
+    """The data type of the entry."""
     dims: tuple[str, ...] | None = None
-    """Names of its dimensions, where the format has them."""
+    """The names of the dimensions, if the format has them."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Attributes, where the format has them."""
+    """The attributes, if the format has them."""
 
     @property
     def numeric(self) -> bool:
-        """Whether it holds real numbers."""
+        """Whether the entry holds real numbers."""
         return self.dtype.kind in "biuf"
 
     @property
     def length(self) -> int | None:
-        """Elements of a vector (one long axis), None for anything else."""
+        """The number of elements of a vector (one long axis), or None for other entries."""
         long = [n for n in self.shape if n != 1]
         return None if len(long) > 1 or not self.shape else (long or [1])[0]
 
@@ -56,14 +56,14 @@ class Entry:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ArraySource:
-    """Anything that slices like an array: a memory map, an HDF5 dataset, a Zarr array."""
+    """A source over anything that slices like an array: a memory map, an HDF5 dataset, a Zarr array."""
 
     facts: Facts
-    """Shape and type in the order ``y, x, band``."""
+    """The facts, with the shape in the order ``y, x, band``."""
     array: Any
-    """What is sliced, in its own order."""
+    """The array that is sliced, in its own order."""
     axes: tuple[str, ...]
-    """The array's own axes; without ``band`` it has one band."""
+    """The names of the array's axes; without ``band`` it has one band."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
@@ -83,14 +83,14 @@ def from_entries(
     *,
     column_major: bool = False,
 ) -> ArraySource:
-    """Return the wanted array of a container, with the wavelengths that lie beside it.
+    """Return the selected array of a container, with the wavelengths from the same container.
 
     Args:
-        path: The container, for messages.
-        entries: What is in it.
-        read: Returns an entry as something that slices.
-        options: What the user says.
-        column_major: Axes are stored reversed (MATLAB 7.3): names are given in MATLAB's order.
+        path: The path of the container, for messages.
+        entries: The entries by name.
+        read: The function that returns an entry as an object that slices.
+        options: The options from the user.
+        column_major: Whether axes are stored reversed (MATLAB 7.3); names are then in MATLAB's order.
     """
     name = choose(path, entries, options)
     entry = entries[name]
@@ -114,7 +114,7 @@ def from_entries(
 
 
 def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
-    """Return the name of the array that is wanted; refuse when none or several could be meant."""
+    """Return the name of the selected array; refuse when none or several are suitable."""
     ranks = (2, 3) if options.kind == "labels" else (3,)
     fitting = [
         name
@@ -139,7 +139,7 @@ def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
 
 
 def axes_of(where: str, entry: Entry, options: Options, *, column_major: bool = False) -> tuple[str, ...]:
-    """Return which axis of an array is which: as the user says, as its dimensions are called, else y, x, band."""
+    """Return the names of an array's axes: from the user, else from its dimensions, else y, x, band."""
     wanted = ORDER[: len(entry.shape)]
     if options.axes is not None and len(entry.shape) == 3:
         given = tuple(word.strip() for word in options.axes.split(","))
@@ -154,7 +154,7 @@ def axes_of(where: str, entry: Entry, options: Options, *, column_major: bool = 
 
 
 def _named(where: str, dims: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return axes by the names of dimensions; one unknown name is the axis that is left over."""
+    """Return axes by the names of dimensions; a single unknown name is the remaining axis."""
     known = [next((axis for axis in wanted if dim.lower() in DIMS[axis]), None) for dim in dims]
     left = [axis for axis in wanted if axis not in known]
     named = [axis for axis in known if axis is not None]
@@ -174,7 +174,7 @@ def _axis_beside(
     options: Options,
     size: Mapping[str, int],
 ) -> tuple[SpectralAxis | None, tuple[str, ...]]:
-    """Return the axis from vectors in the same container: the one the user names, else ``wavelength...``."""
+    """Return the axis from vectors in the same container: the one that the user names, else ``wavelength...``."""
     given = options.wavelengths if options.wavelengths in entries else None
     vectors = {name: e.length for name, e in entries.items() if e.numeric and e.length is not None}
     named = [n for n in vectors if n.lower().rpartition("/")[2].startswith("wavelength")]
@@ -200,7 +200,7 @@ def _axis_beside(
 
 
 def _refuse_turned(where: str, lengths: list[int | None], size: Mapping[str, int], options: Options) -> None:
-    """Refuse a cube whose wavelengths fit another axis than the bands: it lies on its side."""
+    """Refuse a cube whose number of wavelengths fits another axis than the bands: its axes are in another order."""
     fits = [axis for axis in ("y", "x") if size[axis] in lengths]
     if fits and options.axes is None:
         raise UserError(
@@ -212,7 +212,7 @@ def _refuse_turned(where: str, lengths: list[int | None], size: Mapping[str, int
 
 
 def _read_bytes(array: Any, axes: tuple[str, ...], size: Mapping[str, int]) -> int:
-    """Return the bytes of whole stored chunks, so that none is unpacked twice, within bounds."""
+    """Return the size of one read in bytes: complete stored chunks, so that none is unpacked twice, within limits."""
     chunks = getattr(array, "chunks", None)
     rows = chunks[axes.index("y")] if isinstance(chunks, tuple) else 1
     line = size["x"] * size["band"] * array.dtype.itemsize
@@ -226,13 +226,13 @@ def _class_names(entries: Mapping[str, Entry], read: Callable[[str], Any]) -> tu
 
 
 def _number(attrs: Mapping[str, Any], key: str) -> float | None:
-    """Return an attribute as a number."""
+    """Return an attribute as a number, or None."""
     value = attrs.get(key)
     return None if value is None else float(np.ravel(value)[0])
 
 
 def _scale(where: str, entry: Entry) -> float:
-    """Return CF's ``scale_factor``; an offset is refused."""
+    """Return CF's ``scale_factor``; refuse an offset."""
     if _number(entry.attrs, "add_offset"):
         raise UserError(
             where, found="add_offset", expected="values that a scale alone describes", do="Unpack them first."

@@ -1,9 +1,9 @@
-"""EMIT L1B and L2A of the NASA LP DAAC: NetCDF 4 of a swath, bands described in a group of their own.
+"""EMIT L1B and L2A of the NASA LP DAAC: NetCDF 4 of a swath, with the bands in a separate group.
 
 ``radiance`` or ``reflectance(downtrack, crosstrack, bands)``, ``sensor_band_parameters/{wavelengths, fwhm,
 good_wavelengths}``, ``location/{lat, lon, elev}`` on the swath's pixels and ``location/{glt_x, glt_y}`` on another
-grid (github.com/emit-sds/emit-utils, `daac_converter.py`). The file's ``geotransform`` is that of the other grid: a
-scene of the swath has no georeference, it has the latitude and longitude of each pixel.
+grid (github.com/emit-sds/emit-utils, `daac_converter.py`). The file's ``geotransform`` is that of the other grid, so a
+scene of the swath has no georeference, but layers with the latitude and longitude of each pixel.
 """
 
 from dataclasses import replace
@@ -36,7 +36,7 @@ LAYERS: Final = {
     "lon": LONGITUDE,
     "elev": {"units": "m", "long_name": "surface elevation"},
 }
-"""Layers of ``location`` with attributes of ours: early files have those of latitude and longitude exchanged."""
+"""The layers of ``location`` with our own attributes, because early files have latitude and longitude exchanged."""
 
 SWATH: Final = (
     "a swath: lat and lon of each pixel are kept as layers, the lookup table glt to an orthorectified grid is not; "
@@ -45,12 +45,12 @@ SWATH: Final = (
 
 
 def fits(file: h5py.File) -> bool:
-    """Whether a file has EMIT's groups."""
+    """Return whether a file has EMIT's groups."""
     return f"{BANDS}/wavelengths" in file and "location/lat" in file and bool(_cubes(file))
 
 
 def read_emit(path: Path, options: Options) -> Source:
-    """Return the cube of an EMIT product, with the place of each pixel as layers."""
+    """Return the cube of an EMIT product, with the position of each pixel as layers."""
     with opened(path) as file:
         cubes = _cubes(file)
         entries = {name: entry(node, DIMS, _fill(node)) for name, node in cubes.items()}
@@ -72,7 +72,7 @@ def read_emit(path: Path, options: Options) -> Source:
 
 
 def _cubes(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return the cubes at the root: of radiance, reflectance or its uncertainty."""
+    """Return the cubes at the root: radiance, reflectance or its uncertainty."""
     return {name: node for name, node in file.items() if isinstance(node, h5py.Dataset) and node.ndim == 3}
 
 
@@ -82,7 +82,7 @@ def _fill(node: h5py.Dataset) -> dict[str, Any]:
 
 
 def _spectral(where: str, file: h5py.File, bands: int) -> tuple[SpectralAxis, tuple[str, ...]]:
-    """Return the spectral axis; L1B has no marks of good bands."""
+    """Return the spectral axis; L1B does not mark good bands."""
     group = file[BANDS]
     return spectral_axis(
         where,
@@ -95,7 +95,7 @@ def _spectral(where: str, file: h5py.File, bands: int) -> tuple[SpectralAxis, tu
 
 
 def _layers(path: Path, file: h5py.File, shape: tuple[int, int]) -> tuple[Plane, ...]:
-    """Return what ``location`` says of each pixel."""
+    """Return the layers of ``location``."""
     found = {name: file["location"].get(name) for name in LAYERS}
     return tuple(
         plane(path, name, node, LAYERS[name])

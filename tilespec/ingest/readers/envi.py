@@ -1,7 +1,7 @@
-"""ENVI: a strict reader. The file's size must be what the header says, before anything else is done.
+"""ENVI: a strict reader, which first of all checks that the file has exactly the size from its header.
 
-Bulk ``readinto`` one reused buffer: a memory map would count as resident memory, and GDAL reads a truncated cube as
-zeros without an error.
+Lines are read by ``readinto`` one reused buffer, because a memory map would count as resident memory, and GDAL reads a
+truncated cube as zeros without an error.
 """
 
 import os
@@ -19,7 +19,7 @@ from tilespec.ingest.readers.hyspex import detector
 from tilespec.ingest.readers.source import Facts, Options, refuse_array_options
 
 SUFFIXES: Final = (".img", ".dat", ".raw", ".bil", ".bip", ".bsq", ".hyspex", ".sli", ".bin", ".cube", ".hsi")
-"""What data files are called; ``x`` without a suffix is one too."""
+"""The suffixes of data files; a data file may also have none."""
 
 
 @final
@@ -28,15 +28,15 @@ class EnviSource:
     """An ENVI cube, open for reading."""
 
     facts: Facts
-    """What the header says."""
+    """The facts from the header."""
     layout: Layout
-    """Where the elements are."""
+    """The layout of the elements in the file."""
     whole: int
-    """Lines that are there, from the first one; the others have no data."""
+    """The number of complete lines from the first one; later lines have no data."""
     _buffer: list[np.ndarray] = field(default_factory=list)
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows as a view ``y, x, band`` on the buffer, valid until the next call."""
+        """Return rows as a view ``y, x, band`` of the buffer, valid until the next call."""
         there = max(0, min(y1, self.whole) - y0)
         height, width, bands = self.facts.shape
         size = {"y": y1 - y0, "x": width, "band": bands}
@@ -55,7 +55,7 @@ class EnviSource:
         return block.transpose([axes.index(axis) for axis in ("y", "x", "band")])
 
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return part of the buffer as an array."""
+        """Return a part of the buffer as an array."""
         count = int(np.prod(shape))
         if not self._buffer or self._buffer[0].size < count:
             self._buffer[:] = [np.empty(count, self.facts.dtype)]
@@ -78,13 +78,13 @@ class EnviSource:
 
 
 def _begin(file: FileIO, size: int) -> None:
-    """Let the disk begin with as many bytes more: they arrive while these are worked on."""
+    """Ask the system to read the next bytes from the disk while the present ones are processed."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), file.tell(), size, os.POSIX_FADV_WILLNEED)
 
 
 def read_envi(path: Path, options: Options) -> EnviSource:
-    """Return the cube of an ENVI header or data file, with its size checked."""
+    """Return the cube of an ENVI header or data file, after checking its size."""
     refuse_array_options(path, options)
     header_path, data = find_pair(path)
     facts, layout = describe(header_path, data)
@@ -94,7 +94,7 @@ def read_envi(path: Path, options: Options) -> EnviSource:
 
 
 def cut_short(facts: Facts, whole: int) -> Facts:
-    """Return the facts of a cube whose file ends early: they need a value that says no data."""
+    """Return the facts of a cube whose file ends early; they must have a nodata value."""
     lines, name = facts.shape[0], facts.files[-1].name
     notes = [f"{name} ends early: {lines - whole} of {lines} lines are missing and have no data"]
     nodata = facts.nodata
@@ -106,7 +106,7 @@ def cut_short(facts: Facts, whole: int) -> Facts:
 
 
 def listed_bad(facts: Facts) -> tuple[str, ...]:
-    """Return a note on the camera's list of bad elements, where there is one."""
+    """Return a note on the camera's list of bad elements, if there is one."""
     known = detector(facts)
     count = 0 if known is None else int(known.bad.sum())
     note = f"{facts.files[-1].name}: {count} bad elements listed by the camera (as band * columns + column)"
@@ -114,10 +114,10 @@ def listed_bad(facts: Facts) -> tuple[str, ...]:
 
 
 def find_pair(path: Path) -> tuple[Path, Path]:
-    """Return header and data file, whichever of the two was given.
+    """Return the header and the data file, given either of them.
 
     Raises:
-        UserError: the partner is missing, or two files could be it.
+        UserError: the other file is missing, or two files match.
     """
     if path.suffix.lower() != ".hdr":
         header = header_of(path)
@@ -144,7 +144,7 @@ def find_pair(path: Path) -> tuple[Path, Path]:
 
 
 def header_of(path: Path) -> Path | None:
-    """Return the header beside a data file: ``x.img.hdr`` before ``x.hdr``; None without one."""
+    """Return the header of a data file: ``x.img.hdr`` before ``x.hdr``; None without one."""
     for name in (f"{path.name}.hdr", f"{path.stem}.hdr", f"{path.name}.HDR", f"{path.stem}.HDR"):
         if path.with_name(name).is_file():
             return path.with_name(name)
@@ -152,9 +152,9 @@ def header_of(path: Path) -> Path | None:
 
 
 def check_size(header_path: Path, facts: Facts, layout: Layout, *, allow_truncated: bool = False) -> int:
-    """Return how many lines are whole; refuse a data file that is shorter or longer than its header says.
+    """Return the number of complete lines; refuse a data file that is shorter or longer than its header says.
 
-    With ``allow_truncated`` a shorter one will do, if one line of it is whole.
+    With ``allow_truncated`` a shorter file is accepted, if at least one line of it is complete.
     """
     lines, samples, bands = facts.shape
     expected = layout.offset + lines * samples * bands * facts.dtype.itemsize

@@ -1,4 +1,4 @@
-"""What the fields of an ENVI header mean, each checked for itself."""
+"""ENVI fields: the values of an ENVI header, each of which is checked."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -22,26 +22,26 @@ KNOWN: Final = (
     *("wavelength", "wavelength units", "fwhm", "bbl", "data ignore value", "reflectance scale factor"),
     *("map info", "coordinate system string", "class names", "classes"),
 )
-"""Keys that become part of the scene; all others are kept as they are."""
+"""The keys that become facts of the scene; all others are copied to its header."""
 GATHER: Final = 1 << 25
-"""Bytes of one read of a band-sequential file: every band costs a seek."""
+"""The bytes of one read of a band-sequential file, because every band needs a seek."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where an element of the cube lies in the data file."""
+    """The positions of the cube's elements in the data file."""
 
     data: Path
-    """The data file."""
+    """The path of the data file."""
     offset: int
-    """Bytes before the cube."""
+    """The number of bytes before the cube."""
     interleave: str
-    """``bil``, ``bip`` or ``bsq``."""
+    """The interleave: ``bil``, ``bip`` or ``bsq``."""
 
 
 def describe(header_path: Path, data: Path) -> tuple[Facts, Layout]:
-    """Return what a header says, checked for itself, without looking at the data."""
+    """Return the facts and the layout from a header after checking them, without reading the data."""
     header, notes = read_header(header_path)
     _refuse_kinds(header_path, header)
     shape = tuple(_integer(header_path, header, key, at_least=1) for key in ("lines", "samples", "bands"))
@@ -68,7 +68,7 @@ def describe(header_path: Path, data: Path) -> tuple[Facts, Layout]:
 
 
 def _refuse_kinds(path: Path, header: dict[str, str]) -> None:
-    """Refuse what is no plain image, with the reason."""
+    """Refuse a file that is not a plain image, with the reason."""
     kind = header.get("file type", "ENVI Standard").strip().lower()
     reasons = {
         "file type": "spectral library" in kind or "meta" in kind or "tiff" in kind,
@@ -87,7 +87,7 @@ def _refuse_kinds(path: Path, header: dict[str, str]) -> None:
 
 
 def _integer(path: Path, header: dict[str, str], key: str, *, at_least: int, default: int | None = None) -> int:
-    """Return an integer of the header."""
+    """Return an integer from the header."""
     text = header.get(key, "").strip()
     if not text and default is not None:
         return default
@@ -123,7 +123,7 @@ def _dtype(path: Path, header: dict[str, str]) -> tuple[np.dtype[Any], tuple[str
 
 
 def _interleave(path: Path, header: dict[str, str]) -> str:
-    """Return the interleave."""
+    """Return the interleave: ``bil``, ``bip`` or ``bsq``."""
     text = header.get("interleave", "").strip().lower()
     if text not in AXES:
         raise UserError(
@@ -136,7 +136,7 @@ def _interleave(path: Path, header: dict[str, str]) -> str:
 
 
 def _spectral(path: Path, header: dict[str, str], bands: int) -> tuple[SpectralAxis | None, tuple[str, ...]]:
-    """Return the spectral axis, None when the header has no wavelengths."""
+    """Return the spectral axis, or None when the header has no wavelengths."""
     lists = {key: numbers(f"{path}: {key}", unbraced(header.get(key, ""))) for key in ("wavelength", "fwhm")}
     good = _good(path, header)
     if not lists["wavelength"]:
@@ -160,7 +160,7 @@ def _good(path: Path, header: dict[str, str]) -> list[bool] | None:
 
 
 def _nodata(path: Path, header: dict[str, str], dtype: np.dtype[Any]) -> tuple[float | None, tuple[str, ...]]:
-    """Return ``data ignore value``; one that the data type cannot hold is passed over with a note."""
+    """Return ``data ignore value``; if the data type cannot hold it, return None and a note."""
     listed = numbers(f"{path}: data ignore value", unbraced(header.get("data ignore value", "")))
     if not listed:
         return None, ()
@@ -173,7 +173,7 @@ def _nodata(path: Path, header: dict[str, str], dtype: np.dtype[Any]) -> tuple[f
 
 
 def _scale(path: Path, header: dict[str, str]) -> float:
-    """Return one over ``reflectance scale factor``."""
+    """Return the reciprocal of ``reflectance scale factor``."""
     listed = numbers(f"{path}: reflectance scale factor", unbraced(header.get("reflectance scale factor", "")))
     if listed and not (isfinite(listed[0]) and listed[0] > 0):
         raise UserError(

@@ -1,4 +1,4 @@
-"""ENVI header text: keys to values, as ENVI writes it and as people do."""
+"""ENVI header: the text of a header as keys and values, as ENVI writes it and as people do."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final
 from tilespec.core.errors import UserError
 
 LARGEST: Final = 1 << 26
-"""Bytes of the largest header that is read: a list of 100 000 wavelengths has 1 MB."""
+"""The size in bytes of the largest header that is read; a list of 100 000 wavelengths takes 1 MB."""
 ESRI: Final = ("BYTEORDER", "LAYOUT", "NROWS", "NCOLS", "NBANDS", "NBITS")
 STRUCTURE: Final = ("samples", "lines", "bands", "data type", "interleave", "byte order", "header offset")
 
@@ -19,7 +19,7 @@ def read_header(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     comments; a value in braces may take many lines.
 
     Raises:
-        UserError: no ENVI header, a brace that never closes, a structural key given twice with two values.
+        UserError: the file is no ENVI header, a brace does not close, or a structural key has two different values.
     """
     text = _text(path)
     lines = text.splitlines()
@@ -40,7 +40,7 @@ def unbraced(value: str) -> str:
 
 
 def names(value: str) -> tuple[str, ...]:
-    """Return the entries of a list of names; empty ones at both ends do not count."""
+    """Return the entries of a list of names, without empty ones at either end."""
     return tuple(entry.strip() for entry in unbraced(value).strip(", ").split(","))
 
 
@@ -64,7 +64,7 @@ def _text(path: Path) -> str:
 
 
 def _kind(line: str) -> str:
-    """Say what a file is whose first line is not ENVI."""
+    """Return a description of a file whose first line is not ENVI."""
     word = (line.split() or [""])[0].upper()
     if word in ESRI:
         return f"an ESRI band header (first key {word})"
@@ -72,7 +72,7 @@ def _kind(line: str) -> str:
 
 
 def _entries(path: Path, lines: list[str], start: int) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return keys and values of the lines after the magic word."""
+    """Return the keys and values of the lines after the word ENVI."""
     found: dict[str, str] = {}
     notes: list[str] = []
     number = start
@@ -112,7 +112,7 @@ def _braced(path: Path, key: str, value: str, lines: list[str], number: int) -> 
 
 
 def _keep(path: Path, found: dict[str, str], key: str, value: str, notes: list[str]) -> None:
-    """Store one entry; the same key twice is an error where it decides the layout, else a note."""
+    """Store one entry; a repeated key is an error if it decides the layout, else a note."""
     if key in found and found[key] != value:
         if key in STRUCTURE:
             raise UserError(

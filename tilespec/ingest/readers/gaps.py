@@ -1,4 +1,4 @@
-"""Gaps: pixels that a mask says have no data, in integers all of whose values are data."""
+"""Gaps: pixels without data by a mask, in integers whose values are all valid data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,24 +14,24 @@ from tilespec.ingest.readers.source import Facts, Source
 @final
 @dataclass(frozen=True, kw_only=True)
 class Gapped:
-    """A source of which a mask hides pixels."""
+    """A source in which a mask marks pixels without data."""
 
     facts: Facts
-    """As `with_gaps` makes them."""
+    """The facts from `with_gaps`."""
     inner: Source
-    """What is read."""
+    """The source of the values."""
     known: Callable[[int, int], Bool[np.ndarray, "y x"]]
-    """Returns which pixels of some rows have data."""
+    """The function that returns which pixels of some rows have data, as bool ``y x``."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows, in a type that has room for nodata."""
+        """Return rows in a data type that can hold nodata."""
         rows = self.inner.read_rows(y0, y1).astype(self.facts.dtype)
         rows[~self.known(y0, y1)] = self.facts.nodata
         return rows
 
 
 def with_gaps(facts: Facts) -> Facts:
-    """Return facts with a value for no data: the source's own, NaN, or one more than bytes have."""
+    """Return facts with a nodata value: the source's own, NaN, or one above the range of a byte."""
     if facts.dtype.kind == "f":
         return replace(facts, nodata=float("nan"))
     if facts.nodata is not None:

@@ -7,10 +7,10 @@ from tilespec.core.errors import UserError
 from tilespec.ingest.readers.envi_header import names, unbraced
 
 Transform = tuple[float, float, float, float, float, float]
-"""GDAL's order: x of the origin, x per column, x per row, y of the origin, y per column, y per row."""
+"""GDAL's transform: x of the origin, x per column, x per row, y of the origin, y per column, y per row."""
 
 UTM: Final = {"WGS-84": (32600, 32700), "NORTH AMERICA 1983": (26900, None), "NORTH AMERICA 1927": (26700, None)}
-"""EPSG code of UTM zone 0, north and south, for each datum as ENVI spells it."""
+"""The EPSG code of UTM zone 0, north and south, for each datum in ENVI's spelling."""
 GEOGRAPHIC: Final = {"WGS-84": 4326, "NORTH AMERICA 1983": 4269, "NORTH AMERICA 1927": 4267}
 NO_PLACE: Final = {"arbitrary", "pseudo", "none", "unknown"}
 
@@ -25,7 +25,7 @@ def grid_mapping(crs: Any, transform: Transform) -> dict[str, Any]:
 
 
 def crs_of(definition: Any) -> Any:
-    """Return the pyproj CRS of WKT, an EPSG code or anything else pyproj reads; None when it cannot."""
+    """Return the pyproj CRS from WKT, an EPSG code or any other text for pyproj; None for invalid text."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -36,7 +36,7 @@ def crs_of(definition: Any) -> Any:
 
 
 def from_envi(where: object, header: dict[str, str]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the grid mapping of an ENVI header, None without one, and notes."""
+    """Return the grid mapping of an ENVI header, or None, and notes."""
     if not header.get("map info", "").strip("{} "):
         return None, ()
     info = names(header["map info"])
@@ -50,13 +50,13 @@ def from_envi(where: object, header: dict[str, str]) -> tuple[dict[str, Any] | N
 
 
 def _identified(crs: Any) -> Any:
-    """Return the EPSG's own definition of a CRS that Esri spells otherwise, else the CRS as it is."""
+    """Return EPSG's own definition of a CRS in Esri's spelling, or else the CRS itself."""
     code = None if crs is None else crs.to_epsg()
     return crs if code is None else crs_of(code)
 
 
 def _transform(where: object, info: tuple[str, ...]) -> Transform:
-    """Return the transform of ``map info``: name, reference pixel (1-based, upper left corner), x, y, size, ..."""
+    """Return the transform from ``map info``: name, reference pixel (1-based, upper left corner), x, y, size, ..."""
     try:
         column, row, x, y, width, height = (float(value) for value in info[1:7])
     except ValueError as error:
@@ -73,7 +73,7 @@ def _transform(where: object, info: tuple[str, ...]) -> Transform:
 
 
 def _rotation(where: object, info: tuple[str, ...]) -> float:
-    """Return the rotation in degrees, 0 when none is given."""
+    """Return the rotation in degrees, or 0 when there is none."""
     found = [entry.partition("=")[2] for entry in info if entry.lower().replace(" ", "").startswith("rotation=")]
     try:
         return float(found[0]) if found else 0.0
@@ -84,7 +84,7 @@ def _rotation(where: object, info: tuple[str, ...]) -> float:
 
 
 def _epsg(info: tuple[str, ...]) -> int | None:
-    """Return the EPSG code of a UTM zone or of geographic coordinates, None for other projections."""
+    """Return the EPSG code of a UTM zone or of geographic coordinates, or None for other projections."""
     name = info[0].lower()
     if name == "utm" and len(info) > 9 and info[7].isdigit():
         codes = UTM.get(info[9].upper(), (None, None))

@@ -1,6 +1,6 @@
-"""HDF5 and NetCDF 4: what is inside, and whose layout it is.
+"""HDF5: arrays and attributes of HDF5 and NetCDF 4 files, and recognition of a product's layout.
 
-A sensor's layout is one file and one line in `LAYOUTS`: it looks at the structure, never at a file's name.
+A sensor's layout is one file and one line in `LAYOUTS`; it is recognised by its structure, never by a file's name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,41 +22,41 @@ LAYOUTS: Final = {
     "prisma": "tilespec.ingest.readers.prisma:LAYOUT",
     "neon": "tilespec.ingest.readers.neon:LAYOUT",
 }
-"""Layouts that are tried in this order; a file that fits none is read as NetCDF or plain HDF5."""
+"""The layouts in the order of trial; a file with none of them is read as NetCDF or plain HDF5."""
 PLAIN: Final = "tilespec.ingest.readers.netcdf:read_netcdf"
 STRUCTURE: Final = {
     *("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "DIMENSION_LABELS"),
     *("_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict", "_FillValue"),
 }
-"""Attributes by which HDF5 and NetCDF keep house."""
+"""The attributes that HDF5 and NetCDF use internally."""
 LONGEST: Final = 4096
-"""Values of the longest attribute that is kept in a scene's header."""
+"""The largest number of values of an attribute that is copied to a scene's header."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How one product is laid out in HDF5."""
+    """The layout of one product in HDF5."""
 
     fits: Callable[[h5py.File], bool]
-    """Whether an open file has this structure."""
+    """The function that returns whether an open file has this layout."""
     read: Callable[[Path, Options], Source]
-    """Its reader."""
+    """The reader of the layout."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """An HDF5 dataset that is opened for each read, so that nothing stays open."""
+    """An HDF5 dataset that is opened for each read, so that no file remains open."""
 
     path: Path
-    """The file."""
+    """The path of the file."""
     name: str
-    """The dataset."""
+    """The name of the dataset."""
     dtype: np.dtype[Any]
-    """Its data type."""
+    """The data type of the dataset."""
     chunks: tuple[int, ...] | None
-    """Shape of its chunks."""
+    """The shape of the chunks."""
 
     def __getitem__(self, index: Any) -> np.ndarray:
         with h5py.File(self.path, "r") as file:
@@ -64,9 +64,9 @@ class Dataset:
 
 
 def read_hdf5(path: Path, options: Options) -> Source:
-    """Return the cube of an HDF5 or NetCDF 4 file: by its product's layout, else by the names of its dimensions.
+    """Return the cube of an HDF5 or NetCDF 4 file: by its product's layout, or else by the names of its dimensions.
 
-    A user who names an array or its axes gets that array, whatever the layout.
+    If the user names an array or its axes, that array is read regardless of the layout.
     """
     if options.variable is None and options.axes is None and options.kind != "labels":
         with opened(path) as file:
@@ -80,7 +80,7 @@ def read_hdf5(path: Path, options: Options) -> Source:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a file; refuse one that is no HDF5, or not whole."""
+    """Open a file; refuse one that is not HDF5 or is incomplete."""
     if not h5py.is_hdf5(path):
         raise UserError(
             path,
@@ -97,7 +97,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return all arrays; MATLAB keeps the insides of cells and structs under #refs#."""
+    """Return all arrays by name, without MATLAB's contents of cells and structs under #refs#."""
     found: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, node: Any) -> None:
@@ -109,7 +109,7 @@ def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def dataset(path: Path, node: h5py.Dataset) -> Dataset:
-    """Return what reads a dataset when its file is closed again."""
+    """Return an object that reads a dataset after its file is closed."""
     return Dataset(path=path, name=node.name, dtype=node.dtype, chunks=node.chunks)
 
 
@@ -119,7 +119,7 @@ def entry(node: h5py.Dataset, dims: tuple[str, ...] | None = None, attrs: Mappin
 
 
 def text(value: Any) -> str:
-    """Return a string, a number or a list of them as text."""
+    """Return text, a number or a list of them as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace").strip("\0 ")
     if isinstance(value, np.ndarray):
@@ -128,7 +128,7 @@ def text(value: Any) -> str:
 
 
 def attributes(node: Any, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Return the attributes of a file, group or dataset as text; those of the format itself are left out."""
+    """Return the attributes of a file, group or dataset as text, without those of the format itself."""
     kept = {}
     for key in sorted(set(node.attrs) - STRUCTURE - without):
         value = node.attrs[key]

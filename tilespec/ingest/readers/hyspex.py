@@ -1,6 +1,6 @@
-"""What a HySpex camera writes before its counts: the dark frame and the list of bad detector elements.
+"""HySpex: the dark frame and the list of bad detector elements, which the camera writes before its counts.
 
-The layout is that of the reader which Norsk Elektro Optikk gives to its customers (`readHyspexHdr.m`, T. Loke):
+The layout follows the reader that Norsk Elektro Optikk supplies to its customers (`readHyspexHdr.m`, T. Loke):
 packed little-endian fields, then spectral calibration and quantum efficiency (one float64 a band), responsivity and
 dark frame (float64 for each band and column), and the bad elements as uint32 ``band * columns + column``.
 """
@@ -23,26 +23,26 @@ FIELDS: Final = np.dtype(
         "itemsize": 2181,
     }
 )
-"""Bytes of the header, size of the detector, whether there is a dark frame, and how many elements are bad."""
+"""The fields: bytes of the header, size of the detector, whether there is a dark frame, number of bad elements."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """What is known of a detector from the preamble of its data."""
+    """The properties of a detector from the preamble of its data."""
 
     dark: Float64[np.ndarray, "x band"] | None
-    """Counts without light; None: not taken."""
+    """The dark counts; None when they were not measured."""
     bad: Bool[np.ndarray, "x band"]
-    """Elements on the camera's list of bad ones."""
+    """The elements on the camera's list of bad ones."""
     notes: tuple[str, ...] = ()
-    """What was used, or passed over."""
+    """The notes on what was used or ignored."""
 
 
 def detector(facts: Facts) -> Detector | None:
-    """Return what the preamble of a HySpex file says of its detector; None for other files.
+    """Return the properties of a detector from the preamble of a HySpex file; none for other files.
 
-    A preamble of another size than the scene (windowed or binned data) is passed over with a note.
+    A preamble for another size than the scene (windowed or binned data) is ignored with a note.
     """
     data = next((path for path in facts.files if _magic(path)), None)
     if data is None:
@@ -68,7 +68,7 @@ def detector(facts: Facts) -> Detector | None:
 
 
 def _magic(path: Path) -> bool:
-    """Return whether a file begins as HySpex data do."""
+    """Return whether a file begins like HySpex data."""
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -77,19 +77,19 @@ def _magic(path: Path) -> bool:
 
 
 def _mask(listed: Int64[np.ndarray, " n"], bands: int, columns: int) -> Bool[np.ndarray, "x band"]:
-    """Return which elements are listed."""
+    """Return which elements are on the list, as bool ``x band``."""
     mask = np.zeros(bands * columns, bool)
     mask[listed[listed < mask.size]] = True
     return mask.reshape(bands, columns).T.copy()
 
 
 def _none(facts: Facts, note: str) -> Detector:
-    """Return a detector of which nothing is known."""
+    """Return a detector without known properties."""
     return Detector(dark=None, bad=np.zeros(facts.shape[1:], bool), notes=(note,))
 
 
 def _notes(data: Path, listed: Int64[np.ndarray, " n"], size: int, *, taken: bool) -> tuple[str, ...]:
-    """Return what a user should know."""
+    """Return notes about the detector for the user."""
     outside = int((listed >= size).sum())
     notes = [f"{data.name}: {outside} bad elements lie outside the detector and are passed over"] if outside else []
     if taken:

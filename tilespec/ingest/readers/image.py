@@ -1,7 +1,7 @@
 """Pictures: PNG, JPEG, BMP and TIFF as cubes of grey, or of red, green and blue, whose values are sRGB from 0 to 1.
 
-GDAL decodes them line by line, so that a picture may be larger than memory. Integers stay as they are, with a scale.
-A TIFF is a picture when it says so and could be nothing else; any other raster is read by
+GDAL decodes them line by line, so that a picture may be larger than memory. Integers do not change, and have a scale. A
+TIFF is a picture only when its metadata say so without doubt; any other raster is read by
 `tilespec.ingest.readers.raster`.
 """
 
@@ -21,9 +21,9 @@ from tilespec.ingest.readers.raster import GATHER, georef_of, opened, place_note
 from tilespec.ingest.readers.source import Facts, Options, Source, refuse_array_options
 
 PIECE: Final = 1 << 23
-"""Bytes that are asked of GDAL at once: less than its cache holds, or lines would be decoded once for each band."""
+"""The bytes of one request to GDAL, less than its cache holds, or lines would be decoded once for each band."""
 CACHE: Final = 1 << 26
-"""Bytes of GDAL's cache while pictures are read; its own choice is a share of the machine's memory."""
+"""The size in bytes of GDAL's cache while pictures are read; its default is a share of the machine's memory."""
 RGB: Final = ("red", "green", "blue")
 PLUGINS: Final = {
     "PNG": "PngImagePlugin:PngImageFile",
@@ -31,24 +31,24 @@ PLUGINS: Final = {
     "GIF": "GifImagePlugin:GifImageFile",
     "GTiff": "TiffImagePlugin:TiffImageFile",
 }
-"""Pillow's readers of headers, by GDAL's names of formats; opened directly they do not mind large pictures."""
+"""Pillow's readers of headers by GDAL's names of formats; used directly, they accept large pictures."""
 ORIENTATION: Final = 0x0112
-"""EXIF tag: which way up the picture is to be shown; 1 is as stored."""
+"""The EXIF tag of the orientation of a picture; 1 is as stored."""
 GEOTIFF_ALPHA: Final = 4
-"""GDAL calls the fourth of four byte bands alpha, whatever it is."""
+"""The interpretation that GDAL gives to the fourth of four byte bands in any file."""
 
 Lines = Shaped[np.ndarray, "y x _band"]
 
 
 @final
 class Scan:
-    """A raster that stays open between reads: what is decoded line by line is decoded once, from top to bottom."""
+    """A raster that is not closed between reads, so that compressed lines are decoded once, from top to bottom."""
 
     def __init__(self, path: str) -> None:
         self._path, self._raster = path, None
 
     def rows(self, y0: int, y1: int) -> Lines:
-        """Return rows as stored, all bands."""
+        """Return rows of all bands with their stored values."""
         from rasterio import Env
         from rasterio.windows import Window
 
@@ -69,14 +69,14 @@ class Scan:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How the bands of a raster become colours."""
+    """The interpretation of a raster's bands as colours."""
 
     colours: int
-    """How many bands are colours; they come first."""
+    """The number of bands that are colours; they come first."""
     alpha: int | None = None
-    """Band that is not full where there is no picture."""
+    """The index of the opacity band, if there is one."""
     table: UInt8[np.ndarray, "256 4"] | None = None
-    """Colour and opacity of each index of a palette."""
+    """The colour and the opacity of each index of a palette."""
     hidden: tuple[int, ...] | None = None
     """The colour that is transparent."""
 
@@ -87,7 +87,7 @@ class Look:
         return clear or self.alpha is not None or self.hidden is not None
 
     def of(self, raw: Lines) -> tuple[Lines, Bool[np.ndarray, "y x"] | None]:
-        """Return the colours of some lines, and which pixels have data; None: all."""
+        """Return the colours of some lines, and which pixels have data, or None for all."""
         if self.table is not None:
             seen = self.table[raw[..., 0]]
             return seen[..., :3], (seen[..., 3] == PEAKS["uint8"] if self.gaps else None)
@@ -100,17 +100,17 @@ class Look:
 @final
 @dataclass(frozen=True, kw_only=True)
 class PictureSource:
-    """A picture."""
+    """A source of one picture."""
 
     facts: Facts
-    """What it says about itself."""
+    """The facts of the picture."""
     look: Look
-    """How its bands become colours."""
+    """The interpretation of its bands as colours."""
     lines: Scan
-    """What is read."""
+    """The raster that is read."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows as ``y, x, band``; where there may be pixels without data, in a wider type."""
+        """Return rows as ``y, x, band``, in a wider type if there may be pixels without data."""
         colours, known = self.look.of(self.lines.rows(y0, y1))
         if known is None:
             return colours
@@ -120,10 +120,11 @@ class PictureSource:
 
 
 def read_image(path: Path, options: Options) -> Source:
-    """Return a picture; labels, references and TIFFs that are no pictures as `read_raster` returns them.
+    """Return a picture; read labels, references and other TIFFs by `read_raster`.
 
     Raises:
-        UserError: GDAL cannot read it; several pictures in one file; inks instead of light; another data type.
+        UserError: GDAL cannot read it, the file has several pictures, the colours are inks, or the data type is
+            unsupported.
     """
     if options.kind != "cube":
         return read_raster(path, options)
@@ -149,10 +150,10 @@ def read_image(path: Path, options: Options) -> Source:
 
 
 def photographed(raster: Any) -> bool:
-    """Whether a TIFF is a picture by itself: three bytes said to be red, green and blue, without wavelengths.
+    """Return whether a TIFF is a picture: three bytes marked as red, green and blue, without wavelengths.
 
-    Sixteen bits are one too where there is no place: satellites have those. So many a TIFF of four bands is said to
-    have alpha (GDAL writes it so) that four bands are none.
+    Sixteen bits are a picture only without georeference, because satellite images have those too. Four bands are never
+    a picture, because GDAL marks the fourth band of many TIFFs as alpha.
     """
     sizes = ("uint8", "uint16") if raster.crs is None and raster.transform.is_identity else ("uint8",)
     tagged = any(key.lower() == "wavelength" for key in raster.tags(1)) or bool(raster.tags(1, ns="IMAGERY"))
@@ -161,14 +162,14 @@ def photographed(raster: Any) -> bool:
 
 
 def _colours(raster: Any) -> tuple[str, ...]:
-    """Return what the bands are, as GDAL says it."""
+    """Return the colour interpretation of the bands from GDAL."""
     return tuple(colour.name for colour in raster.colorinterp)
 
 
 def _refuse(path: Path, raster: Any) -> None:
-    """Refuse several pictures in one file, and inks."""
+    """Refuse several pictures in one file, and colours that are inks."""
     said = _header_of(path, raster.driver)
-    tiff = raster.driver == "GTiff"  # whose overviews Pillow counts too
+    tiff = raster.driver == "GTiff"  # Pillow also counts the overviews of a TIFF
     pages = len(raster.subdatasets) if tiff else getattr(said, "n_frames", 1)
     if pages > 1:
         raise UserError(
@@ -189,7 +190,7 @@ def _refuse(path: Path, raster: Any) -> None:
 
 
 def _look(path: Path, raster: Any) -> Look:
-    """Return how the bands become colours."""
+    """Return the interpretation of the bands as colours."""
     named = _colours(raster)
     table = _palette(raster) if named[0] == "palette" else None
     alpha = raster.count - 1 if raster.count in (2, GEOTIFF_ALPHA) else None
@@ -207,7 +208,7 @@ def _look(path: Path, raster: Any) -> Look:
 
 
 def _palette(raster: Any) -> UInt8[np.ndarray, "256 4"]:
-    """Return the colours of the indices; an index without one has no data."""
+    """Return the colours of the indices; an index without a colour has no data."""
     table = np.zeros((256, 4), np.uint8)
     for index, colour in raster.colormap(1).items():
         if index < len(table):
@@ -216,7 +217,7 @@ def _palette(raster: Any) -> UInt8[np.ndarray, "256 4"]:
 
 
 def _peak(path: Path, raster: Any, options: Options) -> float:
-    """Return the stored value that is white: what the user says, else all bits that a value has."""
+    """Return the stored value of white: from the user, else the maximum of the data type."""
     if options.peak is not None:
         check_peak(options.peak)
         return options.peak
@@ -229,7 +230,7 @@ def _peak(path: Path, raster: Any, options: Options) -> float:
 
 
 def _notes(path: Path, raster: Any, look: Look) -> tuple[str, ...]:
-    """Return what users should know of how a picture is taken."""
+    """Return notes on the interpretation of a picture for the user."""
     said, notes = _header_of(path, raster.driver), []
     turned = _orientation(said)
     if turned != 1:
@@ -245,7 +246,7 @@ def _notes(path: Path, raster: Any, look: Look) -> tuple[str, ...]:
 
 
 def _orientation(said: Any) -> int:
-    """Return the EXIF orientation, 1 where none is said; a PNG says it before its pixels or not at all."""
+    """Return the EXIF orientation, 1 by default; a PNG has it before its pixels or not at all."""
     if said is None:
         return 1
     tags = getattr(said, "tag_v2", None)
@@ -255,7 +256,7 @@ def _orientation(said: Any) -> int:
 
 
 def _header_of(path: Path, driver: str) -> Any:
-    """Return what Pillow makes of a picture's header, None where it makes nothing."""
+    """Return Pillow's object for a picture's header, or None if Pillow cannot read it."""
     from importlib import import_module
 
     module, _, name = PLUGINS.get(driver, "").partition(":")

@@ -1,7 +1,7 @@
-"""Image light: what the numbers of a picture stand for, and how pixels of it are averaged.
+"""Image light: the relation of stored picture values to light, and the mean of pixels.
 
-The values of a photograph are no light: sRGB (IEC 61966-2-1) stores about the 2.4th root of it. So the mean of pixels
-is taken of light, and encoded again: the mean of the stored values would be darker than what a coarser camera sees.
+sRGB (IEC 61966-2-1) stores about the 2.4th root of light. Therefore values are decoded, averaged as light, and encoded
+again: the mean of the stored values would be darker than the image of a coarser camera.
 """
 
 from dataclasses import replace
@@ -14,17 +14,17 @@ from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.source import Facts, Options, Source, lines_per_read
 
 SRGB: Final = "sRGB"
-"""In `Facts.colour_space`, and in the attribute of that name of scenes that are pictures or were rendered."""
+"""The value of `Facts.colour_space`, and of the attribute with that name, for pictures and rendered scenes."""
 COLOURS: Final = {1: ("grey",), 3: ("red", "green", "blue")}
-"""What the bands of a picture are."""
+"""The names of the bands of a picture."""
 PEAKS: Final = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}
-"""Stored value that is 1, by data type, where nobody says otherwise."""
+"""The stored value of 1 by data type, when the user gives none."""
 DEPTHS: Final = (8, 10, 12, 14)
-"""Bits of cameras whose values are kept in 16 bits as they are."""
+"""The bit depths of cameras whose values are stored unchanged in 16 bits."""
 
 
 def picture_facts(facts: Facts, peak: float) -> Facts:
-    """Return the facts of a picture: bands named by their colours, on a channel axis, values from 0 to 1."""
+    """Return the facts of a picture: bands with the names of their colours, a channel axis, values from 0 to 1."""
     names = COLOURS[facts.shape[2]]
     axis = SpectralAxis(name="channel", unit="1", values=tuple(float(i) for i in range(len(names))))
     header = facts.header | {"band names": "{" + ", ".join(names) + "}"}
@@ -32,7 +32,7 @@ def picture_facts(facts: Facts, peak: float) -> Facts:
 
 
 def ranged(where: str, facts: Facts, options: Options) -> Facts:
-    """Return the facts of a cube under ``--rgb`` and ``--peak``; the same object where neither says anything new."""
+    """Return the facts of a cube under ``--rgb`` and ``--peak``; the same object when neither changes them."""
     if facts.colour_space is not None or not (options.rgb or options.peak is not None):
         return facts
     if options.peak is not None:
@@ -50,13 +50,13 @@ def ranged(where: str, facts: Facts, options: Options) -> Facts:
 
 
 def check_peak(peak: float) -> None:
-    """Refuse a peak that is no number above 0."""
+    """Refuse a peak that is not a finite number above 0."""
     if not (np.isfinite(peak) and peak > 0):
         raise UserError("--peak", found=peak, expected="a number above 0", do="12 bits end at --peak 4095.")
 
 
 def _picture(where: str, facts: Facts, peak: float | None) -> Facts:
-    """Return the facts of an array that the user calls a picture."""
+    """Return the facts of an array that the user declares to be a picture."""
     if facts.shape[2] != 3 or facts.dtype.newbyteorder("=").name not in PEAKS:
         raise UserError(
             where,
@@ -70,10 +70,10 @@ def _picture(where: str, facts: Facts, peak: float | None) -> Facts:
 
 
 def check_range(where: str, source: Source, peak: float | None) -> tuple[str, ...]:
-    """Return notes on the values of a picture; refuse those that its scale would show black, or brighter than white.
+    """Return notes on the values of a picture; refuse values that are nearly black or above white in its scale.
 
-    Cameras of 8 to 14 bits leave their values in 16 bits as they are, and over 65535 they are nearly black. So the
-    largest value is looked for: one pass over the picture, of 16 bits or of floats only.
+    Cameras of 8 to 14 bits store their values unchanged in 16 bits, and divided by 65535 these are nearly black.
+    Therefore one pass over a picture of 16 bits or of floats determines its largest value.
     """
     facts = source.facts
     if facts.colour_space is None or facts.dtype == np.uint8:
@@ -98,7 +98,7 @@ def check_range(where: str, source: Source, peak: float | None) -> tuple[str, ..
 
 
 def _largest(source: Source) -> float:
-    """Return the largest stored value that is data, by one pass in bounded memory; 0 of none."""
+    """Return the largest stored value that is data, by one pass in bounded memory; 0 without data."""
     facts, found = source.facts, 0.0
     step = lines_per_read(facts)
     for y0 in range(0, facts.shape[0], step):

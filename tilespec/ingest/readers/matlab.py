@@ -1,4 +1,4 @@
-"""MATLAB .mat: version 5 unpacked whole through SciPy, version 7.3 by rows (it is HDF5)."""
+"""MATLAB .mat: version 5 unpacked completely by SciPy, version 7.3 by rows (it is HDF5)."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from tilespec.ingest.readers.hdf5 import arrays, dataset, entry, opened
 from tilespec.ingest.readers.source import Options
 
 DTYPES: Final = {"double": "f8", "single": "f4", "logical": "u1"}
-"""MATLAB's names of types that NumPy calls otherwise; int8 to uint64 are the same."""
+"""The NumPy types of MATLAB's type names that differ; int8 to uint64 have the same names."""
 
 
 def read_matlab(path: Path, options: Options) -> ArraySource:
@@ -36,7 +36,7 @@ def read_matlab(path: Path, options: Options) -> ArraySource:
 
 
 def _hdf5(path: Path, options: Options) -> ArraySource:
-    """Return an array of a version 7.3 file, which stores its axes reversed."""
+    """Return an array of a version 7.3 file, whose axes are stored in reverse order."""
     with opened(path) as file:
         nodes = arrays(file)
         entries = {name: entry(node) for name, node in nodes.items()}
@@ -45,7 +45,7 @@ def _hdf5(path: Path, options: Options) -> ArraySource:
 
 
 def _dtype(kind: str) -> np.dtype[Any]:
-    """Return the data type of MATLAB's class; object for what is no array of numbers."""
+    """Return the data type of MATLAB's class; object for a class that is no array of numbers."""
     try:
         return np.dtype(DTYPES.get(kind, kind))
     except TypeError:

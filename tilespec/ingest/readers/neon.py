@@ -1,9 +1,9 @@
-"""NEON AOP surface reflectance: HDF5, a flight line or a tile of the mosaic, one site a file.
+"""NEON AOP surface reflectance: HDF5, a flight line or a tile of the mosaic, one site in each file.
 
 ``SITE/Reflectance/Reflectance_Data(y, x, band)``, int16 with ``Scale_Factor`` (a divisor) and ``Data_Ignore_Value``,
 ``Metadata/Spectral_Data/{Wavelength, FWHM}``, ``Metadata/Coordinate_System/{Map_Info, Coordinate_System_String, EPSG
-Code}``; ``Band_Window_1_Nanometers`` and ``..._2_...`` of the group are the windows where water vapour leaves no signal
-(github.com/NEONScience/NEON-Data-Skills, tutorials/Python/AOP/Hyperspectral).
+Code}``; ``Band_Window_1_Nanometers`` and ``..._2_...`` of the group are the windows in which water vapour absorbs all
+signal (github.com/NEONScience/NEON-Data-Skills, tutorials/Python/AOP/Hyperspectral).
 """
 
 from dataclasses import replace
@@ -26,16 +26,16 @@ CUBE: Final = "Reflectance/Reflectance_Data"
 DIMS: Final = ("y", "x", "band")
 WINDOWS: Final = ("Band_Window_1_Nanometers", "Band_Window_2_Nanometers")
 USED: Final = frozenset({"Scale_Factor", "Data_Ignore_Value", "Scale_factor", *WINDOWS})
-"""Attributes that a scene keeps as numbers of its own."""
+"""The attributes that become facts of the scene."""
 
 
 def fits(file: h5py.File) -> bool:
-    """Whether a site's group holds NEON's reflectance."""
+    """Return whether a site's group holds NEON's reflectance."""
     return _site(file) is not None
 
 
 def read_neon(path: Path, options: Options) -> Source:
-    """Return the reflectance of a NEON file: integers with their scale, as stored."""
+    """Return the reflectance of a NEON file: the stored integers with their scale."""
     with opened(path) as file:
         site = _site(file)
         assert site is not None, "the layout fits, or the user names it"
@@ -57,7 +57,7 @@ def _site(file: h5py.File) -> str | None:
 
 
 def _packing(path: Path, cube: h5py.Dataset) -> dict[str, float]:
-    """Return scale and missing value; a cube of integers without a scale is no reflectance we could name."""
+    """Return the scale and the nodata value; refuse integers without a scale."""
     given = {key.lower(): float(np.ravel(cube.attrs[key])[0]) for key in USED & set(cube.attrs)}
     factor = given.get("scale_factor", 0.0)
     if not factor > 0:
@@ -72,7 +72,7 @@ def _packing(path: Path, cube: h5py.Dataset) -> dict[str, float]:
 
 
 def _spectral(where: str, group: h5py.Group, bands: int) -> tuple[SpectralAxis, tuple[str, ...]]:
-    """Return the spectral axis; bands inside the windows of water vapour are bad."""
+    """Return the spectral axis; bands inside the water vapour windows are bad."""
     lists = {name.lower(): node for name, node in group["Metadata/Spectral_Data"].items()}
     centres = vector(lists["wavelength"])
     units = {key.lower(): text(value) for key, value in lists["wavelength"].attrs.items()}
@@ -88,7 +88,7 @@ def _spectral(where: str, group: h5py.Group, bands: int) -> tuple[SpectralAxis, 
 
 
 def _georef(where: str, group: h5py.Group) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the grid mapping of ENVI's ``Map_Info``, with the CRS by its EPSG code where one is given."""
+    """Return the grid mapping from ENVI's ``Map_Info``, with the CRS by its EPSG code if there is one."""
     place = group.get("Metadata/Coordinate_System")
     if place is None or "Map_Info" not in place:
         return None, (f"{where}: no Map_Info: no georeference",)

@@ -1,4 +1,4 @@
-"""NetCDF 4 by the CF conventions, and plain HDF5: axes by name, packing undone once, grid or swath as the file says.
+"""NetCDF 4 by the CF conventions, and plain HDF5: axes by name, unpacked values, grid or swath.
 
 CF 1.11 sections 2.5.1 (missing data), 5.6 (grid mappings), 5.2 (two-dimensional coordinates) and 8.1 (packed data).
 """
@@ -31,29 +31,29 @@ from tilespec.ingest.readers.wavelengths import NANOMETRES, WAVENUMBERS
 
 PACKING: Final = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 NO_VARIABLE: Final = "This is a netCDF dimension but not a netCDF variable"
-"""What NetCDF 4 writes into a dimension without a coordinate."""
+"""The text that NetCDF 4 writes into a dimension without a coordinate."""
 MARKS: Final = ("good", "good_wavelengths", "bbl")
-"""Names of vectors that are zero for bad bands."""
+"""The names of vectors that are zero for bad bands."""
 STANDARD: Final = {"radiation_wavelength", "radiation_wavenumber"}
 """CF's standard names of a spectral coordinate."""
 SWATH: Final = {"lat": ("latitude", "degrees_north", LATITUDE), "lon": ("longitude", "degrees_east", LONGITUDE)}
-"""Layer to the standard name and the units by which CF knows it, and its attributes in a scene."""
+"""The layers of a swath with CF's standard name, its unit, and the attributes in a scene."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Unpacked:
-    """Packed numbers with an offset as real values: ``stored * scale + offset``, NaN where there is no data."""
+    """Packed numbers with an offset as real values: ``stored * scale + offset``, NaN for no data."""
 
     facts: Facts
-    """Of the values: floats, without scale and nodata."""
+    """The facts of the values: floats, without scale and nodata."""
     inner: Source
-    """What is packed."""
+    """The source of the packed numbers."""
     offset: float
     """The value of a stored 0."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows, unpacked in float64 and rounded once."""
+        """Return rows that are unpacked in float64 and rounded once."""
         packed, how = self.inner.read_rows(y0, y1), self.inner.facts
         values: np.ndarray = (packed * np.float64(how.scale) + self.offset).astype(self.facts.dtype)
         if how.nodata is not None:
@@ -64,7 +64,8 @@ class Unpacked:
 def read_netcdf(path: Path, options: Options) -> Source:
     """Return an array of a NetCDF 4 or plain HDF5 file.
 
-    ``scale_factor`` and ``_FillValue`` stay with the integers; an ``add_offset``, which a scene cannot keep, is undone.
+    ``scale_factor`` and ``_FillValue`` become facts of the integers; an ``add_offset``, which a scene cannot store, is
+    applied.
     """
     with opened(path) as file:
         nodes = arrays(file)
@@ -102,13 +103,13 @@ def _unpacked(source: ArraySource, facts: Facts, offset: float) -> Source:
 
 
 def _dims(node: h5py.Dataset) -> tuple[str, ...] | None:
-    """Return names of dimensions where all have one: the scale's, else the label."""
+    """Return the names of the dimensions if all have one: from the scale, else from the label."""
     names = [dim[0].name.rpartition("/")[2] if len(dim) else dim.label for dim in node.dims]
     return tuple(names) if names and all(names) else None
 
 
 def _spectral_name(nodes: Mapping[str, h5py.Dataset], cube: h5py.Dataset, axes: tuple[str, ...]) -> str | None:
-    """Return the vector that CF says is the spectral coordinate, where none is called ``wavelength...``."""
+    """Return the vector that CF marks as spectral coordinate, if none is called ``wavelength...``."""
     if "band" not in axes or any(_leaf(name).startswith("wavelength") for name in nodes):
         return None
     band = axes.index("band")
@@ -127,12 +128,12 @@ def _leaf(name: str) -> str:
 
 
 def _is_spectral(unit: str) -> bool:
-    """Whether a unit is one of wavelength or wavenumber (metres are a distance here)."""
+    """Return whether a unit is one of wavelength or wavenumber (metres are a distance here)."""
     return unit not in ("m", "meter", "metre") and (unit in WAVENUMBERS or unit.removesuffix("s") in NANOMETRES)
 
 
 def _packing(node: h5py.Dataset) -> dict[str, Any]:
-    """Return how a dataset is packed, its units and what stands for missing data (CF: either of two attributes)."""
+    """Return the packing of a dataset, its units, and its nodata value (CF has two attributes for it)."""
     found = {key: float(np.ravel(node.attrs[key])[0]) for key in PACKING if key in node.attrs and _number(node, key)}
     if "missing_value" in found:
         found.setdefault("_FillValue", found["missing_value"])
@@ -140,13 +141,13 @@ def _packing(node: h5py.Dataset) -> dict[str, Any]:
 
 
 def _number(node: h5py.Dataset, key: str) -> bool:
-    """Whether an attribute is a number: fill values of strings are not."""
+    """Return whether an attribute is a number, because fill values of text are not."""
     value = node.attrs[key]
     return not isinstance(value, h5py.Empty) and np.asarray(value).dtype.kind in "iuf"
 
 
 def _missing(where: str, chosen: Entry) -> tuple[str, ...]:
-    """Return a note when two values mean missing: a scene keeps one."""
+    """Return a note when two values mean no data, because a scene stores one."""
     values = [chosen.attrs.get(key) for key in ("_FillValue", "missing_value")]
     if None in values or values[0] == values[1] or np.isnan(np.asarray(values, np.float64)).all():
         return ()
@@ -154,13 +155,13 @@ def _missing(where: str, chosen: Entry) -> tuple[str, ...]:
 
 
 def _own(name: str, node: h5py.Dataset) -> dict[str, str]:
-    """Return what the array says about itself, under its own name."""
+    """Return the attributes of the array under their own names."""
     kept = attributes(node, without=frozenset({*PACKING, "coordinates", "grid_mapping"}))
     return {f"{name.rpartition('/')[2]} {key}": value for key, value in kept.items()}
 
 
 def _good(nodes: Mapping[str, h5py.Dataset], bands: int) -> list[bool] | None:
-    """Return the marks of good bands."""
+    """Return the marks of good bands, or None."""
     found = [node for name, node in nodes.items() if name.rpartition("/")[2] in MARKS and node.shape == (bands,)]
     return [value != 0 for value in vector(found[0])] if found else None
 

@@ -1,15 +1,15 @@
-"""PRISMA of the Italian Space Agency: HDF-EOS5 with a cube for each of two spectrometers, levels 1, 2B, 2C and 2D.
+"""PRISMA of the Italian Space Agency: HDF-EOS5 with one cube for each of two spectrometers, levels 1, 2B, 2C and 2D.
 
-``HDFEOS/SWATHS/PRS_<level>_HCO/Data Fields/{VNIR_Cube, SWIR_Cube}(y, band, x)``, uint16; the root's attributes tell
-everything else: ``List_Cw_Vnir`` and ``List_Fwhm_Vnir`` in descending order (0 nm: a band that was not acquired),
-and the packing, another one for each spectrometer (PRISMA Products Specification Document, ASI; prismaread, Busetto
-and Ranghetti 2020):
+``HDFEOS/SWATHS/PRS_<level>_HCO/Data Fields/{VNIR_Cube, SWIR_Cube}(y, band, x)``, uint16; the root's attributes have all
+other facts: ``List_Cw_Vnir`` and ``List_Fwhm_Vnir`` in descending order (0 nm: a band that was not acquired), and the
+packing, which differs between spectrometers (PRISMA Products Specification Document, ASI; prismaread, Busetto and
+Ranghetti 2020):
 
     level 2: value = L2ScaleMin + stored * (L2ScaleMax - L2ScaleMin) / 65535
     level 1: value = stored / ScaleFactor - Offset
 
 A scene has one scale, so the values are stored as float32. Bands are put in ascending order. Where both spectrometers
-measure (some 943 to 978 nm), SWIR's bands are taken, as prismaread does; a note says so.
+measure (about 943 to 978 nm), SWIR's bands are used, as in prismaread, with a note.
 """
 
 from dataclasses import dataclass
@@ -35,28 +35,28 @@ MISSING: Final = (
     "pixels whose bands are all stored as 0 are taken as missing; its error matrices are not applied",
     "stored zeros (failed retrievals, padding) are taken as missing; its error matrices are not applied",
 )
-"""What is said of level 1 and of level 2."""
+"""The notes on missing data of level 1 and of level 2."""
 READ: Final = 1 << 24
-"""Bytes of one read of stored numbers; their values take twice as much."""
+"""The bytes of one read of stored numbers; their values take twice as much."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A spectrometer's cube."""
+    """The cube of one spectrometer."""
 
     source: ArraySource
-    """What is stored, all its bands."""
+    """The source of the stored bands."""
     take: Int64[np.ndarray, " taken"]
-    """Bands that are used, in ascending order of wavelength."""
+    """The indices of the used bands in ascending order of wavelength."""
     centres: tuple[float, ...]
-    """Their centres in nm."""
+    """The centres of the used bands in nm."""
     fwhm: tuple[float, ...]
-    """Their widths in nm."""
+    """The full widths at half maximum of the used bands in nm."""
     scale: float
-    """Value of a stored 1, less that of a stored 0."""
+    """The difference in value for a stored step of 1."""
     offset: float
-    """Value of a stored 0."""
+    """The value of a stored 0."""
 
 
 @final
@@ -65,14 +65,14 @@ class PrismaSource:
     """Both spectrometers' bands as one cube of values."""
 
     facts: Facts
-    """What the file says."""
+    """The facts from the file."""
     arms: tuple[Arm, ...]
-    """VNIR, SWIR."""
+    """The spectrometers VNIR and SWIR."""
     zero_is_missing: bool
-    """Level 2: a stored 0 is a failed retrieval or padding; level 1: only where all bands are 0."""
+    """Whether a stored 0 is a failed retrieval or padding (level 2); in level 1 it is only when all bands are 0."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows of values, NaN where there is no data."""
+        """Return rows of values ``y, x, band``, NaN for no data."""
         out = np.empty((y1 - y0, *self.facts.shape[1:]), np.float32)
         empty, first = np.ones(out.shape[:2], bool), 0
         for arm in self.arms:
@@ -89,7 +89,7 @@ class PrismaSource:
 
 
 def fits(file: h5py.File) -> bool:
-    """Whether a file has a hyperspectral swath of PRISMA."""
+    """Return whether a file has a hyperspectral swath of PRISMA."""
     return _swath(file) is not None and "List_Cw_Vnir" in file.attrs
 
 
@@ -137,7 +137,7 @@ def _swath(file: h5py.File) -> str | None:
 
 
 def _arm(path: Path, file: h5py.File, swath: str, arm: str) -> Arm:
-    """Return one spectrometer, its acquired bands in ascending order."""
+    """Return one spectrometer with its acquired bands in ascending order."""
     node = file[f"{swath}/Data Fields/{arm.upper()}_Cube"]
     rows, bands, columns = node.shape
     lists = {key: vector(file.attrs[f"List_{key}_{arm}"]) for key in ("Cw", "Fwhm")}
@@ -159,7 +159,7 @@ def _arm(path: Path, file: h5py.File, swath: str, arm: str) -> Arm:
 
 
 def _packing(path: Path, file: h5py.File, arm: str) -> tuple[float, float]:
-    """Return the step and the value of 0 by the attributes of the product's level."""
+    """Return the step and the value of 0 from the attributes of the product's level."""
 
     def number(key: str) -> float | None:
         return vector(file.attrs[key])[0] if key in file.attrs else None
@@ -179,7 +179,7 @@ def _packing(path: Path, file: h5py.File, arm: str) -> tuple[float, float]:
 
 
 def _parted(where: str, vnir: Arm, swir: Arm) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
-    """Return both spectrometers without VNIR's bands in the range that SWIR measures too, and what was left out."""
+    """Return both spectrometers without VNIR's bands in the range of SWIR, and the number of bands left out."""
     unused = [arm.source.facts.shape[2] - len(arm.take) for arm in (vnir, swir)]
     notes = (f"{where}: {unused[0]} VNIR and {unused[1]} SWIR bands were not acquired",) if any(unused) else ()
     keep = [i for i, centre in enumerate(vnir.centres) if not swir.centres or centre < swir.centres[0]]
@@ -199,7 +199,7 @@ def _parted(where: str, vnir: Arm, swir: Arm) -> tuple[tuple[Arm, ...], tuple[st
 
 
 def _shape(path: Path, arms: tuple[Arm, ...]) -> tuple[int, int, int]:
-    """Return the shape of both together; refuse spectrometers of two sizes."""
+    """Return the shape of both together; refuse spectrometers that differ in size."""
     sizes = {arm.source.facts.shape[:2] for arm in arms}
     if len(sizes) != 1:
         raise UserError(
@@ -214,7 +214,7 @@ def _shape(path: Path, arms: tuple[Arm, ...]) -> tuple[int, int, int]:
 def _place(
     path: Path, file: h5py.File, swath: str, shape: tuple[int, int, int]
 ) -> tuple[dict[str, Any] | None, tuple[Plane, ...], tuple[str, ...]]:
-    """Return the grid of level 2D; for the swaths of the others, latitude and longitude of each pixel."""
+    """Return the grid of level 2D, or for other levels the latitude and longitude of each pixel."""
     if "Epsg_Code" in file.attrs and "Product_ULcorner_easting" in file.attrs:
         georef, notes = _grid(path.name, file, shape)
         return georef, (), notes
@@ -228,7 +228,7 @@ def _place(
 
 
 def _grid(where: str, file: h5py.File, shape: tuple[int, int, int]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the grid of the corner attributes, which are the centres of corner pixels (EnMAP-Box, `spatialInfo`)."""
+    """Return the grid from the corner attributes, which are the centres of corner pixels (EnMAP-Box, `spatialInfo`)."""
     keys = ("ULcorner_easting", "LRcorner_easting", "ULcorner_northing", "LRcorner_northing")
     left, right, top, bottom = (vector(file.attrs[f"Product_{key}"])[0] for key in keys)
     dx, dy = (right - left) / max(shape[1] - 1, 1), (bottom - top) / max(shape[0] - 1, 1)

@@ -1,4 +1,4 @@
-"""GeoTIFF and everything else GDAL reads, by windows through rasterio (what rioxarray stands on)."""
+"""Raster: GeoTIFF and all other formats of GDAL, read by windows through rasterio."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tilespec.ingest.readers.source import Facts, Options, refuse_array_options
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
 GATHER: Final = 1 << 25
-"""Bytes of one read: compressed blocks are decoded whole."""
+"""The bytes of one read, because compressed blocks are decoded completely."""
 
 
 @final
@@ -26,9 +26,9 @@ class RasterSource:
     """A raster that GDAL reads."""
 
     facts: Facts
-    """What it says about itself."""
+    """The facts of the raster."""
     path: str
-    """What rasterio opens."""
+    """The path for rasterio."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
@@ -40,7 +40,7 @@ class RasterSource:
 
 
 def read_raster(path: Path, options: Options) -> RasterSource:
-    """Return a raster, with wavelengths from its bands' tags where there are some.
+    """Return a raster, with wavelengths from its bands' tags if there are any.
 
     Raises:
         UserError: GDAL cannot read it; its bands have several scales or an offset; it is complex.
@@ -69,13 +69,13 @@ def read_raster(path: Path, options: Options) -> RasterSource:
 
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
-    """Open a raster; that it has no georeference is no warning here."""
+    """Open a raster; a missing georeference gives no warning here."""
     with raster_at(path) as raster, whole(path):
         yield raster
 
 
 def raster_at(path: str) -> Any:
-    """Return a raster, open for reading."""
+    """Return a raster that is open for reading."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
@@ -94,7 +94,7 @@ def raster_at(path: str) -> Any:
 
 @contextmanager
 def whole(path: str) -> Iterator[None]:
-    """Say so where pixels cannot be read; libjpeg only warns of a file that ends early, and reads grey."""
+    """Report pixels that cannot be read; libjpeg only warns of a file that ends early, and fills it with grey."""
     from rasterio import Env
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
@@ -112,7 +112,7 @@ def whole(path: str) -> Iterator[None]:
 
 
 def _refuse(path: Path, raster: Any) -> None:
-    """Refuse rasters whose values one scale does not describe."""
+    """Refuse rasters whose bands differ in scale or have an offset."""
     problems = (
         {
             "data type": (len(set(raster.dtypes)) > 1 or "complex" in raster.dtypes[0], raster.dtypes[:3]),
@@ -134,7 +134,7 @@ def _refuse(path: Path, raster: Any) -> None:
 
 
 def georef_of(raster: Any) -> dict[str, Any] | None:
-    """Return the grid mapping; rotated and south-up transforms are kept as they are."""
+    """Return the grid mapping; rotated and south-up transforms do not change."""
     if raster.crs is None and raster.transform.is_identity:
         return None
     crs = crs_of(raster.crs.to_wkt()) if raster.crs else None
@@ -142,7 +142,7 @@ def georef_of(raster: Any) -> dict[str, Any] | None:
 
 
 def place_notes(where: str, raster: Any) -> tuple[str, ...]:
-    """Return notes on a place that a scene cannot keep whole."""
+    """Return notes on a georeference that a scene cannot store completely."""
     points = len(raster.gcps[0])
     if points:
         return (f"{where}: its {points} ground control points are not kept: use gdalwarp first to have a grid",)
@@ -151,7 +151,7 @@ def place_notes(where: str, raster: Any) -> tuple[str, ...]:
 
 
 def _band_names(raster: Any) -> dict[str, str]:
-    """Return the descriptions of the bands as ENVI lists them, where any band has one."""
+    """Return the descriptions of the bands in the form of ENVI, if any band has one."""
     if not any(raster.descriptions):
         return {}
     listed = (str(name or f"Band {i}").replace(",", " ") for i, name in enumerate(raster.descriptions, start=1))
@@ -159,7 +159,7 @@ def _band_names(raster: Any) -> dict[str, str]:
 
 
 def _spectral(where: str, raster: Any) -> tuple[SpectralAxis | None, tuple[str, ...]]:
-    """Return the axis of the bands' tags: ``wavelength``, or GDAL's IMAGERY domain in micrometres."""
+    """Return the axis from the bands' tags: ``wavelength``, or GDAL's IMAGERY domain in micrometres."""
     tags = [_band_tags(raster, band) for band in range(1, raster.count + 1)]
     columns = {key: [tag.get(key) for tag in tags] for key in ("wavelength", "fwhm", "bbl")}
     if any(value is None for value in columns["wavelength"]):

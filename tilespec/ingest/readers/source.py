@@ -1,4 +1,4 @@
-"""Source: what every reader returns. A reader is a callable ``(path, options) -> Source``."""
+"""Source: the result of every reader. A reader is a callable ``(path, options) -> Source``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from tilespec.core.types import Cube, SpectralAxis
 @final
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user says about a file beyond its path. Readers take what concerns them."""
+    """The options of the user for a file, in addition to its path. Each reader uses those that concern it."""
 
     kind: Literal["cube", "labels", "reference"] = "cube"
-    """What is wanted: a cube, a class map of one band, or a white or dark reference."""
+    """The kind of source: a cube, a class map of one band, or a white or dark reference."""
     variable: str | None = None
-    """Name of the array in a file of several."""
+    """The name of the array in a file of several."""
     axes: str | None = None
-    """Order of the array's axes, such as ``band,y,x``; None: as the format says, else ``y,x,band``."""
+    """The order of the array's axes, such as ``band,y,x``; None: by the format, else ``y,x,band``."""
     wavelengths: str | None = None
-    """A text file of wavelengths, or the name of a variable beside the array."""
+    """The text file of wavelengths, or the name of a variable in the same file."""
     allow_truncated: bool = False
-    """Read the whole lines of a file that ends early; the others have no data."""
+    """Whether to read the complete lines of a file that ends early; the others have no data."""
     rgb: bool = False
-    """Take three bands as red, green and blue of sRGB, whatever the format."""
+    """Whether to read three bands as red, green and blue of sRGB, in any format."""
     peak: float | None = None
-    """Stored value that is 1; None: as the format says."""
+    """The stored value of 1; None: by the format."""
 
 
 @final
@@ -38,46 +38,46 @@ class Plane:
     """A ``y, x`` layer beside a cube, such as the latitude of each pixel of a swath."""
 
     name: str
-    """Its name in the scene."""
+    """The name of the layer in the scene."""
     dtype: np.dtype[Any]
-    """As it is stored in the scene; floats have NaN where there is no data."""
+    """The data type of the layer in the scene; floats have NaN for no data."""
     read: Callable[[int, int], np.ndarray]
-    """Returns rows ``y0`` to ``y1`` (exclusive), all columns."""
+    """The function that returns rows ``y0`` to ``y1`` (exclusive) with all columns."""
     attrs: dict[str, Any] = field(default_factory=dict)
-    """Attributes as CF has them: ``units``, ``standard_name``."""
+    """The attributes by CF: ``units``, ``standard_name``."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a source says about itself before a pixel is read."""
+    """The facts of a source that are known before a pixel is read."""
 
     shape: tuple[int, int, int]
-    """``y, x, band``."""
+    """The shape ``y, x, band``."""
     dtype: np.dtype[Any]
-    """As stored, byte order included."""
+    """The stored data type, including the byte order."""
     spectral: SpectralAxis | None = None
-    """What the bands are; None when the source does not say."""
+    """The spectral axis of the bands; None when the source has none."""
     georef: dict[str, Any] | None = None
-    """Attributes of a CF grid mapping with ``crs_wkt`` and ``GeoTransform``."""
+    """The attributes of a CF grid mapping with ``crs_wkt`` and ``GeoTransform``."""
     nodata: float | None = None
-    """Stored value of elements without data (NaN always is)."""
+    """The stored value of elements without data (NaN always means no data)."""
     scale: float = 1.0
-    """Stored values times this are reflectance (or whatever the source holds)."""
+    """The factor from stored values to reflectance (or to the quantity of the source)."""
     classes: tuple[str, ...] = ()
-    """Names of the classes 0, 1, ... of a class map."""
+    """The names of the classes 0, 1, ... of a class map."""
     colour_space: str | None = None
-    """``sRGB`` where values encode light so (`tilespec.ingest.readers.image_light`); None: they are what they are."""
+    """The encoding ``sRGB`` of light (`tilespec.ingest.readers.image_light`); None for values without encoding."""
     layers: tuple[Plane, ...] = ()
-    """What else lies on the same pixels and goes into the scene."""
+    """The further layers on the same pixels, which go into the scene."""
     header: dict[str, str] = field(default_factory=dict)
-    """Whatever else the source says, as it says it."""
+    """The other facts of the source as text."""
     notes: tuple[str, ...] = ()
-    """What was assumed or passed over; told to the user once."""
+    """The assumptions that were made and the facts that were ignored; each is reported to the user once."""
     files: tuple[Path, ...] = ()
     """The files whose bytes decide the result."""
     read_bytes: int = 1 << 22
-    """A good size of one read, in bytes."""
+    """The preferred size of one read in bytes."""
 
 
 @runtime_checkable
@@ -86,7 +86,7 @@ class Source(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What it says about itself."""
+        """The facts of the source."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows ``y0`` to ``y1`` (exclusive) as ``y, x, band`` in the stored data type.
@@ -96,13 +96,13 @@ class Source(Protocol):
 
 
 def lines_per_read(facts: Facts) -> int:
-    """Return how many lines make one read of a good size."""
+    """Return the number of lines in one read of the preferred size."""
     line = facts.shape[1] * facts.shape[2] * facts.dtype.itemsize
     return max(1, facts.read_bytes // line)
 
 
 def refuse_array_options(path: Path, options: Options) -> None:
-    """Refuse the name of an array, or an order of axes, where the format itself decides."""
+    """Refuse the name of an array, or an order of axes, for a format that has neither."""
     for flag, value in (("--variable", options.variable), ("--axes", options.axes)):
         if value is not None:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The table of readers, and which of them a path needs. A reader is a callable ``(path, options) -> Source``."""
+"""Table: the readers by name, and the reader for a path. A reader is a callable ``(path, options) -> Source``."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ READERS: Final = {
     "cave": "tilespec.ingest.datasets.cave:read_cave",
     "arad": "tilespec.ingest.datasets.arad:read_arad",
 }
-"""Name to dotted path: a new format is a file and a line here, or a user's own dotted path."""
+"""The names of readers and their dotted paths: a new format is a file and a line here, or a user's dotted path."""
 SUFFIXES: Final = {
     ".hdr": "envi",
     ".mat": "matlab",
@@ -48,20 +48,20 @@ SUFFIXES: Final = {
     ".bmp": "image",
     ".gif": "image",
 }
-"""What the end of a name decides. Everything else: ENVI when a header is beside it, else GDAL."""
+"""The reader by the ending of a name. Other files are ENVI if they have a header, else they are read by GDAL."""
 STORES: Final = ("zarr.json", ".zgroup", ".zarray")
-"""Files at the root of a Zarr store."""
+"""The names of files at the root of a Zarr store."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Relabelled:
-    """A source under other facts."""
+    """A source with changed facts."""
 
     facts: Facts
-    """What is said of it now."""
+    """The changed facts."""
     inner: Source
-    """What is read."""
+    """The source of the values."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows of the inner source."""
@@ -69,10 +69,10 @@ class Relabelled:
 
 
 def open_source(text: str, options: Options, reader: str | None = None) -> Source:
-    """Return the source at ``PATH`` or ``PATH:VARIABLE``, wavelengths of a separate file included.
+    """Return the source at ``PATH`` or ``PATH:VARIABLE``, with wavelengths from a separate file.
 
     Raises:
-        UserError: there is nothing, no reader takes it, or its reader refuses it.
+        UserError: the path does not exist, no reader fits, or the reader refuses the file.
     """
     path, variable = split(text)
     options = replace(options, variable=variable or options.variable)

@@ -1,4 +1,4 @@
-"""Spectral axes as files tell them: units to nanometres, guesses told once, counts checked."""
+"""Wavelengths: spectral axes from files, with units converted to nanometres, assumptions noted, and lengths checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ NANOMETRES: Final = {
     "meter": 1e9,
     "angstrom": 0.1,
 }
-"""Nanometres in one unit; a final s is ignored."""
+"""The nanometres in one unit; a final s is ignored."""
 WAVENUMBERS: Final = {"cm-1", "cm^-1", "1/cm", "wavenumber"}
 UNKNOWN: Final = {"", "unknown", "none", "n/a"}
 CHANNELS: Final = {"index", "channel", "band", "1"}
@@ -40,10 +40,10 @@ def spectral_axis(
     fwhm: Sequence[float] | None = None,
     good: Sequence[bool] | None = None,
 ) -> tuple[SpectralAxis, tuple[str, ...]]:
-    """Return the axis of ``bands`` bands, in nm or cm-1, and what was assumed.
+    """Return the axis of ``bands`` bands, in nm or cm-1, and notes on assumptions.
 
     Raises:
-        UserError: a list has another length than there are bands, or is not finite; an unknown unit.
+        UserError: a list differs in length from the bands, or is not finite; or the unit is unknown.
     """
     check_count(f"{where}: wavelength", values, bands)
     check_count(f"{where}: bbl", good, bands)
@@ -54,7 +54,7 @@ def spectral_axis(
     if not np.isfinite(centres).all():
         raise UserError(
             f"{where}: wavelength",
-            found=f"a value that is no number for band {int(np.argmin(np.isfinite(centres)))}",
+            found=f"a value that is NaN or infinite for band {int(np.argmin(np.isfinite(centres)))}",
             expected="one finite number for each band",
             do="Correct the list, or give --wavelengths FILE.",
         )
@@ -69,7 +69,7 @@ def spectral_axis(
 
 
 def check_count(where: object, values: Sequence[object] | None, bands: int) -> None:
-    """Refuse a list that has another length than there are bands."""
+    """Refuse a list whose length differs from the number of bands."""
     if values is not None and len(values) != bands:
         raise UserError(
             where,
@@ -80,7 +80,7 @@ def check_count(where: object, values: Sequence[object] | None, bands: int) -> N
 
 
 def numbers(where: object, text: str) -> tuple[float, ...]:
-    """Return the numbers of a list separated by commas, semicolons or white space; empty entries do not count."""
+    """Return the numbers of a list separated by commas, semicolons or white space, without empty entries."""
     words = text.replace(",", " ").replace(";", " ").split()
     try:
         return tuple(float(word) for word in words)
@@ -89,7 +89,7 @@ def numbers(where: object, text: str) -> tuple[float, ...]:
 
 
 def wavelengths_file(path: Path) -> tuple[float, ...]:
-    """Return the wavelengths of a text file: the first number of each line; other lines are titles or comments."""
+    """Return the wavelengths from a text file: the first number of each line; other lines are titles or comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:

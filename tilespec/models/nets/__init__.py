@@ -1,8 +1,8 @@
-"""Networks: a name, a few numbers, and a torch module. One file and one line in the table for each.
+"""Networks: each net has a name, a few parameters and a torch module, in one file and one line of the table.
 
 Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y, x``. Its attribute ``tile_class``
-(`tilespec.core.types.TileClass`) declares what it does on tiles; a net of the user's own may leave it out. Published
-methods that look at one pixel (NDVI, PLS-DA) are nets too, so that one predictor serves all.
+(`tilespec.core.types.TileClass`) declares its behaviour on tiles; a user's own net may leave it out. Published
+methods for single pixels (NDVI, PLS-DA) are nets too, so that one predictor serves all.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ NETS = {
 
 Nets = TypeVar("Nets")
 UNDECLARED = TileClass(kind="approximate")
-"""The class of a net that declares none, until it is measured: its tiles may have any side."""
+"""The tile class of a net without a declared one, until it is measured: its tiles may have any side."""
 
 
 def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.Module:
@@ -56,5 +56,5 @@ def outlined(make: Callable[[], Nets]) -> Nets:
 
 
 def tile_class_of(net: nn.Module) -> TileClass | None:
-    """Return the tile class that a net declares; None where it declares none."""
+    """Return the tile class that a net declares, or None."""
     return getattr(net, "tile_class", None)

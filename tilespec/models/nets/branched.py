@@ -14,15 +14,15 @@ from tilespec.models.nets.unet import EXACT_HALO, HEADS
 
 SLOPE = 0.2
 WIDEST = 8
-"""No level is wider than this many times the first."""
+"""The largest width of a level as a multiple of the first level's."""
 MOST = 9
-"""Branches of the published net: of 256 x 256 pixels the coarsest has one."""
+"""The number of branches of the published net; the coarsest has one pixel for an image of 256 x 256."""
 DOUBLINGS: dict[int, dict[str, Any]] = {
     2: {"kernel_size": 2, "stride": 2},
     3: {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
     4: {"kernel_size": 4, "stride": 2, "padding": 1},
 }
-"""Transposed convolutions that double the sides, by kernel; the paper does not say which it has."""
+"""The transposed convolutions that double the sides, by kernel size, which the paper does not give."""
 
 
 @final
@@ -30,21 +30,23 @@ class Branched(nn.Module):
     """One branch for each resolution, from that of the image to 1/2 ** (n_branches - 1) of it; no norm anywhere.
 
     Branch 0 is the image itself; each further one is a 3 x 3 convolution of stride 2 on the one before. From the
-    coarsest on, a transposed convolution doubles what there is, and the next finer branch joins it. The paper prunes
-    branches from the coarse end: with a 2 x 2 kernel a pixel depends on 2 ** n_branches - 1 pixels each way (its table
-    4), one alone for 1 branch, 15 x 15 for 4, which is best there; ``Branched(3, 31, n_branches=9)`` is the whole net,
-    19,748,191 parameters.
+    coarsest on, a transposed convolution doubles the sides, and the result is concatenated with the next finer branch.
+    The paper prunes branches from the coarse end: with a 2 x 2 kernel a pixel depends on 2 ** n_branches - 1 pixels
+    each way (its table 4), one alone for 1 branch, 15 x 15 for 4, which is best there; ``Branched(3, 31,
+    n_branches=9)`` is the whole net, 19,748,191 parameters.
 
     Args:
-        channels_in: Channels of the image.
-        channels_out: Channels of the answer.
-        n_branches: Resolutions, 1 to 9. Sides of the image must be multiples of ``2 ** (n_branches - 1)``.
-        base_width: Channels of branch 1; they double with each branch, up to 8 times this.
-        middle: Channels between the two 1 x 1 convolutions at the end.
-        kernel: Of the transposed convolutions: 2, 3 or 4.
-        dropout: Share dropped after each transposed convolution while training.
-        head: ``tanh`` as published, ``linear`` values, or ``logits`` of classes.
-        init: ``kaiming``: without norms the deep branches else begin at nearly nothing; or ``normal``.
+        channels_in: The number of channels of the image.
+        channels_out: The number of channels of the output.
+        n_branches: The number of resolutions, 1 to 9. Sides of the image must be multiples of ``2 ** (n_branches -
+            1)``.
+        base_width: The number of channels of branch 1, which doubles with each branch, up to 8 times this.
+        middle: The number of channels between the two 1 x 1 convolutions at the end.
+        kernel: The kernel size of the transposed convolutions: 2, 3 or 4.
+        dropout: The share dropped after each transposed convolution while training.
+        head: The last layer: ``tanh`` as published, ``linear`` values, or ``logits`` of classes.
+        init: The initial weights: ``kaiming``, because without norms the values of deep branches are otherwise nearly 0
+            at first; or ``normal``.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
@@ -78,7 +80,7 @@ class Branched(nn.Module):
         initialise(self, init)
 
     def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return one value for each channel and pixel.
+        """Return ``batch, channel, y, x`` values.
 
         Raises:
             UserError: a side is no multiple of ``2 ** (n_branches - 1)`` (`tilespec predict` pads instead).
@@ -96,11 +98,11 @@ class Branched(nn.Module):
 
 
 def tile_class(n_branches: int, kernel: int) -> TileClass:
-    """Return how tiles relate to the scene.
+    """Return the relation between tiles and the scene.
 
-    A cell of the coarsest branch reads the cell before as well, and kernels of 3 and 4 look into the cell that follows;
-    one of 4 into the cell before, too. A tile may start anywhere in a cell. Beyond `EXACT_HALO` the halo would cost
-    more than it gives: there, independent tiles of the training size are the published definition.
+    A cell of the coarsest branch also reads the previous cell; transposed kernels of 3 and 4 read the next cell, and
+    one of 4 the previous cell too. A tile may start anywhere in a cell. Beyond `EXACT_HALO` the halo would cost more
+    than the tile itself; such a net is defined, as published, on independent tiles of the training size.
     """
     cell = 2 ** (n_branches - 1)
     if n_branches == 1:
@@ -116,19 +118,19 @@ def _leaky(x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channe
 
 
 def _down(channels_in: int, channels_out: int, *, first: bool) -> nn.Module:
-    """Return what makes a branch of the one before; branches are kept as they are before the leaky ReLU."""
+    """Return the layers from one branch to the next; the branches that are passed on precede the leaky ReLU."""
     conv = nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1)
     return conv if first else nn.Sequential(nn.LeakyReLU(SLOPE), conv)
 
 
 def _up(channels_in: int, channels_out: int, kernel: int, dropout: float, layer: int) -> nn.Module:
-    """Return one doubling; the leaky ReLU follows once the finer branch has joined."""
+    """Return one doubling of the sides; the leaky ReLU follows after the concatenation with the finer branch."""
     conv = nn.ConvTranspose2d(channels_in, channels_out, **DOUBLINGS[kernel])
     return nn.Sequential(conv, SeededDropout(dropout, layer))
 
 
 def _check(n_branches: int, widths: dict[str, int], kernel: int, dropout: float, head: str) -> None:
-    """Refuse numbers that make no net."""
+    """Refuse parameters that define no valid net."""
     limits = {
         "net.n_branches": (n_branches, 1 <= n_branches <= MOST, f"1 to {MOST}"),
         "net.kernel": (kernel, kernel in DOUBLINGS, f"one of {', '.join(map(str, DOUBLINGS))}"),

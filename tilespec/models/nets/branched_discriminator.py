@@ -16,17 +16,17 @@ SLOPE = 0.2
 
 @final
 class BranchedJudge(nn.Module):
-    """``n_layers`` convolutions whose widths double, and one more to the judgement; no norm.
+    """``n_layers`` convolutions whose widths double, and a last one to one output channel; there are no norms.
 
     ``BranchedJudge(34)`` reads an image and its spectra, 3 + 31 channels, with 1,573,441 parameters (399,649 with
-    ``base_width`` 32). An input of 256 x 256 gives 8 x 8 judgements, each of 63 x 63 pixels.
+    ``base_width`` 32). An input of 256 x 256 gives 8 x 8 outputs, each for 63 x 63 pixels.
 
     Args:
-        channels_in: Channels of the image plus those of the spectra.
-        channels_out: One judgement.
-        base_width: Channels of the first layer; the paper does not say how many.
-        n_layers: Layers before the judgement.
-        init: ``kaiming``, or ``normal``.
+        channels_in: The number of channels of the image plus that of the spectra.
+        channels_out: The number of output channels, 1.
+        base_width: The number of channels of the first layer, which the paper does not give.
+        n_layers: The number of layers before the last one.
+        init: The initial weights: ``kaiming``, or ``normal``.
     """
 
     def __init__(

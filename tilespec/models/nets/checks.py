@@ -1,4 +1,4 @@
-"""Checks: numbers that make no net, and images whose sides a net cannot halve, are refused in one way."""
+"""Checks: invalid parameters of nets, and images whose sides a net cannot halve, are refused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from torch import Tensor
 from tilespec.core.errors import UserError
 
 Limit = tuple[Any, bool, str]
-"""What was found, whether it will do, and what was expected."""
+"""A condition on a parameter: the value as found, whether it is valid, and what was expected."""
 
 
 def within(limits: Mapping[str, Limit]) -> None:
-    """Refuse the first parameter, by its name in the configuration, that is beyond its limit.
+    """Refuse the first parameter, by its name in the configuration, that violates its limit.
 
     Raises:
-        UserError: a parameter that makes no net.
+        UserError: a parameter defines no valid net.
     """
     for where, (found, good, expected) in limits.items():
         if not good:
@@ -24,10 +24,10 @@ def within(limits: Mapping[str, Limit]) -> None:
 
 
 def multiples(where: str, x: Float[Tensor, "batch channel y x"], align: int, *, why: str, do: str) -> None:
-    """Refuse an image whose sides are no multiples of ``align``: `tilespec predict` pads, direct calls do not.
+    """Refuse an image whose sides are not multiples of ``align``: `tilespec predict` pads, direct calls do not.
 
     Raises:
-        UserError: with the multiple to use.
+        UserError: a side is not a multiple; the message gives the multiple to use.
     """
     height, width = x.shape[2:]
     if height % align or width % align:

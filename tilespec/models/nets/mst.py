@@ -1,7 +1,7 @@
 """MST++ (Cai et al., CVPR Workshops 2022): spectral-wise transformers in cascade, from an image to spectra.
 
-Written from the paper: tokens are whole channels, so attention compares channels over all pixels and costs as much as
-a convolution; each stage is a small U of such blocks.
+It is written from the paper: a token is a whole channel, so attention compares channels over all pixels and costs as
+much as a convolution; each stage is a small U of such blocks.
 """
 
 from typing import final
@@ -17,30 +17,30 @@ from tilespec.models.nets.norms import ChannelNorm
 from tilespec.models.nets.unet import HEADS
 
 ALIGN = 8
-"""Sides are padded to multiples of this at least, as published."""
+"""The number of pixels to a multiple of which sides are padded at least, as published."""
 WIDER = 4
-"""The hidden channels of the feed-forward part, over its own."""
+"""The width of the hidden layer of the feed-forward part relative to its input."""
 SPREAD = 0.02
-"""Deviation of the initial weights of the attention."""
+"""The standard deviation of the initial weights of the attention."""
 
 Image = Float[Tensor, "batch channel y x"]
 
 
 @final
 class Mst(nn.Module):
-    """Convolution, ``stages`` spectral-wise transformers one after another, convolution; what went in is added.
+    """A convolution, ``stages`` spectral-wise transformers in sequence, and a convolution; the input is added.
 
     ``Mst(3, 31)`` is the published net: 1,619,625 parameters (the paper says 1.62 M). Attention is normalised over
-    all pixels that the net is given, so a tile's answer depends on the whole tile.
+    all pixels that the net is given, so a tile's output depends on the whole tile.
 
     Args:
-        channels_in: Channels of the image.
-        channels_out: Channels of the answer.
-        dim: Channels inside, at full resolution; None: as many as come out.
-        stages: Transformers in cascade.
-        levels: Halvings inside each of them.
-        blocks: Attention blocks at each level.
-        head: ``linear`` values as published, ``tanh``, or ``logits`` of classes.
+        channels_in: The number of channels of the image.
+        channels_out: The number of channels of the output.
+        dim: The number of inner channels at full resolution; None means ``channels_out``.
+        stages: The number of transformers in cascade.
+        levels: The number of halvings inside each of them.
+        blocks: The number of attention blocks at each level.
+        head: The last layer: ``linear`` values as published, ``tanh``, or ``logits`` of classes.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
@@ -68,7 +68,7 @@ class Mst(nn.Module):
         self.tile_class = TileClass(kind="approximate", align=self.align)
 
     def forward(self, x: Image) -> Float[Tensor, "batch out y x"]:
-        """Return one value for each channel and pixel.
+        """Return ``batch, channel, y, x`` values.
 
         Raises:
             UserError: a side is no multiple of 8, or of ``2 ** levels`` (`tilespec predict` pads instead).
@@ -82,7 +82,7 @@ class Mst(nn.Module):
 
 @final
 class Stage(nn.Module):
-    """A U of attention blocks: ``levels`` halvings with twice the channels each, and back; its input is added."""
+    """A U of attention blocks: ``levels`` halvings, each with twice the channels, and back; its input is added."""
 
     def __init__(self, channels: int, levels: int, blocks: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class SpectralAttention(nn.Module):
     """Spectral-wise multi-head self-attention (S-MSA): each channel is a token, its pixels its features.
 
     Queries and keys have length 1 over the pixels; a learned factor for each head sharpens their products. Two
-    depthwise convolutions of the values tell where things are.
+    depthwise convolutions of the values encode positions.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -153,7 +153,7 @@ class SpectralAttention(nn.Module):
         nn.init.zeros_(self.out.get_parameter("bias"))
 
     def forward(self, x: Image) -> Image:
-        """Return, for each channel, the values of all channels of its head, weighted by how alike they are."""
+        """Return, for each channel, the values of all channels of its head, weighted by their similarity."""
         values = self.value(x)
         query, key = (functional.normalize(self._tokens(part(x)), dim=-1) for part in (self.query, self.key))
         alike = torch.softmax(self.sharpness * (key @ query.transpose(-2, -1)), dim=-1)
@@ -162,7 +162,7 @@ class SpectralAttention(nn.Module):
         return y
 
     def _tokens(self, x: Image) -> Float[Tensor, "batch head token pixel"]:
-        """Return planes as tokens of each head."""
+        """Return planes as the tokens of each head."""
         return x.reshape(len(x), self.heads, x.shape[1] // self.heads, -1)
 
 

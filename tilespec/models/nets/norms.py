@@ -1,4 +1,4 @@
-"""Norms and dropout whose behaviour on tiles and on ranks is stated, and the initial weights.
+"""Norms and dropout with a defined behaviour on tiles and on ranks, and the initial weights.
 
 =========  ==========================================  =============================================
 norm       statistics                                  on tiles
@@ -26,7 +26,7 @@ MASK_64 = (1 << 64) - 1
 
 @final
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel: it knows no neighbour and no other sample."""
+    """Layer normalisation over the channels of each pixel, independent of other pixels and samples."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,10 +40,10 @@ class ChannelNorm(nn.Module):
 
 @final
 class BatchNorm(nn.Module):
-    """Batch normalisation (eps 1e-3, momentum 0.01, as Keras has it), frozen or alive at prediction.
+    """Batch normalisation (eps 1e-3, momentum 0.01, as Keras has it), frozen or live at prediction.
 
-    Frozen: running means, one affine map for the whole scene. ``live``: the statistics of each tile by itself, as
-    pix2pix predicts (Isola et al. 2017, section 3.4); a tile's output then does not depend on its batch.
+    Frozen: the running means give one affine map for the whole scene. ``live``: the statistics are those of each tile
+    alone, as pix2pix predicts (Isola et al. 2017, section 3.4); a tile's output then does not depend on its batch.
     """
 
     running_mean: Tensor
@@ -65,7 +65,7 @@ class BatchNorm(nn.Module):
 
 
 def norm(name: str, channels: int, *, live: bool = False) -> nn.Module:
-    """Return the norm ``name`` over ``channels``."""
+    """Return the norm layer ``name`` over ``channels``."""
     if name not in NORMS:
         raise UserError("net.norm", found=repr(name), expected=f"one of {', '.join(NORMS)}", do="Check the spelling.")
     return NORMS[name](channels, live)
@@ -77,7 +77,7 @@ SPATIAL: dict[type[nn.Module], Callable[[Any], bool]] = {
     nn.BatchNorm2d: lambda norm: norm.training or norm.running_mean is None,
     nn.GroupNorm: lambda _: True,
 }
-"""Norms that may look at the whole tile, and when they do."""
+"""The norms that may use statistics of the whole tile, and the condition under which they do."""
 
 
 def spatial_norms(module: nn.Module) -> list[str]:
@@ -101,8 +101,8 @@ NORMS: dict[str, Callable[[int, bool], nn.Module]] = {
 class SeededDropout(nn.Module):
     """Dropout whose mask is a pure function of the sample's id and of the layer.
 
-    The same sample gets the same mask in any batch, on any rank, worker and device. Ids come from
-    `set_sample_ids`; without them, a sample's place in the batch is its id.
+    A sample has the same mask in any batch, on any rank, worker and device. Ids come from `set_sample_ids`; without
+    them, a sample's index in the batch is its id.
     """
 
     def __init__(self, p: float, layer: int, *, live: bool = False) -> None:
@@ -126,12 +126,12 @@ class SeededDropout(nn.Module):
 
 
 def set_sample_ids(module: nn.Module, indices: Iterable[int] | Tensor, seed: int = 0) -> None:
-    """Tell the dropout layers of ``module`` which samples come next.
+    """Set the ids of the next samples in the dropout layers of ``module``.
 
     Args:
-        module: Any net; nothing happens when it has no `SeededDropout`.
-        indices: One number for each sample of the next batch: its place in the training stream, or its tile.
-        seed: Of the run.
+        module: The net; without a `SeededDropout` it does not change.
+        indices: The number of each sample of the next batch: its position in the training stream, or its tile.
+        seed: The seed of the run.
     """
     ids = tuple(_mix(seed, int(index)) for index in indices)
     for layer in module.modules():
@@ -150,7 +150,8 @@ def _mix(seed: int, index: int) -> int:
 def initialise(module: nn.Module, init: str) -> None:
     """Draw the weights of all convolutions from torch's generator; biases start at 0.
 
-    ``normal`` is the Normal(0, 0.02) of pix2pix; ``kaiming`` keeps the variance through leaky ReLUs (He et al. 2015).
+    ``normal`` is the Normal(0, 0.02) of pix2pix; ``kaiming`` preserves the variance through leaky ReLUs (He et al.
+    2015).
     """
     if init not in INITS:
         raise UserError("net.init", found=repr(init), expected=f"one of {', '.join(INITS)}", do="Check the spelling.")
@@ -168,5 +169,5 @@ INITS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _affine(channels: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return the gain (ones) and the shift (zeros) of a norm."""
+    """Return the initial gain (ones) and shift (zeros) of a norm."""
     return nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))

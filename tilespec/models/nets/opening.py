@@ -1,4 +1,4 @@
-"""Opening: a pixelwise net, then a morphological opening of each class: the least that context can do."""
+"""Opening: a pixelwise net and a morphological opening of each class, the simplest use of context."""
 
 from typing import Any, final
 
@@ -15,13 +15,14 @@ from tilespec.models.nets import build
 class Opened(nn.Module):
     """Classes of ``inner`` after a binary opening of every class but the first with a disk, one-hot.
 
-    Pixels that the opening removes become class 0. Exact on tiles: a pixel depends on ``2 * radius`` around it.
+    Pixels that the opening removes become class 0. The net is exact on tiles: a pixel depends on ``2 * radius`` around
+    it.
 
     Args:
-        channels_in: Bands of the input.
-        channels_out: Classes.
-        radius: Radius of the disk in pixels.
-        inner: ``{"name": ..., **parameters}`` of a pixelwise net.
+        channels_in: The number of bands of the input.
+        channels_out: The number of classes.
+        radius: The radius of the disk in pixels.
+        inner: The pixelwise net ``{"name": ..., **parameters}``.
     """
 
     disk: Tensor
@@ -40,7 +41,7 @@ class Opened(nn.Module):
         self.register_buffer("disk", disk(radius), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch class y x"]:
-        """Return the class of each pixel, one-hot."""
+        """Return the class of each pixel, one-hot ``batch, class, y, x``."""
         found = self.inner(x).argmax(dim=1)
         planes = torch.stack([found == c for c in range(1, self.classes)], dim=1)
         kept = self._dilated(self._eroded(planes))
@@ -54,13 +55,13 @@ class Opened(nn.Module):
         return self._covered(planes) > 0
 
     def _covered(self, planes: Bool[Tensor, "batch class y x"]) -> Float[Tensor, "batch class y x"]:
-        """Return how many pixels of the disk are set, exact in float32; outside of the plane none is."""
+        """Return how many pixels of the disk are set, exact in float32; pixels outside of the plane are not set."""
         each = planes.flatten(0, 1)[:, None].float()
         return nn.functional.conv2d(each, self.disk, padding=self.radius)[:, 0].reshape(planes.shape)
 
 
 def disk(radius: int) -> Float[Tensor, "1 1 y x"]:
-    """Return a disk of ones: offsets of at most ``radius`` pixels."""
+    """Return a disk of ones: all offsets of at most ``radius`` pixels."""
     offset = torch.arange(-radius, radius + 1)
     inside = offset[:, None] ** 2 + offset[None] ** 2 <= radius**2
     return inside.float()[None, None]

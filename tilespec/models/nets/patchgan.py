@@ -1,4 +1,4 @@
-"""PatchGAN: a discriminator that judges every patch of an image (Isola et al. 2017; Mishra and Herrmann 2021)."""
+"""PatchGAN: a discriminator of the patches of an image (Isola et al. 2017; Mishra and Herrmann 2021)."""
 
 from itertools import pairwise
 from typing import final
@@ -17,17 +17,17 @@ WIDEST = 8
 
 @final
 class PatchGan(nn.Module):
-    """Convolutions 4 x 4: ``n_layers`` of stride 2, two of stride 1. ``PatchGan(6)``: 6,965,441 parameters.
+    """4 x 4 convolutions, ``n_layers`` of stride 2 and two of stride 1. ``PatchGan(6)`` has 6,965,441 parameters.
 
-    An input of 512 x 512 (image and mask as channels) gives 32 x 32 judgements, each of 142 x 142 pixels.
+    An input of 512 x 512 (image and mask as channels) gives 32 x 32 outputs, each for 142 x 142 pixels.
 
     Args:
-        channels_in: Channels of the image plus those of the mask.
-        channels_out: One judgement.
-        base_width: Channels of the first layer; they double with each layer, up to 8 times this.
-        n_layers: Layers of stride 2.
-        norm: Of all layers but the first and the last.
-        init: ``normal`` as published, or ``kaiming``.
+        channels_in: The number of channels of the image plus that of the mask.
+        channels_out: The number of output channels, 1.
+        base_width: The number of channels of the first layer, which doubles with each layer, up to 8 times this.
+        n_layers: The number of layers of stride 2.
+        norm: The norm of all layers except the first and the last.
+        init: The initial weights: ``normal`` as published, or ``kaiming``.
     """
 
     def __init__(
@@ -74,5 +74,5 @@ def _layer(channels_in: int, channels_out: int, name: str, stride: int) -> nn.Mo
 
 
 def _same(channels_in: int, channels_out: int) -> nn.Module:
-    """Return a 4 x 4 convolution of stride 1 that keeps the size: one pixel of zeros before, two after, as Keras."""
+    """Return a 4 x 4 convolution of stride 1 with the same size: one pixel of zeros before, two after, as in Keras."""
     return nn.Sequential(nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(channels_in, channels_out, 4))

@@ -1,7 +1,7 @@
-"""Pixelwise nets: classical methods that look at one pixel, as modules, so that one predictor serves all.
+"""Pixelwise nets: classical methods for single pixels as modules, so that one predictor serves all.
 
 Matrix products run on pieces of one fixed, padded number of pixels, as a batch of pieces: a pixel's bits then depend
-neither on the tile it lies in nor on the number of threads.
+neither on its tile nor on the number of threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
 
 PIECE = 2048
-"""Pixels of one matrix product."""
+"""The number of pixels in one matrix product."""
 GROUP = 32
-"""Pieces at a time: bounds what hidden layers take."""
+"""The number of pieces at a time, which bounds the memory of hidden layers."""
 
 LANES = 16
-"""Outputs of a matrix product come in multiples of this."""
+"""The number to a multiple of which the outputs of a matrix product are padded."""
 FARTHEST = 4.0
-"""Radians beyond every angle."""
+"""An angle in radians that is larger than every possible one."""
 
 Image = Float[Tensor, "batch channel y x"]
 Answer = Float[Tensor, "batch out y x"]
@@ -32,7 +32,7 @@ Pieces = Float[Tensor, "piece pixel _"]
 
 @final
 class Identity(nn.Module):
-    """What goes in."""
+    """A net whose output equals its input."""
 
     tile_class = TileClass(kind="pixelwise")
 
@@ -41,15 +41,15 @@ class Identity(nn.Module):
         _expect("identity", channels_out, channels_in)
 
     def forward(self, x: Image) -> Answer:
-        """Return ``x``."""
+        """Return the input ``x`` unchanged."""
         return x
 
 
 @final
 class Ndvi(nn.Module):
-    """1 where the vegetation index ``(nir - red) / (nir + red)`` is above a threshold, one-hot over two classes.
+    """Class 1 where the vegetation index ``(nir - red) / (nir + red)`` is above a threshold, one-hot over two classes.
 
-    Rouse, Haas, Schell and Deering (1974). 0/0 is background, and so is the threshold itself.
+    Rouse, Haas, Schell and Deering (1974). 0/0 is background, and so is a value equal to the threshold.
     """
 
     tile_class = TileClass(kind="pixelwise")
@@ -61,7 +61,7 @@ class Ndvi(nn.Module):
         self.red, self.nir, self.threshold = red, nir, threshold
 
     def forward(self, x: Image) -> Answer:
-        """Return the class of each pixel, one-hot."""
+        """Return the class of each pixel, one-hot ``batch, class, y, x``."""
         red, nir = x[:, self.red], x[:, self.nir]
         plant = (nir - red) / (nir + red) > self.threshold  # False for 0/0
         return torch.stack([~plant, plant], dim=1).to(x.dtype)
@@ -69,7 +69,7 @@ class Ndvi(nn.Module):
 
 @final
 class Linear(nn.Module):
-    """An affine map of each spectrum: PLS-DA, whose scores approach one-hot classes; ``centred`` before, or not."""
+    """An affine map of each spectrum, with optional centring: PLS-DA, whose scores approximate one-hot classes."""
 
     tile_class = TileClass(kind="pixelwise")
     mean: Tensor
@@ -82,11 +82,11 @@ class Linear(nn.Module):
             self.register_buffer("mean", torch.zeros(channels_in))
 
     def scores(self, pieces: Pieces) -> Pieces:
-        """Return the scores of spectra."""
+        """Return the scores of spectra, ``pixel class``."""
         return affine(self.affine, pieces - self.mean if self.centred else pieces)
 
     def forward(self, x: Image) -> Answer:
-        """Return the scores of each class."""
+        """Return the scores ``batch, class, y, x``."""
         return each_pixel(self.scores, x)
 
 
@@ -94,7 +94,7 @@ class Linear(nn.Module):
 class Sam(nn.Module):
     """Minus the angle in radians between each spectrum and each class's reference (Kruse et al. 1993).
 
-    A spectrum that is 0 throughout has no direction: it is at a right angle to all.
+    A spectrum that is 0 in all bands has no direction; its angle to all references is a right angle.
     """
 
     tile_class = TileClass(kind="pixelwise")
@@ -107,21 +107,21 @@ class Sam(nn.Module):
         self.register_buffer("known", torch.ones(channels_out))
 
     def scores(self, pieces: Pieces) -> Pieces:
-        """Return minus the angles; a class without a reference is farther than any."""
-        pieces = pieces.contiguous()  # a sum over strided memory has another order, and other bits
+        """Return minus the angles ``pixel class``; a class without a reference has a larger angle than any other."""
+        pieces = pieces.contiguous()  # a sum over strided memory has another order and other bits
         products = times(pieces, self.references)
         length = torch.linalg.vector_norm(pieces, dim=-1, keepdim=True)
         cosine = products / torch.where(length > 0, length, torch.ones_like(length))
         return torch.where(self.known > 0, -torch.acos(cosine.clamp(-1, 1)), -FARTHEST)
 
     def forward(self, x: Image) -> Answer:
-        """Return minus the angle to each class."""
+        """Return minus the angle to each class, ``batch, class, y, x``."""
         return each_pixel(self.scores, x)
 
 
 @final
 class Mlp(nn.Module):
-    """A perceptron on each spectrum, with ReLU between its layers; it standardises its input itself."""
+    """A multilayer perceptron for each spectrum, with ReLU between its layers; it standardises its input itself."""
 
     tile_class = TileClass(kind="pixelwise")
     mean: Tensor
@@ -135,7 +135,7 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
 
     def logits(self, pieces: Pieces) -> Pieces:
-        """Return the logits of spectra."""
+        """Return the logits of spectra, ``pixel class``."""
         x = (pieces - self.mean) * self.gain
         *hidden, last = self.layers
         for layer in hidden:
@@ -143,26 +143,26 @@ class Mlp(nn.Module):
         return affine(last, x)
 
     def forward(self, x: Image) -> Answer:
-        """Return the logits of each class."""
+        """Return the logits ``batch, class, y, x``."""
         return each_pixel(self.logits, x)
 
 
 def affine(layer: nn.Module, pieces: Pieces) -> Pieces:
-    """Return what a `torch.nn.Linear` makes of pieces, each a matrix product of its own."""
+    """Return the output of a `torch.nn.Linear` for pieces, each by a matrix product of its own."""
     return times(pieces, layer.get_parameter("weight")) + layer.get_parameter("bias")
 
 
 def times(pieces: Pieces, rows: Float[Tensor, "out channel"]) -> Pieces:
     """Return the products of spectra with rows, piece by piece.
 
-    BLAS has other kernels for few outputs, and another one for a single piece: outputs are padded to `LANES`.
+    BLAS uses other kernels for few outputs, and another one for a single piece, so outputs are padded to `LANES`.
     """
     columns = nn.functional.pad(rows, (0, 0, 0, -len(rows) % LANES)).T.contiguous()
     return torch.bmm(pieces.contiguous(), columns.expand(len(pieces), -1, -1))[..., : len(rows)]
 
 
 def each_pixel(net: Callable[[Tensor], Tensor], x: Image) -> Answer:
-    """Return ``net``, which maps ``piece pixel channel``, on every pixel; the last piece is padded."""
+    """Return the output of ``net``, which maps ``piece pixel channel``, for every pixel; the last piece is padded."""
     last = x.permute(0, 2, 3, 1)
     pixels = last.reshape(-1, last.shape[-1])
     n, channels = pixels.shape
@@ -177,7 +177,7 @@ def each_pixel(net: Callable[[Tensor], Tensor], x: Image) -> Answer:
 
 
 def _expect(name: str, found: int, expected: int) -> None:
-    """Refuse a number of channels that the net cannot give."""
+    """Refuse a number of channels that the net does not support."""
     if found != expected:
         raise UserError(
             f"net {name!r}",

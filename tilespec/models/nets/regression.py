@@ -14,15 +14,15 @@ from tilespec.models.nets.checks import within
 from tilespec.models.nets.pixelwise import Answer, Image, Pieces, affine, each_pixel
 
 TERMS = 2000
-"""Monomials at most: each is a column of the least squares problem."""
+"""The largest number of monomials, each of which is a column of the least squares problem."""
 
 Monomial = tuple[int, ...]
-"""The channels that are multiplied, in ascending order; one that is squared stands there twice."""
+"""The channels that are multiplied, in ascending order; a squared channel occurs twice."""
 
 
 @final
 class Standardised(nn.Module):
-    """An affine map of terms that it standardises itself, so that its weights stay small."""
+    """An affine map of terms that it standardises itself, so that its weights remain small."""
 
     mean: Tensor
     gain: Tensor
@@ -34,23 +34,23 @@ class Standardised(nn.Module):
         self.affine = nn.Linear(terms, channels_out)
 
     def forward(self, terms: Pieces) -> Pieces:
-        """Return the values of each pixel."""
+        """Return the values ``batch, channel, y, x``."""
         return affine(self.affine, (terms - self.mean) * self.gain)
 
 
 @final
 class Polynomial(nn.Module):
-    """An affine map of the monomials of each spectrum up to a degree, or of their roots.
+    """An affine map of the monomials of each spectrum up to a degree, or of the roots of these.
 
-    Root-polynomials (Finlayson, Mackiewicz and Hurlbert, IEEE Transactions on Image Processing 24, 2015): the n-th root
-    of each monomial of degree n, without those that are the same again; where all values of an image are doubled, so
-    are they. Values below 0 are 0 there. They are meant for linear light, not for the bent values of sRGB.
+    Root-polynomials (Finlayson, Mackiewicz and Hurlbert, IEEE Transactions on Image Processing 24, 2015): the terms are
+    the n-th root of each monomial of degree n, without duplicates; if all values of an image are doubled, so are the
+    terms. Values below 0 become 0. They are defined for linear light, not for the encoded values of sRGB.
 
     Args:
-        channels_in: Channels of the input.
-        channels_out: Channels of the answer.
-        degree: Of the monomials: 1 to 6.
-        root: Whether their roots are taken.
+        channels_in: The number of channels of the input.
+        channels_out: The number of channels of the output.
+        degree: The degree of the monomials, 1 to 6.
+        root: Whether the terms are the roots of monomials.
     """
 
     tile_class = TileClass(kind="pixelwise")
@@ -62,11 +62,11 @@ class Polynomial(nn.Module):
         self.read = Standardised(len(self.monomials), channels_out)
 
     def forward(self, x: Image) -> Answer:
-        """Return the values of each pixel."""
+        """Return the values ``batch, channel, y, x``."""
         return each_pixel(lambda pieces: self.read(self.terms(pieces)), x)
 
     def terms(self, pieces: Pieces) -> Pieces:
-        """Return the monomials of spectra, or their roots, one after another as channels."""
+        """Return the monomials of spectra, or their roots, as channels."""
         values = pieces.clamp_min(0) if self.root else pieces
         products: dict[Monomial, Tensor] = {}
         for monomial in self.monomials:
@@ -80,10 +80,10 @@ class Polynomial(nn.Module):
 def monomials(channels: int, degree: int, *, root: bool) -> tuple[Monomial, ...]:
     """Return the monomials of ``channels`` variables up to ``degree``, those of lower degree first.
 
-    Of roots, those whose exponents have a common divisor are left out: the square root of ``r r`` is ``r``.
+    For roots, monomials whose exponents have a common divisor are left out: the square root of ``r r`` is ``r``.
 
     Raises:
-        UserError: a degree without a meaning, or more than `TERMS` monomials.
+        UserError: the degree is invalid, or there are more than `TERMS` monomials.
     """
     within({"degree": (degree, 1 <= degree <= 6, "1 to 6")})
     number = comb(channels + degree, degree) - 1
@@ -106,12 +106,12 @@ def _irreducible(monomial: Monomial) -> bool:
 
 @final
 class Rbf(nn.Module):
-    """An affine map of Gaussians about centres, of spectra that it standardises itself (Moody and Darken 1989).
+    """An affine map of Gaussians around centres, for spectra that it standardises itself (Moody and Darken 1989).
 
     Args:
-        channels_in: Channels of the input.
-        channels_out: Channels of the answer.
-        centres: How many Gaussians there are.
+        channels_in: The number of channels of the input.
+        channels_out: The number of channels of the output.
+        centres: The number of Gaussians.
     """
 
     tile_class = TileClass(kind="pixelwise")
@@ -130,13 +130,13 @@ class Rbf(nn.Module):
         self.read = Standardised(centres, channels_out)
 
     def forward(self, x: Image) -> Answer:
-        """Return the values of each pixel."""
+        """Return the values ``batch, channel, y, x``."""
         return each_pixel(lambda pieces: self.read(self.terms(pieces)), x)
 
     def terms(self, pieces: Pieces) -> Float[Tensor, "piece pixel centre"]:
         """Return the Gaussians of spectra, ``exp(-d^2 / (2 width^2))``.
 
-        Squares are summed channel by channel: for few channels as fast as a product, and nothing cancels.
+        Squares are summed channel by channel, which is as fast as a product for few channels, and no digits cancel.
         """
         x = (pieces - self.mean) * self.gain
         squares = torch.zeros(*x.shape[:2], len(self.centres), dtype=x.dtype, device=x.device)

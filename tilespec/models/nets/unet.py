@@ -12,30 +12,31 @@ from tilespec.models.nets.norms import SeededDropout, initialise, norm
 
 SLOPE = 0.2
 DROPPED = 3
-"""How many of the innermost decoder levels have dropout."""
+"""The number of innermost decoder levels with dropout."""
 WIDEST = 8
-"""No level is wider than this many times the first."""
+"""The largest width of a level as a multiple of the first level's."""
 EXACT_HALO = 32
-"""Up to this halo a tile with its halo costs little more than the tile: such nets are declared exact."""
+"""The largest halo in pixels of a net that is declared exact, because a tile with this halo costs little more."""
 
 HEADS: dict[str, type[nn.Module]] = {"logits": nn.Identity, "tanh": nn.Tanh, "linear": nn.Identity}
-"""What a net ends in, by the name that its task has for it."""
+"""The last module of a net, by the name of the head in the task."""
 
 
 @final
 class Unet(nn.Module):
-    """U-Net of ``n_down`` halvings. ``Unet(4, 2, head="tanh")`` is the published generator, 54,418,434 parameters.
+    """A U-Net with ``n_down`` halvings. ``Unet(4, 2, head="tanh")`` is the published generator, 54,418,434 parameters.
 
     Args:
-        channels_in: Bands or scores of the input.
-        channels_out: Channels of the output: classes.
-        base_width: Channels of the first level; they double with each level, up to 8 times this.
-        n_down: Halvings. Sides of the input must be multiples of ``2 ** n_down``.
-        norm: ``batch``, ``instance``, ``channel`` or ``none``; see `tilespec.models.nets.norms`.
-        dropout: Share dropped in the three innermost decoder levels.
-        head: ``logits`` of classes, ``linear`` values, or ``tanh`` as published.
-        init: ``normal`` as published, or ``kaiming``.
-        live: Predict as published: statistics of each tile, and dropout, seeded by `set_sample_ids`.
+        channels_in: The number of bands or scores of the input.
+        channels_out: The number of channels of the output, such as classes.
+        base_width: The number of channels of the first level, which doubles with each level, up to 8 times this.
+        n_down: The number of halvings. Sides of the input must be multiples of ``2 ** n_down``.
+        norm: The norm: ``batch``, ``instance``, ``channel`` or ``none``; see `tilespec.models.nets.norms`.
+        dropout: The share dropped in the three innermost decoder levels.
+        head: The last layer: ``logits`` of classes, ``linear`` values, or ``tanh`` as published.
+        init: The initial weights: ``normal`` as published, or ``kaiming``.
+        live: Whether to predict as published: with the statistics of each tile, and with dropout, seeded by
+            `set_sample_ids`.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
@@ -74,7 +75,7 @@ class Unet(nn.Module):
         initialise(self, init)
 
     def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return one value for each channel and pixel.
+        """Return ``batch, channel, y, x`` values.
 
         Raises:
             UserError: a side is no multiple of ``2 ** n_down`` (`tilespec predict` pads instead).
@@ -87,18 +88,19 @@ class Unet(nn.Module):
             skips.append(x)
         x = torch.relu(skips.pop())
         for up in self.ups:
-            x = torch.cat([up(x), skips.pop()], dim=1).relu_()  # in place: the same bits, a pass over memory less
+            x = torch.cat([up(x), skips.pop()], dim=1).relu_()  # in place: the same bits with one pass over memory less
         y: Tensor = self.head(self.out(x))
         return y
 
 
 def tile_class(n_down: int, norm: str, *, live: bool, random: bool = False) -> TileClass:
-    """Return how tiles relate to the scene; ``frozen_class`` of a net is that once its norms know no tile.
+    """Return the relation between tiles and the scene; a net's ``frozen_class`` is that with frozen norms.
 
     An aligned tile needs one more pixel of the bottleneck on each side, and each convolution above one more of its
-    level: ``2 ** (n_down + 1) - 1`` pixels of the scene, here rounded up to the alignment. Large nets are called
-    approximate, since a halo wider than the tile costs more than it gives: there, independent tiles of the training
-    size are the published definition. So are nets that are ``random`` at prediction: each tile draws its own mask.
+    level: ``2 ** (n_down + 1) - 1`` pixels of the scene, here rounded up to the alignment. Large nets are declared
+    approximate, since a halo wider than the tile costs more than the tile itself; such a net is defined, as published,
+    on independent tiles of the training size. So are nets that are ``random`` at prediction: each tile draws its own
+    mask.
     """
     halo = 2 * 2**n_down
     by_pixel = norm in ("channel", "none") or (norm == "batch" and not live)
@@ -108,19 +110,19 @@ def tile_class(n_down: int, norm: str, *, live: bool, random: bool = False) -> T
 
 
 def _down(channels_in: int, channels_out: int, name: str, live: bool) -> nn.Module:
-    """Return one halving: convolution, norm, leaky ReLU."""
+    """Return one halving of the sides: convolution, norm, leaky ReLU."""
     conv = nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
     return nn.Sequential(conv, norm(name, channels_out, live=live), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def _up(channels_in: int, channels_out: int, name: str, dropout: float, layer: int, *, live: bool) -> nn.Module:
-    """Return one doubling: transposed convolution, norm, dropout. The ReLU follows the skip's concatenation."""
+    """Return one doubling of the sides: transposed convolution, norm, dropout; the ReLU follows the concatenation."""
     conv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
     return nn.Sequential(conv, norm(name, channels_out, live=live), SeededDropout(dropout, layer, live=live))
 
 
 def _check(base_width: int, n_down: int, dropout: float, head: str) -> None:
-    """Refuse numbers that make no net."""
+    """Refuse parameters that define no valid net."""
     within(
         {
             "net.base_width": (base_width, base_width >= 1, "at least 1"),

@@ -1,4 +1,4 @@
-"""Probe: what a model does at the edges of tiles, measured.
+"""Probe: measurement of a model's behaviour at the edges of tiles.
 
 Files in reading order: `probe` (the verb), `options`, `inputs` (windows of a scene), `receptive_field` (how far a pixel
 reaches), `effective_field` (how far it reaches in practice), `dependency_net` and `narrow_input` (how that is

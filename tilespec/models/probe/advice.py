@@ -1,4 +1,4 @@
-"""Advice: what follows from what was measured, in sentences that say what to do."""
+"""Advice: sentences for the user that follow from the measurements."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -7,20 +7,20 @@ from tilespec.core.types import TileClass
 from tilespec.models.probe.receptive_field import TOLERANCE, Measured
 
 WIDE = 2
-"""A declared halo this many alignments wider than needed is mentioned."""
+"""The excess of a declared halo over the needed one, in alignments, from which it is mentioned."""
 
 
 def governing(declared: TileClass | None, found: Measured | None) -> TileClass:
-    """Return the class to plan tiles by: the declared one where nothing contradicts it, else the measured one."""
+    """Return the tile class for planning: the declared one unless the measured one contradicts it."""
     if found is None:
         return declared or TileClass(kind="approximate")
     return declared if declared is not None and agrees(declared, found) else found.tile_class
 
 
 def agrees(declared: TileClass | None, found: Measured | None) -> bool | None:
-    """Return whether a declared class holds; None where nothing is declared or measured.
+    """Return whether a declared class is correct; None when no class is declared or measured.
 
-    An approximate class always holds: it claims nothing.
+    An approximate class is always correct, because it claims no equality.
     """
     if declared is None or found is None:
         return None
@@ -33,11 +33,11 @@ def agrees(declared: TileClass | None, found: Measured | None) -> bool | None:
 
 
 def notes(report: Mapping[str, Any], trained: int | None) -> list[str]:
-    """Return sentences for the user about a probe's report.
+    """Return sentences about a probe's report for the user.
 
     Args:
-        report: What `tilespec.models.probe.probe.probe` returns.
-        trained: Side of the patches that the net was trained on.
+        report: The report from `tilespec.models.probe.probe.probe`.
+        trained: The side in pixels of the patches that the net was trained on.
     """
     return [sentence for about in ABOUT for sentence in about(report, trained)]
 
@@ -132,7 +132,7 @@ ABOUT: tuple[Callable[[Mapping[str, Any], int | None], Iterator[str]], ...] = (
 
 
 def _text(tile_class: Mapping[str, Any]) -> str:
-    """Return a tile class in words."""
+    """Return a description of a tile class."""
     if tile_class["kind"] != "exact":
         return f"{tile_class['kind']}"
     return f"exact with halo {tile_class['halo']} and alignment {tile_class['align']}"

@@ -1,4 +1,4 @@
-"""Dependency net: a net reduced to what depends on what, so that even a large one is probed in seconds."""
+"""Dependency net: a net reduced to its dependencies, so that even a large one is probed in seconds."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, final
@@ -17,31 +17,31 @@ NORMS: tuple[Any, ...] = (
 
 
 LARGEST = 1 << 29
-"""Bytes of the largest result that is let pass: what compares every pixel with every other one grows by squares."""
+"""The largest result in bytes; the memory of all-pairs comparisons of pixels grows with the square of their number."""
 
 
 @final
 class OversizedError(RuntimeError):
-    """A result of a net is larger than probing may hold."""
+    """A result of a net is too large for probing."""
 
 
 @final
 class Structure(TorchFunctionMode):
-    """Inside, a convolution averages all channels into one with the absolute weights; norms may be left out.
+    """A mode in which convolutions average all channels to one with the absolute weights; norms may be left out.
 
-    What depends on what stays as it is, positive values stay positive, and a net of any width costs little more than
-    its activations; attention costs memory in proportion to its tokens, not to their square.
+    Dependencies do not change, positive values remain positive, and the cost of a net of any width is close to that of
+    its activations; attention needs memory in proportion to its tokens instead of their square.
     """
 
     def __init__(self, *, norms: bool) -> None:
-        """Keep norms as they are (``norms``), or let values pass through them."""
+        """Use norms unchanged (``norms``), or replace them by the identity."""
         super().__init__()
         self._norms = norms
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call ``func``, or what stands for it."""
+        """Call ``func``, or its replacement."""
         del types
         if not self._norms and func in NORMS:
             return args[0]
@@ -95,19 +95,19 @@ def _kernel(weight: Tensor) -> Tensor:
 
 
 def _wide(y: Tensor, channels: int) -> Tensor:
-    """Return one channel as many, without copying."""
+    """Return one channel as several, without a copy."""
     return y.expand(*y.shape[:-3], channels, -1, -1)
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return for each query the mean of all values; masked attention is left as it is."""
+    """Return the mean of all values for each query; masked attention is not replaced."""
     if args or any(kwargs.get(name) for name in ("attn_mask", "is_causal") if name in kwargs):
         return functional.scaled_dot_product_attention(query, key, value, *args, **kwargs)
     return value.mean(dim=-2, keepdim=True) + query.mean(dim=-1, keepdim=True)
 
 
 def _attended_by_heads(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-    """Return for each query the mean of all values, and no weights."""
+    """Return the mean of all values for each query, and no weights."""
     del key, args, kwargs
     return value.mean(dim=(0, -1), keepdim=True) + query, None
 

@@ -1,4 +1,4 @@
-"""Effective receptive field: how near the pixels lie that really move an output pixel (Luo et al., NeurIPS 2016)."""
+"""Effective field: the distance of the pixels with most influence on an output pixel (Luo et al., NeurIPS 2016)."""
 
 import numpy as np
 import torch
@@ -9,21 +9,21 @@ from tilespec.models.nets.norms import set_sample_ids
 from tilespec.models.probe.narrow_input import Line
 
 SHARES = (0.90, 0.95, 0.99)
-"""Of the absolute gradient."""
+"""The shares of the absolute gradient."""
 BATCH = 2
-"""Windows at a time: bounds memory."""
+"""The number of windows at a time, which bounds memory."""
 
 
 def effective_reach(
     module: nn.Module, line: Line, x: Float32[Tensor, "n channel y x"], *, positions: int, seed: int
 ) -> dict[str, float | None] | None:
-    """Return the distance (the larger of ``|dy|`` and ``|dx|``) that holds each share of the input's gradient.
+    """Return the distance (the larger of ``|dy|`` and ``|dx|``) that contains each share of the input's gradient.
 
     Averaged over ``positions`` output pixels in the middle of each window, for a random direction of the output's
-    channels, every pixel and window counting alike. A distance of half the window means "at least".
+    channels, with equal weights of pixels and windows. A distance of half the window means "at least".
 
     Returns:
-        ``{"90": ..., "95": ..., "99": ...}``; None for nets without a gradient.
+        The distances ``{"90": ..., "95": ..., "99": ...}`` in pixels; None for nets without a gradient.
     """
     rng = np.random.default_rng([seed, 11])
     total = np.zeros(max(x.shape[2:]))
@@ -42,7 +42,7 @@ def effective_reach(
 def _profile(
     module: nn.Module, line: Line, x: Float32[Tensor, "n channel y x"], rng: np.random.Generator, length: int
 ) -> Float64[np.ndarray, " distance"] | None:
-    """Return the absolute gradient at each distance from one output pixel of each window, of sum 1 a window."""
+    """Return the absolute gradient at each distance from one output pixel of each window, with sum 1 for a window."""
     given = x.clone().requires_grad_(True)
     set_sample_ids(module, range(len(x)))
     out = module(given)

@@ -1,4 +1,4 @@
-"""Layers through which every pixel depends on every other: found by what they do, and named."""
+"""Global layers: names of the layers through which every pixel depends on every other, from their behaviour."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from tilespec.models.nets.norms import SeededDropout
 from tilespec.models.probe.narrow_input import Strip
 
 LENGTH = 16
-"""Cells of the deepest level in the strip that is looked at."""
+"""The length of the test strip in cells of the deepest level."""
 NAMELESS = "the net itself"
 
 
 def spread_by(strip: Strip) -> list[str]:
-    """Return the names of the innermost modules that carry NaN from a quarter of their input to all of their output.
+    """Return the names of the innermost modules through which NaN spreads from a quarter of the input to all outputs.
 
-    What such a module makes is set to what a local one would have made, so that those after it are found as well.
-    The net of ``strip`` is hooked: give a copy.
+    The output of such a module is replaced by that of a local one, so that later modules are detected too. The net of
+    ``strip`` gets hooks: pass a copy.
     """
     found: list[str] = []
     hooks = [
@@ -33,7 +33,7 @@ def spread_by(strip: Strip) -> list[str]:
 
 
 def random_layers(module: nn.Module) -> list[str]:
-    """Return the names of the layers that drop values at prediction too."""
+    """Return the names of the layers that also drop values at prediction."""
     return [name for name, layer in module.named_modules() if _is_random(layer)]
 
 
@@ -44,7 +44,7 @@ def _is_random(layer: nn.Module) -> bool:
 
 
 def _hook(name: str, strip: Strip, found: list[str]) -> Any:
-    """Return what looks at a module's input and output, and mends the output where the module spreads."""
+    """Return a hook that compares a module's input and output, and repairs the output if the module is global."""
 
     def look(_: nn.Module, given: tuple[Any, ...], made: Any) -> Any:
         if not given or not (_is_image(given[0]) and _is_image(made)):
@@ -64,5 +64,5 @@ def _is_image(x: Any) -> bool:
 
 
 def _stretched(columns: Bool[Tensor, " n"], length: int) -> Bool[Tensor, " m"]:
-    """Return a row of marks at another length."""
+    """Return a row of marks stretched to another length."""
     return columns[torch.arange(length) * len(columns) // length]

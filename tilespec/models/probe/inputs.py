@@ -1,4 +1,4 @@
-"""What a net is probed with: windows of a real scene after the recipe, or random images with such statistics."""
+"""Inputs: windows of a real scene after the recipe, or random images with its statistics, as inputs for a probe."""
 
 import numpy as np
 import torch
@@ -14,20 +14,20 @@ from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import reflect
 
 REFLECTANCE = (0.3, 0.15)
-"""Mean and deviation of a vegetation scene, roughly, for nets that read it as it is."""
+"""The approximate mean and deviation of a vegetation scene, for nets without a recipe."""
 TRIES = 8
-"""Places that are looked at for each window, until one has data."""
+"""The number of positions that are tried for each window until one has data."""
 
 
 def windows(model: Model, scene: str | None, side: int, count: int, seed: int) -> Float32[Tensor, "n channel y x"]:
     """Return ``count`` square windows as the net reads them.
 
     Args:
-        model: Its recipe is applied, or stands for the statistics.
-        scene: Where windows are taken, reflected where it is smaller; None: random images.
-        side: Of a window, in pixels.
-        count: How many.
-        seed: Of places or images.
+        model: The model, whose recipe is applied or gives the statistics.
+        scene: The scene of the windows, reflected if it is smaller; None: random images.
+        side: The side of a window in pixels.
+        count: The number of windows.
+        seed: The seed of the positions or images.
     """
     if scene is not None:
         opened, rng = Scene.open(scene), np.random.default_rng([seed, 7])
@@ -38,7 +38,7 @@ def windows(model: Model, scene: str | None, side: int, count: int, seed: int) -
 
 
 def statistics(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation of each channel after a recipe, as far as its steps tell."""
+    """Return the mean and the deviation of each channel after a recipe, as far as its steps define them."""
     mean, deviation = (np.full(recipe.bands_in, value) for value in REFLECTANCE)
     for step in recipe.steps:
         if isinstance(step, Project):
@@ -53,7 +53,7 @@ def statistics(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _taken(model: Model, scene: Scene, side: int, rng: np.random.Generator) -> Float32[np.ndarray, "y x channel"]:
-    """Return a window from somewhere, 0 where there is no data; from elsewhere where there is none at all."""
+    """Return a window at a random position, 0 for no data; windows entirely without data are avoided."""
     for _ in range(TRIES):
         y, x = (
             reflect(np.arange(start, start + side), length)

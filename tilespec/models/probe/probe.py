@@ -1,4 +1,4 @@
-"""Probe: what a model does at the edges of tiles, measured: its reach, its tile class, and the seams to expect."""
+"""Probe: measurement of a model's behaviour at the edges of tiles: its reach, its tile class, the expected seams."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -29,15 +29,15 @@ from tilespec.models.tasks.base import Task
 from tilespec.storage.scene import Scene
 
 TILE = 256
-"""Side of the tiles of a net that was not trained on patches."""
+"""The default side of tiles in pixels for a net that was not trained on patches."""
 TOLERANCE = 0.01
-"""Root mean square that the error of blended tiles may have, in units of what is blended: probabilities of classes."""
+"""The largest accepted root mean square error of blended tiles, in units of blended values (probabilities)."""
 WINDOWS, POSITIONS = 4, 3
-"""Windows, and output pixels in each, that the effective receptive field is averaged over."""
+"""The numbers of windows, and of output pixels in each, for the average effective receptive field."""
 SEAM_WINDOWS = 2
-"""Windows that overlaps are compared in; one where tiles are larger than 256."""
+"""The number of windows for the comparison of overlaps; one window if tiles are larger than 256."""
 BATCH = 4
-"""Tiles of a batch in the self-test of determinism, as `predict` forms them."""
+"""The number of tiles in a batch for the test of determinism, as in `predict`."""
 
 
 @with_options(ProbeOptions)
@@ -52,10 +52,10 @@ def probe(model: str, options: ProbeOptions, progress: Progress) -> dict[str, An
     Returns:
         ``receptive_field`` (theoretical, in pixels on each side), ``effective`` (distances that hold 90, 95, 99 % of
         the input's gradient), ``declared`` and ``measured`` tile class, ``global_layers``, ``seams`` (error of each
-        overlap), ``recommended``, ``determinism``, ``notes``: sentences that say what to do.
+        overlap), ``recommended``, ``determinism``, ``notes``: sentences with advice.
 
     Raises:
-        UserError: no model there, or a scene that does not fit it.
+        UserError: the folder holds no model, or the scene does not fit the model.
     """
     loaded, scene, seed = Model.load(model), options.scene, options.seed
     if scene is not None:
@@ -72,34 +72,34 @@ def probe(model: str, options: ProbeOptions, progress: Progress) -> dict[str, An
 @final
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is probed, and with what."""
+    """A model to probe, with its options."""
 
     model: Model
-    """The folder's."""
+    """The model from the folder."""
     module: nn.Module
-    """Its net, laid out as for prediction."""
+    """The net of the model, in the memory format of prediction."""
     task: Task
     """Says what the net reads, and activates."""
     scene: str | None
-    """Where windows come from."""
+    """The URL of the scene for windows, if there is one."""
     tile: int
-    """Side of the tiles, as asked for."""
+    """The requested side of the tiles in pixels."""
     seed: int
-    """Of everything random."""
+    """The seed of all random draws."""
 
     @classmethod
     def of(cls, model: Model, scene: str | None, tile: int, seed: int) -> "Subject":
-        """Return the subject of a model."""
+        """Return the subject for a model folder."""
         module = model.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(model=model, module=module, task=task(model.task), scene=scene, tile=tile, seed=seed)
 
     @property
     def declared(self) -> TileClass | None:
-        """The class that the net says it has."""
+        """The tile class that the net declares."""
         return tile_class_of(self.module)
 
     def side(self, align: int) -> int:
-        """Return the side of tiles that suits the net."""
+        """Return the side of tiles that the net accepts."""
         return -(-self.tile // align) * align
 
     def windows(self, side: int, count: int) -> Float32[Tensor, "n channel y x"]:
@@ -107,13 +107,13 @@ class Subject:
         return self.task.inputs(windows(self.model, self.scene, side, count, self.seed))
 
     def activated(self, x: Float32[Tensor, "batch channel y x"]) -> Float32[Tensor, "batch channel2 y2 x2"]:
-        """Return what is blended."""
+        """Return the activated output, which is blended."""
         set_sample_ids(self.module, range(len(x)))
         with torch.inference_mode():
             return self.task.activate(self.module(x.contiguous(memory_format=torch.channels_last)))
 
     def numbered(self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]) -> np.ndarray:
-        """Return what is blended of numbered tiles, as `predict` evaluates them."""
+        """Return the activated output of numbered tiles, as `predict` evaluates them."""
         set_sample_ids(self.module, ids)
         with torch.inference_mode():
             out = self.task.activate(self.module(torch.from_numpy(tiles).permute(0, 3, 1, 2)))
@@ -121,7 +121,7 @@ class Subject:
 
 
 def _probed(on: Subject, say: Progress) -> dict[str, Any]:
-    """Return everything that is measured."""
+    """Return all results of the probe."""
     say.start("probe", 4, "steps")
     channels = on.model.channels[0]
     found = measure(on.module, channels)
@@ -132,7 +132,7 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
     say.advance(1, "seams")
     reach = governing(on.declared, found)
-    local = found is not None and found.inner is not None  # else a larger window may cost by squares
+    local = found is not None and found.inner is not None  # else the cost may grow with the square of the window
     errors = _seams(on, side, align) if reach.kind == "approximate" and local and _plain(line) else []
     say.advance(1, "determinism")
     shape = (min(side, on.side(align) if side <= TILE else -(-TILE // align) * align),) * 2
@@ -171,7 +171,7 @@ def _seams(on: Subject, side: int, align: int) -> list[dict[str, Any]]:
 
 
 def _plain(line: Line) -> bool:
-    """Return whether the output is as large as the input."""
+    """Return whether the output has the size of the input."""
     return line.scale == 1 and line.margin == 0
 
 

@@ -1,8 +1,8 @@
-"""Receptive field: which input pixels an output pixel of a net depends on, measured from outside, by NaN.
+"""Receptive field: the input pixels that an output pixel of a net depends on, measured with NaN in the input.
 
-NaN passes through every sum, product, norm and activation, even where a weight is 0. Blank the input with it from
-some column on, and the outputs that become NaN are those that depend on what was blanked, exactly, whatever the net is
-made of. What hides NaN (an argmax, a comparison) is given other values instead, and its reach is a lower bound.
+NaN passes through every sum, product, norm and activation, even where a weight is 0. If the input is NaN from some
+column on, the outputs that become NaN are exactly those that depend on it, for any net. A net that hides NaN (by an
+argmax or a comparison) gets other values instead, and the result is a lower bound.
 """
 
 from dataclasses import dataclass, replace
@@ -15,77 +15,77 @@ from tilespec.models.nets.unet import EXACT_HALO
 from tilespec.models.probe.narrow_input import Line, Strip, fields, replica
 
 ALIGNMENTS = (*range(1, 17), 24, 32, 48, 64, 96, 128, 256, 512)
-"""Alignments that are looked for."""
+"""The alignments that are tried."""
 LONGEST = 4096
-"""Of a strip, in pixels: what reaches from its middle to its end is called global."""
+"""The largest length of a strip in pixels; a reach from its middle to its end counts as global."""
 PERIODS = 8
-"""Cells of the deepest level that a strip holds at least."""
+"""The least number of cells of the deepest level in a strip."""
 CUTS = 40
-"""Positions of the cut that are tried at most, for each side."""
+"""The largest number of positions of the cut for each side."""
 TOLERANCE = 1e-4
-"""Between a tile and the scene, relative to the deviation of the output."""
+"""The accepted difference between a tile and the scene, relative to the deviation of the output."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """How far an output pixel sees on one side, the farthest over all positions."""
+    """The reach of an output pixel on one side, the largest over all positions."""
 
     pixels: int
-    """From the pixel itself."""
+    """The reach in pixels from the pixel itself."""
     halo: int
-    """Beyond the edge of a tile whose input is rounded outward to the alignment: never more than ``pixels``."""
+    """The reach beyond the edge of a tile whose input is extended to the alignment, at most ``pixels``."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """How far an output pixel sees."""
+    """The reach of an output pixel on all four sides."""
 
     top: Side
-    """Upward."""
+    """The reach upward."""
     bottom: Side
-    """Downward."""
+    """The reach downward."""
     left: Side
-    """To the left."""
+    """The reach to the left."""
     right: Side
-    """To the right."""
+    """The reach to the right."""
 
     @property
     def sides(self) -> dict[str, Side]:
-        """All four by name."""
+        """The four sides by name."""
         return {"top": self.top, "bottom": self.bottom, "left": self.left, "right": self.right}
 
     @property
     def pixels(self) -> int:
-        """The farthest of the four sides."""
+        """The largest reach of the four sides in pixels."""
         return max(side.pixels for side in self.sides.values())
 
     @property
     def halo(self) -> int:
-        """The widest halo of the four sides."""
+        """The widest halo of the four sides in pixels."""
         return max(side.halo for side in self.sides.values())
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a net does on tiles, as found out."""
+    """The measured behaviour of a net on tiles."""
 
     line: Line
-    """How its output lies on its input."""
+    """The relation between output and input positions."""
     reach: Reach | None
-    """How far it sees; None: over the whole tile."""
+    """The reach of an output pixel; None: over the whole tile."""
     inner: Reach | None
-    """How far it sees when norms let values pass."""
+    """The reach without norms."""
     certain: bool
-    """Whether NaN told the reach; else it is a lower bound."""
+    """Whether the reach was measured with NaN; else it is a lower bound."""
     tile_error: float | None
-    """A tile cropped by the halo against a larger one, relative to the deviation; None where it was not tried."""
+    """The error of a tile cropped by the halo, relative to the deviation; None when it was not measured."""
 
     @property
     def tile_class(self) -> TileClass:
-        """The class that this makes."""
+        """The tile class that follows from the measurement."""
         align, reach = self.line.align, self.reach
         if reach is None or reach.halo > EXACT_HALO or self.tile_error is None or self.tile_error > TOLERANCE:
             return TileClass(kind="approximate", align=align)
@@ -95,7 +95,7 @@ class Measured:
 
 
 def measured_class(module: nn.Module, channels: int) -> TileClass:
-    """Return the tile class of any net by its behaviour; approximate where that does not settle it."""
+    """Return the tile class of any net from its behaviour; approximate if that is inconclusive."""
     found = measure(module, channels)
     if found is None:
         return TileClass(kind="approximate")
@@ -103,11 +103,11 @@ def measured_class(module: nn.Module, channels: int) -> TileClass:
 
 
 def measure(module: nn.Module, channels: int) -> Measured | None:
-    """Return what a net of ``channels`` bands does on tiles; None when it takes one size only.
+    """Return the behaviour of a net on tiles; None when it accepts one size only.
 
     Args:
-        module: Any net from ``batch, band, y, x`` to ``batch, channel, y, x``; it stays as it is.
-        channels: Bands of its input.
+        module: The net from ``batch, band, y, x`` to ``batch, channel, y, x``, which does not change.
+        channels: The number of bands of its input.
     """
     net = replica(module)
     line = _line(net, channels)
@@ -128,7 +128,7 @@ def measure(module: nn.Module, channels: int) -> Measured | None:
 
 
 def _line(module: nn.Module, channels: int) -> Line | None:
-    """Return the smallest multiple that sides must have, and the scale of the output."""
+    """Return the smallest number of which sides must be multiples, and the scale of the output."""
     for align in ALIGNMENTS:
         strip = Strip(module=module, channels=channels, line=Line(align=align))
         cells = max(2, -(-64 // align))
@@ -143,7 +143,7 @@ def _line(module: nn.Module, channels: int) -> Line | None:
 
 
 def _reach(strip: Strip) -> Reach | None:
-    """Return how far a net sees on each side; None when it sees from the middle of a long strip to its end."""
+    """Return the reach of a net on each side; None when it extends from the middle of a long strip to its end."""
     sides = {}
     for vertical, names in ((True, ("top", "bottom")), (False, ("left", "right"))):
         turned = replace(strip, vertical=vertical)
@@ -163,7 +163,7 @@ def _spreads(strip: Strip, inner: Reach) -> bool:
 
 
 def _side(strip: Strip, *, forward: bool) -> Side | None:
-    """Return how far a net sees on one side, in strips that grow until it does not see their end."""
+    """Return the reach of a net on one side, from strips that grow until the reach ends inside."""
     align = strip.line.align
     length = _up(max(128, PERIODS * align), align)
     while length <= LONGEST:
@@ -175,10 +175,10 @@ def _side(strip: Strip, *, forward: bool) -> Side | None:
 
 
 def _farthest(strip: Strip, length: int, *, forward: bool) -> Side | None:
-    """Return the largest distance between a cut and the outputs that what lies beyond it reaches.
+    """Return the largest distance between a cut of the input and the outputs that change with the input beyond it.
 
-    That moves with the cut in steps, and repeats with the alignment: bisection finds the steps. A tile whose last
-    pixel is ``p`` reads up to ``p + halo``, rounded up to a multiple of the alignment.
+    This distance is a step function of the cut and periodic with the alignment; bisection finds the steps. A tile whose
+    last pixel is ``p`` reads up to ``p + halo``, rounded up to a multiple of the alignment.
     """
     align = strip.line.align
     middle = length // 2 // align * align
@@ -204,13 +204,13 @@ def _farthest(strip: Strip, length: int, *, forward: bool) -> Side | None:
 
 
 def _end(strip: Strip, length: int, cut: int, *, forward: bool) -> int | None:
-    """Return the farthest pixel whose output depends on what lies from ``cut`` on, None where it is the strip's end."""
+    """Return the farthest pixel whose output depends on the input from ``cut`` on, None if it is the strip's end."""
     marks = strip.marked(length, slice(cut, None) if forward else slice(cut + 1))
     if marks is None:
         return None
     columns = marks.nonzero()
     if not len(columns):
-        return cut  # nothing depends on it
+        return cut  # no output depends on the input there
     column = int(columns[0] if forward else columns[-1])
     if column == (0 if forward else len(marks) - 1):
         return None
@@ -218,7 +218,7 @@ def _end(strip: Strip, length: int, cut: int, *, forward: bool) -> int | None:
 
 
 def _moved(strip: Strip, reach: Reach | None) -> int:
-    """Return the smallest move of the input, a multiple of the sides' alignment, that moves the output alike."""
+    """Return the smallest shift of the input, a multiple of the sides' alignment, that shifts the output equally."""
     align, line = strip.line.align, strip.line
     far = 0 if reach is None else reach.pixels
     length = _up(2 * far + max(4 * align, 64), align)
@@ -236,10 +236,10 @@ def _moved(strip: Strip, reach: Reach | None) -> int:
 
 
 def _moves_alike(strip: Strip, length: int, move: int, start: int, stop: int) -> bool:
-    """Return whether output columns ``start`` to ``stop`` come out the same when the input moves."""
+    """Return whether output columns ``start`` to ``stop`` do not change when the input shifts."""
     x = fields(strip.channels, (strip.across, length + move), 0).abs() + 0.5
     step = int(move * strip.line.scale)
-    for thin in (not strip.hides, False):  # a norm over equal channels leaves nothing to compare: the net itself does
+    for thin in (not strip.hides, False):  # a norm over equal channels is constant: then the net itself
         here, there = (strip.answer(part, thin=thin) for part in (x[..., :length], x[..., move:]))
         spread = float(here.std())
         if spread > 0:
@@ -249,7 +249,7 @@ def _moves_alike(strip: Strip, length: int, move: int, start: int, stop: int) ->
 
 
 def _tile_error(strip: Strip, reach: Reach | None) -> float | None:
-    """Return the largest difference of a tile from a larger one around it, the halo cropped, its edges unaligned."""
+    """Return the largest difference of a cropped tile from a larger one around it, with its edges unaligned."""
     if reach is None or reach.halo > EXACT_HALO or strip.line.scale != 1 or strip.line.margin != 0:
         return None
     align = strip.line.align
@@ -263,5 +263,5 @@ def _tile_error(strip: Strip, reach: Reach | None) -> float | None:
 
 
 def _up(length: int, align: int) -> int:
-    """Return the next multiple of ``align``."""
+    """Return the next multiple of ``align``, rounding up."""
     return -(-length // align) * align

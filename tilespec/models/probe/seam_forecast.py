@@ -1,4 +1,4 @@
-"""Seam forecast: blended tiles against the net on a larger window around them, for several overlaps."""
+"""Seam forecast: blended tiles are compared with the net on a larger window, for several overlaps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from tilespec.core.types import TileClass
 from tilespec.tiling.grid import Axis
 
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)
-"""Shares of the tile that are compared."""
+"""The compared overlaps as shares of the tile."""
 WORK = 1.3
-"""An exact net's tile is grown until its halo costs no more than this times the tile."""
+"""The largest work for an exact net's tile with halo relative to the tile; smaller tiles are enlarged."""
 
 Plane = Float32[np.ndarray, "row column value"]
 Net = Callable[[Float32[Tensor, "batch channel y x"]], Float32[Tensor, "batch channel2 y x"]]
@@ -24,38 +24,38 @@ Net = Callable[[Float32[Tensor, "batch channel y x"]], Float32[Tensor, "batch ch
 @final
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Where overlaps are compared: tiles lie on a plane of two tiles' sides, in the middle of a larger window."""
+    """The geometry for comparing overlaps: tiles on a plane of two tiles' sides, in the middle of a larger window."""
 
     tile: int
-    """Side of a tile, a multiple of the alignment."""
+    """The side of a tile in pixels, a multiple of the alignment."""
     align: int
-    """Of the net."""
+    """The alignment of the net in pixels."""
 
     @property
     def ahead(self) -> int:
-        """Pixels of the window ahead of the plane: half a tile, aligned."""
+        """The pixels of the window before the plane: half a tile, aligned."""
         return -(-self.tile // 2 // self.align) * self.align
 
     @property
     def side(self) -> int:
-        """Of the window."""
+        """The side of the window in pixels."""
         return 2 * self.tile + 2 * self.ahead
 
     @property
     def inside(self) -> slice:
-        """Rows, or columns, of the plane that count: one tile's side around the border between two tiles."""
+        """The rows, or columns, of the plane that count: one tile's side around the border between two tiles."""
         return slice(self.tile // 2, self.tile // 2 + self.tile)
 
 
 def seam_errors(
     net: Net, window: Window, x: Float32[Tensor, "n channel y x"], *, classes: bool
 ) -> list[dict[str, Any]]:
-    """Return for each overlap how blended tiles differ from the net on the larger window.
+    """Return, for each overlap, the difference between blended tiles and the net on the larger window.
 
     Args:
-        net: Activated, as it is blended.
-        window: The geometry.
-        x: Windows of its side.
+        net: The net with activated output.
+        window: The geometry of tiles and window.
+        x: The windows ``batch, band, y, x``.
         classes: Whether the largest channel is the class.
 
     Returns:
@@ -88,9 +88,9 @@ def _plane(out: Float32[Tensor, "1 channel y x"]) -> Plane:
 
 
 def _blended(net: Net, x: Float32[Tensor, "channel y x"], axis: Axis, ahead: int) -> Plane:
-    """Return tiles of a square plane, blended as `tiling.windows` does; ``x`` begins ``ahead`` before the plane.
+    """Return the tiles of a square plane, blended as in `tiling.windows`; ``x`` begins ``ahead`` before the plane.
 
-    Tiles that run over the plane's edge read the window's values.
+    Tiles that extend over the plane's edge read the window's values.
     """
     room = x.shape[1] - ahead - axis.end
     padded = torch.nn.functional.pad(x[None], (0, -room, 0, -room), mode="reflect")[0] if room < 0 else x
@@ -115,10 +115,10 @@ def _mean(tiles: list[np.ndarray], axis: Axis) -> np.ndarray:
 
 
 def recommended(reach: TileClass, side: int, errors: list[dict[str, Any]], tolerance: float) -> dict[str, Any]:
-    """Return tile and overlap to predict with, the network work that costs, and whether that meets the tolerance.
+    """Return the tile and the overlap to predict with, their network work, and whether they meet the tolerance.
 
-    Exact nets need no overlap; a pixelwise one not even a halo. For the others: the smallest overlap whose rms error
-    is below the tolerance, else the one with the smallest error.
+    Exact nets need no overlap; a pixelwise one not even a halo. For the others it is the smallest overlap whose rms
+    error is below the tolerance, or else the one with the smallest error.
     """
     if reach.kind != "approximate":
         tile = side

@@ -1,4 +1,4 @@
-"""Tasks: what is predicted. One small file and one line in the table for each; a dotted path loads a user's own."""
+"""Tasks: each predicted quantity is one small file and one line in the table; a dotted path loads a user's own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def task(config: Mapping[str, Any]) -> Task:
     """Return the task ``{"name": ..., **options}``.
 
     Raises:
-        UserError: the table has no such task, or the task no such option.
+        UserError: the table does not have the task, or the task does not have an option.
     """
     options = {key: value for key, value in config.items() if key != "name"}
     kind = load(TASKS, config["name"], "task")

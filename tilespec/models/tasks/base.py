@@ -23,9 +23,9 @@ class Geometry:
     """
 
     scale: Fraction = Fraction(1)
-    """Output pixels per input pixel."""
+    """The number of output pixels for one input pixel."""
     margin: int = 0
-    """Input pixels on each side that have no output."""
+    """The number of input pixels on each side without output."""
 
     def plane(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Return height and width in output pixels of what is predicted of an input plane; below 1: nothing is."""
@@ -66,7 +66,7 @@ class Geometry:
 
 @runtime_checkable
 class Task(Protocol):
-    """What every task has; nothing else in tilespec asks which task it is."""
+    """The interface of every task; no other module depends on which task it is."""
 
     truth: ClassVar[Literal["classes", "field"]]
     """What it learns from (`training.data.targets`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x``."""
@@ -76,15 +76,15 @@ class Task(Protocol):
 
     @property
     def head(self) -> str:
-        """What the net must end in."""
+        """The name of the net's last layer."""
 
     @property
     def channels_out(self) -> int:
-        """Channels that the net predicts."""
+        """The number of channels that the net predicts."""
 
     @property
     def geometry(self) -> Geometry:
-        """Where the output lies."""
+        """The position of the output."""
 
     def channels_in(self, scores: int) -> int:
         """Return the channels that the net reads, where the recipe gives ``scores`` channels."""
@@ -96,19 +96,19 @@ class Task(Protocol):
         """Return scores of a patch and what the net should answer there, both ``y, x, ...``; see `without_gaps`."""
 
     def known(self, target: Tensor) -> Tensor:
-        """Say what is known of a target: ``batch, channel, y, x``, or ``batch, 1, y, x`` for all channels alike."""
+        """Return where a target is known: ``batch, channel, y, x``, or ``batch, 1, y, x`` for all channels alike."""
 
     def planes(self, target: Tensor) -> Tensor:
-        """Return a target as ``batch, channel, y, x`` float32, as the net should answer it; 0 where unknown."""
+        """Return a target as ``batch, channel, y, x`` float32 in the form of the net's output; 0 where unknown."""
 
     def answer(self, raw: Tensor) -> Tensor:
-        """Return what the net answers in the units of `planes`: what losses and discriminators compare with them."""
+        """Return the net's output in the units of `planes`, which losses and discriminators compare with them."""
 
     def magnitude(self, target: Tensor) -> Tensor:
-        """Return what errors of a target are relative to, in the units of `planes`, above 0 everywhere."""
+        """Return the divisor of relative errors of a target, in the units of `planes`, above 0 everywhere."""
 
     def activate(self, raw: Tensor) -> Tensor:
-        """Return what is blended, of what the net answers (``batch, channel, y, x``)."""
+        """Return the values that are blended, from the net's output (``batch, channel, y, x``)."""
 
     def decode(self, blended: np.ndarray) -> np.ndarray:
         """Return the product, of what was blended (``y, x, channel``)."""

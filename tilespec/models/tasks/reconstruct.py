@@ -15,32 +15,32 @@ from tilespec.models.tasks.base import Geometry, without_gaps
 Values = Float32[np.ndarray, "y x channel"]
 
 HEADS: Final = {"linear": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-"""What a net answers for the lower and the upper end of the range."""
+"""The outputs of a net for the lower and the upper end of the range, by head."""
 
 SMALLEST: Final = 1e-3
-"""Share of the range that errors of smaller values are relative to."""
+"""The smallest divisor of relative errors as a share of the range."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct:
-    """A field of values; NaN is unknown, and is never learned from.
+    """A field of values; NaN is unknown and does not enter the training.
 
-    A net learns numbers near 1, and what is blended are values in the units of the truth. The way from one to the other
-    is linear, so that it makes no difference on which side of it tiles are blended.
+    A net learns numbers near 1, and the blended values are in the units of the truth. The map from one to the other is
+    linear, so the order of map and blending does not matter.
     """
 
     truth: ClassVar[Literal["classes", "field"]] = "field"
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")
 
     channels: int
-    """How many values a pixel has."""
+    """The number of values of a pixel."""
     low: float = 0.0
-    """What the net's lower end stands for, in units of the truth."""
+    """The value at the net's lower end, in units of the truth."""
     high: float = 1.0
-    """What its upper end stands for; larger values can be learned with a linear head only."""
+    """The value at the net's upper end; larger values can be learned with a linear head only."""
     head: str = "linear"
-    """What the net answers for the range: ``linear``, 0 to 1 and beyond, or ``tanh``, -1 to 1 as in pix2pix."""
+    """The net's output for the range: ``linear``, 0 to 1 and beyond, or ``tanh``, -1 to 1 as in pix2pix."""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or not -np.inf < self.low < self.high < np.inf:
@@ -57,7 +57,7 @@ class Reconstruct:
 
     @property
     def channels_out(self) -> int:
-        """As many as the target has."""
+        """The number of channels of the target."""
         return self.channels
 
     @property
@@ -78,7 +78,7 @@ class Reconstruct:
         return without_gaps(scores, truth, self.geometry, np.nan)
 
     def known(self, target: Float[Tensor, "batch channel y x"]) -> Bool[Tensor, "batch channel y x"]:
-        """Return which values are numbers."""
+        """Return which values are known, that is, not NaN."""
         return torch.isfinite(target)
 
     def planes(self, target: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
@@ -88,14 +88,14 @@ class Reconstruct:
         return torch.where(self.known(target), scaled, 0)
 
     def answer(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return what the net answers."""
+        """Return the net's output unchanged."""
         return raw
 
     def magnitude(self, target: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return the sizes of the values, or a thousandth of the range where they are smaller or unknown.
+        """Return the absolute values, or a thousandth of the range where they are smaller or unknown.
 
-        Relative errors (MRAE) are published as error over value, which no value of 0 has, and which noise makes of
-        values near it: Cai et al. 2022 (MST++) add a guard of their own to zeros.
+        The published relative error (MRAE) is error over value, which is undefined at 0 and dominated by noise near it;
+        Cai et al. 2022 (MST++) add a small constant to zeros.
         """
         span, (first, last) = self.high - self.low, HEADS[self.head]
         size = torch.where(self.known(target), target, 0).abs().clamp(min=SMALLEST * span)
@@ -107,5 +107,5 @@ class Reconstruct:
         return (raw - first) * ((self.high - self.low) / (last - first)) + self.low
 
     def decode(self, blended: Values) -> Values:
-        """Return the values as they are."""
+        """Return the blended values unchanged."""
         return blended

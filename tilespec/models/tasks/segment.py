@@ -17,18 +17,18 @@ from tilespec.models.tasks.base import Geometry, without_gaps
 @final
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Semantic segmentation into any number of classes below 255; 255 is unlabelled and never learned from."""
+    """Semantic segmentation into any number of classes below 255; 255 is unlabelled and does not enter the training."""
 
     truth: ClassVar[Literal["classes", "field"]] = "classes"
     metrics: ClassVar[tuple[str, ...]] = ("iou", "miou", "oa", "kappa")
 
     classes: int
-    """How many classes there are."""
+    """The number of classes."""
     head: str = "logits"
-    """What the net answers: ``logits``, or ``tanh``: planes near 0 and 1 as in pix2pix (Mishra and Herrmann 2021)."""
+    """The net's output: ``logits``, or ``tanh`` for planes near 0 and 1 as in pix2pix (Mishra and Herrmann 2021)."""
 
     least: float | None = None
-    """A pixel whose largest value is below this has no class: 255. None: every pixel with data has one."""
+    """The value below which a pixel's largest value gives no class but 255. None: every pixel with data has a class."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes < UNLABELLED:
@@ -45,7 +45,7 @@ class Segment:
 
     @property
     def channels_out(self) -> int:
-        """One channel for each class."""
+        """The number of channels, one for each class."""
         return self.classes
 
     @property
@@ -76,19 +76,19 @@ class Segment:
         return (hot * known.unsqueeze(-1)).permute(0, 3, 1, 2).float()
 
     def answer(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return what is blended, which is as planes are."""
+        """Return the activated values, which have the units of planes."""
         return self.activate(raw)
 
     def magnitude(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return 1: a probability is a share of it."""
+        """Return 1, because probabilities have no larger scale."""
         return torch.ones_like(self.planes(target))
 
     def activate(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return probabilities of logits; planes from tanh as they are."""
+        """Return the probabilities of logits, or the planes of tanh unchanged."""
         return torch.softmax(raw, dim=1) if self.head == "logits" else raw
 
     def decode(self, blended: Float[np.ndarray, "y x channel"]) -> ClassMap:
-        """Return the class with the largest value, the first of equals; 255 where that is too small."""
+        """Return the class with the largest value, the first of equals; 255 if the value is too small."""
         classes: ClassMap = np.argmax(blended, axis=2).astype(np.uint8)
         if self.least is not None:
             classes[blended.max(axis=2) < np.float32(self.least)] = UNLABELLED

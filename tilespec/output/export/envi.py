@@ -1,4 +1,4 @@
-"""ENVI: a band-interleaved-by-line file and its header, the header last, unknown keys of the source written back."""
+"""ENVI: a band-interleaved-by-line file, and then its header, with unknown keys of the source."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ UNITS: Final = {"wavelength": "Nanometers", "wavenumber": "cm-1", "component": "
 
 
 def write_envi(exported: Exported, path: Path, progress: Progress) -> list[Path]:
-    """Write ``x.hdr`` and ``x.bil``; return both."""
+    """Write ``x.hdr`` and ``x.bil``; return both paths."""
     text = header(exported)
     data = path.with_suffix(".bil")
     if data.exists():
@@ -84,7 +84,7 @@ def _spectral(exported: Exported) -> dict[str, Any]:
 
 
 def _classes(exported: Exported) -> dict[str, Any]:
-    """Return the keys of a classification: all 256 values have a colour, 255 is unlabelled."""
+    """Return the keys of a classification: all 256 values have a colour, and 255 is unlabelled."""
     if not exported.classes:
         return {}
     colours = class_colours(len(exported.classes)).ravel().tolist()
@@ -129,7 +129,7 @@ def _projection(crs: Any) -> str:
 
 
 def _zone(crs: Any) -> list[str]:
-    """Return what follows the pixel size in ``map info``: zone and hemisphere of UTM, then the datum and the units."""
+    """Return the end of ``map info``: zone and hemisphere of UTM, then the datum and the units."""
     if crs is None:
         return []
     datum = str(crs.geodetic_crs.name).replace("WGS 84", "WGS-84").replace(",", " ") if crs.geodetic_crs else "?"
@@ -139,7 +139,7 @@ def _zone(crs: Any) -> list[str]:
 
 
 def _list(values: tuple[Any, ...]) -> str:
-    """Return values in braces, ten to a line."""
+    """Return values in braces, ten in a line."""
     words = [repr(value) for value in values]
     lines = [", ".join(words[i : i + 10]) for i in range(0, len(words), 10)]
     return "{\n " + ",\n ".join(lines) + "}"

@@ -1,4 +1,4 @@
-"""Export: a scene, a layer or a prediction to GeoTIFF, ENVI, NetCDF or PNG, streamed by rows of objects."""
+"""Export: a scene, a layer or a prediction is written to GeoTIFF, ENVI, NetCDF or PNG, streamed by rows of objects."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ WRITERS: Final = {
     ".nc": "tilespec.output.export.netcdf:write_netcdf",
     ".png": "tilespec.output.export.png:write_png",
 }
-"""End of a name to dotted path: a writer is a callable ``(exported, path, progress) -> files written``."""
+"""The writer for each ending of a name, a callable ``(exported, path, progress) -> files written``."""
 
 
 @with_options(ExportOptions)
@@ -27,14 +27,15 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     """Write a store in the format that the end of ``out`` names; return the files and their sizes.
 
     Args:
-        store: A scene or a prediction.
-        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
+        store: The URL of a scene or a prediction.
+        out: The file: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
             (false colour of a cube, colours of a class map).
         options: What is written; given by name.
         progress: Where progress is shown.
 
     Raises:
-        UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
+        UserError: the store, the layer or the format does not exist; the file exists already; or the format does not
+            support the data type.
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()

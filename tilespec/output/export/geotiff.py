@@ -12,7 +12,7 @@ from tilespec.output.export.source import Exported
 from tilespec.output.pictures import class_colours
 
 TILE: Final = 128
-"""Side of a tile: that of a stored object, so that each is written once."""
+"""The side of a tile in pixels, that of a stored object, so that each is written once."""
 
 
 def write_geotiff(exported: Exported, path: Path, progress: Progress) -> list[Path]:
@@ -24,7 +24,7 @@ def write_geotiff(exported: Exported, path: Path, progress: Progress) -> list[Pa
     partial = path.with_name(f"{path.name}.partial")
     progress.start("export", exported.shape[0], "lines")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene without a place is one without a place
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
         raster = rasterio.open(partial, "w", **_profile(exported))
     with raster:
         _describe(raster, exported)
@@ -38,7 +38,7 @@ def write_geotiff(exported: Exported, path: Path, progress: Progress) -> list[Pa
 
 
 def _profile(exported: Exported) -> dict[str, Any]:
-    """Return what rasterio needs to create the file."""
+    """Return the properties of the file for rasterio."""
     if exported.dtype.name == "float16" or exported.dtype.kind not in "iuf":
         raise UserError(
             exported.name,
@@ -71,7 +71,7 @@ def _profile(exported: Exported) -> dict[str, Any]:
 
 
 def _describe(raster: Any, exported: Exported) -> None:
-    """Write scale, names of bands, wavelengths as both GDAL and QGIS read them, and colours of classes."""
+    """Write scale, names of bands, wavelengths in the forms of GDAL and QGIS, and colours of classes."""
     if exported.scale != 1.0:
         raster.scales = (exported.scale,) * exported.shape[2]
     raster.update_tags(**exported.header)

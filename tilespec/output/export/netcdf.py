@@ -11,7 +11,7 @@ from tilespec.output.export.source import Exported
 from tilespec.storage.layout import constants
 
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
-"""What NetCDF 4 writes into a dimension without a coordinate."""
+"""The text that NetCDF 4 writes into a dimension without a coordinate."""
 
 
 def write_netcdf(exported: Exported, path: Path, progress: Progress) -> list[Path]:

@@ -12,7 +12,7 @@ from tilespec.storage.scene import Scene
 
 
 def write_png(exported: Exported, path: Path, progress: Progress) -> list[Path]:
-    """Write a picture of at most ``max_side`` pixels a side, and return its path."""
+    """Write a picture of at most ``max_side`` pixels on its longer side, and return its path."""
     progress.start("export", 1, "pictures")
     partial = path.with_name(f"{path.name}.partial")
     Image.fromarray(_classes(exported) if exported.plane else _colours(exported)).save(partial, format="PNG")
@@ -29,7 +29,7 @@ def _colours(exported: Exported) -> Picture:
 
 
 def _classes(exported: Exported) -> Picture:
-    """Return a class map, every n-th pixel of it: classes have no mean."""
+    """Return a class map, of which only every n-th pixel is used, because classes have no mean."""
     side = max(1, -(-max(exported.shape[:2]) // exported.max_side))
     rows = [block[-y0 % side :: side, ::side, 0] for y0, block in exported.blocks()]
     return class_picture(np.concatenate(rows))

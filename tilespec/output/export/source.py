@@ -1,4 +1,4 @@
-"""What is handed on: a cube, a prediction or a layer, with all that is known of it."""
+"""Source: a cube, a prediction or a layer to export, with all its facts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,35 +19,35 @@ class Exported:
     """A cube, or a class map as a cube of one band."""
 
     url: str
-    """The store."""
+    """The URL of the store."""
     name: str
-    """The array."""
+    """The name of the array."""
     shape: tuple[int, int, int]
-    """``y, x, band``."""
+    """The shape ``y, x, band``."""
     dtype: np.dtype[Any]
-    """As stored."""
+    """The stored data type."""
     edge: int
-    """Rows of a stored object."""
+    """The height of a stored object in pixels."""
     spectral: SpectralAxis | None
-    """What the bands are."""
+    """The spectral axis of the bands."""
     scale: float
-    """Stored values times this are the values."""
+    """The factor from stored values to values."""
     nodata: float | None
-    """Stored value without data; NaN for floats."""
+    """The stored value for no data; NaN for floats."""
     classes: tuple[str, ...]
-    """Names of the classes of a class map."""
+    """The names of the classes of a class map."""
     georef: dict[str, Any]
-    """Attributes of ``spatial_ref``, empty without a place."""
+    """The attributes of ``spatial_ref``, empty without a georeference."""
     header: dict[str, str]
-    """What else the source said."""
+    """The other facts of the original source."""
     max_side: int
-    """Pixels of the longer side of a picture."""
+    """The longer side of a picture in pixels."""
     bands: tuple[int, int, int] | None
-    """Bands shown as red, green, blue; None: chosen by wavelength."""
+    """The bands shown as red, green, blue; None: chosen by wavelength."""
 
     @property
     def plane(self) -> bool:
-        """Whether it is a layer or class map, without bands."""
+        """Whether the array is a layer or class map without bands."""
         return len(self.array.shape) == 2
 
     @property
@@ -56,7 +56,7 @@ class Exported:
         return open_group(self.url)[self.name]
 
     def blocks(self) -> Iterator[tuple[int, Cube]]:
-        """Yield first row and values of each row of objects."""
+        """Yield the first row and the values of each row of objects."""
         array = self.array
         for y0 in range(0, self.shape[0], self.edge):
             block = np.asarray(array[y0 : y0 + self.edge])
@@ -69,7 +69,7 @@ def open_exported(
     """Return the cube, the prediction or a layer of a whole store.
 
     Raises:
-        UserError: there is no such array, or the store is not complete.
+        UserError: the array does not exist, or the store is not complete.
     """
     group = open_group(url)
     arrays = dict(group.arrays())
@@ -103,7 +103,7 @@ def open_exported(
 
 
 def _check_bands(bands: tuple[int, int, int] | None, shape: tuple[int, ...]) -> None:
-    """Refuse bands that are not there."""
+    """Refuse bands that do not exist."""
     count = shape[2] if len(shape) == 3 else 1
     if bands is not None and not (len(bands) == 3 and all(0 <= band < count for band in bands)):
         raise UserError("--bands", found=bands, expected=f"three bands from 0 to {count - 1}", do="Correct them.")
@@ -116,7 +116,7 @@ def _header(group: zarr.Group) -> dict[str, str]:
 
 
 def _nodata(array: zarr.Array[Any]) -> float | None:
-    """Return the stored value without data."""
+    """Return the stored value for no data."""
     if np.dtype(array.dtype).kind == "f":
         return float("nan")
     value: Any = array.attrs.get("_FillValue", array.attrs.get("nodata"))

@@ -1,8 +1,8 @@
-"""Connected regions of a class map that is larger than memory: strips are labelled alone and joined at their seams.
+"""Connected regions of a class map larger than memory: strips are labelled separately and joined at their borders.
 
-A strip of rows has parts, the 8-connected components of the strip alone. Of joined strips only the first and the last
-row of parts are kept, and for each part its root, so memory grows with the parts and the width. Joining is exact: parts
-that face each other across a seam, diagonals included, are one region, and so is all that they are connected with.
+A strip of rows has parts, the 8-connected components of the strip alone. Joined strips store only the first and the
+last row of parts, and the root of each part, so memory grows with the parts and the width. Joining is exact: parts that
+touch across a border, including diagonally, belong to one region.
 """
 
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from jaxtyping import Bool, Int64
 Parts = Int64[np.ndarray, " _part"]
 Row = Int64[np.ndarray, " _x"]
 NOTHING = -1
-"""Part of a pixel that is in no region."""
+"""The part number of a pixel outside of all regions."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Strips:
-    """The regions of strips that lie below each other. ``a + b``: the strips of ``b`` follow those of ``a``."""
+    """The regions of vertically adjacent strips. In ``a + b`` the strips of ``b`` follow those of ``a``."""
 
     counts: tuple[int, ...]
-    """Parts of each strip."""
+    """The number of parts of each strip."""
     root: Parts
-    """For each part the part that stands for its region."""
+    """The root of each part, the part that represents its region."""
     first: Parts
-    """Of a region (at its root) the first pixel, in reading order of the plane."""
+    """The first pixel of a region (at its root) in reading order of the plane."""
     pixels: Parts
-    """Of a region (at its root) the pixels."""
+    """The number of pixels of a region (at its root)."""
     top: Row
-    """Parts along the first row."""
+    """The parts along the first row."""
     bottom: Row
-    """Parts along the last row."""
+    """The parts along the last row."""
 
     @classmethod
     def of(cls, mask: Bool[np.ndarray, "y x"], y0: int) -> "Strips":
@@ -72,7 +72,7 @@ class Strips:
     def numbered(self, least: int) -> tuple[list[Parts], Parts]:
         """Return for each strip the region of each of its parts, and the pixels of the regions.
 
-        Regions are numbered from 1 in the order of their first pixels; those of less than ``least`` pixels are 0.
+        Regions are numbered from 1 in the order of their first pixels; regions of fewer than ``least`` pixels are 0.
         """
         roots = np.unique(self.root)
         kept = roots[self.pixels[roots] >= least]
@@ -83,12 +83,12 @@ class Strips:
 
     @property
     def regions(self) -> int:
-        """How many regions there are."""
+        """The number of regions."""
         return len(np.unique(self.root))
 
 
 def label(mask: Bool[np.ndarray, "y x"]) -> tuple[Int64[np.ndarray, "y x"], int]:
-    """Return the 8-connected component of each pixel, from 0, `NOTHING` outside; and their number."""
+    """Return the 8-connected component of each pixel from 0, `NOTHING` outside, and the number of components."""
     from scipy.ndimage import label as components
 
     parts, count = components(mask, structure=np.ones((3, 3)))
@@ -96,7 +96,7 @@ def label(mask: Bool[np.ndarray, "y x"]) -> tuple[Int64[np.ndarray, "y x"], int]
 
 
 def _pairs(root: Parts, above: Row, below: Row) -> Int64[np.ndarray, "_pair 2"]:
-    """Return the roots of parts that touch across a seam, each pair once."""
+    """Return the roots of parts that touch across a border, each pair once."""
     found = []
     for shift in (-1, 0, 1):
         a = above[max(shift, 0) : len(above) + min(shift, 0)]
@@ -107,7 +107,7 @@ def _pairs(root: Parts, above: Row, below: Row) -> Int64[np.ndarray, "_pair 2"]:
 
 
 def _joined(pairs: Int64[np.ndarray, "_pair 2"], first: Parts) -> Parts:
-    """Return for each part its new root: of regions that are joined the one whose first pixel comes first."""
+    """Return the new root of each part: of joined regions the one whose first pixel comes first."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

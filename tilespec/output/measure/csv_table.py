@@ -14,7 +14,7 @@ from tilespec.output.measure.indices import indices
 from tilespec.output.measure.object_sums import Tally
 
 DIGITS: Final = range(1, 16)
-"""Digits after the point that a wavelength's name may need."""
+"""The number of decimal digits that a wavelength's name may need."""
 Column = list[Any] | Shaped[np.ndarray, " _object"]
 
 
@@ -25,14 +25,14 @@ def columns(
     pixel_area: float | None,
     attributes: Mapping[str, Column],
 ) -> dict[str, Column]:
-    """Return the columns of the table: whole numbers and floats, NaN where something is not defined.
+    """Return the columns of the table: integers and floats, NaN for undefined values.
 
     Args:
-        tally: All objects.
-        names: Names of the classes.
+        tally: The sums of all objects.
+        names: The names of the classes.
         axis: The spectral axis of the scene.
-        pixel_area: Area of a pixel in m2; None where it is not known.
-        attributes: Further facts of each object.
+        pixel_area: The area of a pixel in m2; None if unknown.
+        attributes: The further columns of each object.
     """
     mean, deviation = tally.finish()
     pixels, some = np.maximum(tally.pixels, 1), tally.pixels > 0
@@ -60,7 +60,7 @@ def columns(
 
 
 def band_names(axis: SpectralAxis | None, count: int) -> list[str]:
-    """Return a name for each band: its place on the axis with as many digits as tell all apart, else its number."""
+    """Return a name for each band: its centre with as many digits as make all names different, else its number."""
     if axis is None:
         return [str(band) for band in range(count)]
     if axis.name in ("component", "channel"):
@@ -69,7 +69,7 @@ def band_names(axis: SpectralAxis | None, count: int) -> list[str]:
         names = [f"{value:.{digits}f}" for value in axis.values]
         if len(set(names)) == count:
             return names
-    return [f"{name}_{band}" for band, name in enumerate(names)]  # two bands of one wavelength
+    return [f"{name}_{band}" for band, name in enumerate(names)]  # two bands have the same wavelength
 
 
 def as_csv(table: Mapping[str, Column]) -> str:
@@ -84,7 +84,7 @@ def as_csv(table: Mapping[str, Column]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as it is written."""
+    """Return a value as text of the table."""
     if isinstance(value, float):
         return "NaN" if value != value else repr(value)  # noqa: PLR0124 - NaN
     if isinstance(value, dict | list):

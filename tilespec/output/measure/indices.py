@@ -1,6 +1,6 @@
-"""Indices: published vegetation indices of a mean spectrum. A new one is a line in the table.
+"""Indices: published vegetation indices of a mean spectrum; a new one is a line in the table.
 
-Those with constants (SAVI, OSAVI, EVI, MCARI, TCARI, and the reciprocals) suppose reflectance between 0 and 1.
+Indices with constants (SAVI, OSAVI, EVI, MCARI, TCARI, and the reciprocals) require reflectance between 0 and 1.
 """
 
 from collections.abc import Callable
@@ -18,20 +18,20 @@ Bands = Float64[np.ndarray, " _object"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """A formula of reflectances at a few wavelengths."""
+    """A formula of the reflectances at a few wavelengths."""
 
     at: tuple[float, ...]
-    """Wavelengths in nm, in the order of the formula's arguments."""
+    """The wavelengths in nm in the order of the formula's arguments."""
     near: float
-    """How far (nm) a band's centre may lie from the wavelength."""
+    """The largest distance in nm of a band's centre from the wavelength."""
     formula: Callable[..., Bands]
-    """The index of the reflectances."""
+    """The function from reflectances to the index."""
     source: str
-    """Where it was published."""
+    """The publication of the index."""
 
 
 NARROW, BROAD = 5.0, 10.0
-"""A narrow-band index tells feet of a peak apart; a broad one was made for bands of tens of nm."""
+"""The tolerances in nm: small for an index of a narrow peak, large for an index made for bands of tens of nm."""
 
 INDICES: Final[dict[str, Index]] = {
     "NDVI": Index(
@@ -134,7 +134,7 @@ INDICES: Final[dict[str, Index]] = {
 
 
 def indices(mean: Float64[np.ndarray, "_object _band"], axis: SpectralAxis | None) -> dict[str, Bands]:
-    """Return every index of each mean spectrum; NaN where a band is missing or the formula is not defined."""
+    """Return every index of each mean spectrum, NaN for a missing band or an undefined value."""
     missing = np.full(len(mean), np.nan)
     out = {}
     for name, index in INDICES.items():
@@ -146,7 +146,7 @@ def indices(mean: Float64[np.ndarray, "_object _band"], axis: SpectralAxis | Non
 
 
 def _places(index: Index, axis: SpectralAxis | None) -> list[int] | None:
-    """Return the bands of an index; None where one is missing, or bands are no wavelengths in nm."""
+    """Return the bands of an index; None if one is missing, or if bands have no wavelengths in nm."""
     if axis is None or axis.name != "wavelength" or axis.unit != "nm":
         return None
     places = [axis.nearest(wanted) for wanted in index.at]

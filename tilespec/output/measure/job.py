@@ -1,4 +1,4 @@
-"""Job: what is measured, and the pass that measures it."""
+"""Job: the checked measurement, and the pass that carries it out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,35 +22,35 @@ from tilespec.storage.rasters import PlacedMap, asked_region, inside, scale_of
 from tilespec.storage.scene import Scene
 
 PIECE = 4096
-"""About how many pixels are summed at once, in float64."""
+"""The approximate number of pixels that are summed at once in float64."""
 BACKGROUND = "background"
-"""The spectra of a class of this name are left out, unless they are asked for."""
+"""The name of the class whose spectra are left out by default."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What every worker needs."""
+    """The measurement, which every worker receives."""
 
     pred: str
-    """The class map."""
+    """The URL of the class map."""
     scene: str
-    """The scene."""
+    """The URL of the scene."""
     names: tuple[str, ...]
-    """The classes."""
+    """The names of the classes."""
     wanted: Bool[np.ndarray, " class_and_nodata"]
-    """Whose spectra count."""
+    """Whether the spectra of each class count."""
     bands: int
-    """Bands of the scene."""
+    """The number of bands of the scene."""
     roi: Roi
-    """The region."""
+    """The region in pixels of the scene."""
     strips: tuple[Roi, ...]
-    """The region, as rows of blocks."""
+    """The region as rows of blocks."""
     bytes_to_read: int
-    """Of the scene, at most: blocks without an object are not read."""
+    """The largest number of bytes of the scene to read; blocks without an object are not read."""
 
     def plan(self) -> dict[str, Any]:
-        """Return what will be measured, as plain data."""
+        """Return the plan of the measurement as plain data."""
         return {
             "region": {"rows": [self.roi.y0, self.roi.y1], "cols": [self.roi.x0, self.roi.x1]},
             "pixels": self.roi.shape[0] * self.roi.shape[1],
@@ -64,7 +64,7 @@ def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str 
     """Return the job of a prediction and its scene, and notes.
 
     Raises:
-        UserError: the prediction has no classes, or lies elsewhere than the scene.
+        UserError: the prediction has no classes, or does not match the plane of the scene.
     """
     source, predicted = Scene.open(scene), class_map(pred)
     names = predicted.classes
@@ -92,7 +92,7 @@ def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str 
 
 
 def tally(job: Job, objects: Objects, client: Any, progress: Progress | None) -> Tally:
-    """Return the tally of all objects: one read of every block in which there is one."""
+    """Return the sums of all objects; every block with an object is read once."""
     say = progress or Silent()
     say.start("measure", len(job.strips), "strips")
     found: Tally = fold(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
@@ -101,7 +101,7 @@ def tally(job: Job, objects: Objects, client: Any, progress: Progress | None) ->
 
 
 def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str]]:
-    """Return the area of a pixel in m2, None where the scene does not say; and notes."""
+    """Return the area of a pixel in m2, or None if the scene does not define it, and notes."""
     if georef is None or "GeoTransform" not in georef:
         return None, []
     _, a, b, _, d, e = (float(value) for value in str(georef["GeoTransform"]).split())
@@ -113,7 +113,7 @@ def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str
 
 
 def _strip(job: Job, objects: Objects, strip: int) -> Tally:
-    """Return the tally of one strip."""
+    """Return the sums of one strip."""
     roi, room, scene = job.strips[strip], Room(), Scene.open(job.scene)
     total = Tally.zero(job.wanted, job.bands)
     planes = list(objects.planes(roi, strip))
@@ -134,7 +134,7 @@ def _strip(job: Job, objects: Objects, strip: int) -> Tally:
 
 
 def _classes(job: Job, roi: Roi) -> ClassMap:
-    """Return the predicted classes of a region; refuse what is none."""
+    """Return the predicted classes of a region after checking their values."""
     plane = class_map(job.pred).read(roi)
     wrong = (plane != UNLABELLED) & ((plane < 0) | (plane >= len(job.names)))
     if wrong.any():
@@ -148,14 +148,14 @@ def _classes(job: Job, roi: Roi) -> ClassMap:
 
 
 def _wanted(names: tuple[str, ...], only: str | None) -> Bool[np.ndarray, " class_and_nodata"]:
-    """Return whose spectra count."""
+    """Return whether the spectra of each class count."""
     asked = [] if only is None else [class_of(names, text.strip(), "--class") for text in only.split(",")]
     take = [number in asked if only is not None else name != BACKGROUND for number, name in enumerate(names)]
     return np.array([*take, False])
 
 
 def _check_place(predicted: PlacedMap, scene: Scene) -> None:
-    """Refuse a prediction of another plane, or of another scale."""
+    """Refuse a prediction with another plane or another scale."""
     scale = scale_of(predicted.attrs)
     fits = inside(predicted.roi, scene.roi) if "origin" in predicted.attrs else predicted.roi == scene.roi
     if scale != "1" or not fits:
@@ -168,7 +168,7 @@ def _check_place(predicted: PlacedMap, scene: Scene) -> None:
 
 
 def _notes(predicted: PlacedMap, scene: Scene) -> list[str]:
-    """Return what may surprise about a prediction and a scene."""
+    """Return notes about a prediction and a scene for the user."""
     notes = []
     if predicted.status != COMPLETE:
         notes.append(f"the prediction is {predicted.status}: tiles that failed count as nodata")

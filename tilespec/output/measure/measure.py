@@ -1,7 +1,7 @@
-"""Measure: one row for each plant, polygon or connected region: area, classes, spectrum, vegetation indices.
+"""Measure: one row of the table for each plant, polygon or connected region: area, classes, spectrum, indices.
 
-One pass over scene and prediction by blocks (and, for connected regions, one over the prediction before it). What is
-kept grows with the objects, never with the pixels, and the table has the same bytes for any number of workers.
+One pass over scene and prediction by blocks (and, for connected regions, one over the prediction before it). Memory
+grows with the objects, never with the pixels, and the table has the same bytes for any number of workers.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ from tilespec.storage.scene import Scene
 __all__ = ["measure"]
 
 PLANTS = "plant"
-"""The layer whose values are objects where nobody says what is."""
+"""The default layer, whose values are the numbers of objects."""
 
 
 @with_options(MeasureOptions)
@@ -36,17 +36,17 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     For each object: ``id`` and the polygon's attributes; ``pixels``, and ``area_m2`` where the CRS is projected; box
     ``y0, y1, x0, x1`` (half open) and centroid, in pixels of the scene; ``invalid_pixels`` without a finite value and
     ``partial_pixels`` with some; ``share_CLASS`` of the prediction; vegetation indices of the mean spectrum;
-    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
+    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN means undefined.
 
     Args:
-        pred: Prediction of classes, or a scene with labels.
+        pred: The prediction of classes, or a scene with labels.
         scene: The scene that was predicted.
         out: The table; replaced whole.
         options: What the objects are; given by name.
         progress: Where each pass is reported.
 
     Raises:
-        UserError: the two lie on different planes, there are no such objects, or no such class.
+        UserError: prediction and scene have different planes, or the objects or a class do not exist.
     """
     place = _place(out)
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
@@ -78,7 +78,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
 
 
 def _place(out: str | Path) -> Place:
-    """Return where the table goes; refuse a folder, and a folder that is not there, before the work."""
+    """Return the path of the table; refuse a folder, and a path in a missing folder, before the work."""
     place = at(out)
     if place.is_dir() or not (place.on_disk is None or place.absolute().parent.is_dir()):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Object masks: which pixels belong to which plant, polygon or region; asked strip by strip, on any worker."""
+"""Object masks: the pixels of each plant, polygon or region, computed strip by strip on any worker."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,45 +26,45 @@ Ids = Int64[np.ndarray, "_y _x"]
 
 @runtime_checkable
 class Objects(Protocol):
-    """A value that a worker gets."""
+    """The objects of a measurement, a value that workers receive."""
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "Objects":
-        """Return the objects ready to be asked: regions are numbered now, by a pass over the prediction."""
+        """Return the objects with all preparations: regions are numbered by a pass over the prediction."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What to tell about them: plain data; ``notes`` among it where there are any."""
+        """The facts of the objects as plain data, with ``notes`` if there are any."""
 
     @property
     def attributes(self) -> Mapping[str, list[Any]]:
-        """Further columns of the table, for the objects 1, 2, ...; may be empty."""
+        """The further columns of the table for the objects 1, 2, ..., possibly none."""
 
     @property
     def count(self) -> int | None:
-        """How many there are, numbered from 1, that are all to have a line; None: those that have a pixel."""
+        """The number of objects, each with a line, numbered from 1; None: objects with a pixel have a line."""
 
     def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
-        """Yield the objects of a strip of the scene, `NONE` for none; several planes where objects overlap."""
+        """Yield the object of each pixel of a strip, `NONE` for none, in several planes if objects overlap."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class ByLayer:
-    """The values of a ``y, x`` layer of whole numbers."""
+    """The objects by the values of a ``y, x`` layer of integers."""
 
     url: str
-    """The scene."""
+    """The URL of the scene."""
     layer: str
-    """Its layer."""
+    """The name of the layer."""
     none: int
-    """The value of pixels of no object."""
+    """The value of pixels without an object."""
 
     @classmethod
     def of(cls, scene: Scene, layer: str) -> "ByLayer":
         """Return the objects of a layer: a class map's classes, or plant numbers from 1.
 
         Raises:
-            UserError: there is no such layer, or it holds no whole numbers.
+            UserError: the layer does not exist, or it does not hold integers.
         """
         array = open_group(scene.url).get(layer) if layer in scene.layers else None
         if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
@@ -78,7 +78,7 @@ class ByLayer:
         return cls(url=scene.url, layer=layer, none=int(none))
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ByLayer":
-        """Return itself."""
+        """Return the objects themselves."""
         del strips, client, progress
         return self
 
@@ -89,16 +89,16 @@ class ByLayer:
 
     @property
     def attributes(self) -> Mapping[str, list[Any]]:
-        """Return nothing."""
+        """Return no further columns."""
         return {}
 
     @property
     def count(self) -> int | None:
-        """Return None."""
+        """Return None: objects with a pixel have a line."""
         return None
 
     def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
-        """Yield the layer."""
+        """Yield the values of the layer."""
         del strip
         values = Scene.open(self.url).layer(self.layer, roi).astype(np.int64)
         yield np.where(values == self.none, NONE, values)
@@ -107,21 +107,21 @@ class ByLayer:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ByRegions:
-    """The connected regions of a class, numbered."""
+    """The objects that are the connected regions of a class, numbered."""
 
     pred: str
-    """The class map."""
+    """The URL of the class map."""
     value: int
-    """The class."""
+    """The number of the class."""
     least: int
-    """Pixels of the smallest region that counts."""
+    """The size in pixels of the smallest region that counts."""
     numbers: tuple[Parts, ...] = field(default=(), repr=False)
-    """For each strip the region of each of its parts; 0 where a region is too small."""
+    """The region of each part, for each strip; 0 for a region that is too small."""
     dropped: tuple[int, int] = (0, 0)
-    """Regions that are too small, and their pixels."""
+    """The number of regions that are too small, and the sum of their pixels."""
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ByRegions":
-        """Return the numbered regions: one pass over the prediction."""
+        """Return the numbered regions, from one pass over the prediction."""
         say = progress or Silent()
         say.start("regions", len(strips), "strips")
         joined: Strips = fold(strips, partial(_parts, self.pred, self.value), client=client, progress=say)
@@ -132,23 +132,23 @@ class ByRegions:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Return what was left out."""
+        """Return the number of regions that were left out."""
         return {"min_area": self.least, "small_regions": self.dropped[0], "small_regions_pixels": self.dropped[1]}
 
     @property
     def attributes(self) -> Mapping[str, list[Any]]:
-        """Return nothing."""
+        """Return no further columns."""
         return {}
 
     @property
     def count(self) -> int | None:
-        """Return None."""
+        """Return None: objects with a pixel have a line."""
         return None
 
     def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
-        """Label the strip again, by the same rule, and yield the regions of its parts."""
+        """Yield the regions of the parts of a strip, which is labelled again by the same rule."""
         parts, _ = label(class_map(self.pred).read(roi) == self.value)
-        numbers = np.append(self.numbers[strip], 0)  # the part `NOTHING` is the last
+        numbers = np.append(self.numbers[strip], 0)  # the index `NOTHING` is the last entry
         assert NOTHING == -1
         found = numbers[parts]
         yield np.where(found == 0, NONE, found)
@@ -157,24 +157,24 @@ class ByRegions:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ByPolygons:
-    """Polygons, numbered from 1 in the order of their file; each is measured whole, whatever lies over it."""
+    """The objects that are polygons, numbered from 1 in the order of their file; each is measured completely."""
 
     polygons: Polygons
-    """In pixels of the scene."""
+    """The polygons in pixels of the scene."""
 
     @classmethod
     def of(cls, scene: Scene, path: str, *, pixels: bool) -> "ByPolygons":
-        """Read the polygons of a file; ``pixels``: its coordinates are columns and rows."""
+        """Return the polygons of a file; with ``pixels`` its coordinates are columns and rows."""
         return cls(polygons=read_polygons(Path(path), scene.shape[:2], scene.georef, pixels=pixels))
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ByPolygons":
-        """Return itself."""
+        """Return the objects themselves."""
         del strips, client, progress
         return self
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Return how many there are, and what was assumed."""
+        """Return the number of polygons, and the assumptions that were made."""
         return {"polygons": len(self.polygons.shapes), "notes": list(self.polygons.notes)}
 
     @property
@@ -185,11 +185,11 @@ class ByPolygons:
 
     @property
     def count(self) -> int | None:
-        """Return how many there are."""
+        """Return the number of polygons."""
         return len(self.polygons.shapes)
 
     def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
-        """Yield the polygons of the strip, those that overlap on planes of their own."""
+        """Yield the polygons of the strip, with overlapping ones on separate planes."""
         del strip
         planes: list[Ids] = []
         for number, polygon in enumerate(self.polygons.shapes, 1):
@@ -205,7 +205,7 @@ class ByPolygons:
 
 
 def class_map(url: str) -> PlacedMap:
-    """Open what is measured: a prediction, or the labels of a scene."""
+    """Return the opened class map: a prediction, or the labels of a scene."""
     return PlacedMap.open(url, "prediction", "labels")
 
 
@@ -213,7 +213,7 @@ def class_of(names: tuple[str, ...], text: str, flag: str) -> int:
     """Return the class of a name or number.
 
     Raises:
-        UserError: there is none.
+        UserError: the class does not exist.
     """
     number = names.index(text) if text in names else int(text) if text.isdecimal() else -1
     if not 0 <= number < len(names):
@@ -232,7 +232,7 @@ def _parts(pred: str, value: int, strip: Roi) -> Strips:
 
 
 def _within(window: Roi, roi: Roi) -> tuple[Any, Any]:
-    """Return what indexes a window in an array of ``roi``."""
+    """Return the slices of a window in an array of ``roi``."""
     return (
         slice(window.y0 - roi.y0, window.y1 - roi.y0),
         slice(window.x0 - roi.x0, window.x1 - roi.x0),

@@ -1,4 +1,4 @@
-"""Object sums: what is summed of every object, block by block; the memory of a tally grows with its objects alone."""
+"""Object sums: the sums of every object, added block by block; their memory grows with the number of objects alone."""
 
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -10,63 +10,63 @@ Counts = Int64[np.ndarray, " _object"]
 Moments = Float64[np.ndarray, "_object _band"]
 
 NONE: Final = np.iinfo(np.int64).min
-"""The id of a pixel of no object."""
+"""The id of a pixel without an object."""
 FAR: Final = np.iinfo(np.int64).max
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """A block of a scene, its prediction, and the objects that lie there."""
+    """A block of a scene, its prediction, and its objects."""
 
     ids: Int64[np.ndarray, "y x"]
-    """The object of each pixel; `NONE` for none."""
+    """The object of each pixel, `NONE` for none."""
     classes: UInt8[np.ndarray, "y x"]
-    """The predicted class; what no class has is nodata."""
+    """The predicted class of each pixel; an invalid class is nodata."""
     values: Float32[np.ndarray, "y x band"]
-    """The spectra; NaN where there is no data."""
+    """The spectra, NaN for no data."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tally:
-    """Place, size, classes and spectral moments of objects. A fold over blocks.
+    """Position, size, classes and spectral moments of objects, a statistic of blocks.
 
-    Moments are kept as mean and sum of squared deviations and merged by the pairwise formula of Chan, Golub and
-    LeVeque (The American Statistician 37, 1983), which needs no guess of the mean. Each band has its own count, so
-    that a dead band of a pixel takes nothing from the others.
+    Moments are the mean and the sum of squared deviations, and are merged by the pairwise formula of Chan, Golub and
+    LeVeque (The American Statistician 37, 1983), which needs no guess of the mean. Each band has its own count, so that
+    a dead band of a pixel does not affect the others.
     """
 
     wanted: Bool[np.ndarray, " class_and_nodata"]
-    """Whose spectra count; the last entry, nodata, is False."""
+    """Whether the spectra of each class count; the last entry, nodata, is False."""
     ids: Counts
-    """The objects, ascending."""
+    """The ids of the objects, ascending."""
     pixels: Counts
-    """Pixels of any class."""
+    """The number of pixels of any class."""
     invalid: Counts
-    """Pixels without a finite value in any band."""
+    """The number of pixels without a finite value in any band."""
     partial: Counts
-    """Pixels with finite values in some bands and not in others."""
+    """The number of pixels with finite values in some bands only."""
     low: Int64[np.ndarray, "_object 2"]
-    """First row and first column."""
+    """The first row and the first column."""
     high: Int64[np.ndarray, "_object 2"]
-    """Last row and last column."""
+    """The last row and the last column."""
     places: Int64[np.ndarray, "_object 2"]
-    """Sums of rows and of columns."""
+    """The sums of the rows and of the columns."""
     classes: Int64[np.ndarray, "_object class_and_nodata"]
-    """Pixels of each class; the last column is nodata."""
+    """The number of pixels of each class; the last column is nodata."""
     taken: Counts
-    """Pixels of the wanted classes with a finite value."""
+    """The number of pixels of the wanted classes with a finite value."""
     n: Int64[np.ndarray, "_object _band"]
-    """Finite values of the wanted classes."""
+    """The number of finite values of the wanted classes."""
     mean: Moments
-    """Their mean; 0 without any."""
+    """The mean of these values, 0 without any."""
     squares: Moments
-    """Sum of squared deviations from the mean."""
+    """The sum of squared deviations from the mean."""
 
     @classmethod
     def zero(cls, wanted: Bool[np.ndarray, " class_and_nodata"], bands: int, objects: int = 0) -> "Tally":
-        """Return the empty tally of ``objects`` objects that have no id yet."""
+        """Return the sums of ``objects`` objects without ids and pixels."""
         counts, pair = np.zeros(objects, np.int64), np.zeros((objects, 2), np.int64)
         return cls(
             wanted=wanted,
@@ -85,7 +85,7 @@ class Tally:
         )
 
     def of(self, block: Block, origin: tuple[int, int]) -> "Tally":
-        """Return the tally of the objects of one block, whose first pixel lies at ``origin``."""
+        """Return the sums of the objects of one block, whose first pixel lies at ``origin`` (y, x)."""
         there = block.ids != NONE
         ids, index = np.unique(block.ids[there], return_inverse=True)
         count, width = len(ids), len(self.wanted)
@@ -138,13 +138,13 @@ class Tally:
         )
 
     def finish(self) -> tuple[Moments, Moments]:
-        """Return mean and standard deviation (ddof 1) of each object's spectrum; NaN where they are not defined."""
+        """Return the mean and the standard deviation (ddof 1) of each object's spectrum, NaN if undefined."""
         with np.errstate(invalid="ignore", divide="ignore"):
             deviation = np.sqrt(self.squares / (self.n - 1))
         return np.where(self.n > 0, self.mean, np.nan), np.where(self.n > 1, deviation, np.nan)
 
     def among(self, ids: Counts) -> "Tally":
-        """Return the tally of all of ``ids``, ascending, of which those it does not know are empty."""
+        """Return the sums of all ``ids``, ascending, with empty sums for unknown ones."""
         if len(ids) == len(self.ids):
             return self
         empty, at = vars(Tally.zero(self.wanted, self.n.shape[1], len(ids))), np.searchsorted(ids, self.ids)
@@ -155,19 +155,19 @@ class Tally:
 
 
 def _count(index: Counts, size: int) -> Counts:
-    """Return how often each number below ``size`` occurs."""
+    """Return the number of occurrences of each number below ``size``."""
     return np.bincount(index, minlength=size).astype(np.int64)
 
 
 def _sum(index: Counts, values: Counts, size: int) -> Counts:
-    """Return the sum of the whole numbers of each group; exact below 2^53."""
+    """Return the sum of the integers of each group, exact below 2^53."""
     return np.bincount(index, weights=values, minlength=size).astype(np.int64)
 
 
 def _moments(
     index: Counts, values: Float32[np.ndarray, "_pixel _band"], finite: Bool[np.ndarray, "_pixel _band"], count: int
 ) -> tuple[Int64[np.ndarray, "_object _band"], Moments, Moments]:
-    """Return count, mean and sum of squared deviations of each group of pixels: two looks at the block, in float64."""
+    """Return count, mean and sum of squared deviations of each group of pixels, in two passes and float64."""
     shape = (count, values.shape[1])
     n, mean, squares = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
     if not len(index):

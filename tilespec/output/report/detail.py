@@ -1,4 +1,4 @@
-"""Detail: one small region at full resolution, where the methods disagree most with the truth."""
+"""Detail: one small region at full resolution, in which the methods have the most errors."""
 
 from itertools import pairwise
 
@@ -14,11 +14,11 @@ from tilespec.output.report.pictures import errors
 from tilespec.storage.scene import Scene
 
 SIDE = 288
-"""Pixels of the region's side."""
+"""The side of the region in pixels."""
 
 
 def of_detail(compared: list[Compared], runs: Runs) -> Section:
-    """Return one region of the scene, the truth and every method, each pixel; empty where it would show nothing new."""
+    """Return one region of the scene, the truth and every method, each pixel; empty if it would show nothing new."""
     known = [one for one in compared if one.truth is not None]
     same = bool(known) and all(a.run.map.roi == b.run.map.roi for a, b in pairwise(known))
     if not same or max(known[0].run.map.roi.shape) <= 2 * SIDE:
@@ -36,7 +36,7 @@ def of_detail(compared: list[Compared], runs: Runs) -> Section:
 
 
 def worst(compared: list[Compared]) -> Roi:
-    """Return the square with the most errors of all methods together, inside what was scored."""
+    """Return the square with the most errors of all methods together, inside the scored region."""
     whole = compared[0].run.map.roi
     wrong = np.zeros(compared[0].predicted.shape, np.int64)
     for one in compared:
@@ -60,7 +60,7 @@ def worst(compared: list[Compared]) -> Roi:
 
 
 def _scenes(runs: Runs, roi: Roi) -> list[Scene]:
-    """Return the scenes that hold a region."""
+    """Return the scenes that contain a region."""
     return [scene for scene in runs.scenes if roi.y1 <= scene.shape[0] and roi.x1 <= scene.shape[1]]
 
 

@@ -1,4 +1,4 @@
-"""Inputs: what a path that the user names is, by what lies there. Nothing in it is executed."""
+"""Inputs: the kind of each path that the user names, from its contents. No content is executed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,54 +18,54 @@ from tilespec.training.validation import history
 @final
 @dataclass(frozen=True, kw_only=True)
 class PredictionRun:
-    """A class map that was predicted, with its score where it was evaluated."""
+    """A predicted class map, with its score if it was evaluated."""
 
     name: str
-    """What readers call it: its store's name."""
+    """The name of the store, for readers."""
     map: PlacedMap
     """The class map."""
     scores: Mapping[str, Any] | None
-    """What `evaluate` kept beside it."""
+    """The result that `evaluate` stored beside it."""
     failed: tuple[int, ...] = ()
-    """Numbers of the tiles that failed and are nodata."""
+    """The numbers of the tiles that failed and are nodata."""
 
     @property
     def method(self) -> str:
-        """What made it."""
+        """The name of the method."""
         return str(self.map.attrs.get("method") or self.name)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class FieldRun:
-    """Channels that were predicted, such as spectra from a picture, with their score where they were evaluated."""
+    """Predicted channels, such as spectra from a picture, with their score if they were evaluated."""
 
     name: str
-    """What readers call it: its store's name."""
+    """The name of the store, for readers."""
     map: PlacedField
-    """The channels."""
+    """The predicted channels."""
     scores: Mapping[str, Any] | None
-    """What `evaluate` kept beside it."""
+    """The result that `evaluate` stored beside them."""
     failed: tuple[int, ...] = ()
-    """Numbers of the tiles that failed and are nodata."""
+    """The numbers of the tiles that failed and are nodata."""
 
     @property
     def method(self) -> str:
-        """What made it."""
+        """The name of the method."""
         return str(self.map.attrs.get("method") or self.name)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class ModelRun:
-    """A model folder, without its weights: a report needs no network."""
+    """A model folder without its weights, because a report needs no network."""
 
     name: str
-    """Its folder's name."""
+    """The name of the folder."""
     card: Mapping[str, Any]
-    """``model.json``; empty while the training goes on."""
+    """The contents of ``model.json``, empty during the training."""
     log: tuple[Mapping[str, Any], ...]
-    """Lines of ``log.jsonl``; none for methods that are solved, not trained."""
+    """The lines of ``log.jsonl``, none for methods without training steps."""
     validations: tuple[Mapping[str, Any], ...] = ()
     """Lines of ``validation.jsonl``."""
     metric: str = ""
@@ -75,33 +75,33 @@ class ModelRun:
 @final
 @dataclass(frozen=True, kw_only=True)
 class RecipeRun:
-    """A fitted recipe, of its own folder or of a model's."""
+    """A fitted recipe, from its own folder or from a model's."""
 
     name: str
-    """Its folder's name, or its model's."""
+    """The name of its folder, or of its model."""
     recipe: Recipe
-    """The steps."""
+    """The fitted recipe."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Everything that a report is about, in the order in which it was named."""
+    """All inputs of a report in the order of their names on the command line."""
 
     scenes: tuple[Scene, ...]
-    """Scenes."""
+    """The scenes of the report."""
     predictions: tuple[PredictionRun, ...]
-    """Class maps."""
+    """The predicted class maps."""
     fields: tuple[FieldRun, ...]
-    """Predicted channels."""
+    """The predicted channels."""
     models: tuple[ModelRun, ...]
-    """Models."""
+    """The models of the report."""
     recipes: tuple[RecipeRun, ...]
-    """Recipes with at least one step, each once."""
+    """The recipes with at least one step, each once."""
 
     @property
     def predicted(self) -> tuple[PredictionRun | FieldRun, ...]:
-        """Class maps and channels."""
+        """The predicted class maps and channels."""
         return (*self.predictions, *self.fields)
 
     @classmethod
@@ -109,7 +109,7 @@ class Runs:
         """Open all ``paths``.
 
         Raises:
-            UserError: there is none, or one is no scene, prediction, model or recipe.
+            UserError: there is no path, or one is no scene, prediction, model or recipe.
         """
         if not paths:
             raise UserError("report", found="no RUN", expected="at least one", do="Name a scene, model or prediction.")
@@ -125,12 +125,12 @@ class Runs:
 
 
 def name_of(url: str) -> str:
-    """Return the last part of a path without a store's suffix: reports name no folders of a machine."""
+    """Return the last part of a path without a store's suffix, because reports name no folders of a machine."""
     return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr")
 
 
 def _open(path: str) -> list[Any]:
-    """Return what lies at ``path``: one run, or a model and its recipe."""
+    """Return the runs at ``path``: one run, or a model and its recipe."""
     folder = Path(path)
     if any((folder / name).exists() for name in ("model.json", "log.jsonl")):
         return _model(folder)
@@ -162,14 +162,14 @@ def _store(url: str) -> Scene | PredictionRun | FieldRun:
 
 
 def _failed(url: str) -> tuple[int, ...]:
-    """Return the tiles that failed, by the records of the run that wrote the store."""
+    """Return the tiles that failed, from the records of the run that wrote the store."""
     ledger = Ledger.found(url)
     records = [] if ledger is None else ledger.records().values()
     return tuple(sorted({int(tile) for record in records for tile in record.get("poison", ())}))
 
 
 def _model(folder: Path) -> list[Any]:
-    """Return a model, or one that is being trained, and its recipe."""
+    """Return a model, or one in training, and its recipe."""
     card, log = folder / "model.json", folder / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     validations = history.read(folder)
@@ -181,7 +181,7 @@ def _model(folder: Path) -> list[Any]:
         metric=_metric(folder, validations),
     )
     if not (card.exists() or (folder / "recipe" / "recipe.json").exists()):
-        return [model]  # it learns from bands as they are, or by a recipe that lies elsewhere
+        return [model]  # it has no recipe, or a recipe in another folder
     return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
 
 

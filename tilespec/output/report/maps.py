@@ -1,4 +1,4 @@
-"""Maps: truth, prediction and where they differ, as small pictures of indexed colours."""
+"""Maps: truth, prediction and their differences as small pictures of indexed colours."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from tilespec.storage.layer import Plane
 from tilespec.storage.rasters import PlacedMap
 
 STRIP = 512
-"""Rows that are read at once."""
+"""The number of rows that are read at once."""
 RIGHT_OTHER, RIGHT, FALSE_POSITIVE, FALSE_NEGATIVE, WRONG, NO_LABEL, NO_DATA = range(7)
 VERDICTS = {
     RIGHT_OTHER: ("right, {other}", (226, 224, 218)),
@@ -27,38 +27,38 @@ VERDICTS = {
     NO_LABEL: ("no label", (150, 152, 156)),
     NO_DATA: ("no prediction", (24, 26, 30)),
 }
-"""What a pixel of an error map says, and its colour."""
+"""The meanings of pixels in an error map, and their colours."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compared:
-    """A prediction beside its truth, on every ``stride``-th pixel."""
+    """A prediction and its truth, on every ``stride``-th pixel."""
 
     run: PredictionRun
-    """The prediction."""
+    """The prediction that is shown."""
     predicted: ClassMap
-    """Its classes."""
+    """The predicted classes."""
     truth: ClassMap | None
-    """The labels at the same pixels, where they can be had."""
+    """The labels at the same pixels, if they exist."""
     classes: tuple[str, ...]
-    """Names."""
+    """The names of the classes."""
     disagreement: Float32[np.ndarray, "y x"] | None = None
-    """Weighted standard deviation of the tiles that cover a pixel, where it was stored; NaN = no data."""
+    """The weighted standard deviation of the tiles over a pixel, if it was stored; NaN is no data."""
 
     @property
     def verdicts(self) -> UInt8[np.ndarray, "y x"] | None:
-        """What to say of each pixel: an index into `VERDICTS`."""
+        """The meaning of each pixel: an index into `VERDICTS`."""
         return None if self.truth is None else judge(self.truth, self.predicted, len(self.classes))
 
     @property
     def scored(self) -> tuple[float, float, float, float] | None:
-        """Top, left, height and width of the region that was scored, in percent; None when it is all."""
+        """The top, left, height and width of the scored region in percent; None when it is the whole."""
         return scored(self.run)
 
 
 def scored(run: PredictionRun | FieldRun) -> tuple[float, float, float, float] | None:
-    """Return top, left, height and width of the region that was scored, in percent; None when it is all."""
+    """Return the top, left, height and width of the scored region in percent; None when it is the whole."""
     roi, scores = run.map.roi, run.scores
     if scores is None:
         return None
@@ -70,7 +70,7 @@ def scored(run: PredictionRun | FieldRun) -> tuple[float, float, float, float] |
 
 
 def judge(truth: ClassMap, predicted: ClassMap, classes: int) -> UInt8[np.ndarray, "y x"]:
-    """Return a verdict for every pixel; with two classes, class 1 is the target."""
+    """Return an index into `VERDICTS` for every pixel; with two classes, class 1 is the target."""
     same = truth == predicted
     if classes == 2:
         wrong = np.where(predicted == 1, FALSE_POSITIVE, FALSE_NEGATIVE)
@@ -82,18 +82,18 @@ def judge(truth: ClassMap, predicted: ClassMap, classes: int) -> UInt8[np.ndarra
 
 
 def compare(run: PredictionRun, runs: Runs, side: int = SIDE) -> Compared:
-    """Return a prediction beside the truth it was evaluated on, else beside the labels of a scene of the report."""
+    """Return a prediction with the truth of its evaluation, or else with the labels of a scene of the report."""
     roi, stride = run.map.roi, max(1, -(-max(run.map.roi.shape) // side))
     return _compared(run, runs, roi, stride)
 
 
 def cut(run: PredictionRun, runs: Runs, roi: Roi) -> Compared:
-    """Return a region of a prediction beside its truth, every pixel."""
+    """Return a region of a prediction with its truth, every pixel."""
     return _compared(run, runs, roi, 1)
 
 
 def legend(compared: list[Compared]) -> tuple[Key, ...]:
-    """Return the legend of error maps: the verdicts that occur."""
+    """Return the legend of error maps, with the meanings that occur."""
     seen = {int(value) for one in compared if one.verdicts is not None for value in np.unique(one.verdicts)}
     names = compared[0].classes
     other, target = names if len(names) == 2 else ("any class", "")
@@ -117,7 +117,7 @@ def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> Compared
 
 
 def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
-    """Return the labels for a prediction, if they lie where it lies."""
+    """Return the labels for a prediction, if they are on the same plane."""
     urls = [scene.url for scene in runs.scenes if "labels" in scene.layers]
     named = None if run.scores is None else str(run.scores["truth"])
     if named is not None and ("://" in named or Path(named).exists()):
@@ -134,7 +134,7 @@ def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
 
 
 def _disagreement(source: PlacedMap, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:
-    """Return how far tiles disagree, at the same pixels; None where it was not stored."""
+    """Return the disagreement of tiles at the same pixels; None if it was not stored."""
     layer = Plane.find(source.url, "disagreement")
     if layer is None or layer.shape != source.layer.shape:
         return None

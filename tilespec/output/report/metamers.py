@@ -1,4 +1,4 @@
-"""Metamers: the two pixels of a truth that look alike and are least alike, and what methods make of them."""
+"""Metamers: the two pixels of a truth with nearly one colour and the most different spectra, and their predictions."""
 
 from dataclasses import dataclass
 from typing import Final, final
@@ -14,31 +14,31 @@ from tilespec.spectra.colour.lab import ciede2000
 from tilespec.spectra.colour.observer import Observer
 
 ALIKE: Final = 1.0
-"""CIEDE2000 that an eye hardly sees."""
+"""The CIEDE2000 difference that is hardly visible."""
 DARK: Final = 10.0
-"""Lightness below which differences of spectra are noise."""
+"""The lightness below which differences of spectra are noise."""
 WHITE: Final = 2.0
-"""Largest value of reflectance; where there are larger ones, the largest is white."""
+"""The largest value of reflectance; if there are larger values, the largest is white."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Twins:
-    """Two pixels of nearly one colour."""
+    """Two pixels with nearly the same colour."""
 
     places: tuple[tuple[int, int], tuple[int, int]]
-    """Row and column in the scene."""
+    """The row and the column of each pixel in the scene."""
     delta_e: float
-    """CIEDE2000 between their colours."""
+    """The CIEDE2000 difference of their colours."""
     apart: float
-    """Root mean square difference of their spectra over the root mean square of both."""
+    """The root mean square difference of their spectra, divided by the root mean square of both."""
 
 
 def twins(found: Rebuilt) -> Twins | None:
     """Return the pair of sampled pixels of nearly one colour whose spectra differ most; None without such a pair.
 
-    Colours are those of reflectance under D65 for the 10-degree observer. None too where the wavelengths do not cover
-    the visible range, or colour-science is not installed.
+    Colours are those of reflectance under D65 for the 10-degree observer. The result is also None if the wavelengths do
+    not cover the visible range, or colour-science is not installed.
     """
     axis, spectra = found.truth.axis, found.sample.astype(np.float64)
     if axis is None or axis.name != "wavelength" or len(spectra) < 2:
@@ -63,7 +63,7 @@ def twins(found: Rebuilt) -> Twins | None:
 
 
 def of_twins(found: Rebuilt) -> list[Row]:
-    """Return the spectra of such a pair, true and as each method has them."""
+    """Return the spectra of such a pair, true and predicted by each method."""
     pair = twins(found)
     if pair is None:
         return []
@@ -91,8 +91,8 @@ def of_twins(found: Rebuilt) -> list[Row]:
 def _alike(
     colours: Float64[np.ndarray, "pixel 3"],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs of pixels whose colours an eye hardly tells apart; dark ones are left out."""
-    near = np.abs(colours[:, None] - colours[None]).max(axis=2) < 3 * ALIKE  # cheap, and wider than what is asked
+    """Return the pairs of pixels whose colours hardly differ, without dark ones."""
+    near = np.abs(colours[:, None] - colours[None]).max(axis=2) < 3 * ALIKE  # a fast and wider condition
     light = colours[:, 0] >= DARK
     one, other = np.nonzero(np.triu(near & light[:, None] & light[None], 1))
     if not len(one):

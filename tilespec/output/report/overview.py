@@ -1,7 +1,7 @@
-"""Overview: one pass over a scene that keeps every n-th pixel of what the report shows.
+"""Overview: one pass over a scene, of which every n-th pixel is used for the report.
 
-Objects hold all bands of 128 x 128 pixels, so a picture of the whole scene costs one reading of the scene, whatever
-it shows; therefore false colour, recipe scores, NDVI and spectra by class come out of the same pass.
+Objects hold all bands of 128 x 128 pixels, so any picture of the whole scene needs one reading of it; therefore one
+pass gives false colour, recipe scores, NDVI and spectra by class.
 """
 
 import os
@@ -22,9 +22,9 @@ from tilespec.storage.layout import CHUNK
 from tilespec.storage.scene import Scene
 
 SIDE = 720
-"""Pixels on the longer side of a picture, at most."""
+"""The largest number of pixels on the longer side of a picture."""
 RED, NIR = 670.0, 800.0
-"""Wavelengths (nm) of NDVI."""
+"""The wavelengths (nm) of NDVI."""
 
 Plane = Float32[np.ndarray, "y x channel"]
 Measure = Callable[[Reflectance], Plane]
@@ -33,18 +33,18 @@ Measure = Callable[[Reflectance], Plane]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassSpectra:
-    """Sums of spectra by class, a last class for pixels without a label; they add."""
+    """Sums of spectra by class, with an additional class for pixels without a label; they add."""
 
     count: Int64[np.ndarray, " class"]
-    """Pixels."""
+    """The number of pixels."""
     sums: Float64[np.ndarray, "class band"]
-    """Sum of their spectra."""
+    """The sum of their spectra."""
     squares: Float64[np.ndarray, "class band"]
-    """Sum of their squares."""
+    """The sum of the squares of their spectra."""
 
     @classmethod
     def of(cls, values: Reflectance, labels: UInt8[np.ndarray, "y x"], classes: int) -> "ClassSpectra":
-        """Return the sums of a block; pixels without data count nowhere."""
+        """Return the sums of a block, without pixels that have no data."""
         spectra, which = values.reshape(-1, values.shape[2]), np.minimum(labels.ravel(), classes)
         known = np.isfinite(spectra.sum(axis=1))
         spectra = np.where(known[:, None], spectra, np.float32(0))
@@ -61,7 +61,7 @@ class ClassSpectra:
         )
 
     def finish(self) -> tuple[Float64[np.ndarray, "class band"], Float64[np.ndarray, "class band"]]:
-        """Return mean and deviation by class, NaN for a class without a pixel."""
+        """Return the mean and the deviation by class, NaN for a class without a pixel."""
         n = np.where(self.count > 0, self.count, np.nan)[:, None]
         mean = self.sums / n
         return mean, np.sqrt(np.maximum(self.squares / n - mean**2, 0.0))
@@ -70,22 +70,22 @@ class ClassSpectra:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Overview:
-    """What one pass over a scene found, on every ``stride``-th pixel."""
+    """The result of one pass over a scene, on every ``stride``-th pixel."""
 
     scene: Scene
-    """The scene."""
+    """The scene of the pass."""
     stride: int
-    """Pixels from one to the next."""
+    """The distance in pixels between used pixels."""
     planes: Mapping[str, Plane]
-    """Pictures by name: ``rgb``, ``ndvi`` where its bands exist, and a recipe's digest for its scores."""
+    """The pictures by name: ``rgb``, ``ndvi`` if its bands exist, and a recipe's digest for its scores."""
     labels: UInt8[np.ndarray, "y x"] | None
-    """Labels at the same pixels."""
+    """The labels at the same pixels."""
     spectra: ClassSpectra
-    """Spectra by class."""
+    """The spectra by class."""
 
 
 def overview(scene: Scene, recipes: Mapping[str, Recipe], progress: Progress, side: int = SIDE) -> Overview:
-    """Return the overview of ``scene``, with the scores of every recipe that takes its bands."""
+    """Return the overview of ``scene``, with the scores of every recipe that fits its bands."""
     stride = max(1, -(-max(scene.shape[:2]) // side))
     measures = _measures(scene, recipes)
     classes = max(len(scene.classes()), 2) if "labels" in scene.layers else 0
@@ -111,7 +111,7 @@ def overview(scene: Scene, recipes: Mapping[str, Recipe], progress: Progress, si
 
 
 def ndvi_bands(scene: Scene) -> tuple[int, int] | None:
-    """Return the bands of red and near infrared, None where the scene does not reach them."""
+    """Return the bands of red and near infrared, or None if the scene does not cover them."""
     axis = scene.spectral
     if axis is None or axis.name != "wavelength" or not min(axis.values) <= RED < NIR <= max(axis.values):
         return None
@@ -119,7 +119,7 @@ def ndvi_bands(scene: Scene) -> tuple[int, int] | None:
 
 
 def takes(recipe: Recipe, scene: Scene) -> bool:
-    """Whether a recipe fits the bands of a raw scene."""
+    """Return whether a recipe fits the bands of a raw scene."""
     if scene.attrs.get("recipe_digest") is not None:
         return False
     try:
@@ -130,7 +130,7 @@ def takes(recipe: Recipe, scene: Scene) -> bool:
 
 
 def _measures(scene: Scene, recipes: Mapping[str, Recipe]) -> dict[str, Measure]:
-    """Return what to compute of a block of spectra, by name."""
+    """Return the functions of a block of spectra by the names of their results."""
     bands = list(picture_bands(scene.spectral, scene.shape[2]))
     measures: dict[str, Measure] = {"rgb": lambda values: np.ascontiguousarray(values[..., bands])}
     pair = ndvi_bands(scene)
@@ -143,12 +143,12 @@ def _measures(scene: Scene, recipes: Mapping[str, Recipe]) -> dict[str, Measure]
 
 
 def _scores(recipe: Recipe) -> Measure:
-    """Return what applies a recipe to a block."""
+    """Return the function that applies a recipe to a block."""
     return lambda values: recipe.apply(values.reshape(-1, values.shape[2])).reshape(*values.shape[:2], -1)
 
 
 def _ndvi(values: Reflectance, red: int, nir: int) -> Plane:
-    """Return (nir - red) / (nir + red), NaN where it is 0 / 0."""
+    """Return (nir - red) / (nir + red), NaN for 0 / 0."""
     near, far = values[..., nir], values[..., red]
     total = near + far
     return ((near - far) / np.where(total == 0, np.nan, total))[..., None].astype(np.float32)
@@ -172,7 +172,7 @@ def _sample(scene: Scene, strip: Roi, stride: int) -> tuple[Reflectance, UInt8[n
 
 
 def facts(scene: Scene) -> dict[str, Any]:
-    """Return what a reader wants to know of a scene, as text by name."""
+    """Return the facts of a scene for the reader, as text by name."""
     height, width, bands = scene.shape
     size = height * width * bands * scene.dtype.itemsize
     axis = scene.spectral
@@ -187,5 +187,5 @@ def facts(scene: Scene) -> dict[str, Any]:
 
 
 def simulated(scene: Scene) -> bool:
-    """Whether a scene says of itself that it was simulated."""
+    """Return whether the attributes of a scene say that it was simulated."""
     return "simulat" in repr(dict(scene.attrs)).lower()

@@ -1,6 +1,6 @@
-"""Page: the verb ``report``, and the one place where text becomes HTML.
+"""Page: the verb ``report``, and the only module that writes HTML.
 
-Names of files, titles, descriptions, classes and header fields are other people's text. The template escapes all of
+Names of files, titles, descriptions, classes and header fields are untrusted text. The template escapes all of
 it, the page has no script, and its content policy forbids it to load anything.
 """
 
@@ -45,7 +45,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
         progress: Where the pass over each scene is reported.
 
     Raises:
-        UserError: ``out`` is no .html file, or one of ``runs`` is nothing that a report can show.
+        UserError: ``out`` is no .html file, or a report cannot show one of ``runs``.
     """
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
@@ -84,7 +84,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 
 def _sections(runs: Runs, asked: Sequence[tuple[int, int]], progress: Progress) -> list[Section]:
-    """Return all sections that have something to show, in reading order."""
+    """Return all sections with contents in reading order."""
     recipes = {run.recipe.digest: run.recipe for run in runs.recipes}
     alone = [Scene.open(run.map.url, allow_partial=True) for run in runs.fields if truth_of(run, runs) is None]
     seen = [overview(scene, recipes, progress) for scene in (*runs.scenes, *alone)]
@@ -105,7 +105,7 @@ def _sections(runs: Runs, asked: Sequence[tuple[int, int]], progress: Progress) 
 
 
 def _fitting(run: RecipeRun, seen: Sequence[Overview]) -> Overview | None:
-    """Return the first scene that a recipe takes."""
+    """Return the first scene that fits a recipe."""
     return next((one for one in seen if takes(run.recipe, one.scene)), None)
 
 

@@ -1,4 +1,4 @@
-"""Parts of the page as values: what the template lays out. They hold text of users; the template escapes it."""
+"""Page parts: the contents of the page as values for the template, which escapes all text of users."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ class Key:
     """An entry of a legend."""
 
     colour: str
-    """As CSS writes it."""
+    """The colour in CSS."""
     text: str
-    """What it means."""
+    """The meaning of the colour."""
 
     @classmethod
     def of(cls, colour: Colour | str, text: str) -> "Key":
-        """Return the entry of a colour, given as text or as three bytes."""
+        """Return the legend entry of a colour, given as text or as three bytes."""
         return cls(colour=colour if isinstance(colour, str) else "#{:02x}{:02x}{:02x}".format(*colour), text=text)
 
 
@@ -29,15 +29,15 @@ class Picture:
     """An image with its caption."""
 
     source: str
-    """Data URI."""
+    """The data URI of the image."""
     caption: str
-    """One or two sentences."""
+    """The caption of one or two sentences."""
     title: str = ""
-    """A few words above the caption."""
+    """The title of a few words above the caption."""
     frame: tuple[float, float, float, float] | None = None
-    """Top, left, height and width of a frame drawn over it, in percent."""
+    """The top, left, height and width in percent of a frame over the image."""
     plot: bool = False
-    """A drawing of lines, not of pixels."""
+    """Whether the image is a drawing of lines and not of pixels."""
 
 
 @final
@@ -46,36 +46,36 @@ class Row:
     """Pictures side by side, and the legend they share."""
 
     pictures: tuple[Picture, ...]
-    """From left to right."""
+    """The pictures from left to right."""
     title: str = ""
-    """Above them."""
+    """The title above the pictures."""
     note: str = ""
-    """Beside the title: a figure or two."""
+    """The note beside the title, a figure or two."""
     legend: tuple[Key, ...] = ()
-    """Below them."""
+    """The legend below the pictures."""
     columns: int = 2
-    """Pictures in a line on a wide screen."""
+    """The number of pictures in a line on a wide screen."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of text; numbers are aligned by their digits."""
+    """A table of text, in which numbers are aligned by their digits."""
 
     head: tuple[str, ...]
-    """Titles of the columns."""
+    """The titles of the columns."""
     rows: tuple[tuple[str, ...], ...]
-    """Cells."""
+    """The cells by rows."""
     muted: tuple[int, ...] = ()
-    """Rows that are not ours: published figures."""
+    """The indices of the rows with published figures."""
     best: tuple[int, ...] = ()
-    """Rows to stress."""
+    """The indices of the rows to emphasise."""
     text_columns: int = 1
-    """How many columns at the left are words."""
+    """The number of columns at the left that are words."""
     title: str = ""
-    """Above it."""
+    """The title above the table."""
     notes: tuple[str, ...] = ()
-    """Below it."""
+    """The notes below the table."""
 
 
 @final
@@ -84,26 +84,26 @@ class Section:
     """A chapter of the page."""
 
     key: str
-    """Its anchor."""
+    """The anchor of the section."""
     title: str
-    """Its heading."""
+    """The heading of the section."""
     lead: str
-    """What it shows, in a sentence or two."""
+    """The description in a sentence or two."""
     tables: tuple[Table, ...] = ()
-    """Before the pictures."""
+    """The tables before the pictures."""
     rows: tuple[Row, ...] = ()
-    """Pictures."""
+    """The rows of pictures."""
     facts: tuple[tuple[str, str], ...] = ()
-    """Name and value, after the pictures."""
+    """The names and values after the pictures."""
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to show."""
+        """Whether the section has no contents."""
         return not (self.tables or self.rows or self.facts)
 
 
 def plain(value: Any) -> str:
-    """Return a value as a reader would write it."""
+    """Return a value as text for the reader."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -118,5 +118,5 @@ def plain(value: Any) -> str:
 
 
 def _nested(value: Any) -> str:
-    """Return a value inside another one."""
+    """Return a value inside another one as text."""
     return f"({plain(value)})" if isinstance(value, Mapping) else plain(value)

@@ -1,4 +1,4 @@
-"""Pictures: what a report shows of scenes and of predictions."""
+"""Pictures: the graphics of scenes and of predictions in a report."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,14 +14,14 @@ from tilespec.output.report.scores import digits, seams, spread
 from tilespec.output.report.state import failures, told
 
 THRESHOLD = 0.69
-"""NDVI above which Mishra and Herrmann (2021) call a pixel a plant."""
+"""The NDVI above which Mishra and Herrmann (2021) define a pixel as plant."""
 FEW = 4
-"""Classes that a plot can tell apart where they overlap."""
+"""The largest number of classes that a plot can show without confusion."""
 ORDINALS = {2: "second", 3: "third"}
 
 
 def of_scene(seen: Overview) -> Section:
-    """Return false colour, truth, spectra and NDVI of a scene."""
+    """Return the rows with false colour, truth, spectra and NDVI of a scene."""
     scene = seen.scene
     names = scene.classes() if seen.labels is not None else ()
     note = f"Every {ORDINALS.get(seen.stride, f'{seen.stride}th')} pixel." if seen.stride > 1 else "Every pixel."
@@ -45,7 +45,7 @@ def of_scene(seen: Overview) -> Section:
 
 
 def of_predictions(compared: list[Compared]) -> Section:
-    """Return each prediction beside its error map."""
+    """Return each prediction with its error map."""
     lead = "What each method says of every pixel, and where it is wrong."
     if any(one.scored for one in compared):
         lead += " The frame is the region that was scored."
@@ -76,7 +76,7 @@ def css(index: int) -> str:
 
 
 def _prediction(one: Compared, top: float) -> Row:
-    """Return a prediction beside its error map, and the map of disagreement on a scale from 0 to ``top``."""
+    """Return a prediction with its error map, and the map of disagreement on a scale from 0 to ``top``."""
     scores, frame = one.run.scores, one.scored
     pictures = [Picture(source=plots.png(class_picture(one.predicted)), title="Prediction", caption="", frame=frame)]
     keys = class_keys(one.classes, one.predicted)

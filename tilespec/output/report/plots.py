@@ -1,6 +1,6 @@
-"""Plots as SVG and pictures as PNG, in data URIs. One look for all: transparent ground, inks that read on both themes.
+"""Plots as SVG and pictures as PNG, in data URIs, in one style with colours that are readable on both themes.
 
-Text of users never gets here as mathematics: ``text.parse_math`` is off, and names of classes stand in HTML legends.
+Text of users is never parsed as mathematics: ``text.parse_math`` is off, and names of classes are in HTML legends.
 """
 
 import base64
@@ -17,7 +17,7 @@ from tilespec.output.pictures import NO_DATA
 
 INK, GRID = "#7b838d", "#7b838d40"
 COLOURS = ("#d1495b", "#2d7dd2", "#e09f1f", "#3a9a6b", "#8660b5", "#46a6b5", "#9a6b4b", "#c46aa5")
-"""Of lines in the order of components, losses, ...; told apart with colour-blind eyes, two and two by lightness."""
+"""The colours of lines in the order of components, losses, ..., for colour-blind readers, in pairs of lightness."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "tilespec",
@@ -39,11 +39,11 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
 }
 WIDE, NARROW = (8.6, 2.9), (4.2, 2.9)
-"""Inches; half of a page is narrow."""
+"""The widths in inches; half of a page is narrow."""
 SHADES = 255
-"""Steps of a sequential colour map; one more stands for no data."""
+"""The number of steps of a sequential colour map, without the one for no data."""
 SHARP = 560
-"""Pixels on the longer side of a picture, about, below which its pixels are repeated."""
+"""The approximate longer side of a picture in pixels below which its pixels are repeated."""
 
 
 def png(pixels: UInt8[np.ndarray, "y x 3"], marks: Mapping[str, tuple[int, int]] | None = None) -> str:
@@ -77,14 +77,14 @@ def grey(plane: Float[np.ndarray, "y x"]) -> str:
 
 
 def sequential(plane: Float[np.ndarray, "y x"], top: float) -> str:
-    """Return values from 0 to ``top`` in a sequential colour map; black where there is no data."""
+    """Return values from 0 to ``top`` in a sequential colour map, black for no data."""
     share = np.clip(np.nan_to_num(plane, nan=0.0) / top, 0, 1)
     index = np.where(np.isfinite(plane), np.rint(share * (SHADES - 1)), SHADES).astype(np.uint8)
     return indexed(index, {i: shade(i / (SHADES - 1)) for i in range(SHADES)} | {SHADES: NO_DATA})
 
 
 def shade(share: float) -> tuple[int, int, int]:
-    """Return the colour of a share: viridis, even steps of lightness, read by colour-blind eyes too."""
+    """Return the colour of a share: viridis, with even steps of lightness, readable by colour-blind readers."""
     from matplotlib import colormaps
 
     red, green, blue, _ = colormaps["viridis"](float(share), bytes=True)
@@ -92,7 +92,7 @@ def shade(share: float) -> tuple[int, int, int]:
 
 
 def top(planes: Sequence[Float[np.ndarray, "y x"]]) -> float:
-    """Return the end of the scale that all ``planes`` share: the largest of their 99.5th percentiles, rounded up."""
+    """Return the end of the common scale of all ``planes``: the largest of their 99.5th percentiles, rounded up."""
     known = [plane[np.isfinite(plane)] for plane in planes]
     largest = max((float(np.percentile(values, 99.5)) for values in known if len(values)), default=0.0)
     if largest <= 0:
@@ -102,7 +102,7 @@ def top(planes: Sequence[Float[np.ndarray, "y x"]]) -> float:
 
 
 def enlarged(pixels: UInt8[np.ndarray, "y x ..."]) -> UInt8[np.ndarray, "y2 x2 ..."]:
-    """Return a small picture with every pixel repeated, so that a browser shows pixels and does not blur them."""
+    """Return a small picture with every pixel repeated, so that a browser does not blur them."""
     times = max(1, SHARP // max(pixels.shape[:2]))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -113,7 +113,7 @@ def colour(planes: Float[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "y x 3"]:
 
 
 def stretched(plane: Float[np.ndarray, "y x"], percentiles: tuple[float, float]) -> UInt8[np.ndarray, "y x"]:
-    """Return values as bytes between two percentiles of those that are finite; 0 for the others."""
+    """Return values as bytes between two percentiles of the finite ones; 0 for the others."""
     known = np.isfinite(plane)
     low, high = np.percentile(plane[known], percentiles) if known.any() else (0.0, 1.0)
     share = (np.where(known, plane, low) - low) / max(float(high - low), 1e-12)
@@ -122,7 +122,7 @@ def stretched(plane: Float[np.ndarray, "y x"], percentiles: tuple[float, float])
 
 
 def limits(planes: Float[np.ndarray, "y x 3"]) -> list[tuple[float, float]]:
-    """Return the 2nd and the 98th percentile of three planes, of what is finite; 0 and 1 where nothing is."""
+    """Return the 2nd and the 98th percentile of the finite values of three planes; 0 and 1 without any."""
     known = [plane[np.isfinite(plane)] for plane in np.moveaxis(planes, -1, 0)]
     return [tuple(np.percentile(plane, (2, 98)).tolist()) if plane.size else (0.0, 1.0) for plane in known]
 
@@ -155,7 +155,7 @@ def compared(
     *,
     top: float | None = None,
 ) -> str:
-    """Return a true spectrum, thick, and predicted ones in the colours of `COLOURS`; ``top`` ends the axis from 0."""
+    """Return a true spectrum as a thick line, and predicted ones in `COLOURS`; the axis ends at ``top``, from 0."""
     with _figure(NARROW) as (figure, axes):
         x = positions(axis, len(truth))
         axes.plot(x, truth, color=INK, linewidth=3.2, alpha=0.75)
@@ -175,7 +175,7 @@ def lines(
     zero: bool = False,
     colours: Sequence[str] = COLOURS,
 ) -> str:
-    """Return curves along the bands, in these colours."""
+    """Return curves along the bands in the given colours."""
     with _figure(WIDE) as (figure, axes):
         x = positions(axis, len(curves[0]))
         if zero:
@@ -202,7 +202,7 @@ def banded(
     deviations: Sequence[Float64[np.ndarray, " band"]],
     colours: Sequence[str],
 ) -> str:
-    """Return mean spectra with a band of one deviation each."""
+    """Return mean spectra, each with an area of one deviation."""
     with _figure(WIDE) as (figure, axes):
         x = positions(axis, len(means[0]))
         for mean, deviation, colour in zip(means, deviations, colours, strict=True):
@@ -227,7 +227,7 @@ def bars(values: Sequence[float], *, ylabel: str) -> str:
 
 
 def curves(steps: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylabel: str = "loss") -> str:
-    """Return curves over training steps by name: each value thin, their running mean thick."""
+    """Return curves over training steps by name: values as thin lines, their running means as thick ones."""
     with _figure(WIDE) as (figure, axes):
         for index, (x, y) in enumerate(steps.values()):
             colour = COLOURS[index % len(COLOURS)]
@@ -249,7 +249,7 @@ def points(
     mark: float | None = None,
     dots: bool = True,
 ) -> str:
-    """Return few values over training steps by name, joined; and a broken line at the step ``mark``."""
+    """Return a few values over training steps by name, connected, and a broken line at the step ``mark``."""
     with _figure(NARROW) as (figure, axes):
         if mark is not None:
             axes.axvline(mark, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
@@ -296,7 +296,7 @@ def smooth(values: Float64[np.ndarray, " step"]) -> Float64[np.ndarray, " step"]
 
 
 def positions(axis: SpectralAxis | None, bands: int) -> Float64[np.ndarray, " band"]:
-    """Return where bands lie on the horizontal axis: their centres, else their numbers."""
+    """Return the positions of bands on the horizontal axis: their centres, else their numbers."""
     return np.arange(bands, dtype=np.float64) if axis is None else np.asarray(axis.values, np.float64)
 
 
@@ -309,7 +309,7 @@ def label(axis: SpectralAxis | None) -> str:
 
 @contextmanager
 def _figure(size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
-    """Yield a figure with one plot, in our style; pyplot and its global state stay out of it."""
+    """Yield a figure with one plot in our style, without pyplot and its global state."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -319,14 +319,14 @@ def _figure(size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
 
 
 def _svg(figure: Any) -> str:
-    """Return a figure as a data URI, the same bytes for the same figure."""
+    """Return a figure as a data URI, with equal bytes for equal figures."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": "tilespec"})
     return _uri(buffer, "svg+xml")
 
 
 def _mark(image: Any, letter: str, place: tuple[int, int], size: float) -> None:
-    """Draw a ring around a pixel, and a letter beside it, that are seen on any ground."""
+    """Draw a ring around a pixel, and a letter beside it, visible on any background."""
     from PIL import ImageDraw, ImageFont
 
     pen = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""Provenance: where everything on the page comes from."""
+"""Provenance: the digests and settings of everything on the page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,5 +23,5 @@ def of_provenance(runs: Runs) -> Section:
 
 
 def _some(attrs: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return the ``keys`` that are there."""
+    """Return those of ``keys`` that exist."""
     return {key: attrs[key] for key in keys if key in attrs}

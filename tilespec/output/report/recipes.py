@@ -1,4 +1,4 @@
-"""Recipes: VSN weights, loadings, score pictures."""
+"""Recipes: VSN weights, loadings and score pictures of fitted recipes."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,9 +12,9 @@ from tilespec.spectra.bands import Bands
 from tilespec.spectra.operators import Normalise, Project
 
 SCORES = 8
-"""Score pictures of a recipe, at most."""
+"""The largest number of score pictures of a recipe."""
 UNSAID = ("explained_variance", "explained_variance_ratio", "notes")
-"""Facts of a fit that are drawn, not listed."""
+"""The facts of a fit that are drawn and not listed."""
 
 
 def of_recipe(run: RecipeRun, seen: Overview | None) -> Section:
@@ -63,7 +63,7 @@ def _loadings(step: Project, axis: SpectralAxis | None) -> Row:
 
 
 def _scores(planes: Float32[np.ndarray, "y x channel"], axis: SpectralAxis | None) -> Row:
-    """Return the channels that a recipe makes of a scene, as grey pictures."""
+    """Return the channels of a scene after a recipe as grey pictures."""
     kind = "Component" if axis is not None and axis.name == "component" else "Channel"
     shown = range(min(planes.shape[2], SCORES))
     pictures = tuple(Picture(source=plots.grey(planes[..., i]), title=f"{kind} {i + 1}", caption="") for i in shown)

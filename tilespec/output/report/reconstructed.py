@@ -1,4 +1,4 @@
-"""Reconstructed: channels beside their truth, on every n-th pixel; their errors; the pixels that are looked at."""
+"""Reconstructed: predicted channels, their truth and their errors on every n-th pixel, and the drawn pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from tilespec.storage.layout import CHUNK
 from tilespec.storage.rasters import PlacedField, inside
 
 SAMPLE: Final = 32
-"""Pixels a side whose true spectra are kept."""
+"""The number of pixels on a side of the grid whose true spectra are stored."""
 QUANTILES: Final = (0.05, 0.5, 0.95, 0.999)
-"""Of the errors: at each of them the spectra of a pixel are drawn."""
+"""The quantiles of the errors; at each of them the spectra of one pixel are drawn."""
 Colours = Float32[np.ndarray, "y x 3"]
 Errors = Float32[np.ndarray, "y x"]
 
@@ -32,43 +32,43 @@ class Seen:
     """A reconstruction, on every ``stride``-th pixel."""
 
     run: FieldRun
-    """The prediction."""
+    """The prediction of the reconstruction."""
     colours: Colours
-    """Three of its channels."""
+    """The three channels that are shown."""
     errors: Errors
-    """Root mean square over the channels of prediction minus truth, in the truth's unit; NaN = not known."""
+    """The root mean square over the channels of prediction minus truth, in the truth's unit; NaN is unknown."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rebuilt:
-    """Reconstructions of one truth."""
+    """The reconstructions of one truth."""
 
     truth: PlacedField
-    """What should have come out."""
+    """The true channels."""
     roi: Roi
-    """The region, in pixels of the scene."""
+    """The region in pixels of the scene."""
     stride: int
-    """Pixels from one to the next."""
+    """The distance in pixels between used pixels."""
     bands: tuple[int, int, int]
-    """Channels that are shown as red, green and blue."""
+    """The channels that are shown as red, green and blue."""
     colours: Colours
-    """Of the truth."""
+    """The three shown channels of the truth."""
     seen: tuple[Seen, ...]
-    """The reconstructions."""
+    """The reconstructions that are compared."""
     sample: Float32[np.ndarray, "pixel band"]
-    """True spectra of some pixels, all of whose channels are known."""
+    """The true spectra of some pixels with all channels known."""
     places: tuple[tuple[int, int], ...]
-    """Row and column of each in the scene."""
+    """The row and the column of each of them in the scene."""
 
     def spectra(self, y: int, x: int) -> list[Float32[np.ndarray, " band"]]:
-        """Return the spectra of a pixel of the scene: true, and as each method has it."""
+        """Return the spectra of a pixel of the scene: the true one, and that of each method."""
         one = Roi(y0=y, y1=y + 1, x0=x, x1=x + 1)
         return [field.read(one)[0, 0] for field in (self.truth, *(seen.run.map for seen in self.seen))]
 
 
 def rebuilt(runs: Runs, side: int = SIDE) -> list[Rebuilt]:
-    """Return the reconstructions that have a truth, together where they have the same one and the same region."""
+    """Return the reconstructions that have a truth, grouped by truth and region."""
     groups: dict[tuple[str, Roi], list[FieldRun]] = {}
     truths: dict[str, PlacedField] = {}
     for run in runs.fields:
@@ -80,7 +80,7 @@ def rebuilt(runs: Runs, side: int = SIDE) -> list[Rebuilt]:
 
 
 def truth_of(run: FieldRun, runs: Runs) -> PlacedField | None:
-    """Return what a reconstruction was evaluated on, else a scene of the report with its channels and its place."""
+    """Return the truth of a reconstruction's evaluation, or else a matching scene of the report."""
     urls = [scene.url for scene in runs.scenes]
     named = None if run.scores is None else str(run.scores["truth"])
     if named is not None and ("://" in named or Path(named).exists()):
@@ -96,9 +96,9 @@ def truth_of(run: FieldRun, runs: Runs) -> PlacedField | None:
 
 
 def chosen(rebuilt: Rebuilt, quantiles: Sequence[float] = QUANTILES) -> Mapping[tuple[int, int], str]:
-    """Return pixels of the scene, each with what is said of it: one at each quantile of the methods' mean error.
+    """Return pixels of the scene, each with its description: one at each quantile of the methods' mean error.
 
-    The pixel whose error is nearest to the quantile, the first one from the upper left where several are.
+    It is the pixel whose error is nearest to the quantile, and the first one from the upper left among equals.
     """
     with np.errstate(invalid="ignore"):
         errors = np.mean([one.errors for one in rebuilt.seen], axis=0)
@@ -115,7 +115,7 @@ def chosen(rebuilt: Rebuilt, quantiles: Sequence[float] = QUANTILES) -> Mapping[
 
 
 def pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pixels ``Y,X`` that a user names."""
+    """Return the pixels ``Y,X`` from the user's text."""
     found = []
     for text in texts:
         y, comma, x = text.partition(",")
@@ -126,7 +126,7 @@ def pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _alike(truth: PlacedField, field: PlacedField) -> bool:
-    """Whether two fields have the same channels."""
+    """Return whether two fields have the same channels."""
     if truth.channels != field.channels:
         return False
     axes = [one.axis for one in (truth, field)]
@@ -178,7 +178,7 @@ def _look(truth: PlacedField, roi: Roi, runs: Sequence[FieldRun], side: int) -> 
 
 
 def _blocks(roi: Roi, stride: int) -> list[tuple[int, int, Roi]]:
-    """Return blocks of a region that hold kept pixels, each with the place of its first one among those."""
+    """Return the blocks of a region with used pixels, each with the position of its first one among those."""
     found = []
     for y0 in range(roi.y0, roi.y1, CHUNK):
         for x0 in range(roi.x0, roi.x1, CHUNK):
@@ -190,7 +190,7 @@ def _blocks(roi: Roi, stride: int) -> list[tuple[int, int, Roi]]:
 
 
 def _grid(block: Roi, roi: Roi, step: int) -> list[tuple[int, int]]:
-    """Return the pixels of a block that every ``step``-th row and column of a region has."""
+    """Return the pixels of a block on every ``step``-th row and column of a region."""
     rows, cols = (
         range(first + -(first - corner) % step, last, step)
         for first, last, corner in ((block.y0, block.y1, roi.y0), (block.x0, block.x1, roi.x0))
@@ -199,6 +199,6 @@ def _grid(block: Roi, roi: Roi, step: int) -> list[tuple[int, int]]:
 
 
 def _thin(field: PlacedField, block: Roi, roi: Roi, stride: int) -> Reflectance:
-    """Return the kept pixels of a block."""
+    """Return the used pixels of a block."""
     y, x = -(block.y0 - roi.y0) % stride, -(block.x0 - roi.x0) % stride
     return field.read(block)[y::stride, x::stride]

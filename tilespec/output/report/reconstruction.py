@@ -1,4 +1,4 @@
-"""Reconstruction: spectra that were predicted from pictures, beside the true ones. One section for each truth."""
+"""Reconstruction: spectra predicted from pictures are compared with the true ones, in one section for each truth."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,7 +24,7 @@ FIGURES: Final = (
     ("delta_e", "ΔE00", 3),
     ("psnr", "PSNR (dB)", 4),
 )
-"""Keys of an evaluation, their titles and how many digits they are given; those that no method has are left out."""
+"""The keys of an evaluation, their titles and numbers of digits; a key that no method has is left out."""
 METAMERS: Final = (
     "Different spectra may have one colour (metamers), and no method can tell them apart where texture does not. Good "
     "figures on one data set do not carry over to others, to other cameras or to other light."
@@ -34,11 +34,12 @@ TRUTH: Final = "truth"
 
 
 def of_reconstructions(runs: Runs, asked: Sequence[tuple[int, int]] = ()) -> list[Section]:
-    """Return a section for each truth that spectra were reconstructed of.
+    """Return a section for each truth of reconstructed spectra.
 
     Args:
-        runs: All that the report is about.
-        asked: Pixels of the scene, row and column, whose spectra are drawn beside those at quantiles of the error.
+        runs: The inputs of the report.
+        asked: The pixels of the scene (row, column) whose spectra are drawn in addition to those at quantiles of the
+            error.
     """
     return [_section(one, asked) for one in rebuilt(runs)]
 
@@ -85,7 +86,7 @@ def _named(run: FieldRun, scores: Mapping[str, Any]) -> str:
 
 
 def _seam(run: FieldRun, scores: Mapping[str, Any]) -> str:
-    """Return the seam score and, in brackets, the truth's; no figure where tiles cannot make seams."""
+    """Return the seam score and, in brackets, the truth's; no figure if the net cannot make seams."""
     if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
         return "exact"
     found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
@@ -93,13 +94,13 @@ def _seam(run: FieldRun, scores: Mapping[str, Any]) -> str:
 
 
 def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Return what readers must know before they compare the lines."""
+    """Return notes for the comparison of the lines."""
     notes = ["All figures are our own, on this scene; none is quoted."]
     if any(scores.get("overlaps_training") for _, scores in lines):
-        notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+        notes.append("† Scored on pixels that the model was trained on: not a test on other pixels.")
     notes += [f"‡ {run.name} is {told(run)}." for run, _ in lines if told(run)]
     if any(scores.get("overlaps_training", None) is None for _, scores in lines):
-        notes.append("For some lines it is not known whether the scored pixels taught the model.")
+        notes.append("For some lines it is not known whether the model was trained on the scored pixels.")
     if len({repr([scores.get(key) for key in ("region", "peak", "mask", "floor")]) for _, scores in lines}) > 1:
         notes.append("Not all lines were measured on the same pixels and scale: evaluate them with equal options.")
     if any(scores.get("peak") for _, scores in lines):
@@ -109,7 +110,7 @@ def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ..
 
 
 def _pictures(found: Rebuilt, marks: Sequence[tuple[int, int]]) -> Row:
-    """Return truth and reconstructions in the same colours: stretched as the truth is."""
+    """Return the truth and the reconstructions in the same colours, stretched as the truth is."""
     limits = plots.limits(found.colours)
     at = {letter: _thinned(found, pixel) for letter, pixel in zip(LETTERS, marks, strict=False)}
     pictures = [Picture(source=plots.png(plots.between(found.colours, limits), at), title=TRUTH.title(), caption="")]
@@ -122,7 +123,7 @@ def _pictures(found: Rebuilt, marks: Sequence[tuple[int, int]]) -> Row:
 
 
 def _errors(found: Rebuilt) -> list[Row]:
-    """Return the maps of errors on one scale, and the scale."""
+    """Return the maps of errors on one scale, and the legend of the scale."""
     top = plots.top([one.errors for one in found.seen])
     pictures = tuple(
         Picture(
@@ -146,7 +147,7 @@ def _middle(one: Seen) -> str:
 
 
 def _curves(found: Rebuilt) -> list[Row]:
-    """Return the error of each channel, of the methods that were evaluated."""
+    """Return the error of each channel for the evaluated methods."""
     curves = {
         one.run.name: np.array([np.nan if v is None else v for v in one.run.scores["channels"]["rmse"]], np.float64)
         for one in found.seen
@@ -177,12 +178,12 @@ def _spectra(found: Rebuilt, shown: Mapping[tuple[int, int], str]) -> list[Row]:
         title = f"{letter}: row {y}, column {x}"
         pictures.append(Picture(source=plot, title=title, caption=text or "Chosen.", plot=True))
     keys = [Key.of(plots.INK, TRUTH), *(Key.of(_colour(i), one.run.name) for i, one in enumerate(found.seen))]
-    note = "pixels at quantiles of the methods' mean error, and those that were asked for"
+    note = "pixels at quantiles of the methods' mean error, and the requested ones"
     return [Row(pictures=tuple(pictures), title="Spectra", note=note, legend=tuple(keys))]
 
 
 def _thinned(found: Rebuilt, pixel: tuple[int, int]) -> tuple[int, int]:
-    """Return where a pixel of the scene lies in the pictures."""
+    """Return the position of a pixel of the scene in the pictures."""
     return (pixel[0] - found.roi.y0) // found.stride, (pixel[1] - found.roi.x0) // found.stride
 
 
@@ -195,7 +196,7 @@ def _channels(found: Rebuilt) -> str:
 
 
 def _columns(count: int) -> int:
-    """Return how many pictures stand side by side: as many as four, and no single one in a last line if that helps."""
+    """Return the number of pictures in a line: at most four, and if possible without a single one in the last line."""
     return max(2, min(count, 4) if count != 5 else 3)
 
 
@@ -208,5 +209,5 @@ def _number(value: Any) -> float:
 
 
 def _digits(value: Any, digits: int) -> str:
-    """Return a number with so many digits that count."""
+    """Return a number with a given number of significant digits."""
     return "–" if value is None else f"{float(value):#.{digits}g}".rstrip(".")

@@ -1,4 +1,4 @@
-"""Scores: the table of methods, what was published, and the confusion of each method."""
+"""Scores: the table of methods with published figures, and the confusion of each method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,9 @@ PUBLISHED = (
     ("PLS-DA, 6 latent variables", "0.77 ± 0.10"),
     ("pix2pix cGAN", "0.95 ± 0.04"),
 )
-"""IoU, mean ± std over 1000 patches of 512 x 512: Mishra and Herrmann, Chemometr. Intell. Lab. Syst. 215 (2021)."""
+"""The published IoU, mean ± std over 1000 patches of 512 x 512: Mishra and Herrmann, Chemometr. Intell. Lab. Syst. 215
+(2021).
+"""
 HEAD = (
     "method",
     "IoU, patches of two classes",
@@ -31,7 +33,7 @@ SEAMS = (
     "scene, so that only the scene itself changes at a border."
 )
 EXACT = ("exact", "pixelwise")
-"""Kinds of nets that make no seams."""
+"""The kinds of nets that make no seams."""
 CITATION = (
     "In grey: published by Mishra and Herrmann (Chemometrics and Intelligent Laboratory Systems 215, 2021, 104362) on "
     "their measured scene of 36 Arabidopsis plants, 3000 × 2796 × 186. That scene is not bundled, and none of our "
@@ -44,7 +46,7 @@ NO_CITATION = (
 
 
 def methods(runs: Runs) -> Section:
-    """Return the table of methods, best first, over the published figures."""
+    """Return the table of methods, the best first, above the published figures."""
     scored = [(run, run.scores) for run in runs.predictions if run.scores is not None]
     if not scored:
         return Section(key="methods", title="Methods", lead="")
@@ -63,7 +65,7 @@ def methods(runs: Runs) -> Section:
 
 
 def by_class(runs: Runs) -> Section:
-    """Return what each method makes of each class, in pixels."""
+    """Return the pixels of each class by their predicted class, for each method."""
     tables = tuple(_confusion(run, run.scores) for run in runs.predictions if run.scores is not None)
     lead = "Pixels of each true class (rows) by what was predicted (columns), and the figures that follow from them."
     return Section(key="classes", title="Class by class", lead=lead, tables=tables)
@@ -93,7 +95,7 @@ def spread(mean: float | None, deviation: float | None) -> str:
 
 
 def seams(run: PredictionRun, scores: Mapping[str, Any]) -> str:
-    """Return the seam score and, in brackets, that of the truth; no figure where tiles cannot make seams."""
+    """Return the seam score and, in brackets, that of the truth; no figure if the net cannot make seams."""
     if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
         return "exact"
     found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
@@ -108,7 +110,7 @@ def digits(value: float | None) -> str:
 
 
 def _protocol(runs: Runs, scores: Mapping[str, Any]) -> str:
-    """Return how the figures were measured, and on what."""
+    """Return the protocol of the figures, and the scored region."""
     known = [simulated(scene) for scene in runs.scenes]
     where = "a simulated scene" if known and all(known) else "the scene named below" if known else "the user's scene"
     size = scores["patch_size"]
@@ -121,16 +123,16 @@ def _protocol(runs: Runs, scores: Mapping[str, Any]) -> str:
 
 
 def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Return what readers must know before they compare the lines."""
+    """Return notes for the comparison of the lines."""
     notes = []
     if any(scores.get("overlaps_training") for _, scores in scored):
-        notes.append("† Scored on pixels that taught the model: not a test of what it does on others.")
+        notes.append("† Scored on pixels that the model was trained on: not a test on other pixels.")
     notes += [f"‡ {run.name} is {told(run)}." for run, _ in scored if told(run)]
     tiles = [run.name for run, _ in scored if looks_at_tiles(run, runs.models)]
     notes += [PER_TILE.replace("{names}", ", ".join(tiles))] if tiles else []
     notes += [SEAMS] if any(scores.get("seam_score") is not None for _, scores in scored) else []
     if any(scores.get("overlaps_training", None) is None for _, scores in scored):
-        notes.append("For some lines it is not known whether the scored pixels taught the model.")
+        notes.append("For some lines it is not known whether the model was trained on the scored pixels.")
     keys = ("patches", "patch_size", "seed", "region")
     if len({repr([scores.get(key) for key in keys]) for _, scores in scored}) > 1:
         notes.append("Not all lines were measured on the same patches: evaluate them with equal options to compare.")

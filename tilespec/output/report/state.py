@@ -1,4 +1,4 @@
-"""State: whether a prediction is whole, and whether the net that made it looks at each tile by itself."""
+"""State: whether a prediction is complete, and whether its net depends on the statistics of each tile."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tilespec.storage.layout import COMPLETE
 from tilespec.tiling.grid import Axis
 
 SHOWN = 12
-"""Failed tiles that are listed; further ones are counted."""
+"""The number of failed tiles that are listed; further ones are counted."""
 PER_TILE = (
     "Statistics of each tile: {names} normalised every tile by itself. Such a net can blend to a seamless map while "
     "its accuracy falls, the more so the smaller the tile, so a low seam score says nothing without the IoU beside "
@@ -19,7 +19,7 @@ PER_TILE = (
 
 
 def told(run: PredictionRun | FieldRun) -> str:
-    """Return in a few words that a prediction is not whole; nothing where it is."""
+    """Return a short note that a prediction is incomplete, or an empty text for a complete one."""
     if run.map.status == COMPLETE and not run.failed:
         return ""
     count = len(run.failed)
@@ -27,7 +27,7 @@ def told(run: PredictionRun | FieldRun) -> str:
 
 
 def failures(run: PredictionRun | FieldRun) -> tuple[tuple[str, str], ...]:
-    """Return where the tiles that failed lie, as facts."""
+    """Return the positions of the failed tiles as facts."""
     if not run.failed:
         return ()
     listed = [_where(run, tile) for tile in run.failed[:SHOWN]]
@@ -36,7 +36,7 @@ def failures(run: PredictionRun | FieldRun) -> tuple[tuple[str, str], ...]:
 
 
 def looks_at_tiles(run: PredictionRun, models: Sequence[ModelRun]) -> bool:
-    """Whether statistics of each tile went into a prediction of more than one tile, as far as the report can know."""
+    """Return whether a prediction of several tiles used statistics of each tile, as far as the report can know."""
     grid = run.map.attrs.get("grid") or {}
     if grid.get("kind", "approximate") != "approximate" or run.map.attrs.get("norm") == "frozen":
         return False
@@ -48,12 +48,12 @@ def looks_at_tiles(run: PredictionRun, models: Sequence[ModelRun]) -> bool:
 
 
 def _spatial(net: Mapping[str, Any]) -> bool:
-    """Whether a net of the table normalises by the pixels that it is given."""
+    """Return whether a net of the table normalises by the statistics of its input."""
     return net.get("norm") == "instance" or (net.get("norm") == "batch" and bool(net.get("live")))
 
 
 def _where(run: PredictionRun | FieldRun, tile: int) -> str:
-    """Return the place of a tile, in pixels of the scene."""
+    """Return the region of a tile in pixels of the scene."""
     grid = run.map.attrs.get("grid") or {}
     if not {"tile", "overlap"} <= set(grid):
         return f"tile {tile}"

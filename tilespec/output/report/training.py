@@ -1,4 +1,4 @@
-"""Trainings: losses, validations and learning rate over the steps, from the logs in a model's folder."""
+"""Training: losses, validations and learning rate over the steps, from the logs in a model's folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -14,13 +14,13 @@ from tilespec.training.run.log import NOT_LOSSES
 from tilespec.training.validation.history import best
 
 POINTS: Final = 1500
-"""Points of a curve, at most."""
+"""The largest number of points of a curve."""
 Curve = tuple[list[float], list[float]]
-"""Steps and values."""
+"""The steps and the values of a curve."""
 
 
 def of_training(run: ModelRun) -> Section:
-    """Return losses, validations and learning rate of a training; empty for a method that is solved at once."""
+    """Return losses, validations and learning rate of a training; empty for a method without training steps."""
     title, key = f"Training: {run.name}", f"training-{run.name}"
     terms = losses(run)
     if not terms:
@@ -35,13 +35,13 @@ def of_training(run: ModelRun) -> Section:
 
 
 def losses(run: ModelRun) -> dict[str, Curve]:
-    """Return the curve of every loss in a training's log; values that are no numbers are left out."""
+    """Return the curve of every loss in a training's log, without values that are NaN or infinite."""
     lines = run.log[:: max(1, len(run.log) // POINTS)]
     return _curves(lines, [key for line in lines for key in line if key not in NOT_LOSSES])
 
 
 def validations(run: ModelRun) -> dict[str, Curve]:
-    """Return the curves of a training's validations: of shares of one all, that was compared first; else of that."""
+    """Return the curves of a training's validations: the compared metric, with all others if they are shares."""
     names = [key for line in run.validations for key in line if key not in NOT_LOSSES]
     shares = run.metric in METRICS and METRICS[run.metric].truth == "classes"
     return _curves(run.validations, [run.metric, *names] if shares else [run.metric])
@@ -53,7 +53,7 @@ def _best(run: ModelRun) -> int | None:
 
 
 def _below(run: ModelRun) -> list[Row]:
-    """Return what is drawn below the losses, side by side."""
+    """Return the plots below the losses, side by side."""
     pictures: list[Picture] = []
     keys: tuple[Key, ...] = ()
     metrics, rate = validations(run), _curves(run.log[:: max(1, len(run.log) // POINTS)], ["rate"])
@@ -87,7 +87,7 @@ def _named(name: str, run: ModelRun) -> str:
 
 
 def _curves(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Curve]:
-    """Return the curves of some names, in their order; values that are no numbers are left out."""
+    """Return the curves of some names in their order, without values that are NaN or infinite."""
     found: dict[str, Curve] = {}
     for name in dict.fromkeys(names):
         known = [(line["step"], line[name]) for line in lines if _number(line.get(name))]

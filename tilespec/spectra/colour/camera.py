@@ -1,4 +1,4 @@
-"""Camera: three responses from a table in place of an eye, as a camera's sensor sees a scene."""
+"""Camera: the red, green and blue responses of a camera from a table, in place of an observer."""
 
 from typing import Final
 
@@ -16,17 +16,20 @@ WHERE: Final = "--camera"
 def camera_primaries(
     path: str, wavelengths: Wavelengths, illuminant: str = "D65", *, radiance: bool = False
 ) -> Float64[np.ndarray, "band 3"]:
-    """Return what each band adds to linear red, green and blue of a camera, balanced so that white is (1, 1, 1).
+    """Return the weight of each band in linear red, green and blue of a camera, scaled so that white is (1, 1, 1).
 
     Args:
         path: A text table: wavelength (nm), then responses whose headers begin with R, G and B; several of one letter
-            (``G1``, ``G2``) are averaged. Any scale: relative responses. 0 outside of the table.
-        wavelengths: Of the scene's bands, nm.
-        illuminant: The light on the scene; with ``radiance`` the white, and nothing else.
-        radiance: Spectra are light, not reflectance.
+            (``G1``, ``G2``) are averaged. Responses are relative, and 0 outside of the table.
+        wavelengths: The band centres of the scene in nm.
+        illuminant: The light on the scene; with ``radiance`` it defines only the white.
+        radiance: Whether the spectra are radiance and not reflectance.
+
+    Returns:
+        The weights, float64 ``band 3``.
 
     Raises:
-        UserError: no such table, no channel for a colour, or bands that do not cover the visible range.
+        UserError: the table does not exist, a colour has no channel, or the bands do not cover the visible range.
     """
     centres = np.asarray(wavelengths, np.float64)
     check_visible(centres)

@@ -13,18 +13,18 @@ OBSERVERS: Final = {
     2: "CIE 1931 2 Degree Standard Observer",
     10: "CIE 1964 10 Degree Standard Observer",
 }
-"""Degrees of the field of view to colour-science's name."""
+"""The name in colour-science of each observer, by its field of view in degrees."""
 
 Places = Float64[np.ndarray, " band"]
 
 
 def matching(wavelengths: Places, degrees: int) -> Float64[np.ndarray, "band 3"]:
-    """Return the colour matching functions of an observer at ``wavelengths`` (nm); 0 outside of 360 to 830 nm.
+    """Return the colour matching functions ``band 3`` at ``wavelengths`` (nm), 0 outside of 360 to 830 nm.
 
-    Linear between the places of the table, which are 1 nm apart.
+    The table has a step of 1 nm and is interpolated linearly.
 
     Raises:
-        UserError: no such observer, or no package that has its table.
+        UserError: the observer is unknown, or the package with its table is not installed.
     """
     if degrees not in OBSERVERS:
         raise UserError(
@@ -38,10 +38,11 @@ def matching(wavelengths: Places, degrees: int) -> Float64[np.ndarray, "band 3"]
 
 
 def illumination(wavelengths: Places, name: str) -> Float64[np.ndarray, " band"]:
-    """Return the relative power of an illuminant at ``wavelengths`` (nm): 1 where its table says 100, 0 outside of it.
+    """Return the relative power of an illuminant at ``wavelengths`` (nm): 1 for 100 in its table, 0 outside of it.
 
     Raises:
-        UserError: no such illuminant (those that are there are named), or no package that has its table.
+        UserError: the illuminant is unknown (the message names those that exist), or the package with its table is not
+            installed.
     """
     places, values = _illuminant(name)
     return np.interp(wavelengths, places, values, left=0, right=0) / 100.0
@@ -49,14 +50,14 @@ def illumination(wavelengths: Places, name: str) -> Float64[np.ndarray, " band"]
 
 @lru_cache(maxsize=4)
 def _observer(degrees: int) -> tuple[Places, Float64[np.ndarray, "_place 3"]]:
-    """Return the table of an observer."""
+    """Return the table of an observer from colour-science."""
     table = _science().MSDS_CMFS[OBSERVERS[degrees]]
     return np.asarray(table.wavelengths, np.float64), np.asarray(table.values, np.float64)
 
 
 @lru_cache(maxsize=64)
 def _illuminant(name: str) -> tuple[Places, Float64[np.ndarray, " _place"]]:
-    """Return the table of an illuminant."""
+    """Return the table of an illuminant from colour-science."""
     known = _science().SDS_ILLUMINANTS
     if name not in known:
         raise UserError(
@@ -70,7 +71,7 @@ def _illuminant(name: str) -> tuple[Places, Float64[np.ndarray, " _place"]]:
 
 
 def _science() -> Any:
-    """Return colour-science, a second's and 100 MB's worth of import, which is why it waits for the first table."""
+    """Return the module of colour-science; it is imported late, because that takes a second and 100 MB."""
     try:
         # it sets how NumPy prints, for the whole process, adds filters, and warns of optional packages
         with np.printoptions(), warnings.catch_warnings():

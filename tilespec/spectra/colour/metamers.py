@@ -1,4 +1,4 @@
-"""Metamers: different spectra of one colour, which no camera that sees only the colour can tell apart."""
+"""Metamers: different spectra with one colour, which are the same to any camera that measures only the colour."""
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -6,7 +6,7 @@ from jaxtyping import Float, Float64
 from tilespec.spectra.colour.observer import Observer, Wavelengths
 
 SMOOTH = 60.0
-"""Width (nm) of the bumps that metamers differ by: real reflectances have no narrower ones."""
+"""The width (nm) of the smooth curves by which metamers differ; real reflectances have no narrower features."""
 
 
 def metamers(
@@ -18,18 +18,21 @@ def metamers(
     seed: int = 0,
     observer: Observer | None = None,
 ) -> Float64[np.ndarray, "count band"]:
-    """Return spectra with the same XYZ as ``spectrum``, and so the same sRGB and Lab, to rounding.
+    """Return spectra with the same XYZ as ``spectrum``, and so the same sRGB and Lab, up to rounding.
 
-    Random smooth curves without what the observer sees of them are added (Wyszecki's metameric blacks), as much as
-    keeps each value between 0 and the larger of 1 and the spectrum's own largest.
+    Random smooth curves, minus the part that the observer sees, are added to the spectrum (Wyszecki's metameric
+    blacks), scaled so that each value remains between 0 and the larger of 1 and the spectrum's own maximum.
 
     Args:
-        spectrum: Reflectance, no value below 0.
-        wavelengths: Of its bands, nm.
-        count: How many.
-        strength: Share of the largest difference that keeps within the limits, 0..1.
-        seed: Of the curves.
-        observer: Whose colours stay; default D65 and 10 degrees.
+        spectrum: Reflectance, not negative, one value for each band.
+        wavelengths: The band centres in nm.
+        count: The number of metamers.
+        strength: The share, 0..1, of the largest difference within the limits.
+        seed: The seed of the random curves.
+        observer: The observer whose colours are preserved; default D65 and 10 degrees.
+
+    Returns:
+        Spectra, ``count band``.
     """
     base, places = np.asarray(spectrum, np.float64), np.asarray(wavelengths, np.float64)
     rng, eye = np.random.default_rng(seed), observer or Observer.at(wavelengths)
@@ -43,7 +46,7 @@ def metamers(
 def _room(
     base: Float64[np.ndarray, " band"], black: Float64[np.ndarray, "count band"]
 ) -> Float64[np.ndarray, "count 1"]:
-    """Return how much of each curve can be added before a value leaves 0..max(1, largest)."""
+    """Return the largest factor of each curve with which all values remain in 0..max(1, largest)."""
     top = max(1.0, float(base.max()))
     with np.errstate(divide="ignore", invalid="ignore"):
         limit = np.where(black > 0, (top - base) / black, np.where(black < 0, -base / black, np.inf))

@@ -1,4 +1,4 @@
-"""Observer: how an eye sees spectra of certain wavelengths: XYZ, Lab and sRGB as sums over bands."""
+"""Observer: XYZ, Lab and sRGB of spectra as weighted sums over bands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from tilespec.spectra.colour.lab import lab_of
 from tilespec.spectra.numerics.srgb import encode
 
 VISIBLE: Final = (400.0, 700.0)
-"""Wavelengths (nm) that a colour needs."""
+"""The wavelengths (nm) that a colour needs."""
 NEAR: Final = 20.0
-"""A band speaks for wavelengths that are at most this far (nm) from its centre."""
+"""The largest distance (nm) between a band's centre and a wavelength that the band represents."""
 CHANNELS: Final = ("red", "green", "blue")
-"""What the bands of an RGB scene are, in their order."""
+"""The names of the bands of an RGB scene in their order."""
 
 FROM_XYZ: Final[Float64[np.ndarray, "3 3"]] = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
 )
-"""Linear red, green, blue of XYZ with Y = 1 for white: for the 2-degree observer and D65, as the standard prints it."""
+"""The matrix from XYZ (Y of white is 1) to linear red, green, blue; D65, 2 degrees, as IEC 61966-2-1 prints it."""
 
 Wavelengths = Sequence[float] | Float[np.ndarray, " band"]
 Block = Float[np.ndarray, "pixel band"]
@@ -33,12 +33,12 @@ Colours = Float[np.ndarray, "pixel 3"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observer:
-    """An eye under a light, at the wavelengths of a scene."""
+    """A human observer under an illuminant, for the wavelengths of a scene."""
 
     weights: Float64[np.ndarray, "band 3"]
-    """What each band adds to X, Y and Z: ``K * light * matching function * width``; Y of white is 100."""
+    """The weight of each band in X, Y and Z: ``K * light * matching function * width``; Y of white is 100."""
     white: Float64[np.ndarray, "3"]
-    """XYZ of white: of a perfect reflector, or of the illuminant itself where spectra are radiance."""
+    """The XYZ of white: a perfect reflector, or the illuminant itself when spectra are radiance."""
 
     @classmethod
     def at(
@@ -46,20 +46,20 @@ class Observer:
     ) -> "Observer":
         """Return the observer of spectra with bands at ``wavelengths``.
 
-        ``XYZ = K * sum(S * matching * width)`` with ``K = 100 / sum(L * y_matching * width)``: ``S`` is the light that
-        comes from a pixel, reflectance times the illuminant ``L``. The widths are those of `widths`: 10 nm each for 31
-        bands from 400 to 700 nm, as in Alvarez-Gila et al. (2017).
+        ``XYZ = K * sum(S * matching * width)`` with ``K = 100 / sum(L * y_matching * width)``: ``S`` is the light from
+        a pixel, its reflectance times the illuminant ``L``. The widths are those of `widths`: 10 nm each for 31 bands
+        from 400 to 700 nm, as in Alvarez-Gila et al. (2017).
 
         Args:
-            wavelengths: Centres of the bands, nm, in any order.
-            illuminant: A name of the CIE's: D65, E (equal energy), A, D50, ...
-            degrees: Field of view: 10 (CIE 1964) or 2 (CIE 1931).
-            radiance: Spectra are light already (relative to the illuminant: its own spectrum over 100 is white), as
-                in that paper; the illuminant is then the white and nothing else.
+            wavelengths: The centres of the bands in nm, in any order.
+            illuminant: The CIE's name of the light: D65, E (equal energy), A, D50, ...
+            degrees: The field of view: 10 (CIE 1964) or 2 (CIE 1931).
+            radiance: Whether spectra are radiance (the illuminant's own spectrum over 100 is white), as in that paper;
+                the illuminant then defines only the white.
 
         Raises:
-            UserError: the wavelengths do not cover the visible range; an unknown illuminant or observer; no
-                colour-science.
+            UserError: the wavelengths do not cover the visible range; the illuminant or the observer is unknown; or
+                colour-science is not installed.
         """
         centres = np.asarray(wavelengths, np.float64)
         check_visible(centres)
@@ -70,19 +70,19 @@ class Observer:
 
     @property
     def primaries(self) -> Float64[np.ndarray, "band 3"]:
-        """What each band adds to linear red, green and blue.
+        """The weight of each band in linear red, green and blue, ``band 3``.
 
-        The matrix is that of the 2-degree observer, as in the paper, whatever the observer: white is not quite
-        (1, 1, 1), under D65 and the 10-degree observer (1.000, 1.002, 0.983) before the gamma.
+        The matrix is that of the 2-degree observer, as in the paper, for every observer; therefore white differs
+        slightly from (1, 1, 1): it is (1.000, 1.002, 0.983) before the gamma under D65 and the 10-degree observer.
         """
         return self.weights @ FROM_XYZ.T / 100.0
 
     def xyz(self, spectra: Block) -> Colours:
-        """Return CIE XYZ, 100 being the Y of white; linear in the spectra."""
+        """Return CIE XYZ ``pixel 3``, linear in the spectra; Y of white is 100."""
         return spectra @ self.weights.astype(spectra.dtype)
 
     def lab(self, spectra: Block) -> Colours:
-        """Return CIE Lab relative to the white; negative values of a spectrum count as 0."""
+        """Return CIE Lab ``pixel 3`` relative to the white; negative values of a spectrum count as 0."""
         return lab_of(self.xyz(_lit(spectra)), self.white)
 
     def linear(self, spectra: Block) -> Colours:
@@ -90,7 +90,7 @@ class Observer:
         return _lit(spectra) @ self.primaries.astype(spectra.dtype)
 
     def rgb(self, spectra: Block) -> Colours:
-        """Return sRGB, 0..1; colours out of gamut are clipped; a pixel with a band that is NaN is NaN."""
+        """Return sRGB ``pixel 3``, 0..1; colours out of gamut are clipped; a pixel with a band that is NaN is NaN."""
         return encode(self.linear(spectra)).clip(0.0, 1.0)
 
 
@@ -103,7 +103,7 @@ def check_visible(wavelengths: Float64[np.ndarray, " band"], where: str = "wavel
     """Refuse wavelengths that leave a part of the visible range without a band within `NEAR`.
 
     Raises:
-        UserError: which part.
+        UserError: a part is not covered; the message names it.
     """
     low, high = VISIBLE
     range_ = np.arange(low, high + 1)
@@ -125,7 +125,8 @@ def check_visible(wavelengths: Float64[np.ndarray, " band"], where: str = "wavel
 def widths(wavelengths: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " band"]:
     """Return the width (nm) that each band stands for: half way to its neighbours, at most `NEAR` to each side.
 
-    The first and the last band reach as far out as in. Evenly spaced bands have the spacing, all of them.
+    The outer half of the first and the last band equals its inner half, so evenly spaced bands all have the spacing as
+    width.
     """
     order = np.argsort(wavelengths, kind="stable")
     half = np.minimum(np.diff(wavelengths[order]) / 2, NEAR)
@@ -135,7 +136,7 @@ def widths(wavelengths: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " b
 
 
 def _lit(spectra: Block) -> Block:
-    """Return spectra without negative values: noise about 0 is no light; NaN stays."""
+    """Return spectra with negative values set to 0, because noise around 0 is no light; NaN remains."""
     return np.maximum(spectra, np.zeros((), spectra.dtype))
 
 

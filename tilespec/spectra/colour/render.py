@@ -1,4 +1,4 @@
-"""Render: a scene as an eye or a camera sees it, written as a scene of red, green and blue."""
+"""Render: the sRGB image of a scene for an observer or a camera, written as a scene with three bands."""
 
 import time
 from collections.abc import Mapping
@@ -39,17 +39,17 @@ FORMS: Final = {
 }
 """How sRGB values of 0..1 are stored."""
 SEEN: Final = (360.0, 830.0)
-"""Wavelengths (nm) that the CIE's observers see anything of."""
+"""The wavelengths (nm) to which the CIE's observers respond."""
 BRIGHTEST, DARKEST = 10.0, 1e-3
-"""Bright values of a scene over its white, beyond which that cannot be the white."""
+"""The largest and the smallest plausible ratio of a scene's bright values to its white."""
 
 
 @with_options(RenderOptions)
 def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> dict[str, Any]:
     """Write ``scene`` as sRGB: three bands red, green, blue of 0..1; resume what was interrupted.
 
-    Georeference and layers come along. Pixels without data in a band of 360 to 830 nm have none. Colours out of
-    gamut are clipped, and the result says in how many pixels.
+    Georeference and layers are copied. Pixels without data in a band of 360 to 830 nm have no data. Colours out of
+    gamut are clipped, and the result gives the number of such pixels.
 
     Args:
         scene: URL of a scene, or of a prediction of spectra.
@@ -99,14 +99,14 @@ def _primaries(options: ColourOptions, wavelengths: Float64[np.ndarray, " band"]
 
 
 def _form(dtype: str) -> Form:
-    """Return how sRGB is stored."""
+    """Return the stored form of sRGB values."""
     if dtype not in FORMS:
         raise UserError("--dtype", found=repr(dtype), expected=f"one of {', '.join(FORMS)}", do="Choose one of these.")
     return FORMS[dtype]
 
 
 def _region(source: Scene, rows: str | None, cols: str | None) -> Roi:
-    """Return the region; refuse a part of a plane whose pixels are not a scene's."""
+    """Return the region; refuse a part of a plane whose pixels differ in size from those of a scene."""
     roi = Roi.of(source.shape, rows, cols)
     if roi != source.roi and scale_of(source.attrs) != "1":
         raise UserError(
@@ -119,10 +119,10 @@ def _region(source: Scene, rows: str | None, cols: str | None) -> Roi:
 
 
 def _centres(source: Scene) -> Float64[np.ndarray, " band"]:
-    """Return the wavelengths of a scene, nm.
+    """Return the wavelengths of a scene in nm.
 
     Raises:
-        UserError: it has none.
+        UserError: the scene has no wavelengths.
     """
     axis = source.spectral
     if axis is None or (axis.name, axis.unit) != ("wavelength", "nm"):
@@ -137,7 +137,7 @@ def _centres(source: Scene) -> Float64[np.ndarray, " band"]:
 
 
 def _seen(source: Scene) -> Take:
-    """Return the bands that are looked at: all that an eye sees anything of and that their owner did not mark bad."""
+    """Return the indices of the used bands: those to which an observer responds and that are not marked as bad."""
     centres, axis = _centres(source), source.spectral
     good = np.ones(len(centres), bool) if axis is None or axis.good is None else np.asarray(axis.good)
     check_visible(centres[good], source.url)
@@ -185,7 +185,7 @@ def _plausible(source: Scene, roi: Roi, take: Take, options: ColourOptions) -> N
 def _open(
     source: Scene, out: str, roi: Roi, form: Form, operators: tuple[Take, Rendering], attrs: Mapping[str, Any]
 ) -> Product:
-    """Open the product; equal settings give equal bytes."""
+    """Open the product; equal settings lead to equal bytes."""
     take, rendering = operators
     settings = {
         "rendering": attrs["rendering"],
@@ -212,7 +212,7 @@ def _attrs(source: Scene, roi: Roi, options: ColourOptions, limits: tuple[float,
 
 
 def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
-    """Return what should be known of the colours."""
+    """Return notes about the colours for the user."""
     notes = []
     whole = counts["pixels"] - counts["invalid_pixels"]
     if whole == 0:

@@ -1,4 +1,4 @@
-"""Rendering: what a scene's spectra go through to become sRGB, an operator as a recipe's are."""
+"""Rendering: the operator from a scene's spectra to sRGB, like the operators of a recipe."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -16,15 +16,15 @@ from tilespec.spectra.numerics.srgb import encode
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendering:
-    """Scale spectra, let somebody look at them, encode what is seen."""
+    """Scale spectra, weigh them with the observer's primaries, encode as sRGB."""
 
     name: ClassVar[str] = "rgb"
     primaries: Float32[np.ndarray, "band 3"]
-    """What each band adds to linear red, green and blue."""
+    """The weight of each band in linear red, green and blue."""
     black: np.float32
-    """The value that is no light."""
+    """The value that becomes black."""
     gain: np.float32
-    """Of values above it, to reflectance."""
+    """The factor from a value above black to reflectance."""
 
     @classmethod
     def of(cls, primaries: Float64[np.ndarray, "band 3"], black: float, white: float) -> "Rendering":
@@ -34,7 +34,7 @@ class Rendering:
         )
 
     def apply(self, x: Spectra) -> Float32[np.ndarray, "pixel 3"]:
-        """Return sRGB; colours out of gamut lie outside of 0..1. ``x`` is overwritten."""
+        """Return sRGB ``pixel 3``; colours out of gamut lie outside of 0..1. ``x`` is overwritten."""
         if self.black != 0:
             x -= self.black
         x *= self.gain
@@ -42,6 +42,6 @@ class Rendering:
         return encode(rowwise(x, self.primaries))
 
     def out(self, bands: Bands) -> Bands:
-        """Return red, green and blue."""
+        """Return the three channels red, green and blue."""
         del bands
         return Bands(count=3, axis=rgb_axis())

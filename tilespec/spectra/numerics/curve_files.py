@@ -1,4 +1,4 @@
-"""Curve files: spectra or responses from a small text file, at places of their own."""
+"""Curve files: spectra or responses from a small text file with wavelengths of its own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,30 +11,30 @@ from tilespec.core.errors import UserError
 from tilespec.spectra.bands import Bands
 
 LARGEST = 1 << 26
-"""Bytes of the largest file that is read: 64 MiB."""
+"""The size in bytes of the largest file that is read: 64 MiB."""
 PHYSICAL = ("wavelength", "wavenumber")
-"""Axes along which spectra are curves."""
+"""The names of the axes along which a spectrum is a curve."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curves:
-    """The columns of a table whose first column says where."""
+    """The columns of a table; the first column holds the positions on the spectral axis."""
 
     source: str
-    """What messages call it: the file's path."""
+    """The path of the file, for messages."""
     names: tuple[str, ...]
     """The header of each column after the first; empty without a header."""
     places: Float64[np.ndarray, " place"]
-    """The first column, ascending, in the unit of the scene's axis; band numbers where it has none."""
+    """The first column, ascending, in the unit of the scene's axis, or band numbers for a scene without one."""
     values: Float64[np.ndarray, "curve place"]
-    """The other columns."""
+    """The columns after the first, one curve for each."""
 
     def at(self, bands: Bands, step: str) -> Float64[np.ndarray, "curve band"]:
-        """Return the curves at the bands' places, by linear interpolation; nothing is extrapolated.
+        """Return the curves at the band centres, by linear interpolation without extrapolation.
 
         Raises:
-            UserError: a band outside the file's places.
+            UserError: a band lies outside the positions of the file.
         """
         wanted = places(bands, step)
         slack = 1e-9 * max(abs(self.places[0]), abs(self.places[-1]))
@@ -50,10 +50,10 @@ class Curves:
 
 
 def places(bands: Bands, step: str) -> Float64[np.ndarray, " band"]:
-    """Return where bands lie along the spectrum: their coordinate, or their numbers from 0 without one.
+    """Return the positions of bands along the spectrum: their coordinate, or their numbers from 0 without one.
 
     Raises:
-        UserError: bands that are no spectrum any more, such as components.
+        UserError: the bands are components or channels, which have no position in a spectrum.
     """
     if bands.axis is None:
         return np.arange(bands.count, dtype=np.float64)
@@ -70,11 +70,11 @@ def places(bands: Bands, step: str) -> Float64[np.ndarray, " band"]:
 def read_curves(path: str, step: str) -> Curves:
     """Return the table in a text file: numbers split at commas, semicolons, tabs or spaces; ``#`` starts a comment.
 
-    Lines above the first number are headers, the last one with a name for every column counts.
+    Lines above the first number are headers; the last of them with a name for every column gives the names.
 
     Raises:
-        UserError: no such file, one that is too large or no text, a cell that is no finite number, rows of different
-            lengths, a place that occurs twice.
+        UserError: the file does not exist, is too large or is no text; a cell is not a finite number; rows differ in
+            length; or a position occurs twice.
     """
     rows = [cells for cells in map(_cells, _text(path, step).splitlines()) if cells]
     above = next((i for i, cells in enumerate(rows) if _number(cells[0]) is not None), len(rows))
@@ -95,7 +95,7 @@ def read_curves(path: str, step: str) -> Curves:
 
 
 def _text(path: str, step: str) -> str:
-    """Return a text file's text."""
+    """Return the contents of a text file."""
     file = Path(path)
     if not file.is_file():
         raise _unreadable(path, step, "no such file")
@@ -108,7 +108,7 @@ def _text(path: str, step: str) -> str:
 
 
 def _cells(line: str) -> list[str]:
-    """Return the cells of a line; none for an empty one and for a comment."""
+    """Return the cells of a line; an empty line or a comment has none."""
     text = line.partition("#")[0].strip()
     mark = next((mark for mark in (";", ",", "\t") if mark in text), None)
     cells = [cell.strip().strip('"') for cell in text.split(mark)]
@@ -118,7 +118,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _number(cell: str) -> float | None:
-    """Return a finite number, or None."""
+    """Return a finite number, or None for other text."""
     try:
         value = float(cell)
     except ValueError:

@@ -1,8 +1,9 @@
-"""Upper convex hulls of many spectra at once, along bands that all of them share.
+"""Hull: upper convex hulls of many spectra at once, over the same bands.
 
 Andrew's monotone chain (Information Processing Letters 9, 1979): bands are pushed on the hull from left to right, and
-a band that the next one covers is popped again. Here every pixel of an array takes one such step, push or pop, at
-once; each band is pushed and popped once at most, so twice the bands are steps enough for all. NumPy and torch alike.
+a band that the next one covers is popped again. Here all pixels of an array take one such step, push or pop, at the
+same time; each band is pushed and popped at most once, so twice the number of bands is enough steps. The code runs on
+NumPy and torch.
 """
 
 from typing import Any
@@ -10,30 +11,30 @@ from typing import Any
 from tilespec.spectra.numerics.namespace import namespace
 
 LOOK = 16
-"""Steps between two looks at whether every pixel has pushed its last band."""
+"""The number of steps between two checks of whether every pixel has pushed its last band."""
 
 
 def upper_hull(y: Any, places: Any) -> Any:
-    """Return the hull of each column.
+    """Return the upper convex hull of each column.
 
     Args:
-        y: Spectra, float64 ``band pixel``, at least 2 bands.
-        places: Where the bands lie, ascending, float64 ``band``.
+        y: The spectra, float64 ``band pixel``, at least 2 bands.
+        places: The band centres, ascending, float64 ``band``.
 
     Returns:
-        ``band pixel``: at least ``y``, and ``y`` itself at the hull's corners.
+        The hulls, float64 ``band pixel``: not below ``y``, and equal to ``y`` at the hull's corners.
     """
     return _between(y, places, _chain(y, places))
 
 
 def _chain(y: Any, places: Any) -> Any:
-    """Return for each band the corner before it on the hull of the bands up to it, as flat indices ``band pixel``."""
+    """Return the previous corner of each band on the hull of the bands up to it, as flat indices ``band pixel``."""
     xp, (bands, pixels) = namespace(y), y.shape
     x = _lines(y, bands + 1)
     x[:bands] = places[:, None]
     x[bands] = 2 * places[-1] - places[0]
     height = _lines(y, bands + 1)
-    height[:bands], height[bands] = y, -xp.inf  # a last line that is pushed by no pixel's last step but covers nothing
+    height[:bands], height[bands] = y, -xp.inf  # an extra line at -inf, which never covers a band
     everyone = xp.arange(pixels, device=y.device)
     before = xp.zeros(((bands + 1) * pixels,), dtype=xp.int64, device=y.device)
     end, first = everyone + bands * pixels, float(places[0])
@@ -58,13 +59,13 @@ def _chain(y: Any, places: Any) -> Any:
 
 
 def _lines(y: Any, count: int) -> Any:
-    """Return room for ``count`` values of each pixel."""
+    """Return an array for ``count`` values of each pixel."""
     xp = namespace(y)
     return xp.empty((count, y.shape[1]), dtype=y.dtype, device=y.device)
 
 
 def _between(y: Any, x: Any, before: Any) -> Any:
-    """Return the hull's values, from the last corner to the first."""
+    """Return the hull's values between its corners, from the last corner to the first."""
     xp, (bands, pixels) = namespace(y), y.shape
     hull = xp.empty_like(y)
     hull[bands - 1] = y[bands - 1]

@@ -1,4 +1,4 @@
-"""The array namespace of operators: NumPy or torch, whichever made an array."""
+"""Namespace: the array module of operators, NumPy or torch, chosen by the array."""
 
 import sys
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 STRIP = 1 << 21
-"""Bytes of one float64 array of a strip: a few of them, gone through band by band, stay near the core."""
+"""The size in bytes of one float64 array of a strip, so that a few of them fit the processor's cache."""
 
 
 def namespace(x: Any) -> Any:
-    """Return the module whose functions take ``x``; torch is loaded already where there are tensors."""
+    """Return the module whose functions take ``x``; torch is imported already if ``x`` is a tensor."""
     return np if isinstance(x, np.ndarray) else sys.modules["torch"]
 
 
 def columns(x: Any) -> Any:
-    """Return spectra as float64 ``band pixel``, so that a band of many pixels is contiguous."""
+    """Return spectra as float64 ``band pixel``, with the pixels of a band contiguous."""
     xp = namespace(x)
     turned = xp.empty((x.shape[1], x.shape[0]), dtype=xp.float64, device=x.device)
     turned[...] = x.T

@@ -1,8 +1,8 @@
-"""Matrix products in which a row's bits do not depend on where the row lies.
+"""Rowwise: matrix products in which a row's bits do not depend on the position of the row.
 
 Some BLAS kernels treat the last rows of a block in another order than the first (OpenBLAS's for AVX2 do; those for
-AVX-512 do not), and then a pixel would depend on its place in a piece. Whether this machine's do is tried, once for
-each shape; where they do, the product is made of columns so few that one kernel makes them all.
+AVX-512 do not), and then a pixel would depend on its position in a piece. This is tested on the machine once for each
+shape; if rows differ, the product is computed with so few columns at a time that a single kernel computes them all.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 FEW: Final = 4
-"""Columns of a matrix that every kernel known so far takes at once."""
+"""The number of matrix columns that every known kernel processes at once."""
 
 
 def rowwise(x: Any, matrix: Any) -> Any:
-    """Return ``x @ matrix`` for spectra ``(pixel, band)`` and a matrix or vector; arrays of torch pass through."""
+    """Return ``x @ matrix`` for spectra ``pixel band`` and a matrix or vector; torch tensors pass to torch."""
     return _way(x.shape, matrix.shape)(x, matrix) if isinstance(x, np.ndarray) else x @ matrix
 
 
@@ -36,12 +36,12 @@ def _summed(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 WAYS: Final = (_whole, _by_few, _summed)
-"""From the fastest to the one that cannot fail."""
+"""The ways to compute the product, from the fastest to the one that always gives equal rows."""
 
 
 @lru_cache(maxsize=256)
 def _way(shape: tuple[int, int], by: tuple[int, ...]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the fastest way in which rows that are equal stay equal."""
+    """Return the fastest way in which equal rows have equal results."""
     rng = np.random.default_rng(0)
     x = np.tile(rng.random(shape[1], np.float32), (shape[0], 1))
     matrix = rng.random(by, np.float32)

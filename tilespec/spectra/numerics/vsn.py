@@ -1,12 +1,13 @@
-"""VSN weights: how often each band obeys pure scatter, over many pairs of spectra.
+"""VSN: the weight of each band is the share of pairs of spectra that differ there only by scatter.
 
-Rabatel, Marini, Walczak and Roger, "VSN: Variable sorting for normalization", Journal of Chemometrics 34 (2020)
-e3164. Two spectra that differ by scatter alone satisfy ``x_j(k) = a * x_i(k) + b [+ c*k [+ d*k**2]]``. For each pair,
-RANSAC finds the largest set of bands that do; a band's weight is the share of pairs that have it in their set.
+Rabatel, Marini, Walczak and Roger, "VSN: Variable sorting for normalization", Journal of Chemometrics 34 (2020) e3164.
+Two spectra that differ only by scatter satisfy ``x_j(k) = a * x_i(k) + b [+ c*k [+ d*k**2]]``. For each pair, RANSAC
+finds the largest set of bands that satisfy it; a band's weight is the share of pairs whose set contains it.
 
-On scenes many pairs mix materials. Three rules keep those from flattening the weights: each pair is oriented so that
-the gain is at most about 1, the tolerance follows the gain (the noise of both spectra enters a residual), and a pair
-whose best gain lies outside `GAINS` (a dark spectrum fits "constant" everywhere) is degenerate, left out and counted.
+In scenes many pairs mix materials. Three rules prevent those pairs from making all weights equal: each pair is ordered
+so that the gain is at most about 1; the tolerance is multiplied by the gain (the noise of both spectra enters a
+residual); and a pair whose best gain lies outside `GAINS` (a dark spectrum fits any other with a small gain) is
+degenerate: it is counted and left out.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -21,40 +22,42 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
 
 GAINS = (0.2, 5.0)
-"""Gains between two spectra of one material."""
+"""The smallest and the largest gain between two spectra of one material."""
 FLAT_RANGE = 10.0
-"""A spectrum whose range is below this many tolerances carries no shape to compare."""
+"""The smallest range of a spectrum, in tolerances, with which it has a shape to compare."""
 FEW = 0.1
-"""With fewer spectra above that than this share, the noise is high: the half with the largest ranges is compared."""
+"""The share of spectra above that range below which the noise is high; then the half with the largest ranges is used.
+"""
 LEAST_TOL = 1e-4
-"""Smallest automatic tolerance, as a share of the median range: noise-free spectra differ by rounding."""
+"""The smallest automatic tolerance, as a share of the median range, because spectra without noise differ by rounding.
+"""
 THREADS = 2
-"""Threads that compare pairs: NumPy lets go of the interpreter for most of it."""
+"""The number of threads that compare pairs; NumPy releases the interpreter's lock for most of the time."""
 MUCH = 0.1
-"""A share of degenerate pairs above this is worth a warning."""
+"""The share of degenerate pairs above which the user is warned."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """What the search found."""
+    """The result of the search over pairs."""
 
     raw: Float64[np.ndarray, " band"]
-    """Share of pairs whose largest set holds the band, 0 to 1."""
+    """The share of pairs, 0 to 1, whose largest set contains the band."""
     tol: float
-    """Largest residual of a band in the set, at gain 1."""
+    """The largest residual of a band in the set, at gain 1, in units of the data."""
     pairs: int
-    """Pairs that were counted."""
+    """The number of pairs that were counted."""
     degenerate: float
-    """Share of pairs left out because their best gain is not that of two spectra of one material."""
+    """The share of pairs that were left out because of a gain that two spectra of one material do not have."""
     flat: int
-    """Spectra left out because they have no shape."""
+    """The number of spectra that were left out because they have no shape."""
     noisy: bool
-    """Whether most spectra are flat to the tolerance."""
+    """Whether the range of most spectra is small against the tolerance."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Plain data for a result, with a note where there is something to warn of."""
+        """The weights as plain data for a result, with a note when the user should be warned."""
         notes = []
         if self.degenerate > MUCH:
             notes.append(
@@ -94,15 +97,15 @@ def weigh(
     """Return the weight of every band.
 
     Args:
-        spectra: Valid pixels, some hundred; pairs are drawn among them.
-        n_params: 2 for gain and offset, 3 and 4 with a slope and a curvature along the bands.
-        tol: Largest residual at gain 1, in units of the data; None takes `tolerance`.
-        n_pairs: Pairs to compare; all pairs where there are no more.
-        n_iter: Draws for each pair.
-        seed: Of the draws.
+        spectra: A few hundred valid pixels, ``pixel band``, from which pairs are drawn.
+        n_params: The number of parameters: 2 for gain and offset, 3 and 4 with a slope and a curvature along the bands.
+        tol: The largest residual at gain 1, in units of the data; None takes `tolerance`.
+        n_pairs: The number of pairs to compare; all pairs if there are fewer.
+        n_iter: The number of draws for each pair.
+        seed: The seed of the draws.
 
     Raises:
-        UserError: fewer than two spectra with a shape, or only degenerate pairs.
+        UserError: fewer than two spectra have a shape, or all pairs are degenerate.
     """
     tol = tolerance(spectra) if tol is None else tol
     shaped, noisy = _shaped(spectra, tol)
@@ -115,7 +118,7 @@ def weigh(
             do="Choose another region, or leave vsn out.",
         )
     search = _Search.of(spectra.shape[1], n_params, n_iter, tol, np.random.default_rng([seed, 1]))
-    with ThreadPoolExecutor(THREADS) as pool:  # counts are whole numbers: their sum has no order
+    with ThreadPoolExecutor(THREADS) as pool:  # the sum of integers does not depend on the order
         counts = list(pool.map(partial(search.counts, shaped), np.array_split(pairs, THREADS)))
     sums, used = np.sum([held for held, _ in counts], axis=0), sum(count for _, count in counts)
     if not sums.any():
@@ -130,7 +133,7 @@ def weigh(
 
 
 def _shaped(spectra: Spectra, tol: float) -> tuple[Float32[np.ndarray, "shaped band"], bool]:
-    """Return the spectra whose shape stands out of the noise, and whether they are so few that others had to do."""
+    """Return the spectra whose range exceeds the noise, and whether others were added because these were too few."""
     spans = np.ptp(spectra, axis=1)
     shaped = spans >= FLAT_RANGE * tol
     noisy = bool(shaped.mean() < FEW)
@@ -140,7 +143,7 @@ def _shaped(spectra: Spectra, tol: float) -> tuple[Float32[np.ndarray, "shaped b
 
 
 def draw_pairs(n: int, n_pairs: int, rng: np.random.Generator) -> Int64[np.ndarray, "pair 2"]:
-    """Return pairs ``i < j`` below ``n``: all of them, or ``n_pairs`` different ones."""
+    """Return pairs ``i < j`` below ``n``: all pairs, or ``n_pairs`` different ones."""
     total = n * (n - 1) // 2
     chosen = np.arange(total) if total <= n_pairs else np.sort(rng.choice(total, n_pairs, replace=False))
     i, j = np.triu_indices(n, 1)
@@ -150,16 +153,16 @@ def draw_pairs(n: int, n_pairs: int, rng: np.random.Generator) -> Int64[np.ndarr
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Search:
-    """RANSAC for one pair at a time, in arrays of ``draw band`` that stay in cache."""
+    """RANSAC for one pair at a time, in arrays ``draw band`` that fit the processor's cache."""
 
     draws: Int64[np.ndarray, "draw param"]
-    """Bands of each draw, different within a draw; the same for every pair."""
+    """The bands of each draw, different within a draw and the same for every pair."""
     powers: Float32[np.ndarray, "term band"]
-    """1, k, k**2 along the bands, k from -1 to 1."""
+    """The powers 1, k, k**2 along the bands, with k from -1 to 1."""
     tol: float
-    """Largest residual at gain 1."""
+    """The largest residual at gain 1, in units of the data."""
     room: Float32[np.ndarray, "draw band"]
-    """Where residuals are computed, again and again."""
+    """The memory in which residuals are computed."""
 
     @classmethod
     def of(cls, bands: int, n_params: int, n_iter: int, tol: float, rng: np.random.Generator) -> "_Search":
@@ -172,7 +175,7 @@ class _Search:
     def counts(
         self, spectra: Float32[np.ndarray, "shaped band"], pairs: Int64[np.ndarray, "pair 2"]
     ) -> tuple[Float64[np.ndarray, " band"], int]:
-        """Return how many pairs have each band in their largest set, and how many pairs have such a set."""
+        """Return how many pairs have each band in their largest set, and how many pairs have a set at all."""
         mine, spans = replace(self, room=np.empty_like(self.room)), np.std(spectra, axis=1)
         sums, used = np.zeros(spectra.shape[1]), 0
         for i, j in pairs:
@@ -186,7 +189,7 @@ class _Search:
     def inliers(
         self, x: Float32[np.ndarray, " band"], y: Float32[np.ndarray, " band"]
     ) -> Bool[np.ndarray, " band"] | None:
-        """Return the largest set of bands with ``y = a * x + polynomial``; None when its gain is degenerate."""
+        """Return the largest set of bands with ``y = a * x + polynomial``, or None when its gain is degenerate."""
         fitted = self._solve(x, y)
         if not len(fitted):
             return None
@@ -201,7 +204,7 @@ class _Search:
     def _solve(
         self, x: Float32[np.ndarray, " band"], y: Float32[np.ndarray, " band"]
     ) -> Float32[np.ndarray, "draw param"]:
-        """Return the exact solution of each draw, gain first; draws that have none are left out."""
+        """Return the exact solution of each draw, gain first; draws without a solution are left out."""
         at_x, at_y = x[self.draws].astype(np.float64), y[self.draws].astype(np.float64)
         if self.draws.shape[1] == 2:
             rise = at_x[:, 1] - at_x[:, 0]

@@ -1,9 +1,9 @@
-"""Whittaker smoothing of many spectra at once, and the asymmetric weights that turn it into baselines.
+"""Whittaker: smoothing of many spectra at once, and baselines from smoothing with asymmetric weights.
 
 A baseline ``z`` of ``y`` minimises ``sum(w * (y - z)**2) + smoothness * sum(diff(z, 2)**2)``: a pentadiagonal system
-for each spectrum, factored band by band for all pixels in one array. Pixels stand in the last axis, so each goes
-through the same operations whatever its neighbours are; NumPy and torch alike. Spectra are float64: the condition of
-the system is near ``16 * smoothness``.
+for each spectrum, factored band by band for all pixels in one array. Pixels are the last axis, so each has the same
+operations whatever its neighbours are; the code runs on NumPy and torch. Spectra are float64: the condition of the
+system is near ``16 * smoothness``.
 """
 
 from typing import Any
@@ -14,23 +14,23 @@ from tilespec.spectra.numerics.namespace import namespace
 
 TINY = float(np.finfo(np.float64).tiny)
 CHANGE = 1e-3
-"""arPLS: a spectrum's weights have settled when they change by less than this share (Baek et al. 2015)."""
+"""The relative change of a spectrum's weights below which arPLS ends (Baek et al. 2015)."""
 
 
 def asls(y: Any, smoothness: float, asymmetry: float, iterations: int) -> Any:
     """Return asymmetric least squares baselines (Eilers and Boelens, Leiden University Medical Centre, 2005).
 
-    Bands above the baseline weigh ``asymmetry``, the others ``1 - asymmetry``; the weights are 1 at first. A spectrum
-    whose weights stay the same has its baseline: more iterations would give the same bits.
+    Bands above the baseline weigh ``asymmetry``, the others ``1 - asymmetry``; the weights are 1 at first. When the
+    weights of a spectrum do not change, its baseline is final: more iterations would give the same bits.
 
     Args:
-        y: Spectra, float64 ``band pixel``.
-        smoothness: Lambda, 1e2 to 1e9.
-        asymmetry: p, 0.001 to 0.1 for positive peaks.
-        iterations: Most times that weights are found anew.
+        y: The spectra, float64 ``band pixel``.
+        smoothness: The parameter lambda, 1e2 to 1e9.
+        asymmetry: The parameter p, 0.001 to 0.1 for positive peaks.
+        iterations: The largest number of iterations of the weights.
 
     Returns:
-        Baselines, float64 ``band pixel``.
+        The baselines, float64 ``band pixel``.
     """
     xp = namespace(y)
     above, below = xp.full_like(y[:, :1], asymmetry), xp.full_like(y[:, :1], 1 - asymmetry)
@@ -45,8 +45,8 @@ def asls(y: Any, smoothness: float, asymmetry: float, iterations: int) -> Any:
 def arpls(y: Any, smoothness: float, iterations: int) -> Any:
     """Return asymmetrically reweighted baselines (Baek, Park, Ahn and Choo, Analyst 140 (2015) 250-257).
 
-    A band's weight falls from 1 to 0 where it stands above the noise of the bands below the baseline, so that there is
-    no asymmetry to choose. The arguments are those of `asls`.
+    A band's weight falls from 1 to 0 when it exceeds the noise of the bands below the baseline (eq. 12), so no
+    asymmetry has to be chosen. The arguments are those of `asls`.
     """
     return _reweighted(y, smoothness, iterations, _logistic)
 
@@ -54,15 +54,15 @@ def arpls(y: Any, smoothness: float, iterations: int) -> Any:
 def chord(y: Any) -> Any:
     """Return the straight line from each spectrum's first band to its last.
 
-    A line moves a baseline by itself and costs the penalty nothing. Taken off before, it leaves the solver less to
-    round: what the penalty does not see is where the system is nearly singular.
+    The penalty on second differences is zero for a straight line, so subtracting it first changes the baseline by
+    exactly that line. The system is nearly singular for such lines, so the subtraction reduces rounding errors.
     """
     along = namespace(y).arange(len(y), dtype=y.dtype, device=y.device)[:, None] / (len(y) - 1)
     return y[:1] + along * (y[-1:] - y[:1])
 
 
 def _logistic(y: Any, z: Any, weights: Any) -> tuple[Any, Any]:
-    """Return weights by equation 12 of Baek et al., and which spectra have not settled."""
+    """Return the weights by equation 12 of Baek et al., and which spectra have not converged."""
     xp, residual = namespace(y), y - z
     below = residual < 0
     count = _sum(below * 1.0)
@@ -76,7 +76,7 @@ def _logistic(y: Any, z: Any, weights: Any) -> tuple[Any, Any]:
 
 
 def _sum(values: Any) -> Any:
-    """Return sums over bands, always in their order: a reduction's order may depend on the number of pixels."""
+    """Return sums over bands in a fixed order: the order of a library's sum may depend on the number of pixels."""
     total = values[0] + 0
     for row in values[1:]:
         total += row
@@ -84,7 +84,7 @@ def _sum(values: Any) -> Any:
 
 
 def _reweighted(y: Any, smoothness: float, iterations: int, weigh: Any) -> Any:
-    """Return baselines, solved again with the weights of the last ones for each spectrum that has not settled."""
+    """Return baselines, with those solved again whose spectra have not converged."""
     xp = namespace(y)
     baseline = solve(y, xp.ones_like(y), smoothness)
     who = xp.arange(y.shape[1], device=y.device)
@@ -101,7 +101,7 @@ def _reweighted(y: Any, smoothness: float, iterations: int, weigh: Any) -> Any:
 
 
 def penalty(bands: int) -> tuple[list[float], list[float]]:
-    """Return the diagonals of ``D' D`` for second differences ``D``: the main one, and the next; the third is all 1."""
+    """Return two diagonals of ``D' D`` for second differences ``D``: the main one and the next; the third is all 1."""
     main, first = np.zeros(bands), np.zeros(bands - 1)
     for shift, weight in enumerate((1, 4, 1)):
         main[shift : bands - 2 + shift] += weight
@@ -116,9 +116,9 @@ def solve(y: Any, weights: Any, smoothness: float) -> Any:
     The system is divided by ``smoothness``, so that its outermost diagonals are 1, and factored as ``L diag L'``.
 
     Args:
-        y: Spectra, float64 ``band pixel``, at least 2 bands.
-        weights: Of bands, the same shape.
-        smoothness: Weight of second differences.
+        y: The spectra, float64 ``band pixel``, at least 2 bands.
+        weights: The weights of the bands, of the same shape.
+        smoothness: The weight of second differences.
     """
     bands, (main, first) = len(y), penalty(len(y))
     weights = weights / smoothness

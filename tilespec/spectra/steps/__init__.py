@@ -1,7 +1,7 @@
-"""Steps: what a user asks a recipe to do, written ``crop=450:950,sg=11:2:1,vsn,pca=4``, and how each is fitted.
+"""Steps: the steps of a recipe, written ``crop=450:950,sg=11:2:1,vsn,pca=4``, and how each is fitted.
 
 A step is a small frozen value; fitting it gives an operator (`tilespec.spectra.operators`). Three kinds: ``plain``
-needs no data, ``sampled`` looks at some hundred pixels, ``folded`` needs a statistic of every pixel and so a pass.
+needs no data, ``sampled`` needs a few hundred pixels, ``folded`` needs a statistic of every pixel and therefore a pass.
 """
 
 from collections.abc import Sequence
@@ -33,27 +33,27 @@ STEPS = {
     "pca": "tilespec.spectra.steps.pca:Pca",
     "mnf": "tilespec.spectra.steps.mnf:Mnf",
 }
-"""Steps by name: one small class and one line here, or a user's ``package.module:Class``."""
+"""The steps by name: one small class and one line here, or the user's ``package.module:Class``."""
 
 
 def parse(text: str) -> tuple[Step, ...]:
-    """Return the steps that ``text`` lists, separated by commas; no steps for an empty text.
+    """Return the steps in ``text``, separated by commas; an empty text has no steps.
 
     Raises:
-        UserError: an unknown step (the known ones are listed), or parameters that a step cannot read.
+        UserError: a step is unknown (the message lists the known ones), or its parameters are invalid.
     """
     return tuple(_step(name, args) for name, args in _parts(text))
 
 
 def from_user_steps(text: str) -> str:
-    """Return ``text``, which the user wrote: steps of the user's own that it names may be loaded from now on."""
+    """Return ``text``, which the user wrote: the user's own steps that it names may be loaded from now on."""
     for name, _ in _parts(text):
         from_user(name)
     return text
 
 
 def _parts(text: str) -> list[tuple[str, str]]:
-    """Return the name and the parameters of every step that ``text`` lists."""
+    """Return the name and the parameters of every step in ``text``."""
     parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
     return [(name.strip(), args) for name, _, args in parts]
 
@@ -64,21 +64,21 @@ def _step(name: str, args: str) -> Step:
 
 
 def plan(steps: tuple[Step, ...], bands: Bands) -> Bands:
-    """Return the bands after all steps, so that what cannot be done is refused before any pass."""
+    """Return the bands after all steps; an impossible step is refused before any pass."""
     for step in steps:
         bands = step.plan(bands)
     return bands
 
 
 def needs_pass(steps: Sequence[Step], number: int) -> bool:
-    """Return whether the fit of step ``number`` reads every pixel; `scale` just after `pca` has its deviations."""
+    """Return whether the fit of step ``number`` reads every pixel; `scale` just after `pca` does not."""
     before = steps[number - 1] if number else None
     given = declares(steps[number], "takes_deviations") and declares(before, "gives_deviations")
     return steps[number].kind == "folded" and not given
 
 
 def passes(steps: Sequence[Step]) -> int:
-    """Return how many times the cube is read whole."""
+    """Return the number of complete readings of the cube."""
     return sum(needs_pass(steps, number) for number in range(len(steps)))
 
 

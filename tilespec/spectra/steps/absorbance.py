@@ -1,4 +1,4 @@
-"""What stored values stand for: absorbance from reflectance, and back; linear light from sRGB."""
+"""Absorbance from reflectance, and back; linear light from sRGB."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -13,13 +13,13 @@ from tilespec.spectra.steps.base import Fitted, Fitting, Kind, no_parameters
 @final
 @dataclass(frozen=True, kw_only=True)
 class Absorbance:
-    """``-log10 R``. A pixel with a value <= 0 has no absorbance: it is NaN, and counted with the invalid ones."""
+    """Absorbance ``-log10 R``; a pixel with a value <= 0 becomes NaN and counts as invalid."""
 
     kind: ClassVar[Kind] = "plain"
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Absorbance":
-        """Return ``absorbance``."""
+        """Return the step ``absorbance``; it has no parameters."""
         no_parameters("absorbance", args)
         return cls()
 
@@ -28,7 +28,7 @@ class Absorbance:
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the logarithm."""
+        """Return the operator of the logarithm."""
         del on
         return Fitted(operator=Absorb(back=np.array(0, np.int64)))
 
@@ -36,13 +36,13 @@ class Absorbance:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reflectance:
-    """``10**-A``: what absorbance was made from."""
+    """Reflectance ``10**-A`` from absorbance."""
 
     kind: ClassVar[Kind] = "plain"
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Reflectance":
-        """Return ``reflectance``."""
+        """Return the step ``reflectance``; it has no parameters."""
         no_parameters("reflectance", args)
         return cls()
 
@@ -51,7 +51,7 @@ class Reflectance:
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the power."""
+        """Return the operator of the power."""
         del on
         return Fitted(operator=Absorb(back=np.array(1, np.int64)))
 
@@ -59,13 +59,13 @@ class Reflectance:
 @final
 @dataclass(frozen=True, kw_only=True)
 class LinearLight:
-    """sRGB, 0 to 1, to what it encodes: values in proportion to light, as spectra are."""
+    """Linear light from sRGB values of 0 to 1; the results are proportional to light, as spectra are."""
 
     kind: ClassVar[Kind] = "plain"
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "LinearLight":
-        """Return ``light``."""
+        """Return the step ``light``; it has no parameters."""
         no_parameters("light", args)
         return cls()
 
@@ -74,6 +74,6 @@ class LinearLight:
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the decoding."""
+        """Return the operator of the decoding."""
         del on
         return Fitted(operator=Light())

@@ -1,4 +1,4 @@
-"""What a step is, what it is fitted on, and what fitting returns; helpers that read the parameters of steps."""
+"""Base: the interface of a step, the data for its fit, the result of its fit, and readers of parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,60 +15,60 @@ Kind = Literal["plain", "sampled", "folded"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitting:
-    """What a step is fitted on."""
+    """The data that a step is fitted on."""
 
     bands: Bands
-    """What arrives at the step."""
+    """The bands before the step."""
     sample: Spectra
-    """Valid pixels from all over the region, through the steps before."""
+    """Valid pixels from all over the region after the earlier steps, ``pixel band``."""
     fold: Callable[[Any], Any]
-    """Runs a pass: a fold over every pixel of the region, through the steps before; not finished."""
+    """The function that adds a statistic of every pixel of the region after the earlier steps, without finishing it."""
     before: tuple[Operator, ...]
-    """The fitted steps before."""
+    """The operators of the earlier steps."""
     seed: int
-    """Of whatever is drawn."""
+    """The seed of all random draws."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
-    """A step that was fitted."""
+    """The result of fitting a step."""
 
     operator: Operator
-    """What it does."""
+    """The operator of the step."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What fitting found out: plain data for the result and the recipe's card."""
+    """The facts of the fit, as plain data for the result and the recipe's JSON file."""
 
 
 @runtime_checkable
 class Step(Protocol):
-    """What the table of steps lists; a frozen dataclass of plain data.
+    """A step of a recipe, as the table lists it; a frozen dataclass of plain data.
 
-    Four more attributes are true of some steps; a step leaves out what is not true of it (`declares`):
+    Some steps have further attributes that are true; a missing attribute counts as false (`declares`):
 
     - ``counts_weights``: the fit counts every pixel by its weight.
-    - ``refuses_weights``: the fit has no meaning for weighted pixels.
+    - ``refuses_weights``: the fit is undefined for weighted pixels.
     - ``gives_deviations``: the operator is a `Project`, which holds the variance of every component.
-    - ``takes_deviations``: just after a step that gives deviations, the fit reads no pixel.
+    - ``takes_deviations``: the fit reads no pixel just after a step that gives deviations.
     """
 
     @property
     def kind(self) -> Kind:
-        """What fitting needs; of most steps a class variable."""
+        """The data that a fit needs: ``plain``, ``sampled`` or ``folded``."""
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> Any:
         """Return the step with the parameters that were written after ``=``, split at colons."""
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the bands afterwards; refuse what cannot be done with these bands."""
+        """Return the bands after the step; refuse bands that the step cannot use."""
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the operator."""
+        """Return the fitted operator with its facts."""
 
 
 def declares(step: Step | None, attribute: str) -> bool:
-    """Return whether an attribute of a step is true; it is not where there is no step, or no such attribute."""
+    """Return whether an attribute of a step is true; a missing step or attribute counts as false."""
     return bool(getattr(step, attribute, False))
 
 
@@ -84,18 +84,18 @@ def numbers(step: str, args: tuple[str, ...], usage: str, kinds: tuple[type[Any]
 
 
 def no_parameters(step: str, args: tuple[str, ...]) -> None:
-    """Refuse parameters where there are none."""
+    """Refuse parameters for a step that has none."""
     if args:
         raise bad_step(step, ":".join(args), f"{step}, without parameters")
 
 
 def two_bands(step: str, bands: Bands) -> Bands:
-    """Return the same bands; refuse a spectrum of one band, which has no shape."""
+    """Return the same bands; refuse a single band, because its spectrum has no shape."""
     if bands.count < 2:
         raise UserError(f"step {step!r}", found="1 band", expected="at least 2", do="Leave the step out.")
     return bands
 
 
 def bad_step(step: str, found: object, usage: str) -> UserError:
-    """Return the error for a step with parameters that it cannot take."""
+    """Return the error for a step with invalid parameters."""
     return UserError(f"step {step!r}", found=repr(found), expected=usage, do="Correct --steps (or recipe.steps).")

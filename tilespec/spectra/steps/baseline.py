@@ -1,4 +1,4 @@
-"""Asymmetric least squares baselines, as steps."""
+"""Baseline: asymmetric least squares baselines as steps."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -12,7 +12,7 @@ from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 ALS = "als[=LAMBDA[:P[:ITERATIONS]]], LAMBDA > 0 (1e5), 0 < P < 1 (0.01), ITERATIONS >= 0 (20)"
 ARPLS = "arpls[=LAMBDA[:ITERATIONS]], LAMBDA > 0 (1e5), ITERATIONS >= 0 (50)"
 LARGEST = 1e10
-"""Lambda above this is beyond float64: the baseline would be rounding."""
+"""The largest lambda; above it, float64 rounding errors dominate the baseline."""
 
 
 @final
@@ -20,16 +20,16 @@ LARGEST = 1e10
 class Als:
     """Subtract the asymmetric least squares baseline (Eilers and Boelens 2005): smooth, and below positive peaks.
 
-    Bands count as evenly spaced, as in the paper.
+    Bands are treated as evenly spaced, as in the paper.
     """
 
     kind: ClassVar[Kind] = "plain"
     smoothness: float = 1e5
-    """Lambda: 1e2 (supple) to 1e9 (stiff); it grows with the fourth power of the number of bands."""
+    """The parameter lambda, 1e2 (flexible) to 1e9 (stiff); it scales with the fourth power of the number of bands."""
     asymmetry: float = 0.01
-    """p, the weight of bands above the baseline: 0.001 to 0.1."""
+    """The parameter p, the weight of bands above the baseline: 0.001 to 0.1."""
     iterations: int = 20
-    """Most times that weights are found anew; spectra that have settled stop before."""
+    """The largest number of iterations of the weights; spectra whose weights are constant end earlier."""
 
     def __post_init__(self) -> None:
         if not (0 < self.smoothness <= LARGEST and 0 < self.asymmetry < 1 and self.iterations >= 0):
@@ -37,7 +37,7 @@ class Als:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Als":
-        """Return ``als[=LAMBDA[:P[:ITERATIONS]]]``."""
+        """Return the step ``als[=LAMBDA[:P[:ITERATIONS]]]``."""
         given = numbers("als", args, ALS, (float, float, int))
         return cls(**dict(zip(("smoothness", "asymmetry", "iterations"), given, strict=False)))
 
@@ -46,7 +46,7 @@ class Als:
         return two_bands("als", bands)
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the subtraction."""
+        """Return the operator of the subtraction."""
         del on
         return Fitted(operator=_baseline(self.smoothness, self.asymmetry, self.iterations))
 
@@ -54,13 +54,13 @@ class Als:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Arpls:
-    """Subtract the asymmetrically reweighted baseline (Baek et al. 2015): no asymmetry to choose."""
+    """Subtract the asymmetrically reweighted baseline (Baek et al. 2015), which needs no asymmetry parameter."""
 
     kind: ClassVar[Kind] = "plain"
     smoothness: float = 1e5
-    """Lambda, as of `Als`."""
+    """The parameter lambda, as in `Als`."""
     iterations: int = 50
-    """Most times that weights are found anew; spectra whose weights change by less than 0.1 % stop before."""
+    """The largest number of iterations; spectra whose weights change by less than 0.1 % end earlier."""
 
     def __post_init__(self) -> None:
         if not (0 < self.smoothness <= LARGEST and self.iterations >= 0):
@@ -68,7 +68,7 @@ class Arpls:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Arpls":
-        """Return ``arpls[=LAMBDA[:ITERATIONS]]``."""
+        """Return the step ``arpls[=LAMBDA[:ITERATIONS]]``."""
         given = numbers("arpls", args, ARPLS, (float, int))
         return cls(**dict(zip(("smoothness", "iterations"), given, strict=False)))
 
@@ -77,7 +77,7 @@ class Arpls:
         return two_bands("arpls", bands)
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the subtraction."""
+        """Return the operator of the subtraction."""
         del on
         return Fitted(operator=_baseline(self.smoothness, 0.0, self.iterations))
 

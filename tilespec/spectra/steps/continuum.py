@@ -17,7 +17,7 @@ MODES = ("divide", "subtract")
 @final
 @dataclass(frozen=True, kw_only=True)
 class ContinuumRemoval:
-    """Divide each spectrum by its continuum, the upper convex hull over the bands' true places, or subtract it.
+    """Divide each spectrum by its continuum, the upper convex hull over the band centres, or subtract it.
 
     Clark and Roush, J. Geophys. Res. 89 (1984) 6329-6340. Divided, a spectrum is 1 at the hull's corners and below 1 in
     absorptions; subtracted, 0 and below 0. A hull that is not positive cannot be divided by: the pixel is NaN.
@@ -25,7 +25,7 @@ class ContinuumRemoval:
 
     kind: ClassVar[Kind] = "plain"
     mode: str = "divide"
-    """``divide`` or ``subtract``."""
+    """The operation: ``divide`` or ``subtract``."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -33,20 +33,20 @@ class ContinuumRemoval:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "ContinuumRemoval":
-        """Return ``continuum[=divide|subtract]``."""
+        """Return the step ``continuum[=divide|subtract]``."""
         if len(args) > 1:
             raise bad_step("continuum", ":".join(args), USAGE)
         return cls(mode=args[0] if args else "divide")
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the same bands; refuse a single one, and two at one place."""
+        """Return the same bands; refuse a single band, and two bands with one centre."""
         at = places(bands, "continuum")
         if len(np.unique(at)) < max(2, len(at)):
             raise bad_step("continuum", f"{len(at)} bands at {len(np.unique(at))} places", "2 or more different ones")
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the removal; bands out of order (two detectors that overlap) are taken by their places."""
+        """Return the operator of the removal; unordered bands (detectors that overlap) are sorted by centre."""
         at = places(on.bands, "continuum")
         order, mode = np.argsort(at).astype(np.int64), np.array(MODES.index(self.mode), np.int64)
         return Fitted(operator=Continuum(order=order, places=at[order], subtract=mode))

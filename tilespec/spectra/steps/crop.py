@@ -1,4 +1,4 @@
-"""Crop and drop: which bands stay, by the spectral coordinate or by index."""
+"""Crop and drop: selection of bands by their centres or by index."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -18,17 +18,17 @@ DROP = "drop=FROM:TO or drop=AT, as in crop; or drop=bad for bands that are mark
 @final
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Bands from one place to another, both included."""
+    """The bands between two positions, both included."""
 
     first: float
-    """Centre of the first band, or its index."""
+    """The centre of the first band, or its index."""
     last: float
-    """Centre of the last band, or its index."""
+    """The centre of the last band, or its index."""
     by_index: bool
-    """Whether the places are indices."""
+    """Whether the positions are indices."""
 
     def mask(self, bands: Bands, step: str) -> Bool[np.ndarray, " band"]:
-        """Return which bands lie in the span; refuse one that meets no band."""
+        """Return which bands lie in the span; refuse a span without any band."""
         inside = self._inside(bands, step)
         if not inside.any():
             raise UserError(f"step {step!r}", found=f"no band in {self}", expected=_extent(bands), do="Move it.")
@@ -71,25 +71,25 @@ def _span(args: tuple[str, ...], step: str, usage: str) -> Span:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """Keep a span of bands."""
+    """Select the bands inside a span."""
 
     kind: ClassVar[Kind] = "plain"
     span: Span
-    """What stays."""
+    """The span of the selected bands."""
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Crop":
-        """Return ``crop=FROM:TO``."""
+        """Return the step ``crop=FROM:TO``."""
         if len(args) != 2:
             raise bad_step("crop", ":".join(args), CROP)
         return cls(span=_span(args, "crop", CROP))
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the bands that stay."""
+        """Return the selected bands."""
         return self._operator(bands).out(bands)
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the choice of bands."""
+        """Return the operator that selects the bands."""
         return Fitted(operator=self._operator(on.bands))
 
     def _operator(self, bands: Bands) -> Take:
@@ -99,23 +99,23 @@ class Crop:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Drop:
-    """Leave a span of bands out, or those that the data's owner marked bad."""
+    """Leave out the bands inside a span, or those that the owner of the data marked as bad."""
 
     kind: ClassVar[Kind] = "plain"
     span: Span | None
-    """What goes; None for the bands that are marked bad."""
+    """The span of the bands to leave out; None for the bands that are marked as bad."""
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Drop":
-        """Return ``drop=FROM:TO``, ``drop=AT`` or ``drop=bad``."""
+        """Return the step ``drop=FROM:TO``, ``drop=AT`` or ``drop=bad``."""
         return cls(span=None if args == ("bad",) else _span(args, "drop", DROP))
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the bands that stay."""
+        """Return the remaining bands."""
         return self._operator(bands).out(bands)
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the choice of bands."""
+        """Return the operator that selects the remaining bands."""
         return Fitted(operator=self._operator(on.bands))
 
     def _operator(self, bands: Bands) -> Take:
@@ -130,7 +130,7 @@ class Drop:
 
 
 def _extent(bands: Bands) -> str:
-    """Say what bands there are."""
+    """Return the range of the bands as text for a message."""
     text = f"bands among #0:#{bands.count - 1}"
     if bands.axis is None:
         return text

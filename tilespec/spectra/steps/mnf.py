@@ -1,8 +1,8 @@
-"""MNF: components ordered by signal to noise, the noise taken from differences of neighbouring pixels.
+"""MNF: components in the order of signal to noise; the noise is estimated from neighbouring pixels.
 
 Green, Berman, Switzer and Craig, IEEE Trans. Geosci. Remote Sens. 26 (1988) 65-74; as noise-adjusted principal
 components: Lee, Woodyatt and Berman, the same 28 (1990) 295-304. The noise covariance is half the covariance of
-differences (Switzer and Green's shift difference): where neighbours hold the same material, only noise is left of them.
+differences (Switzer and Green's shift difference): the difference of two neighbours of the same material is noise only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "mnf=COMPONENTS[:DIRECTION], at least 1; lowerright (default), right or lower (mnf=10:right)"
 DIRECTIONS = {"lowerright": (1, 1), "right": (0, 1), "lower": (1, 0)}
-"""Rows and columns from a pixel to the neighbour that it is compared with."""
+"""The rows and columns from a pixel to the neighbour that it is compared with, by direction."""
 LEAST = 1e-7
-"""A direction whose noise is below this share of the largest is left out: float32 knows no more of it."""
+"""The smallest noise of a direction, as a share of the largest; float32 does not resolve directions below it."""
 
 Plane = Float32[np.ndarray, "_y _x band"]
 
@@ -31,22 +31,22 @@ Plane = Float32[np.ndarray, "_y _x band"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoisySignal:
-    """Moments of all pixels, and of the differences between neighbours; a pair belongs to its upper left pixel."""
+    """Moments of all pixels and of the differences between neighbours; a pair belongs to its upper left pixel."""
 
     signal: Moments
-    """Of the pixels."""
+    """The moments of the pixels."""
     noise: Moments
-    """Of the differences, about 0."""
+    """The moments of the differences, with shift 0."""
     halo: tuple[int, int]
-    """Rows and columns from a pixel to its neighbour."""
+    """The rows and columns from a pixel to its neighbour."""
 
     @classmethod
     def zero(cls, shift: Float32[np.ndarray, " band"], halo: tuple[int, int]) -> "NoisySignal":
-        """Return the empty moments, those of pixels about ``shift``."""
+        """Return empty moments; those of the pixels have the shift ``shift``."""
         return cls(signal=Moments.zero(shift), noise=Moments.zero(np.zeros_like(shift)), halo=halo)
 
     def of(self, block: Plane, own: tuple[int, int]) -> "NoisySignal":
-        """Return the moments of the first ``own`` rows and columns; neighbours may lie beyond them."""
+        """Return the moments of the first ``own`` rows and columns; their neighbours may lie beyond them."""
         rows = max(1, PIECE // own[1])
         noise = self.noise.over(_differences(block, own, self.halo, rows))
         pixels = ((block[y : min(y + rows, own[0]), : own[1]], None) for y in range(0, own[0], rows))
@@ -58,20 +58,20 @@ class NoisySignal:
 
     @property
     def moments(self) -> dict[str, Moments]:
-        """What a later scene can be added to."""
+        """The moments that a later scene can be added to."""
         return {"signal": self.signal, "noise": self.noise}
 
     def like(self, moments: Mapping[str, Moments]) -> "NoisySignal":
-        """Return the fold that holds ``moments``."""
+        """Return the statistic that contains ``moments``."""
         return replace(self, signal=moments["signal"], noise=moments["noise"])
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the covariance of the pixels and that of the noise."""
+        """Return the covariance matrices of the pixels and of the noise."""
         return self.signal.finish(), self.noise.finish() / 2
 
 
 def _differences(block: Plane, own: tuple[int, int], step: tuple[int, int], rows: int) -> Iterator[Part]:
-    """Yield pixel minus neighbour for all pairs whose upper left pixel is one of ``own``, some rows at a time."""
+    """Yield pixel minus neighbour for all pairs whose upper left pixel is in ``own``, some rows at a time."""
     dy, dx = step
     height, width = min(own[0], block.shape[0] - dy), min(own[1], block.shape[1] - dx)
     for y in range(0, height, rows):
@@ -85,16 +85,16 @@ def _differences(block: Plane, own: tuple[int, int], step: tuple[int, int], rows
 class Mnf:
     """Project spectra on the components with the largest ratio of signal to noise; the noise has variance 1 in each.
 
-    One pass, like a PCA's; a block is read with the row and the column of pixels next to it, so that an object of the
-    store is decoded up to four times.
+    It needs one pass, like a PCA; a block is read with the next row and column of pixels, so an object of the store is
+    decoded up to four times.
     """
 
     kind: ClassVar[Kind] = "folded"
     refuses_weights: ClassVar[bool] = True
     components: int
-    """How many."""
+    """The number of components."""
     direction: str = "lowerright"
-    """Where the neighbour lies."""
+    """The direction of the neighbour."""
 
     def __post_init__(self) -> None:
         if self.components < 1 or self.direction not in DIRECTIONS:
@@ -102,16 +102,16 @@ class Mnf:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Mnf":
-        """Return ``mnf=COMPONENTS[:DIRECTION]``."""
+        """Return the step ``mnf=COMPONENTS[:DIRECTION]``."""
         given = numbers("mnf", args, USAGE, (int, str))
         if not given:
             raise bad_step("mnf", "", USAGE)
         return cls(components=given[0], direction=given[1] if len(given) > 1 else "lowerright")
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the bands: components, numbered from 1; refuse more of them than there are bands."""
+        """Return the components, with numbers from 1; refuse more components than bands."""
         if self.components > bands.count:
-            raise _too_many(self.components, bands.count, "as many as bands arrive there")
+            raise _too_many(self.components, bands.count, "as many as there are bands")
         zero = np.zeros((self.components, bands.count), np.float32)
         return NoiseAdjust(mean=zero[0], loadings=zero, back=zero, snr=np.zeros(self.components)).out(bands)
 
@@ -134,14 +134,14 @@ class Mnf:
 
 
 def adjust(found: NoisySignal, components: int) -> tuple[NoiseAdjust, int]:
-    """Return the leading noise-adjusted components, and how many directions were left out for want of noise.
+    """Return the leading noise-adjusted components, and the number of directions with too little noise.
 
     With noise covariance ``N = E diag(l) E'`` and signal covariance ``S``, the components are eigenvectors ``U`` of
     ``diag(l)**-.5 E' S E diag(l)**-.5``; their eigenvalues are 1 + signal to noise.
 
     Raises:
-        UserError: fewer than two pairs of valid neighbours, no noise at all, or more components than directions with
-            noise.
+        UserError: there are fewer than two pairs of valid neighbours, no noise, or fewer directions with noise than
+            components.
     """
     if min(found.signal.n, found.noise.n) < 2:
         raise UserError(
@@ -171,7 +171,7 @@ def adjust(found: NoisySignal, components: int) -> tuple[NoiseAdjust, int]:
 
 
 def _too_many(found: int, limit: int, why: str) -> UserError:
-    """Return the error for more components than there can be."""
+    """Return the error for more components than possible."""
     return UserError(
         "step 'mnf'",
         found=f"mnf={found}",

@@ -1,4 +1,4 @@
-"""SNV and VSN: remove each spectrum's offset and gain, over all bands or over those that scatter alone moves."""
+"""SNV and VSN: each spectrum loses its offset and gain, over all bands or over those that only scatter changes."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, final
@@ -27,7 +27,7 @@ class Snv:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Snv":
-        """Return ``snv``."""
+        """Return the step ``snv``; it has no parameters."""
         no_parameters("snv", args)
         return cls()
 
@@ -47,15 +47,17 @@ class Vsn:
 
     kind: ClassVar[Kind] = "sampled"
     n_params: int = 2
-    """2: gain and offset; 3 and 4: a slope and a curvature along the bands too."""
+    """The number of parameters: 2 for gain and offset, 3 and 4 with a slope and a curvature along the bands."""
     tol: float | None = None
-    """Largest residual at gain 1, in units of the data; None estimates it from the noise."""
+    """The largest residual at gain 1, in units of the data; None estimates it from the noise."""
     denominator: str = "paper"
-    """``paper``: deviation (ddof 1) of weighted bands; ``weighted``: root of the weighted mean square."""
+    """The divisor: ``paper`` is the deviation (ddof 1) of weighted bands, ``weighted`` the root of the weighted mean
+    square.
+    """
     n_pairs: int = field(default=2000, kw_only=True)
-    """Pairs of spectra to compare."""
+    """The number of pairs of spectra to compare."""
     n_iter: int = field(default=500, kw_only=True)
-    """Draws for each pair."""
+    """The number of draws for each pair."""
 
     def __post_init__(self) -> None:
         if self.n_params not in (2, 3, 4) or not (self.tol is None or self.tol > 0):
@@ -65,7 +67,7 @@ class Vsn:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Vsn":
-        """Return ``vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]]``."""
+        """Return the step ``vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]]``."""
         n_params, tol, denominator = (*args, *("2", "auto", "paper")[len(args) :])[:3]
         given = numbers(
             "vsn", (n_params, "0" if tol == "auto" else tol, denominator, *args[3:]), USAGE, (int, float, str)
@@ -81,7 +83,7 @@ class Vsn:
         return two_bands("vsn", bands)
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the normalisation with the weights that the sampled pixels give."""
+        """Return the normalisation with the weights from the sampled pixels."""
         found = weigh(
             on.sample,
             n_params=self.n_params,
@@ -102,7 +104,7 @@ def normalise(raw: Float64[np.ndarray, " band"], denominator: str = "paper") -> 
     """Return weighted SNV for raw weights (0..1); SNV, with ddof 1, where they are all 1.
 
     With ``w = raw / s``, ``s = sum(raw)`` and ``c = x - sum(w * x)`` the paper's ``z`` is ``c / (s * sd(w * c))``,
-    the deviation (ddof 1) being taken over bands: ``s * w`` is ``raw`` again. ``weighted`` divides by
+    with the deviation (ddof 1) over bands, because ``s * w`` is ``raw``. ``weighted`` divides by
     ``sqrt(sum(w * c**2))``.
 
     Raises:

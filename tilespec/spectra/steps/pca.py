@@ -1,4 +1,4 @@
-"""PCA: exact, in one pass over the scene, from shifted moments; deterministic signs."""
+"""PCA: exact, in one pass over the scene, from shifted moments, with deterministic signs."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -17,13 +17,13 @@ USAGE = "pca=COMPONENTS, at least 1 (pca=4)"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pca:
-    """Project spectra on their leading principal components; centred, not scaled."""
+    """Project spectra on their leading principal components; they are centred, but not scaled."""
 
     kind: ClassVar[Kind] = "folded"
     counts_weights: ClassVar[bool] = True
     gives_deviations: ClassVar[bool] = True
     components: int
-    """How many."""
+    """The number of components."""
 
     def __post_init__(self) -> None:
         if self.components < 1:
@@ -31,19 +31,19 @@ class Pca:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Pca":
-        """Return ``pca=COMPONENTS``."""
+        """Return the step ``pca=COMPONENTS``."""
         given = numbers("pca", args, USAGE, (int,))
         if not given:
             raise bad_step("pca", "", USAGE)
         return cls(components=given[0])
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the bands: components, numbered from 1; refuse more of them than there are bands."""
+        """Return the components, with numbers from 1; refuse more components than bands."""
         if self.components > bands.count:
             raise UserError(
                 "step 'pca'",
                 found=f"pca={self.components}",
-                expected=f"at most {bands.count} components, as many as bands arrive there",
+                expected=f"at most {bands.count} components, as many as there are bands",
                 do=f"Give --steps with pca={min(self.components, bands.count)} or less.",
             )
         return _unfitted(self.components, bands.count).out(bands)
@@ -67,7 +67,7 @@ def decompose(moments: Moments, components: int) -> Project:
     """Return the leading ``components`` of the covariance; the largest absolute loading of each is positive.
 
     Raises:
-        UserError: fewer than two valid pixels, or no variance at all.
+        UserError: there are fewer than two valid pixels, or all are equal.
     """
     if moments.n < 2:
         raise UserError(
@@ -95,7 +95,7 @@ def decompose(moments: Moments, components: int) -> Project:
 
 
 def _unfitted(components: int, bands: int) -> Project:
-    """Return a projection of the right shape, to ask for its bands."""
+    """Return a projection of the right shape without a fit, for the look-up of its bands."""
     zero = np.zeros(components)
     loadings = np.zeros((components, bands), np.float32)
     return Project(mean=np.zeros(bands, np.float32), loadings=loadings, variance=zero, ratio=zero)

@@ -1,4 +1,4 @@
-"""Resample to another sensor: each of its bands as a weighted mean of the scene's, as one matrix."""
+"""Resample: the bands of another sensor as weighted means of the scene's bands, by one matrix."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -16,11 +16,11 @@ from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step
 
 USAGE = "resample=FILE, a text table with a header: wavelength,fwhm or wavelength and one response for each band"
 SIGMA = 1 / np.sqrt(8 * np.log(2))
-"""Standard deviation of a Gaussian of full width at half maximum 1."""
+"""The standard deviation of a Gaussian whose full width at half maximum is 1."""
 COVERED = 0.95
-"""Least share of a response that the scene's bands must cover."""
+"""The smallest share of a response that the scene's bands must cover."""
 FINE = 64
-"""Nodes to a response when its coverage is measured."""
+"""The number of nodes of a response at which its coverage is measured."""
 
 Vector = Float64[np.ndarray, " band"]
 Target = Float64[np.ndarray, " target"]
@@ -30,14 +30,16 @@ Matrix = Float64[np.ndarray, "band target"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """Turn a scene's bands into those of another sensor, given by centres and widths or by measured responses.
+    """Convert a scene's bands to those of another sensor, given by centres and widths or by measured responses.
 
-    Refused: a band whose response lies by more than 5 % outside the scene's bands, or in a gap between them.
+    A band is refused if more than 5 % of its response lies outside the scene's bands, or in a gap between them.
     """
 
     kind: ClassVar[Kind] = "plain"
     sensor: Curves
-    """A column ``fwhm`` at the centres (Gaussian responses), or a response for each band, in the axis's unit."""
+    """The table: a column ``fwhm`` at the centres (Gaussian responses), or a response for each band, in the axis's
+    unit.
+    """
 
     def __post_init__(self) -> None:
         values, source = self.sensor.values, self.sensor.source
@@ -50,22 +52,22 @@ class Resampling:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Resampling":
-        """Return ``resample=FILE``."""
+        """Return the step ``resample=FILE``."""
         if len(args) != 1:
             raise bad_step("resample", ":".join(args), USAGE)
         return cls(sensor=read_curves(args[0], "resample"))
 
     @property
     def gaussian(self) -> bool:
-        """Whether the sensor is centres and widths."""
+        """Whether the sensor is given by centres and widths."""
         return [name.lower() for name in self.sensor.names] == ["fwhm"]
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the other sensor's bands; refuse those that the scene's do not cover."""
+        """Return the other sensor's bands; refuse those that the scene's bands do not cover."""
         return self._operator(bands).out(bands)
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the matrix."""
+        """Return the operator of the matrix."""
         operator = self._operator(on.bands)
         names = [] if self.gaussian else list(self.sensor.names)
         return Fitted(operator=operator, facts={"responses": names} if names else {})
@@ -81,13 +83,13 @@ class Resampling:
 
 
 def gaussian_matrix(axis: SpectralAxis, centres: Target, fwhm: Target) -> Matrix:
-    """Return the weights of Gaussian responses, as `spectral.BandResampler` has them.
+    """Return the weights of Gaussian responses, ``band target``, as in `spectral.BandResampler`.
 
-    A source band is constant over its width; a target weighs it by the integral of a Gaussian over what the two
-    widths have in common; weights sum to 1. Widths that are not known reach half way to the neighbours.
+    A source band is constant over its width; its weight in a target is the integral of a Gaussian over the common part
+    of the two widths; weights sum to 1. An unknown width reaches half way to the neighbours.
 
     Raises:
-        UserError: a target whose width the source bands do not cover.
+        UserError: the source bands do not cover the width of a target.
     """
     at, width = np.asarray(axis.values), widths(axis)
     low = np.maximum((at - width / 2)[:, None], centres - fwhm / 2)
@@ -106,10 +108,11 @@ def response_matrix(axis: SpectralAxis, sensor: Curves) -> tuple[Matrix, Target,
     """Return the weights, centres and widths of measured responses.
 
     A band's value is ``integral(S * R) / integral(S)`` with the response ``S`` and the spectrum ``R`` both linear
-    between their places: exact, by Simpson's rule between all of these. Constants stay, whatever the responses.
+    between their positions. Simpson's rule between all of these positions is exact. A constant spectrum remains
+    constant for all responses.
 
     Raises:
-        UserError: a response that the source bands do not cover.
+        UserError: the source bands do not cover a response.
     """
     source = np.asarray(axis.values)
     order = np.argsort(source)
@@ -135,7 +138,7 @@ def response_matrix(axis: SpectralAxis, sensor: Curves) -> tuple[Matrix, Target,
 
 
 def widths(axis: SpectralAxis) -> Vector:
-    """Return full widths at half maximum; half way to either neighbour where they are not known."""
+    """Return full widths at half maximum; an unknown width reaches half way to either neighbour."""
     if axis.fwhm is not None and all(np.isfinite(axis.fwhm)) and min(axis.fwhm) > 0:
         return np.asarray(axis.fwhm, np.float64)
     left, right = _gaps(axis)
@@ -143,7 +146,7 @@ def widths(axis: SpectralAxis) -> Vector:
 
 
 def _gaps(axis: SpectralAxis) -> tuple[Vector, Vector]:
-    """Return the distances to the neighbours on either side; at the ends, the one that there is twice."""
+    """Return the distances to the neighbours on either side; an outermost band has its inner distance twice."""
     at = np.asarray(axis.values, np.float64)
     order = np.argsort(at)
     gaps = np.diff(at[order])
@@ -153,13 +156,13 @@ def _gaps(axis: SpectralAxis) -> tuple[Vector, Vector]:
 
 
 def _covered(axis: SpectralAxis, at: Any, response: Any, what: str) -> None:
-    """Refuse a response of which too little lies near source bands: within their width, or the nearer neighbour."""
+    """Refuse a response of which too little lies within the width of source bands, or up to their neighbours."""
     source, half = np.asarray(axis.values), widths(axis) / 2
     reach = np.maximum(half, np.minimum(*_gaps(axis)))
     low, high = np.clip([source - reach, source + reach], (source - half).min(), (source + half).max())
     nodes = np.linspace(at[0], at[-1], max(FINE * FINE, 4 * len(at)))
     mass = np.interp(nodes, at, response)
-    near = np.zeros(len(nodes) + 1, np.int64)  # bands that reach a node, as differences
+    near = np.zeros(len(nodes) + 1, np.int64)  # the number of bands that reach a node, as differences
     np.add.at(near, np.searchsorted(nodes, low, side="left"), 1)
     np.add.at(near, np.searchsorted(nodes, high, side="right"), -1)
     share = mass[np.cumsum(near)[:-1] > 0].sum() / mass.sum()
@@ -177,7 +180,7 @@ def _uncovered(axis: SpectralAxis, found: str) -> UserError:
 
 
 def _half_width(at: Any, response: Any) -> float:
-    """Return the distance between the outermost places where a response crosses half its maximum."""
+    """Return the distance between the outermost positions where a response crosses half its maximum."""
     half = response.max() / 2
     over = np.flatnonzero(response >= half)
     first, last = int(over[0]), int(over[-1])
@@ -190,7 +193,7 @@ def _half_width(at: Any, response: Any) -> float:
 
 
 def _axis(bands: Bands) -> SpectralAxis:
-    """Return the axis; refuse none, components, and a single band."""
+    """Return the axis; refuse a missing axis, components, and a single band."""
     if bands.axis is None or bands.axis.name not in PHYSICAL or len(set(bands.axis.values)) < max(2, bands.count):
         raise UserError(
             "step 'resample'",

@@ -1,4 +1,4 @@
-"""Savitzky-Golay smoothing and derivatives, as a matrix, on the bands' true places."""
+"""Savitzky-Golay smoothing and derivatives as a matrix for the actual band centres."""
 
 from dataclasses import dataclass
 from math import factorial
@@ -20,16 +20,17 @@ class SavGol:
     """Fit a polynomial to the bands around each band; return its value or derivative there.
 
     Savitzky and Golay, Analytical Chemistry 36 (1964). Derivatives are per unit of the spectral coordinate (per nm),
-    or per band without one. The first and last bands are read off the polynomial of the outermost full window.
+    or per band without one. The first and the last bands take their values from the polynomial of the outermost full
+    window.
     """
 
     kind: ClassVar[Kind] = "plain"
     window: int
-    """Bands that a polynomial is fitted to; odd."""
+    """The number of bands that a polynomial is fitted to; odd."""
     polyorder: int
-    """Degree of the polynomial."""
+    """The degree of the polynomial."""
     deriv: int
-    """Order of the derivative; 0 smooths."""
+    """The order of the derivative; 0 smooths."""
 
     def __post_init__(self) -> None:
         if self.window % 2 == 0 or not 0 <= self.deriv <= self.polyorder < self.window:
@@ -37,7 +38,7 @@ class SavGol:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "SavGol":
-        """Return ``sg=WINDOW:POLYORDER[:DERIVATIVE]``."""
+        """Return the step ``sg=WINDOW:POLYORDER[:DERIVATIVE]``."""
         given = numbers("sg", args, USAGE, (int, int, int))
         if len(given) < 2:
             raise bad_step("sg", ":".join(args), USAGE)
@@ -50,16 +51,16 @@ class SavGol:
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the matrix of the filters."""
+        """Return the operator of the filters' matrix."""
         places = np.arange(on.bands.count) if on.bands.axis is None else np.asarray(on.bands.axis.values)
         return Fitted(operator=Linear(matrix=filters(self, places.astype(np.float64)).astype(np.float32)))
 
 
 def filters(step: SavGol, places: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, "band band"]:
-    """Return the matrix that spectra, as rows, are multiplied with.
+    """Return the filter matrix ``band band``, by which spectra (as rows) are multiplied.
 
-    On even places it equals `scipy.signal.savgol_filter` with ``mode="interp"``; on uneven ones the polynomials are
-    fitted at the true places, where a filter of fixed coefficients would be wrong.
+    For evenly spaced bands it equals `scipy.signal.savgol_filter` with ``mode="interp"``; for others the polynomials
+    are fitted at the actual centres, where a filter with fixed coefficients would be wrong.
     """
     p, half = len(places), step.window // 2
     matrix = np.zeros((p, p))

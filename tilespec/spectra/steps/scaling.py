@@ -1,4 +1,4 @@
-"""Scalings of bands: by statistics of every pixel (min-max, standard deviation, mean), or by a range that is known."""
+"""Scaling of bands by statistics of every pixel (min-max, standard deviation, mean), or by a known range."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -13,7 +13,7 @@ from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, no_para
 
 
 def spread_of(on: Fitting) -> Spread:
-    """Return the spread of every band, from a pass over all pixels."""
+    """Return the spread of every band from a pass over all pixels."""
     shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     spread: Spread = on.fold(Spread.zero(shift))
     if spread.n == 0:
@@ -22,7 +22,7 @@ def spread_of(on: Fitting) -> Spread:
 
 
 def spread_facts(spread: Spread) -> dict[str, int]:
-    """Return what a pass counted."""
+    """Return the counts of valid and invalid pixels of a pass."""
     return {
         "pixels": spread.n,
         "invalid_pixels": spread.invalid,
@@ -38,13 +38,13 @@ class Spanning:
     kind: ClassVar[Kind] = "plain"
 
     low: float
-    """Becomes -1."""
+    """The value that becomes -1."""
     high: float
-    """Becomes 1."""
+    """The value that becomes 1."""
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Spanning":
-        """Return ``span=LOW:HIGH``."""
+        """Return the step ``span=LOW:HIGH``."""
         usage = "span=LOW:HIGH with LOW < HIGH"
         ends = numbers("span", args, usage, (float, float))
         if len(ends) != 2 or not -np.inf < ends[0] < ends[1] < np.inf:
@@ -56,7 +56,7 @@ class Spanning:
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the scaling; nothing is looked at."""
+        """Return the scaling; it needs no data."""
         ones = np.ones(on.bands.count, np.float32)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         return Fitted(operator=Affine(offset=ones * np.float32(middle), gain=ones * np.float32(1 / half)))
@@ -71,7 +71,7 @@ class MinMax:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "MinMax":
-        """Return ``minmax``."""
+        """Return the step ``minmax``; it has no parameters."""
         no_parameters("minmax", args)
         return cls()
 
@@ -90,7 +90,7 @@ class MinMax:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Divide each band, or component, by its standard deviation over all pixels; nothing is centred.
+    """Divide each band, or component, by its standard deviation over all pixels, without centring.
 
     Just after a PCA the deviations are the roots of its eigenvalues, and no pass is needed.
     """
@@ -100,7 +100,7 @@ class Scale:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Scale":
-        """Return ``scale``."""
+        """Return the step ``scale``; it has no parameters."""
         no_parameters("scale", args)
         return cls()
 
@@ -109,7 +109,7 @@ class Scale:
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the division by deviations; by 1 where a band is constant."""
+        """Return the division by deviations; a constant band is divided by 1."""
         last = on.before[-1] if on.before else None
         if isinstance(last, Project):
             deviation, facts = np.sqrt(last.variance), {}
@@ -129,7 +129,7 @@ class Centre:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Centre":
-        """Return ``mean``."""
+        """Return the step ``mean``; it has no parameters."""
         no_parameters("mean", args)
         return cls()
 
@@ -153,7 +153,7 @@ class Autoscale:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Autoscale":
-        """Return ``autoscale``."""
+        """Return the step ``autoscale``; it has no parameters."""
         no_parameters("autoscale", args)
         return cls()
 

@@ -1,4 +1,4 @@
-"""MSC and extended MSC: fit each spectrum by a reference and known disturbances, and remove those."""
+"""Scatter: MSC and extended MSC fit each spectrum by a reference and known disturbances, and remove those."""
 
 from dataclasses import dataclass
 from typing import final
@@ -17,7 +17,7 @@ from tilespec.spectra.steps.scaling import spread_facts, spread_of
 MSC = "msc, or msc=REFERENCE, a text table of places and one spectrum"
 EMSC = "emsc[=DEGREE[:INTERFERENTS[:REFERENCE]]], DEGREE >= 0 (2), then text tables of places and spectra"
 DISTINCT = 1e-5
-"""A curve of which the others leave less than this share is explained by them: spectra are float32."""
+"""The smallest share of a curve that the other curves must leave unexplained, because spectra are float32."""
 
 Curve = Float64[np.ndarray, " band"]
 Basis = Float64[np.ndarray, "curve band"]
@@ -32,7 +32,7 @@ class Msc:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Emsc":
-        """Return ``msc[=REFERENCE]``."""
+        """Return the step ``msc[=REFERENCE]``."""
         if len(args) > 1:
             raise bad_step("msc", ":".join(args), MSC)
         return Emsc(name="msc", degree=0, reference=read_curves(args[0], "msc") if args else None)
@@ -44,17 +44,17 @@ class Emsc:
     """Extended MSC: ``x = gain * reference + polynomial + interferents``, solved for the reference's shape.
 
     Martens and Stark, J. Pharm. Biomed. Anal. 9 (1991) 625-635; Afseth and Kohler, Chemometr. Intell. Lab. Syst. 117
-    (2012) 92-99. The polynomial follows the bands' true places.
+    (2012) 92-99. The polynomial uses the actual band centres.
     """
 
     name: str = "emsc"
-    """What messages call it."""
+    """The name of the step for messages."""
     degree: int = 2
-    """Of the polynomial."""
+    """The degree of the polynomial."""
     interferents: Curves | None = None
-    """Spectra whose share is removed."""
+    """The spectra whose share is removed."""
     reference: Curves | None = None
-    """One spectrum; None takes the mean of all pixels."""
+    """The reference spectrum; None takes the mean of all pixels."""
 
     def __post_init__(self) -> None:
         if self.degree < 0:
@@ -67,25 +67,25 @@ class Emsc:
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Emsc":
-        """Return ``emsc[=DEGREE[:INTERFERENTS[:REFERENCE]]]``; an empty place stands for none."""
+        """Return the step ``emsc[=DEGREE[:INTERFERENTS[:REFERENCE]]]``; an empty text between colons means none."""
         degree, *files = numbers("emsc", args or ("2",), EMSC, (int, str, str))
         interferents, reference = (read_curves(file, "emsc") if file else None for file in (*files, "", "")[:2])
         return cls(degree=degree, interferents=interferents, reference=reference)
 
     @property
     def kind(self) -> Kind:
-        """``folded``; ``plain`` with a reference."""
+        """The kind ``folded``, or ``plain`` with a reference."""
         return "folded" if self.reference is None else "plain"
 
     def plan(self, bands: Bands) -> Bands:
-        """Return the same bands; refuse more curves than bands can tell apart."""
+        """Return the same bands; refuse more curves than the bands can separate."""
         curves = orthonormal(self._curves(bands), np.ones(bands.count), self.name)
         if self.reference is not None:
             correction(self.reference.at(bands, self.name)[0], curves, np.ones(bands.count), self.name)
         return bands
 
     def fit(self, on: Fitting) -> Fitted:
-        """Return the correction."""
+        """Return the operator of the correction."""
         even, facts = np.ones(on.bands.count), {}
         if self.reference is None:
             spread = spread_of(on)
@@ -103,10 +103,10 @@ class Emsc:
 
 
 def orthonormal(curves: Basis, weights: Curve, step: str) -> Basis:
-    """Return curves that span the same and are orthonormal: ``curves @ diag(weights) @ curves.T`` is the identity.
+    """Return orthonormal curves with the same span: ``curves @ diag(weights) @ curves.T`` is the identity.
 
     Raises:
-        UserError: more curves than bands but one, or a curve that the others explain.
+        UserError: there are more curves than bands minus one, or the other curves explain one of them.
     """
     if len(curves) >= curves.shape[1]:
         many = f"{len(curves)} curves to remove on {curves.shape[1]} bands"
@@ -124,7 +124,7 @@ def correction(reference: Curve, curves: Basis, weights: Curve, step: str) -> Sc
     """Return the operator that removes ``curves``, orthonormal under ``weights``, and the gain on ``reference``.
 
     Raises:
-        UserError: a reference that the curves explain: no gain can be told.
+        UserError: the curves explain the reference, so the gain is undefined.
     """
     solve = (curves * weights).T
     kept = (reference @ solve) @ curves
@@ -145,6 +145,6 @@ def _explained(step: str, what: str) -> UserError:
     return UserError(
         f"step {step!r}",
         found=f"{what}, which the other curves explain",
-        expected="a shape of its own, so that its share can be told",
+        expected="a shape of its own, so that its share is defined",
         do="Lower the degree, or leave it out.",
     )

@@ -1,7 +1,7 @@
-"""What a store is asked for, wherever it lies: the contract of every kind of place.
+"""Base: the contract of every kind of place for a store.
 
-A place speaks a part of `pathlib`, and what many machines need that write one store: objects that are put whole or not
-at all, and conditional puts, of which one of many wins. One more kind of store is one subclass and one line in
+A place has a part of the interface of `pathlib`, and the operations for many machines that write one store: puts that
+are complete or do not happen, and conditional puts, of which one of many succeeds. A new kind is a subclass and a line in
 `tilespec.storage.backends.paths.SCHEMES`.
 """
 
@@ -18,7 +18,7 @@ from tilespec.core.errors import UserError
 
 
 class Place(ABC):
-    """An object, or the prefix of many. ``str`` gives the URL, from which `of` makes an equal place in any process.
+    """A path: one object, or the prefix of many. ``str`` gives the URL, from which `of` makes an equal path.
 
     An equal URL is an equal place with an equal hash, and a place can be pickled.
     """
@@ -26,50 +26,50 @@ class Place(ABC):
     @classmethod
     @abstractmethod
     def of(cls, url: str) -> "Place":
-        """Return the place that a URL of this scheme names; refuse one that names none."""
+        """Return the path that a URL of this scheme names; refuse an invalid URL."""
 
     @abstractmethod
     def __truediv__(self, name: str) -> "Place":
-        """Return the object ``name``, which may hold slashes, below this."""
+        """Return the path ``name`` below this one; it may contain slashes."""
 
     @property
     @abstractmethod
     def parent(self) -> "Place":
-        """The prefix that holds this."""
+        """The prefix that contains this path."""
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
         return str(self).rpartition("/")[2]
 
     @property
     def stem(self) -> str:
-        """The last part without its suffix."""
+        """The last part of the path without its suffix."""
         return Path(self.name).stem
 
     @property
     def on_disk(self) -> Path | None:
-        """The path of this machine; None where each request goes to a server and costs a round trip."""
+        """The local path; None for a server, on which each request costs a round trip."""
         return None
 
     @property
     def server(self) -> str | None:
-        """The server that is meant, where the environment and not the URL names it."""
+        """The server, if the environment and not the URL names it."""
         return None
 
     def absolute(self) -> "Place":
-        """Return the place by a URL that means the same in every folder."""
+        """Return the path by a URL that does not depend on the current folder."""
         return self
 
     # --- one object ---------------------------------------------------------------------------------------------
 
     @abstractmethod
     def tag(self) -> str | None:
-        """Return what names the present content of the object, None where there is none; each put makes a new one."""
+        """Return a tag of the object's present content, or None without an object; each put makes a new tag."""
 
     @abstractmethod
     def modified(self) -> float:
-        """Return when the object was last put, in seconds, by the clock of the store.
+        """Return the time when the object was last put, in seconds, by the clock of the store.
 
         Raises:
             FileNotFoundError: there is none.
@@ -77,7 +77,7 @@ class Place(ABC):
 
     @abstractmethod
     def read_bytes(self) -> bytes:
-        """Return the object.
+        """Return the bytes of the object.
 
         Raises:
             FileNotFoundError: there is none.
@@ -93,61 +93,61 @@ class Place(ABC):
 
     @abstractmethod
     def write_bytes(self, data: bytes) -> int:
-        """Put the object, whole or not at all, so that it survives a power cut; return its bytes."""
+        """Put the object completely or not at all, so that it survives a power cut; return its bytes."""
 
     @abstractmethod
     def claim(self, data: bytes) -> bool:
-        """Put the object if there is none; of many who try at once, one does. Return whether this one did."""
+        """Put the object if there is none, and return whether this call did; of many concurrent calls one succeeds."""
 
     @abstractmethod
     def swap(self, data: bytes, tag: str) -> bool:
-        """Put the object if it still is what ``tag`` names; of many who try at once, one does. Say whether it was."""
+        """Put the object if its content is still that of ``tag``, and return whether this call did."""
 
     def touch(self) -> None:
-        """Put an empty object where there is none."""
+        """Put an empty object if none exists."""
         self.claim(b"")
 
     def withdraw(self, tag: str) -> None:
-        """Delete the object if it still is what ``tag`` names."""
+        """Delete the object if its content is still that of ``tag``."""
         if self.tag() == tag:
             self.unlink(missing_ok=True)
 
     @abstractmethod
     def unlink(self, missing_ok: bool = False) -> None:
-        """Delete the object; a kind whose server does not say what was there ignores ``missing_ok``."""
+        """Delete the object; if the server does not report its absence, ``missing_ok`` is ignored."""
 
     def is_symlink(self) -> bool:
-        """Return whether this leads to an object elsewhere."""
+        """Return whether this path is a link to an object elsewhere."""
         return False
 
     # --- all objects below --------------------------------------------------------------------------------------
 
     @abstractmethod
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of all objects below, by their names below this prefix; nothing that a link leads to."""
+        """Return the size in bytes of each object below, by its name below this prefix; links are not followed."""
 
     def exists(self) -> bool:
-        """Return whether there is such an object, or any below."""
+        """Return whether the object, or any object below the prefix, exists."""
         return self.tag() is not None or self.is_dir()
 
     def is_dir(self) -> bool:
-        """Return whether there is an object below."""
+        """Return whether any object below the prefix exists."""
         return bool(self.sizes())
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: B027 - few kinds have folders
-        """Make the folder; where prefixes are no folders, one is there as soon as an object is."""
+        """Create the folder; without folders do nothing, because a prefix exists as soon as an object below it does."""
 
     def rmdir(self) -> None:  # noqa: B027
-        """Remove the folder; refuse with an `OSError` if something is in it. Where there are no folders, do nothing."""
+        """Remove the folder, with an `OSError` if it is not empty; without folders do nothing."""
 
     def glob(self, pattern: str) -> "Iterator[Place]":
-        """Yield the objects right below whose name matches."""
+        """Yield the objects directly below whose names match the pattern."""
         yield from (self / name for name in sorted(self.sizes()) if "/" not in name and fnmatchcase(name, pattern))
 
     def presence(self) -> Callable[[str, int], bool]:
-        """Return what says whether an object below is there in its size: ``(key, size)``.
+        """Return a function of ``(key, size)`` that returns whether an object below exists with its size.
 
-        All are listed once, when first asked: a thousand sizes are one request.
+        All objects are listed once, at the first call: one request gives a thousand sizes.
         """
         sizes = cache(self.sizes)
         return lambda key, size: sizes().get(key) == size
@@ -157,7 +157,7 @@ class Place(ABC):
         return [key for key in keys if {"", ".", ".."} & set(key.split("/"))]
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Delete objects below, there or not."""
+        """Delete the named objects below that exist."""
         for key in keys:
             (self / key).unlink(missing_ok=True)
 
@@ -166,19 +166,19 @@ class Place(ABC):
         self.discard(list(self.sizes()))
 
     def sweep(self) -> None:  # noqa: B027
-        """Delete what killed writers left under temporary names; where a put has none, there is nothing."""
+        """Delete files that killed writers left under temporary names; without temporary names do nothing."""
 
     def free_bytes(self) -> int:
-        """Return the bytes that are free where this goes; a bucket has no end."""
+        """Return the free bytes at this location; a bucket has no limit."""
         return sys.maxsize
 
     @abstractmethod
     def zarr_store(self) -> Store:
-        """Return the store in which Zarr sees the objects below."""
+        """Return the Zarr store of the objects below."""
 
 
 def unknown(url: object, found: str) -> UserError:
-    """Return the refusal of a URL that names no place."""
+    """Return the error for an invalid URL."""
     return UserError(
         url,
         found=found,

@@ -1,4 +1,4 @@
-"""Folders of this machine: `pathlib`, and what a store needs besides."""
+"""Folder: a folder of this machine by `pathlib`, with the further operations of a store."""
 
 import fcntl
 import os
@@ -17,14 +17,14 @@ from tilespec.core.errors import UserError
 from tilespec.storage.backends.base import Place
 
 PATIENCE = 10.0
-"""Seconds that another process may take to compare and replace a file."""
+"""The seconds that another process may take to compare and replace a file."""
 TEMPORARY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
-"""Temporary names of objects (zarr's) and of records (ours); what grows on purpose under ``.partial`` is neither."""
+"""The pattern of temporary names of objects (zarr's) and of records (ours), without the names under ``.partial``."""
 
 
 @final
 class FolderPath(PosixPath, Place):
-    """A file or a folder. Puts are renames; conditional puts rest on exclusive creation and on a lock of the kernel."""
+    """A file or a folder. Puts are renames; conditional puts use exclusive creation and a lock of the kernel."""
 
     @classmethod
     def of(cls, url: str) -> "FolderPath":
@@ -37,7 +37,7 @@ class FolderPath(PosixPath, Place):
         return Path(self)
 
     def tag(self) -> str | None:
-        """Return number, size and last change of the file, None where there is none."""
+        """Return the number, the size and the last change of the file, or None without a file."""
         try:
             found = self.stat()
         except FileNotFoundError:
@@ -45,7 +45,7 @@ class FolderPath(PosixPath, Place):
         return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
     def modified(self) -> float:
-        """Return when the file was last written or touched, in seconds, by the clock of the file system."""
+        """Return the time when the file was last written or touched, in seconds, by the clock of the file system."""
         return self.stat().st_mtime
 
     def blocks(self, size: int) -> Iterator[bytes]:
@@ -55,7 +55,7 @@ class FolderPath(PosixPath, Place):
                 yield block
 
     def write_bytes(self, data: bytes) -> int:  # type: ignore[override]
-        """Replace the file whole, or not at all; return its bytes."""
+        """Replace the file completely or not at all; return its bytes."""
         partial = self.with_name(f"{self.name}.{os.getpid()}.partial")
         try:
             with partial.open("wb") as file:
@@ -81,7 +81,7 @@ class FolderPath(PosixPath, Place):
         return True
 
     def swap(self, data: bytes, tag: str) -> bool:
-        """Replace the file if it still is what ``tag`` names; return whether it was."""
+        """Replace the file if its content is still that of ``tag``; return whether this call did."""
         with self._alone():
             same = self.tag() == tag
             if same:
@@ -89,21 +89,21 @@ class FolderPath(PosixPath, Place):
         return same
 
     def withdraw(self, tag: str) -> None:
-        """Remove the file if it still is what ``tag`` names."""
+        """Remove the file if its content is still that of ``tag``."""
         with self._alone():
             super().withdraw(tag)
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of all files below, by their names below this folder; links are not followed."""
+        """Return the size in bytes of each file below, by its name below this folder; links are not followed."""
         paths = (Path(folder) / name for folder, _, names in os.walk(self) for name in names)
         return {path.relative_to(self).as_posix(): path.lstat().st_size for path in paths}
 
     def presence(self) -> Callable[[str, int], bool]:
-        """Return what says whether a file below is there in its size; each is looked at when it is asked for."""
+        """Return a function that returns whether a file below exists with its size; each call looks at the file."""
         return lambda key, size: _has_size(self / key, size)
 
     def outside(self, keys: Iterable[str]) -> list[str]:
-        """Return those of ``keys`` that lead out of this folder, by ``..`` or by a symbolic link on the way."""
+        """Return those of ``keys`` that lead out of this folder, by ``..`` or by a symbolic link in the path."""
         root = self.resolve()
         return [key for key in keys if not (self / key).parent.resolve().is_relative_to(root)]
 
@@ -113,13 +113,13 @@ class FolderPath(PosixPath, Place):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def sweep(self) -> None:
-        """Remove what killed writers left under temporary names, here and below; links are not followed."""
+        """Remove files that killed writers left under temporary names, here and below; links are not followed."""
         for folder, _, names in os.walk(self):
             for name in filter(TEMPORARY.fullmatch, names):
                 (Path(folder) / name).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """Return the bytes that are free on the file system where this goes."""
+        """Return the free bytes on the file system of this folder."""
         return shutil.disk_usage(next(folder for folder in self.absolute().parents if folder.exists())).free
 
     def zarr_store(self) -> LocalStore:
@@ -128,7 +128,7 @@ class FolderPath(PosixPath, Place):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one process at a time look at the file and change it; the kernel ends this when a process is killed."""
+        """Let one process at a time inspect and change the file; the kernel releases the guard of a killed process."""
         guard, until = self.with_name(f"{self.name}.guard"), time.monotonic() + PATIENCE
         while (file := _guarded(guard)) is None and time.monotonic() < until:
             time.sleep(0.01)
@@ -147,7 +147,7 @@ class FolderPath(PosixPath, Place):
 
 
 def _guarded(guard: Path) -> int | None:
-    """Return the guard, locked; None if another one has it. A file that was removed meanwhile guards nothing."""
+    """Return the guard, locked, or None if another process has it; a file that was removed meanwhile is no guard."""
     try:
         file = os.open(guard, os.O_RDWR | os.O_CREAT, 0o666)
     except FileNotFoundError:  # who held the lock removed the empty folder
@@ -166,7 +166,7 @@ def _guarded(guard: Path) -> int | None:
 
 
 def _has_size(path: Path, size: int) -> bool:
-    """Return whether a file of ``size`` bytes is there; a link to elsewhere is no object of ours."""
+    """Return whether a file of ``size`` bytes exists; a symbolic link to a place outside does not count."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

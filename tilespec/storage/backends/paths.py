@@ -1,7 +1,7 @@
-"""Where a store is: one URL string everywhere, and the table of what URLs may begin with.
+"""Paths: the place of a store from its URL, and the table of the schemes of URLs.
 
-Without a scheme it is a folder of this machine. A scheme is a name of the table, one that a module of the user's lists
-under ``store``, or the dotted path of a class: ``package.module:Name://...``; `tilespec.core.registry` says whose
+A URL without a scheme is a folder of this machine. A scheme is a name in the table, a name that a user's module lists
+under ``store``, or the dotted path of a class: ``package.module:Name://...``; `tilespec.core.registry` defines which
 modules are imported.
 """
 
@@ -18,18 +18,18 @@ from tilespec.storage.backends.base import Place, unknown
 from tilespec.storage.backends.folder import FolderPath
 
 SCHEMES = {"s3": "tilespec.storage.backends.s3_path:S3Path"}
-"""Kinds of places by the scheme of their URLs."""
+"""The kinds of places by the scheme of their URLs."""
 AT_ONCE = 16
-"""Small objects that are read at once where each costs a round trip."""
+"""The number of small objects that are read at the same time where each costs a round trip."""
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 def at(url: str | Path | Place) -> Place:
-    """Return the place that a URL names; a place is itself.
+    """Return the place that a URL names; a place is returned unchanged.
 
     Raises:
-        UserError: the table has no such scheme; or it names no place of its kind.
+        UserError: the table does not have the scheme, or the URL is invalid for it.
     """
     if isinstance(url, Place):
         return url
@@ -44,18 +44,18 @@ def at(url: str | Path | Place) -> Place:
 
 @lru_cache
 def _kind(scheme: str, _named: str | None) -> type[Place] | None:
-    """Return the class of a scheme, None where none has it; looked up once for the modules that the user has named."""
+    """Return the class of a scheme, or None; it is looked up once for the modules that the user has named."""
     known = ":" in scheme or scheme in SCHEMES or scheme in plugins("store")
     return load(SCHEMES, scheme, "store") if known else None
 
 
 def absolute(url: str | Path) -> str:
-    """Return a URL that means the same in every folder."""
+    """Return a URL that does not depend on the current folder."""
     return str(at(url).absolute())
 
 
 def local(url: str | Path, what: str) -> Path:
-    """Return a path of this machine; refuse a URL where ``what`` can only be a file or a folder."""
+    """Return a path of this machine; refuse the URL of a bucket where ``what`` must be a file or a folder."""
     path = at(url).on_disk
     if path is None:
         raise UserError(url, found="an object store", expected=f"a path of this machine for {what}", do="Copy it over.")
@@ -63,11 +63,11 @@ def local(url: str | Path, what: str) -> Path:
 
 
 def free_bytes(url: str | Path) -> int:
-    """Return the bytes that are free where a store goes."""
+    """Return the free bytes at the location of a store."""
     return at(url).free_bytes()
 
 
 def several(function: Callable[[T], U], items: list[T]) -> list[U]:
-    """Return what a function that waits for a server says of each item, a few at once."""
+    """Return the results of a function that waits for a server, for all items; a few calls run at the same time."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(function, items))

@@ -1,8 +1,8 @@
-"""S3: a client of a bucket as the environment says, what is tried again, and what a server's refusals mean.
+"""S3: a client of a bucket from the environment, its repeated requests, and the meaning of a server's refusals.
 
-Endpoint and credentials come from the standard ``AWS_*`` variables alone, and are kept nowhere. Failures that pass
-(503, time-outs, bodies that end early) are tried again with growing pauses; what does not pass is a `UserError` at
-once.
+Endpoint and credentials come from the standard ``AWS_*`` variables alone, and are stored nowhere. Temporary failures
+(status 503, timeouts, bodies that end early) are tried again after growing pauses; a permanent failure is a `UserError`
+at once.
 """
 
 import os
@@ -16,11 +16,11 @@ from urllib.parse import urlparse
 from tilespec.core.errors import UserError
 
 RETRIES, PATIENCE = 8, timedelta(seconds=120)
-"""Tries again of one request, and the time after which there is no further one."""
+"""The largest number of repetitions of one request, and the time limit for all of them."""
 TIMEOUT = timedelta(seconds=60)
-"""Of one request with its body."""
+"""The time limit of one request with its body."""
 AGAIN = 3
-"""Tries of what the library does not try again by itself: lists, and conditional puts."""
+"""The number of attempts of requests that the library does not repeat itself: lists, and conditional puts."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEYS = (
@@ -30,24 +30,24 @@ KEYS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
-"""Where credentials come from; without one of these nothing is asked, least of all a service of some network."""
+"""The variables that can hold credentials; without one of them no request is sent, not even to a metadata service."""
 RESUME = "Check the network and AWS_ENDPOINT_URL, and run the same command again: it resumes."
 REFUSALS = {
-    "NoSuchBucket": ("no bucket of that name", "a bucket that is there", "Create it, or check URL and endpoint."),
+    "NoSuchBucket": ("no bucket of that name", "a bucket that exists", "Create it, or check URL and endpoint."),
     "RequestTimeTooSkewed": ("a clock that is minutes off", "the server's time", "Set the clock of this machine."),
     "SignatureDoesNotMatch": ("a signature that does not fit", "the key's secret", "Check AWS_SECRET_ACCESS_KEY."),
-    "InvalidAccessKeyId": ("an access key that nobody knows", "a valid key", "Check AWS_ACCESS_KEY_ID."),
+    "InvalidAccessKeyId": ("an unknown access key", "a valid key", "Check AWS_ACCESS_KEY_ID."),
     "ExpiredToken": ("credentials that have expired", "valid ones", "Fetch new ones, and run the command again."),
     "403 Forbidden": ("that access is denied (403)", "rights to read, and to write", "Check AWS_* and the policy."),
     "401 Unauthorized": ("that access is denied (401)", "valid credentials", "Check the AWS_* variables."),
 }
-"""What a server says, by the words of its answer: found, expected, what to do."""
+"""The known refusals by words of the server's answer: found, expected, what to do."""
 
 T = TypeVar("T")
 
 
 def again(where: object, call: Callable[[], T]) -> T:
-    """Return what a call says, tried again where the library does not: lists, conditional puts, half an error."""
+    """Return the result of a call; repeat it where the library does not: lists, conditional puts, some errors."""
     with told(where):
         for _ in range(AGAIN - 1):
             try:
@@ -59,7 +59,7 @@ def again(where: object, call: Callable[[], T]) -> T:
 
 
 def passes(error: Exception) -> bool:
-    """Return whether an error may be gone the next time, and the library has not tried."""
+    """Return whether an error may be temporary and the library has not repeated the request."""
     from obstore.exceptions import GenericError
 
     text = str(error)
@@ -68,7 +68,7 @@ def passes(error: Exception) -> bool:
 
 @contextmanager
 def told(where: object) -> Iterator[None]:
-    """Say in words what a server refused; a missing object stays a `FileNotFoundError`."""
+    """Raise a server's refusal as a message for the user; a missing object remains a `FileNotFoundError`."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
     try:
@@ -84,7 +84,7 @@ def told(where: object) -> Iterator[None]:
 
 
 def _refused(where: object, text: str) -> UserError:
-    """Return what a user is told of a server's answer."""
+    """Return the message for the user about a server's answer."""
     for words, (found, expected, do) in REFUSALS.items():
         if words in text:
             return UserError(where, found=found, expected=expected, do=do)
@@ -92,11 +92,11 @@ def _refused(where: object, text: str) -> UserError:
 
 
 def client(bucket: str, prefix: str | None = None) -> Any:
-    """Return the `obstore` client of a prefix of a bucket, as the environment says now.
+    """Return the `obstore` client of a prefix of a bucket, with the settings of the present environment.
 
     Raises:
-        UserError: no credentials, plain http to another machine, `obstore` is not there, or a process that was forked
-            from one that used it: its threads are gone, and it would wait for them for ever.
+        UserError: no credentials, plain http to another machine, `obstore` is not installed, or this process was forked
+            from one that used it: the fork lacks its threads, and would wait for them for ever.
     """
     if _first_user() != os.getpid():
         raise UserError(
@@ -110,13 +110,13 @@ def client(bucket: str, prefix: str | None = None) -> Any:
 
 @cache
 def _first_user() -> int:
-    """Return the process that asked first; a fork inherits the answer."""
+    """Return the id of the process that used the client first; a forked process inherits this value."""
     return os.getpid()
 
 
 @lru_cache(maxsize=64)
 def _opened(bucket: str, prefix: str | None, settings: tuple[tuple[str, str], ...]) -> Any:
-    """Return a client; equal settings share one, with its connections."""
+    """Return a client; equal settings share one client and its connections."""
     try:
         from obstore.store import S3Store
     except ImportError as error:
@@ -146,7 +146,7 @@ def _opened(bucket: str, prefix: str | None, settings: tuple[tuple[str, str], ..
 
 
 def _plain(endpoint: str | None) -> bool:
-    """Return whether an endpoint is plain http, which is for this machine alone."""
+    """Return whether an endpoint uses plain http, which is allowed on this machine only."""
     found = urlparse(endpoint or "")
     if found.scheme == "http" and found.hostname not in LOOPBACK:
         raise UserError(

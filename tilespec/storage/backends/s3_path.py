@@ -1,4 +1,4 @@
-"""Buckets: ``s3://bucket/key``, a prefix of an S3 bucket and what Zarr sees there.
+"""S3 path: ``s3://bucket/key``, a prefix of an S3 bucket, and its store for Zarr.
 
 A put of an object is atomic; a conditional put (``If-None-Match``, ``If-Match``) lets one of many win.
 """
@@ -18,12 +18,12 @@ from tilespec.storage.backends.s3 import ENDPOINTS, again, client, told
 @final
 @dataclass(frozen=True, kw_only=True)
 class S3Path(Place):
-    """An object, or the prefix of many."""
+    """A path in an S3 bucket: one object, or the prefix of many."""
 
     bucket: str
-    """Name of the bucket."""
+    """The name of the bucket."""
     key: str
-    """Name in the bucket, no slash at its ends."""
+    """The key in the bucket, without a slash at either end."""
 
     @classmethod
     def of(cls, url: str) -> "S3Path":
@@ -46,32 +46,32 @@ class S3Path(Place):
 
     @property
     def parent(self) -> "S3Path":
-        """The prefix that holds this."""
+        """The prefix that contains this path."""
         return S3Path(bucket=self.bucket, key=self.key.rpartition("/")[0])
 
     @property
     def server(self) -> str | None:
-        """The endpoint, None for the one that the region has."""
+        """The endpoint, or None for that of the region."""
         return next((os.environ[key] for key in ENDPOINTS if os.environ.get(key)), None)
 
     def is_dir(self) -> bool:
-        """Return whether there is an object below."""
+        """Return whether any object below the prefix exists."""
         return again(self, lambda: next(self._listed(), None) is not None)
 
     def tag(self) -> str | None:
-        """Return what names the content of the object, None where there is none."""
+        """Return the server's tag of the object's content (ETag), or None when there is no object."""
         found = self._head()
         return None if found is None else str(found["e_tag"])
 
     def modified(self) -> float:
-        """Return when the object was put, in seconds, by the server's clock."""
+        """Return the time when the object was put, in seconds, by the server's clock."""
         found = self._head()
         if found is None:
             raise FileNotFoundError(str(self))
         return float(found["last_modified"].timestamp())
 
     def read_bytes(self) -> bytes:
-        """Return the object."""
+        """Return the bytes of the object."""
         import obstore
 
         return again(self, lambda: bytes(obstore.get(client(self.bucket), self.key).bytes()))
@@ -85,7 +85,7 @@ class S3Path(Place):
                 yield bytes(block)
 
     def write_bytes(self, data: bytes) -> int:
-        """Put the object, whole or not at all; return its bytes."""
+        """Put the object; it appears complete or not at all; return its bytes."""
         import obstore
 
         with told(self):
@@ -93,11 +93,11 @@ class S3Path(Place):
         return len(data)
 
     def claim(self, data: bytes) -> bool:
-        """Put the object if there is none; of many who try at once, one does. Return whether this one did."""
+        """Put the object if there is none, and return whether this call did; of many concurrent calls one succeeds."""
         return self._conditional(data, "create")
 
     def swap(self, data: bytes, tag: str) -> bool:
-        """Put the object if it still is what ``tag`` names. Return whether it was."""
+        """Put the object if its content is still that of ``tag``, and return whether this call did."""
         try:
             return self._conditional(data, {"e_tag": tag})
         except FileNotFoundError:
@@ -108,7 +108,7 @@ class S3Path(Place):
         self.parent.discard([self.name])
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Delete objects below, a thousand a request."""
+        """Delete the named objects below the prefix, a thousand with each request."""
         import obstore
 
         if named := [f"{self.key}/{key}".strip("/") for key in keys]:
@@ -116,7 +116,7 @@ class S3Path(Place):
                 obstore.delete(client(self.bucket), named)
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of all objects below, by their names below this prefix."""
+        """Return the size in bytes of each object below, by its name below this prefix."""
         cut = len(self.key) + 1
         return again(self, lambda: {found["path"][cut:]: int(found["size"]) for found in self._listed()})
 
@@ -140,7 +140,7 @@ class S3Path(Place):
             yield from batch
 
     def _conditional(self, data: bytes, mode: Any) -> bool:
-        """Put under a condition. After an answer that was lost the condition fails though the put was ours."""
+        """Put under a condition. If an answer was lost, the condition fails although the put succeeded."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -156,14 +156,14 @@ class S3Path(Place):
 
 @final
 class S3ZarrStore(WrapperStore):
-    """A store on S3. An object that is missing reads as fill; a bucket that is missing is an error."""
+    """A Zarr store on S3; a missing object reads as the fill value, but a missing bucket is an error."""
 
     def __init__(self, store: "ObjectStore[Any]") -> None:
         self._store = store
         self._where = S3Path(bucket=store.store.config["bucket"], key=store.store.prefix)
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Return an object, or a range of it; None where there is none."""
+        """Return an object, or a range of its bytes; None when it does not exist."""
         with told(self._where / key):
             found = await self._store.get(key, prototype, byte_range)
         if found is None:
@@ -171,6 +171,6 @@ class S3ZarrStore(WrapperStore):
         return found
 
     async def set(self, key: str, value: Any) -> None:
-        """Put an object, whole or not at all."""
+        """Put an object; it appears complete or not at all."""
         with told(self._where / key):
             await self._store.set(key, value)

@@ -1,4 +1,4 @@
-"""Zarr's view of a place, which records what is put into it."""
+"""Zarr's view of a place, which records the size and the hash of every object put into it."""
 
 import asyncio
 from typing import Any, final
@@ -13,7 +13,7 @@ from tilespec.storage.backends.paths import at
 
 @final
 class Recording(WrapperStore):
-    """A store that keeps the entry of everything that is put into it."""
+    """A store that records the size and the hash of every object that is put into it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -21,16 +21,16 @@ class Recording(WrapperStore):
 
     @classmethod
     def at(cls, url: str) -> "Recording":
-        """Return the store at ``url``, nothing recorded yet."""
+        """Return the store at ``url`` with an empty record."""
         return cls(at(url).zarr_store())
 
     async def set(self, key: str, value: Any) -> None:
-        """Put an object, whole or not at all: hashed on one thread while another writes it."""
+        """Put an object, complete or not at all: one thread hashes it while another writes it."""
         _, entry = await asyncio.gather(self._store.set(key, value), asyncio.to_thread(_entry, value))
         self.entries[key] = entry
 
 
 def _entry(value: Any) -> list[Any]:
-    """Return size and hash of a buffer; hashing releases the interpreter's lock."""
+    """Return the size and the hash of a buffer; hashing releases the interpreter's lock."""
     stored: np.ndarray = value.as_numpy_array()
     return [stored.nbytes, xxhash.xxh3_128_hexdigest(stored.data)]

@@ -1,10 +1,10 @@
-"""Augmentation: patches are changed on the device, after the recipe, so that a net sees more than the scene shows.
+"""Augmentation: patches are changed at random on the device, after the recipe, to add variety to the training.
 
-What happens to a patch is a pure function of the seed and of its place in the stream: the same on any number of ranks,
-after a resume, with any threads. Each kind draws numbers of its own, so that one more kind changes no other. A pixel
-without data stays what the task made of it: 0 in all bands, and unknown (255, or NaN).
+The change of a patch is a pure function of the seed and of the patch's position in the stream: the same on any number
+of ranks, after a resume, with any threads. Each kind draws its own numbers, so that a further kind does not change the
+others. A pixel without data remains as the task made it: 0 in all bands, and unknown (255, or NaN).
 
-The 8 symmetries of the square are not here: they are views, and the sampling law knows them (``data.augment``).
+The 8 symmetries of the square are not in this table: they are views, and the sampling applies them (``data.augment``).
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ from tilespec.training.objectives.base import Batch
 from tilespec.training.settings import AugmentTable, Kind
 
 Change = Callable[[Batch, Draws, float], Batch]
-"""Changes the patches that were chosen, with what is drawn for them, as much as a strength says."""
+"""A function that changes the chosen patches with their random draws and a strength."""
 
 ALONG_THE_BANDS = ("shift", "reverse", "slope", "background")
-"""Kinds for which the bands must have an order."""
+"""The kinds for which the bands must have an order."""
 PAIRED = ("cutmix", "mixup")
 """Kinds for which each patch needs a partner."""
 ON_ONE_PLANE = ("rotate", *PAIRED)
@@ -60,35 +60,35 @@ KINDS: dict[str, Change] = {
     "cutmix": cutmix,
     "mixup": mixup,
 }
-"""In the order in which they are applied: where pixels lie, light, sensor, then two patches in one."""
+"""The kinds in the order of application: geometry, light, sensor, then mixtures of two patches."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """What changes the patches of a batch."""
+    """The augmentation of the patches of a batch."""
 
     table: AugmentTable
-    """Strengths and probabilities."""
+    """The strengths and probabilities."""
     seed: int
-    """Of the run."""
+    """The seed of the run."""
 
     @classmethod
     def of(cls, table: AugmentTable, seed: int) -> "Augment":
-        """Return the augmentation of a configuration; what it does depends on no rank and no batch."""
+        """Return the augmentation of a configuration; it does not depend on ranks or batches."""
         return cls(table=table, seed=seed)
 
     @property
     def kinds(self) -> dict[str, float]:
-        """Strengths of the kinds that are on, in the order in which they are applied."""
+        """The strengths of the kinds that are on, in the order of application."""
         strengths = {kind: float(getattr(self.table, kind)) for kind in KINDS} | self.table.own
         return {kind: strength for kind, strength in strengths.items() if strength > 0}
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch, changed where it lies; the very same when nothing is on.
+        """Return the batch after changes in place; the same object when no kind is on.
 
         Raises:
-            UserError: patches are to be mixed, and one comes without its partner.
+            UserError: patches are to be mixed, and one has no partner on this rank.
         """
         assert batch.mixed is None, "patches are mixed once, at last"
         for kind, strength in self.kinds.items():
@@ -138,7 +138,7 @@ def check(table: AugmentTable, *, batch: int, ranks: int, bands: Bands, geometry
 
 
 def _ordered(kind: str, bands: Bands) -> None:
-    """Refuse a kind along the bands where these are scores, or only one."""
+    """Refuse a kind along the bands for scores, or for a single band."""
     scores = bands.axis is not None and bands.axis.name == "component"
     if scores or bands.count < 2:
         raise UserError(

@@ -1,7 +1,7 @@
-"""Random numbers that belong to a patch: pure functions of the seed, the kind and the patch's place in the stream.
+"""Draws: random numbers of a patch as pure functions of the seed, the kind and the patch's position in the stream.
 
 Single numbers come from NumPy, on the CPU; fields of them from SplitMix64 (Steele, Lea and Flood 2014), whose i-th
-number is a function of key and i alone, computed where the patches lie and with the same integers on every device.
+number is a function of key and i alone, computed on the device of the patches, with the same integers on every device.
 """
 
 import math
@@ -16,34 +16,34 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 TAG = 0x617567
-"""Tells these numbers from those of the sampling law and of dropout."""
+"""The tag that separates these numbers from those of the sampling and of dropout."""
 PIECE = 1 << 18
-"""Keyed numbers that are drawn at once: what bounds the memory of a field."""
+"""The number of keyed numbers that are drawn at once, which bounds the memory of a field."""
 
 GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 MIXERS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
-"""Constants of SplitMix64, as torch's signed integers; products and sums wrap."""
+"""The constants of SplitMix64 as torch's signed integers; products and sums wrap around."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """What one kind draws for the patches of a batch."""
+    """The random draws of one kind for the patches of a batch."""
 
     chosen: Bool[Tensor, " batch"]
-    """Which patches are changed."""
+    """Whether each patch is changed."""
     streams: tuple[np.random.Generator, ...]
-    """One for each patch; each number is asked for once."""
+    """The random generator of each patch, from which each number is drawn once."""
 
     @classmethod
     def of(cls, seed: int, kind: str, ids: tuple[int, ...], odds: float, device: torch.device) -> "Draws":
-        """Return the draws of a kind for the patches at ``ids`` of the stream, of which a share ``odds`` is chosen."""
+        """Return the draws of a kind for patches at ``ids`` of the stream, each chosen with probability ``odds``."""
         streams = tuple(np.random.default_rng([seed, TAG, zlib.crc32(kind.encode()), i]) for i in ids)
         chosen = torch.tensor([stream.random() < odds for stream in streams], dtype=torch.bool)
         return cls(chosen=chosen.to(device), streams=streams)
 
     def each(self, draw: Callable[[np.random.Generator], Any]) -> Float32[Tensor, "batch *shape"]:
-        """Return what is drawn for each patch: a number, or an array of one shape."""
+        """Return the draw of each patch: a number, or an array of one shape."""
         drawn = np.stack([np.asarray(draw(stream), np.float32) for stream in self.streams])
         return torch.from_numpy(drawn).to(self.chosen.device)
 
@@ -59,7 +59,7 @@ class Draws:
 
 
 def _pieces(size: int) -> range:
-    """Return where the pieces begin whose pairs of numbers make a field of ``size``."""
+    """Return the starts of the pieces whose pairs of numbers make a field of ``size``."""
     return range(0, -(-size // 2), PIECE)
 
 
@@ -73,7 +73,7 @@ def _normals(key: int, first: int, count: int, device: torch.device) -> Float32[
 
 
 def splitmix(key: int, first: int, count: int, device: torch.device) -> Int64[Tensor, " number"]:
-    """Return the numbers ``first`` to ``first + count`` of the SplitMix64 stream that starts from ``key``."""
+    """Return the numbers ``first`` to ``first + count`` of the SplitMix64 stream with key ``key``."""
     z = torch.arange(first + 1, first + count + 1, device=device).mul(GAMMA).add(key)
     for shift, mixer in zip((30, 27), MIXERS, strict=True):
         z = (z ^ _right(z, shift)) * mixer
@@ -81,5 +81,5 @@ def splitmix(key: int, first: int, count: int, device: torch.device) -> Int64[Te
 
 
 def _right(z: Int64[Tensor, " number"], bits: int) -> Int64[Tensor, " number"]:
-    """Shift to the right and fill with zeros; torch alone would repeat the sign."""
+    """Return the bits shifted to the right and filled with zeros; torch alone would repeat the sign."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

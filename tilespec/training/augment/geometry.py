@@ -1,7 +1,7 @@
-"""Geometric kinds: pixels move, spectra stay what was measured, and labels move with them.
+"""Geometry: kinds that move pixels together with their labels, without changing spectra.
 
-Each pixel takes spectrum and answer of the nearest pixel of the patch. Between pixels one could interpolate: that would
-smooth the noise, invent mixed spectra along the edges of classes, and spread what has no data; labels cannot follow.
+Each pixel takes the spectrum and the target of the nearest pixel of the patch. Interpolation would smooth the noise,
+create mixed spectra along the edges of classes, and enlarge areas without data; and labels cannot be interpolated.
 """
 
 import math
@@ -17,9 +17,9 @@ from tilespec.training.objectives.base import Batch
 
 
 def rotate(batch: Batch, draws: Draws, strength: float) -> Batch:
-    """Return patches turned about their centres by an angle, uniform in ``-strength`` to ``strength`` degrees.
+    """Return patches rotated about their centres by a uniform angle of ``-strength`` to ``strength`` degrees.
 
-    What lies outside the patch has no data: 0, and unknown.
+    Pixels from outside of the patch have no data: 0, and unknown.
     """
     drawn = draws.each(lambda stream: stream.uniform(-strength, strength))
     index, inside = _sources(torch.where(draws.chosen, drawn, 0).double(), tuple(batch.x.shape[2:]))
@@ -30,7 +30,7 @@ def rotate(batch: Batch, draws: Draws, strength: float) -> Batch:
 def _taken(
     planes: Answers, index: Int64[Tensor, "batch pixel"], inside: Bool[Tensor, "batch pixel"], outside: Filler
 ) -> Answers:
-    """Return planes whose pixels come from elsewhere; ``outside`` is what stands where nothing comes from."""
+    """Return planes with each pixel taken from its source; ``outside`` is the value of pixels without one."""
     pixels = last(planes)
     flat, which = pixels.flatten(1, 2), torch.arange(len(index), device=index.device)[:, None]
     there = inside.view(*inside.shape, *[1] * (flat.ndim - 2))
@@ -40,7 +40,7 @@ def _taken(
 def _sources(
     degrees: Float64[Tensor, " batch"], shape: tuple[int, ...]
 ) -> tuple[Int64[Tensor, "batch pixel"], Bool[Tensor, "batch pixel"]]:
-    """Return for each pixel of turned patches where it comes from, and whether that is inside the patch."""
+    """Return the source of each pixel of rotated patches, and whether it is inside the patch."""
     high, wide = shape
     angle = degrees[:, None, None] * (math.pi / 180)
     y = torch.arange(high, device=degrees.device, dtype=torch.float64)[:, None] - (high - 1) / 2

@@ -1,7 +1,7 @@
 """Mixing: two patches in one. Patches 2k and 2k + 1 of the stream are partners, whatever batch or rank they are in.
 
-So every rank must hold both: its share of a batch is a multiple of two. Patches follow each other in an order that is
-drawn anew in every epoch (inside windows of ``data.window`` neighbours), and so are partners.
+Therefore every rank must have both: its share of a batch is a multiple of two. The order of patches is drawn again in
+every epoch (inside windows of ``data.window`` neighbours), and so are the partners.
 """
 
 import math
@@ -19,15 +19,15 @@ from tilespec.training.objectives.base import Batch, Mixed
 
 
 def partners(ids: tuple[int, ...], batch: int | None = None, ranks: int = 1) -> list[int]:
-    """Return where the partner of each patch is among ``ids``.
+    """Return the index of each patch's partner among ``ids``.
 
     Args:
-        ids: Places in the stream.
-        batch: Patches per step of all ranks, for the message.
-        ranks: How many there are, for the message.
+        ids: The positions in the stream.
+        batch: The number of patches per step of all ranks, for the message.
+        ranks: The number of ranks, for the message.
 
     Raises:
-        UserError: a partner is elsewhere.
+        UserError: a partner is on another rank.
     """
     places = {i: place for place, i in enumerate(ids)}
     if any(i ^ 1 not in places for i in ids):
@@ -41,10 +41,10 @@ def partners(ids: tuple[int, ...], batch: int | None = None, ranks: int = 1) -> 
 
 
 def cutmix(batch: Batch, draws: Draws, strength: float) -> Batch:
-    """Return patches of which a box shows the partner, spectra and answers (Yun et al. 2019).
+    """Return patches in which a box shows the partner, with its spectra and targets (Yun et al. 2019).
 
-    A patch keeps a share of its pixels, drawn from Beta(strength, strength). The box lies anywhere inside the patch;
-    published is one that is clipped at the edges. Answers follow pixel by pixel, and so does the loss.
+    A patch keeps a share of its pixels, drawn from Beta(strength, strength). The box lies completely inside the patch;
+    the published one is clipped at the edges. Targets and loss follow pixel by pixel.
     """
     other = _partner(batch)
     plane = tuple(batch.x.shape[2:])
@@ -55,10 +55,10 @@ def cutmix(batch: Batch, draws: Draws, strength: float) -> Batch:
 
 
 def mixup(batch: Batch, draws: Draws, strength: float) -> Batch:
-    """Return weighted means of patches and their partners: with both labels, or of values too (Zhang et al. 2018).
+    """Return weighted means of patches and their partners: with both labels, or with mixed values (Zhang et al. 2018).
 
-    A patch weighs a share drawn from Beta(strength, strength), one for each patch. Where one of the two has no data,
-    the mixture has none; where one is unlabelled, only the other's share is learned from; of an unknown value, nothing.
+    The weight of a patch is drawn from Beta(strength, strength). If one of the two pixels has no data, the mixture has
+    none; if one is unlabelled, only the other's share enters the loss; an unknown value makes the mixture unknown.
     """
     other = _partner(batch)
     share = torch.where(draws.chosen, draws.each(lambda stream: stream.beta(strength, strength)), 1)
@@ -83,21 +83,21 @@ def _partner(batch: Batch) -> Batch:
 
 
 def _box(stream: np.random.Generator, strength: float, shape: tuple[int, ...]) -> list[int]:
-    """Return rows and columns ``y0, y1, x0, x1`` of a box, drawn in size and place."""
+    """Return the rows and columns ``y0, y1, x0, x1`` of a box with random size and position."""
     (high, wide), covered = shape, 1 - stream.beta(strength, strength)
     rows = min(high, math.ceil(high * math.sqrt(covered)))
-    columns = round(covered * high * wide / max(rows, 1))  # at most `wide`, for rows were rounded up
+    columns = round(covered * high * wide / max(rows, 1))  # at most `wide`, because rows were rounded up
     y0, x0 = (int(stream.integers(free + 1)) for free in (high - rows, wide - columns))
     return [y0, y0 + rows, x0, x0 + columns]
 
 
 def _inside(boxes: Float32[Tensor, "batch 4"], shape: tuple[int, ...]) -> Bool[Tensor, "batch y x"]:
-    """Say which pixels of each patch lie in its box."""
+    """Return which pixels of each patch lie in its box."""
     y0, y1, x0, x1 = (edge[:, None] for edge in boxes.unbind(1))
     y, x = (torch.arange(length, device=boxes.device) for length in shape)
     return ((y >= y0) & (y < y1)).unsqueeze(2) & ((x >= x0) & (x < x1)).unsqueeze(1)
 
 
 def _blank(batch: Batch) -> Bool[Tensor, "batch y x"]:
-    """Say which pixels have no data: a task leaves them 0 and unknown."""
+    """Return which pixels have no data: a task sets them to 0 and unknown."""
     return unknown(batch.y) & (batch.x == 0).all(dim=1)

@@ -1,7 +1,8 @@
-"""Spectral kinds: what light and sensor do to the spectra of a patch. Each takes all patches; the caller picks.
+"""Spectral: kinds that imitate effects of light and sensor on the spectra of a patch.
 
-Strengths are in units of what the net reads: reflectance, or deviations after ``scale``. One number is drawn for each
-patch (a gain, a shift), for each of its bands (drop) or for each value (noise).
+Each function changes all patches; the caller selects. Strengths are in units of the net's input: reflectance, or
+deviations after ``scale``. One number is drawn for each patch (a gain, a shift), for each of its bands (drop) or for
+each value (noise).
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from tilespec.training.augment.draws import Draws
 Patches = Float32[Tensor, "batch band y x"]
 
 DEGREE = 5
-"""Of the polynomials that backgrounds are made of: as steep as those that are commonly subtracted."""
+"""The degree of the polynomials for backgrounds, equal to that of common baseline corrections."""
 
 
 def gain(x: Patches, draws: Draws, strength: float) -> Patches:
@@ -54,7 +55,7 @@ def noise(x: Patches, draws: Draws, strength: float) -> Patches:
 
 
 def drop(x: Patches, draws: Draws, strength: float) -> Patches:
-    """Return each patch with a share ``strength`` of its bands 0, as dead bands are; one band at least stays."""
+    """Return each patch with a share ``strength`` of its bands set to 0, like dead bands; at least one band remains."""
 
     def kept(stream: np.random.Generator) -> np.ndarray:
         drawn = stream.random(x.shape[1])
@@ -64,10 +65,11 @@ def drop(x: Patches, draws: Draws, strength: float) -> Patches:
 
 
 def shift(x: Patches, draws: Draws, strength: float) -> Patches:
-    """Return each spectrum moved along its bands by as many as drawn, uniform in ``-strength`` to ``strength``.
+    """Return each spectrum shifted along its bands by a uniform draw of ``-strength`` to ``strength`` bands.
 
-    Linear between bands; beyond the ends the spectrum is reflected, the end itself not repeated. A shift by whole bands
-    copies values. Horgan and Bergholt (spectrai, arXiv 2108.07595) shift by whole bands, up to a tenth of the spectrum.
+    Values between bands are interpolated linearly; beyond the ends the spectrum is reflected, without repeating the
+    end. A shift by whole bands copies values. Horgan and Bergholt (spectrai, arXiv 2108.07595) shift by whole bands, up
+    to a tenth of the spectrum.
     """
     last = x.shape[1] - 1
     places = np.arange(last + 1)
@@ -89,11 +91,11 @@ def reverse(x: Patches, draws: Draws, strength: float) -> Patches:
 
 
 def _on_bands(curves: Float32[Tensor, "batch band"]) -> Float32[Tensor, "batch band 1 1"]:
-    """Return one number for each band, or for all of them, as planes are multiplied with."""
+    """Return one number for each band, or for all bands, in a shape that multiplies planes."""
     return curves[:, :, None, None]
 
 
 def _taken(x: Patches, bands: Tensor) -> Patches:
-    """Return of each patch the bands that are named for it, in channels-last memory."""
+    """Return the named bands of each patch, in channels-last memory."""
     last = x.permute(0, 2, 3, 1)
     return torch.stack([patch[..., index] for patch, index in zip(last, bands, strict=True)]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Corpus: the regions that a net learns from and what it should answer there, opened and checked beforehand."""
+"""Corpus: the regions and the targets of a training, opened and checked beforehand."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class Ground:
     """The training region of one scene."""
 
     scene: Scene
-    """Where the spectra are."""
+    """The scene of the spectra."""
     roi: Roi
-    """Where patches may lie."""
+    """The region of the patches."""
     truth: Truth
     """What the net should answer there."""
     geometry: Geometry
@@ -40,38 +40,38 @@ class Ground:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """All grounds, which share bands, and what their truths have in common."""
+    """All training regions, which have the same bands, and the common properties of their targets."""
 
     grounds: tuple[Ground, ...]
-    """One for each scene."""
+    """The training region of each scene."""
     options: Mapping[str, Any]
-    """What the truths tell the task (`tilespec.training.data.targets.Survey`)."""
+    """The options that follow for the task from the targets (`tilespec.training.data.targets.Survey`)."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What was counted of them, as plain data."""
+    """The counts of the targets as plain data."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, in order; none where a field is learned."""
+    """The names of the classes in their order, none for targets of values."""
     axis: SpectralAxis | None = None
-    """What the channels of a field are."""
+    """The spectral axis of the channels of target values."""
     density: Density | None = None
-    """How likely pixels are to be drawn; None: all patches of a scene are equally likely."""
+    """The probability of each pixel; None: all patches of a scene are equally likely."""
 
     @property
     def bands(self) -> int:
-        """Bands of every scene."""
+        """The bands of every scene."""
         return self.grounds[0].scene.shape[2]
 
     @property
     def answers(self) -> Bands:
-        """What is learned: classes, or channels."""
+        """The kind of targets: classes, or channels."""
         return Bands(count=self.options.get("channels", len(self.classes)), axis=self.axis)
 
     def fits(self) -> tuple[int, int]:
-        """Return height and width that every ground has."""
+        """Return the largest height and width that fit every training region."""
         shapes = [ground.roi.shape for ground in self.grounds]
         return min(h for h, _ in shapes), min(w for _, w in shapes)
 
     def provenance(self) -> list[dict[str, Any]]:
-        """Return where the net learns: `tilespec evaluate` compares it with where it is judged."""
+        """Return the training regions for the model card; `tilespec evaluate` compares the evaluated region to them."""
         return [
             {
                 "scene": ground.scene.url.rstrip("/").rpartition("/")[2],
@@ -86,12 +86,12 @@ class Corpus:
 
 
 def open_corpus(config: Config) -> Corpus:
-    """Open scenes, and labels or targets, of a configuration.
+    """Return the opened scenes, and labels or targets, of a configuration.
 
     Raises:
-        UserError: no scene, labels or target there, or of another size; labels that are no classes; a training region
-            that overlaps the test region; scenes with different bands, class names or target bands; nothing known of
-            the region; weights that are not there or that leave nothing to draw; keys that the task has no use for.
+        UserError: scenes, labels or targets do not exist or differ in size; labels are not classes; the training region
+            overlaps the test region; scenes differ in bands, class names or target bands; the whole region is unknown;
+        weights do not exist or are all 0; or keys do not apply to the task.
     """
     data, kind = config.data, KINDS[load(TASKS, config.task.name, "task").truth]
     _check_keys(config, kind.KEY, kind.LACKS)
@@ -110,12 +110,12 @@ def open_corpus(config: Config) -> Corpus:
 
 
 def adapted(config: Config, corpus: Corpus, align: int) -> Config:
-    """Return the configuration with a patch and a recipe that the scenes allow.
+    """Return the configuration with a patch and a recipe that suit the scenes.
 
     Args:
-        config: As the user gave it.
+        config: The configuration of the user.
         corpus: The opened scenes.
-        align: Sides of patches are multiples of this.
+        align: The number of which sides of patches must be multiples.
 
     Raises:
         UserError: without ``data.adapt``: the patch is no multiple of ``align``, or larger than a training region.
@@ -152,7 +152,7 @@ def _check_geometry(config: Config, geometry: Geometry) -> None:
 
 
 def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
-    """Refuse what has no meaning for a task that learns from ``data.KEY``."""
+    """Refuse keys that do not apply to a task whose targets come from ``data.KEY``."""
     others = [name for name in ("labels", "target") if name != key]
     for name in (*others, *lacks):
         value = getattr(config.data, name)
@@ -160,13 +160,13 @@ def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
             raise UserError(
                 f"data.{name}",
                 found=f"{list(value) if name in others else value!r}, for task {config.task.name}",
-                expected=f"nothing: that task learns from data.{key}",
+                expected=f"nothing: the targets of that task are data.{key}",
                 do="Leave it out, or choose a task that has a use for it.",
             )
 
 
 def _stores(data: Data, key: str) -> tuple[str, ...]:
-    """Return where the truths lie; labels are the scenes' own, unless others are named."""
+    """Return the URLs of the targets; labels are the scenes' own, unless others are named."""
     stores = getattr(data, key) or (data.scene if key == "labels" else ())
     if len(stores) != len(data.scene):
         raise UserError(
@@ -189,7 +189,7 @@ def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str, ge
                 f"data.rows, data.cols of {url}",
                 found=f"training on {roi}",
                 expected=f"no pixel of the test region ({test})",
-                do="Move one of the two regions; a net judged where it learned looks better than it is.",
+                do="Move one of the two regions; scores on training pixels are too good.",
             )
     truth = opened(store)
     height, width = (int(length * geometry.scale) for length in scene.shape[:2])
@@ -205,7 +205,7 @@ def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str, ge
 
 
 def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | None:
-    """Return how likely pixels are to be drawn, if weights or a balance of classes are asked for."""
+    """Return the probability of each pixel, if weights or a balance of classes are requested."""
     if data.shares is not None and (len(data.shares) != len(grounds) or not any(data.shares)):
         raise UserError(
             "data.shares",
@@ -223,7 +223,7 @@ def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | N
 
 
 def _weight(data: Data, ground: Ground) -> Plane | None:
-    """Return the weights of a scene's pixels: a layer of the scene, or of its label store where the scene has none."""
+    """Return the weights of a scene's pixels: a layer of the scene, or of its label store if the scene has none."""
     if data.weight is None:
         return None
     stores = (ground.scene.url, ground.truth.store)
@@ -239,7 +239,7 @@ def _weight(data: Data, ground: Ground) -> Plane | None:
 
 
 def _same_bands(grounds: tuple[Ground, ...]) -> None:
-    """Refuse scenes whose bands differ."""
+    """Refuse scenes with different bands."""
     from tilespec.spectra.recipe import Recipe
 
     first = grounds[0].scene
@@ -279,7 +279,7 @@ def _check_patch(patch: int, align: int, sides: list[int], region: tuple[int, in
 
 
 def _fewer(steps: str, bands: int) -> str:
-    """Return the steps with no more principal components than there are bands."""
+    """Return the steps with at most as many principal components as bands."""
     parts = [part.strip() for part in steps.split(",")]
     name, count = "pca=", str(bands)
     return ",".join(

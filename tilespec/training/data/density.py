@@ -1,10 +1,10 @@
-"""Density: how likely each pixel of some regions is to be drawn, and which pixel a number between 0 and 1 draws.
+"""Density: the probability of each pixel of some regions, and the pixel for a number between 0 and 1.
 
-The regions are cut into cells; cells, and the pixels in them, lie along Hilbert curves, and masses add up along them.
-So a number between 0 and 1 is a place on the curve: numbers drawn one from each of ``n`` equal intervals are a sample
-that is spread evenly over all regions, whatever the weights, and neighbouring numbers are neighbouring pixels
-(generalized random-tessellation stratified sampling: Stevens and Olsen 2004, J. Am. Stat. Assoc. 99, 262-278). Only the
-masses of cells are kept: the weights of a cell are looked up when it is drawn from.
+The regions are divided into cells; cells, and the pixels in them, are ordered along Hilbert curves, along which masses
+are summed. So a number between 0 and 1 is a position on the curve: numbers drawn one from each of ``n`` equal intervals
+are a sample that is spread evenly over all regions, whatever the weights, and neighbouring numbers are neighbouring
+pixels (generalized random-tessellation stratified sampling: Stevens and Olsen 2004, J. Am. Stat. Assoc. 99, 262-278).
+Only the masses of cells are in memory; the weights of a cell are read when a pixel is drawn from it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,13 @@ from tilespec.core.types import UNLABELLED, Roi
 from tilespec.storage.layer import Plane
 
 CELL = 128
-"""Side of a cell in pixels, however stores are chunked: what is drawn does not depend on that."""
+"""The side of a cell in pixels, for any chunks of stores, so that draws do not depend on chunks."""
 LAST: Final = float(np.nextafter(1, 0))
 """The largest number below 1."""
 POWERS = {"none": 0.0, "sqrt": 0.5, "classes": 1.0}
-"""Ways to balance: a class of ``n`` pixels is drawn in proportion to ``n`` to the power of 1 minus this."""
+"""The exponents of balancing: the probability of a class of ``n`` pixels is proportional to ``n`` to the power of 1
+minus this.
+"""
 
 Weights = Callable[[Roi], Float64[np.ndarray, "y x"]]
 Masses = Float64[np.ndarray, " _cell"]
@@ -33,19 +35,19 @@ Masses = Float64[np.ndarray, " _cell"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Density:
-    """Masses of cells along the curve, one scene after another, and weights within them."""
+    """The masses of cells along the curve, one scene after another, and the weights within them."""
 
     cells: tuple[tuple[int, Roi], ...]
-    """Scene and region of each cell."""
+    """The index of the scene and the region of each cell."""
     ends: Masses
-    """Masses of all cells up to and with each."""
+    """The sum of the masses up to and including each cell."""
     weights: tuple[Weights, ...]
-    """Of the pixels of a cell, one function for each scene."""
+    """The function of each scene that returns the weights of the pixels of a cell."""
 
     def at(self, quantiles: Float64[np.ndarray, " patch"]) -> Int64[np.ndarray, "patch 3"]:
-        """Return the pixels ``scene, y, x`` at some places (0 to 1) on the curve; one of weight 0 is never among them.
+        """Return the pixels ``scene, y, x`` at positions (0 to 1) on the curve; none of them has weight 0.
 
-        Each cell that is drawn from is looked up once.
+        The weights of each cell are read once.
         """
         total, starts = self.ends[-1], np.concatenate([[0.0], self.ends[:-1]])
         places = np.minimum(quantiles, LAST) * total
@@ -65,14 +67,14 @@ class Density:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """What is known about the pixels of a region."""
+    """The labels and the weights of the pixels of a region."""
 
     roi: Roi
-    """The region."""
+    """The region in pixels of the scene."""
     labels: Plane | None
-    """Their classes; None: they have none, and all are drawn as if they had one and the same."""
+    """The classes of the pixels; None: all pixels have the same class."""
     weight: Plane | None = None
-    """How much each counts; None: all the same."""
+    """The weights of the pixels; None: all have the same weight."""
 
     def read(self, roi: Roi) -> tuple[UInt8[np.ndarray, "y x"], Float64[np.ndarray, "y x"]]:
         """Return labels and weights of a part of the region.
@@ -96,9 +98,9 @@ class Field:
 
 
 def even(regions: Sequence[Roi], shares: tuple[float, ...] | None = None) -> Density:
-    """Return the density under which all pixels of all regions are equally likely.
+    """Return the density in which all pixels of all regions are equally likely.
 
-    ``shares``: how likely each region is as a whole; None: by its size.
+    ``shares`` are the probabilities of whole regions; None: by their sizes.
     """
     cells = [squares(roi) for roi in regions]
     masses = [np.array([float(np.prod(cell.shape)) for cell in each]) for each in cells]
@@ -108,16 +110,16 @@ def even(regions: Sequence[Roi], shares: tuple[float, ...] | None = None) -> Den
 def weighted(
     fields: Sequence[Field], *, classes: int, balance: str = "none", shares: tuple[float, ...] | None = None
 ) -> Density:
-    """Return the density under which pixels count as their weights say, and classes as ``balance`` says.
+    """Return the density by the weights of pixels and the ``balance`` of classes.
 
-    Balanced over all regions together, or with ``shares`` within each; unlabelled pixels are never drawn then. Labels
-    and weights are read once.
+    Classes are balanced over all regions together, or with ``shares`` within each; unlabelled pixels then have
+    probability 0. Labels and weights are read once.
 
     Args:
-        fields: One for each scene.
-        classes: Labels are below this, or 255.
-        balance: A key of `POWERS`.
-        shares: How likely each scene is as a whole; None: by the weights of its pixels.
+        fields: The labels and weights of each scene.
+        classes: The number of classes; labels are below it, or 255.
+        balance: The balance, a key of `POWERS`.
+        shares: The probabilities of whole scenes; None: by the weights of their pixels.
 
     Raises:
         UserError: a weight is negative or infinite, or all are 0.
@@ -136,14 +138,14 @@ def weighted(
 
 
 def squares(roi: Roi) -> tuple[Roi, ...]:
-    """Return the cells of a region, along a Hilbert curve."""
+    """Return the cells of a region along a Hilbert curve."""
     cells = roi.cut(CELL, CELL)
     y, x = np.array([(cell.y0 // CELL, cell.x0 // CELL) for cell in cells]).T
     return tuple(cells[number] for number in np.argsort(hilbert(y - y.min(), x - x.min())))
 
 
 def hilbert(y: Int64[np.ndarray, " place"], x: Int64[np.ndarray, " place"]) -> Int64[np.ndarray, " place"]:
-    """Return where places lie on Hilbert's curve through a square (Warren 2012, Hacker's Delight, section 16-2)."""
+    """Return the indices of positions on Hilbert's curve through a square (Warren 2012, Hacker's Delight, 16-2)."""
     side = 1 << int(max(y.max(), x.max())).bit_length()
     place, step = np.zeros_like(y), side >> 1
     while step:
@@ -158,7 +160,7 @@ def hilbert(y: Int64[np.ndarray, " place"], x: Int64[np.ndarray, " place"]) -> I
 
 @lru_cache(maxsize=64)
 def _order(shape: tuple[int, int]) -> Int64[np.ndarray, " pixel"]:
-    """Return the pixels of a cell, counted row by row, along a Hilbert curve."""
+    """Return the pixels of a cell, numbered row by row, in the order of a Hilbert curve."""
     y, x = (index.ravel() for index in np.indices(shape))
     return np.argsort(hilbert(y, x))
 
@@ -174,13 +176,13 @@ def _table(field: Field, classes: int) -> Float64[np.ndarray, "cell class"]:
 
 
 def _factors(totals: Float64[np.ndarray, " class"], power: float) -> Float64[np.ndarray, " class"]:
-    """Return what a pixel of each class counts, of the weights of all classes."""
+    """Return the factor of each class from the weights of all classes."""
     seen = totals > 0
     return np.where(seen, np.where(seen, totals, 1.0) ** -power, 0.0)
 
 
 def _weights(field: Field, factors: Float64[np.ndarray, " class"], *, by_class: bool) -> Weights:
-    """Return the function that looks up the weights of pixels."""
+    """Return the function that reads the weights of pixels."""
     of_label = np.full(UNLABELLED + 1, 0.0 if by_class else 1.0)
     if by_class:
         of_label[: len(factors)] = factors
@@ -193,7 +195,7 @@ def _weights(field: Field, factors: Float64[np.ndarray, " class"], *, by_class: 
 
 
 def _ones(roi: Roi) -> Float64[np.ndarray, "y x"]:
-    """Return equal weights."""
+    """Return equal weights for all pixels of a cell."""
     return np.ones(roi.shape)
 
 
@@ -203,7 +205,7 @@ def _joined(
     weights: Sequence[Weights],
     shares: tuple[float, ...] | None,
 ) -> Density:
-    """Return the density of all scenes, one after another."""
+    """Return the density of all scenes in sequence."""
     if shares is not None:
         masses = [mass * (share / (mass.sum() or 1.0)) for mass, share in zip(masses, shares, strict=True)]
     return Density(
@@ -214,7 +216,7 @@ def _joined(
 
 
 def _nothing(field: Field) -> UserError:
-    """Return the error for a region of which no pixel can be drawn."""
+    """Return the error for a region in which no pixel can be drawn."""
     where = field.labels or field.weight
     assert where is not None, "without either, all pixels may be"
     return UserError(

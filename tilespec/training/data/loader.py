@@ -1,4 +1,4 @@
-"""Loader: threads that read patches and put them together as batches, in the order of the stream."""
+"""Loader: threads read patches and combine them to batches, in the order of the stream."""
 
 import threading
 import time
@@ -19,38 +19,38 @@ from tilespec.training.data.score_cache import Blocks
 from tilespec.training.objectives.base import Batch
 
 AHEAD = 2
-"""Batches that each thread prepares ahead."""
+"""The number of batches that each thread prepares ahead."""
 LOOK = 1.0
-"""Seconds between two looks at whether the threads that read are alive, while a batch is waited for."""
+"""The seconds between two checks that the reading threads are alive, during a wait for a batch."""
 
 
 @final
 class Loader:
-    """Batches of one rank, prepared ahead by threads of this process."""
+    """The batches of one rank, which threads of this process prepare ahead."""
 
     def __init__(  # noqa: PLR0913 - what a batch is made of
         self, law: Law, blocks: Blocks, task: Task, *, batch: int, share: range, threads: int, pin: bool = False
     ) -> None:
-        """Take slices ``share`` of each ``batch`` of the stream.
+        """Prepare slices ``share`` of each ``batch`` of the stream.
 
         Args:
-            law: Which patches.
-            blocks: What is read from.
-            task: What the net reads and should answer on a patch.
-            batch: Patches of all ranks.
-            share: Which of them are this rank's.
-            threads: How many prepare batches ahead; 0: none.
-            pin: Put batches where a GPU reads them without a copy.
+            law: The stream of patches.
+            blocks: The cache from which pixels are read.
+            task: The task, which defines the net's input and target on a patch.
+            batch: The number of patches of all ranks.
+            share: The slice of this rank.
+            threads: The number of threads that prepare batches ahead; 0: none.
+            pin: Whether to store batches in page-locked memory, which a GPU reads directly.
         """
         self._law, self._blocks, self._task = law, blocks, task
         self._size, self._share, self._threads, self._pin = batch, share, threads, pin
         blank = tuple(np.zeros_like(plane) for plane in blocks.empty((law.side, law.side)))
         self._forms = tuple((plane.shape, plane.dtype) for plane in (*blank, *task.pair(*blank)))
         self.waited = 0.0
-        """Seconds that the loop waited for a batch."""
+        """The seconds that the loop has waited for batches."""
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
-        """Yield the batches of the steps ``start`` to ``stop``; what a thread raises is raised here.
+        """Yield the batches of the steps ``start`` to ``stop``; an exception in a thread is raised here.
 
         Raises:
             IncompleteError: all threads have died.
@@ -82,7 +82,7 @@ class Loader:
         return torch.empty(shape, dtype=kind, pin_memory=self._pin)
 
     def _fill(self, patch: Patch, x: np.ndarray, y: np.ndarray) -> None:
-        """Write what the net reads on a patch, and what it should answer, into their memory: turned as it is copied."""
+        """Write the net's input and target on a patch into their memory, turned during the copy."""
         scores, truth = (
             plane if (plane.shape, plane.dtype) == form else np.empty(*form)
             for plane, form in zip((x, y), self._forms, strict=False)
@@ -90,17 +90,17 @@ class Loader:
         back = undone(patch.turn)
         self._blocks.read(patch.scene, self._law.roi(patch), (turned(scores, back), turned(truth, back)))
         for plane, made in zip((x, y), self._task.pair(scores, truth), strict=True):
-            if made is not plane:  # a task that has nothing to change returns what it was given
+            if made is not plane:  # a task without changes returns its argument
                 plane[...] = made
 
     def _timed(self, batch: Future[Batch], team: "_Team") -> Batch:
-        """Return a batch when it is there, and count the wait."""
+        """Return a batch when it is ready, and add the waiting time."""
         began = time.monotonic()
         while True:
             try:
                 ready = batch.result(LOOK)
             except NotYetError:
-                if batch.done():  # what the thread raised is itself of that kind
+                if batch.done():  # the thread raised a TimeoutError itself
                     raise
                 team.check()
             else:
@@ -116,10 +116,10 @@ class _Team:
         self._threads: list[threading.Thread] = []
 
     def join(self) -> None:
-        """Count this thread in."""
+        """Register this thread as alive."""
         self._threads.append(threading.current_thread())
 
     def check(self) -> None:
-        """Raise an error when no thread is alive: nobody would ever bring a batch."""
+        """Raise an error when no thread is alive, because no batch would ever be ready."""
         if self._threads and not any(thread.is_alive() for thread in self._threads):
             raise IncompleteError("the threads that read patches have died; the same command resumes")

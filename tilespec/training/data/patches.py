@@ -1,7 +1,7 @@
-"""Patches: which patches a net learns from, and in which order.
+"""Patches: the patches of a training and their order.
 
-The law: patch ``k`` of epoch ``e`` is a pure function of ``(seed, e, k)``. Ranks take contiguous slices of each
-batch. So the stream depends neither on the number of ranks nor on the threads, and resuming is knowing one integer.
+Patch ``k`` of epoch ``e`` is a pure function of ``(seed, e, k)``. Ranks take contiguous slices of each
+batch. So the stream depends neither on the number of ranks nor on the threads, and resuming needs only one integer.
 """
 
 import threading
@@ -18,13 +18,13 @@ from tilespec.training.data.density import Density, even
 from tilespec.training.settings import Config
 
 TURNS = 8
-"""Symmetries of the square."""
+"""The number of symmetries of the square."""
 
 _drawing = threading.Lock()
 
 
 class Patch(NamedTuple):
-    """Where a patch lies, and how it is turned."""
+    """The position and the symmetry of a patch."""
 
     scene: int
     y: int
@@ -35,34 +35,34 @@ class Patch(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """Which patch is the ``i``-th of the stream."""
+    """The stream of patches: a function from an index to a patch."""
 
     seed: int
-    """Of the run."""
+    """The seed of the run."""
     regions: tuple[Roi, ...]
-    """Where patches may lie, one region for each scene."""
+    """The region of the patches in each scene."""
     side: int
     """Of a patch, in pixels."""
     step: int = 1
     """Patches begin at multiples of it, for there pixels of the truth begin."""
     patches: int
-    """In an epoch."""
+    """The number of patches in an epoch."""
     augment: bool = True
     """Whether patches are turned and mirrored."""
     window: int = 1
-    """Neighbouring patches that follow each other; their order and that of the windows is drawn."""
+    """The number of neighbouring patches in sequence; their order and that of the windows is random."""
     stratify: bool = False
     """Whether an epoch takes one patch from each of ``patches`` equal parts of the density."""
     density: Density | None = None
-    """How likely pixels are to be drawn; None: each place that a patch can have is as likely as any other."""
+    """The probability of each pixel; None: all possible positions of a patch are equally likely."""
     shares: tuple[float, ...] | None = None
-    """How often each scene is drawn from; None: by its size. A density has its own."""
+    """The probability of each scene; None: by its size. A density has its own."""
     kept: tuple[Patch, ...] = ()
-    """Where epochs are drawn from, with replacement; empty: from everywhere."""
+    """The patches from which epochs are drawn with replacement; empty: the whole region."""
 
     @classmethod
     def of(cls, config: Config, corpus: Corpus) -> "Law":
-        """Return the law of a configuration."""
+        """Return the stream of a configuration."""
         data = config.data
         law = cls(
             seed=config.train.seed,
@@ -80,7 +80,7 @@ class Law:
 
     @property
     def length(self) -> int:
-        """Patches in an epoch."""
+        """The number of patches in an epoch."""
         return len(self.kept) or self.patches
 
     def patch(self, index: int) -> Patch:
@@ -94,9 +94,9 @@ class Law:
         return Roi(y0=patch.y, y1=patch.y + self.side, x0=patch.x, x1=patch.x + self.side)
 
     def keeping(self, grounds: tuple[Ground, ...]) -> "Law":
-        """Return the law that draws from those of ``patches`` fixed patches that hold more than one class.
+        """Return the stream that draws from those of ``patches`` fixed patches that hold more than one class.
 
-        As published by Mishra and Herrmann (2021). When none does, all are kept.
+        As published by Mishra and Herrmann (2021). If no patch does, all are used.
         """
         drawn = _drawn(self, np.random.default_rng([self.seed, 1]))
         kept = tuple(p for p in drawn if _mixed(grounds[p.scene].answers(self.roi(p))))
@@ -105,7 +105,7 @@ class Law:
 
 @lru_cache(maxsize=8)
 def _epoch(law: Law, epoch: int) -> tuple[Patch, ...]:
-    """Return all patches of an epoch, in order."""
+    """Return all patches of an epoch in order."""
     rng = np.random.default_rng([law.seed, 0, epoch])
     drawn = [law.kept[i] for i in rng.integers(law.length, size=law.length)] if law.kept else _drawn(law, rng)
     near = sorted(drawn, key=lambda p: (p.scene, p.y // law.side, p.x)) if law.window > 1 else drawn
@@ -115,7 +115,7 @@ def _epoch(law: Law, epoch: int) -> tuple[Patch, ...]:
 
 
 def _drawn(law: Law, rng: np.random.Generator) -> list[Patch]:
-    """Return the patches of an epoch as they are drawn: around a pixel, or as near to it as the region allows."""
+    """Return the random patches of an epoch, each centred on a pixel, or as near to it as the region allows."""
     n, half = law.patches, law.side // 2
     quantiles = rng.random(n)
     if law.stratify:
@@ -132,9 +132,9 @@ def _drawn(law: Law, rng: np.random.Generator) -> list[Patch]:
 
 @lru_cache(maxsize=8)
 def _equal(law: Law) -> Density:
-    """Return the density of centres without weights: of whole patches, or stratified of all pixels of the regions.
+    """Return the density of centres without weights: of complete patches, or stratified of all pixels of the regions.
 
-    A patch near the border is drawn for all pixels that are nearer still: borders are seen as often as the inside.
+    A patch near the border also represents all pixels that are nearer to it, so borders are as frequent as the inside.
     """
     if law.stratify:
         return even(law.regions, law.shares)
@@ -151,10 +151,10 @@ def turned(plane: Shaped[np.ndarray, "y x *_"], turn: int) -> Shaped[np.ndarray,
 
 
 def undone(turn: int) -> int:
-    """Return the turn that undoes one: a mirrored turn undoes itself."""
+    """Return the inverse of a turn: a mirrored turn is its own inverse."""
     return turn if turn >= TURNS // 2 else -turn % (TURNS // 2)
 
 
 def _mixed(labels: ClassMap) -> bool:
-    """Say whether a patch holds more than one class."""
+    """Return whether a patch has more than one class."""
     return len(np.unique(labels[labels != UNLABELLED])) > 1

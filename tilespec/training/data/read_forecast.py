@@ -1,6 +1,6 @@
-"""Read forecast: what a stream of patches will take from its stores, foreseen without reading them.
+"""Read forecast: the expected reading of a stream of patches, calculated without reading.
 
-The stream is a law and the cache forgets by a rule, so what is decoded can be counted beforehand.
+The stream and the cache follow fixed rules, so the number of decoded pixels can be calculated beforehand.
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from tilespec.training.data.patches import Law
 from tilespec.training.data.score_cache import parts, size, stored
 
 EPOCHS = 2
-"""The first fills the cache, and the second is as all after it."""
+"""The number of calculated epochs: the first fills the cache, and the second is like all later ones."""
 MUCH = 0.5
-"""Pixels decoded for each pixel used, after the first epoch, from which on a note says what would help."""
+"""The number of decoded pixels per used pixel, after the first epoch, from which a note gives advice."""
 WINDOW = 16
-"""A window that is proposed: a patch of 512 then shares most of its blocks with those before it."""
+"""The proposed window, with which a patch of 512 shares most of its blocks with those before it."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Foreseen:
-    """What an epoch reads."""
+    """The expected reading of an epoch."""
 
     decoded: int
-    """Pixels of stored objects."""
+    """The number of decoded pixels of stored objects."""
     used: int
-    """Pixels of patches."""
+    """The number of pixels of patches."""
 
     @property
     def amplification(self) -> float:
-        """Pixels decoded for each pixel used."""
+        """The number of decoded pixels for each used pixel."""
         return self.decoded / self.used
 
 
 def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) -> list[Foreseen]:
-    """Return what each of the first epochs reads through a cache of ``budget`` bytes of ``bands`` scores and truth.
+    """Return the reading of each of the first epochs with a cache of ``budget`` bytes for ``bands`` scores and target.
 
-    One thread's order; several threads are a few patches ahead of each other.
+    The order is that of one thread; several threads are a few patches ahead of each other.
     """
     cache: Cache[None] = Cache(budget)
     epochs = []
@@ -57,7 +57,7 @@ def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) 
 
 
 def summary(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) -> dict[str, Any]:
-    """Return, as plain data, what a training will read, and notes when each pixel will be decoded again and again."""
+    """Return the expected reading of a training as plain data, and notes when each pixel will be decoded repeatedly."""
     first, later = foreseen(law, grounds, bands=bands, budget=budget)
     whole = sum(size(ground, part, bands) for ground in grounds for part in parts(ground, ground.roi))
     notes = []

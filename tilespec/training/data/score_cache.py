@@ -1,7 +1,7 @@
-"""Score cache: scores and truth of a scene, decoded once and kept in bounded memory.
+"""Score cache: scores and targets of a scene, decoded once, in bounded memory.
 
-Raw spectra go in and scores come out: a block's recipe runs over each few lines as they are read, so that only scores
-are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
+The recipe is applied to a few lines of raw spectra at a time while they are read, so that only scores are in memory.
+Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
 """
 
 import math
@@ -29,10 +29,10 @@ Block = tuple[Reflectance, Answers]
 
 @final
 class Blocks:
-    """Scores and truth of stored objects, as far as they lie in the training region.
+    """The scores and targets of stored objects inside the training region.
 
-    Each is decoded once while it is kept, however many threads ask for it; ``cache`` says what is held. Ranks of one
-    machine keep all of them together where ``budget`` bytes are enough for that; else each keeps its share of them.
+    Each is decoded once while it is in memory, for any number of threads; ``cache`` counts the bytes. Ranks of one
+    machine share all of them if ``budget`` bytes are enough for that; otherwise each has a cache of its own share.
     """
 
     def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int, ranks: Ranks | None = None) -> None:
@@ -41,15 +41,15 @@ class Blocks:
         self._shelf = Shelf.of(ranks, self._kinds(), budget) if ranks.together else None
         self._counting = threading.Lock()
         self.cache: Cache[Block] = Cache(budget // ranks.world)
-        """What is held, in bytes."""
+        """The cache of blocks, in bytes."""
         self.decoded = 0
-        """Pixels of stored objects that were decoded so far."""
+        """The number of pixels of stored objects that were decoded so far."""
         self.used = 0
-        """Pixels handed out so far; ``decoded / used`` is the read amplification."""
+        """The number of pixels returned so far; ``decoded / used`` is the read amplification."""
 
     @property
     def bands(self) -> int:
-        """Bands of the scores."""
+        """The bands of the scores."""
         return self._recipe.bands_out
 
     def empty(self, shape: tuple[int, int]) -> Block:
@@ -60,7 +60,7 @@ class Blocks:
     def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
         """Return scores ``y, x, band`` (NaN where there is no data) of a patch, and what the net should answer there.
 
-        With ``into`` they are written there, once and straight from the blocks.
+        With ``into`` they are written there, once and directly from the blocks.
         """
         wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
         for part in parts(ground, roi):
@@ -76,7 +76,7 @@ class Blocks:
         return wanted
 
     def _kinds(self) -> dict[Hashable, list[Kind]]:
-        """Return what all blocks are made of."""
+        """Return the shapes and data types of the arrays of all blocks."""
         found: dict[Hashable, list[Kind]] = {}
         for scene, ground in enumerate(self._grounds):
             for part in parts(ground, ground.roi):
@@ -97,7 +97,7 @@ class Blocks:
         return scores, answers
 
     def _decode(self, ground: Ground, part: Roi, into: Block) -> Block:
-        """Read one block and run it through the recipe, a few lines at a time; return what it was written to."""
+        """Read one block through the recipe, a few lines at a time, into the given memory, and return that memory."""
         scores, answers = into
         flat, start = scores.reshape(-1, self.bands), 0
         with one_blas_thread():
@@ -113,7 +113,7 @@ class Blocks:
 
 
 def parts(ground: Ground, roi: Roi) -> list[Roi]:
-    """Return the blocks that a part of a training region lies in: stored objects, cut by the training region."""
+    """Return the blocks of a part of a training region: stored objects, cut by the training region."""
     sides = edges(ground.scene)
     return ground.roi.common(roi.aligned(*sides)).cut(*sides)
 
@@ -125,13 +125,13 @@ def size(ground: Ground, part: Roi, bands: int) -> int:
 
 
 def stored(ground: Ground, part: Roi) -> int:
-    """Return the pixels of the stored objects that a block is decoded from."""
+    """Return the number of pixels of the stored objects that a block is decoded from."""
     height, width = ground.scene.roi.common(part.aligned(*edges(ground.scene))).shape
     return height * width
 
 
 def _shared(roi: Roi, part: Roi) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return what a block shares with a region: the slices of the block, and of the region."""
+    """Return the intersection of a block and a region, as slices of the block and of the region."""
     common = roi.common(part)
     inner, outer = (
         (

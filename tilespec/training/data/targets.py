@@ -1,4 +1,4 @@
-"""Targets: what a net should answer on the plane of a scene. A task says which kind it learns from.
+"""Targets: the desired output of a net on the plane of a scene. A task names the kind of its targets.
 
 Classes (uint8 ``y, x``, 255 = unknown) come from a label plane, a field (float32 ``y, x, channel``, NaN = unknown) from
 the cube of another store. Both are read block by block beside the spectra, and patches turn with them.
@@ -24,7 +24,7 @@ from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec
 from tilespec.storage.scene import Scene
 
 STRIP: Final = 512
-"""Rows of labels that are counted at once."""
+"""The number of rows of labels that are counted at once."""
 
 Answers = UInt8[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
 """Of one kind or the other, on the plane of the truth."""
@@ -33,24 +33,24 @@ Answers = UInt8[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the truths of a training have in common."""
+    """The common properties of the targets of a training."""
 
     options: Mapping[str, Any]
-    """What they tell the task: how many classes; how many channels, and the range of their values."""
+    """The options for the task: the number of classes, or the number of channels and the range of their values."""
     facts: Mapping[str, Any]
-    """What was counted, as plain data for the plan."""
+    """The counts as plain data for the plan."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, in order."""
+    """The names of the classes in their order."""
     axis: SpectralAxis | None = None
-    """What the channels of a field are."""
+    """The spectral axis of the channels of values."""
 
 
 @runtime_checkable
 class Truth(Protocol):
-    """What every kind of truth has."""
+    """The interface of every kind of target."""
 
     KEY: ClassVar[str]
-    """Of the configuration that names its stores, and of the digest in the provenance of a model."""
+    """The key of the configuration that names its stores, and of the digest in the provenance of a model."""
     LACKS: ClassVar[tuple[str, ...]]
     """Keys of ``[data]`` that ask for what it does not have."""
     LEAST: ClassVar[Mapping[str, float]]
@@ -58,108 +58,108 @@ class Truth(Protocol):
 
     @property
     def store(self) -> str:
-        """Where it lies."""
+        """The URL of the store."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of its plane."""
+        """The height and the width of the plane in pixels."""
 
     @property
     def plane(self) -> Plane | None:
-        """The classes that draws can be balanced by, if there are any."""
+        """The layer of classes for balanced draws, if there is one."""
 
     @property
     def digest(self) -> str | None:
-        """Hash of what it holds, where a run has left one."""
+        """The hash of the contents, if a run has recorded one."""
 
     @property
     def axis(self) -> SpectralAxis | None:
-        """What its channels are."""
+        """The spectral axis of the channels."""
 
     def empty(self, shape: tuple[int, int]) -> Answers:
-        """Return memory for a region."""
+        """Return memory for the target of a region."""
 
     def read(self, roi: Roi) -> Answers:
-        """Return a region, in memory of the caller's own."""
+        """Return the target of a region in newly allocated memory."""
 
     def spec(self, shape: tuple[int, int], classes: tuple[str, ...]) -> ArraySpec:
-        """Return how a copy of some region of it is stored."""
+        """Return the description of a stored copy of some region."""
 
     @staticmethod
     def survey(truths: Sequence[Any], regions: Sequence[Roi], options: Mapping[str, Any]) -> Survey:
-        """Return what they have in common on some regions; ``options`` are what the user told the task.
+        """Return the common properties of targets on some regions; ``options`` are those of the task.
 
         Raises:
-            UserError: they do not go together, nothing is known of any region, or the task was told otherwise.
+            UserError: the targets do not match each other or the task's options, or all regions are unknown.
         """
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """A plane of labels."""
+    """A layer of class labels as target."""
 
     KEY: ClassVar[str] = "labels"
     LACKS: ClassVar[tuple[str, ...]] = ()
     LEAST: ClassVar[Mapping[str, float]] = {"classes": 2}
 
     plane: Plane
-    """Where the labels lie; the store is opened once."""
+    """The layer of the labels; the store is opened once."""
 
     @classmethod
     def open(cls, store: str) -> "Classes":
         """Return the labels of a store.
 
         Raises:
-            UserError: it has none.
+            UserError: the store has no labels.
         """
         return cls(plane=Plane.open(store, "labels"))
 
     @property
     def store(self) -> str:
-        """Where it lies."""
+        """The URL of the store."""
         return self.plane.store
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of its plane."""
+        """The height and the width of the plane in pixels."""
         height, width = self.plane.shape
         return height, width
 
     @property
     def digest(self) -> str | None:
-        """Hash of the store, where a run has left one."""
+        """The hash of the store, if a run has recorded one."""
         found = open_group(self.store).attrs.get("tilespec_digest")
         return None if found is None else str(found)
 
     @property
     def axis(self) -> None:
-        """Nothing: classes have names."""
+        """The axis None, because classes have names."""
         return
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes; none where the plane does not say."""
+        """The names of the classes, none if the layer has none."""
         return tuple(str(self.plane.attrs.get("flag_meanings", "")).split())
 
     def empty(self, shape: tuple[int, int]) -> ClassMap:
-        """Return memory for a region."""
+        """Return memory for the labels of a region."""
         return np.empty(shape, np.uint8)
 
     def read(self, roi: Roi) -> ClassMap:
-        """Return the labels of a region."""
+        """Return the labels of a region, uint8 ``y, x``."""
         return self.plane.read(roi).astype(np.uint8, copy=False)
 
     def spec(self, shape: tuple[int, int], classes: tuple[str, ...]) -> ArraySpec:
-        """Return how a copy of some region of it is stored."""
+        """Return the description of a stored copy of some region."""
         return layer_spec("labels", shape, classes=classes)
 
     @staticmethod
     def survey(truths: Sequence["Classes"], regions: Sequence[Roi], options: Mapping[str, Any]) -> Survey:
-        """Return names and number of the classes: those asked for, else those named, else those seen.
+        """Return the names and the number of the classes: from the options, else named ones, else those in the labels.
 
         Raises:
-            UserError: names that differ, labels that are no classes, none at all, or more than were asked for.
+            UserError: names differ, labels are not classes, there are none, or more than in the options.
         """
         names = _names(truths)
         counts = sum(np.stack([_count(truth, roi) for truth, roi in zip(truths, regions, strict=True)]))
@@ -182,7 +182,7 @@ class Classes:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """The cube of a store, or its prediction of several channels."""
+    """The cube of a store, or its prediction of several channels, as target."""
 
     KEY: ClassVar[str] = "target"
     LACKS: ClassVar[tuple[str, ...]] = ("balance", "drop_single_class")
@@ -190,64 +190,65 @@ class Field:
     plane: ClassVar[None] = None
 
     cube: Scene
-    """Where the values lie."""
+    """The cube of the values."""
 
     @classmethod
     def open(cls, store: str) -> "Field":
         """Return the cube of a store.
 
         Raises:
-            UserError: it has none.
+            UserError: the store has no cube.
         """
         return cls(cube=Scene.open(store))
 
     @property
     def store(self) -> str:
-        """Where it lies."""
+        """The URL of the store."""
         return self.cube.url
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of its plane."""
+        """The height and the width of the plane in pixels."""
         return self.cube.shape[:2]
 
     @property
     def channels(self) -> int:
-        """How many values a pixel has."""
+        """The number of values of a pixel."""
         return self.cube.shape[2]
 
     @property
     def digest(self) -> str | None:
-        """Hash of the cube, where a run has left one."""
+        """The hash of the cube, if a run has recorded one."""
         return self.cube.digest
 
     @property
     def axis(self) -> SpectralAxis | None:
-        """What the channels are."""
+        """The spectral axis of the channels."""
         return self.cube.spectral
 
     def empty(self, shape: tuple[int, int]) -> Reflectance:
-        """Return memory for a region."""
+        """Return memory for the values of a region."""
         return np.empty((*shape, self.channels), np.float32)
 
     def read(self, roi: Roi) -> Reflectance:
-        """Return the values of a region, NaN where there are none."""
+        """Return the values of a region, float32 ``y, x, channel``, NaN for unknown ones."""
         return self.cube.read(roi)
 
     def spec(self, shape: tuple[int, int], classes: tuple[str, ...]) -> ArraySpec:
-        """Return how a copy of some region of it is stored."""
+        """Return the description of a stored copy of some region."""
         del classes
         return cube_spec((*shape, self.channels), "float32", spectral=self.axis)
 
     @staticmethod
     def survey(truths: Sequence["Field"], regions: Sequence[Roi], options: Mapping[str, Any]) -> Survey:
-        """Return number, range and axis of the channels; all values of the regions are read once.
+        """Return the number, the range and the axis of the channels; all values of the regions are read once.
 
-        The range goes from 0, or from the smallest value if that is negative, to the largest one. Where the task was
-        told both ends, values are read only until one is known.
+        The range goes from 0, or from the smallest value if that is negative, to the largest one. If the task's options
+        give both ends, values are read only until a known one.
 
         Raises:
-            UserError: channels that differ, none that is known, another number than was asked for, or no range.
+            UserError: channels differ, all values are unknown, the number differs from the option, or the range is
+                empty.
         """
         _same_channels(truths, options)
         where = [(truth, roi) for truth, roi in zip(truths, regions, strict=True)]
@@ -273,7 +274,7 @@ class Field:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Span:
-    """How many values of each channel are known, and between which they lie."""
+    """The number of known values of each channel, and their range."""
 
     known: Int64[np.ndarray, " channel"]
     low: float
@@ -281,7 +282,7 @@ class _Span:
 
     @classmethod
     def of(cls, block: Block) -> "_Span":
-        """Return that of a block of a cube."""
+        """Return the numbers and the ranges for a block of a cube."""
         values = Scene.open(block.url).read(block.roi, room())
         known = np.isfinite(values)
         low, high = (float(f(values, where=known, initial=i)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
@@ -293,11 +294,11 @@ class _Span:
 
 
 KINDS: Final[dict[str, type[Classes] | type[Field]]] = {"classes": Classes, "field": Field}
-"""What a task says that it learns from."""
+"""The class of targets, by the name that a task gives."""
 
 
 def _names(truths: Sequence[Classes]) -> tuple[str, ...]:
-    """Return the class names that all label planes share."""
+    """Return the class names that all label layers share."""
     first = truths[0]
     for truth in truths:
         if truth.names != first.names:
@@ -311,7 +312,7 @@ def _names(truths: Sequence[Classes]) -> tuple[str, ...]:
 
 
 def _count(truth: Classes, roi: Roi) -> Int64[np.ndarray, "256"]:
-    """Return how many pixels of a region have each label 0 to 255."""
+    """Return the numbers of pixels of a region with each label 0 to 255."""
     counts = np.zeros(256, np.int64)
     for y0 in range(roi.y0, roi.y1, STRIP):
         values = truth.plane.read(replace(roi, y0=y0, y1=min(y0 + STRIP, roi.y1))).ravel()
@@ -327,7 +328,7 @@ def _count(truth: Classes, roi: Roi) -> Int64[np.ndarray, "256"]:
 
 
 def _same_channels(truths: Sequence[Field], options: Mapping[str, Any]) -> None:
-    """Refuse targets whose channels differ, or are not as many as the task was told."""
+    """Refuse targets whose channels differ from each other or from the task's options."""
     first = truths[0]
     for truth in truths:
         ours, theirs = (Bands(count=one.channels, axis=one.axis) for one in (first, truth))
@@ -351,12 +352,12 @@ def _same_channels(truths: Sequence[Field], options: Mapping[str, Any]) -> None:
 
 
 def _known(truth: Field, roi: Roi) -> bool:
-    """Whether any value of a region is known."""
+    """Return whether any value of a region is known."""
     return any(bool(np.isfinite(truth.cube.read(block.roi, room())).any()) for block in blocks(truth.cube, roi))
 
 
 def _unknown(what: str, expected: str, else_do: str) -> UserError:
-    """Return the error for regions of which nothing is known."""
+    """Return the error for regions that are unknown everywhere."""
     return UserError(
         "data.rows, data.cols",
         found=f"a training region without {what}",

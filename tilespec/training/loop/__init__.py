@@ -1,7 +1,7 @@
-"""Loop: step after step, to the end of a training.
+"""Loop: the steps of a training until its end.
 
-Files in reading order: `loop` (the steps), `moves` (what one step does), `weight_average` (a running mean of the
-weights), `throughput` (how fast it goes and what it waits for).
+Files in reading order: `loop` (the steps), `moves` (the contents of one step), `weight_average` (a running mean of the
+weights), `throughput` (speed and waiting times).
 
 Law: nothing here knows a task, a net or an objective by its name.
 """

@@ -1,4 +1,4 @@
-"""Loop: step after step, from wherever a training stands to its end. What a step does is `moves`."""
+"""Loop: the steps from the present state of a training to its end. `moves` defines a step."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from tilespec.training.validation.judge import Judge
 
 @runtime_checkable
 class Change(Protocol):
-    """What happens to a batch before it is learned from."""
+    """A change of a batch before its step."""
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the changed batch."""
@@ -35,37 +35,37 @@ class Change(Protocol):
 
 
 class Made(NamedTuple):
-    """What a step came to; the same on all ranks."""
+    """The result of a step, the same on all ranks."""
 
     losses: dict[str, float]
-    """Means over the ranks."""
+    """The losses by name, averaged over the ranks."""
     norms: dict[str, float]
-    """Of the gradients of each player; of several moves the largest."""
+    """The norm of the gradients of each player; of several moves the largest."""
     rate: float
-    """That it was learned at."""
+    """The learning rate of the step."""
     told: bool
-    """Whether a rank was told to stop."""
+    """Whether a rank has received a request to stop."""
 
     @property
     def good(self) -> bool:
-        """Whether all are numbers."""
+        """Whether all losses and norms are finite."""
         return all(math.isfinite(value) for value in (*self.losses.values(), *self.norms.values()))
 
 
 class Tally(NamedTuple):
-    """What a training has come to."""
+    """The state of a training's counts."""
 
     done: int
-    """Steps."""
+    """The number of steps."""
     losses: dict[str, float]
-    """Of the last one."""
+    """The losses of the last step."""
     skipped: int = 0
-    """Steps since it was begun, or resumed, that were no good."""
+    """The number of skipped steps since the training began or resumed."""
     bad: int = 0
-    """Those in a row, up to now."""
+    """The number of skipped steps in a row until now."""
 
     def after(self, made: Made) -> "Tally":
-        """Return the tally after one more step."""
+        """Return the counts after one more step."""
         if made.good:
             return Tally(self.done + 1, made.losses, self.skipped)
         return Tally(self.done + 1, made.losses, self.skipped + 1, self.bad + 1)
@@ -77,32 +77,32 @@ class Loop:
     """The loop of one rank."""
 
     train: Train
-    """Settings."""
+    """The settings ``[train]``."""
     folder: Path
-    """Of the training."""
+    """The folder of the training."""
     ranks: Ranks
-    """This process among all."""
+    """This process among all ranks."""
     players: Mapping[str, Player]
-    """By name; ``generator`` is what is kept."""
+    """The nets by name; ``generator`` is the net of the model."""
     mover: Mover
-    """What makes a step's moves."""
+    """The object that executes the moves of a step."""
     augment: Change
-    """What happens to a batch, on the device."""
+    """The augmentation of a batch, on the device."""
     rate: Rate
-    """Of learning, by step and validations."""
+    """The learning rate by step and validations."""
     judge: Judge
-    """Of the weights."""
+    """The validations of the weights."""
     average: Averaged | None
-    """Of the generator's weights, in rank 0, if it is asked for."""
+    """The average of the generator's weights, in rank 0, if it is requested."""
     journal: Journal | None
     """The log, in rank 0."""
 
     def run(self, start: int, loader: Batches, reader: Reader, progress: Progress) -> dict[str, Any]:
-        """Do the steps from ``start`` to the last, or to where it stops early; return what they came to.
+        """Run the steps from ``start`` to the last, or to an early stop; return the final counts.
 
         Raises:
-            KeyboardInterrupt: a rank was told to stop; the last good step has its checkpoint.
-            UserError: losses, gradients or weights that are no numbers, for longer than settings allow.
+            KeyboardInterrupt: a rank received a request to stop; the last valid step has its checkpoint.
+            UserError: losses, gradients or weights are NaN or infinite for more steps than the settings allow.
         """
         last, pace = start if self.judge.stopped else self.train.steps, Pace(loader, reader)
         tally = Tally(start, {} if self.journal is None else self.journal.losses)
@@ -119,18 +119,18 @@ class Loop:
                 if end:
                     break
                 if made.told:
-                    self.ranks.agree(0)  # nobody leaves before the checkpoint is written
+                    self.ranks.agree(0)  # no rank ends before the checkpoint is written
                     raise KeyboardInterrupt
         progress.finish()
         figures = pace.total(tally.done - start)
         return {"steps": tally.done, "resumed_from": start, **figures, "losses": tally.losses, "skipped": tally.skipped}
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the generator's state as it is judged and published: averaged, if that is asked for."""
+        """Return the generator's state for validation and the model: averaged, if that is requested."""
         return dict(self.players["generator"].module.state_dict() if self.average is None else self.average.tensors)
 
     def _step(self, step: int, batch: Batch) -> Made:
-        """Do one step."""
+        """Run one step and return its result."""
         rate = self.rate.at(step, self.judge.scores)
         for player in self.players.values():
             for group in player.optimiser.param_groups:
@@ -138,13 +138,13 @@ class Loop:
         losses, norms = self.mover.step(self.augment(batch.to(self.ranks.device)))
         own = torch.stack([*losses.values()])
         means = self.ranks.mean(torch.cat([own, own.new_full((1,), float(self.ranks.told()))]))
-        values = torch.cat([means, torch.stack([*norms.values()])]).tolist()  # once a step the device is waited for
+        values = torch.cat([means, torch.stack([*norms.values()])]).tolist()  # the only wait for the device in a step
         shared, told, moved = values[: len(losses)], values[len(losses)], values[len(losses) + 1 :]
         named = dict(zip(losses, shared, strict=True)), dict(zip(norms, moved, strict=True))
         return Made(*named, rate=rate, told=told > 0)
 
     def _settle(self, tally: Tally, made: Made) -> None:
-        """Take in a good step, or undo a bad one; despair of too many."""
+        """Accept a valid step, or undo an invalid one; end the training after too many."""
         step = tally.done - 1
         if made.good:
             if self.average is not None:
@@ -157,7 +157,7 @@ class Loop:
             raise _hopeless(self.folder, f"losses at step {step}: {values}", tally.bad)
 
     def _judged(self, done: int, progress: Progress) -> dict[str, Any]:
-        """Return the metrics of the weights after ``done`` steps, nothing when it is not time for that."""
+        """Return the metrics of the weights after ``done`` steps, empty when no validation is due."""
         if not self.judge.due(done):
             return {}
         judged = self.judge.look(done, self.weights)
@@ -165,7 +165,7 @@ class Loop:
         return judged
 
     def _keep(self, tally: Tally, line: dict[str, Any], pace: Pace, *, now: bool) -> None:
-        """Write the log and a checkpoint when it is time, or ``now``; no checkpoint of a step that was no good."""
+        """Write the log and a checkpoint when they are due, or ``now``; an invalid step has no checkpoint."""
         if self.journal is None:
             return
         if now or tally.done % self.train.log_every == 0:
@@ -173,23 +173,23 @@ class Loop:
         if not tally.bad and (now or tally.done % self.train.checkpoint_every == 0):
             tensors = checkpoint.state(self.players, None if self.average is None else self.average.tensors)
             if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-                raise _hopeless(self.folder, f"weights after step {tally.done - 1} that are no numbers", 1)
+                raise _hopeless(self.folder, f"weights after step {tally.done - 1} that are NaN or infinite", 1)
             checkpoint.save(self.folder / run_folder.CHECKPOINTS, tally.done, tensors, self.judge.lines)
 
 
 def _said(figures: Mapping[str, float | None]) -> str:
-    """Return figures as a user reads them."""
+    """Return figures as text for the user."""
     return " ".join(f"{name} {'-' if value is None else format(value, '.3g')}" for name, value in figures.items())
 
 
 def _line(made: Made, judged: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is logged about a step; None stands for what is no number, which JSON does not have."""
+    """Return the log line of a step; NaN and infinity become None, because JSON does not have them."""
     losses, norms = ({k: v if math.isfinite(v) else None for k, v in f.items()} for f in (made.losses, made.norms))
     return {**losses, "rate": made.rate, "norms": norms, **({"validation": judged} if judged else {})}
 
 
 def _hopeless(folder: Path, found: str, bad: int) -> UserError:
-    """Return why a training cannot go on."""
+    """Return the reason why a training cannot continue."""
     return UserError(
         folder,
         found=f"{found}; {bad} such steps in a row" if bad > 1 else found,

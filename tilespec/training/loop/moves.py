@@ -1,11 +1,12 @@
-"""Moves: what one step of a training does. Nothing here knows which task, net or objective it is.
+"""Moves: the contents of one step of a training, for any task, net or objective.
 
-For each move of the objective: clear, send each loss term back, step. The batch may be cut into parts that follow one
-another: their moves are made side by side and their gradients add up to those of the whole batch, so that less memory
-is needed. What a part computes between two moves is not remembered but computed again on the way back (Chen et al.
-2016). Norms over a batch see parts only, as they see shares of ranks.
+For each move of the objective: clear the gradients, propagate each loss term back, and step. The batch may be divided
+into parts in sequence: their moves run side by side and their gradients add up to those of the whole batch, so that
+less memory is needed. Activations of a part between two moves are not stored but computed again on the way back (Chen
+et al. 2016). Norms over a batch use the statistics of a part only, as they do with ranks.
 
-A move whose gradients are no numbers moves nobody. All ranks see the same gradients, so all decide alike.
+If the gradients of a move are NaN or infinite, no player steps. All ranks have the same gradients, so all decide
+equally.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,33 +31,33 @@ Named = dict[str, Tensor]
 
 @final
 class Statistics:
-    """Running means of norms: a step changes them before anyone knows whether it is a good one."""
+    """The running means of norms, which a step changes before it is known whether the step is valid."""
 
     def __init__(self, players: Mapping[str, Player]) -> None:
         self._live = [buffer for player in players.values() for buffer in player.module.buffers()]
         self._kept = [buffer.clone() for buffer in self._live]
 
     def keep(self) -> None:
-        """Note what they are before a step."""
+        """Copy the running means before a step."""
         if self._live:
             torch._foreach_copy_(self._kept, self._live)
 
     def put_back(self) -> None:
-        """Undo what the step did to them."""
+        """Restore the running means from before the step."""
         if self._live:
             torch._foreach_copy_(self._live, self._kept)
 
 
 @final
 class Forgetful(nn.Module):
-    """A net that remembers nothing of its calls between two moves: it is called again when their gradients come."""
+    """A net whose activations are not stored between two moves; it is called again for its gradients."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net, self.between = net, False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the net answers; its dropout is that of the patches, whenever it is called."""
+        """Return the net's output; its dropout depends on the patches, not on the time of the call."""
         if not self.between:
             return self.net(x)
         answer: Tensor = checkpoint(self.net, x, use_reentrant=False, preserve_rng_state=False)
@@ -66,29 +67,29 @@ class Forgetful(nn.Module):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Mover:
-    """Makes the moves of a step."""
+    """The execution of the moves of a step."""
 
     players: Mapping[str, Player]
-    """The nets that learn."""
+    """The nets that are trained."""
     objective: Objective
-    """How they do."""
+    """The objective that yields the moves."""
     ranks: Ranks
-    """This process among all."""
+    """This process among all ranks."""
     train: Train
-    """Settings: parts, clipping, precision, seed of dropout."""
+    """The settings: parts, clipping, precision, seed of dropout."""
     dropouts: nn.ModuleList
-    """All that ask for the samples' ids."""
+    """The dropout layers, which need the samples' ids."""
     statistics: Statistics
-    """Of all players."""
+    """The running means of norms of all players."""
     pools: Mapping[str, Pooled]
-    """What ranks of one machine have in common of each player."""
+    """The memory of each player that ranks of one machine share."""
 
     @classmethod
     def of(cls, train: Train, players: Mapping[str, Player], objective: Objective, ranks: Ranks) -> "Mover":
-        """Return what makes the moves that a configuration asks for.
+        """Return the execution of moves for a configuration.
 
-        Gradients are averaged over the ranks in the memory that these have in common; else as they come; else, when
-        those of several parts of a batch add up, after the last part.
+        Gradients are averaged over the ranks in shared memory; or during the backward pass; or, for several parts of a
+        batch, after the last part.
         """
         pools = pooled(players, ranks)
         layers = [layer for player in players.values() for layer in player.module.modules()]
@@ -108,7 +109,7 @@ class Mover:
         )
 
     def step(self, batch: Batch) -> tuple[Named, Named]:
-        """Let the players move, and return losses (of this rank) and norms of gradients (of all ranks)."""
+        """Run the moves of all players, and return losses (of this rank) and norms of gradients (of all ranks)."""
         self.statistics.keep()
         parts = batch.cut(self.train.accumulate)
         streams = [self._drawn(part, self.objective.moves(self.players, part), between=True) for part in parts]
@@ -117,13 +118,13 @@ class Mover:
         for moves in zip(*streams, strict=True):
             name = moves[0].player
             norm = self._move(name, parts, moves)
-            norms[name] = torch.maximum(norms[name], norm) if name in norms else norm  # no number stays none
+            norms[name] = torch.maximum(norms[name], norm) if name in norms else norm  # NaN remains NaN
             for key in moves[0].logs:
                 losses[key] = torch.stack([move.logs[key].detach().float() for move in moves]).mean()
         return losses, norms
 
     def _move(self, name: str, parts: Iterable[Batch], moves: tuple[Move, ...]) -> Tensor:
-        """Make one move of a player, one `Move` for each part; return the norm of its gradients."""
+        """Run one move of a player, one `Move` for each part; return the norm of its gradients."""
         player, pool = self.players[name], self.pools.get(name)
         own = player.parameters
         player.optimiser.zero_grad(set_to_none=True)
@@ -140,10 +141,10 @@ class Mover:
         return norm
 
     def _drawn(self, part: Batch, items: Iterable[Drawn], *, between: bool) -> Iterator[Drawn]:
-        """Yield ``items``; each is computed with the dropout of a part and in the precision that is asked for.
+        """Yield ``items``; each is computed with the dropout of a part and in the requested precision.
 
-        Autocast keeps what it has cast for as long as it lasts, so it ends with each item: the next one is computed
-        after a step, with the new weights.
+        Autocast caches cast weights until it ends, so it ends with each item: the next one is computed after a step,
+        with the new weights.
         """
         source, kind = iter(items), self.ranks.device.partition(":")[0]
         forgetful = [player.net for player in self.players.values() if isinstance(player.net, Forgetful)]
@@ -158,7 +159,7 @@ class Mover:
             yield item
 
     def _norm(self, own: Iterable[nn.Parameter]) -> Tensor:
-        """Return the norm of gradients, averaged over the ranks by now."""
+        """Return the norm of gradients after their average over the ranks."""
         gradients = [parameter.grad for parameter in own if parameter.grad is not None]
         if self.train.accumulate > 1:
             self._average(gradients)

@@ -1,4 +1,4 @@
-"""Throughput: how fast a training goes, and what it waits for."""
+"""Throughput: the speed of a training, and its waiting times."""
 
 import time
 from collections.abc import Generator
@@ -9,10 +9,10 @@ from tilespec.training.objectives.base import Batch
 
 @runtime_checkable
 class Batches(Protocol):
-    """Where batches come from."""
+    """The source of batches."""
 
     waited: float
-    """Seconds that the loop waited for them."""
+    """The seconds that the loop has waited for batches."""
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Yield the batches of the steps ``start`` to ``stop``."""
@@ -21,17 +21,17 @@ class Batches(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """What reads the scenes, and counts pixels."""
+    """The reader of scenes, which counts pixels."""
 
     decoded: int
-    """Read and run through the recipe."""
+    """The number of pixels that were read and transformed by the recipe."""
     used: int
-    """Handed out."""
+    """The number of pixels that were returned."""
 
 
 @final
 class Pace:
-    """Steps per second, starvation (share of the time that the nets wait) and read amplification of one run."""
+    """Steps per second, starvation (share of the time that nets wait for data) and read amplification of one run."""
 
     def __init__(self, loader: Batches, reader: Reader) -> None:
         self._loader, self._reader = loader, reader
@@ -39,7 +39,7 @@ class Pace:
         self._steps, self._waited = 0, loader.waited
 
     def now(self, steps: int) -> dict[str, Any]:
-        """Return the ``seconds`` so far and the ``speed`` since the last look, ``steps`` after the beginning."""
+        """Return the ``seconds`` so far and the ``speed`` since the previous call, ``steps`` after the beginning."""
         now, waited = time.monotonic(), self._loader.waited
         spent = max(now - self._looked, 1e-9)
         speed = {
@@ -51,7 +51,7 @@ class Pace:
         return {"seconds": now - self._began, "speed": speed}
 
     def total(self, steps: int) -> dict[str, float]:
-        """Return what the whole run of so many ``steps`` came to."""
+        """Return the throughput of the whole run of ``steps`` steps."""
         spent = max(time.monotonic() - self._began, 1e-9)
         return {
             "seconds": spent,
@@ -61,5 +61,5 @@ class Pace:
         }
 
     def _amplification(self) -> float:
-        """Return how many pixels were decoded for each that was handed out."""
+        """Return the number of decoded pixels per returned pixel."""
         return self._reader.decoded / max(self._reader.used, 1)

@@ -1,4 +1,4 @@
-"""Weight average: a running average of a net's weights, often better than the last ones and less noisy."""
+"""Weight average: a running average of a net's weights, often better and less noisy than the last weights."""
 
 from typing import final
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def decay_at(step: int, decay: float) -> float:
-    """Return the decay after ``step``: small at first, so that the first weights are soon forgotten.
+    """Return the decay after ``step``, small at first so that the initial weights lose their influence quickly.
 
     ``min(decay, (1 + step) / (10 + step))``, as TensorFlow's ExponentialMovingAverage counts its updates.
     """
@@ -22,10 +22,10 @@ class Averaged:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        """Begin with the weights of ``module`` as they are; it may learn on, but not be replaced."""
-        live = module.state_dict(keep_vars=True)  # the parameters themselves, which may yet move to other memory
+        """Begin with the present weights of ``module``, which may be trained further, but not replaced."""
+        live = module.state_dict(keep_vars=True)  # the parameters themselves, whose memory may change later
         self.tensors = {key: value.detach().clone() for key, value in live.items()}
-        """The average, by the names of the module's state; what is copied into it goes on as if it had never ended."""
+        """The average by the names of the module's state; a resumed training copies its values into these tensors."""
         names = [key for key, value in live.items() if value.is_floating_point()]
         self._live, self._kept = [live[key] for key in names], [self.tensors[key] for key in names]
         self._counts = [(self.tensors[key], live[key]) for key in live.keys() - set(names)]
@@ -33,7 +33,7 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after ``step``."""
+        """Add the weights after ``step`` to the average."""
         # all tensors in one pass, as torch.optim.swa_utils does it
         torch._foreach_lerp_(self._kept, self._live, 1 - decay_at(step, self._decay))
         for kept, live in self._counts:

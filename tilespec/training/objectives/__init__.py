@@ -1,8 +1,8 @@
-"""Objectives: how a net learns. An objective yields moves; the loop knows no objective by name.
+"""Objectives: each objective defines a training by the moves that it yields; the loop knows none by name.
 
-For each move the loop clears the gradients of one player, draws the loss terms one after another, sends each back,
-and lets the player's optimiser step. Only that player's parameters receive gradients. The next move is asked for
-after the step: what it computes, it computes with the new weights.
+For each move the loop clears the gradients of one player, draws the loss terms one after another, propagates each back,
+and lets the player's optimiser step. Only that player's parameters receive gradients. The next move is drawn after the
+step, so it is computed with the new weights.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def objective(config: Mapping[str, Any], task: Task) -> Objective:
     """Return the objective ``{"name": ..., **options}`` for a task.
 
     Raises:
-        UserError: the table has no such objective, or the objective no such option.
+        UserError: the table does not have the objective, or the objective does not have an option.
     """
     options = {key: value for key, value in config.items() if key != "name"}
     kind = load(OBJECTIVES, config["name"], "objective")

@@ -1,4 +1,4 @@
-"""What an objective is: batches, the players that learn, and the moves that it asks for."""
+"""Base: the interface of an objective: batches, players, and moves."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,40 +13,40 @@ from tilespec.training.player import Player
 @final
 @dataclass(frozen=True, kw_only=True)
 class Mixed:
-    """What else is in patches that were mixed with others (mixup): the losses weigh both answers by their shares."""
+    """The second targets of mixed patches (mixup), whose losses are weighted by shares."""
 
     y: UInt8[Tensor, "batch y x"]
-    """What the net should answer on the partners: classes, 255 = unlabelled. Values are mixed themselves."""
+    """The targets of the partners: classes, 255 = unlabelled. Targets of values are mixed themselves."""
     share: Float32[Tensor, " batch"]
-    """Of each patch in its mixture, 0 to 1; its partner has the rest."""
+    """The share of each patch in its mixture, 0 to 1; the partner has the remainder."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Patches of one rank at one step."""
+    """The patches of one rank at one step."""
 
     x: Float32[Tensor, "batch band y x"]
     """What the recipe gives, in channels-last memory."""
     y: UInt8[Tensor, "batch y2 x2"] | Float32[Tensor, "batch channel y2 x2"]
     """What it should answer, on the output plane: classes, 255 = unlabelled; or values, NaN = unknown."""
     ids: tuple[int, ...]
-    """Places of the patches in the stream of all ranks; dropout is seeded by them."""
+    """The positions of the patches in the stream of all ranks, which seed dropout."""
     step: int = 0
-    """Of the training, for objectives whose players take turns."""
+    """The number of the step, for objectives whose players alternate."""
     mixed: Mixed | None = None
-    """The other answer of mixed patches; None: every patch shows itself alone."""
+    """The second targets of mixed patches; None without mixing."""
 
     def to(self, device: str) -> "Batch":
         """Return the batch on a device."""
         other = self.mixed
         mixed = None if other is None else Mixed(y=other.y.to(device), share=other.share.to(device))
-        # from pinned memory the loop goes on while they are copied; from other memory this makes no difference
+        # copies from page-locked memory run beside the loop; other copies are the same as before
         x, y = (values.to(device, non_blocking=True) for values in (self.x, self.y))
         return replace(self, x=x, y=y, mixed=mixed)
 
     def cut(self, parts: int) -> tuple["Batch", ...]:
-        """Return the batch in ``parts`` of equal size, in order; it holds a multiple of so many patches."""
+        """Return the batch in ``parts`` of equal size, in order; the number of patches is a multiple of ``parts``."""
         size, rest = divmod(len(self.ids), parts)
         assert rest == 0, f"{len(self.ids)} patches, {parts} parts"
         return tuple(self._part(slice(i * size, (i + 1) * size)) for i in range(parts))
@@ -61,22 +61,22 @@ class Batch:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """One player's turn."""
+    """One optimisation step of one player."""
 
     player: str
-    """Whose parameters move."""
+    """The name of the player whose parameters change."""
     terms: Iterable[Tensor]
-    """Losses, each drawn when the one before has been sent back; their gradients add up."""
+    """The losses, each drawn after the backward pass of the one before; their gradients are added."""
     logs: dict[str, Tensor] = field(default_factory=dict)
-    """Named values to log, filled while the terms are drawn."""
+    """The named values for the log, which are set while the terms are drawn."""
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """What every objective has."""
+    """The interface of every objective."""
 
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
-        """Return the nets that learn beside the ``generator``, which has ``channels`` in and out."""
+        """Return the nets that are trained together with the ``generator``, which has ``channels`` in and out."""
 
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
-        """Yield the moves of one step. Losses are means over samples, so that ranks average to the whole batch."""
+        """Yield the moves of one step. Losses are means over samples, so their mean over ranks is that of the batch."""

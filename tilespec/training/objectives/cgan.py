@@ -19,29 +19,30 @@ from tilespec.training.player import Player
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cgan:
-    """A discriminator judges pairs of image and answer; the generator fools it while staying near the truth.
+    """A discriminator classifies pairs of image and output; the generator minimises its success and the error.
 
-    Published: ``loss="l1", fidelity=100, adversarial=1, separate=True`` on a tanh head. The default keeps
-    cross-entropy in charge, with a small adversarial share.
+    Published: ``loss="l1", fidelity=100, adversarial=1, separate=True`` on a tanh head. In the default, cross-entropy
+    dominates, with a small adversarial share.
     """
 
     task: Task
-    """What is predicted."""
+    """The task that is predicted."""
     loss: str = "cross_entropy"
-    """Of the generator against the truth: ``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
+    """The loss of the generator's output: ``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
     fidelity: float = 1.0
-    """Weight of that loss."""
+    """The weight of that loss."""
     adversarial: float = 0.02
-    """Weight of the adversarial term."""
+    """The weight of the adversarial term."""
     separate: bool = False
     """Whether the discriminator steps after real and again after fake pairs, as published, or once after both."""
     discriminator: Mapping[str, Any] = field(default_factory=lambda: {"name": "patchgan"})
-    """Name and parameters of the discriminator; its logits need not be of the input's size."""
+    """The name and the parameters of the discriminator; its logits may differ in size from the input."""
     class_weights: Sequence[float] | None = None
-    """One for each class, or channel; None: all equal."""
+    """The weight of each class, or channel; None: all are equal."""
     alternate: Sequence[int] | None = None
-    """Steps in which only the discriminator moves, then steps in which only the generator does, over and over:
-    ``[50, 25]`` in Alvarez-Gila et al. (2017). None: both move in every step."""
+    """The numbers of steps in which only the discriminator moves and then only the generator, in turn: ``[50, 25]`` in
+    Alvarez-Gila et al. (2017). None: both move in every step.
+    """
 
     def __post_init__(self) -> None:
         loss(self.loss, self.class_weights, self.task)
@@ -61,14 +62,14 @@ class Cgan:
             )
 
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
-        """Return the discriminator: it sees image and answer as channels."""
+        """Return the discriminator, whose input is image and output as channels."""
         params = {"name": "patchgan", **self.discriminator}
         name = params.pop("name")
         checked(load(NETS, name, "net"), params, "objective.discriminator")
         return {"discriminator": build(name, sum(channels), 1, **params)}
 
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
-        """Yield the discriminator's moves, then the generator's, which meets the discriminator as it is by then."""
+        """Yield the discriminator's moves, then the generator's, which uses the discriminator after its moves."""
         judges, fools = self._turns(batch.step)
         batch = replace(batch, x=self.task.inputs(batch.x))
         raw = players["generator"].net(batch.x) if fools else _still(players["generator"].module, batch.x)
@@ -87,23 +88,23 @@ class Cgan:
         return judges, not judges
 
     def _pair(self, batch: Batch, planes: Tensor) -> Tensor:
-        """Return image and answer as channels; what is unknown is blank in real and fake answers alike."""
+        """Return image and output as channels; unknown pixels are blank in real and fake outputs alike."""
         return torch.cat([batch.x, planes * self._known(batch)], dim=1)
 
     def _known(self, batch: Batch) -> Tensor:
-        """Return which values are known; of a mixture, in which share of it."""
+        """Return which values are known, and for a mixture, in which share of it."""
         known = self.task.known(batch.y)
         if batch.mixed is None:
             return known
         return _mixture(batch.mixed, known.float(), self.task.known(batch.mixed.y).float())
 
     def _answer(self, batch: Batch) -> Tensor:
-        """Return the real answer; of a mixture, both by their shares: masks add up to the share that is known."""
+        """Return the real output; for a mixture, both by their shares: masks add up to the known share."""
         planes = self.task.planes(batch.y)
         return planes if batch.mixed is None else _mixture(batch.mixed, planes, self.task.planes(batch.mixed.y))
 
     def _judge(self, player: Player, pairs: Mapping[str, Tensor]) -> Iterator[Move]:
-        """Yield one move for both kinds of pairs, or one for each. Each kind weighs one half, as published."""
+        """Yield one move for both kinds of pairs, or one for each. Each kind has the weight one half, as published."""
         groups = [(name,) for name in pairs] if self.separate else [tuple(pairs)]
         for names in groups:
             logs: dict[str, Tensor] = {}
@@ -116,7 +117,7 @@ class Cgan:
         return 0.5 * logs[name]
 
     def _fool(self, discriminator: nn.Module, batch: Batch, raw: Tensor, fake: Tensor) -> Move:
-        """Return the generator's move."""
+        """Return the generator's move with its adversarial term."""
         logs: dict[str, Tensor] = {}
         measure = loss(self.loss, self.class_weights, self.task)
 
@@ -129,7 +130,7 @@ class Cgan:
 
 
 def _still(net: nn.Module, x: Tensor) -> Tensor:
-    """Return what a net answers that does not learn from it."""
+    """Return the output of a net without gradients for its parameters."""
     with torch.no_grad():
         answer: Tensor = net(x)
         return answer

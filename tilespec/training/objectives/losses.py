@@ -1,8 +1,8 @@
-"""Losses on what is known: the mean over samples of each sample's mean, in float32.
+"""Losses on known pixels: the mean over samples of each sample's mean, in float32.
 
-A mean of means is the same however a batch is cut into ranks; the mean over all known pixels of a batch is not.
-A mixture has two answers, and the loss of each counts by its share (Zhang et al. 2018, mixup); for cross-entropy that
-is the loss against the mixed answer.
+A mean of means is the same for any division of a batch among ranks; the mean over all known pixels of a batch is not. A
+mixture has two targets, and the loss of each is weighted by its share (Zhang et al. 2018, mixup); for cross-entropy
+this equals the loss against the mixed target.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Weights = Sequence[float] | None
 Share = Float32[Tensor, " batch"] | None
 Raw = Float[Tensor, "batch channel y x"]
 Target = UInt8[Tensor, "batch y x"] | Float32[Tensor, "batch channel y x"]
-"""As the task wants it."""
+"""A target in the form of the task."""
 
 
 def cross_entropy(
@@ -30,11 +30,11 @@ def cross_entropy(
     """Return the cross-entropy of logits.
 
     Args:
-        raw: What the net answers.
-        target: Classes, 255 = unlabelled.
-        task: Says what is known.
-        weights: One for each class: they multiply the pixels of that class.
-        share: One for each sample: they multiply its loss.
+        raw: The output of the net, ``batch, class, y, x``.
+        target: The classes ``batch, y, x``, 255 = unlabelled.
+        task: The task, which defines the known pixels.
+        weights: The weight of each class, which multiplies the loss of its pixels.
+        share: The share of each sample, which multiplies its loss.
     """
     scale = None if weights is None else torch.tensor(list(weights), dtype=torch.float32, device=raw.device)
     per_pixel = functional.cross_entropy(
@@ -44,17 +44,17 @@ def cross_entropy(
 
 
 def l1(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
-    """Return the mean absolute difference of what the net answers to the task's planes (Isola et al. 2017)."""
+    """Return the mean absolute difference between the net's output and the task's planes (Isola et al. 2017)."""
     return _mean(_weighed(_difference(raw, target, task), weights), task.known(target), share)
 
 
 def mse(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
-    """Return the mean squared difference of what the net answers to the task's planes."""
+    """Return the mean squared difference between the net's output and the task's planes."""
     return _mean(_weighed(_difference(raw, target, task).square(), weights), task.known(target), share)
 
 
 def mrae(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
-    """Return the mean relative absolute error (Arad et al. 2022, NTIRE); the task guards values of 0."""
+    """Return the mean relative absolute error (Arad et al. 2022, NTIRE); the task replaces divisors near 0."""
     return _mean(_weighed(_difference(raw, target, task) / task.magnitude(target), weights), task.known(target), share)
 
 
@@ -67,11 +67,11 @@ def bce(logits: Float[Tensor, "batch 1 v u"], real: bool) -> Float32[Tensor, ""]
 Loss = Callable[[Tensor, Tensor, Task, Weights, Share], Tensor]
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "l1": l1, "mse": mse, "mrae": mrae}
 OF_CLASSES = ("cross_entropy",)
-"""Losses that no field has."""
+"""The names of losses that apply to classes only."""
 
 
 def loss(name: str, weights: Weights, task: Task) -> Loss:
-    """Return the loss ``name``, having checked that the task has it, and a weight for each of its channels."""
+    """Return the loss ``name``, after checking that it applies to the task and has a weight for each channel."""
     if name not in LOSSES:
         raise UserError(
             "objective.loss", found=repr(name), expected=f"one of {', '.join(LOSSES)}", do="Check the spelling."
@@ -113,7 +113,7 @@ def measured(measure: Loss, raw: Tensor, batch: Batch, task: Task, weights: Weig
 
 
 def _difference(raw: Raw, target: Target, task: Task) -> Float32[Tensor, "batch channel y x"]:
-    """Return how far the answer is from the task's planes, where they are known."""
+    """Return the difference between the output and the task's planes at known values."""
     return (task.answer(raw.float()) - task.planes(target)).abs()
 
 
@@ -127,7 +127,7 @@ def _weighed(values: Float32[Tensor, "batch channel y x"], weights: Weights) -> 
 def _mean(
     values: Float32[Tensor, "batch _channel y x"], known: Bool[Tensor, "batch _known y x"], share: Share
 ) -> Float32[Tensor, ""]:
-    """Return the mean over samples of the means over what is known; a sample of which nothing is counts as 0."""
+    """Return the mean over samples of the means over known values; a sample without any counts as 0."""
     if known.shape[1] == 1:
         values = values.mean(dim=1, keepdim=True)
     seen = known.float()

@@ -1,4 +1,4 @@
-"""Supervised: one net, one loss against what it should answer."""
+"""Supervised: one net is trained with one loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from tilespec.training.player import Player
 @final
 @dataclass(frozen=True, kw_only=True)
 class Supervised:
-    """Minimise ``loss`` between what the net answers and what it should answer."""
+    """Minimise ``loss`` between the net's output and its target."""
 
     task: Task
-    """What is predicted."""
+    """The task that is predicted."""
     loss: str = "cross_entropy"
-    """``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
+    """The name of the loss: ``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
     class_weights: Sequence[float] | None = None
-    """One for each class, or channel; None: all equal."""
+    """The weight of each class, or channel; None: all are equal."""
 
     def __post_init__(self) -> None:
         loss(self.loss, self.class_weights, self.task)
 
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
-        """Return nothing: the generator learns alone."""
+        """Return no nets, because the generator is trained alone."""
         del channels
         return {}
 

@@ -1,4 +1,4 @@
-"""Presets: trainings that are known to work, one TOML file each; ``preset:NAME`` names them."""
+"""Presets: settings of tested trainings, one TOML file each; ``preset:NAME`` names them."""
 
 from importlib.resources import files
 
@@ -14,7 +14,7 @@ def preset(name: str) -> str:
     """Return the TOML text of the preset ``name``.
 
     Raises:
-        UserError: there is none of that name; the message lists them.
+        UserError: the preset does not exist; the message lists the presets.
     """
     if name not in presets():
         raise UserError(

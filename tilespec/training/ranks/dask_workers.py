@@ -1,7 +1,7 @@
-"""Ranks on the workers of a Dask cluster: a process beside each worker, started and watched by a task on it.
+"""Ranks on the workers of a Dask cluster: each is a process beside a worker, started and watched by a task on it.
 
-Dask carries what to do, progress and the end of each rank; gradients go from rank to rank. The ranks meet at the
-worker of rank 0. A rank ends with its worker, with the others, and with the command that started it.
+Dask transfers the work, the progress and the result of each rank; gradients go directly from rank to rank. The ranks
+connect at the machine of rank 0. A rank ends with its worker, with the others, and with the command that started it.
 """
 
 import os
@@ -26,43 +26,43 @@ from tilespec.training.ranks.launchers import Place
 from tilespec.training.ranks.processes import GRACE, LOOK, Ending, Seat, drained, outcome, tell
 
 CHECK = 2.0
-"""Seconds between two looks at whether the command that started a rank still holds its product."""
+"""The seconds between two checks that the command that started a rank still holds its product's lock."""
 
 _seats: dict[tuple[str, int], Seat] = {}
-"""The ranks that run beside this worker, by launch and number, so that others can be told to end them."""
+"""The ranks beside this worker, by launch and rank, so that other tasks can end them."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What all ranks do."""
+    """The work of all ranks."""
 
     function: str
-    """Dotted path of what a rank does."""
+    """The dotted path of the function that each rank calls."""
     arguments: Mapping[str, Any]
-    """Plain data for it."""
+    """The arguments of the function as plain data."""
     out: str
-    """Absolute path of the product; who starts the ranks holds its lock."""
+    """The absolute path of the product, whose lock the starting process holds."""
     token: str = ""
-    """Of that lock."""
+    """The token of that lock."""
     cwd: str = "."
-    """Where the command runs: relative paths begin there, if the worker's machine has that place."""
+    """The working folder of the command, from which relative paths start if the worker's machine has it."""
     path: tuple[str, ...] = ()
-    """Where the command finds modules, such as a user's own nets."""
+    """The folders from which the command imports modules, such as a user's own nets."""
     launch: str = ""
-    """Names this launch among all."""
+    """The name of this launch."""
 
     def launched(self) -> "Work":
-        """Return the work of one launch from here and now."""
+        """Return the work of one launch with the present folder and paths."""
         name, token = f"tilespec-{uuid4().hex}", holder_token(self.out)
         return replace(self, token=token, cwd=str(Path.cwd()), path=tuple(sys.path), launch=name)
 
 
 def workers_for(client: Any, wanted: int) -> list[str]:
-    """Return the addresses of the workers that get a rank: all, or ``wanted`` of them; those of one host together.
+    """Return the addresses of the workers that get a rank: all, or ``wanted`` of them, grouped by host.
 
     Raises:
-        UserError: there are fewer, none at all, or they are threads of this process.
+        UserError: there are fewer, there are none, or they are threads of this process.
     """
     found = sorted(addresses(client), key=lambda address: (urlparse(address).hostname or "", address))
     if any(address.startswith("inproc:") for address in found):
@@ -83,9 +83,9 @@ def workers_for(client: Any, wanted: int) -> list[str]:
 
 
 def present(client: Any, ranks: int, batch: int) -> list[str]:
-    """Return the workers for another attempt: as many as before, once they are there again, or fewer after a while.
+    """Return the workers for another attempt: as many as before once they are back, or fewer after a while.
 
-    Fewer are the most that share a batch evenly: the patches, and what is learned from them, stay the same.
+    A smaller number is the largest that divides a batch evenly, so that the patches of a step are the same.
     """
     until = time.monotonic() + PATIENCE
     while len(addresses(client)) < ranks and time.monotonic() < until:
@@ -99,13 +99,13 @@ def present(client: Any, ranks: int, batch: int) -> list[str]:
 def on_workers(
     client: Any, hosts: Sequence[str], work: Work, *, progress: Progress, stop: Callable[[], bool] = bool
 ) -> Any:
-    """Run one rank on each of the workers ``hosts``, and return what rank 0 returns; when one fails, all end.
+    """Run one rank on each of the workers ``hosts``, and return the result of rank 0; when one fails, all end.
 
     Raises:
         IncompleteError: a rank or its worker is lost, or the scheduler is.
-        KeyboardInterrupt: ranks stopped because they were asked to.
-        UserError: what a rank said.
-        RuntimeError: what a rank raised, with its traceback.
+        KeyboardInterrupt: the ranks stopped on request.
+        UserError: a rank raised it.
+        RuntimeError: a rank raised another error; the message has its traceback.
     """
     work, words = work.launched(), SimpleQueue[list[Any]]()
     client.subscribe_topic(work.launch, lambda event: words.put(event[1]))
@@ -125,7 +125,7 @@ def on_workers(
 
 
 def _started(client: Any, hosts: Sequence[str], work: Work) -> dict[Any, tuple[Place, str]]:
-    """Start a rank on each worker; they meet at a port that was free on that of rank 0."""
+    """Start a rank on each worker; they connect at a free port on the machine of rank 0."""
     address = _host(hosts[0])
     try:
         devices = _environments(client, hosts)
@@ -145,25 +145,25 @@ def _started(client: Any, hosts: Sequence[str], work: Work) -> dict[Any, tuple[P
 @final
 @dataclass(kw_only=True)
 class _Flight:
-    """Ranks that run on workers, as the command sees them."""
+    """The ranks on workers as the command sees them."""
 
     client: Any
-    """Of the cluster."""
+    """The client of the cluster."""
     launch: str
-    """Names this launch."""
+    """The name of this launch."""
     flying: dict[Any, tuple[Place, str]]
-    """The task of each rank that has not ended, its place, its worker."""
+    """The task of each running rank, with its address among the ranks and its worker."""
     endings: list[Ending] = field(default_factory=list)
-    """How the others ended."""
+    """The ends of the other ranks."""
     asked: bool = False
-    """Whether they were asked to stop."""
+    """Whether the ranks received a request to stop."""
     limit: float = float("inf")
-    """When those that still run are ended, since one of them ended badly."""
+    """The time at which running ranks are ended, after one of them failed."""
     there: tuple[float, Sequence[str]] = (float("-inf"), ())
-    """When the workers were counted, and who was there."""
+    """The time of the last count of the workers, and their addresses."""
 
     def look(self, stop: bool) -> None:
-        """See who has ended; pass on that they shall stop; end those that do not end with the others."""
+        """Collect ranks that have ended; forward a stop request; end ranks that do not end together with the others."""
         now = time.monotonic()
         if stop and not self.asked:
             self.asked = True
@@ -172,7 +172,7 @@ class _Flight:
             self.there = now, addresses(self.client)
         for future, (place, worker) in list(self.flying.items()):
             ending = _ending(future, place, worker, self.there[1])
-            if ending is None and now > self.limit + GRACE:  # it did not even end when it was told to
+            if ending is None and now > self.limit + GRACE:  # it did not end on request
                 ending = Ending(rank=place.rank, host=_host(worker), code=EXIT_INCOMPLETE, cut=True)
             if ending is not None:
                 self.endings.append(ending)
@@ -185,7 +185,7 @@ class _Flight:
 
 
 def _ending(future: Any, place: Place, address: str, there: Sequence[str]) -> Ending | None:
-    """Return how a rank ended, None while it runs."""
+    """Return how a rank ended, or None while it runs."""
     host = _host(address)
     if future.status == "finished":
         found: Ending = future.result()
@@ -203,21 +203,21 @@ def _ending(future: Any, place: Place, address: str, there: Sequence[str]) -> En
 
 
 def free_port(address: str) -> int:
-    """Return a port of this machine's ``address`` that nobody listens on."""
+    """Return a free port of this machine's ``address``."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
 def _environments(client: Any, hosts: Sequence[str]) -> list[dict[str, str]]:
-    """Return the GPU of each rank where workers have been given different ones, each its own first."""
+    """Return the GPU of each rank if workers have different ones, each its own first."""
     seen = client.run(_visible, workers=list(hosts))
     given = {host: [seen[a] for a in hosts if _host(a) == host] for host in map(_host, hosts)}
     return [_device(seen[address], given[_host(address)]) for address in hosts]
 
 
 def _device(visible: str | None, given: Sequence[str | None]) -> dict[str, str]:
-    """Return what a rank sees of the GPUs that its worker sees, beside what workers of its machine are ``given``."""
+    """Return the GPUs that a rank sees: those of its worker, besides those ``given`` to workers of its machine."""
     if visible is None or len(given) < 2 or len(set(given)) < len(given):
         return {}
     return {"CUDA_VISIBLE_DEVICES": visible.partition(",")[0]}
@@ -232,7 +232,7 @@ def _host(address: str) -> str:
 
 
 def _sit(work: Work, place: Place, environment: Mapping[str, str], local: int) -> Ending:
-    """Be the task of one rank on its worker: start its process, pass on its progress, see it end."""
+    """Run the task of one rank on its worker: start its process, forward its progress, wait for its end."""
     from distributed import get_worker
 
     worker, name = get_worker(), socket.gethostname()
@@ -267,7 +267,7 @@ def _sit(work: Work, place: Place, environment: Mapping[str, str], local: int) -
 
 
 def _held(work: Work) -> bool:
-    """Return whether the command that started the ranks lives and holds its product."""
+    """Return whether the command that started the ranks is alive and holds its product's lock."""
     if holder_token(work.out) != work.token:
         return False
     found = holder(work.out)
@@ -275,21 +275,21 @@ def _held(work: Work) -> bool:
 
 
 def _ask(launch: str) -> None:
-    """Ask the ranks beside this worker to stop after their step."""
+    """Request the ranks beside this worker to stop after their step."""
     for (name, _), seat in list(_seats.items()):
         if name == launch:
             seat.ask()
 
 
 def _end(launch: str) -> None:
-    """End the ranks beside this worker."""
+    """End the ranks beside this worker at once."""
     for (name, _), seat in list(_seats.items()):
         if name == launch:
             seat.kill()
 
 
 def _tell(client: Any, what: Callable[[str], None], launch: str) -> None:
-    """Let every worker do something now, beside its tasks; one that does not answer is not waited for."""
+    """Let every worker call a function now, beside its tasks, without waiting for workers that do not answer."""
     telling = threading.Thread(
         target=client.run, args=(what, launch), kwargs={"on_error": "ignore"}, daemon=True, name="tilespec-tell"
     )

@@ -1,4 +1,4 @@
-"""Ranks: processes that learn one model together. One function for a plain process, `torchrun`, Slurm, Dask workers."""
+"""Group: processes that train one model together, the same for a plain process, `torchrun`, Slurm and Dask workers."""
 
 import os
 import signal
@@ -22,40 +22,40 @@ from tilespec.training.ranks.launchers import Place, place
 from tilespec.training.ranks.rendezvous import Meeting, interface
 
 STUCK = timedelta(minutes=30)
-"""Within a step, that ranks wait for one that lives but does not come: far more than any step takes."""
+"""The time limit, far longer than any step, for a rank that is alive but does not take part in a step."""
 REST = 0.2
-"""Seconds before a group is taken apart; a thread needs microseconds to let go of a tensor."""
+"""The seconds before a group is ended; a thread needs microseconds to release a tensor."""
 TIMEOUT = 120.0
-"""Seconds of silence after which a rank is taken for gone."""
+"""The seconds without a sign of life after which a rank counts as lost."""
 APPEARS = 30.0
-"""Seconds that a folder may take to appear on other machines."""
+"""The seconds that a folder may take to appear on other machines."""
 LOOK = 0.1
-"""Seconds between two looks at it."""
+"""The seconds between two checks of the folder."""
 NOTICE = (*SIGNALS, signal.SIGUSR1)
-"""What asks a training to stop: Slurm sends SIGUSR1, if it was told to, some time before the time is over."""
+"""The signal that requests a stop: Slurm sends SIGUSR1 some time before the time limit, if configured."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among those that learn together."""
+    """This process among those that train together."""
 
     rank: int = 0
-    """Which one this is; rank 0 writes."""
+    """The number of this rank; rank 0 writes."""
     world: int = 1
-    """How many there are."""
+    """The number of ranks."""
     device: str = "cpu"
-    """Where this rank computes."""
+    """The device on which this rank computes."""
     hosts: tuple[str, ...] = ()
     """The machine of each rank."""
     meeting: Meeting | None = None
-    """Where the ranks met; None for a process that is alone."""
+    """The connection between the ranks; None for a single process."""
     told: Callable[[], bool] = bool
-    """Whether this process was told to stop."""
+    """The function that returns whether this process received a request to stop."""
 
     @property
     def together(self) -> bool:
-        """Whether there are others, and all on this machine."""
+        """Whether there are several ranks, all on this machine."""
         return self.world > 1 and len(set(self.hosts)) == 1
 
     def share(self, batch: int) -> range:
@@ -76,7 +76,7 @@ class Ranks:
         return total / self.world
 
     def agree(self, number: int) -> int:
-        """Return rank 0's ``number``; every rank waits for it, as long as rank 0 lives."""
+        """Return rank 0's ``number``; every rank waits for it while rank 0 is alive."""
         if self.meeting is None:
             return number
         self.meeting.follow()
@@ -87,17 +87,18 @@ class Ranks:
 
 @contextmanager
 def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
-    """Give this process's `Ranks`: alone, or as whoever launched it says; meet the others, and watch over them.
+    """Yield this process's `Ranks`, alone or by its launcher; connect to the others, and monitor them.
 
-    SIGINT, SIGTERM and SIGUSR1 are kept for `Ranks.told`; a second one interrupts at once.
+    SIGINT, SIGTERM and SIGUSR1 set the flag `Ranks.told`; a second signal interrupts at once.
 
     Args:
-        device: ``cpu``, ``cuda``, or ``auto``.
-        timeout: Seconds that another rank may be silent. This process ends when it is longer: exit code 3.
+        device: The device ``cpu``, ``cuda``, or ``auto``.
+        timeout: The seconds that another rank may be without a sign of life; after that this process ends with exit
+            code 3.
 
     Raises:
         IncompleteError: another rank is lost; all end, and the same command resumes.
-        UserError: no such device, or the ranks cannot meet.
+        UserError: the device does not exist, or the ranks cannot connect.
     """
     kind, found = _device(device), place()
     with ExitStack() as stack:
@@ -122,22 +123,21 @@ def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
 
 
 def _parted() -> None:
-    """Let the threads that speak with other ranks come to rest, then take their group apart.
+    """Wait until the threads that communicate with other ranks are idle, then end the group.
 
-    They need the interpreter's lock to let go of the last tensors; who takes their group apart holds it, and waits for
-    them: now and then a rank that had done its work stood still for ever, on the line that lets go of
-    `DistributedDataParallel` (3 of 7 long runs without the pause). Ranks that share a
-    `tilespec.training.ranks.shared_weights` never did.
+    They need the interpreter's lock to release the last tensors; the thread that ends the group holds this lock and
+    waits for them. Without the pause, 3 of 7 long runs blocked for ever at the release of `DistributedDataParallel`.
+    Ranks with `tilespec.training.ranks.shared_weights` never did.
     """
     time.sleep(REST)
     dist.destroy_process_group()
 
 
 def shared(folder: Path, ranks: Ranks) -> None:
-    """Refuse ranks whose machine does not have the ``folder`` that rank 0 made; network disks get a moment.
+    """Refuse ranks whose machine does not see the ``folder`` of rank 0; network disks get some time.
 
     Raises:
-        UserError: it is not there.
+        UserError: the folder does not exist.
     """
     until = time.monotonic() + APPEARS
     while not folder.exists():
@@ -152,7 +152,7 @@ def shared(folder: Path, ranks: Ranks) -> None:
 
 
 def _settled(found: Place, hosts: tuple[str, ...], kind: str) -> str:
-    """Take a fair share of this machine: threads of its cores, and one of its GPUs. Return the device."""
+    """Set this process's share of the machine: threads of its cores, and one of its GPUs. Return the device."""
     mine = hosts[found.rank]
     torch.set_num_threads(found.threads or max(1, torch.get_num_threads() // hosts.count(mine)))
     if kind != "cuda":
@@ -163,9 +163,9 @@ def _settled(found: Place, hosts: tuple[str, ...], kind: str) -> str:
 
 
 def _grouped(found: Place, hosts: tuple[str, ...], kind: str, meeting: Meeting) -> None:
-    """Connect with the other ranks: NCCL where each has a GPU of its own, else gloo.
+    """Connect with the other ranks: by NCCL if each has a GPU of its own, else by gloo.
 
-    Nothing waits for a dead rank as long as `STUCK`: the watch of the meeting ends this process before.
+    No rank waits for a dead one as long as `STUCK`: the monitoring of ranks ends this process earlier.
     """
     own = kind.startswith("cuda") and max(map(hosts.count, hosts)) <= torch.cuda.device_count()
     if "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface(found.address)) is not None:
@@ -180,7 +180,7 @@ def _grouped(found: Place, hosts: tuple[str, ...], kind: str, meeting: Meeting) 
 
 
 def _lost(error: RuntimeError) -> bool:
-    """Return whether an error says that another rank cannot be reached."""
+    """Return whether an error means that another rank cannot be reached."""
     kinds = (dist.DistError, dist.DistBackendError, dist.DistNetworkError, dist.DistStoreError)
     return isinstance(error, kinds) or "gloo" in str(error)
 

@@ -1,6 +1,6 @@
-"""Launchers: who started this process as one rank of many, and where the ranks meet.
+"""Launchers: the program that started this process as one of several ranks, and the address where they connect.
 
-`torchrun` says so in its variables, and so does whoever sets the same ones; Slurm's ``srun`` in its own. Without any
+`torchrun` sets environment variables, which other programs may also set; Slurm's ``srun`` has its own. Without any
 of them a process is alone.
 """
 
@@ -14,31 +14,31 @@ from tilespec.core.errors import UserError
 
 Environment = Mapping[str, str]
 PORTS = range(12000, 32000)
-"""Where ranks inside Slurm meet: below the ports that systems give out by themselves."""
+"""The range of ports for ranks inside Slurm, below the ports that systems assign themselves."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One rank among several processes."""
+    """The number and the address of one rank among several processes."""
 
     rank: int
-    """Which one this is."""
+    """The number of this rank."""
     world: int
-    """How many there are: at least two."""
+    """The number of ranks, at least two."""
     address: str
-    """Of the machine where they meet: a host's name or number."""
+    """The name or the number of the host where the ranks connect."""
     port: int
-    """There."""
+    """The port on that host."""
     hosted: bool = False
-    """Whether who started the ranks listens there; otherwise rank 0 does."""
+    """Whether the launcher listens on the port; otherwise rank 0 does."""
     attempt: int = 0
-    """How often the ranks were started again; who started them may listen all the time."""
+    """The number of restarts of the ranks, during which the launcher may listen all the time."""
     threads: int | None = None
-    """Threads that the launcher gives to a rank; None: a fair share of the machine."""
+    """The number of threads that the launcher gives to a rank; None: an equal share of the machine."""
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that say all this to a process, as `torchrun` would."""
+        """Return the environment variables of this rank in the form of `torchrun`."""
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world),
@@ -50,29 +50,29 @@ class Place:
 
 
 def place(environment: Environment | None = None) -> Place | None:
-    """Return this process's place among the ranks that a launcher started; None when it is alone.
+    """Return this process's number and address among the ranks of a launcher; None for a single process.
 
     Raises:
-        UserError: a launcher's variable is missing, or makes no sense.
+        UserError: a launcher's variable is missing, or is invalid.
     """
     known = os.environ if environment is None else environment
     return next((found for launcher in LAUNCHERS if (found := launcher(known)) is not None), None)
 
 
 def launched() -> int:
-    """Return how many ranks a launcher has started, 0 when this is a plain process."""
+    """Return the number of ranks that a launcher has started, 0 for a plain process."""
     found = place()
     return found.world if found else 0
 
 
 def leads() -> bool:
-    """Return whether this process is rank 0, or alone."""
+    """Return whether this process is rank 0 or a single process."""
     found = place()
     return found is None or found.rank == 0
 
 
 def torchrun(environment: Environment) -> Place | None:
-    """Return the place that ``RANK`` and ``WORLD_SIZE`` tell; a world of one is no launch."""
+    """Return the rank from ``RANK`` and ``WORLD_SIZE``; a world of one process is no launch."""
     if "RANK" not in environment or _number(environment, "WORLD_SIZE", 1) < 2:
         return None
     if "MASTER_ADDR" not in environment:
@@ -96,9 +96,9 @@ def torchrun(environment: Environment) -> Place | None:
 
 
 def slurm(environment: Environment) -> Place | None:
-    """Return the place of a task of ``srun``; a batch script, which has its numbers too, is no task.
+    """Return the rank of a task of ``srun``; a batch script, which has such numbers too, is no task.
 
-    Rank 0 runs on the first host of the step's list; the port is made of the numbers of job and step.
+    Rank 0 runs on the first host of the step's list; the port is computed from the numbers of job and step.
     """
     script = environment.get("ENVIRONMENT") == "BATCH" and not {"SLURM_STEP_ID", "SLURM_STEPID"} & set(environment)
     tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS"
@@ -117,7 +117,7 @@ def slurm(environment: Environment) -> Place | None:
 
 
 LAUNCHERS: tuple[Callable[[Environment], Place | None], ...] = (torchrun, slurm)
-"""In the order in which they are asked: ranks that are started inside Slurm by another one are that one's."""
+"""The launchers in the order of their check: ranks that another launcher starts inside Slurm belong to that one."""
 
 
 def first_host(nodes: str) -> str:
@@ -127,7 +127,7 @@ def first_host(nodes: str) -> str:
 
 
 def _nodes(environment: Environment) -> str:
-    """Return Slurm's list of hosts."""
+    """Return the list of hosts from Slurm."""
     names = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
     found = next((environment[name] for name in names if environment.get(name)), "")
     if not found:
@@ -141,13 +141,13 @@ def _nodes(environment: Environment) -> str:
 
 
 def _port(environment: Environment) -> int:
-    """Return the port of a step: steps of one job, and jobs that follow each other, have others."""
+    """Return the port of a step, which differs between steps of one job and between consecutive jobs."""
     numbers = (_number(environment, "SLURM_JOB_ID", 0), _number(environment, "SLURM_STEP_ID", 0))
     return PORTS[(8 * numbers[0] + numbers[1]) % len(PORTS)]
 
 
 def _number(environment: Environment, name: str, default: int | None = None) -> int:
-    """Return the number that a variable holds."""
+    """Return the number in a variable."""
     text = environment.get(name, "" if default is None else str(default))
     if not text.isdecimal():
         raise UserError(name, found=repr(text), expected="a number", do="Start ranks with torchrun, srun, or --ranks.")
@@ -155,7 +155,7 @@ def _number(environment: Environment, name: str, default: int | None = None) -> 
 
 
 def _checked(found: Place) -> Place:
-    """Return a place that is one of its world."""
+    """Return the rank after checking that it is valid in its world."""
     if found.rank >= found.world:
         raise UserError(
             "RANK", found=found.rank, expected=f"0 to {found.world - 1}", do="Number the ranks from 0, or use torchrun."

@@ -1,9 +1,9 @@
-"""Processes: ranks that are started from here, on this machine.
+"""Processes: ranks that this process starts on this machine.
 
 `python -m tilespec.training.ranks.processes` is one of them.
 
-Who starts a seat tells it over its standard input what to do and keeps that open: when it closes, the seat ends, so
-no rank outlives who started it. The seat tells progress, and what it came to, over its standard output.
+The starting process sends the work over the rank's standard input and leaves it open: when it closes, the rank ends, so
+no rank outlives the starting process. The rank sends its progress and its result over its standard output.
 """
 
 import json
@@ -29,34 +29,34 @@ from tilespec.core.registry import imported
 from tilespec.training.ranks.launchers import Place
 
 GRACE = 10.0
-"""Seconds that ranks have to end by themselves after one of them has ended badly."""
+"""The seconds that ranks have to end by themselves after one of them has failed."""
 LOOK = 0.05
-"""Seconds between two looks at processes."""
+"""The seconds between two checks of processes."""
 OFTEN = 0.1
-"""Seconds between two words of progress."""
+"""The seconds between two progress messages."""
 CODES = {UserError: EXIT_USER, IncompleteError: EXIT_INCOMPLETE, KeyboardInterrupt: EXIT_INTERRUPTED}
-"""What a rank that raises ends with; anything else is 1."""
+"""The exit code of a rank by the exception that it raises; any other gives 1."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a rank ended."""
+    """The end of a rank: its exit code and its result."""
 
     rank: int
-    """Which one."""
+    """The number of the rank."""
     host: str
-    """Where."""
+    """The host of the rank."""
     code: int
-    """Of its exit; below 0: the signal that killed it."""
+    """The exit code; below 0: the signal that killed the process."""
     text: str = ""
-    """What it said of an error."""
+    """The text of the rank's error."""
     facts: Any = None
-    """What it returned."""
+    """The return value of the rank."""
     cut: bool = False
-    """Whether it was ended from here, for it did not end with the others."""
+    """Whether this process ended the rank, because it did not end with the others."""
     gone: bool = False
-    """Whether nobody can say, for it went with its machine."""
+    """Whether the end is unknown, because the machine of the rank is lost."""
 
 
 @final
@@ -65,19 +65,19 @@ class Seat:
     """A process that is one rank."""
 
     place: Place
-    """Which one."""
+    """The number and the address of the rank."""
     host: str
-    """Where, for messages."""
+    """The name of the host for messages."""
     process: "subprocess.Popen[bytes]"
-    """It."""
+    """The operating system's process."""
     said: "SimpleQueue[list[Any]]" = field(default_factory=SimpleQueue)
-    """Progress that nobody heard yet."""
+    """The progress messages that were not read yet."""
     last: dict[str, Any] = field(default_factory=dict)
-    """What it came to."""
+    """The result of the rank."""
     cut: bool = False
-    """Whether it was killed from here."""
+    """Whether this process killed the rank."""
     heard: threading.Event = field(default_factory=threading.Event)
-    """That all it said has been read."""
+    """The event that all messages of the rank have been read."""
 
     @classmethod
     def start(  # noqa: PLR0913 - what a process is
@@ -107,18 +107,18 @@ class Seat:
         )
         seat = cls(place=place, host=host, process=process)
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it died at once: its code says so
+        with suppress(BrokenPipeError):  # it died at once, as its exit code shows
             process.stdin.write(line)
             process.stdin.flush()
         threading.Thread(target=seat._hear, daemon=True, name="tilespec-seat").start()
         return seat
 
     def running(self) -> bool:
-        """Return whether the process lives."""
+        """Return whether the process is alive."""
         return self.process.poll() is None
 
     def ask(self) -> None:
-        """Ask the rank to stop after its step."""
+        """Request the rank to stop after its step."""
         if self.running():
             self.process.terminate()
 
@@ -133,13 +133,13 @@ class Seat:
                 self.process.stdin.close()
 
     def ending(self) -> Ending:
-        """Return how it ended, which it has."""
+        """Return how the rank ended, after it has ended."""
         code = self.process.wait()
         self.heard.wait(GRACE)
         return Ending(rank=self.place.rank, host=self.host, code=code, cut=self.cut, **self.last)
 
     def _hear(self) -> None:
-        """Read what the process says until it says no more."""
+        """Read the messages of the process until its output ends."""
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
@@ -152,14 +152,14 @@ class Seat:
 
 
 def drained(words: "SimpleQueue[list[Any]]") -> Iterator[list[Any]]:
-    """Yield what was said so far."""
+    """Yield the messages that have arrived so far."""
     with suppress(Empty):
         while True:
             yield words.get_nowait()
 
 
 def tell(progress: Progress, word: Sequence[Any]) -> None:
-    """Tell one word of a `Relay`."""
+    """Forward one message of a `Relay` to a progress."""
     getattr(progress, word[0])(*word[1:])
 
 
@@ -171,22 +171,22 @@ def seated(
     progress: Progress | None = None,
     stop: Callable[[], bool] = bool,
 ) -> Any:
-    """Run ``function`` in ``world`` processes of this machine, and return what rank 0 returns; when one fails, all end.
+    """Run ``function`` in ``world`` processes of this machine, and return rank 0's result; when one fails, all end.
 
-    They meet on this machine's own network, at a store that listens there and nowhere else.
+    They connect on loopback, at a store that listens only there.
 
     Args:
-        function: Dotted path; it takes ``arguments`` and ``progress``, and returns plain data.
-        arguments: Plain data.
-        world: How many.
-        progress: Told what rank 0 tells.
-        stop: When it says so, ranks are asked to stop.
+        function: The dotted path of a function that takes ``arguments`` and ``progress``, and returns plain data.
+        arguments: The arguments as plain data.
+        world: The number of processes.
+        progress: The progress that forwards rank 0's messages.
+        stop: The function that returns whether to request a stop.
 
     Raises:
         IncompleteError: a rank was killed, or lost another one; the same command resumes.
-        KeyboardInterrupt: ranks stopped because they were asked to.
-        UserError: what a rank said.
-        RuntimeError: what a rank raised, with its traceback.
+        KeyboardInterrupt: the ranks stopped on request.
+        UserError: a rank raised it.
+        RuntimeError: a rank raised another error; the message has its traceback.
     """
     from tilespec.training.ranks.rendezvous import listening
 
@@ -204,7 +204,7 @@ def seated(
 
 
 def watch(seats: Sequence[Seat], progress: Progress, stop: Callable[[], bool]) -> None:
-    """Watch ranks until all have ended; pass on that they shall stop; end those that do not end with the others."""
+    """Watch ranks until all have ended; forward a stop request; end ranks that do not end together with the others."""
     asked, limit = False, float("inf")
     while any(seat.running() for seat in seats):
         _pass(seats, progress)
@@ -222,14 +222,14 @@ def watch(seats: Sequence[Seat], progress: Progress, stop: Callable[[], bool]) -
 
 
 def _pass(seats: Sequence[Seat], progress: Progress) -> None:
-    """Tell what the ranks said so far."""
+    """Forward the messages of the ranks so far."""
     for seat in seats:
         for word in drained(seat.said):
             tell(progress, word)
 
 
 def outcome(endings: Sequence[Ending]) -> Any:
-    """Return what rank 0 returned, or raise why there is nothing: a mistake before a failure before a loss."""
+    """Return the result of rank 0, or raise the cause of its absence: a user's mistake, else a failure, else a loss."""
     worst = min(endings, key=lambda ending: (_severity(ending), ending.rank))
     who = f"rank {worst.rank} on {worst.host}"
     if worst.code == EXIT_DONE:
@@ -253,18 +253,18 @@ def outcome(endings: Sequence[Ending]) -> Any:
 
 
 def _severity(ending: Ending) -> int:
-    """Return the place of an ending among those that tell what came first: the others are its consequences."""
+    """Return the order of an end among those that may be the cause; the others are its consequences."""
     order = (EXIT_USER, 1, "killed", "cut", EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_DONE)
     kind = "cut" if ending.cut else "killed" if ending.code < 0 or ending.gone else ending.code
     return order.index(kind) if kind in order else 1
 
 
 def again(attempt: Callable[[], Any], times: int, progress: Progress, stop: Callable[[], bool] = bool) -> Any:
-    """Return what ``attempt`` returns; when it loses a rank, let it resume, so many ``times``.
+    """Return the result of ``attempt``; when it loses a rank, resume it up to ``times`` times.
 
     Raises:
-        IncompleteError: a rank was lost once more.
-        KeyboardInterrupt: one was lost after ``stop`` had said so: that is how it stopped.
+        IncompleteError: a rank was lost once more. KeyboardInterrupt: a rank was lost after ``stop`` had returned True,
+            which counts as the stop.
     """
     for left in reversed(range(times + 1)):
         try:
@@ -280,27 +280,27 @@ def again(attempt: Callable[[], Any], times: int, progress: Progress, stop: Call
 
 @final
 class Relay:
-    """Tells progress to who started this rank: a list on each line, not too often."""
+    """A progress that is sent to the starting process as a list on each line, at limited frequency."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out, self._units, self._told = out, 0.0, 0.0
 
     def say(self, text: str) -> None:
-        """Pass on ``text``."""
+        """Send the message ``text``."""
         self._pass("say", text)
 
     def start(self, what: str, total: float, unit: str) -> None:
-        """Pass on that ``what`` begins."""
+        """Send that ``what`` begins."""
         self._pass("start", what, total, unit)
 
     def advance(self, units: float, note: str = "") -> None:
-        """Count ``units`` and, when it is time, pass them on."""
+        """Count ``units`` and send them when the next message is due."""
         self._units += units
         if time.monotonic() - self._told >= OFTEN:
             self._flush(note)
 
     def finish(self) -> None:
-        """Pass on what is left, and that it ended."""
+        """Send the remaining units, and that the work has ended."""
         self._flush("")
         self._pass("finish")
 
@@ -314,11 +314,11 @@ class Relay:
 
 
 def _main() -> None:
-    """Be a seat: do what is asked for, say what it came to."""
+    """Run as a rank: call the requested function, and send its result."""
     one_heap()
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no word of ours
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started the ranks asks them to stop
+    os.dup2(2, 1)  # output of libraries must not mix with the messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starting process requests a stop
     task = json.loads(_line())
     threading.Thread(target=_orphaned, daemon=True, name="tilespec-orphaned").start()
     sys.path.extend(entry for entry in task["path"] if entry not in sys.path)
@@ -340,7 +340,7 @@ def _main() -> None:
 
 
 def _line() -> bytes:
-    """Return the first line of standard input, and nothing after it."""
+    """Return the first line of standard input without reading beyond it."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
@@ -348,7 +348,7 @@ def _line() -> bytes:
 
 
 def _orphaned() -> None:
-    """End this process when who started it has ended."""
+    """End this process when the starting process has ended."""
     while os.read(0, 1):
         pass
     os._exit(EXIT_INCOMPLETE)

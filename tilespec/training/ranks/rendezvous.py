@@ -1,9 +1,9 @@
-"""Rendezvous: where ranks find each other, and how they notice that one of them is gone.
+"""Rendezvous: the connection between ranks, and the detection of lost ranks.
 
-A collective that waits for a rank that is gone cannot be interrupted from outside. So every rank says every now and
-then that it lives, to a small store in rank 0 (or in who started the ranks), and listens to the others from a thread of
-its own. When one has been silent for too long, the process ends: the last checkpoint is kept, the same command resumes.
-Work that takes long (fitting a recipe, a validation) is no silence.
+A collective operation that waits for a lost rank cannot be interrupted from outside. Therefore every rank regularly
+writes a sign of life to a small store in rank 0 (or in the starting process), and a thread reads those of the others.
+If one is missing for too long, the process ends; the last checkpoint remains, and the same command resumes. Signs of
+life continue during long work (fitting a recipe, a validation).
 """
 
 import os
@@ -22,19 +22,19 @@ from tilespec.core.errors import EXIT_INCOMPLETE, UserError
 from tilespec.training.ranks.launchers import Place
 
 START = 60.0
-"""Seconds, at least, that a rank may take to come: it loads torch and opens the scenes."""
+"""The least number of seconds for a rank to start, because it loads torch and opens the scenes."""
 LONGEST = timedelta(hours=24)
-"""That a rank may wait for one that lives and works."""
+"""The time limit for the wait for a rank that is alive and works."""
 LOOK = 0.02
-"""Seconds between two looks at what rank 0 is doing."""
+"""The seconds between two checks of rank 0's progress."""
 
 
 @final
 class Meeting:
-    """The ranks that came, and the watch over them. Use it as a context: outside nobody watches."""
+    """The connected ranks and their monitoring, a context manager; outside of it no rank is monitored."""
 
     def __init__(self, place: Place, seconds: float) -> None:
-        """Meet; ``seconds`` is how long another rank may be silent."""
+        """Connect to the other ranks; ``seconds`` is the time limit without a sign of life."""
         wait = timedelta(seconds=max(START, seconds))
         self._place = place
         attempt = f"attempt-{place.attempt}"
@@ -50,14 +50,14 @@ class Meeting:
         self._watch.stop()
 
     def hosts(self) -> tuple[str, ...]:
-        """Return the machine of each rank; all of them have come by then."""
+        """Return the machine of each rank, after all have connected."""
         self.store.set(f"host/{self._place.rank}", socket.gethostname())
         keys = [f"host/{rank}" for rank in range(self._place.world)]
         self.store.wait(keys, LONGEST)
         return tuple(self.store.get(key).decode() for key in keys)
 
     def follow(self) -> None:
-        """Wait until rank 0 has come as far, however long it works before."""
+        """Wait until rank 0 has reached the same point, for as long as it works."""
         self._turn += 1
         key = f"turn/{self._turn}"
         if self._place.rank == 0:
@@ -69,7 +69,7 @@ class Meeting:
 
 @final
 class _Watch:
-    """Two threads: one tells and asks the store, which may block for ever; the other looks at the clock."""
+    """Two threads: one writes and reads the store, which may block for ever; the other checks the time."""
 
     def __init__(self, store: Store, place: Place, seconds: float) -> None:
         self._store, self._place, self._seconds = store, place, seconds
@@ -79,18 +79,18 @@ class _Watch:
         self._end = threading.Event()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the two threads."""
         for work in (self._listen, self._judge):
             threading.Thread(target=work, daemon=True, name=f"tilespec-{work.__name__}").start()
 
     def stop(self) -> None:
-        """End; a thread that is blocked stays so until the process ends."""
+        """Stop the threads; one that is blocked remains until the process ends."""
         self._end.set()
 
     def _listen(self) -> None:
-        """Say that this rank lives, and hear who else does."""
+        """Write this rank's sign of life, and read those of the others."""
         while not self._end.is_set():
-            with suppress(RuntimeError):  # no answer from the store is silence of all: the other thread judges that
+            with suppress(RuntimeError):  # without an answer no rank is seen; the other thread decides
                 for rank in range(self._place.world):
                     beats = self._store.add(f"beat/{rank}", int(rank == self._place.rank))
                     if beats > self._beats[rank]:
@@ -98,7 +98,7 @@ class _Watch:
             self._end.wait(self._every)
 
     def _judge(self) -> None:
-        """End the process when another rank has been silent for too long."""
+        """End the process when another rank has given no sign of life for too long."""
         while not self._end.wait(min(1.0, self._every)):
             now = time.monotonic()
             silent = [rank for rank, until in enumerate(self._until) if rank != self._place.rank and now > until]
@@ -108,7 +108,7 @@ class _Watch:
 
 
 def _leave(rank: int, silent: list[int], seconds: float) -> None:
-    """End this process: its main thread may wait for a rank that never comes, and cannot be woken."""
+    """End this process at once: its main thread may wait for a rank that never comes."""
     who = ", ".join(map(str, silent))
     sys.stderr.write(
         f"tilespec: rank {rank} on {socket.gethostname()}: no sign of rank {who} for {seconds:g} s. "
@@ -119,9 +119,9 @@ def _leave(rank: int, silent: list[int], seconds: float) -> None:
 
 
 def _opened(place: Place, wait: timedelta) -> TCPStore:
-    """Return the store where ranks meet; rank 0 opens it, unless who started the ranks did.
+    """Return the store where ranks connect; rank 0 opens it, unless the starting process did.
 
-    It listens on the address where they meet and nowhere else, where that is one of this machine's own.
+    It listens only on the address of the connection, if that is one of this machine's own.
     """
     if place.rank or place.hosted:
         return _client(place, wait)
@@ -131,7 +131,7 @@ def _opened(place: Place, wait: timedelta) -> TCPStore:
 
 
 def listening(address: str, port: int = 0, wait: timedelta = LONGEST) -> TCPStore:
-    """Return a store that listens on one address of this machine; port 0 is any free one."""
+    """Return a store that listens on one address of this machine; port 0 means any free port."""
     try:
         server = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     except OSError as error:
@@ -147,14 +147,14 @@ def listening(address: str, port: int = 0, wait: timedelta = LONGEST) -> TCPStor
 
 
 def _client(place: Place, wait: timedelta) -> TCPStore:
-    """Return a connection to the store, once it listens."""
+    """Return a connection to the store, as soon as it listens."""
     return TCPStore(place.address, place.port, is_master=False, timeout=wait, wait_for_workers=False)
 
 
 def interface(address: str) -> str | None:
-    """Return the name of this machine's network interface through which ``address`` is reached, if it can be told.
+    """Return the name of this machine's network interface that reaches ``address``, if it can be determined.
 
-    Without it, gloo takes the address that this machine's name stands for: on many that is 127.0.1.1.
+    Without it, gloo uses the address of this machine's name, which is 127.0.1.1 on many machines.
     """
     with (
         suppress(OSError),

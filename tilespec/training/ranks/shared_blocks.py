@@ -1,4 +1,4 @@
-"""Shared blocks: arrays that ranks of one machine have in common; what one of them made, the others take as it is."""
+"""Shared blocks: arrays that ranks of one machine share; one rank fills an array, and the others read it."""
 
 import math
 import mmap
@@ -14,32 +14,32 @@ from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_memory import ALIGNED, common
 
 Kind = tuple[tuple[int, ...], np.dtype]
-"""Shape and data type of an array."""
+"""The shape and the data type of an array."""
 Arrays = tuple[np.ndarray, ...]
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shelf:
-    """Places for arrays, by key: a sign for each that says whether it was made, and then all arrays."""
+    """Shared memory for arrays by key: a flag for each key that its arrays are filled, and then all arrays."""
 
     kinds: Mapping[Hashable, Sequence[Kind]]
-    """What lies at each key, the same in all ranks and in the same order."""
+    """The shapes and data types at each key, the same in all ranks and in the same order."""
     offsets: Mapping[Hashable, int]
-    """Where it begins, in bytes."""
+    """The offset of the arrays of each key in bytes."""
     signs: Mapping[Hashable, int]
-    """Where its sign is."""
+    """The offset of the flag of each key."""
     memory: mmap.mmap
-    """Of all ranks; zero at first."""
+    """The memory of all ranks, zero at first."""
     fence: threading.Lock = field(default_factory=threading.Lock)
-    """What is written before it was taken and let go of is seen before what is written after that."""
+    """A lock that orders memory accesses: writes before its use are visible before writes after it."""
 
     @classmethod
     def of(cls, ranks: Ranks, kinds: Mapping[Hashable, Sequence[Kind]], budget: int) -> "Shelf | None":
-        """Return a shelf, which all ranks ask for at the same point of what they do.
+        """Return the shared memory; all ranks must call this at the same point.
 
-        None for a rank that is alone, for ranks of several machines, for more than ``budget`` bytes, and where there is
-        no memory in common.
+        None for a single rank, for ranks of several machines, for more than ``budget`` bytes, and without shared
+        memory.
         """
         sizes = [_up(len(kinds)), *(sum(_up(_bytes(kind)) for kind in each) for each in kinds.values())]
         *starts, whole = accumulate(sizes)
@@ -50,21 +50,22 @@ class Shelf:
         return cls(kinds=kinds, offsets=offsets, signs=signs, memory=memory)
 
     def take(self, key: Hashable, make: Callable[[Arrays], object]) -> Arrays:
-        """Return the arrays of a key, which ``make`` fills when no rank has.
+        """Return the arrays of a key, which ``make`` fills if no rank has.
 
-        Two ranks may fill the same ones at the same time, with the same bits; nobody waits for a rank that may be gone.
+        Two ranks may fill the same arrays at the same time with the same bits; no rank waits for another, which may be
+        lost.
         """
         arrays, sign = self._arrays(key), self.signs[key]
         made = self.memory[sign]
-        self._ordered()  # the sign is read first
+        self._ordered()  # the flag is read before the arrays
         if not made:
             make(arrays)
-            self._ordered()  # and is set last
+            self._ordered()  # and is set after them
             self.memory[sign] = 1
         return arrays
 
     def _arrays(self, key: Hashable) -> Arrays:
-        """Return the arrays of a key as they lie in memory."""
+        """Return the arrays of a key as views of the memory."""
         arrays, at = [], self.offsets[key]
         for shape, dtype in self.kinds[key]:
             arrays.append(np.frombuffer(self.memory, dtype, math.prod(shape), at).reshape(shape))
@@ -72,18 +73,18 @@ class Shelf:
         return tuple(arrays)
 
     def _ordered(self) -> None:
-        """Let no access to memory pass, which processors other than x86 may reorder."""
-        for _ in range(2):  # to let go of a lock orders what was before, to take it again what comes after
+        """Order memory accesses, which processors other than x86 may reorder."""
+        for _ in range(2):  # a release orders earlier accesses, an acquisition later ones
             with self.fence:
                 pass
 
 
 def _bytes(kind: Kind) -> int:
-    """Return the bytes of an array."""
+    """Return the size of an array in bytes."""
     shape, dtype = kind
     return math.prod(shape) * dtype.itemsize
 
 
 def _up(size: int) -> int:
-    """Return the next multiple of what is aligned."""
+    """Return the next multiple of the alignment in bytes."""
     return -(-size // ALIGNED) * ALIGNED

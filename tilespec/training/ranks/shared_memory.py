@@ -1,4 +1,4 @@
-"""Shared memory: memory that the ranks of one machine see, each of them as its own."""
+"""Shared memory: memory that all ranks of one machine see."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ import torch
 from tilespec.training.ranks.group import Ranks
 
 ALIGNED = 64
-"""Bytes: what lies in such memory begins at a multiple of a cache line."""
+"""The alignment in bytes, a cache line, of arrays in such memory."""
 
 
 def common(ranks: Ranks, size: int) -> mmap.mmap | None:
-    """Return ``size`` bytes, all zero, that all ranks see; None, in all of them, where one cannot or is elsewhere.
+    """Return ``size`` zero bytes that all ranks see; None in all ranks if one of them cannot see them.
 
-    They lie in memory without a name: nothing is left of them when the last rank ends, however it ends. All ranks call
-    this at the same point of what they do.
+    The memory has no name, so it disappears with the last rank, however that ends. All ranks must call this at the same
+    point.
     """
     if not ranks.together:
         return None
@@ -38,14 +38,14 @@ def common(ranks: Ranks, size: int) -> mmap.mmap | None:
 
 
 def _made(size: int) -> int | None:
-    """Return a file in memory, all of which is there; None where there is no such thing, or too little."""
+    """Return a file in memory with its pages allocated; None if the system has none, or too little memory."""
     if not hasattr(os, "memfd_create"):
         return None
     fd = None
     try:
         fd = os.memfd_create("tilespec-common", os.MFD_CLOEXEC)
         os.posix_fallocate(fd, 0, size)
-    except OSError:  # a sandbox, a limit
+    except OSError:  # forbidden by a sandbox or a limit
         if fd is not None:
             os.close(fd)
         return None
@@ -53,7 +53,7 @@ def _made(size: int) -> int | None:
 
 
 def _opened(path: Path, identity: int) -> int | None:
-    """Return rank 0's file, if it can be seen from here and is the one that rank 0 means."""
+    """Return rank 0's file, if this process can open it and it is the file that rank 0 means."""
     if not identity:
         return None
     try:
@@ -67,7 +67,7 @@ def _opened(path: Path, identity: int) -> int | None:
 
 
 def _mapped(fd: int | None, size: int) -> mmap.mmap | None:
-    """Return the memory behind a file, None where it cannot be had."""
+    """Return the memory of a file, or None if it cannot be mapped."""
     if fd is not None:
         with suppress(OSError, ValueError):
             return mmap.mmap(fd, size)
@@ -75,14 +75,14 @@ def _mapped(fd: int | None, size: int) -> mmap.mmap | None:
 
 
 def _identity(fd: int | None) -> int:
-    """Return what tells a file in memory from all others, of other machines and of other networks too; 0: nothing."""
+    """Return a number that identifies a file in memory among all files of all machines and networks; 0: unknown."""
     if fd is None:
         return 0
     try:
         state = os.fstat(fd)
         machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         network = str(Path("/proc/self/ns/net").readlink())
-    except OSError:  # without /proc nobody would find it
+    except OSError:  # without /proc other ranks cannot open it
         return 0
     text = json.dumps([machine, network, state.st_dev, state.st_ino, state.st_size])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -1,8 +1,8 @@
-"""Shared weights: weights, moments and gradients of nets in memory that the ranks of one machine have in common.
+"""Shared weights: weights, moments and gradients of nets in memory that the ranks of one machine share.
 
-Each rank brings its own gradients; then each averages, and moves, one share of the weights, which all see at once.
-Nothing is sent, no rank repeats what another does, and weights and moments exist once. It is the sharding of
-Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks that have no such memory send each other their gradients.
+Each rank computes its own gradients; then each averages the gradients of one share of the weights and updates it, which
+all ranks see. No data are sent, no work is repeated, and weights and moments exist only once. It is the sharding of
+Rajbhandari et al. (2020), "ZeRO", without its traffic. Ranks without such memory send each other their gradients.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,26 +21,26 @@ from tilespec.training.ranks.shared_memory import ALIGNED, common
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """What the ranks have in common of one net."""
+    """The shared memory of one net."""
 
     own: Sequence[nn.Parameter]
-    """All parameters, in the optimiser's order."""
+    """All parameters in the optimiser's order."""
     mine: frozenset[int]
-    """Indices of those that this rank moves."""
+    """The indices of the parameters that this rank updates."""
     gradients: Sequence[Tensor]
-    """Of this rank, like the parameters."""
+    """The gradients of this rank, in the shapes of the parameters."""
     shares: Sequence[Tensor]
-    """For each rank, what it found of the gradients of the parameters that this rank moves; one after another."""
+    """The gradients from each rank, for the parameters that this rank updates, in sequence."""
     found: Tensor
-    """``rank, parameter``: 1 where a rank found a gradient, else 0."""
+    """The flags ``rank, parameter``: 1 if a rank has a gradient, else 0."""
     rank: int
-    """This one."""
+    """The number of this rank."""
 
     def average(self) -> Tensor:
-        """Leave in the parameters that this rank moves the mean gradient, in the others none; return the mean's norm.
+        """Set the mean gradient of the parameters that this rank updates, and none for others; return the mean's norm.
 
-        It is the norm over all parameters, and the same number in all ranks. One that no rank used has no gradient,
-        and stays as it is.
+        The norm is over all parameters, and the same in all ranks. A parameter that no rank used has no gradient and
+        does not change.
         """
         for parameter, place in zip(self.own, self.gradients, strict=True):
             if parameter.grad is None:
@@ -48,7 +48,7 @@ class Pooled:
             else:
                 place.copy_(parameter.grad)
         self.found[self.rank] = torch.tensor([float(parameter.grad is not None) for parameter in self.own])
-        dist.barrier()  # all have written; nobody reads weights any more
+        dist.barrier()  # all ranks have written, and no rank reads weights now
         total = self.shares[self.rank]
         for rank, share in enumerate(self.shares):
             if rank != self.rank:
@@ -57,19 +57,19 @@ class Pooled:
         used = self.found.any(dim=0).tolist()
         for index, (parameter, place) in enumerate(zip(self.own, self.gradients, strict=True)):
             parameter.grad = place if used[index] and index in self.mine else None
-        squares = torch.linalg.vector_norm(total).double().square()  # a norm may be a float32 though its square is none
-        dist.all_reduce(squares)  # all have read, too: what they found may be written over
+        squares = torch.linalg.vector_norm(total).double().square()  # the square of a norm may exceed float32
+        dist.all_reduce(squares)  # all ranks have read the gradients, which may be overwritten
         return squares.sqrt().float()
 
     def moved(self) -> None:
-        """Wait until all ranks have moved their shares."""
+        """Wait until all ranks have updated their shares."""
         dist.barrier()
 
 
 def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
-    """Move what players are made of into memory that all ranks have in common; empty where there is none.
+    """Move the tensors of players into memory that all ranks share; return an empty result without such memory.
 
-    The players are the same in all ranks when this is called, and afterwards they are the same memory.
+    The players must be the same in all ranks before the call; after it they are the same memory.
     """
     if ranks.device != "cpu" or not ranks.together:
         return {}
@@ -84,15 +84,15 @@ def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
         return {}
     parts = dict(zip(plans, torch.split(torch.frombuffer(memory, dtype=torch.float32), sizes), strict=True))
     found = {name: plan.placed(parts[name], ranks) for name, plan in plans.items()}
-    dist.barrier()  # what rank 0 wrote is there
+    dist.barrier()  # the values of rank 0 are visible to all
     return found
 
 
 def _with_moments(optimiser: torch.optim.Optimizer) -> None:
-    """Let an optimiser make its moments now, as they are before the first step: it makes them when it first steps.
+    """Create the moments of an optimiser before the first step, which otherwise creates them.
 
-    It steps by nothing along nothing, which leaves the weights as they are. One that was resumed has its moments, but
-    for parameters that nobody has used so far.
+    A step with rate 0 and zero gradients does this without changing the weights. A resumed optimiser has its moments,
+    except for parameters that were never used.
     """
     new = [p for group in optimiser.param_groups for p in group["params"] if not optimiser.state.get(p)]
     rates = [group["lr"] for group in optimiser.param_groups]
@@ -112,7 +112,7 @@ def _with_moments(optimiser: torch.optim.Optimizer) -> None:
 
 
 def _suits(player: Player) -> bool:
-    """Return whether all that a net and its optimiser are made of is float32, as the memory is."""
+    """Return whether all tensors of a net and its optimiser are float32, as the memory is."""
     moments = (value for slots in player.optimiser.state.values() for value in slots.values())
     tensors = [*player.parameters, *moments]
     return all(isinstance(value, Tensor) and value.dtype == torch.float32 for value in tensors)
@@ -121,22 +121,22 @@ def _suits(player: Player) -> bool:
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Where each tensor of a net lies, in numbers of float32 from the beginning of its part of the memory."""
+    """The positions of the tensors of a net, as numbers of float32 from the beginning of its part of the memory."""
 
     player: Player
-    """The net."""
+    """The net and its optimiser."""
     owners: Sequence[int]
-    """Rank that moves each parameter."""
+    """The rank that updates each parameter."""
     offsets: Sequence[int]
-    """Of each parameter within the weights, and within each rank's gradients; those of one owner follow one another."""
+    """The offset of each parameter in the weights and in each rank's gradients; those of one rank are contiguous."""
     edges: Sequence[int]
-    """Where the shares of the ranks begin, and the last one ends."""
+    """The starts of the shares of the ranks, and the end of the last one."""
     world: int
-    """Ranks."""
+    """The number of ranks."""
 
     @classmethod
     def of(cls, player: Player, world: int) -> "_Plan":
-        """Return a plan that gives each rank about as many weights: the same one in all ranks."""
+        """Return a plan with about equally many weights for each rank, the same in all ranks."""
         sizes = [_room(parameter) for parameter in player.parameters]
         owners, loads = [0] * len(sizes), [0] * world
         for index in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
@@ -152,21 +152,21 @@ class _Plan:
 
     @property
     def size(self) -> int:
-        """Numbers in all: weights, gradients of each rank, what each found, moments."""
+        """The total count of numbers: weights, gradients of each rank, flags of each rank, moments."""
         return (self.edges[-1] + self._row) * self.world + self.edges[-1] + sum(map(_room, self._moments()))
 
     @property
     def _row(self) -> int:
-        """Numbers that say of which parameters a rank found the gradients."""
+        """The count of numbers for a rank's flags of gradients."""
         return _up(len(self.owners))
 
     def _moments(self) -> Iterable[Tensor]:
-        """Yield the optimiser's tensors, in the order of its parameters."""
+        """Yield the optimiser's tensors in the order of its parameters."""
         for parameter in self.player.parameters:
             yield from self.player.optimiser.state[parameter].values()
 
     def placed(self, memory: Tensor, ranks: Ranks) -> Pooled:
-        """Move the net and its optimiser into their part of the memory; rank 0 writes what they hold."""
+        """Move the net and its optimiser into their part of the memory; rank 0 writes their values."""
         own, whole = self.player.parameters, self.edges[-1]
         rest = memory.numel() - whole * (1 + self.world)
         weights, *gradients, memory = torch.split(memory, [whole] * (1 + self.world) + [rest])
@@ -191,24 +191,24 @@ class _Plan:
 
 
 def _room(value: Tensor) -> int:
-    """Return the numbers that a tensor takes, up to where the next one may begin."""
+    """Return the count of numbers of a tensor, up to the next possible start."""
     return _up(value.numel())
 
 
 def _up(size: int) -> int:
-    """Return the next multiple of what is aligned, in numbers."""
+    """Return the next multiple of the alignment in numbers."""
     step = ALIGNED // 4
     return -(-size // step) * step
 
 
 def _like(value: Tensor, memory: Tensor) -> Tensor:
-    """Return the beginning of a flat ``memory`` in the shape and the order of a tensor, without its gaps."""
+    """Return the start of a flat ``memory`` in the shape and the order of a tensor, without its gaps."""
     dense = torch.empty_like(value, device="meta", memory_format=torch.preserve_format)
     return memory.as_strided(value.shape, dense.stride(), memory.storage_offset())
 
 
 def _moved(value: Tensor, memory: Tensor, rank: int) -> Tensor:
-    """Return a tensor's place in the memory; rank 0 fills it."""
+    """Return the view of a tensor in the memory; rank 0 fills it."""
     place = _like(value, memory)
     if rank == 0:
         place.copy_(value)

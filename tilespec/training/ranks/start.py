@@ -1,6 +1,6 @@
-"""Start: who does what a verb asks of all ranks. This process, processes of this machine, or workers of a cluster.
+"""Start: the place where the ranks of a verb run: this process, processes of this machine, or workers of a cluster.
 
-One function underneath, the same for all: a rank learns from its environment which one it is.
+All of them run the same function; a rank learns its number from its environment.
 """
 
 from collections.abc import Iterator
@@ -22,28 +22,28 @@ from tilespec.training.ranks.processes import again, seated
 @final
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """The ranks of a training, before they have begun."""
+    """The ranks of a training before their start."""
 
     world: int
-    """How many there are."""
+    """The number of ranks."""
     here: bool
-    """Whether this process is one of them: alone, or started by a launcher."""
+    """Whether this process is a rank: alone, or started by a launcher."""
     client: Any = None
-    """Of the cluster whose workers get a rank each, if there is one."""
+    """The client of the cluster whose workers get a rank each, if there is one."""
 
     def run(self, work: Work, *, batch: int, restarts: int, progress: Progress) -> Any:
-        """Return what rank 0 returns of the work.
+        """Run the work and return rank 0's result.
 
         Args:
-            work: What every rank does; this process holds the lock of its product.
-            batch: What the ranks share evenly, also when there are fewer of them after a loss.
-            restarts: How often ranks that lost one resume by themselves.
-            progress: Told what rank 0 tells.
+            work: The work of every rank; this process holds the lock of its product.
+            batch: The number of patches that the ranks divide evenly, also when there are fewer of them after a loss.
+            restarts: The number of automatic resumes after the loss of a rank.
+            progress: The progress that forwards rank 0's messages.
 
         Raises:
             IncompleteError: a rank is lost; the same command resumes.
-            KeyboardInterrupt: the ranks were asked to stop, and did.
-            UserError, RuntimeError: what a rank said, or raised.
+            KeyboardInterrupt: the ranks stopped on request.
+            UserError, RuntimeError: a rank raised an error.
         """
         if self.here:
             return imported(work.function, "function")(**work.arguments, progress=progress)
@@ -60,10 +60,10 @@ class Crew:
 
 @contextmanager
 def crew(ranks: int, workers: int, cluster: str | None) -> Iterator[Crew]:
-    """Give the crew: as a launcher says, on the workers of a cluster, or ``ranks`` processes of this machine.
+    """Yield the ranks: by a launcher, on the workers of a cluster, or ``ranks`` processes of this machine.
 
     Raises:
-        UserError: more than one of these at once, or fewer workers than are wanted.
+        UserError: more than one of these is requested, or there are fewer workers than requested.
     """
     started, there = launched(), bool(workers or cluster)
     if there and (started or ranks > 1):

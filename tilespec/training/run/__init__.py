@@ -1,7 +1,7 @@
-"""Run: what is kept of a training.
+"""Run: the files of a training.
 
-Files in reading order: `run_folder` (settings, result and model), `checkpoint` (all that is needed to go on), `log`
-(what a training says about itself).
+Files in reading order: `run_folder` (settings, result and model), `checkpoint` (the state for a resume), `log` (the log
+of the steps).
 
-Law: each file is replaced whole or not at all.
+Law: each file is replaced completely or not at all.
 """

@@ -1,8 +1,8 @@
-"""Checkpoints: everything that a training needs to go on, written whole or not at all.
+"""Checkpoint: the complete state from which a training resumes, written completely or not at all.
 
 ``step-000100/`` holds ``state.safetensors`` (nets with their buffers, optimisers, the average of weights) and
 ``state.json`` (the step, the validations so far, the digest of the tensors). The folder gets its name when it is
-complete; ``LATEST`` names it last of all. Nothing is unpickled, and tensors that the configuration would not make are
+complete; ``LATEST`` is updated last. Nothing is unpickled, and tensors that do not belong to the configuration are
 refused.
 """
 
@@ -26,7 +26,7 @@ from tilespec.training.player import Player
 
 FORMAT = 1
 KEEP = 2
-"""Checkpoints that stay: the newest, and one to fall back to."""
+"""The number of checkpoints that are not deleted: the newest, and one before it."""
 Named = Mapping[str, Tensor]
 
 
@@ -43,12 +43,12 @@ def state(players: Mapping[str, Player], average: Named | None = None) -> dict[s
 def restore(
     players: Mapping[str, Player], tensors: Named, average: Named | None = None, *, where: object = "checkpoint"
 ) -> None:
-    """Put the tensors that `state` returned back into players of the same making, and into their average.
+    """Copy the tensors of `state` into players with the same configuration, and into their average.
 
-    Without ``average`` the one that was kept is left alone: another rank has it.
+    Without ``average`` a stored average is ignored, because another rank has it.
 
     Raises:
-        UserError: tensors of other names, shapes or types than these players have; nothing is changed then.
+        UserError: names, shapes or types of tensors differ from those of the players; then no tensor is changed.
     """
     kept, moments = _split(tensors)
     if average is None:
@@ -61,7 +61,7 @@ def restore(
         player.module.load_state_dict({key: kept[prefix + key] for key in player.module.state_dict()})
         _restore_optimiser(name, player, moments)
     for key, value in (average or {}).items():
-        value.copy_(kept[f"average/{key}"])  # in the memory layout that it has, so that it rounds alike
+        value.copy_(kept[f"average/{key}"])  # in the same memory layout, so that it rounds equally
 
 
 def _nets(players: Mapping[str, Player], average: Named) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def _split(tensors: Named) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _slots(name: str, player: Player, moments: Named) -> dict[str, Tensor]:
-    """Return what an optimiser's tensors should be like: counts are one number, all else is like its parameter."""
+    """Return the expected form of an optimiser's tensors: counts are one number, others are like their parameter."""
     expected = {}
     for index, parameter in enumerate(player.parameters):
         prefix = f"optimiser/{name}/{index}/"
@@ -88,7 +88,7 @@ def _slots(name: str, player: Player, moments: Named) -> dict[str, Tensor]:
 
 
 def _restore_optimiser(name: str, player: Player, moments: Named) -> None:
-    """Put an optimiser's tensors back."""
+    """Copy an optimiser's tensors back."""
     prefix, parameters = f"optimiser/{name}/", player.parameters
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in moments.items():
@@ -99,7 +99,7 @@ def _restore_optimiser(name: str, player: Player, moments: Named) -> None:
 
 
 def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Write the checkpoint of ``step`` and return its folder; leftovers of a killed run are swept, and stop nothing."""
+    """Write the checkpoint of ``step`` and return its folder; files of killed runs are deleted if possible."""
     final = folder / f"step-{step:06d}"
     partial = folder / f"{final.name}.partial"
     _sweep(folder)
@@ -109,7 +109,7 @@ def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[
     digest = _digest(partial / "state.safetensors")
     card = {"format": FORMAT, "step": step, "digest": digest, "validations": [dict(line) for line in validations]}
     write_atomic(partial / "state.json", json.dumps(card, indent=1) + "\n")
-    shutil.rmtree(final, ignore_errors=True)  # one that could not be read
+    shutil.rmtree(final, ignore_errors=True)  # an unreadable checkpoint
     partial.rename(final)
     _flush(folder)
     write_atomic(folder / "LATEST", final.name + "\n")
@@ -119,7 +119,7 @@ def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[
 
 
 def newest(folder: Path) -> int:
-    """Return the step of the newest checkpoint that is whole, 0 when there is none; warn of any that is not."""
+    """Return the step of the newest complete checkpoint, 0 without any; warn of incomplete ones."""
     latest = folder / "LATEST"
     named = latest.read_text().strip().removeprefix("step-") if latest.exists() else ""
     steps = sorted(_steps(folder), key=lambda step: (f"{step:06d}" == named, step), reverse=True)
@@ -135,18 +135,18 @@ def newest(folder: Path) -> int:
 
 
 def load(folder: Path, step: int) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint that `newest` found whole."""
+    """Return the tensors of a checkpoint that `newest` found complete."""
     return read(folder / f"step-{step:06d}" / "state.safetensors")
 
 
 def validations(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Return the validations that came before a checkpoint."""
+    """Return the validations before a checkpoint."""
     card = json.loads((folder / f"step-{step:06d}" / "state.json").read_text())
     return list(card.get("validations", []))
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run left under temporary names."""
+    """Delete files that a killed run left under temporary names."""
     for path in folder.glob("*.partial"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -155,13 +155,13 @@ def _sweep(folder: Path) -> None:
 
 
 def _steps(folder: Path) -> list[int]:
-    """Return the steps that have a folder, newest first."""
+    """Return the steps that have a folder, the newest first."""
     names = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
 def _fault(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint, if anything."""
+    """Return the fault of a checkpoint, or None."""
     try:
         card = json.loads((path / "state.json").read_text())
         if card["format"] != FORMAT:
@@ -169,7 +169,7 @@ def _fault(path: Path) -> str | None:
         if card["digest"] != _digest(path / "state.safetensors"):
             return "its tensors are not those that were written"
         with safe_open(path / "state.safetensors", framework="pt"):
-            pass  # a pickle, say, has no such header
+            pass  # a pickle, for example, has no such header
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         return f"{type(error).__name__}: {error}"
     return None
@@ -182,14 +182,14 @@ def _digest(path: Path) -> str:
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    """Return a tensor of the optimiser in the memory layout of its parameter, so that a resumed run rounds alike."""
+    """Return a tensor of the optimiser in the memory layout of its parameter, so that a resumed run rounds equally."""
     if value.shape != parameter.shape:
         return value
     return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value).detach()
 
 
 def _flush(path: Path) -> None:
-    """Bring a file or a folder's list of names to the disk."""
+    """Flush a file or a folder's list of names to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Log: what a training says about itself as it goes on: ``log.jsonl``, and events for TensorBoard on request."""
+"""Log: the figures of a training, in ``log.jsonl`` and, on request, as events for TensorBoard."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,23 +10,23 @@ from tilespec.core.errors import UserError
 from tilespec.storage.files import write_atomic
 
 NOT_LOSSES = ("step", "rate", "seconds", "norms", "speed", "validation")
-"""Keys of a line that are no losses."""
+"""The keys of a line that are not losses."""
 
 
 @final
 class Journal:
-    """The log of a training: a line, a flat table of figures, for each step that is logged."""
+    """The log of a training: a line, a flat table of figures, for each logged step."""
 
     def __init__(self, folder: Path, start: int, *, events: bool = False) -> None:
-        """Go on at step ``start``: what was said about it and later is dropped, for it is done again.
+        """Continue at step ``start``; lines about this and later steps are deleted, because the steps run again.
 
         Args:
-            folder: Of the training.
-            start: Steps done.
+            folder: The folder of the training.
+            start: The number of steps done.
             events: Whether to write events for TensorBoard into ``folder/tensorboard`` too.
 
         Raises:
-            UserError: events are asked for, and TensorBoard is not installed.
+            UserError: events are requested, and TensorBoard is not installed.
         """
         path = folder / "log.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
@@ -37,7 +37,7 @@ class Journal:
         self.losses: dict[str, float] = {
             key: value for key, value in last.items() if key not in NOT_LOSSES and value is not None
         }
-        """Of the last step that was logged before."""
+        """The losses of the last logged step."""
         self._events = _writer(folder / "tensorboard", start) if events else None
         self._file = path.open("a", buffering=1)  # a line is written when it ends
 
@@ -58,7 +58,7 @@ class Journal:
 
 
 def _step(line: str) -> float:
-    """Return the step of a line; a torn line belongs to no step."""
+    """Return the step of a line; an incomplete line has none."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -66,7 +66,7 @@ def _step(line: str) -> float:
 
 
 def _flat(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield name and value of each figure; tables become folders of names, losses one of their own."""
+    """Yield the name and the value of each figure; tables become folders of names, losses one of their own."""
     for name, value in line.items():
         if isinstance(value, Mapping):
             yield from ((f"{name}/{key}", figure) for key, figure in value.items() if figure is not None)
@@ -75,7 +75,7 @@ def _flat(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _writer(folder: Path, start: int) -> Any:
-    """Return TensorBoard's writer; what it shows of ``start`` and later is what comes now."""
+    """Return TensorBoard's writer, whose events replace those of ``start`` and later."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The folder of a training: its settings, its result, its model. Another training is not mixed into it."""
+"""Run folder: the settings, the result and the model of a training in one folder, which refuses another training."""
 
 import json
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ CHECKPOINTS = "checkpoints"
 
 
 def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
-    """Keep the settings of a training in its folder, or compare them with those it was begun with.
+    """Store the settings of a training in its folder, or compare them with those that it was begun with.
 
-    More steps than before are the same training, which goes on, as long as the schedule does not depend on the last
-    one; so are fewer, as long as they are not done yet.
+    With more steps the same training continues, unless the schedule depends on the last step; fewer steps are accepted
+    too, if they are not done yet.
 
     Raises:
-        UserError: another training was begun there; the message names the settings that differ. Or something that is
-            no training lies there.
+        UserError: another training was begun there; the message names the settings that differ. Or the folder holds
+            something other than a training.
     """
     settings = json.loads(json.dumps({**config.deciding(), "data.scenes": regions}))
     kept = folder / CHECKPOINTS / "settings.json"
@@ -39,7 +39,7 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
         if fingerprint(before) == fingerprint(settings):
             return
         _check_longer(folder, config, before, settings)
-        (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first: it is the result of fewer steps
+        (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first, because it is the result of fewer steps
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(folder, found="files that no training wrote", expected="a free place", do="Give another --out.")
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -48,14 +48,14 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
 
 
 def _completed(before: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that were kept, with the defaults of keys which did not exist when they were written."""
+    """Return stored settings with the defaults of keys that did not exist at the time."""
     defaults = Config(data=Data(scene=("any",))).deciding()
     known = {table: {key: defaults[table][key] for key in now[table] if key in defaults[table]} for table in defaults}
     return {**before, **{table: {**known[table], **before.get(table, {})} for table in known}}
 
 
 def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse settings that differ in more than the steps, or another number of steps where that changes the course."""
+    """Refuse settings that differ in more than the steps, or in the steps if these change the course."""
     asked, done = config.train.steps, newest(folder / CHECKPOINTS)
     steps = {**before, "train": {**before["train"], "steps": asked}}
     others = difference(steps, now)
@@ -78,13 +78,13 @@ def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dic
 
 
 def result(folder: Path) -> dict[str, Any] | None:
-    """Return what the training in ``folder`` came to, if it has ended."""
+    """Return the result of the training in ``folder``, if it has ended."""
     path = folder / CHECKPOINTS / "result.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def conclude(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Keep what the training came to."""
+    """Store the result of the training."""
     write_atomic(folder / CHECKPOINTS / "result.json", json.dumps(dict(facts), indent=1) + "\n")
 
 
@@ -99,7 +99,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
     source: str,
     step: int | None = None,
 ) -> Model:
-    """Write the model into the folder, alone enough to predict a raw scene; its weights are those after ``step``."""
+    """Write the complete model into the folder; its weights are those after ``step``."""
     model = Model(
         net=cast.net,
         task={"name": config.task.name, **(config.task.model_extra or {})},

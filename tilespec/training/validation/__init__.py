@@ -1,6 +1,6 @@
-"""Validation: a training is judged while it goes on, on pixels that it never learns from.
+"""Validation: scores during a training, on pixels that are not used for training.
 
-Files in reading order: `validation` (one judgement, by the predictor that users get), `held_out` (the regions for it),
-`scratch_scenes` (these regions after the recipe), `judge` (validations among ranks), `history` (what came out, and
-which was best).
+Files in reading order: `validation` (one validation, by the predictor of `tilespec predict`), `held_out` (the regions
+for it), `scratch_scenes` (these regions after the recipe), `judge` (validations among ranks), `history` (the scores,
+and the best of them).
 """

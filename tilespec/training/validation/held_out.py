@@ -1,4 +1,4 @@
-"""Held out: the regions that a training is judged on, opened and checked before anything is computed."""
+"""Held out: the validation regions of a training, opened and checked before anything is computed."""
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
@@ -11,11 +11,11 @@ from tilespec.training.settings import Config, Data, Validate
 
 
 def held_out(config: Config, corpus: Corpus) -> Corpus | None:
-    """Open what the table ``[validate]`` of a configuration holds out; None when that is nothing.
+    """Return the opened regions of the table ``[validate]``, or None without any.
 
     Raises:
-        UserError: a held-out region that overlaps the training or the test region, without labels or target, of other
-            bands or classes; tiles that do not go together; labels or targets without scenes.
+        UserError: a held-out region overlaps the training or the test region, has no labels or target, or other bands
+            or classes; tile and overlap do not match; or labels or targets are given without scenes.
     """
     asked = config.validation
     for key in ("labels", "target"):
@@ -36,7 +36,7 @@ def held_out(config: Config, corpus: Corpus) -> Corpus | None:
 
 
 def _opened(config: Config) -> Corpus:
-    """Open the held-out regions like those that are learned from."""
+    """Open the held-out regions in the same way as the training regions."""
     asked = config.validation
     of: Data | Validate = config.data if asked.scene is None else asked
     data = Data(scene=of.scene or (), labels=of.labels, target=of.target, rows=asked.rows, cols=asked.cols)
@@ -48,15 +48,15 @@ def _opened(config: Config) -> Corpus:
     except UserError as error:
         raise UserError(
             "[validate]",
-            found=f"nothing to judge by ({error})",
-            expected="regions with labels or a target, with what is learned, and tiles that cover them",
-            do="What is said there of data.rows, --tile and their like is meant of [validate].",
+            found=f"no valid regions ({error})",
+            expected="regions with the labels or the target of the training, and tiles that cover them",
+            do="Correct [validate]: data.rows, --tile and others in this message are its rows, tile and others.",
         ) from error
     return held
 
 
 def _check_classes(corpus: Corpus, held: Corpus) -> None:
-    """Refuse labels, or channels, that mean something else than those that are learned."""
+    """Refuse labels, or channels, with another meaning than those of the training."""
     if held.classes != corpus.classes:
         raise UserError(
             "[validate]",
@@ -68,7 +68,7 @@ def _check_classes(corpus: Corpus, held: Corpus) -> None:
 
 
 def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:
-    """Refuse a held-out region with pixels that are learned from, or kept for the test."""
+    """Refuse a held-out region that overlaps the training or the test region."""
     data, used = config.data, [(ground, ground.roi, "of the training region") for ground in corpus.grounds]
     if data.test_rows or data.test_cols:
         tests = [Roi.of(ground.scene.shape, data.test_rows, data.test_cols) for ground in corpus.grounds]
@@ -79,10 +79,10 @@ def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:
                 f"validate.rows, validate.cols of {held.scene.url}",
                 found=str(held.roi),
                 expected=f"no pixel {what} ({roi})",
-                do="Move one of them: what chooses a model must be neither what taught it nor what tests it.",
+                do="Move one of them: validation pixels must be neither training pixels nor test pixels.",
             )
 
 
 def _same(one: Scene, other: Scene) -> bool:
-    """Whether two scenes are one, by their place or by what they hold."""
+    """Return whether two scenes are the same, by path or by content."""
     return absolute(one.url) == absolute(other.url) or (one.digest is not None and one.digest == other.digest)

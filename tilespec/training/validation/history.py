@@ -1,4 +1,4 @@
-"""History: the validations of a training, ``validation.jsonl``, and what follows from them by pure functions."""
+"""History: the validations of a training in ``validation.jsonl``, and pure functions of them."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from tilespec.evaluate.metrics.base import Metric
 from tilespec.storage.files import parse_json, write_atomic
 
 Line = Mapping[str, Any]
-"""One validation: ``step`` (steps done), the metrics (None where one is not defined), ``seconds``."""
+"""One validation: ``step`` (steps done), the metrics (None if undefined), ``seconds``."""
 
 
 def best(history: Sequence[Line], metric: Metric) -> int | None:
@@ -22,7 +22,7 @@ def best(history: Sequence[Line], metric: Metric) -> int | None:
 def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
     """Return whether ``patience`` validations in a row brought none better than those before; 0: never.
 
-    One without a number is none better.
+    A validation without a finite score is not better.
     """
     top = best(history, metric)
     since = len(history) if top is None else sum(line["step"] > top for line in history)
@@ -38,7 +38,7 @@ def worth(line: Line, metric: Metric) -> float | None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the validations of the training in ``folder``, in their order; a torn line is none."""
+    """Return the validations of the training in ``folder`` in their order, without incomplete lines."""
     path = folder / "validation.jsonl"
     lines = (_line(text) for text in path.read_text().splitlines()) if path.exists() else iter(())
     return [line for line in lines if line is not None]
@@ -50,7 +50,7 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
 
 
 def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the validations after ``step`` steps, for they are done again; return those that stay."""
+    """Delete the validations after ``step`` steps, because they are done again; return the others."""
     before = read(folder)
     kept = [line for line in before if line["step"] <= step]
     if len(kept) < len(before):
@@ -59,6 +59,6 @@ def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
 
 
 def _line(text: str) -> dict[str, Any] | None:
-    """Return a line of the history; None for one that is torn."""
+    """Return a line of the history, or None for an incomplete one."""
     line = parse_json(text) or {}
     return line if isinstance(line.get("step"), int) else None

@@ -1,4 +1,4 @@
-"""Judge: the validations of a training among its ranks. Rank 0 validates; all learn what came out, and decide alike."""
+"""Judge: the validations of a training among its ranks: rank 0 validates, and all ranks get the result."""
 
 import math
 import struct
@@ -16,15 +16,15 @@ from tilespec.training.validation.validation import Validation
 
 @final
 class Judge:
-    """What validations said so far: it drives the schedule, stops a training that gets no better, chooses weights."""
+    """The validations so far, which drive the schedule, stop the training early, and choose the weights."""
 
     def __init__(
         self, validation: Validation | None, config: Config, folder: Path, ranks: Ranks, lines: list[dict[str, Any]]
     ) -> None:
-        """Go on after ``lines``, the validations that a checkpoint knows of; without ``validation`` nothing happens.
+        """Continue after ``lines``, the validations of a checkpoint; without ``validation`` there are none.
 
-        One after the last step of a shorter training is forgotten, unless it was due anyway: so that a training which
-        is prolonged is the one that was longer from the beginning.
+        A validation after the last step of a shorter training is dropped, unless it was due anyway, so that a prolonged
+        training equals one that was longer from the beginning.
         """
         self._validation, self._folder, self._ranks = validation, folder, ranks
         self._patience = config.validation.patience
@@ -49,7 +49,7 @@ class Judge:
 
     @property
     def chosen(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Step and weights of the best one, if the model shall be that."""
+        """The step and the weights of the best validation, if the model shall have these."""
         return None if self._validation is None else self._validation.chosen()
 
     def due(self, done: int) -> bool:
@@ -57,7 +57,7 @@ class Judge:
         return self._validation is not None and self._validation.due(done)
 
     def look(self, done: int, weights: Callable[[], Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Judge the ``weights`` after ``done`` steps; return the metrics, of which ranks but 0 know only the first."""
+        """Validate the ``weights`` after ``done`` steps; return the metrics, of which only rank 0 has all."""
         assert self._validation is not None, "only when it is due"
         line: dict[str, Any] = {}
         name = self._validation.metric.name
@@ -70,11 +70,11 @@ class Judge:
 
 
 def _bits(value: float | None) -> int:
-    """Return a number, or None, as a whole number of 64 bits, which ranks can agree on."""
+    """Return a number, or None, as an integer of 64 bits, which ranks can exchange."""
     return int(struct.unpack("<q", struct.pack("<d", math.nan if value is None else value))[0])
 
 
 def _number(bits: int) -> float | None:
-    """Return the number that `_bits` packed."""
+    """Return the number from the integer of `_bits`."""
     value = float(struct.unpack("<d", struct.pack("<q", bits))[0])
     return None if math.isnan(value) else value

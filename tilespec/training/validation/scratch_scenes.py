@@ -1,7 +1,7 @@
-"""Scratch scenes: a held-out region after the recipe, and its truth, written once and judged in their place.
+"""Scratch scenes: a held-out region after the recipe, and its truth, which are written once and used for validations.
 
 A prediction from scores equals that from the raw scene, bit for bit: recipes are pixelwise, and tiles, reflections and
-norm statistics count from the corner of the region.
+norm statistics are relative to the corner of the region.
 """
 
 import shutil
@@ -28,24 +28,24 @@ from tilespec.storage.scene import content_of
 from tilespec.training.data.corpus import Ground
 
 Row = Callable[[Roi], np.ndarray]
-"""Returns what is kept of some rows of a region."""
+"""A function that returns the stored values of some rows of a region."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What is predicted and judged."""
+    """The stores of a validation."""
 
     scene: str
-    """The scene."""
+    """The URL of the scene."""
     truth: str
-    """The store that says what is right."""
+    """The URL of the truth."""
     region: Mapping[str, str | None]
-    """``rows`` and ``cols`` of both."""
+    """The ``rows`` and ``cols`` of both."""
 
 
 def as_is(ground: Ground, *, recipe: bool) -> bool:
-    """Whether a scene is predicted itself: no ``recipe``, a digest that spares reading all of it, no other's truth."""
+    """Return whether a scene is predicted itself: no ``recipe``, a known digest, and its own truth."""
     digest = ground.scene.digest
     if recipe or digest is None:
         return False
@@ -54,9 +54,9 @@ def as_is(ground: Ground, *, recipe: bool) -> bool:
 
 
 def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, progress: Progress) -> Source:
-    """Return what is predicted of a held-out region: itself, or its scores, which are written to ``url`` if need be.
+    """Return the stores for a held-out region: the scene itself, or its scores, written to ``url`` if missing.
 
-    What an interrupted run left there is gone on with. One row of objects, ``128 x`` the region's width, is in memory.
+    An interrupted writing is resumed. One row of objects, ``128 x`` the region's width, is in memory.
     """
     roi = ground.roi
     if as_is(ground, recipe=bool(recipe.steps)):
@@ -73,7 +73,7 @@ def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, p
 
 
 def remove(url: str) -> None:
-    """Remove a scratch product and all that is beside it."""
+    """Delete a scratch product and its ledger."""
     shutil.rmtree(url, ignore_errors=True)
     shutil.rmtree(Path(str(beside(url))), ignore_errors=True)
 
@@ -89,7 +89,7 @@ def _kept(  # noqa: PLR0913 - what a product is
     progress: Progress,
     **attrs: Any,
 ) -> None:
-    """Write what ``read`` says of a region to ``url``, as far as it is not there yet."""
+    """Write the values from ``read`` for a region to ``url``, unless they exist already."""
     with locked(url):
         product = _product(url, spec, axis, settings, {"title": f"Held out: {roi}", **attrs})
         missing = product.missing()
@@ -106,7 +106,7 @@ def _kept(  # noqa: PLR0913 - what a product is
 def _product(
     url: str, spec: ArraySpec, axis: SpectralAxis | None, settings: Mapping[str, Any], attrs: Mapping[str, Any]
 ) -> Product:
-    """Open the scratch product of a region; what lies there and is another one, or is damaged, makes way."""
+    """Open the scratch product of a region; another one, or a damaged one, at the same place is deleted."""
     opened: Any = partial(
         Product.open, url, [spec], settings=dict(settings), attrs=dict(attrs), constants=constants(axis)
     )
@@ -117,13 +117,13 @@ def _product(
         for path in Path(str(beside(url))).iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.suffix == ".json":  # not the lock, which is ours
+            elif path.suffix == ".json":  # except the lock, which this process holds
                 path.unlink()
         return opened()
 
 
 def _scores(ground: Ground, recipe: Recipe, strip: Roi) -> np.ndarray:
-    """Return the scores of some rows of a region, read in blocks as the store holds them."""
+    """Return the scores of some rows of a region, read in blocks of the store."""
     scores = np.empty((*strip.shape, recipe.bands_out), np.float32)
     for block in blocks(ground.scene, strip):
         cube = ground.scene.read(block.roi, room())

@@ -1,15 +1,15 @@
-"""Validation: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
+"""Validation: scores during a training, by the predictor of `tilespec predict`, on pixels not used for training.
 
 What is judged is what `tilespec predict` would write: tiles, overlap, blending, norms and recipe are its own, and the
 scores are the metrics that the task names, over the pixels of all held-out regions. Patches or losses would judge
 something else.
 
-A pass over raw bands costs more than such a prediction, so it is made once (`scores`). After that a validation reads
-them, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
+A pass over raw bands costs more than such a prediction, so the scores after the recipe are written once. After that a
+validation reads them, 4 bytes for each channel and pixel, and writes and reads the prediction.
 
 The folder of the training gets ``validation.jsonl`` (`tilespec.training.validation.history`) and ``validation/``:
-scratch, and the weights of the best validation; beside them those of the best one until each checkpoint that is still
-there, for that is where a training may begin again.
+scratch, and the weights of the best validation; and also those of the best one until each existing checkpoint, because
+a training may resume there.
 """
 
 import math
@@ -61,36 +61,36 @@ JUDGING: Final = ScoreOptions(illuminant="none")
 
 
 def clear(folder: Path) -> None:
-    """Remove the scratch of a training that has its model; nothing happens where there is none."""
+    """Delete the scratch data of a training that has its model, if there are any."""
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The judge of one training: values only, all that it remembers lies in the training's folder."""
+    """The validation of one training; its state is in the training's folder."""
 
     config: Config
-    """Settings; ``config.validation`` is the table ``[validate]``."""
+    """The settings; ``config.validation`` is the table ``[validate]``."""
     corpus: Corpus
-    """Where the net learns."""
+    """The training regions."""
     held: Corpus
-    """Where it is judged."""
+    """The validation regions."""
     cast: Cast
     """Task and net."""
     metrics: tuple[Metric, ...]
     """What the task is judged by, the leading one first."""
     recipe: Recipe
-    """Before the net."""
+    """The recipe before the net."""
     folder: Path
-    """Of the training."""
+    """The folder of the training."""
 
     @classmethod
     def of(cls, config: Config, corpus: Corpus, cast: Cast, recipe: Recipe, folder: Path) -> "Validation | None":
-        """Return the judge of a training, None when nothing is held out. Reads labels, and writes nothing.
+        """Return the validation of a training, or None without held-out regions. It reads labels, and writes nothing.
 
         Raises:
-            UserError: as `held_out`; a metric that the task does not have; norms to freeze in a net without any.
+            UserError: as for `held_out`; or the task does not have the metric; or the net has no norms to freeze.
         """
         held = held_out(config, corpus)
         if held is None:
@@ -113,19 +113,19 @@ class Validation:
         return done % self.config.validation.every == 0 or done == self.config.train.steps
 
     def run(self, step: int, weights: Mapping[str, Tensor], *, progress: Progress | None = None) -> dict[str, float]:
-        """Judge ``weights`` after ``step`` steps; write the line of the history, and keep weights that are the best.
+        """Validate ``weights`` after ``step`` steps; write the line of the history, and store the best weights.
 
-        Nothing that the training depends on changes: torch's threads and random numbers are as before. What an
-        interrupted validation left is written over.
+        Nothing that the training depends on changes: torch's threads and random numbers are as before. Files of an
+        interrupted validation are overwritten.
 
         Args:
-            step: Steps done.
-            weights: State of the generator, on any device.
-            progress: Told one unit for each tile, and for each row of scores: other ranks that wait can hear of it.
+            step: The number of steps done.
+            weights: The state of the generator, on any device.
+            progress: The progress that counts tiles and rows of scores, from which waiting ranks see that rank 0 works.
 
         Returns:
-            The metrics of the task, and ``seconds``; NaN is what no pixel defines, and all that weights which are not
-            finite have.
+            The metrics of the task, and ``seconds``; NaN means undefined, and is every metric of weights that are not
+            finite.
         """
         began, tensors = time.monotonic(), plain(weights)
         sound = all(bool(torch.isfinite(value).all()) for value in tensors.values())
@@ -136,7 +136,7 @@ class Validation:
         return {key: math.nan if value is None else value for key, value in line.items() if key != "step"}
 
     def chosen(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Return step and weights of the best validation, which become the model; None: the last weights do."""
+        """Return the step and the weights of the best validation for the model; None means the last weights."""
         step = best(history.read(self.folder), self.metric) if self.config.validation.keep == "best" else None
         if step is None:
             return None
@@ -147,10 +147,10 @@ class Validation:
             return None
 
     def cost(self, channels: int) -> dict[str, int]:
-        """Return what validating costs in bytes before encoding: ``once``, and ``each`` time; weights come on top.
+        """Return the disk space of validations in bytes before encoding: ``once``, and ``each`` time, without weights.
 
         Args:
-            channels: That reach the net, known before the recipe is fitted.
+            channels: The number of channels after the recipe, which is known before its fit.
         """
         once, each = 0, 0
         for ground in self.held.grounds:
@@ -167,7 +167,7 @@ class Validation:
         return self.folder / SCRATCH
 
     def _weights(self, step: int) -> Path:
-        """Return where the weights of a validation are kept."""
+        """Return the path of the weights of a validation."""
         return self._scratch / f"best-{step:06d}.safetensors"
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
@@ -178,12 +178,12 @@ class Validation:
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
-                forget()  # the next weights are others
+                forget()  # the next validation has other weights
         folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
     def _region(self, number: int, ground: Ground, model: Model, progress: Progress) -> tuple[Case, Joined]:
-        """Predict one region, and return what it adds to the scores."""
+        """Predict one region, and return its contribution to the scores."""
         asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
         found = source(ground, self.recipe, self.held.classes, url, progress)
@@ -198,7 +198,7 @@ class Validation:
             remove(out)
 
     def _keep(self, line: dict[str, Any]) -> None:
-        """Keep the weights if they are the best, then the line; drop weights that are of no use any more."""
+        """Store the weights if they are the best, then the line; delete weights that are no longer needed."""
         lines = [before for before in history.read(self.folder) if before["step"] < line["step"]] + [line]
         candidate = self._scratch / "model" / "model.safetensors"
         if self.config.validation.keep == "best" and best(lines, self.metric) == line["step"]:
@@ -211,7 +211,7 @@ class Validation:
         shutil.rmtree(self._scratch / "model", ignore_errors=True)
 
     def _useful(self, lines: Sequence[Line]) -> set[Path]:
-        """Return the files of the best weights now, and of those that were when a checkpoint was written."""
+        """Return the files of the present best weights, and of those at the time of each checkpoint."""
         names = (path.name.removeprefix("step-") for path in (self.folder / run_folder.CHECKPOINTS).glob("step-*"))
         ends = [int(name) for name in names if name.isdigit()] + [lines[-1]["step"]]
         tops = (best([line for line in lines if line["step"] <= end], self.metric) for end in ends)
@@ -232,7 +232,7 @@ def _check_metrics(config: Config, metrics: Sequence[Metric]) -> None:
 
 
 def _check_norms(config: Config, cast: Cast) -> None:
-    """Refuse to freeze norms where there are none."""
+    """Refuse to freeze norms in a net without any."""
     if config.validation.norm == "tile":
         return
     if not spatial_norms(cast.outline["generator"]):
@@ -245,6 +245,6 @@ def _check_norms(config: Config, cast: Cast) -> None:
 
 
 def _contribution(case: Case, piece: Roi) -> Joined:
-    """Return what one piece adds to the scores."""
+    """Return the contribution of one piece to the scores."""
     block, _ = case.read(piece)
     return Joined(parts=case.folds).of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))

@@ -1,4 +1,4 @@
-"""Run: one training (or baseline) of a study, judged on every test scene of its fold; it resumes where it was cut."""
+"""Run: one training (or baseline) of a study, scored on every test scene of its fold; it can be resumed."""
 
 import json
 import math
@@ -27,37 +27,37 @@ from tilespec.workflows.study.splits import Fold, Item
 from tilespec.workflows.study.variants import Variant, toml
 
 WEIGHTS: Final = ("pixels", "labelled")
-"""How many valid pixels an evaluation was of: of channels, of classes."""
+"""The keys for the number of valid pixels of an evaluation: of channels, of classes."""
 LEARNED: Final = ("steps", "parameters", "seconds", "published_step", "fit_seconds")
-"""What is kept of a training or a fit."""
+"""The stored results of a training or a fit."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What all runs of a study share."""
+    """The settings that all runs of a study share."""
 
     out: Path
-    """Folder of everything that is made."""
+    """The folder of all results."""
     overrides: Mapping[str, str]
-    """Over every configuration, as ``--set`` of `tilespec train`."""
+    """The settings that replace those of every configuration, like ``--set`` of `tilespec train`."""
     split: bool
-    """Whether the test region is a part of the scenes that teach; else it lies in other scenes."""
+    """Whether the test region is a part of the training scenes; otherwise it is in other scenes."""
     predict: Mapping[str, Any]
-    """Options of every prediction."""
+    """The options of every prediction."""
     evaluate: Mapping[str, Any]
-    """Options of every evaluation."""
+    """The options of every evaluation."""
     discard: bool
-    """Whether predictions are removed as soon as they are judged."""
+    """Whether predictions are deleted as soon as they are scored."""
     known: dict[str, str] = field(default_factory=dict)
-    """Hashes of the stores that were asked for: every run asks for all of them."""
+    """The hashes of stores that were requested so far, because every run needs all of them."""
 
     def contents(self, items: tuple[Item, ...]) -> list[list[str]]:
-        """Return the hashes of what scenes and their truths hold, wherever they lie."""
+        """Return the hashes of the contents of scenes and their truths, independent of their paths."""
         return [[self._content(item.scene), "" if item.truth is None else self._content(item.truth)] for item in items]
 
     def _content(self, store: str) -> str:
-        """Return the hash of what a store holds; its place where no run has left one."""
+        """Return the hash of a store's contents, or its path if no run has recorded a hash."""
         if store not in self.known:
             self.known[store] = str(open_group(store).attrs.get("tilespec_digest", store))
         return self.known[store]
@@ -66,25 +66,25 @@ class Place:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A variant on a fold, with a seed."""
+    """A variant on a fold with a seed."""
 
     variant: Variant
-    """What is run."""
+    """The variant of the run."""
     fold: Fold
-    """What it learns from, and is judged on."""
+    """The training scenes and the test scenes."""
     seed: int
-    """Of weights, patches and samples."""
+    """The seed of weights, patches and samples."""
     place: Place
-    """Where, and how it is judged."""
+    """The settings of the study."""
 
     @property
     def name(self) -> str:
-        """What it is called on the way."""
+        """The name for progress messages."""
         return f"{self.variant.name} / {self.fold.name} / seed {self.seed}"
 
     @cached_property
     def config(self) -> Config:
-        """Its training, resolved; its test region is that of the configuration."""
+        """The resolved configuration of its training, including the test region."""
         scenes = [item.scene for item in self.fold.train]
         told = {**self.place.overrides, **self.variant.changes, "train.seed": str(self.seed)}
         return resolve(self.variant.config, {**told, "data.scene": toml(scenes), **self._truths()})
@@ -95,7 +95,7 @@ class Run:
         return metrics_of(self.config.task.name)
 
     def tables(self) -> dict[str, Any]:
-        """Return what is trained: without the test region where that lies in other scenes."""
+        """Return the configuration of its training, without the test region if that is in other scenes."""
         kept = {} if self.place.split else {"test_rows": None, "test_cols": None}
         data = self.config.data.model_copy(update=kept)
         whole = self.config.model_copy(update={"data": data})
@@ -103,26 +103,26 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """The fingerprint of everything that decides its result; not where scenes lie."""
+        """The fingerprint of everything that decides its result, independent of the paths of scenes."""
         return fingerprint([*self._predicts(), dict(self.place.evaluate)])
 
     @property
     def model(self) -> Path:
-        """The folder of its model; runs that only predict or judge differently share it."""
+        """The folder of its model, which runs with other predictions or scores share."""
         return self.place.out / "models" / fingerprint(self._learns())[:16]
 
     def check(self) -> dict[str, Any]:
-        """Return the plan of its training, having checked all that can be checked before.
+        """Return the plan of its training after all checks that are possible beforehand.
 
         Raises:
-            UserError: settings, scenes or labels that do not fit, or nothing to be judged on.
+            UserError: settings, scenes or labels do not match, or there are no test pixels.
         """
         data = self.config.data
         if self.place.split and data.test_rows is None and data.test_cols is None:
             raise UserError(
                 "data.test_rows",
-                found="nothing to be judged on",
-                expected="rows or columns that nothing is learned from, or folds of scenes",
+                found="no test region",
+                expected="rows or columns outside the training region, or folds of scenes",
                 do='Give for example --set data.test_rows="0:500", or --fold A=scene1 --fold B=scene2.',
             )
         for item in self.fold.test:
@@ -132,7 +132,7 @@ class Run:
         return dict(api.baseline(**self._fitted(), out=f"{self.model}.zarr", dry_run=True))
 
     def carry_out(self, progress: Progress) -> dict[str, Any]:
-        """Learn, predict every test scene and judge it, or go on where that was interrupted; return what it came to."""
+        """Train, predict every test scene and score it, or resume an interrupted run; return the result."""
         if self.variant.baseline is None:
             told, model = api.train(self.tables(), str(self.model), progress=progress), str(self.model)
         else:
@@ -145,7 +145,7 @@ class Run:
         return {"learned": learned, **averaged(scenes, self.metrics), "scenes": scenes}
 
     def _learns(self) -> list[Any]:
-        """Return what decides its model."""
+        """Return the settings that decide its model."""
         kind: list[Any] = [self.variant.baseline, dict(self.variant.options), self.seed]
         data = self.config.data
         if self.variant.baseline is None:
@@ -153,13 +153,13 @@ class Run:
         return [*kind, [data.rows, data.cols], self.place.contents(self.fold.train)]
 
     def _predicts(self) -> list[Any]:
-        """Return what decides its predictions."""
+        """Return the settings that decide its predictions."""
         data = self.config.data
         region, asked = [data.test_rows, data.test_cols], {**self.place.predict, **self.variant.predict}
         return [self._learns(), self.place.contents(self.fold.test), region, asked]
 
     def _truths(self) -> dict[str, str]:
-        """Return the key that names the truths, where they lie in other stores than the scenes."""
+        """Return the key that names the truths, if they are in other stores than the scenes."""
         truths = {
             item.key: [one.truth for one in self.fold.train] for item in self.fold.train if item.truth is not None
         }
@@ -173,9 +173,9 @@ class Run:
             labels = f"labels in {item.truth}" if apart else ""
             raise UserError(
                 f"--baseline {self.variant.baseline}",
-                found=labels or f"{len(self.fold.train)} scenes to learn from in fold {self.fold.name}",
+                found=labels or f"{len(self.fold.train)} training scenes in fold {self.fold.name}",
                 expected="one scene that has its labels, or a target: a baseline is fitted on one",
-                do="Give folds that learn from one such scene, or leave the baselines out.",
+                do="Give folds with one such training scene, or leave the baselines out.",
             )
         data = self.config.data
         region = {"rows": data.rows, "cols": data.cols, "seed": self.seed}
@@ -183,7 +183,7 @@ class Run:
         return {"name": self.variant.baseline, "scene": item.scene, **region, **truth, **self.variant.options}
 
     def _judged(self, model: str, item: Item, progress: Progress) -> dict[str, Any]:
-        """Return the scores of one test scene; of a scene that is done, as they were kept."""
+        """Return the scores of one test scene, or the stored ones of a finished scene."""
         kept = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
         done = read_json(kept)
         if done is not None:
@@ -205,7 +205,7 @@ class Run:
         return facts
 
     def _region(self, item: Item) -> Roi:
-        """Return the part of a test scene that is judged."""
+        """Return the scored part of a test scene."""
         data = self.config.data
         return Roi.of(PlacedField.open(item.scene).roi.shape, data.test_rows, data.test_cols)
 
@@ -234,7 +234,7 @@ def averaged(scenes: list[dict[str, Any]], own: Sequence[Metric] = ()) -> dict[s
 
 
 def _drop(store: str) -> None:
-    """Remove a prediction and what lies beside it."""
+    """Delete a prediction and its ledger."""
     for left in (Path(store), Path(str(beside(store)))):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -242,21 +242,21 @@ def _drop(store: str) -> None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """The lines of a study, by the fingerprint of everything that decides them."""
+    """The lines of a study by the fingerprint of everything that decides them."""
 
     path: Path
-    """The file."""
+    """The path of the file."""
 
     def lines(self) -> dict[str, dict[str, Any]]:
-        """Return the newest line of each key; a torn one was no result."""
+        """Return the newest line of each key, without incomplete lines."""
         return {line["key"]: line for line in self._all()}
 
     def done(self) -> dict[str, dict[str, Any]]:
-        """Return the lines of the runs that came to an end, not to an error."""
+        """Return the lines of the runs that ended without an error."""
         return {key: line for key, line in self.lines().items() if "error" not in line}
 
     def keep(self, line: Mapping[str, Any]) -> None:
-        """Add a line; it takes the place of an older one of its key."""
+        """Add a line, which replaces an older one with its key."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = {**self.lines(), line["key"]: dict(line)}
         write_atomic(self.path, "".join(json.dumps(one) + "\n" for one in kept.values()))

@@ -1,4 +1,4 @@
-"""Splits: which scenes teach and which are judged, by their names; no scene does both."""
+"""Splits: training scenes and test scenes by their names; no scene is both."""
 
 import csv
 import tomllib
@@ -12,44 +12,44 @@ from tilespec.storage.backends.paths import at
 from tilespec.training.settings import Data
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")
-"""First lines of lists that are titles, not names."""
+"""The first lines of lists that are titles and not names."""
 WHOLE = "all"
-"""The one fold of a study whose test region is a part of its scenes."""
+"""The name of the single fold of a study whose test region is a part of its scenes."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A scene, and its truth."""
+    """A scene and its truth."""
 
     name: str
-    """By which folds and tables call it."""
+    """The name of the scene in folds and tables."""
     scene: str
-    """The store that is read."""
+    """The URL of the scene."""
     truth: str | None
-    """The store that holds the labels or the target; None: the scene itself."""
+    """The URL of the labels or the target; None: the scene itself."""
     key: str = "target"
-    """What the truth is: ``labels`` or ``target``."""
+    """The kind of the truth: ``labels`` or ``target``."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One division of the scenes."""
+    """One division of the scenes into training and test."""
 
     name: str
-    """In the table."""
+    """The name of the fold in the table."""
     train: tuple[Item, ...]
-    """The scenes that teach."""
+    """The training scenes."""
     test: tuple[Item, ...]
-    """The scenes that are judged."""
+    """The test scenes."""
 
 
 Find = Callable[[str], Item]
 
 
 def items_of(data: Data) -> tuple[Item, ...]:
-    """Return the scenes of a configuration, called by the names of their stores; the second of a name gets a number."""
+    """Return the scenes of a configuration with the names of their stores; a repeated name gets a number."""
     truths: Sequence[str | None] = data.target or data.labels or (None,) * len(data.scene)
     key = "labels" if data.labels else "target"
     found: list[Item] = []
@@ -61,7 +61,7 @@ def items_of(data: Data) -> tuple[Item, ...]:
 
 
 def among(items: Sequence[Item]) -> Find:
-    """Return what finds a scene of a configuration by its name or its path."""
+    """Return the function that finds a scene of a configuration by its name or its path."""
 
     def find(name: str) -> Item:
         for item in items:
@@ -73,7 +73,7 @@ def among(items: Sequence[Item]) -> Find:
 
 
 def under(root: str, target_root: str | None) -> Find:
-    """Return what finds the store of a name under a folder, and its target of the same name under another one."""
+    """Return the function that finds the store of a name in a folder, and its target of that name in another one."""
 
     def find(name: str) -> Item:
         truth = None if target_root is None else _store(target_root, name)
@@ -83,13 +83,13 @@ def under(root: str, target_root: str | None) -> Find:
 
 
 def folds_of(groups: Mapping[str, Sequence[str]], find: Find, others: Sequence[Item] = ()) -> tuple[Fold, ...]:
-    """Return a fold for each group of names: judged on the group, taught by all the other groups.
+    """Return a fold for each group of names, which is tested; all other groups are used for training.
 
-    So two groups are the two-fold protocol: the second fold is the first one swapped. One group is taught by the
-    ``others`` that are not in it.
+    So two groups are the two-fold protocol: the second fold is the first one swapped. For a single group the ``others``
+    outside of it are used for training.
 
     Raises:
-        UserError: a name that is nowhere, or in two groups; nothing to learn from.
+        UserError: a name does not exist or is in two groups, or there are no training scenes.
     """
     found = {group: tuple(find(name) for name in names) for group, names in groups.items()}
     _check_apart(found)
@@ -106,7 +106,7 @@ def groups_of(files: Sequence[str], told: Sequence[str]) -> dict[str, list[str]]
     """Return the names in lists, one group for each file, and in ``NAME=scene1,scene2``.
 
     Raises:
-        UserError: a file that is not there or empty, or a group that is told twice.
+        UserError: a file does not exist or is empty, or a group is given twice.
     """
     pairs = [(Path(file).stem, _listed(file)) for file in files]
     for text in told:
@@ -124,7 +124,8 @@ def read_folds(file: str, find: Find) -> tuple[Fold, ...]:
     """Return the folds of a TOML file: tables ``[[fold]]`` with ``name``, ``train`` and ``test``.
 
     Raises:
-        UserError: no such file, no TOML, other keys, a name that is nowhere, a scene on both sides.
+        UserError: the file does not exist, is no TOML or has other keys, a name does not exist, or a scene is on both
+            sides.
     """
     try:
         told = tomllib.loads(_text(file)).get("fold", [])
@@ -136,7 +137,7 @@ def read_folds(file: str, find: Find) -> tuple[Fold, ...]:
             file,
             found=f"{len(told)} folds" if not told else f"keys {', '.join(sorted(set().union(*told)))}",
             expected="tables [[fold]], each with name, train and test",
-            do="List the names of the scenes that teach, and of those that are judged.",
+            do="List the names of the training scenes, and of the test scenes.",
         )
     return tuple(_told(one, find) for one in told)
 
@@ -158,26 +159,26 @@ def _check_apart(groups: Mapping[str, Sequence[Item]]) -> None:
                     f"fold {group}",
                     found=f"{item.name}, which is in {seen[item.scene]} already",
                     expected="lists without a scene in common",
-                    do="A scene teaches or is judged: take it out of one of the two.",
+                    do="A scene is either for training or for test: remove it from one of the two.",
                 )
             seen[item.scene] = group
 
 
 def _checked(fold: Fold) -> Fold:
-    """Return a fold that has scenes on both sides."""
-    for side, items in (("learn from", fold.train), ("be judged on", fold.test)):
+    """Return a fold after checking that it has scenes on both sides."""
+    for side, items in (("train on", fold.train), ("test on", fold.test)):
         if not items:
             raise UserError(
                 f"fold {fold.name}",
                 found=f"no scene to {side}",
                 expected="one or more",
-                do="Give two lists or more: each is judged by what the others teach.",
+                do="Give two lists or more: each is tested after a training on the others.",
             )
     return fold
 
 
 def _listed(file: str) -> list[str]:
-    """Return the names in a text or CSV file: the first field of each line, comments and a title left out."""
+    """Return the names in a text or CSV file: the first field of each line, without comments and a title."""
     rows = [row for row in csv.reader(_text(file).splitlines()) if row and row[0].partition("#")[0].strip()]
     names = [row[0].partition("#")[0].strip() for row in rows]
     names = names[1:] if names and names[0].lower() in HEADS else names
@@ -187,7 +188,7 @@ def _listed(file: str) -> list[str]:
 
 
 def _text(file: str) -> str:
-    """Return what a file says."""
+    """Return the contents of a text file."""
     try:
         return Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -196,7 +197,7 @@ def _text(file: str) -> str:
 
 
 def _store(root: str, name: str) -> str:
-    """Return the store of a name in a folder; the ending of the image it was made from may be left or may stay."""
+    """Return the store of a name in a folder; the name may include the ending of the original image."""
     if ".." in Path(name).parts or Path(name).is_absolute():
         raise UserError("--folds", found=repr(name), expected=f"a name under {root}", do="Give names, not paths.")
     stem = name.rpartition(".")[0] or name

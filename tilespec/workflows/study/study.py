@@ -1,8 +1,8 @@
-"""Study: a grid of trainings and baselines, each judged on scenes it has not seen, in one table.
+"""Study: a grid of trainings and baselines, each scored on scenes not used for training, in one table.
 
-For each variant, fold and seed it trains, predicts the test scenes and evaluates them: `tilespec.api` and nothing
-else. What is done is kept, so that the same command goes on where it was interrupted, and a grid that has grown does
-only what is new. Means over test scenes are weighted by their valid pixels, as Alvarez-Gila et al. (2017) weigh folds.
+For each variant, fold and seed it trains, predicts the test scenes and evaluates them, through `tilespec.api` alone.
+Finished results are stored, so that the same command resumes an interrupted study, and a larger grid runs only its new
+parts. Means over test scenes are weighted by their valid pixels, as Alvarez-Gila et al. (2017) weigh folds.
 """
 
 import json
@@ -35,16 +35,16 @@ OURS = {"train.seed": "--seeds", "data.scene": "--fold, or data.scene in the con
 OURS_ALONE = {"rows", "cols", "dry_run"}
 """Options of `predict` and `evaluate` that the study decides itself."""
 RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)
-"""What ends one run and not the study; torch raises `RuntimeError`."""
+"""The exceptions that end one run and not the study; torch raises `RuntimeError`."""
 
 
 @with_options(StudyOptions)
 def study(config: Source | Sequence[Source], out: str, options: StudyOptions, progress: Progress) -> dict[str, Any]:
     """Train and judge every variant on every fold with every seed; return one table of means and spreads.
 
-    Without folds, what is learned from is ``data.rows``, ``data.cols`` of ``data.scene``, and what is judged is
-    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, whole scenes teach or are judged, or those
-    regions of them; each group of scenes is judged by what the other groups teach.
+    Without folds, the training region is ``data.rows``, ``data.cols`` of ``data.scene``, and the test region is
+    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, scenes, or those regions of them, are either
+    for training or for test; each group of scenes is tested after a training on the other groups.
 
     Args:
         config: TOML file, ``preset:NAME``, or a mapping of tables; or several to compare.
@@ -54,13 +54,13 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
 
     Returns:
         ``scores``: a row for each variant and fold, with mean and standard deviation over seeds of every score; over
-        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete``
-        where a run failed: the others are done, and the same command tries it again.
+        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete`` if
+        a run failed; the others are done, and the same command tries it again.
 
     Raises:
-        UserError: a name that is nowhere, a scene that teaches and is judged, settings that do not fit: all of them
-            before anything is run.
-        KeyboardInterrupt: stopped by a signal; the same command goes on.
+        UserError: a name does not exist, a scene is for training and for test, or settings do not match; all are
+            checked before any run.
+        KeyboardInterrupt: the study was stopped by a signal; the same command resumes.
     """
     place = Path(local(out, "a study"))
     configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
@@ -99,7 +99,7 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
 def _division(
     config: Source, told: Mapping[str, str], folds: list[str], fold: list[str], roots: tuple[str | None, str | None]
 ) -> tuple[Fold, ...]:
-    """Return the folds of scenes, or the one of a test region within the scenes."""
+    """Return the folds of scenes, or the single fold of a test region within the scenes."""
     root, target_root = roots
     if root is None and target_root is not None:
         raise UserError("--target-root", found=target_root, expected="--root too", do="Say where the scenes lie.")
@@ -124,7 +124,7 @@ def _division(
 
 
 def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
-    """Refuse options that no verb knows, and settings that the study makes itself."""
+    """Refuse options that no verb has, and settings that the study sets itself."""
     if seeds < 1:
         raise UserError("--seeds", found=seeds, expected="1 or more", do="3 show how much chance decides.")
     for key in keys & set(OURS):
@@ -138,7 +138,7 @@ def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any],
 
 
 def _plan(runs: Sequence[Run], results: Results, say: Progress) -> dict[str, Any]:
-    """Check every run that is not done, once for each variant and fold, and return what would run."""
+    """Check every unfinished run, once for each variant and fold, and return the plan."""
     done = results.done()
     checked: dict[tuple[str, str], dict[str, Any]] = {}
     for run in runs:
@@ -156,7 +156,7 @@ def _plan(runs: Sequence[Run], results: Results, say: Progress) -> dict[str, Any
 
 
 def _carry_out(runs: Sequence[Run], results: Results, say: Progress) -> None:
-    """Carry out what is not done; a run that fails leaves its error, and the others go on."""
+    """Run the unfinished runs; the error of a failed run is recorded, and the others continue."""
     done = results.done()
     for number, run in enumerate(runs, start=1):
         if run.key in done:
@@ -173,7 +173,7 @@ def _carry_out(runs: Sequence[Run], results: Results, say: Progress) -> None:
 
 
 def _written(place: Path, runs: Sequence[Run], results: Results) -> dict[str, Any]:
-    """Write the table of these runs, and return it with what failed."""
+    """Write the table of these runs, and return it with the failed runs."""
     lines = results.lines()
     failed = [lines[run.key] for run in runs if "error" in lines[run.key]]
     rows = rows_of(runs, results.done())
@@ -190,7 +190,7 @@ def _written(place: Path, runs: Sequence[Run], results: Results) -> dict[str, An
 
 
 def _notes(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return what is worth knowing of the table."""
+    """Return notes on the table for the user."""
     said = [f"{run.name} failed: {lines[run.key]['error']}" for run in runs if "error" in lines[run.key]]
     for run in runs:
         torn = [scene["scene"] for scene in lines[run.key].get("scenes", ()) if scene["status"] != COMPLETE]

@@ -1,4 +1,4 @@
-"""Table: mean and spread over seeds, for each fold and over all folds, as plain data, CSV and Markdown."""
+"""Table: the mean and the spread over seeds, for each fold and over all folds, as plain data, CSV and Markdown."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ HIDDEN: Final = {metric.figure for metric in METRICS.values() if not metric.show
 
 
 def rows_of(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each variant and fold, and one over the folds where there are several.
+    """Return a row for each variant and fold, and one over the folds if there are several.
 
-    ``mean`` and ``std`` (of a sample: n - 1; None of one) are over seeds. The row over the folds is, for each seed that
-    has all of them, their mean weighted by valid pixels; its mean and spread are over those seeds.
+    ``mean`` and ``std`` (of a sample: n - 1; None for one seed) are over seeds. The row over the folds has, for each
+    seed with all folds, their mean weighted by valid pixels; its mean and spread are over those seeds.
     """
     rows = []
     for variant in dict.fromkeys(run.variant.name for run in runs):
@@ -57,7 +57,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _row(variant: str, fold: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one row; of lines of seeds."""
+    """Return one row from the lines of several seeds."""
     means, spreads = {}, {}
     for name in _scored(line["scores"] for line in lines):
         values = [line["scores"][name] for line in lines if line["scores"].get(name) is not None]
@@ -84,7 +84,7 @@ def _scored(scores: Iterable[Iterable[str]]) -> list[str]:
 
 
 def _flat(cells: Iterable[tuple[Any, Any]]) -> list[Any]:
-    """Return pairs one after another, nothing for None."""
+    """Return pairs in sequence, with nothing for None."""
     return ["" if value is None else value for pair in cells for value in pair]
 
 
@@ -96,5 +96,5 @@ def _cell(value: float | None, spread: float | None) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    """Return a line of a Markdown table; a bar within a cell would end it."""
+    """Return a line of a Markdown table; a bar within a cell is escaped, because it would end the cell."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""Variants: which trainings are compared: every combination of varied settings, and baselines beside them."""
+"""Variants: the compared trainings: every combination of varied settings, and baselines."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +19,17 @@ class Variant:
     """One line of the comparison."""
 
     name: str
-    """In the table."""
+    """The name in the table."""
     config: Source
-    """What is trained; for a baseline, where its data are named."""
+    """The configuration of the training; for a baseline it names the data."""
     changes: Mapping[str, str] = field(default_factory=dict)
-    """Dotted keys to TOML values, over the configuration."""
+    """The dotted keys and TOML values that replace those of the configuration."""
     baseline: str | None = None
-    """Name of a classical method that is fitted instead."""
+    """The name of a classical method that is fitted instead."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the baseline."""
+    """The options of the baseline."""
     predict: Mapping[str, Any] = field(default_factory=dict)
-    """Of the prediction, over those that are common to all."""
+    """The options of the prediction, in addition to those common to all."""
 
 
 def variants_of(
@@ -38,16 +38,16 @@ def variants_of(
     baselines: Sequence[str],
     more: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Variant, ...]:
-    """Return every configuration with every combination of varied values, then baselines, then what is told in full.
+    """Return every configuration with every combination of varied values, then baselines, then complete variants.
 
     Args:
-        configs: One or several; their names stand in the table where there are several.
-        vary: Dotted keys to values.
-        baselines: Names of classical methods; they take their data from the first configuration.
-        more: Fields of further variants.
+        configs: The configurations; with several, their names are in the table.
+        vary: The dotted keys and their values.
+        baselines: The names of classical methods, whose data are those of the first configuration.
+        more: The fields of further variants.
 
     Raises:
-        UserError: a key without values, or two variants of one name.
+        UserError: a key has no values, or two variants have one name.
     """
     for key, values in vary.items():
         if not values:
@@ -67,7 +67,7 @@ def variants_of(
 
 
 def values_of(text: str) -> list[str]:
-    """Return the values in ``1,2,3``, each as TOML text; commas within brackets or quotes part nothing.
+    """Return the values in ``1,2,3``, each as TOML text; commas within brackets or quotes do not separate values.
 
     ``["vsn,pca=4", "snv"]``, a list of TOML, is a list of the values; words without quotes are text, as for ``--set``.
     """
@@ -87,12 +87,12 @@ def values_of(text: str) -> list[str]:
 
 
 def toml(value: Any) -> str:
-    """Return a plain value as TOML writes it; text as it is, as ``--set`` takes it."""
+    """Return a plain value in TOML; text remains unchanged, as for ``--set``."""
     return value if isinstance(value, str) else _toml(value)
 
 
 def plain(value: Any) -> Any:
-    """Return text as the TOML value that it is; text that is none, and everything else, as it is."""
+    """Return the value of TOML text; other text and other values remain unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 def _toml(value: Any) -> str:
-    """Return a plain value as TOML writes it within others."""
+    """Return a plain value in TOML as it appears within other values."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -122,7 +122,7 @@ def _combinations(vary: Mapping[str, Sequence[Any]]) -> Iterator[tuple[tuple[str
 
 
 def _name(config: Source, pairs: Sequence[tuple[str, str]], *, several: bool) -> str:
-    """Return what a variant is called: what sets it apart from the others."""
+    """Return the name of a variant, from its differences to the others."""
     said = [f"{key.rpartition('.')[2]}={value}" for key, value in pairs]
     base = "configuration" if isinstance(config, Mapping) else Path(str(config).removeprefix("preset:")).stem
     return ", ".join([base, *said] if several or not said else said)
