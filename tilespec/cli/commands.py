@@ -27,7 +27,7 @@ class Argument:
     """An argument of a verb: it has a place on the command line, or a name if it has a flag."""
 
     name: str
-    """Its name in Python."""
+    """The argument has this name in Python."""
     help: str | None = None
     """The help of the command says this of it."""
     metavar: str | None = None
@@ -35,9 +35,9 @@ class Argument:
     flag: str | None = None
     """The command line names it so; None: it has a place."""
     default: str | None = None
-    """It has this value when nobody gives one; None: it must be given."""
+    """The argument has this value when nobody gives one; None: it must be given."""
     kind: Any = str
-    """Its type on the command line."""
+    """The values of the command line have this type."""
 
     def parameter(self) -> inspect.Parameter:
         """Return the parameter from which typer makes it."""
@@ -76,7 +76,7 @@ class Command:
     """A verb of the command line."""
 
     name: str
-    """The verb."""
+    """The name of the verb."""
     help: str
     """What it does."""
     arguments: tuple[Argument, ...]
@@ -92,7 +92,7 @@ class Command:
 
     @property
     def declared(self) -> tuple[Option, ...]:
-        """Its options, those of Python alone too."""
+        """The options of the verb, those of Python alone too."""
         if not self.options:
             return ()
         room = VERBS[self.name].partition(":")[0].rpartition(".")[0]
@@ -130,7 +130,7 @@ class LazyCommand(TyperCommand):
 
     @property
     def params(self) -> list[Any]:
-        """Its arguments and options."""
+        """The arguments and options of the verb."""
         return self._command.typer_command.params
 
     @params.setter

@@ -91,4 +91,4 @@ COMMANDS: Final = (
         ),
     ),
 )
-"""The commands."""
+"""All commands, as the help lists them."""

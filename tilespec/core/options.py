@@ -67,15 +67,15 @@ class Option:
     """One option of a verb."""
 
     name: str
-    """Its name as a keyword."""
+    """The keyword has this name."""
     kind: Any
-    """Its type, as it is annotated."""
+    """The field is annotated with this type."""
     default: Any
     """The value that it has when nobody gives one."""
     text: str
     """The sentences under its field."""
     flag: str | None
-    """Its name on the command line; None for an option of the Python function alone."""
+    """The command line names the option so; None for an option of the Python function alone."""
     metavar: str | None
     """What the help shows in the place of a value; None for the name of the type."""
 

@@ -25,7 +25,7 @@ class Left:
     """How many pixels were left out, and why. Counts, which add."""
 
     masked: int = 0
-    """Outside ``--mask``."""
+    """Pixels outside ``--mask``."""
     black: int = 0
     """Truth of 0 in every channel."""
 

@@ -33,7 +33,7 @@ class Request(SceneOptions):
     """One source, and how it becomes a scene."""
 
     src: str
-    """The cube."""
+    """The path of the cube."""
 
 
 @final
@@ -42,9 +42,9 @@ class Job:
     """An ingest that will work."""
 
     source: Source
-    """The cube."""
+    """The cube, binned."""
     raw: Facts
-    """Of the cube as it is read: unbinned."""
+    """The facts of the cube as it is read, unbinned."""
     encoder: Encoder
     """How it is stored."""
     calibration: Calibration | None
@@ -56,7 +56,7 @@ class Job:
     attrs: dict[str, Any]
     """Root attributes of the scene."""
     notes: tuple[str, ...]
-    """What was assumed; told once."""
+    """The assumptions, each reported once."""
 
     @property
     def specs(self) -> list[ArraySpec]:
