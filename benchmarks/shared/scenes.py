@@ -18,9 +18,10 @@ from tilespec.simulate.simulate import simulate
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
+from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE, constants
 from tilespec.storage.product import publish
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 
 ROWS, COLS, BANDS = 3000, 2796, 186
 STEPS = "vsn,pca=4,scale"

@@ -19,6 +19,7 @@ from tilespec.ingest.ingest import ingest
 from tilespec.ingest.request import Request, prepare
 from tilespec.storage import chunk_writer
 from tilespec.storage.audit import verify
+from tilespec.storage.backends.paths import at
 from tilespec.storage.chunk_writer import stream
 from tilespec.storage.layout import compressors
 from tilespec.storage.scene import Scene
@@ -62,7 +63,7 @@ def test_what_is_recorded_of_an_object_is_what_lies_there(tmp_path):
     held = [json.loads(path.read_text()) for path in rows]
     entries = {k: v for record in held if "objects" in record for k, v in record["objects"]["cube"].items()}
     assert len(entries) == 4
-    assert all(entry_of(tmp_path / "s" / key) == entry for key, entry in entries.items())
+    assert all(entry_of(at(tmp_path / "s" / key)) == entry for key, entry in entries.items())
 
 
 def test_an_error_on_the_way_leaves_no_object_and_no_part_of_one(tmp_path, monkeypatch):

@@ -1,10 +1,7 @@
 """Stores on S3: the same bytes as on disk, the same promises, against a server that speaks the protocol."""
 
-import json
-import os
 import subprocess
 import sys
-import time
 from datetime import timedelta
 
 import numpy as np
@@ -17,13 +14,13 @@ from tilespec.ingest.ingest import info
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
-from tilespec.storage import lock as lock_module
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends import s3
-from tilespec.storage.backends.paths import S3Path, at
+from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.s3_path import S3Path
+from tilespec.storage.group import open_group
 from tilespec.storage.lock import holder, locked
-from tilespec.storage.product import Product
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 from tilespec.workflows.repair import repair
 
 
@@ -53,15 +50,6 @@ def bucket(store):
 # --- the same product -------------------------------------------------------------------------------------------
 
 
-def test_a_scene_written_to_a_bucket_has_the_bytes_and_the_digest_of_one_on_disk(bucket, scene, make_scene):
-    remote = make_scene(f"{bucket}/a/scene", 96, 80, 6)
-    assert contents(remote) == contents(scene)
-    assert Scene.open(remote).digest == Scene.open(scene).digest
-    assert {key: json.loads(text) for key, text in contents(f"{remote}.tilespec").items()} == {
-        key: json.loads(text) for key, text in contents(f"{scene}.tilespec").items()
-    }
-
-
 def test_a_scene_in_a_bucket_reads_as_on_disk(bucket, scene):
     remote, local = Scene.open(copied(scene, f"{bucket}/scene")), Scene.open(scene)
     roi = Roi(y0=10, y1=90, x0=5, x1=70)
@@ -81,44 +69,6 @@ def test_a_recipe_fitted_and_applied_in_a_bucket_is_that_of_the_disk(bucket, sce
     transform(str(tmp_path / "far"), remote, f"{bucket}/scores")
     transform(str(tmp_path / "near"), scene, str(tmp_path / "scores"))
     assert contents(f"{bucket}/scores") == contents(str(tmp_path / "scores"))
-
-
-def test_a_product_that_was_interrupted_and_resumed_has_the_bytes_of_one_that_was_not(
-    bucket, scene, make_scene, monkeypatch
-):
-    kept = Product.write
-
-    def dies(self, row, *args, **options):
-        if row == 1:
-            raise KeyboardInterrupt
-        kept(self, row, *args, **options)
-
-    monkeypatch.setattr(Product, "write", dies)
-    with pytest.raises(KeyboardInterrupt):
-        make_scene(f"{bucket}/scene", 96, 80, 6)
-    monkeypatch.undo()
-    told = status(f"{bucket}/scene")
-    assert (told["status"], told["rows_done"], told["panels"][0]["missing"]) == ("writing", 1, [1, 2])
-    make_scene(f"{bucket}/scene", 96, 80, 6)
-    assert contents(f"{bucket}/scene") == contents(scene)
-
-
-def test_a_product_of_other_settings_or_a_strange_store_is_not_written_over(bucket, make_scene):
-    make_scene(f"{bucket}/scene", 32, 32, 4)
-    with pytest.raises(UserError, match="a product of other settings"):
-        make_scene(f"{bucket}/scene", 32, 32, 4, seed=5)
-    (at(bucket + "/other") / "notes.txt").write_bytes(b"mine")
-    with pytest.raises(UserError, match="was not begun by tilespec"):
-        make_scene(f"{bucket}/other", 32, 32, 4)
-
-
-def test_two_prefixes_of_one_beginning_are_two_products(bucket, make_scene):
-    make_scene(f"{bucket}/a", 32, 32, 4)
-    make_scene(f"{bucket}/ab", 32, 32, 4, seed=1)
-    before = contents(f"{bucket}/ab")
-    assert verify(f"{bucket}/a")["unrecorded"] == []
-    at(f"{bucket}/a").clear()
-    assert contents(f"{bucket}/ab") == before
 
 
 # --- status, verify, repair -------------------------------------------------------------------------------------
@@ -172,69 +122,6 @@ def test_an_object_gone_is_found_on_resuming_by_one_list_of_sizes(store, make_sc
     proxy.asked.clear()
     assert status(f"{bucket}/scene")["panels"][0]["missing"] == [1]
     assert not [ask for ask in proxy.asked if "/cube/c" in ask]
-
-
-# --- the lock ---------------------------------------------------------------------------------------------------
-
-HOLD = """
-import sys, time
-from tilespec.storage.lock import locked
-with locked(sys.argv[1]):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_run_is_refused_and_a_killed_one_blocks_nobody(bucket):
-    run = subprocess.Popen([sys.executable, "-c", HOLD, f"{bucket}/p"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert run.stdout.readline() == "held\n"
-        with (
-            pytest.raises(UserError, match=rf"another run that writes it: process {run.pid} on "),
-            locked(f"{bucket}/p"),
-        ):
-            pass
-        assert holder(f"{bucket}/p")["alive"]
-    finally:
-        run.kill()
-        run.communicate()
-    with locked(f"{bucket}/p"):
-        assert holder(f"{bucket}/p")["pid"] == os.getpid()
-    assert holder(f"{bucket}/p") is None
-    assert contents(f"{bucket}/p.tilespec") == {}
-
-
-def test_a_lock_of_another_machine_holds_as_long_as_it_is_touched(bucket, monkeypatch):
-    lock = at(f"{bucket}/p.tilespec") / "lock"
-    lock.write_bytes(json.dumps({"host": "far", "realm": "far", "pid": 1, "token": "t"}).encode())
-    with pytest.raises(UserError, match="process 1 on far"), locked(f"{bucket}/p"):
-        pass
-    now = lock_module._now
-    monkeypatch.setattr(lock_module, "_now", lambda folder: now(folder) + lock_module.TTL + 5)
-    with locked(f"{bucket}/p"):
-        pass
-
-
-def test_one_of_many_breaks_a_lock_and_a_touch_in_time_keeps_it(bucket):
-    lock = at(f"{bucket}/p.tilespec") / "lock"
-    assert [lock.claim(b"1"), lock.claim(b"2")] == [True, False]
-    tag = lock.tag()
-    assert [lock.swap(b"3", tag), lock.swap(b"4", tag)] == [True, False]
-    assert lock.read_bytes() == b"3"
-
-
-def test_a_heartbeat_changes_the_lock_and_ends_when_it_is_taken(bucket, monkeypatch):
-    monkeypatch.setattr(lock_module, "BEAT", 0.05)
-    lock = at(f"{bucket}/p.tilespec") / "lock"
-    with locked(f"{bucket}/p"):
-        before = lock.tag()
-        until = time.monotonic() + 10
-        while lock.tag() == before and time.monotonic() < until:
-            time.sleep(0.05)
-        assert lock.tag() != before
-        assert json.loads(lock.read_text())["beats"] >= 1
-        lock.write_bytes(b'{"token": "theirs"}')
-    assert json.loads(lock.read_text()) == {"token": "theirs"}
 
 
 # --- faults -----------------------------------------------------------------------------------------------------

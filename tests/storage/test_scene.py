@@ -14,9 +14,10 @@ from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.storage import scene as reading
+from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK, class_attrs, compressors, constants, cube_spec, layer_spec
 from tilespec.storage.product import Product, publish
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 
 AXIS = SpectralAxis(
     name="wavelength", unit="nm", values=(400.0, 550.0, 860.0), fwhm=(3.0, 3.5, 4.0), good=(True, True, False)

@@ -63,6 +63,36 @@ class Roi:
         """Whether a pixel lies in both."""
         return self.y0 < other.y1 and other.y0 < self.y1 and self.x0 < other.x1 and other.x0 < self.x1
 
+    def common(self, other: "Roi") -> "Roi":
+        """Return the pixels that lie in both of two regions that overlap."""
+        return Roi(
+            y0=max(self.y0, other.y0),
+            y1=min(self.y1, other.y1),
+            x0=max(self.x0, other.x0),
+            x1=min(self.x1, other.x1),
+        )
+
+    def aligned(self, height: int, width: int) -> "Roi":
+        """Return the smallest region around this whose sides are multiples of ``height`` and ``width`` pixels."""
+        return Roi(
+            y0=self.y0 // height * height,
+            y1=-(-self.y1 // height) * height,
+            x0=self.x0 // width * width,
+            x1=-(-self.x1 // width) * width,
+        )
+
+    def cut(self, height: int, width: int) -> "list[Roi]":
+        """Return the pieces of the region, row by row, cut at multiples of ``height`` and ``width`` pixels.
+
+        So they are cut where stored objects of that size end. Each pixel of the region lies in one piece.
+        """
+        whole = self.aligned(height, width)
+        return [
+            self.common(Roi(y0=y, y1=y + height, x0=x, x1=x + width))
+            for y in range(whole.y0, whole.y1, height)
+            for x in range(whole.x0, whole.x1, width)
+        ]
+
     def __str__(self) -> str:
         return f"rows {self.y0}:{self.y1}, columns {self.x0}:{self.x1}"
 

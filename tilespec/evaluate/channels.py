@@ -45,7 +45,7 @@ def channels_case(
             **asked.plain(),
             "axis": None if true.axis is None else list(true.axis.values),
         },
-        pieces=_pieces(roi, predicted.chunks, predicted.channels),
+        pieces=_pieces(roi, predicted),
         read=partial(_pair, predicted, true, mask, asked),
         channels=predicted.channels,
         folds=(Joined(parts=parts),),
@@ -77,16 +77,10 @@ def _said(found: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _pieces(roi: Roi, chunks: tuple[int, int], channels: int) -> list[Roi]:
+def _pieces(roi: Roi, predicted: PlacedField) -> list[Roi]:
     """Cut a region along stored objects of the prediction, several where they are small."""
-    height, width = chunks
-    across = max(1, VALUES // (height * width * channels))
-    width *= across
-    return [
-        Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=max(x, roi.x0), x1=min(x + width, roi.x1))
-        for y in range(roi.y0 // height * height, roi.y1, height)
-        for x in range(roi.x0 // width * width, roi.x1, width)
-    ]
+    height, width = predicted.layer.chunks[:2]
+    return roi.cut(height, width * max(1, VALUES // (height * width * predicted.channels)))
 
 
 def _pair(
@@ -113,7 +107,7 @@ def _check_channels(predicted: PlacedField, true: PlacedField) -> None:
         raise UserError(
             predicted.url,
             found=f"{predicted.channels} channels",
-            expected=f"{true.channels}, as {true.layer or 'the cube'} of {true.url} has",
+            expected=f"{true.channels}, as {true.layer.name if true.scene is None else 'the cube'} of {true.url} has",
             do="Name the truth of the same channels; --layer names one layer of a scene.",
         )
     axes = [field.axis for field in (true, predicted)]

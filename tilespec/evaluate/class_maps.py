@@ -1,6 +1,5 @@
 """Class maps: a class map against labels."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -55,12 +54,14 @@ def classes_case(
     roi = region_of(predicted, true, rows, cols)
     mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
     names = _classes(predicted, true)
+    edge = predicted.layer.chunks[0]
+    height = max(edge, PIXELS // roi.shape[1] // edge * edge)  # of strips of whole rows of objects
     count = max(len(predicted.classes), len(true.classes), 2)
     return Case(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
         plan={**facts(predicted, true, roi), "classes": list(names), "mask": asked.mask},
-        pieces=list(_strips(roi, int(predicted.array.chunks[0]))),
+        pieces=roi.cut(height, roi.x1),
         read=partial(_pair, predicted, true, mask, count),
         channels=count,
         folds=(Joined(parts=(Confusion.zero(count),)), Nodata()),
@@ -78,13 +79,6 @@ def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
     scene_iou = whole["iou"][1] if confusion.classes == 2 else whole["miou"]
     lost = {"nodata": nodata.finish(), "nodata_labelled": whole.pop("nodata")}
     return {**patch, "scene_iou": scene_iou, **whole, **lost, "confusion": confusion.counts.tolist()}
-
-
-def _strips(roi: Roi, edge: int) -> Iterator[Roi]:
-    """Cut a region into strips of whole rows of objects, about `PIXELS` each."""
-    height = max(edge, PIXELS // roi.shape[1] // edge * edge)
-    for y in range(roi.y0 // height * height, roi.y1, height):
-        yield Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=roi.x0, x1=roi.x1)
 
 
 def _pair(

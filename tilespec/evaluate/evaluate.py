@@ -37,8 +37,8 @@ from tilespec.evaluate.metrics.table import METRICS
 from tilespec.evaluate.options import Judging, Left
 from tilespec.evaluate.seams import NOTHING, seam_score
 from tilespec.storage.files import write_atomic
+from tilespec.storage.group import open_group
 from tilespec.storage.ledger import beside
-from tilespec.storage.scene import open_group
 
 __all__ = ["evaluate"]
 

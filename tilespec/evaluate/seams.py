@@ -6,20 +6,20 @@ block by block, each with a halo of one row and one column.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import zarr
 
 from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.metrics.seam_jumps import Borders, Jumps, Profile, by_line, score, shifted
-from tilespec.storage.layout import WRITING
+from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Plane
 from tilespec.storage.rasters import corner_of, scale_of
-from tilespec.storage.scene import open_group
 from tilespec.tiling.grid import Axis
 
 VALUES = 1 << 21
@@ -58,25 +58,26 @@ def seam_score(
     Raises:
         UserError: there is no prediction, or the region is no part of it or of the truth.
     """
-    store = _open(pred)
-    attrs, main = dict(store.attrs), _array(store, pred, "prediction")
+    store = open_group(pred)
+    check_complete(pred, store.attrs, partial=True)
+    attrs, main = dict(store.attrs), _layer(pred, "prediction")
     region = _region(attrs, main, rows, cols)
     borders = _borders(attrs.get("grid"), main, region)
     lines = sum(len(axis.handover) for axis in borders)
     if lines == 0:
         return {**NOTHING, "seam_note": _untiled(attrs.get("grid"))}
-    profiles = _profiles(pred, "prediction", region, progress)
+    profiles = _profiles(main, region, progress)
     out = {**NOTHING, "seam_lines": lines, "seam_left_out": _left_out(profiles, region)}
     out |= _judged(profiles, borders, "seam_score")
     alone = by_line(profiles, borders)
     out["seam_score_median"] = float(np.median(alone)) if len(alone) else None
     out["seam_score_edge"] = score(profiles, [axis.edge for axis in borders], borders)
     if "probability" in store:
-        found = _judged(_profiles(pred, "probability", region, progress), borders, "seam_score_probability")
+        found = _judged(_profiles(_layer(pred, "probability"), region, progress), borders, "seam_score_probability")
         notes = [note for note in (out["seam_note"], found["seam_note"]) if note]
         out |= {**found, "seam_note": "; ".join(notes) or None}
     if truth is not None and _classes(main) and (place := _place(attrs, truth, region)) is not None:
-        known = _profiles(truth, *place, progress)
+        known = _profiles(*place, progress)
         out["seam_score_truth"] = score(known, [axis.handover for axis in borders], borders)
     return out
 
@@ -117,14 +118,14 @@ def _left_out(profiles: tuple[Profile, Profile], region: Roi) -> int:
     return (height - 1) * width + height * (width - 1) - sum(int(profile.pairs.sum()) for profile in profiles)
 
 
-def _borders(grid: Mapping[str, Any] | None, array: zarr.Array[Any], region: Roi) -> list[Borders]:
+def _borders(grid: Mapping[str, Any] | None, layer: Plane, region: Roi) -> list[Borders]:
     """Return the borders of both axes; none where the prediction is not tiled."""
     spans = (region.y0, region.y1), (region.x0, region.x1)
     if not grid:
         none = np.zeros(0, np.int64)
         return [Borders(step=1, handover=none, edge=none)] * 2
     tiles, overlaps = (np.broadcast_to(grid[key], 2).tolist() for key in ("tile", "overlap"))
-    axes = [Axis(length=n, tile=t, overlap=v) for n, t, v in zip(array.shape[:2], tiles, overlaps, strict=True)]
+    axes = [Axis(length=n, tile=t, overlap=v) for n, t, v in zip(layer.shape[:2], tiles, overlaps, strict=True)]
     return [Borders.of(axis, str(grid["window"]), span) for axis, span in zip(axes, spans, strict=True)]
 
 
@@ -133,40 +134,27 @@ def _untiled(grid: Mapping[str, Any] | None) -> str:
     return "no seam score: one tile, or none of its borders in the region" if grid else "no seam score: not tiled"
 
 
-def _open(url: str) -> zarr.Group:
-    """Open a prediction that has ended, whole or not."""
-    store = open_group(url)
-    if store.attrs.get("tilespec_status") == WRITING:
-        raise UserError(
-            url,
-            found=f"status {WRITING!r}",
-            expected="a prediction that has ended",
-            do="The run that writes it has not finished: run the same command again, it resumes.",
-        )
-    return store
+def _classes(layer: Plane) -> bool:
+    """Whether a layer is a map of classes."""
+    return len(layer.shape) == 2 and layer.dtype.kind in "iu"
 
 
-def _classes(array: zarr.Array[Any]) -> bool:
-    """Whether an array is a map of classes."""
-    return array.ndim == 2 and array.dtype.kind in "iu"
-
-
-def _array(store: zarr.Group, url: str, name: str) -> zarr.Array[Any]:
+def _layer(url: str, name: str) -> Plane:
     """Return a map of classes or of channels."""
-    found = store.get(name)
-    if not isinstance(found, zarr.Array) or found.ndim not in (2, 3):
+    layer = Plane.find(url, name, dimensions=(2, 3))
+    if layer is None:
         raise UserError(
             url,
-            found=f"arrays {sorted(store.array_keys())}",
+            found=f"arrays {sorted(open_group(url).array_keys())}",
             expected=f"an array {name}(y, x) or {name}(y, x, channel)",
             do="Name a store that `tilespec predict` wrote.",
         )
-    return found
+    return layer
 
 
-def _region(attrs: Mapping[str, Any], array: zarr.Array[Any], rows: str | None, cols: str | None) -> Roi:
+def _region(attrs: Mapping[str, Any], layer: Plane, rows: str | None, cols: str | None) -> Roi:
     """Return ``rows``, ``cols`` of the scene as pixels of the prediction."""
-    (y, x), (height, width) = corner_of(attrs), array.shape[:2]
+    (y, x), (height, width) = corner_of(attrs), layer.shape[:2]
     asked = Roi.of((y + height, x + width), rows, cols)
     y0, x0 = asked.y0 - y if rows else 0, asked.x0 - x if cols else 0
     if y0 < 0 or x0 < 0:
@@ -179,64 +167,57 @@ def _region(attrs: Mapping[str, Any], array: zarr.Array[Any], rows: str | None, 
     return Roi(y0=y0, y1=asked.y1 - y, x0=x0, x1=asked.x1 - x)
 
 
-def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[str, Roi] | None:
+def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Plane, Roi] | None:
     """Return where the truth of a region of a prediction lies; None where it is no class map of the same scale."""
     store = open_group(url)
     name = next((name for name in ("labels", "prediction") if name in store), "labels")
-    array = _array(store, url, name)
-    if not _classes(array) or scale_of(attrs) != "1":
+    layer = _layer(url, name)
+    if not _classes(layer) or scale_of(attrs) != "1":
         return None
     y, x = (ours - theirs for ours, theirs in zip(corner_of(attrs), corner_of(dict(store.attrs)), strict=True))
-    if region.y0 + y < 0 or region.x0 + x < 0 or region.y1 + y > array.shape[0] or region.x1 + x > array.shape[1]:
+    if region.y0 + y < 0 or region.x0 + x < 0 or region.y1 + y > layer.shape[0] or region.x1 + x > layer.shape[1]:
         raise UserError(
             url,
-            found=f"labels of {array.shape[0]} x {array.shape[1]} pixels",
+            found=f"labels of {layer.shape[0]} x {layer.shape[1]} pixels",
             expected=f"labels of the scene that was predicted, {region} of the prediction among them",
             do="Name the scene that was predicted.",
         )
-    return name, Roi(y0=region.y0 + y, y1=region.y1 + y, x0=region.x0 + x, x1=region.x1 + x)
+    return layer, Roi(y0=region.y0 + y, y1=region.y1 + y, x0=region.x0 + x, x1=region.x1 + x)
 
 
-def _profiles(url: str, name: str, region: Roi, progress: Progress | None) -> tuple[Profile, Profile]:
-    """Return the profiles of a region of an array, counted from the region's corner: one pass, block by block."""
-    array = _array(open_group(url), url, name)
-    height, width = _sides(array, region)
-    pieces = [
-        Roi(y0=max(y, region.y0), y1=min(y + height, region.y1), x0=max(x, region.x0), x1=min(x + width, region.x1))
-        for y in range(region.y0 // height * height, region.y1, height)
-        for x in range(region.x0 // width * width, region.x1, width)
-    ]
-    zero, say = Jumps.zero(1.0 if _classes(array) else _unit(array, region)), progress or Silent()
-    say.start(f"seams of {name}", len(pieces), "blocks")
-    total = fold(pieces, partial(_contribution, zero, url, name, region), progress=say)
+def _profiles(layer: Plane, region: Roi, progress: Progress | None) -> tuple[Profile, Profile]:
+    """Return the profiles of a region of a layer, counted from the region's corner: one pass, block by block."""
+    pieces = region.cut(*_sides(layer, region))
+    zero, say = Jumps.zero(1.0 if _classes(layer) else _unit(layer, region)), progress or Silent()
+    say.start(f"seams of {layer.name}", len(pieces), "blocks")
+    total = fold(pieces, partial(_contribution, zero, layer, region), progress=say)
     say.finish()
     jumps: tuple[Profile, Profile] = total.finish()
     return jumps
 
 
-def _contribution(zero: Jumps, url: str, name: str, region: Roi, piece: Roi) -> Jumps:
+def _contribution(zero: Jumps, layer: Plane, region: Roi, piece: Roi) -> Jumps:
     """Return what one block adds: read with its halo, nodata where the region ends."""
-    array = open_group(url)[name]
-    assert isinstance(array, zarr.Array)
-    block = np.asarray(array[piece.y0 : min(piece.y1 + 1, region.y1), piece.x0 : min(piece.x1 + 1, region.x1)])
+    block = layer.read(region.common(replace(piece, y1=piece.y1 + 1, x1=piece.x1 + 1)))
     nodata: float = UNLABELLED
-    if not _classes(array):
+    if not _classes(layer):
         block, nodata = np.atleast_3d(block).astype(np.float32, copy=False), np.nan
     missing = [side + 1 - there for side, there in zip(piece.shape, block.shape, strict=False)]
     pads = [(0, n) for n in missing] + [(0, 0)] * (block.ndim - 2)
     return zero.of(np.pad(block, pads, constant_values=nodata), (piece.y0 - region.y0, piece.x0 - region.x0))
 
 
-def _sides(array: zarr.Array[Any], region: Roi) -> tuple[int, int]:
+def _sides(layer: Plane, region: Roi) -> tuple[int, int]:
     """Return height and width of a block: whole stored objects, about `VALUES` values."""
-    height, width = array.chunks[:2]
-    budget = max(1, VALUES // math.prod((height, width, *array.shape[2:])))
+    height, width = layer.chunks[:2]
+    budget = max(1, VALUES // math.prod((height, width, *layer.shape[2:])))
     across = min(budget, -(-region.shape[1] // width) + 1)
     return height * max(1, budget // across), width * across
 
 
-def _unit(array: zarr.Array[Any], region: Roi) -> float:
+def _unit(layer: Plane, region: Roi) -> float:
     """Return the unit of a jump: a power of two, `BITS` bits below the largest value of the region's middle row."""
-    middle = np.asarray(array[(region.y0 + region.y1) // 2, region.x0 : region.x1], np.float64)
+    row = (region.y0 + region.y1) // 2
+    middle = layer.read(replace(region, y0=row, y1=row + 1)).astype(np.float64)
     known = np.abs(middle[np.isfinite(middle)])
     return math.ldexp(1.0, math.frexp(float(known.max(initial=0.0)) or 1.0)[1] - BITS)

@@ -129,7 +129,7 @@ def _check(request: Request, out: str) -> None:
 def check_folder(out: str, what: str = "flight line") -> None:
     """Refuse a store or a file in the place of a folder of scenes."""
     folder = at(out)
-    if (folder / "zarr.json").exists() or (isinstance(folder, Path) and folder.is_file()):
+    if (folder / "zarr.json").exists() or (folder.on_disk is not None and folder.on_disk.is_file()):
         raise UserError(
             out,
             found="a store or a file",

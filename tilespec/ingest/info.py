@@ -9,8 +9,9 @@ import zarr
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.source import Options
 from tilespec.ingest.readers.table import open_source
+from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 
 
 def describe(url: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tilespec.ingest.info import describe
 from tilespec.ingest.readers.table import READERS
 from tilespec.ingest.request import Request, prepare
 from tilespec.ingest.write import write
-from tilespec.storage.backends.paths import S3Path, at
+from tilespec.storage.backends.paths import at
 from tilespec.storage.layout import AUTO
 
 __all__ = ["READERS", "info", "ingest"]
@@ -102,7 +102,7 @@ def ingest(  # noqa: PLR0913 - the verb's options, all by name
         reader=reader,
         bin=bin,
         bin_bands=bin_bands,
-        shards=shards or (AUTO if isinstance(at(out), S3Path) else None),
+        shards=shards or (AUTO if at(out).on_disk is None else None),
         rgb=rgb,
         peak=peak,
     )

@@ -7,7 +7,6 @@ another kind of store, one whole object is filled and left to Zarr.
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -37,7 +36,7 @@ class Tiles:
     """The cube of a product, written row by row: ``with Tiles(product) as tiles: tiles.write(row, fill, layers)``."""
 
     def __init__(self, product: Product, name: str = "cube") -> None:
-        self._product, self._name, self._root = product, name, at(product.url)
+        self._product, self._name, self._root = product, name, at(product.url).on_disk
         self._threads = min(THREADS, cores())
         self._rooms = threading.local()
 
@@ -66,7 +65,7 @@ class Tiles:
     def _objects(self, array: "zarr.Array[Any]", store: Recording, named: list[str], fill: Fill, rows: slice) -> Counts:
         """Fill and put the objects of one row; return what was counted."""
         whole = (array.shards or array.chunks)[1]
-        folder = self._root if isinstance(self._root, Path) and checked_only(array) else None
+        folder = self._root if checked_only(array) else None
 
         def work(item: tuple[int, str]) -> Counts:
             self._rooms.own = room = getattr(self._rooms, "own", None) or Room()

@@ -4,7 +4,6 @@ The lines of a row are read once, into one buffer, as they lie in the file; the 
 lines at a time. There is no transposed copy of the scene, or of a row of it.
 """
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,14 @@ from tilespec.core.progress import Progress
 from tilespec.ingest.encode import Counts, Known, Piece
 from tilespec.ingest.object_rows import Fill, Lines, Tiles
 from tilespec.ingest.request import Job
-from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.backends.paths import at, free_bytes
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 
 
 def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     """Write what is missing of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
-    _check_space(job, at(out))
+    _check_space(job, out)
     with locked(out), Peak() as peak:
         product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
         product.ledger.command("ingest", out=out, **job.settings["options"])
@@ -47,14 +46,10 @@ def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     return facts
 
 
-def _check_space(job: Job, out: Place) -> None:
+def _check_space(job: Job, out: str) -> None:
     """Refuse to begin a scene of floats, which do not compress, on a disk that cannot hold it."""
-    if isinstance(out, S3Path):
-        return
-    plan = job.plan()
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free
-    if not out.exists() and np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free:
+    plan, free = job.plan(), free_bytes(out)
+    if np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free and not at(out).exists():
         raise UserError(
             out,
             found=f"{free} bytes free",

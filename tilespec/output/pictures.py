@@ -1,6 +1,5 @@
 """Pictures of scenes and class maps as arrays: what export and the report show. NumPy only."""
 
-from itertools import product
 from typing import Final
 
 import numpy as np
@@ -88,7 +87,7 @@ def thumbnail(scene: Scene, roi: Roi, bands: tuple[int, int, int], max_side: int
     side = max(1, -(-max(roi.shape) // max_side))
     shape = (-(-roi.shape[0] // side), -(-roi.shape[1] // side), 3)
     sums, counts = np.zeros(shape), np.zeros(shape)
-    for block in _objects(scene, roi):
+    for block in roi.cut(*scene.chunks[:2]):
         values = scene.read(block)[..., list(bands)].astype(np.float64)
         known = np.isfinite(values)
         rows, first_rows = np.unique((np.arange(block.y0, block.y1) - roi.y0) // side, return_index=True)
@@ -98,17 +97,6 @@ def thumbnail(scene: Scene, roi: Roi, bands: tuple[int, int, int], max_side: int
             total[np.ix_(rows, cols)] += squares
     empty = counts == 0
     return np.where(empty, np.nan, sums / np.where(empty, 1.0, counts)).astype(np.float32)
-
-
-def _objects(scene: Scene, roi: Roi) -> list[Roi]:
-    """Return the parts of a region that lie in one stored object each."""
-    height, width = scene.chunks[:2]
-    return [
-        Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=max(x, roi.x0), x1=min(x + width, roi.x1))
-        for y, x in product(
-            range(roi.y0 // height * height, roi.y1, height), range(roi.x0 // width * width, roi.x1, width)
-        )
-    ]
 
 
 def _spread(bands: int) -> tuple[int, int, int]:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -26,14 +25,15 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import same_scale
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import at, local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
+from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Begun, Product
 from tilespec.storage.rasters import moved
-from tilespec.storage.scene import Scene, open_group, step_of
+from tilespec.storage.scene import Scene, step_of
 
 NUMERICS = 1
 """Version of what operators do: raised when the bits of a transformed scene change, so that no run mixes two."""
@@ -204,7 +204,7 @@ def _write_row(work: Work, row: int) -> Counter[str]:
     with product.begun(row, ("cube", *work.carried, *(["valid"] if work.form.whole else []))) as begun:
         for name in work.carried:
             product.put(begun, name, work.scene.layer(name, strip), (y0, 0))
-        straight = isinstance(at(product.url), Path) and checked_only(begun.arrays["cube"])
+        straight = at(product.url).on_disk is not None and checked_only(begun.arrays["cube"])
         counts = (_streamed if straight else _gathered)(work, begun, strip, y0)
         begun.facts["counts"] = {"pixels": strip.shape[0] * strip.shape[1], **counts}
     return Counter(rows=1)
@@ -213,7 +213,7 @@ def _write_row(work: Work, row: int) -> Counter[str]:
 def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
     """Write the objects of a strip, each straight from its source; return how many pixels are invalid, or clipped."""
     del y0
-    array, root, invalid, clipped = begun.arrays["cube"], Path(str(at(work.product.url))), 0, 0
+    array, root, invalid, clipped = begun.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
     edge, memory = array.chunks[1], Room()
     for number, key in enumerate(begun.keys["cube"]):
         x0 = strip.x0 + number * edge

@@ -13,12 +13,13 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.storage.backends.paths import Place, at
+from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.paths import at
 from tilespec.storage.files import read_json
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import holder
 from tilespec.storage.product import Product
-from tilespec.storage.stored_objects import entry_of, objects_of, place
+from tilespec.storage.stored_objects import entry_of, place
 
 THREADS = 4
 """Objects that are read and hashed at once: one block of each is in memory."""
@@ -185,7 +186,7 @@ def _wrong(root: Place, claim: Claim) -> str | None:
     except UserError:
         return "a place outside the store"
     try:
-        if isinstance(path, Path) and path.is_symlink():
+        if path.is_symlink():
             return "a link"
         size, digest = entry_of(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -230,7 +231,7 @@ def _said(url: Place) -> str | None:
 
 def _unrecorded(root: Place, known: set[str]) -> list[str]:
     """Return the objects of a store that no record speaks of."""
-    return sorted(set(objects_of(root)) - known)
+    return sorted(set(root.sizes()) - known)
 
 
 def _last_run(ledger: Ledger) -> dict[str, Any] | None:

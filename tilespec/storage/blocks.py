@@ -32,19 +32,10 @@ class Block:
 
 def blocks(scene: Scene, roi: Roi, choice: Choice = ALL) -> list[Block]:
     """Return the blocks that ``roi`` falls into, in row order: whole stored objects where the region allows it."""
-    height, width = (_edge(size) for size in scene.chunks[:2])
+    height, width = edges(scene)
     while height > 1 and height * width * scene.shape[2] * 4 > BLOCK_BYTES:
         height = -(-height // 2)
-    return [
-        Block(
-            url=scene.url,
-            roi=Roi(y0=max(y, roi.y0), y1=min(y + height, roi.y1), x0=max(x, roi.x0), x1=min(x + width, roi.x1)),
-            choice=choice,
-            within=roi,
-        )
-        for y in range(roi.y0 // height * height, roi.y1, height)
-        for x in range(roi.x0 // width * width, roi.x1, width)
-    ]
+    return [Block(url=scene.url, roi=piece, choice=choice, within=roi) for piece in roi.cut(height, width)]
 
 
 def scenes(where: Sequence[Block]) -> dict[str, Scene]:
@@ -52,6 +43,7 @@ def scenes(where: Sequence[Block]) -> dict[str, Scene]:
     return {url: Scene.open(url) for url in dict.fromkeys(block.url for block in where)}
 
 
-def _edge(chunk: int) -> int:
-    """Return a block's edge: a multiple of the stored object's, about `CHUNK`."""
-    return chunk * max(1, CHUNK // chunk)
+def edges(scene: Scene) -> tuple[int, int]:
+    """Return height and width of a block: those of a stored object, or multiples of them, about `CHUNK`."""
+    height, width, _ = scene.chunks
+    return height * max(1, CHUNK // height), width * max(1, CHUNK // width)

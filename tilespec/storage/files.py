@@ -1,30 +1,19 @@
 """Files: small files and JSON beside a product, replaced whole or not at all."""
 
 import json
-import os
+from pathlib import Path
 from typing import Any
 
-from tilespec.storage.backends.paths import Place, S3Path
+from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.paths import at
 
 
-def write_atomic(path: Place, text: str) -> None:
+def write_atomic(path: Path | Place, text: str) -> None:
     """Replace the file, or the object, at ``path`` whole, or not at all."""
-    if isinstance(path, S3Path):
-        path.write_bytes(text.encode())
-        return
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # a full disk keeps no half of it
-        raise
+    at(path).write_bytes(text.encode())
 
 
-def read_json(path: Place) -> dict[str, Any] | None:
+def read_json(path: Path | Place) -> dict[str, Any] | None:
     """Return the JSON object in a file; None where there is none that is whole."""
     try:
         return parse_json(path.read_text())

@@ -12,14 +12,14 @@ reads everything, and finds the rest.
 
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
-from tilespec.storage.backends.paths import Place, S3Path, at, several
+from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.paths import at, several
 from tilespec.storage.files import dump_json, read_json, write_atomic
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
@@ -79,7 +79,7 @@ class Ledger:
         """Return all records by row and panel; one that cannot be read records nothing."""
         listed = self._listed(".json")
         paths = [path for _, path in listed]
-        read = several(read_json, paths) if isinstance(self.folder, S3Path) else map(read_json, paths)
+        read = several(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
         found = {where: record for (where, _), record in zip(listed, read, strict=True)}
         return {where: record for where, record in found.items() if record is not None}
 
@@ -90,20 +90,11 @@ class Ledger:
 
     def forget(self) -> None:
         """Drop all records: the objects they speak of are gone."""
-        if isinstance(self.rows, S3Path):
-            self.rows.clear()
-            return
-        for path in self.rows.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.rows.clear()
 
     def begin(self, row: int, panel: int = 0) -> bool:
         """Mark ``row`` as in flight: its objects may be torn until it is recorded. Return whether it was already."""
-        marker = self._path(row, panel, ".writing")
-        try:
-            marker.touch(exist_ok=False)
-        except FileExistsError:
-            return True
-        return False
+        return not self._path(row, panel, ".writing").claim(b"")
 
     def record(self, row: int, facts: dict[str, Any], panel: int = 0) -> None:
         """Say that ``row`` is done."""
@@ -145,6 +136,6 @@ def beside(product: str) -> Place:
     return at(f"{product.rstrip('/')}.tilespec")
 
 
-def noted(folder: Place, name: str) -> dict[str, Any] | None:
+def noted(folder: Path | Place, name: str) -> dict[str, Any] | None:
     """Return the facts kept as ``name`` in the folder beside a product, if there are any."""
     return read_json(folder / f"{name}.json")

@@ -5,14 +5,12 @@ touches it every few seconds. Whoever finds it judges whether the holder lives: 
 itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which both
 sides agree however their own clocks jump. A lock whose holder is gone is broken by one of those who find it.
 
-In a bucket the lock is an object, and creating, breaking and touching it are conditional puts, of which the server
-lets one win; its clock is the server's.
+Creating, breaking and touching the lock are conditional puts (`claim` and `swap` of a place), of which one wins,
+wherever the store lies; the clock is that of the file system, or the server's.
 """
 
-import fcntl
 import json
 import os
-import re
 import socket
 import threading
 import time
@@ -26,16 +24,13 @@ from uuid import uuid4
 import psutil
 
 from tilespec.core.errors import UserError
-from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.paths import at
 from tilespec.storage.files import parse_json, read_json
 from tilespec.storage.ledger import beside
 
 BEAT, TTL = 15.0, 120.0
 """Seconds between two touches; age of a touch after which a holder elsewhere is taken for dead."""
-PATIENCE = 10.0
-"""Seconds that another one may take to break a lock."""
-STRAY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
-"""Temporary names of objects (zarr's) and of records (ours); what grows on purpose under ``.partial`` is neither."""
 
 _held: ContextVar[frozenset[Place]] = ContextVar("held", default=frozenset())
 
@@ -61,9 +56,9 @@ def locked(url: str) -> Iterator[None]:
     beat.start()
     before = _held.set(_held.get() | {folder})
     try:
-        _sweep(folder)
+        folder.sweep()
         if (folder / "settings.json").exists():  # else nothing there is known to be ours
-            _sweep(at(url))
+            at(url).sweep()
         yield
     finally:
         _held.reset(before)
@@ -84,24 +79,8 @@ def holder_token(url: str) -> str:
 
 
 def _take(lock: Place, url: str) -> str:
-    """Create the lock, breaking one whose holder is gone; return its token."""
+    """Create the lock, or replace one whose holder is gone if it still is what was found; return its token."""
     mine = {**_self(), "token": uuid4().hex}
-    if isinstance(lock, S3Path):
-        return _take_object(lock, url, mine)
-    with _one_at_a_time(lock):
-        found = _describe(lock)
-        if found is not None and not found["alive"]:
-            lock.unlink(missing_ok=True)
-        try:
-            with lock.open("x") as file:
-                file.write(json.dumps(mine))
-        except FileExistsError:
-            raise _refusal(url, lock, _describe(lock) or {}) from None
-    return mine["token"]
-
-
-def _take_object(lock: S3Path, url: str, mine: dict[str, Any]) -> str:
-    """Create the lock in a bucket, or replace what was found there if it still is that."""
     tag = lock.tag()  # looked at first: a touch since then changes it
     found = _describe(lock)
     if found is not None and found["alive"]:
@@ -125,13 +104,9 @@ def _refusal(url: str, lock: Place, found: dict[str, Any]) -> UserError:
 
 def _release(lock: Place, mine: str) -> None:
     """Remove the lock if it is still ours, and the folder beside the product if nothing else was kept there."""
-    if isinstance(lock, S3Path):
-        if (_read(lock) or {}).get("token") == mine:
-            lock.unlink()
-        return
-    with _one_at_a_time(lock):
-        if (_read(lock) or {}).get("token") == mine:
-            lock.unlink()
+    tag = lock.tag()
+    if tag is not None and (_read(lock) or {}).get("token") == mine:
+        lock.withdraw(tag)
     with suppress(OSError):
         lock.parent.rmdir()
 
@@ -140,14 +115,12 @@ def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
     """Touch the lock until told to stop, or until it is another's: this process was taken for dead."""
     while not stop.wait(BEAT):
         with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
-            tag = lock.tag() if isinstance(lock, S3Path) else None
+            tag = lock.tag()
             found = _read(lock) or {}
-            if found.get("token") != mine:
+            if tag is None or found.get("token") != mine:
                 return
-            if isinstance(lock, S3Path):  # other bytes, another tag: who would break it sees that it was touched
-                lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag or "")
-            else:
-                os.utime(lock)
+            # other bytes, another tag: who would break it sees that it was touched
+            lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag)
 
 
 def _describe(lock: Place) -> dict[str, Any] | None:
@@ -156,7 +129,7 @@ def _describe(lock: Place) -> dict[str, Any] | None:
     if found is None:
         return None
     try:
-        age = _now(lock.parent) - (lock.modified() if isinstance(lock, S3Path) else lock.stat().st_mtime)
+        age = _now(lock.parent) - lock.modified()
     except FileNotFoundError:
         return None
     known = {key: found.get(key) for key in ("host", "pid")}
@@ -181,8 +154,8 @@ def _now(folder: Place) -> float:
     """Return the time by the clock of the file system, or the server, that holds ``folder``."""
     probe = folder / f"clock.{os.getpid()}-{threading.get_ident()}"
     try:
-        probe.touch()
-        return probe.modified() if isinstance(probe, S3Path) else probe.stat().st_mtime
+        probe.write_bytes(b"")
+        return probe.modified()
     except (OSError, UserError):
         return time.time()  # a read-only place: its lock can only be looked at
     finally:
@@ -220,52 +193,3 @@ def _began(pid: int) -> str | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else str(round(process.create_time()))
     except psutil.Error:
         return None
-
-
-@contextmanager
-def _one_at_a_time(lock: Path) -> Iterator[None]:
-    """Let one process at a time look at the lock and change it; the kernel ends this when a process is killed."""
-    guard, until = lock.with_name("lock.guard"), time.monotonic() + PATIENCE
-    while (file := _guarded(guard)) is None and time.monotonic() < until:
-        time.sleep(0.01)
-    if file is None:
-        raise UserError(
-            guard,
-            found=f"another process that has been changing the lock for {PATIENCE:.0f} s",
-            expected="less than a moment",
-            do="Run the same command again; if this remains, end the process that hangs.",
-        )
-    try:
-        yield
-    finally:
-        guard.unlink(missing_ok=True)
-        os.close(file)
-
-
-def _guarded(guard: Path) -> int | None:
-    """Return the guard, locked; None if another one has it. A file that was removed meanwhile guards nothing."""
-    try:
-        file = os.open(guard, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:  # who held the lock removed the empty folder
-        guard.parent.mkdir(parents=True, exist_ok=True)
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file).st_ino == guard.stat().st_ino:
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except OSError:
-        return file  # no such locks on this file system: the exclusive creation alone has to do
-    os.close(file)
-    return None
-
-
-def _sweep(place: Place) -> None:
-    """Delete what killed writers left under temporary names; a bucket has none."""
-    if isinstance(place, S3Path):
-        return
-    for folder, _, names in os.walk(place):  # follows no links
-        for name in names:
-            if STRAY.fullmatch(name):
-                (Path(folder) / name).unlink(missing_ok=True)

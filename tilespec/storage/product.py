@@ -21,13 +21,14 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
-from tilespec.storage.backends.paths import Place, S3Path, at
-from tilespec.storage.backends.zarr_store import Recording, zarr_store
+from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.zarr_store import Recording
 from tilespec.storage.chunk_writer import checked_only, compressed, put
 from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
 from tilespec.storage.ledger import Ledger, beside
-from tilespec.storage.stored_objects import keys, presence, remove
+from tilespec.storage.stored_objects import keys, remove
 
 FORMAT = 3
 """Of records: 3 hashes objects with XXH3, 2 did with BLAKE2, 1 held a hash of each array's rows."""
@@ -130,10 +131,8 @@ class Product:
         there it computes, so machines need not share it.
         """
         rows = self.ledger.rows
-        if isinstance(rows, S3Path):
-            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-            return caches / "tilespec" / fingerprint([os.environ.get("AWS_ENDPOINT_URL"), str(rows)]) / "strips"
-        return rows / "strips"
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilespec"
+        return (rows.on_disk or caches / fingerprint([rows.server, str(rows)])) / "strips"
 
     def span(self, row: int) -> tuple[int, int]:
         """Return first and last pixel row (exclusive) of a row of objects."""
@@ -151,7 +150,7 @@ class Product:
         They are not recorded; or objects of theirs are gone or of another size than recorded, which is what a power
         cut leaves (their bytes are not read here: `verify` does); or tiles of theirs were poison, and get another try.
         """
-        done, there = self.ledger.done(panel), presence(self.url)
+        done, there = self.ledger.done(panel), at(self.url).presence()
         return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
 
     def write(
@@ -199,9 +198,9 @@ class Product:
     def put(self, begun: "Begun", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
         """Write all objects of an array in a row that was begun: without Zarr where their bytes are known."""
         array, named, store = begun.arrays[name], begun.keys[name], begun.store
-        root, (y0, x0) = at(self.url), start
+        root, (y0, x0) = at(self.url).on_disk, start
         known = checked_only(array) or compressed(array)
-        if isinstance(root, Path) and known and array.chunks[2:] == array.shape[2:]:
+        if root is not None and known and array.chunks[2:] == array.shape[2:]:
             edge = array.chunks[1]
             parts = [block[:, left : left + edge] for left in range(0, block.shape[1], edge)]
             with ThreadPoolExecutor(WRITERS, "tilespec-put") as pool:
@@ -217,7 +216,7 @@ class Product:
 
         With poison tiles in it the product is `INCOMPLETE`: all rows are there, and some hold nodata for data.
         """
-        records, there = [self.ledger.done(panel) for panel in range(self.panels)], presence(self.url)
+        records, there = [self.ledger.done(panel) for panel in range(self.panels)], at(self.url).presence()
         missing = [row for done in records for row in range(self.rows) if not _whole(done.get(row), there)]
         assert not missing, f"rows of objects {missing[:5]} are missing"
         held = [done[row]["objects"] for done in records for row in range(self.rows)]
@@ -321,7 +320,7 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
-            zarr.consolidate_metadata(zarr_store(at(url)))
+            zarr.consolidate_metadata(at(url).zarr_store())
 
 
 def _strip(url: str, names: list[str]) -> None:

@@ -10,8 +10,10 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
-from tilespec.storage.layout import COMPLETE, WRITING
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Plane
+from tilespec.storage.layout import COMPLETE
+from tilespec.storage.scene import Scene
 
 
 @final
@@ -21,7 +23,7 @@ class PlacedMap:
 
     url: str
     """Where the store is."""
-    array: zarr.Array[Any]
+    layer: Plane
     """``y, x``, class indices, 255 = unlabelled or nodata."""
     roi: Roi
     """The part of the scene that it covers."""
@@ -49,13 +51,13 @@ class PlacedMap:
                 expected=f"a class map {names[0]}(y, x) of integers",
                 do="Name a store that `tilespec predict` wrote, and a scene with labels.",
             )
-        _check_written(url, group)
+        check_complete(url, group.attrs, partial=True)
         roi = _place(group.attrs, array.shape)
         named = group.attrs.get("classes") or str(array.attrs.get("flag_meanings", "")).split()
         classes = tuple(str(value) for value in named)
         return cls(
             url=url,
-            array=array,
+            layer=Plane.of(url, array),
             roi=roi,
             classes=classes,
             attrs=dict(group.attrs),
@@ -69,8 +71,7 @@ class PlacedMap:
 
     def read(self, roi: Roi) -> np.ndarray:
         """Return the classes of a region, given in pixels of the scene."""
-        y, x = self.roi.y0, self.roi.x0
-        return np.asarray(self.array[roi.y0 - y : roi.y1 - y, roi.x0 - x : roi.x1 - x])
+        return self.layer.read(_within(roi, self.roi))
 
 
 @final
@@ -80,16 +81,12 @@ class PlacedField:
 
     url: str
     """Where the store is."""
-    layer: str | None
-    """A ``y, x`` layer of numbers; None: the cube, or the prediction of several channels."""
+    layer: Plane
+    """A ``y, x`` layer of numbers; or the cube, or the prediction of several channels, as stored."""
+    scene: Scene | None
+    """What holds the cube; None for a ``y, x`` layer."""
     roi: Roi
     """The part of the scene that it covers."""
-    channels: int
-    """How many there are."""
-    chunks: tuple[int, int]
-    """Rows and columns of a stored object."""
-    axis: SpectralAxis | None
-    """What the channels are."""
     attrs: Mapping[str, Any]
     """Root attributes of the store."""
     whole_scene: bool
@@ -103,7 +100,7 @@ class PlacedField:
             UserError: there is no such store or array, it holds no numbers, or it is still being written.
         """
         group = open_group(url)
-        _check_written(url, group)
+        check_complete(url, group.attrs, partial=True)
         main = "cube" if "cube" in group else "prediction"
         name = layer or main
         array = group.get(name)
@@ -115,17 +112,24 @@ class PlacedField:
                 expected=f"numbers {name}(y, x) or {name}(y, x, channel)",
                 do="Name a store of the same kind as the prediction, or the truth's --layer.",
             )
-        cube = array.ndim == 3
         return cls(
             url=url,
-            layer=None if cube else name,
+            layer=Plane.of(url, array),
+            scene=Scene.open(url, allow_partial=True) if array.ndim == 3 else None,
             roi=_place(group.attrs, array.shape[:2]),
-            channels=array.shape[2] if cube else 1,
-            chunks=array.chunks[:2],
-            axis=Scene.open(url, allow_partial=True).spectral if cube else None,
             attrs=dict(group.attrs),
             whole_scene="cube" in group,
         )
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are."""
+        return 1 if self.scene is None else self.scene.shape[2]
+
+    @property
+    def axis(self) -> SpectralAxis | None:
+        """What the channels are."""
+        return None if self.scene is None else self.scene.spectral
 
     @property
     def status(self) -> str:
@@ -134,15 +138,12 @@ class PlacedField:
 
     def read(self, roi: Roi) -> Reflectance:
         """Return the values of a region, given in pixels of the scene, as ``y, x, channel``; NaN without data."""
-        y, x = self.roi.y0, self.roi.x0
-        here = Roi(y0=roi.y0 - y, y1=roi.y1 - y, x0=roi.x0 - x, x1=roi.x1 - x)
-        if self.layer is None:
-            return Scene.open(self.url, allow_partial=True).read(here)
-        array = open_group(self.url)[self.layer]
-        assert isinstance(array, zarr.Array)
-        stored = np.asarray(array[here.slices])
-        values = stored.astype(np.float32) * np.float32(array.attrs.get("scale_factor", 1.0))
-        for nodata in (array.attrs.get("_FillValue"), array.attrs.get("nodata")):
+        here = _within(roi, self.roi)
+        if self.scene is not None:
+            return self.scene.read(here)
+        stored, attrs = self.layer.read(here), self.layer.attrs
+        values = stored.astype(np.float32) * np.float32(attrs.get("scale_factor", 1.0))
+        for nodata in (attrs.get("_FillValue"), attrs.get("nodata")):
             if nodata is not None:
                 values[stored == nodata] = np.nan
         return values[..., None]
@@ -216,16 +217,9 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
     return roi
 
 
-def _check_written(url: str, group: zarr.Group) -> None:
-    """Refuse a store that is still being written; what is incomplete has ended: the parts that failed are nodata."""
-    status = group.attrs.get("tilespec_status", COMPLETE)
-    if status == WRITING:
-        raise UserError(
-            url,
-            found=f"status {status!r}",
-            expected=f"status {COMPLETE!r}",
-            do="The run that writes it has not finished: run the same command again, it resumes.",
-        )
+def _within(roi: Roi, plane: Roi) -> Roi:
+    """Return a region, given in pixels of the scene, in those of a part of it."""
+    return Roi(y0=roi.y0 - plane.y0, y1=roi.y1 - plane.y0, x0=roi.x0 - plane.x0, x1=roi.x1 - plane.x0)
 
 
 def _place(attrs: Any, shape: tuple[int, ...]) -> Roi:

@@ -7,7 +7,6 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -18,10 +17,9 @@ import zarr
 from tilespec.core.buffers import Room
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.storage.backends.paths import S3Path, at
-from tilespec.storage.backends.zarr_store import zarr_store
-from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.backends.paths import at
+from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Plane
 
 AXES = ("wavelength", "wavenumber", "component", "channel")
 
@@ -51,10 +49,10 @@ class Scene:
     """Root attributes: title, source header, provenance, status, digest."""
     georef: Mapping[str, Any] | None
     """Attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
-    objects: Chunks | None
-    """How the cube's objects are read without Zarr; None where Zarr has to."""
-    planes: Mapping[str, Chunks | None]
-    """The same for each layer."""
+    cube: Plane
+    """The cube as stored."""
+    planes: Mapping[str, Plane]
+    """The layers by name, as stored."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -64,14 +62,8 @@ class Scene:
             UserError: there is no store, no ``cube(y, x, band)`` in it, or it is not complete.
         """
         group = open_group(url)
-        status = group.attrs.get("tilespec_status", COMPLETE)
-        if status != COMPLETE and not allow_partial:
-            raise UserError(
-                url,
-                found=f"status {status!r}",
-                expected=f"status {COMPLETE!r}",
-                do="The run that writes it has not finished: run the same command again, it resumes.",
-            )
+        if not allow_partial:
+            check_complete(url, group.attrs)
         name = "cube" if "cube" in group else "prediction"
         cube = group.get(name)
         if not isinstance(cube, zarr.Array) or cube.ndim != 3:
@@ -94,15 +86,14 @@ class Scene:
             layers=tuple(planes),
             attrs=dict(group.attrs),
             georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
-            objects=Chunks.of(cube),
-            planes={name: Chunks.of(array) for name, array in planes.items()},
+            cube=Plane.of(url, cube),
+            planes={name: Plane.of(url, array) for name, array in planes.items()},
         )
 
     @property
     def array(self) -> zarr.Array[Any]:
         """The stored cube."""
-        group = open_group(self.url)
-        return group["cube" if "cube" in group else "prediction"]
+        return self.cube.array
 
     @property
     def roi(self) -> Roi:
@@ -115,10 +106,7 @@ class Scene:
         With a ``room`` they lie in its memory, and are valid until its next use; without one they are the caller's.
         """
         room = room or Room()
-        with undamaged(self.url, roi):
-            if self.objects is not None:
-                return self._values(self.objects.read(self._region(roi), room), roi, room)
-            return self._values(np.asarray(self.array[roi.slices]), roi, room)
+        return self._values(self.cube.read(roi, room), roi, room)
 
     def lines(self, roi: Roi, room: Room) -> Iterator[Reflectance]:
         """Yield the values of a region from its top, some lines at a time, each valid until the next.
@@ -126,20 +114,10 @@ class Scene:
         As many lines as hold `PIECE` pixels, at least one; as `read` returns them, but while they are in the
         processor's cache. That the objects are whole is known after the last: use nothing before all are taken.
         """
-        step, y0 = step_of(roi), roi.y0
-        with undamaged(self.url, roi):
-            for stored in self._lines(roi, step, room):
-                yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
-                y0 += len(stored)
-
-    def _lines(self, roi: Roi, step: int, room: Room) -> Iterator[np.ndarray]:
-        """Yield a region as stored, some lines at a time."""
-        if self.objects is not None:
-            yield from self.objects.lines(self._region(roi), step, room)
-            return
-        stored = np.asarray(self.array[roi.slices])
-        for start in range(0, len(stored), step):
-            yield stored[start : start + step]
+        y0 = roi.y0
+        for stored in self.cube.lines(roi, step_of(roi), room):
+            yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
+            y0 += len(stored)
 
     def _values(self, stored: np.ndarray, roi: Roi, room: Room) -> Reflectance:
         """Return stored values as float32, scaled, and NaN where there is no data."""
@@ -156,12 +134,12 @@ class Scene:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
 
-    def _region(self, roi: Roi) -> tuple[slice, ...]:
-        """Return a region with all of its bands."""
-        return *roi.slices, slice(0, self.shape[2])
+    def plane(self, name: str) -> Plane:
+        """Return a ``y, x`` layer by its name.
 
-    def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
-        """Return a ``y, x`` layer, or a region of it, as stored."""
+        Raises:
+            UserError: there is none of that name.
+        """
         if name not in self.layers:
             raise UserError(
                 self.url,
@@ -169,11 +147,11 @@ class Scene:
                 expected=f"a layer {name!r}",
                 do=f"Bring it in with `tilespec ingest SRC OUT --{name} FILE`, or name another scene.",
             )
-        region, objects = (roi or self.roi).slices, self.planes[name]
-        if objects is None:
-            return np.asarray(open_group(self.url)[name][region])
-        with undamaged(self.url, roi or self.roi):
-            return objects.read(region, Room())
+        return self.planes[name]
+
+    def layer(self, name: str, roi: Roi | None = None) -> np.ndarray:
+        """Return a ``y, x`` layer, or a region of it, as stored."""
+        return self.plane(name).read(roi or self.roi)
 
     def labels(self, roi: Roi | None = None) -> ClassMap:
         """Return class labels, 255 = unlabelled."""
@@ -209,23 +187,7 @@ class Scene:
 
     def to_xarray(self) -> xr.Dataset:
         """Return the store as lazily loaded xarray."""
-        return xr.open_zarr(zarr_store(at(self.url)), chunks=None, decode_coords="all")
-
-
-@contextmanager
-def undamaged(url: str, roi: Roi) -> Iterator[None]:
-    """Name the store and the region when an object's checksum does not hold: every object carries one."""
-    try:
-        yield
-    except UserError:  # of an object store
-        raise
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            url,
-            found=f"a damaged object in {roi} ({error})",
-            expected="objects whose checksums hold",
-            do="Write the store again from its source, or restore it from a copy.",
-        ) from error
+        return xr.open_zarr(at(self.url).zarr_store(), chunks=None, decode_coords="all")
 
 
 def step_of(roi: Roi) -> int:
@@ -236,31 +198,6 @@ def step_of(roi: Roi) -> int:
 def content_of(attrs: Mapping[str, Any]) -> str | None:
     """Return the hash of what a store's root says it holds: of its cube where it has one, labels aside."""
     return attrs.get("tilespec_cube", attrs.get("tilespec_digest"))
-
-
-def open_group(url: str) -> zarr.Group:
-    """Open the Zarr group at ``url`` for reading."""
-    place = at(url)
-    remote = isinstance(place, S3Path)
-    if not (place / "zarr.json").exists():
-        raise UserError(
-            url,
-            found="nothing" if not place.exists() else "something that is no Zarr v3 store",
-            expected="a Zarr v3 store that tilespec or xarray wrote",
-            do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
-        )
-    try:
-        # in a bucket, where each key costs a round trip, the root's copy of the arrays' metadata serves
-        return zarr.open_group(zarr_store(place), mode="r", zarr_format=3, use_consolidated=None if remote else False)
-    except UserError:  # of the object store
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            url,
-            found=f"damaged metadata, or no group ({error})",
-            expected="a Zarr v3 group",
-            do="Write the store again: remove it and its .tilespec folder, and run its command.",
-        ) from error
 
 
 def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:

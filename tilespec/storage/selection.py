@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import zarr
 from jaxtyping import Bool, Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 
 
 @final
@@ -65,11 +64,10 @@ class Choice:
 
 def _valued(scene: Scene, name: str, roi: Roi) -> Bool[np.ndarray, "y x"]:
     """Return where a layer has a value that is not 0: neither NaN nor what its attributes call no data."""
-    stored = open_group(scene.url)[name]
-    assert isinstance(stored, zarr.Array)
-    values = np.asarray(stored[roi.slices])
+    plane = scene.plane(name)
+    values = plane.read(roi)
     kept = (values != 0) & ~np.isnan(values)
-    gaps: list[Any] = [stored.attrs[key] for key in ("nodata", "_FillValue") if key in stored.attrs]
+    gaps: list[Any] = [plane.attrs[key] for key in ("nodata", "_FillValue") if key in plane.attrs]
     for gap in gaps:
         if isinstance(gap, int | float):
             kept &= values != gap

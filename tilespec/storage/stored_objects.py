@@ -6,19 +6,15 @@ The hash is XXH3 of 128 bits: no two objects of a life's work share one by chanc
 that also withstands malice, which a record beside its product could not.
 """
 
-import os
-import stat
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable
 from itertools import product as combinations
-from pathlib import Path
 from typing import Any
 
 import xxhash
 import zarr
 
 from tilespec.core.errors import UserError
-from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.backends.base import Place
 
 READ = 1 << 20
 """Bytes that are read and hashed at once."""
@@ -27,17 +23,10 @@ READ = 1 << 20
 def entry_of(path: Place) -> list[Any]:
     """Return size and hash of an object, in constant memory."""
     state, size = xxhash.xxh3_128(), 0
-    for block in path.blocks(READ) if isinstance(path, S3Path) else _blocks(path):
+    for block in path.blocks(READ):
         state.update(block)
         size += len(block)
     return [size, state.hexdigest()]
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield a file in pieces."""
-    with path.open("rb") as file:
-        while block := file.read(READ):
-            yield block
 
 
 def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[int, int]) -> list[str]:
@@ -56,62 +45,29 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
     return ["/".join((name, "c", *map(str, index))) for index in combinations(*runs)]
 
 
-def place(root: Place, key: str, resolved: Path | None = None) -> Place:
-    """Return the path of the object ``key`` of the store at ``root``; refuse one that leads out of the store.
+def place(root: Place, key: str) -> Place:
+    """Return the path of the object ``key`` of the store at ``root``; refuse one that leads out of the store."""
+    _check_inside(root, [key])
+    return root / key
+
+
+def remove(root: Place, keys: Iterable[str]) -> None:
+    """Delete objects of the store at ``root``, there or not; refuse, before the first, a key that leads out of it."""
+    named = list(keys)
+    _check_inside(root, named)
+    root.discard(named)
+
+
+def _check_inside(root: Place, keys: list[str]) -> None:
+    """Refuse keys that lead out of the store at ``root``.
 
     A key comes from a record, and a record is a file that anybody may have written: neither ``..`` nor a symbolic
-    link on the way may let a reader, or a repair, leave the store. ``resolved`` is the root's real path, if known.
+    link on the way may let a reader, or a repair, leave the store.
     """
-    if isinstance(root, S3Path):
-        inside = not {"", ".", ".."} & set(key.split("/"))
-    else:
-        inside = (root / key).parent.resolve().is_relative_to(resolved or root.resolve())
-    if not inside:
+    for key in root.outside(keys):
         raise UserError(
             root,
             found=f"the object {key!r}, which lies outside",
             expected="objects inside the store",
             do="Remove the links inside the store, or the .tilespec folder beside it, and run its command again.",
         )
-    return root / key
-
-
-def remove(root: Place, keys: Iterable[str]) -> None:
-    """Delete objects of the store at ``root``, there or not."""
-    resolved = None if isinstance(root, S3Path) else root.resolve()
-    paths = [place(root, key, resolved) for key in keys]
-    if isinstance(root, S3Path):
-        root.discard(list(keys))
-        return
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-def presence(url: str) -> Callable[[str, int], bool]:
-    """Return what says whether an object of the store at ``url`` is there in its size.
-
-    A folder is asked for each object. A bucket is listed once, when first asked: a thousand sizes are one request.
-    """
-    root = at(url)
-    if not isinstance(root, S3Path):
-        return lambda key, size: has_size(root / key, size)
-    sizes = cache(root.sizes)
-    return lambda key, size: sizes().get(key) == size
-
-
-def objects_of(root: Place) -> Iterator[str]:
-    """Yield the keys of all objects of the store at ``root``."""
-    if isinstance(root, S3Path):
-        yield from root.sizes()
-        return
-    for folder, _, names in os.walk(root):  # follows no links
-        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in names)
-
-
-def has_size(path: Path, size: int) -> bool:
-    """Return whether a file of ``size`` bytes is there; a link to elsewhere is no object of ours."""
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size

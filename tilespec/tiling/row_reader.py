@@ -205,7 +205,7 @@ class RowReader:
         """Return where pieces begin and end: objects, or as many as make a call of the store worth its while."""
         edge, x0, width = self.scene.chunks[1], self.roi.x0, self.roi.shape[1]
         bytes_of_chunk = self.scene.chunks[0] * edge * self.scene.shape[2] * self.scene.dtype.itemsize
-        step = edge * max(1, CALL // bytes_of_chunk) if self.scene.objects is None else edge
+        step = edge * max(1, CALL // bytes_of_chunk) if self.scene.cube.objects is None else edge
         return [0, *range(step - x0 % edge, width, step), width]
 
     def _roi(self, y0: int, y1: int, x0: int, x1: int) -> Roi:

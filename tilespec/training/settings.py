@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.scene import open_group
+from tilespec.storage.group import open_group
 
 STORES = ("scene", "labels", "target")
 """Keys that name stores, one or a list."""

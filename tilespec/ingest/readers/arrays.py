@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.ingest.readers.containers import ORDER, ArraySource, Entry, from_entries, guard
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Facts, Options, Plane, Source
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.group import check_complete
 from tilespec.storage.scene import Scene
 
 
@@ -62,7 +62,7 @@ def read_zarr(path: Path, options: Options) -> Source:
         raise UserError(path, found=str(error), expected="a Zarr store", do="Check the path.") from error
     arrays = {path.stem: root} if isinstance(root, zarr.Array) else dict(root.arrays())
     if "tilespec_status" in root.attrs and (Path(path) / "zarr.json").exists():
-        _complete(path, dict(root.attrs))
+        check_complete(str(path), root.attrs)
     if "cube" in arrays and options.kind != "labels" and options.variable in (None, "cube"):
         return _scene(path)
     entries = {
@@ -103,17 +103,6 @@ def _scene(path: Path) -> Source:
 def _plane(name: str, array: Any) -> Plane:
     """Return a measured layer, such as the latitude of each pixel."""
     return Plane(name=name, dtype=array.dtype, read=lambda y0, y1: np.asarray(array[y0:y1]), attrs=dict(array.attrs))
-
-
-def _complete(path: Path, attrs: dict[str, Any]) -> None:
-    """Refuse a product of ours that is not whole."""
-    if attrs["tilespec_status"] != COMPLETE:
-        raise UserError(
-            path,
-            found=f"status {attrs['tilespec_status']!r}",
-            expected=f"status {COMPLETE!r}",
-            do="The run that writes it has not finished: run its command again, it resumes.",
-        )
 
 
 def _dims(array: Any) -> tuple[str, ...] | None:

@@ -9,8 +9,8 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
-from tilespec.storage.layout import COMPLETE
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.scene import Scene
 
 
 @final
@@ -73,14 +73,14 @@ def open_exported(
     """
     group = open_group(url)
     arrays = dict(group.arrays())
-    status = group.attrs.get("tilespec_status", COMPLETE)
+    check_complete(url, group.attrs)
     name = layer or next((n for n in ("cube", "prediction") if n in arrays), "cube")
-    if name not in arrays or arrays[name].ndim not in (2, 3) or status != COMPLETE:
+    if name not in arrays or arrays[name].ndim not in (2, 3):
         raise UserError(
             url,
-            found=f"arrays {sorted(arrays)}, status {status!r}",
-            expected=f"{name}(y, x) or {name}(y, x, band) of a complete store",
-            do="Name a layer that is there, or let the run that writes the store finish.",
+            found=f"arrays {sorted(arrays)}",
+            expected=f"{name}(y, x) or {name}(y, x, band)",
+            do="Name a layer that is there.",
         )
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None

@@ -16,7 +16,8 @@ from tilespec.core.progress import Progress
 from tilespec.output.measure.csv_table import as_csv, columns
 from tilespec.output.measure.job import Job, job_of, pixel_area, tally
 from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, Objects, class_of
-from tilespec.storage.backends.paths import Place, S3Path, at
+from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.paths import at
 from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
@@ -104,7 +105,7 @@ def measure(  # noqa: PLR0913 - the options of a verb
 def _place(out: str | Path) -> Place:
     """Return where the table goes; refuse a folder, and a folder that is not there, before the work."""
     place = at(out)
-    if place.is_dir() or not (isinstance(place, S3Path) or place.absolute().parent.is_dir()):
+    if place.is_dir() or not (place.on_disk is None or place.absolute().parent.is_dir()):
         raise UserError(
             out,
             found="a folder" if place.is_dir() else f"no folder {place.parent}",

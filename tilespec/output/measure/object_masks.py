@@ -17,8 +17,9 @@ from tilespec.core.types import Roi
 from tilespec.ingest.labels.polygons import Polygons, read_polygons
 from tilespec.output.measure.connected_regions import NOTHING, Parts, Strips, label
 from tilespec.output.measure.object_sums import NONE
+from tilespec.storage.group import open_group
 from tilespec.storage.rasters import PlacedMap
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 
 Ids = Int64[np.ndarray, "_y _x"]
 

@@ -8,9 +8,10 @@ from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.group import open_group
 from tilespec.storage.ledger import Ledger, beside, noted
 from tilespec.storage.rasters import PlacedField, PlacedMap
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 from tilespec.training.validation import history
 
 

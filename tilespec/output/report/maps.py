@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-import zarr
 from jaxtyping import Float32, Shaped, UInt8
 
 from tilespec.core.errors import UserError
@@ -13,8 +12,8 @@ from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.output.report.inputs import FieldRun, PredictionRun, Runs
 from tilespec.output.report.overview import SIDE
 from tilespec.output.report.page_parts import Key
+from tilespec.storage.layer import Plane
 from tilespec.storage.rasters import PlacedMap
-from tilespec.storage.scene import open_group
 
 STRIP = 512
 """Rows that are read at once."""
@@ -136,10 +135,10 @@ def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
 
 def _disagreement(source: PlacedMap, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:
     """Return how far tiles disagree, at the same pixels; None where it was not stored."""
-    found = open_group(source.url).get("disagreement")
-    if not isinstance(found, zarr.Array) or found.shape != source.array.shape:
+    layer = Plane.find(source.url, "disagreement")
+    if layer is None or layer.shape != source.layer.shape:
         return None
-    return _thin(replace(source, array=found), roi, stride).astype(np.float32)
+    return _thin(replace(source, layer=layer), roi, stride).astype(np.float32)
 
 
 def _thin(source: PlacedMap, roi: Roi, stride: int) -> Shaped[np.ndarray, "y x"]:

@@ -157,17 +157,14 @@ def _ndvi(values: Reflectance, red: int, nir: int) -> Plane:
 def _strips(scene: Scene) -> list[Roi]:
     """Return rows of objects, at least `CHUNK` pixels high."""
     edge = -(-CHUNK // scene.chunks[0]) * scene.chunks[0]
-    height, width = scene.shape[:2]
-    return [Roi(y0=y, y1=min(y + edge, height), x0=0, x1=width) for y in range(0, height, edge)]
+    return scene.roi.cut(edge, scene.shape[1])
 
 
 def _sample(scene: Scene, strip: Roi, stride: int) -> tuple[Reflectance, UInt8[np.ndarray, "y x"]]:
     """Return every ``stride``-th pixel of a strip and its labels, reading object by object."""
     edge = -(-CHUNK // scene.chunks[1]) * scene.chunks[1]
-    parts, skip = [], -strip.y0 % stride
-    for x in range(0, strip.x1, edge):
-        block = Roi(y0=strip.y0, y1=strip.y1, x0=x, x1=min(x + edge, strip.x1))
-        parts.append(scene.read(block)[skip::stride, -x % stride :: stride].copy())
+    blocks, skip = strip.cut(strip.y1, edge), -strip.y0 % stride
+    parts = [scene.read(block)[skip::stride, -block.x0 % stride :: stride].copy() for block in blocks]
     values = np.concatenate(parts, axis=1)
     if "labels" not in scene.layers:
         return values, np.full(values.shape[:2], UNLABELLED, np.uint8)

@@ -1,5 +1,6 @@
-"""Backends: where the objects of a store lie: in a folder or in a bucket.
+"""Backends: where the objects of a store lie: in a folder, in a bucket, or where a class of the user's own says.
 
-Files in reading order: `paths` (one way to name a place in either), `s3` (the client of a bucket and what its errors
-mean), `zarr_store` (what Zarr is given, and the store that records what is put into it).
+Files in reading order: `base` (the contract of every kind of place), `folder` and `s3_path` (two kinds), `s3` (the
+client of a bucket and what its errors mean), `paths` (URLs, and the table of kinds), `zarr_store` (the store that
+records what Zarr puts into it).
 """

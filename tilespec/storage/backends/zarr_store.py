@@ -1,60 +1,28 @@
-"""Zarr's view of a prefix of a bucket: `zarr.storage.ObjectStore`, with answers that users understand."""
+"""Zarr's view of a place, which records what is put into it."""
 
 import asyncio
 from typing import Any, final
 
 import numpy as np
 import xxhash
-from zarr.storage import LocalStore, ObjectStore, WrapperStore
+from zarr.abc.store import Store
+from zarr.storage import WrapperStore
 
-from tilespec.storage.backends.paths import Place, S3Path, at
-from tilespec.storage.backends.s3 import client, told
-
-
-@final
-class Cloud(WrapperStore):
-    """A store on S3. An object that is missing reads as fill; a bucket that is missing is an error."""
-
-    def __init__(self, store: "ObjectStore[Any]") -> None:
-        self._store = store
-        self._where = S3Path(bucket=store.store.config["bucket"], key=store.store.prefix)
-
-    @classmethod
-    def at(cls, place: S3Path) -> "Cloud":
-        """Return the store at a prefix."""
-        return cls(ObjectStore(client(place.bucket, place.key)))
-
-    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Return an object, or a range of it; None where there is none."""
-        with told(self._where / key):
-            found = await self._store.get(key, prototype, byte_range)
-        if found is None:
-            await asyncio.to_thread(self._where.is_dir)  # refuses a bucket that is gone
-        return found
-
-    async def set(self, key: str, value: Any) -> None:
-        """Put an object, whole or not at all."""
-        with told(self._where / key):
-            await self._store.set(key, value)
-
-
-def zarr_store(place: Place) -> LocalStore | Cloud:
-    """Return the Zarr store at a place."""
-    return Cloud.at(place) if isinstance(place, S3Path) else LocalStore(place)
+from tilespec.storage.backends.paths import at
 
 
 @final
 class Recording(WrapperStore):
     """A store that keeps the entry of everything that is put into it."""
 
-    def __init__(self, store: LocalStore | Cloud) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self.entries: dict[str, list[Any]] = {}
 
     @classmethod
     def at(cls, url: str) -> "Recording":
         """Return the store at ``url``, nothing recorded yet."""
-        return cls(zarr_store(at(url)))
+        return cls(at(url).zarr_store())
 
     async def set(self, key: str, value: Any) -> None:
         """Put an object, whole or not at all: hashed on one thread while another writes it."""

@@ -137,19 +137,9 @@ def weighted(
 
 def squares(roi: Roi) -> tuple[Roi, ...]:
     """Return the cells of a region, along a Hilbert curve."""
-    rows = range(roi.y0 // CELL, -(-roi.y1 // CELL))
-    cols = range(roi.x0 // CELL, -(-roi.x1 // CELL))
-    y, x = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
-    order = np.argsort(hilbert(y - y.min(), x - x.min()))
-    return tuple(
-        Roi(
-            y0=max(a * CELL, roi.y0),
-            y1=min((a + 1) * CELL, roi.y1),
-            x0=max(b * CELL, roi.x0),
-            x1=min((b + 1) * CELL, roi.x1),
-        )
-        for a, b in zip(y[order].tolist(), x[order].tolist(), strict=True)
-    )
+    cells = roi.cut(CELL, CELL)
+    y, x = np.array([(cell.y0 // CELL, cell.x0 // CELL) for cell in cells]).T
+    return tuple(cells[number] for number in np.argsort(hilbert(y - y.min(), x - x.min())))
 
 
 def hilbert(y: Int64[np.ndarray, " place"], x: Int64[np.ndarray, " place"]) -> Int64[np.ndarray, " place"]:

@@ -6,8 +6,7 @@ are kept. Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra
 
 import math
 import threading
-from collections.abc import Hashable, Iterator
-from dataclasses import replace
+from collections.abc import Hashable
 from functools import partial
 from typing import final
 
@@ -19,7 +18,7 @@ from tilespec.core.cpu import one_blas_thread
 from tilespec.core.types import Reflectance, Roi
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.layout import CHUNK
+from tilespec.storage.blocks import edges
 from tilespec.training.data.corpus import Ground
 from tilespec.training.data.targets import Answers
 from tilespec.training.ranks.group import Ranks
@@ -113,13 +112,10 @@ class Blocks:
         return into
 
 
-def parts(ground: Ground, roi: Roi) -> Iterator[Roi]:
-    """Yield the blocks that a part of a training region lies in: stored objects, cut by the training region."""
-    (high, wide), within = _edges(ground), ground.roi
-    for y in range(roi.y0 // high * high, roi.y1, high):
-        for x in range(roi.x0 // wide * wide, roi.x1, wide):
-            square = Roi(y0=y, y1=y + high, x0=x, x1=x + wide)
-            yield _common(square, within)
+def parts(ground: Ground, roi: Roi) -> list[Roi]:
+    """Return the blocks that a part of a training region lies in: stored objects, cut by the training region."""
+    sides = edges(ground.scene)
+    return ground.roi.common(roi.aligned(*sides)).cut(*sides)
 
 
 def size(ground: Ground, part: Roi, bands: int) -> int:
@@ -130,31 +126,13 @@ def size(ground: Ground, part: Roi, bands: int) -> int:
 
 def stored(ground: Ground, part: Roi) -> int:
     """Return the pixels of the stored objects that a block is decoded from."""
-    (high, wide), (height, width) = _edges(ground), ground.scene.shape[:2]
-    y0, x0 = part.y0 // high * high, part.x0 // wide * wide
-    return (min(y0 + high, height) - y0) * (min(x0 + wide, width) - x0)
-
-
-def _edges(ground: Ground) -> tuple[int, int]:
-    """Return height and width of a block: those of a stored object, or of so many small ones."""
-    high, wide, _ = ground.scene.chunks
-    return high * max(1, CHUNK // high), wide * max(1, CHUNK // wide)
-
-
-def _common(square: Roi, within: Roi) -> Roi:
-    """Return what two regions share."""
-    return replace(
-        square,
-        y0=max(square.y0, within.y0),
-        y1=min(square.y1, within.y1),
-        x0=max(square.x0, within.x0),
-        x1=min(square.x1, within.x1),
-    )
+    height, width = ground.scene.roi.common(part.aligned(*edges(ground.scene))).shape
+    return height * width
 
 
 def _shared(roi: Roi, part: Roi) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Return what a block shares with a region: the slices of the block, and of the region."""
-    common = _common(roi, part)
+    common = roi.common(part)
     inner, outer = (
         (
             slice(common.y0 - origin.y0, common.y1 - origin.y0),

@@ -18,9 +18,10 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.blocks import Block, blocks
+from tilespec.storage.group import open_group
 from tilespec.storage.layer import Plane
 from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec
-from tilespec.storage.scene import Scene, open_group
+from tilespec.storage.scene import Scene
 
 STRIP: Final = 512
 """Rows of labels that are counted at once."""
@@ -122,7 +123,8 @@ class Classes:
     @property
     def shape(self) -> tuple[int, int]:
         """Of its plane."""
-        return self.plane.shape
+        height, width = self.plane.shape
+        return height, width
 
     @property
     def digest(self) -> str | None:

@@ -19,11 +19,12 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks
+from tilespec.storage.group import open_group
 from tilespec.storage.layout import ArraySpec, constants, cube_spec
 from tilespec.storage.ledger import beside
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
-from tilespec.storage.scene import content_of, open_group
+from tilespec.storage.scene import content_of
 from tilespec.training.data.corpus import Ground
 
 Row = Callable[[Roi], np.ndarray]

@@ -18,9 +18,9 @@ from tilespec.evaluate.comparison import metrics_of
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.table import figures
 from tilespec.storage.files import parse_json, read_json, write_atomic
+from tilespec.storage.group import open_group
 from tilespec.storage.ledger import beside
 from tilespec.storage.rasters import PlacedField
-from tilespec.storage.scene import open_group
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
 from tilespec.workflows.study.splits import Fold, Item

@@ -1,0 +1,171 @@
+"""Folders of this machine: `pathlib`, and what a store needs besides."""
+
+import fcntl
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PosixPath
+from typing import final
+
+from zarr.storage import LocalStore
+
+from tilespec.core.errors import UserError
+from tilespec.storage.backends.base import Place
+
+PATIENCE = 10.0
+"""Seconds that another process may take to compare and replace a file."""
+TEMPORARY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
+"""Temporary names of objects (zarr's) and of records (ours); what grows on purpose under ``.partial`` is neither."""
+
+
+@final
+class FolderPath(PosixPath, Place):
+    """A file or a folder. Puts are renames; conditional puts rest on exclusive creation and on a lock of the kernel."""
+
+    @classmethod
+    def of(cls, url: str) -> "FolderPath":
+        """Return the path ``url``."""
+        return cls(url)
+
+    @property
+    def on_disk(self) -> Path:
+        """The path itself."""
+        return Path(self)
+
+    def tag(self) -> str | None:
+        """Return number, size and last change of the file, None where there is none."""
+        try:
+            found = self.stat()
+        except FileNotFoundError:
+            return None
+        return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+    def modified(self) -> float:
+        """Return when the file was last written or touched, in seconds, by the clock of the file system."""
+        return self.stat().st_mtime
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Yield the file in pieces of ``size`` bytes."""
+        with self.open("rb") as file:
+            while block := file.read(size):
+                yield block
+
+    def write_bytes(self, data: bytes) -> int:  # type: ignore[override]
+        """Replace the file whole, or not at all; return its bytes."""
+        partial = self.with_name(f"{self.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # a full disk keeps no half of it
+            raise
+        return len(data)
+
+    def claim(self, data: bytes) -> bool:
+        """Create the file exclusively; return whether there was none."""
+        try:
+            with self.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def swap(self, data: bytes, tag: str) -> bool:
+        """Replace the file if it still is what ``tag`` names; return whether it was."""
+        with self._alone():
+            same = self.tag() == tag
+            if same:
+                self.write_bytes(data)
+        return same
+
+    def withdraw(self, tag: str) -> None:
+        """Remove the file if it still is what ``tag`` names."""
+        with self._alone():
+            super().withdraw(tag)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of all files below, by their names below this folder; links are not followed."""
+        paths = (Path(folder) / name for folder, _, names in os.walk(self) for name in names)
+        return {path.relative_to(self).as_posix(): path.lstat().st_size for path in paths}
+
+    def presence(self) -> Callable[[str, int], bool]:
+        """Return what says whether a file below is there in its size; each is looked at when it is asked for."""
+        return lambda key, size: _has_size(self / key, size)
+
+    def outside(self, keys: Iterable[str]) -> list[str]:
+        """Return those of ``keys`` that lead out of this folder, by ``..`` or by a symbolic link on the way."""
+        root = self.resolve()
+        return [key for key in keys if not (self / key).parent.resolve().is_relative_to(root)]
+
+    def clear(self) -> None:
+        """Remove everything in this folder."""
+        for path in self.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def sweep(self) -> None:
+        """Remove what killed writers left under temporary names, here and below; links are not followed."""
+        for folder, _, names in os.walk(self):
+            for name in filter(TEMPORARY.fullmatch, names):
+                (Path(folder) / name).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return the bytes that are free on the file system where this goes."""
+        return shutil.disk_usage(next(folder for folder in self.absolute().parents if folder.exists())).free
+
+    def zarr_store(self) -> LocalStore:
+        """Return Zarr's store of this folder."""
+        return LocalStore(self.on_disk)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time look at the file and change it; the kernel ends this when a process is killed."""
+        guard, until = self.with_name(f"{self.name}.guard"), time.monotonic() + PATIENCE
+        while (file := _guarded(guard)) is None and time.monotonic() < until:
+            time.sleep(0.01)
+        if file is None:
+            raise UserError(
+                guard,
+                found=f"another process that has been changing the {self.name} for {PATIENCE:.0f} s",
+                expected="less than a moment",
+                do="Run the same command again; if this remains, end the process that hangs.",
+            )
+        try:
+            yield
+        finally:
+            guard.unlink(missing_ok=True)
+            os.close(file)
+
+
+def _guarded(guard: Path) -> int | None:
+    """Return the guard, locked; None if another one has it. A file that was removed meanwhile guards nothing."""
+    try:
+        file = os.open(guard, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # who held the lock removed the empty folder
+        guard.parent.mkdir(parents=True, exist_ok=True)
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_ino == guard.stat().st_ino:
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:
+        return file  # no such locks on this file system: the exclusive creation alone has to do
+    os.close(file)
+    return None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    """Return whether a file of ``size`` bytes is there; a link to elsewhere is no object of ours."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size

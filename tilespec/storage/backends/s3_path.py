@@ -1,0 +1,176 @@
+"""Buckets: ``s3://bucket/key``, a prefix of an S3 bucket and what Zarr sees there.
+
+A put of an object is atomic; a conditional put (``If-None-Match``, ``If-Match``) lets one of many win.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+from zarr.storage import ObjectStore, WrapperStore
+
+from tilespec.storage.backends.base import Place, unknown
+from tilespec.storage.backends.s3 import ENDPOINTS, again, client, told
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class S3Path(Place):
+    """An object, or the prefix of many."""
+
+    bucket: str
+    """Name of the bucket."""
+    key: str
+    """Name in the bucket, no slash at its ends."""
+
+    @classmethod
+    def of(cls, url: str) -> "S3Path":
+        """Return the prefix ``s3://bucket/key``.
+
+        Raises:
+            UserError: no bucket, no key, or a key with ``..``.
+        """
+        bucket, _, key = url.partition("://")[2].partition("/")
+        key = key.strip("/")
+        if not bucket or not key or {"", ".", ".."} & set(key.split("/")):
+            raise unknown(url, "no bucket and key")
+        return cls(bucket=bucket, key=key)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    def __truediv__(self, name: str) -> "S3Path":
+        return S3Path(bucket=self.bucket, key=f"{self.key}/{name}".strip("/"))
+
+    @property
+    def parent(self) -> "S3Path":
+        """The prefix that holds this."""
+        return S3Path(bucket=self.bucket, key=self.key.rpartition("/")[0])
+
+    @property
+    def server(self) -> str | None:
+        """The endpoint, None for the one that the region has."""
+        return next((os.environ[key] for key in ENDPOINTS if os.environ.get(key)), None)
+
+    def is_dir(self) -> bool:
+        """Return whether there is an object below."""
+        return again(self, lambda: next(self._listed(), None) is not None)
+
+    def tag(self) -> str | None:
+        """Return what names the content of the object, None where there is none."""
+        found = self._head()
+        return None if found is None else str(found["e_tag"])
+
+    def modified(self) -> float:
+        """Return when the object was put, in seconds, by the server's clock."""
+        found = self._head()
+        if found is None:
+            raise FileNotFoundError(str(self))
+        return float(found["last_modified"].timestamp())
+
+    def read_bytes(self) -> bytes:
+        """Return the object."""
+        import obstore
+
+        return again(self, lambda: bytes(obstore.get(client(self.bucket), self.key).bytes()))
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Yield the object in pieces of about ``size`` bytes."""
+        import obstore
+
+        with told(self):
+            for block in obstore.get(client(self.bucket), self.key).stream(min_chunk_size=size):
+                yield bytes(block)
+
+    def write_bytes(self, data: bytes) -> int:
+        """Put the object, whole or not at all; return its bytes."""
+        import obstore
+
+        with told(self):
+            obstore.put(client(self.bucket), self.key, data)
+        return len(data)
+
+    def claim(self, data: bytes) -> bool:
+        """Put the object if there is none; of many who try at once, one does. Return whether this one did."""
+        return self._conditional(data, "create")
+
+    def swap(self, data: bytes, tag: str) -> bool:
+        """Put the object if it still is what ``tag`` names. Return whether it was."""
+        try:
+            return self._conditional(data, {"e_tag": tag})
+        except FileNotFoundError:
+            return False
+
+    def unlink(self, missing_ok: bool = False) -> None:  # noqa: ARG002 - the server does not say what was there
+        """Delete the object."""
+        self.parent.discard([self.name])
+
+    def discard(self, keys: Iterable[str]) -> None:
+        """Delete objects below, a thousand a request."""
+        import obstore
+
+        if named := [f"{self.key}/{key}".strip("/") for key in keys]:
+            with told(self):
+                obstore.delete(client(self.bucket), named)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of all objects below, by their names below this prefix."""
+        cut = len(self.key) + 1
+        return again(self, lambda: {found["path"][cut:]: int(found["size"]) for found in self._listed()})
+
+    def zarr_store(self) -> "S3ZarrStore":
+        """Return Zarr's store of the objects below."""
+        return S3ZarrStore(ObjectStore(client(self.bucket, self.key)))
+
+    def _head(self) -> Any:
+        import obstore
+
+        try:
+            with told(self):
+                return obstore.head(client(self.bucket), self.key)
+        except FileNotFoundError:
+            return None
+
+    def _listed(self) -> Iterator[Any]:
+        import obstore
+
+        for batch in obstore.list(client(self.bucket), f"{self.key}/"):
+            yield from batch
+
+    def _conditional(self, data: bytes, mode: Any) -> bool:
+        """Put under a condition. After an answer that was lost the condition fails though the put was ours."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        def put() -> bool:
+            try:
+                obstore.put(client(self.bucket), self.key, data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+        return again(self, put)
+
+
+@final
+class S3ZarrStore(WrapperStore):
+    """A store on S3. An object that is missing reads as fill; a bucket that is missing is an error."""
+
+    def __init__(self, store: "ObjectStore[Any]") -> None:
+        self._store = store
+        self._where = S3Path(bucket=store.store.config["bucket"], key=store.store.prefix)
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Return an object, or a range of it; None where there is none."""
+        with told(self._where / key):
+            found = await self._store.get(key, prototype, byte_range)
+        if found is None:
+            await asyncio.to_thread(self._where.is_dir)  # refuses a bucket that is gone
+        return found
+
+    async def set(self, key: str, value: Any) -> None:
+        """Put an object, whole or not at all."""
+        with told(self._where / key):
+            await self._store.set(key, value)

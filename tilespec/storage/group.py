@@ -1,0 +1,68 @@
+"""Group: the root of a store, opened for reading, and how it is refused: what is there, whole, and not damaged."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import zarr
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.storage.backends.paths import at
+from tilespec.storage.layout import COMPLETE, WRITING
+
+
+def open_group(url: str) -> zarr.Group:
+    """Open the Zarr group at ``url`` for reading."""
+    place = at(url)
+    if not (place / "zarr.json").exists():
+        raise UserError(
+            url,
+            found="nothing" if not place.exists() else "something that is no Zarr v3 store",
+            expected="a Zarr v3 store that tilespec or xarray wrote",
+            do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
+        )
+    try:
+        # where each key costs a round trip, the root's copy of the arrays' metadata serves
+        consolidated = None if place.on_disk is None else False
+        return zarr.open_group(place.zarr_store(), mode="r", zarr_format=3, use_consolidated=consolidated)
+    except UserError:  # of the object store
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            url,
+            found=f"damaged metadata, or no group ({error})",
+            expected="a Zarr v3 group",
+            do="Write the store again: remove it and its .tilespec folder, and run its command.",
+        ) from error
+
+
+def check_complete(url: str, attrs: Mapping[str, Any], *, partial: bool = False) -> None:
+    """Refuse a store that is not complete, by its root's attributes.
+
+    With ``partial`` only one that is still being written: an incomplete one has ended, and what failed is nodata.
+    """
+    status = attrs.get("tilespec_status", COMPLETE)
+    if status == WRITING or (status != COMPLETE and not partial):
+        raise UserError(
+            url,
+            found=f"status {status!r}",
+            expected=f"status {COMPLETE!r}",
+            do="The run that writes it has not finished: run the same command again, it resumes.",
+        )
+
+
+@contextmanager
+def undamaged(url: str, roi: Roi) -> Iterator[None]:
+    """Name the store and the region when an object's checksum does not hold: every object carries one."""
+    try:
+        yield
+    except UserError:  # of an object store
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            url,
+            found=f"a damaged object in {roi} ({error})",
+            expected="objects whose checksums hold",
+            do="Write the store again from its source, or restore it from a copy.",
+        ) from error
