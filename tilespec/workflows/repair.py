@@ -90,9 +90,7 @@ def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tupl
     if not taken or not isinstance(options, dict):
         raise UserError(
             url,
-            found=f"{verb!r} as the command that wrote it"
-            if kept
-            else "no record of the command that wrote it",
+            found=f"{verb!r} as the command that wrote it" if kept else "no record of the command that wrote it",
             expected=f"{url.rstrip('/')}.tilespec/command.json with one of {', '.join(WRITERS)} and its options",
             do="Run the command that wrote it once more, with the same options: it keeps its record and resumes.",
         )
