@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tilespec.baselines.diagnostics import Residuals
-from tilespec.baselines.options import Asked
+from tilespec.baselines.options import MethodOptions
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
@@ -27,7 +27,7 @@ class Training:
     """The region to learn from."""
     recipe: Recipe
     """Fitted steps that the method's input goes through."""
-    asked: Asked
+    asked: MethodOptions
     """The method's options."""
     seed: int
     """Of whatever is drawn."""

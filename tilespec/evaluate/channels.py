@@ -9,21 +9,21 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
-from tilespec.evaluate.comparison import Case, Joined, chosen, facts, region_of
+from tilespec.evaluate.comparison import Case, Joined, Left, chosen, facts, region_of
 from tilespec.evaluate.metrics.channel_errors import FieldPair, PatchErrors, Residuals
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
-from tilespec.evaluate.options import PAPER, Judging, Left
+from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.rasters import PlacedField
 
 VALUES = 1 << 22
 """About how many values of each of the two are held at once, if stored objects are no larger."""
-DEFAULT = Judging()
+DEFAULT = ScoreOptions()
 """Everything that has a value counts; black pixels have none."""
 
 
 def channels_case(
-    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
 ) -> Case:
     """Return the case of predicted channels and the cube (or the ``layer``) of a scene, or another prediction.
 
@@ -55,7 +55,9 @@ def channels_case(
     )
 
 
-def _result(asked: Judging, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
+def _result(
+    asked: ScoreOptions, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]
+) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
     found = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
     rmse = found["rmse"]
@@ -83,7 +85,7 @@ def _pieces(roi: Roi, predicted: PlacedField) -> list[Roi]:
 
 
 def _pair(
-    predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: Judging, piece: Roi
+    predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: ScoreOptions, piece: Roi
 ) -> tuple[FieldPair, Left]:
     """Return truth and prediction of a piece, scaled; the truth is NaN where a pixel is left out; and how many are."""
     pair = np.empty((2, *piece.shape, true.channels), np.float32)

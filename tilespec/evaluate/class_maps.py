@@ -8,14 +8,14 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.evaluate.comparison import Case, chosen, facts, region_of
+from tilespec.evaluate.comparison import Case, Left, chosen, facts, region_of
 from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
-from tilespec.evaluate.options import Judging, Left
+from tilespec.evaluate.options import ScoreOptions
 from tilespec.storage.rasters import PlacedField, PlacedMap
 
 PIXELS = 1 << 22
 """About how many pixels are held at once."""
-DEFAULT = Judging()
+DEFAULT = ScoreOptions()
 """Every labelled pixel counts."""
 
 
@@ -41,7 +41,7 @@ class Nodata:
 
 
 def classes_case(
-    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
 ) -> Case:
     """Return the case of a class map and the labels of a scene (or its ``layer``), or another class map.
 

@@ -10,9 +10,33 @@ from jaxtyping import Bool
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.metrics.confusion import Patches
-from tilespec.evaluate.options import Left
 from tilespec.storage.rasters import Placed, PlacedField, asked_region, inside, scale_of
 from tilespec.storage.scene import content_of
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """How many pixels were left out, and why. Counts, which add."""
+
+    masked: int = 0
+    """Outside ``--mask``."""
+    black: int = 0
+    """Truth of 0 in every channel."""
+
+    @classmethod
+    def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Left":
+        """Return the counts; a black pixel outside the mask is masked."""
+        both = None if masked is None or black is None else black & masked
+        found = [0 if plane is None else int(np.count_nonzero(plane)) for plane in (masked, black, both)]
+        return cls(masked=found[0], black=found[1] - found[2])
+
+    def __add__(self, other: "Left") -> "Left":
+        return Left(masked=self.masked + other.masked, black=self.black + other.black)
+
+    def plain(self) -> dict[str, int]:
+        """Return the counts for the result."""
+        return {"pixels_masked": self.masked, "pixels_black": self.black}
 
 
 @final

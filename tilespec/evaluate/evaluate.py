@@ -23,15 +23,16 @@ import zarr
 from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.evaluate.bootstrap import Blocked
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.class_maps import classes_case
-from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.comparison import Case, Joined, Left
 from tilespec.evaluate.intervals import check_blocks, over_blocks
 from tilespec.evaluate.metrics.confusion import TASKS, Patches
-from tilespec.evaluate.options import Judging, Left
+from tilespec.evaluate.options import EvaluateOptions
 from tilespec.evaluate.seams import NOTHING, seam_score
 from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
@@ -60,28 +61,8 @@ class Together:
         return Together(folds=self.folds + other.folds, left=self.left + other.left)
 
 
-def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has flags
-    pred: str,
-    truth: str,
-    *,
-    patches: int = 1000,
-    patch_size: int | None = None,
-    rows: str | None = None,
-    cols: str | None = None,
-    layer: str | None = None,
-    bootstrap: int = 0,
-    blocks: int = 0,
-    block_size: int = 256,
-    seed: int = 0,
-    mask: str | None = None,
-    peak: float | None = None,
-    floor: float = 0.0,
-    keep_black: bool = False,
-    illuminant: str = "D65",
-    radiance: bool = False,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+@with_options(EvaluateOptions)
+def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress) -> dict[str, Any]:
     """Return the metrics of the prediction ``pred`` against ``truth``; keep them beside ``pred``.
 
     Classes: pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors
@@ -96,47 +77,30 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     Args:
         pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
         truth: Scene with labels, or with a cube of the same channels; or another prediction.
-        patches: Random patches.
-        patch_size: Their side in pixels; default: 512, or what the region has room for, which a note says.
-        rows: Only these rows "A:B", in pixels of the scene; default: all that was predicted.
-        cols: Only these columns.
-        layer: Layer of ``truth`` that is the truth, such as a reference map of one quantity.
-        bootstrap: Draws of square blocks for 95 % percentile intervals of the scores (key ``bootstrap``); 0: none.
-        blocks: Folds that the square blocks are dealt into by the seed, each scored alone (key ``folds``); 0: none.
-        block_size: Side of a block in pixels; larger than the distance over which neighbours are alike.
-        seed: Of patches, draws and folds.
-        mask: Layer of ``truth``; only pixels where it has a value that is not 0 count.
-        peak: Largest value that the truth can have: truth and prediction are scaled by 255 / peak first, so that errors
-            are of a scale of 0 to 255, as published ones are.
-        floor: True values at or below it, in the truth's unit, enter no relative figure.
-        keep_black: Count pixels whose truth is 0 in every one of several channels; they are padding otherwise.
-        illuminant: Under which colours are compared; ``none``: they are not, which saves a second and 100 MB.
-        radiance: Spectra are light already, and not shares of the illuminant's that a surface throws back.
-        dry_run: Check everything and return the plan.
-        progress: Where progress goes.
+        options: How they are compared; given by name.
+        progress: Where progress is shown.
 
     Raises:
         UserError: the two lie on different planes, their classes or channels differ, or a patch or enough blocks do not
             fit into the region.
     """
     task = _task(pred)
-    asked = Judging(mask=mask, peak=peak, floor=floor, keep_black=keep_black, illuminant=illuminant, radiance=radiance)
-    case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols, asked)
-    side = min(PUBLISHED, *case.roi.shape) if patch_size is None else patch_size
-    _check_patches(case.roi, patches, side)
-    check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
-    plan = {**case.plan, "task": task, "patches": patches, "patch_size": side, "seed": seed}
-    if dry_run:
+    case = CASES[TASKS[task][0]](pred, truth, options.layer, options.rows, options.cols, options)
+    side = min(PUBLISHED, *case.roi.shape) if options.patch_size is None else options.patch_size
+    _check_patches(case.roi, options.patches, side)
+    check_blocks(case.roi, bootstrap=options.bootstrap, folds=options.blocks, size=options.block_size)
+    plan = {**case.plan, "task": task, "patches": options.patches, "patch_size": side, "seed": options.seed}
+    if options.dry_run:
         return {**plan, "pixels": case.roi.shape[0] * case.roi.shape[1], "dry_run": True}
-    drawn = Patches.draw(case.roi.shape, count=patches, size=side, seed=seed)
-    split = block_size if bootstrap or blocks else None
+    drawn = Patches.draw(case.roi.shape, count=options.patches, size=side, seed=options.seed)
+    split = options.block_size if options.bootstrap or options.blocks else None
     with Peak() as used:
-        folds, patch, found = _folded(case, case.patches(drawn), split, progress or Silent())
+        folds, patch, found = _folded(case, case.patches(drawn), split, progress)
         scores = case.result(folds, patch)
         if found is not None:
-            over = over_blocks(case, found, bootstrap=bootstrap, folds=blocks, seed=seed)
+            over = over_blocks(case, found, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
             scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
-        if patch_size is None and side < PUBLISHED:
+        if options.patch_size is None and side < PUBLISHED:
             note = f"patches of {side}: the region has no room for the published {PUBLISHED}"
             scores |= {"notes": [*scores.get("notes", []), note]}
         seams = _seams(pred, truth, case.roi, progress)
@@ -181,7 +145,7 @@ def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
     return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
 
 
-def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[str, Any]:
+def _seams(pred: str, truth: str, roi: Roi, progress: Progress) -> dict[str, Any]:
     """Return the seam scores; none of a scene, which no tiles have made."""
     if "prediction" not in open_group(pred):
         return {**NOTHING, "seam_note": "no seam score: not tiled"}

@@ -12,7 +12,7 @@ from tilespec.models.nets import tile_class_of
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
 from tilespec.models.tasks import task
-from tilespec.predict.options import Asked
+from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
 from tilespec.spectra.scale_check import same_scale
@@ -34,7 +34,7 @@ PANEL_BYTES = 1 << 30
 
 
 def plan_of(
-    model: Model, folder: str, scene: str, out: str, asked: Asked, threads: int
+    model: Model, folder: str, scene: str, out: str, asked: ProductOptions, threads: int
 ) -> tuple[PredictPlan, dict[str, Any]]:
     """Return the plan of a prediction and the settings that decide its bytes. Nothing is written.
 
@@ -91,7 +91,7 @@ def plan_of(
     return plan, settings
 
 
-def _check(model: Model, folder: str, asked: Asked) -> None:
+def _check(model: Model, folder: str, asked: ProductOptions) -> None:
     """Refuse options that have no meaning for a model."""
     if asked.norm == "frozen" and not spatial_norms(model.outline):
         raise UserError(
@@ -109,7 +109,7 @@ def _check(model: Model, folder: str, asked: Asked) -> None:
         )
 
 
-def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
+def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for what is not given."""
     reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
     side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
@@ -146,7 +146,7 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     return None if panels <= 1 else -(-width // edge) * edge
 
 
-def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) -> dict[str, Any]:
+def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: ProductOptions) -> dict[str, Any]:
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",

@@ -22,7 +22,6 @@ from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.spectra.recipe import Recipe
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
 """The eight symmetries of a square: transposed, upside down, mirrored."""
 
@@ -192,7 +191,7 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
     module = model.module()
     if spec.norms is not None:
         module = freeze(module, load_file(Path(spec.norms)))
-    module = module.to(dtype=PRECISIONS[spec.precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = module.to(dtype=getattr(torch, spec.precision), memory_format=torch.channels_last)  # type: ignore[call-overload]
     for layer in module.modules():
         if isinstance(layer, SeededDropout) and spec.averaging.samples:
             layer.live = True
@@ -207,7 +206,7 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
         threads=threads,
         intra=spec.intra,
         probabilities=spec.probabilities,
-        dtype=PRECISIONS[spec.precision],
+        dtype=getattr(torch, spec.precision),
         averaging=spec.averaging,
     )
 

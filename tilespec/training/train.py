@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.core.memory import Peak
+from tilespec.core.options import with_options
 from tilespec.core.progress import Progress, Silent
 from tilespec.models.tensors import plain
 from tilespec.spectra.recipe import Recipe
@@ -23,6 +24,7 @@ from tilespec.training.data.score_cache import Blocks
 from tilespec.training.loop.loop import Loop
 from tilespec.training.loop.moves import Mover
 from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.options import TrainOptions
 from tilespec.training.player import Player
 from tilespec.training.ranks.dask_workers import Work
 from tilespec.training.ranks.group import Ranks, joined, shared
@@ -37,28 +39,17 @@ from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, clear
 
 
-def train(  # noqa: PLR0913 - what a training is, and who learns
-    config: str | Path | Mapping[str, Any],
-    out: str,
-    *,
-    overrides: Mapping[str, str] | None = None,
-    ranks: int = 1,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
+@with_options(TrainOptions)
+def train(
+    config: str | Path | Mapping[str, Any], out: str, options: TrainOptions, progress: Progress
 ) -> dict[str, Any]:
     """Train a model into the folder ``out``, or resume the training that was begun there with the same settings.
 
     Args:
         config: TOML file, ``preset:NAME``, or a mapping of tables.
         out: Model folder; ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl`` lie in it.
-        overrides: Dotted keys to TOML values, over ``config``.
-        ranks: Processes on this machine that learn together; with `torchrun` or ``srun`` leave it at 1.
-        workers: Workers of the cluster that get a rank each; 0: all there are.
-        cluster: ``local``, the address of a scheduler, or a dotted path; every host sees scenes and ``out``.
-        dry_run: Return the plan and write nothing.
-        progress: Told about steps.
+        options: Who learns, and what differs from ``config``; given by name.
+        progress: Where steps are reported.
 
     Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
     starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; of a finished training, what
@@ -70,11 +61,11 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
         KeyboardInterrupt: told to stop by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
-    asked, first = resolve(config, overrides), leads()
-    with crew(ranks, workers, cluster) as hands:
+    asked, first = resolve(config, options.overrides), leads()
+    with crew(options.ranks, options.workers, options.cluster) as hands:
         settings, corpus, plan = prepared(asked, hands.world)
         plan |= _held_out(settings, corpus, plan["channels"][0])
-        if dry_run:
+        if options.dry_run:
             return {**plan, "model": out, "ranks": hands.world}
         folder = Path(local(out, "a model"))
         with locked(str(folder)) if first else nullcontext():
@@ -83,7 +74,7 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
             done = run_folder.result(folder)
             if done is not None:
                 return done
-            facts = _work(hands, settings, folder, source, progress or Silent())
+            facts = _work(hands, settings, folder, source, progress)
             facts |= {"parameters": plan["parameters"], "model": out}
             if first:
                 run_folder.conclude(folder, facts)

@@ -9,7 +9,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.types import TileClass
 from tilespec.models.determinism import agreement
 from tilespec.models.model import Model
@@ -20,6 +21,7 @@ from tilespec.models.probe.effective_field import effective_reach
 from tilespec.models.probe.global_layers import random_layers, spread_by
 from tilespec.models.probe.inputs import windows
 from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.options import ProbeOptions
 from tilespec.models.probe.receptive_field import Measured, Reach, measure
 from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
 from tilespec.models.tasks import task
@@ -38,24 +40,14 @@ BATCH = 4
 """Tiles of a batch in the self-test of determinism, as `predict` forms them."""
 
 
-def probe(
-    model: str,
-    *,
-    scene: str | None = None,
-    tile: int | None = None,
-    seed: int = 0,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+@with_options(ProbeOptions)
+def probe(model: str, options: ProbeOptions, progress: Progress) -> dict[str, Any]:
     """Return what a model does on tiles, and the tile and overlap to predict with.
 
     Args:
         model: Model folder.
-        scene: Scene store to take real windows from; without it, random images with the statistics of the recipe.
-        tile: Side of the tiles; default: the patch that the model was trained on.
-        seed: Of windows, positions and images.
-        dry_run: Return what would be measured.
-        progress: Where progress goes.
+        options: What it is measured on; given by name.
+        progress: Where progress is shown.
 
     Returns:
         ``receptive_field`` (theoretical, in pixels on each side), ``effective`` (distances that hold 90, 95, 99 % of
@@ -65,15 +57,15 @@ def probe(
     Raises:
         UserError: no model there, or a scene that does not fit it.
     """
-    loaded = Model.load(model)
+    loaded, scene, seed = Model.load(model), options.scene, options.seed
     if scene is not None:
         loaded.recipe.applied_to(Scene.open(scene))  # refuses one that does not fit
-    side, say = tile or loaded.tile or TILE, progress or Silent()
+    side = options.tile or loaded.tile or TILE
     plan = {"model": model, "scene": scene, "tile": side, "seed": seed, "net": loaded.net["name"]}
-    if dry_run:
+    if options.dry_run:
         return plan | {"windows": WINDOWS, "positions": POSITIONS, "overlaps": [round(v * side) for v in OVERLAPS]}
     with Peak() as peak:
-        found = _probed(Subject.of(loaded, scene, side, seed), say)
+        found = _probed(Subject.of(loaded, scene, side, seed), progress)
     return plan | found | {"seconds": peak.seconds, "peak_memory": peak.bytes}
 
 

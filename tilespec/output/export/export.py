@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
+from tilespec.output.export.options import ExportOptions
 from tilespec.output.export.source import open_exported
 from tilespec.storage.backends.paths import local
 
@@ -20,27 +22,16 @@ WRITERS: Final = {
 """End of a name to dotted path: a writer is a callable ``(exported, path, progress) -> files written``."""
 
 
-def export(  # noqa: PLR0913 - the verb's options, all by name
-    store: str | Path,
-    out: str | Path,
-    *,
-    layer: str | None = None,
-    bands: tuple[int, int, int] | None = None,
-    max_side: int = 2048,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+@with_options(ExportOptions)
+def export(store: str | Path, out: str | Path, options: ExportOptions, progress: Progress) -> dict[str, Any]:
     """Write a store in the format that the end of ``out`` names; return the files and their sizes.
 
     Args:
         store: A scene or a prediction.
         out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
             (false colour of a cube, colours of a class map).
-        layer: A ``y, x`` layer instead of the cube, such as ``labels``.
-        bands: Bands of a picture; None: near infrared, red and green where the wavelengths allow it.
-        max_side: Pixels of the longer side of a picture.
-        dry_run: Return the plan and write nothing.
-        progress: What is told on the way.
+        options: What is written; given by name.
+        progress: Where progress is shown.
 
     Raises:
         UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
@@ -52,7 +43,7 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
         raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(known), do="Choose one of these.")
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
-    exported = open_exported(str(store), layer, max_side=max_side, bands=bands)
+    exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
     plan = {
         "store": str(store),
         "out": str(out),
@@ -60,10 +51,10 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
         "shape": list(exported.shape),
         "dtype": exported.dtype.name,
     }
-    if dry_run:
+    if options.dry_run:
         return plan
     path.parent.mkdir(parents=True, exist_ok=True)
     with Peak() as peak:
-        written = load(WRITERS, suffix, "export")(exported, path, progress or Silent())
+        written = load(WRITERS, suffix, "export")(exported, path, progress)
     files = {str(file): file.stat().st_size for file in written}
     return plan | {"files": files, "seconds": peak.seconds, "peak_memory": peak.bytes}

@@ -5,7 +5,7 @@
 
 Files in reading order: `observer` (how an eye sees spectra), `cie_tables` (its tables), `lab` (Lab and the difference
 CIEDE2000), `camera` (three responses in place of an eye), `metamers` (different spectra of one colour), `rendering` (an
-operator), and `render` (the verb).
+operator), and `render` (the verb, with its `options`).
 
 Laws: spectra are blocks ``pixel band``, and results keep their float type. The tables come from the package
 colour-science (extra ``color``), which is loaded when the first observer is made.

@@ -33,12 +33,12 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
 from tilespec.evaluate.comparison import Case, Joined
 from tilespec.evaluate.evaluate import CASES
-from tilespec.evaluate.options import Judging
+from tilespec.evaluate.options import ScoreOptions
 from tilespec.models.determinism import torch_threads
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.tensors import plain
-from tilespec.predict.options import Asked
+from tilespec.predict.options import PredictOptions
 from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
@@ -55,7 +55,7 @@ __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stop
 
 SCRATCH: Final = "validation"
 """Folder below that of a training."""
-JUDGING: Final = Judging(illuminant="none")
+JUDGING: Final = ScoreOptions(illuminant="none")
 """Everything that is known counts; colours are compared at the end."""
 
 
@@ -185,7 +185,8 @@ class Validation:
         options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
         remove(out)
         try:
-            predict_scene(model, str(self._scratch / "model"), found.scene, out, Asked(**options), say=progress)
+            folder = str(self._scratch / "model")
+            predict_scene(model, folder, found.scene, out, PredictOptions(**options), progress)
             case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
             return case, fold(case.pieces, partial(_contribution, case))
         finally:
