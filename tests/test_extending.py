@@ -122,6 +122,19 @@ def test_a_plain_torch_module_that_declares_nothing_learns_is_validated_and_pred
     np.testing.assert_allclose(*values, atol=1e-5)
 
 
+def test_a_task_with_a_metric_that_leads(example, scene, tmp_path):
+    example("fair_task")
+    data = {"scene": scene, "patch": 16, "patches": 6, "rows": "0:24"}
+    trained(scene, tmp_path / "m", task={"name": "fair"}, data=data, validate={"rows": "25:40", "every": 2})
+    lines = history.read(tmp_path / "m")
+    assert [*lines[0]][1:3] == ["lowest_recall", "miou"]
+    out = api.predict(str(tmp_path / "m"), scene, str(tmp_path / "map"), rows="25:40")["out"]
+    told = api.evaluate(out, scene, patches=1, patch_size=4)
+    assert told["lowest_recall"] == min(value for value in told["recall"] if value is not None)
+    assert told["lowest_recall"] == max(line["lowest_recall"] for line in lines)
+    assert told["task"] == "fair"
+
+
 def test_an_objective_with_three_players(example, scene, tmp_path):
     example("rebuild_objective")
     log = trained(scene, tmp_path / "model", objective={"name": "rebuild"})

@@ -1,7 +1,7 @@
 """A task whose product is what the net says: one float32 plane for each channel, blended and stored as it is."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from tilespec.models.tasks.base import Geometry
 
@@ -9,6 +9,8 @@ from tilespec.models.tasks.base import Geometry
 @final
 @dataclass(frozen=True, kw_only=True)
 class Planes:
+    metrics: ClassVar[tuple[str, ...]] = ()
+
     channels: int
     """Channels that the net predicts."""
 
@@ -20,9 +22,11 @@ class Planes:
     def geometry(self) -> Geometry:
         return Geometry()
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ()
+    def channels_in(self, scores: int) -> int:
+        return scores
+
+    def inputs(self, scores: Any) -> Any:
+        return scores
 
     def pair(self, scores: Any, labels: Any) -> tuple[Any, Any]:
         return scores, labels

@@ -9,7 +9,7 @@ import zarr
 from tilespec.baselines import labelled_pixels
 from tilespec.baselines.baseline import baseline
 from tilespec.baselines.ndvi import bands
-from tilespec.baselines.options import Asked
+from tilespec.baselines.options import BaselineOptions
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.models.model import Model
@@ -165,7 +165,7 @@ def training(scene, rows="0:160", seed=0):
         scene=opened,
         roi=Roi.of(opened.shape, rows, None),
         recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        asked=Asked(),
+        asked=BaselineOptions(),
         seed=seed,
         client=None,
         progress=Silent(),

@@ -17,7 +17,7 @@ from tilespec.baselines import labelled_pixels
 from tilespec.baselines.baseline import BASELINES, baseline
 from tilespec.baselines.kmeans import KMeans, Nearest, lloyd
 from tilespec.baselines.sam import SpectralAngle
-from tilespec.cli.models import BASELINE
+from tilespec.cli.verbs import BASELINE
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tilespec import api
 from tilespec.baselines import labelled_pixels
 from tilespec.baselines.baseline import baseline
-from tilespec.baselines.options import Asked
+from tilespec.baselines.options import BaselineOptions
 from tilespec.baselines.plsda import PlsDa
 from tilespec.baselines.spatial_folds import cells
 from tilespec.cli import app
@@ -224,7 +224,7 @@ def test_indian_pines_by_all_pixels_is_ikpls_s_and_better_than_chance(tmp_path):
 )
 def test_options_that_say_nothing_are_refused(match, asked):
     with pytest.raises(UserError, match=match):
-        Asked(**asked)
+        BaselineOptions(**asked)
 
 
 def test_more_latent_variables_than_bands_are_refused_by_auto_too(scene):

@@ -58,7 +58,7 @@ def test_activate_undoes_planes_and_blending_may_lie_on_either_side(head, low, s
 def test_it_is_a_task_of_values():
     of = reconstruct()
     assert isinstance(of, Task)
-    assert (of.truth, of.channels_out, of.metrics, of.head) == ("field", 5, ("residuals",), "linear")
+    assert (of.truth, of.channels_out, of.metrics[0], of.head) == ("field", 5, "rmse", "linear")
     assert (of.geometry.scale, of.geometry.margin) == (1, 0)
 
 

@@ -22,7 +22,7 @@ from tilespec.models.model import Model
 from tilespec.predict import planning
 from tilespec.predict import predict as predict_module
 from tilespec.predict.memory_forecast import budget, project
-from tilespec.predict.options import Asked
+from tilespec.predict.options import PredictOptions
 from tilespec.predict.output_store import create, moved_to
 from tilespec.predict.planning import plan_of
 from tilespec.predict.predict import predict
@@ -145,7 +145,7 @@ def test_other_sizes_are_refused(text):
 
 def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     model = save_model(tmp_path / "model", scene)
-    plan, _ = plan_of(Model.load(model), model, scene, str(tmp_path / "out"), Asked(tile=64), threads=2)
+    plan, _ = plan_of(Model.load(model), model, scene, str(tmp_path / "out"), PredictOptions(tile=64), threads=2)
     projection = project(plan, workers=0)
     assert projection.peak(2) > projection.peak(1) > projection.base
     assert project(plan, workers=3).peak(1) > 3 * projection.base
@@ -251,7 +251,7 @@ def begun(scene, tmp_path, monkeypatch):
     monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (16,))
     folder = save_model(tmp_path / "model", scene)
     model = Model.load(folder)
-    plan, settings = plan_of(model, folder, scene, str(tmp_path / "out"), Asked(tile=16), threads=1)
+    plan, settings = plan_of(model, folder, scene, str(tmp_path / "out"), PredictOptions(tile=16), threads=1)
     create(plan, model, settings, probabilities=False)
     return plan, plan.parts(1)[0]
 

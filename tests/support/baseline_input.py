@@ -1,7 +1,7 @@
 """What the tests of baselines fit on."""
 
 from tilespec.baselines.base import Training
-from tilespec.baselines.options import Asked
+from tilespec.baselines.options import BaselineOptions
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
 from tilespec.spectra.recipe import Recipe
@@ -14,7 +14,7 @@ def training(scene, *, rows=None, client=None, **asked):
         scene=opened,
         roi=Roi.of(opened.shape, rows, None),
         recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        asked=Asked(**asked),
+        asked=BaselineOptions(**asked),
         seed=0,
         client=client,
         progress=Silent(),

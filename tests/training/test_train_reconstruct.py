@@ -13,6 +13,7 @@ from spectral_pairs import RGB, spectral, write_cube, write_pair
 
 from tilespec.core.errors import UserError
 from tilespec.evaluate.evaluate import evaluate
+from tilespec.evaluate.metrics.table import METRICS
 from tilespec.models.model import Model
 from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
@@ -138,7 +139,7 @@ def test_validations_are_of_what_predict_writes_and_less_error_is_better(pair, l
     said = history.read(Path(learned[0]))
     assert [line["step"] for line in said] == [50, 100, 150]
     best = min(said, key=lambda line: line["rmse"])
-    assert Model.load(learned[0]).provenance["steps"] == best["step"] == history.best(said, "rmse")
+    assert Model.load(learned[0]).provenance["steps"] == best["step"] == history.best(said, METRICS["rmse"])
     found = evaluate(learned[1], pair[1], rows="48:64", patches=1, patch_size=8)
     for name in ("rmse", "mae", "psnr", "sam"):
         assert best[name] == pytest.approx(found[name], rel=0.05), "but for the borders of the region"

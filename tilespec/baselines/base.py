@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tilespec.baselines.diagnostics import Residuals
-from tilespec.baselines.options import Asked
+from tilespec.baselines.options import MethodOptions
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
@@ -27,7 +27,7 @@ class Training:
     """The training region."""
     recipe: Recipe
     """The fitted steps that are applied before the method."""
-    asked: Asked
+    asked: MethodOptions
     """The options of the method."""
     seed: int
     """The seed of all random draws."""

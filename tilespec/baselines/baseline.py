@@ -11,11 +11,12 @@ import numpy as np
 
 from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.diagnostics import diagnose
-from tilespec.baselines.options import Asked, options, unused
+from tilespec.baselines.options import BaselineOptions, unused
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.registry import from_user, load
 from tilespec.core.types import Roi
 from tilespec.models.model import Model
@@ -45,40 +46,16 @@ A method with ``TARGET = True`` is a regression onto the spectra of another scen
 """
 
 
-def baseline(  # noqa: PLR0913 - the options of a verb
-    name: str,
-    scene: str,
-    out: str,
-    *,
-    target: str | None = None,
-    recipe: str | None = None,
-    rows: str | None = None,
-    cols: str | None = None,
-    opening: int = 0,
-    seed: int = 0,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-    **asked: Any,
-) -> dict[str, Any]:
+@with_options(BaselineOptions)
+def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress: Progress) -> dict[str, Any]:
     """Fit a classical method on a region, keep it as the model ``OUT.model``, and predict the whole scene into OUT.
 
     Args:
         name: A method of `BASELINES`, or a dotted path.
         scene: A raw scene, with labels for the methods that learn from them.
         out: Prediction store.
-        target: The scene that a regression learns to answer, on the same plane.
-        recipe: A fitted recipe's folder, or steps to fit on the region; default: the method's own.
-        rows: Fit on these rows only, "A:B".
-        cols: Fit on these columns only, "A:B".
-        opening: Radius in pixels of a morphological opening of the prediction; 0 for none.
-        seed: Of samples and initial weights.
-        workers: Processes on this machine; 0 stays in this one.
-        cluster: Where workers run, as for `predict`.
-        dry_run: Return the plan, write nothing.
-        progress: Where progress goes.
-        **asked: Options of the method: the fields of `tilespec.baselines.options.Asked`.
+        options: How it is fitted; given by name.
+        progress: Where progress is shown.
 
     Returns:
         What `predict` returns, with ``model``, ``fit_seconds``, ``predict_seconds`` and what the method found out.
@@ -87,34 +64,39 @@ def baseline(  # noqa: PLR0913 - the options of a verb
         UserError: an option that the method cannot follow, labels or bands that it needs and the scene has not, a
             target of another size, or a product of other settings in ``out``.
     """
-    wanted = options(asked)
     method, opened = load(BASELINES, from_user(name), "baseline"), Scene.open(scene).raw()
-    notes, answer = _suited(method, wanted, opening), _target(method, opened, target)
-    roi = Roi.of(opened.shape, rows, cols)
+    notes, target = _suited(method, options), _target(method, opened, options.target)
+    roi = Roi.of(opened.shape, options.rows, options.cols)
     folder = f"{local(out, 'a model beside its prediction')}.model"
     planned = {
         "method": name,
         "model": folder,
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "recipe": recipe or method.STEPS or "",
+        "recipe": options.recipe or method.STEPS or "",
         "notes": notes,
     }
-    if dry_run:
+    if options.dry_run:
         return planned | {"out": out, "dry_run": True}
-    say = progress or Silent()
     began = time.monotonic()
-    with connect(workers, cluster) as client, Peak() as peak:
+    with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        fitted = _recipe(recipe, method, opened, roi, seed=seed, client=client)
+        fitted = _recipe(options, method, opened, roi, client)
         on = Training(
-            scene=opened, roi=roi, recipe=fitted, asked=wanted, seed=seed, client=client, progress=say, target=answer
+            scene=opened,
+            roi=roi,
+            recipe=fitted,
+            asked=options,
+            seed=options.seed,
+            client=client,
+            progress=progress,
+            target=target,
         )
         learned = method.fit(on)
-        model = _model(name, on, learned, opening)
+        model = _model(name, on, learned, options.opening)
         _free(folder, model)
         _save(folder, model, learned)
         extra = _extra(out, on, model, learned)
-    predicted = predict(folder, scene, out, workers=workers, cluster=cluster, progress=say)
+    predicted = predict(folder, scene, out, workers=options.workers, cluster=options.cluster, progress=progress)
     spent = {
         "fit_seconds": peak.seconds - extra.get("diagnostics_seconds", 0.0),
         "predict_seconds": predicted["seconds"],
@@ -126,28 +108,28 @@ def baseline(  # noqa: PLR0913 - the options of a verb
     return predicted | planned | learned.facts | extra | spent | said
 
 
-def _suited(method: Any, asked: Asked, opening: int) -> list[str]:
+def _suited(method: Any, options: BaselineOptions) -> list[str]:
     """Return notes on options that the method does not use; refuse options that exclude each other."""
     uses = getattr(method, "USES", None)
-    if asked.diagnostics and (uses is None or "diagnostics" not in uses):
+    if options.diagnostics and (uses is None or "diagnostics" not in uses):
         raise UserError(
             "--diagnostics",
             found="a method that has neither Q nor T2",
             expected="plsda",
             do="Leave --diagnostics out, or use plsda.",
         )
-    if opening and asked.max_angle is not None:
+    if options.opening and options.max_angle is not None:
         raise UserError(
             "--opening",
-            found=f"{opening} together with --max-angle",
+            found=f"{options.opening} together with --max-angle",
             expected="one of them: an opening leaves no pixel without a class",
             do="Leave one of them out.",
         )
-    if opening and getattr(method, "TARGET", False):
+    if options.opening and getattr(method, "TARGET", False):
         raise UserError(
-            "--opening", found=f"{opening}, of spectra", expected="classes to open", do="Leave --opening out."
+            "--opening", found=f"{options.opening}, of spectra", expected="classes to open", do="Leave --opening out."
         )
-    return [] if uses is None else unused(asked, uses)
+    return [] if uses is None else unused(options, uses)
 
 
 def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
@@ -191,8 +173,9 @@ def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, 
     return found | {"diagnostics_seconds": time.monotonic() - began}
 
 
-def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: int, client: Any) -> Recipe:
+def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, client: Any) -> Recipe:
     """Return the recipe in a folder, or a recipe fitted on the region."""
+    recipe = options.recipe
     steps = (method.STEPS or "") if recipe is None else from_user_steps(recipe)
     if method.STEPS is None and recipe is not None:
         raise UserError(
@@ -205,7 +188,7 @@ def _recipe(recipe: str | None, method: Any, scene: Scene, roi: Roi, *, seed: in
         fitted = Recipe.load(recipe)
         fitted.check(scene.shape[2], scene.spectral, scene.url)
         return fitted
-    return fit_steps(steps, [(scene, roi)], seed=seed, client=client)
+    return fit_steps(steps, [(scene, roi)], seed=options.seed, client=client)
 
 
 def _free(folder: str, model: Model) -> None:

@@ -1,10 +1,10 @@
-"""What a baseline was asked: its options, checked before anything is read."""
+"""Options of `baseline`, checked before anything is read."""
 
-from dataclasses import dataclass, fields
-from typing import Any, final
+from dataclasses import dataclass, field, fields
+from typing import final
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import UNLABELLED
+from tilespec.core.options import SPAN, DryRun, Seeded, Workers
 
 ALL = "all"
 AUTO = "auto"
@@ -13,7 +13,7 @@ MOST = 20
 
 RANGES = {
     "folds": (2, 100),
-    "clusters": (2, UNLABELLED - 1),
+    "clusters": (2, 254),  # 255 is no class
     "passes": (1, 10_000),
     "degree": (1, 6),
     "centres": (1, 500),
@@ -21,41 +21,43 @@ RANGES = {
 """Options that are whole numbers, and between which."""
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Options of all methods; each method says which of them it uses (``USES``)."""
+class MethodOptions:
+    """The options of single methods; each method says which of them it uses (``USES``)."""
 
     components: int | str = 6
-    """Latent variables; ``auto`` or ``auto:N``: chosen among 1 to 20, or to N, by cross-validation."""
+    """The method has this many latent variables; auto and auto:N choose the best number up to 20, or to N, by
+    cross-validation (plsda)."""
     samples: int | str | None = None
-    """Labelled pixels to learn from; ``all`` or 0: every one of the region, out of core; None: the method's number."""
+    """The method is fitted on this many spectra, or on all (or 0, plsda); the default is 3000 for plsda, 200,000 for
+    mlp and 20,000 for others."""
     threshold: float = 0.69
-    """Of NDVI."""
+    """A pixel is plant where its NDVI is above this (ndvi)."""
     folds: int = 5
-    """Of the cross-validation: groups of squares of the region."""
-    scale: bool = False
-    """Divide each band by its deviation (PLS-DA)."""
+    """Cross-validation has this many folds, each a group of squares of the region (plsda)."""
     references: str | None = None
-    """CSV file of spectra, one for each class."""
+    """A CSV file wavelength,NAME,NAME,... gives the spectrum of each class (sam)."""
     max_angle: float | None = None
-    """Radians beyond which a pixel has no class."""
+    """A pixel beyond this angle, in radians, from all classes has none: it is 255 (sam)."""
     clusters: int = 8
-    """Of k-means."""
+    """Spectra are divided into this many clusters (kmeans)."""
     passes: int = 50
-    """Over the region, of k-means: at most."""
+    """The region is read at most this many times (kmeans)."""
     penalty: float = 1.0
-    """C of the support vector machine and of the logistic regression: large fits closely, small shrinks."""
-    ridge: float | None = None
-    """Penalty on squared weights of standardised terms, over the mean squared error; None: the method's own."""
+    """A large penalty C fits the samples closely, a small one shrinks the weights (svm, logistic)."""
     degree: int = 2
-    """Of a polynomial."""
-    root: bool = False
-    """Take the n-th root of monomials of degree n."""
+    """Monomials of the bands go up to this degree (polynomial)."""
     centres: int = 50
-    """Of radial basis functions."""
+    """Spectra are described by their distances from this many centres (rbf)."""
+    ridge: float | None = None
+    """Squared weights of standardised terms are penalised by this, over the mean squared error; the default is 0 for
+    linear and 1e-6 for polynomial and rbf."""
+    root: bool = False
+    """Take the n-th root of monomials of degree n, which suits linear light (polynomial)."""
+    scale: bool = False
+    """Divide each band by its standard deviation (plsda)."""
     diagnostics: bool = False
-    """Write Q residuals and Hotelling's T2 beside the prediction."""
+    """Write Q and T2 of every pixel into OUT.diagnostics (plsda)."""
 
     def __post_init__(self) -> None:
         """Refuse what no method can do."""
@@ -89,19 +91,27 @@ class Asked:
         return 0 if self.samples == ALL else _whole("samples", str(self.samples), "a number of pixels, or all", 0)
 
 
-def unused(asked: Asked, uses: tuple[str, ...]) -> list[str]:
+@final
+@dataclass(frozen=True, kw_only=True)
+class BaselineOptions(MethodOptions, Seeded, Workers, DryRun):
+    """The options of `baseline`."""
+
+    target: str | None = None
+    """A regression answers with the spectra of this scene, on the same plane (linear, polynomial, rbf)."""
+    recipe: str | None = None
+    """A fitted recipe's folder, or steps to fit on the region, replace the method's own steps."""
+    rows: str | None = field(default=None, metadata=SPAN)
+    """Fit only on the rows from A up to B, without B."""
+    cols: str | None = field(default=None, metadata=SPAN)
+    """Fit only on the columns from A up to B, without B."""
+    opening: int = 0
+    """The prediction is opened morphologically with this radius, in pixels; 0 leaves it as it is."""
+
+
+def unused(options: MethodOptions, uses: tuple[str, ...]) -> list[str]:
     """Return a note for each option that was given and that the method does not use."""
-    given = [field.name for field in fields(Asked) if str(getattr(asked, field.name)) != str(field.default)]
+    given = [each.name for each in fields(MethodOptions) if str(getattr(options, each.name)) != str(each.default)]
     return [f"--{name.replace('_', '-')} is of no use to this method" for name in given if name not in uses]
-
-
-def options(given: dict[str, Any]) -> Asked:
-    """Return the options by name; refuse unknown names as Python does."""
-    known = {field.name for field in fields(Asked)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TypeError(f"baseline() has no option {unknown[0]!r}; options are {', '.join(sorted(known))}")
-    return Asked(**given)
 
 
 def _whole(name: str, text: str, expected: str, least: int) -> int:

@@ -1,21 +1,38 @@
-"""The command line: one function for each verb, as thin as its options.
+"""The command line: `verbs` is the table of commands, and `commands` makes each from the options of its verb.
 
 Progress goes to stderr; ``--json`` prints one JSON object on stdout; ``--dry-run`` prints the plan and does nothing.
 Exit codes: 0 done, 2 the user's mistake, 3 finished but incomplete, 130 interrupted and resumable.
 """
 
 import os
+from typing import Any, final
 
-from tilespec.cli.shared import app
+import typer
+from typer.core import TyperGroup
+
+from tilespec.cli.commands import LazyCommand
+from tilespec.cli.verbs import COMMANDS
 from tilespec.core.memory import one_heap
 
-# verbs are listed in the order of a day's work
-# isort: off
-from tilespec.cli import scenes  # noqa: F401
-from tilespec.cli import models  # noqa: F401
-from tilespec.cli import products  # noqa: F401
-from tilespec.cli import studies  # noqa: F401
-# isort: on
+
+@final
+class Verbs(TyperGroup):
+    """The commands of the table."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"commands": {command.name: LazyCommand(command) for command in COMMANDS}})
+
+
+app = typer.Typer(
+    cls=Verbs,
+    name="tilespec",
+    help="Hyperspectral scenes larger than memory, from raw counts to a blended prediction.",
+    callback=lambda: None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
 def main() -> None:

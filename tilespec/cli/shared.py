@@ -1,38 +1,25 @@
-"""What all verbs share: the options that many have, and how an answer or an error is said."""
+"""What all commands share: how a verb is called, and how its result or its error is shown."""
 
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import typer
 
 from tilespec import api
 from tilespec.core.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
-from tilespec.core.progress import Lines, Silent
-
-app = typer.Typer(
-    name="tilespec",
-    help="Hyperspectral scenes larger than memory, from raw counts to a blended prediction.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
-Rows = Annotated[str | None, typer.Option("--rows", metavar="A:B", help="Only these rows.")]
-Cols = Annotated[str | None, typer.Option("--cols", metavar="A:B", help="Only these columns.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-Workers = Annotated[int, typer.Option("--workers", help="Processes on this machine; 0: in this process.")]
 
 
-def run(verb: str, *, as_json: bool, quiet: bool | None, answer: Any = None, **options: Any) -> None:
-    """Call a verb, print what it returns unless ``answer()`` says no, and turn errors into exit codes."""
+def run(
+    verb: str, given: Mapping[str, Any], *, as_json: bool, answers: Callable[[], bool], sets_exit_code: bool
+) -> None:
+    """Call a verb, print its result if this process ``answers``, and turn errors into exit codes.
+
+    With ``sets_exit_code`` a result that is incomplete ends with `EXIT_INCOMPLETE`, and its notes go to stderr.
+    """
     try:
-        told = {} if quiet is None else {"progress": Silent() if quiet else Lines()}
-        result = getattr(api, verb)(**told, **options)
+        result = getattr(api, verb)(**given)
     except UserError as error:
         fail(f"tilespec {verb}: {error}", EXIT_USER)
     except IncompleteError as error:
@@ -42,23 +29,23 @@ def run(verb: str, *, as_json: bool, quiet: bool | None, answer: Any = None, **o
     except KeyboardInterrupt:
         fail(f"tilespec {verb}: interrupted; run the same command again, it resumes", EXIT_INTERRUPTED)
     else:
-        answers = answer is None or answer()  # of several processes, one
-        for note in result.get("notes", []) if answers else []:
+        answering = answers()
+        for note in result.get("notes", []) if answering and sets_exit_code else []:
             print(f"tilespec {verb}: note: {note}", file=sys.stderr)  # noqa: T201 - what users should know
-        if answers:
+        if answering:
             print(json.dumps(result) if as_json else human(result))  # noqa: T201 - the verb's answer
-        if result.get("status") == "incomplete" or result.get("whole") is False:  # ended, but not whole
+        if sets_exit_code and (result.get("status") == "incomplete" or result.get("whole") is False):
             raise typer.Exit(EXIT_INCOMPLETE)
 
 
-def pairs(verb: str, option: str, told: list[str] | None) -> dict[str, str]:
-    """Return what was told as ``KEY=VALUE``, the last of each key."""
-    found = [text.partition("=") for text in told or []]
-    for key, equals, value in found:
+def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """Return the values of texts ``KEY=VALUE``, the last of each key."""
+    parts = [text.partition("=") for text in texts or []]
+    for key, equals, value in parts:
         if not equals:
             example = "Write for example --set train.steps=100"
             fail(f"tilespec {verb}: {option}: found {key + value!r}; expected KEY=VALUE. {example}", EXIT_USER)
-    return {key.strip(): value.strip() for key, _, value in found}
+    return {key.strip(): value.strip() for key, _, value in parts}
 
 
 def fail(message: str, code: int) -> None:

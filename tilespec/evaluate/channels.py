@@ -9,21 +9,21 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
-from tilespec.evaluate.comparison import Case, Joined, chosen, facts, region_of
+from tilespec.evaluate.comparison import Case, Joined, Left, chosen, facts, region_of
 from tilespec.evaluate.metrics.channel_errors import FieldPair, PatchErrors, Residuals
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
-from tilespec.evaluate.options import PAPER, Judging, Left
+from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.rasters import PlacedField
 
 VALUES = 1 << 22
 """The approximate number of values of each array in memory, if stored objects are no larger."""
-DEFAULT = Judging()
+DEFAULT = ScoreOptions()
 """The options by default: every pixel with a value counts, except black pixels."""
 
 
 def channels_case(
-    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
 ) -> Case:
     """Return the comparison of predicted channels with the cube (or the ``layer``) of a scene, or another prediction.
 
@@ -47,6 +47,7 @@ def channels_case(
         },
         pieces=_pieces(roi, predicted),
         read=partial(_pair, predicted, true, mask, asked),
+        channels=predicted.channels,
         folds=(Joined(parts=parts),),
         patches=PatchErrors.zero,
         scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam", *FIGURES, "mrae", *("delta_e",) * len(colours)),
@@ -55,7 +56,9 @@ def channels_case(
     )
 
 
-def _result(asked: Judging, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
+def _result(
+    asked: ScoreOptions, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]
+) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
     found = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
     rmse = found["rmse"]
@@ -83,7 +86,7 @@ def _pieces(roi: Roi, predicted: PlacedField) -> list[Roi]:
 
 
 def _pair(
-    predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: Judging, piece: Roi
+    predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: ScoreOptions, piece: Roi
 ) -> tuple[FieldPair, Left]:
     """Return the truth and the prediction of a piece, scaled, with NaN for pixels left out, and their number."""
     pair = np.empty((2, *piece.shape, true.channels), np.float32)

@@ -8,14 +8,14 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.evaluate.comparison import Case, chosen, facts, region_of
+from tilespec.evaluate.comparison import Case, Joined, Left, chosen, facts, region_of
 from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
-from tilespec.evaluate.options import Judging, Left
+from tilespec.evaluate.options import ScoreOptions
 from tilespec.storage.rasters import PlacedField, PlacedMap
 
 PIXELS = 1 << 22
 """The approximate number of pixels in memory."""
-DEFAULT = Judging()
+DEFAULT = ScoreOptions()
 """The options by default: every labelled pixel counts."""
 
 
@@ -41,7 +41,7 @@ class Nodata:
 
 
 def classes_case(
-    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: Judging = DEFAULT
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
 ) -> Case:
     """Return the comparison of a class map with the labels of a scene (or its ``layer``), or another class map.
 
@@ -63,7 +63,8 @@ def classes_case(
         plan={**facts(predicted, true, roi), "classes": list(names), "mask": asked.mask},
         pieces=roi.cut(height, roi.x1),
         read=partial(_pair, predicted, true, mask, count),
-        folds=(Confusion.zero(count), Nodata()),
+        channels=count,
+        folds=(Joined(parts=(Confusion.zero(count),)), Nodata()),
         patches=partial(PatchCounts.zero, classes=count),
         scores=("oa", "kappa", "miou", "iou", "f1", "precision", "recall"),
         counts=("labelled",),
@@ -73,8 +74,8 @@ def classes_case(
 
 def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
-    confusion, nodata = folds
-    whole = confusion.finish()
+    score, nodata = folds
+    confusion, whole = score.parts[0], score.finish()
     scene_iou = whole["iou"][1] if confusion.classes == 2 else whole["miou"]
     lost = {"nodata": nodata.finish(), "nodata_labelled": whole.pop("nodata")}
     return {**patch, "scene_iou": scene_iou, **whole, **lost, "confusion": confusion.counts.tolist()}

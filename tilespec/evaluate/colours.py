@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
-from tilespec.evaluate.options import Judging
+from tilespec.evaluate.options import ScoreOptions
 
 NO_COLOUR: Final = "none"
 """The name of the illuminant with which no colours are compared."""
@@ -68,7 +68,7 @@ class Colours:
         return replace(self, sums=sums, high=float(seen[0].max(initial=0.0)))
 
 
-def colours_of(axis: SpectralAxis | None, asked: Judging) -> tuple[tuple[Colours, ...], tuple[str, ...]]:
+def colours_of(axis: SpectralAxis | None, asked: ScoreOptions) -> tuple[tuple[Colours, ...], tuple[str, ...]]:
     """Return the statistic of colours and notes; without colours a note gives the reason, unless none are requested.
 
     Raises:

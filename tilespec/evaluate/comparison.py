@@ -1,18 +1,47 @@
 """Comparison: a prediction and its truth on one region, and their statistics; the same for every task."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor
 from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool
 
 from tilespec.core.errors import UserError
+from tilespec.core.registry import load
 from tilespec.core.types import Roi
+from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.confusion import Patches
-from tilespec.evaluate.options import Left
-from tilespec.storage.rasters import Placed, PlacedField, asked_region, inside, scale_of
+from tilespec.evaluate.metrics.table import metric
+from tilespec.storage.rasters import Placed, PlacedField, asked_region, inside, lies_on_pixels, scale_of
 from tilespec.storage.scene import content_of
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """How many pixels were left out, and why. Counts, which add."""
+
+    masked: int = 0
+    """The number of pixels outside ``--mask``."""
+    black: int = 0
+    """The number of pixels whose truth is 0 in every channel."""
+
+    @classmethod
+    def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Left":
+        """Return the counts; a black pixel outside the mask is masked."""
+        both = None if masked is None or black is None else black & masked
+        found = [0 if plane is None else int(np.count_nonzero(plane)) for plane in (masked, black, both)]
+        return cls(masked=found[0], black=found[1] - found[2])
+
+    def __add__(self, other: "Left") -> "Left":
+        return Left(masked=self.masked + other.masked, black=self.black + other.black)
+
+    def plain(self) -> dict[str, int]:
+        """Return the counts for the result."""
+        return {"pixels_masked": self.masked, "pixels_black": self.black}
 
 
 @final
@@ -30,8 +59,10 @@ class Case:
     """The pieces of the region that are read at once."""
     read: Callable[[Roi], tuple[Any, Left]]
     """The function that returns truth and prediction of a piece, ``2 y x ...``, and the number of pixels left out."""
+    channels: int
+    """How many there are of the truth: classes, or values of a pixel."""
     folds: tuple[Any, ...]
-    """The statistics over all pixels, the score first."""
+    """What is summed over all pixels: the score first, which is a `Joined`."""
     patches: Callable[[Patches], Any]
     """The function that returns the statistic of patches."""
     scores: tuple[str, ...]
@@ -40,6 +71,14 @@ class Case:
     """The figures of the score that give the number of compared values."""
     result: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
     """The function that returns all figures, from the statistics and the figures of patches."""
+
+    def adding(self, metrics: Iterable[Metric]) -> "Case":
+        """Return the case with the statistics that metrics bring beside those that every comparison has."""
+        score, *others = self.folds
+        own = [one for one in metrics if one.statistic is not None]
+        parts = [statistic(self.channels) for statistic in dict.fromkeys(one.statistic for one in own) if statistic]
+        scores = (*self.scores, *(one.figure for one in own))
+        return replace(self, folds=(Joined(parts=(*score.parts, *parts)), *others), scores=scores)
 
 
 @final
@@ -70,6 +109,27 @@ class Joined:
         return {name: value for part in self.parts for name, value in part.finish().items()}
 
 
+def metrics_of(task: str) -> tuple[Metric, ...]:
+    """Return the metrics that a task names, the leading one first; the task is loaded, and torch with it.
+
+    Raises:
+        UserError: there is no such task or metric, or a metric compares what the task does not predict.
+    """
+    from tilespec.models.tasks import TASKS
+
+    kind = load(TASKS, task, "task")
+    found = tuple(map(metric, kind.metrics))
+    for one in found:
+        if one.truth not in (kind.truth, None):
+            raise UserError(
+                f"metrics of task {task!r}",
+                found=f"{one.name}, of {one.truth}",
+                expected=f"metrics of {kind.truth}",
+                do="Name those that compare what the task predicts.",
+            )
+    return found
+
+
 def chosen(mask: PlacedField, piece: Roi) -> Bool[np.ndarray, "y x"]:
     """Return where a mask has a value other than 0."""
     values = mask.read(piece)[..., 0]
@@ -91,7 +151,7 @@ def facts(predicted: Placed, true: Placed, roi: Roi) -> dict[str, Any]:
 def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | None) -> Roi:
     """Return the region to score: ``rows``, ``cols`` of the scene, or the whole predicted region."""
     whole = predicted.roi
-    part = "origin" in predicted.attrs and scale_of(predicted.attrs) == "1" and not _strangers(predicted, true)
+    part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not _strangers(predicted, true)
     if not (inside(whole, true.roi) if part else whole == true.roi):
         raise UserError(
             predicted.url,
@@ -103,13 +163,14 @@ def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | Non
 
 
 def _strangers(predicted: Placed, true: Placed) -> bool:
-    """Return whether the truth is a whole scene that is known to differ from the predicted one.
+    """Whether the truth is a whole scene, and known not to lie on the one that was predicted.
 
-    Labels belong to the scene that holds them. Channels may be those of another store, a target with the same plane.
+    Labels belong to the scene that holds them. Channels, and labels of another scale, may be those of another store, a
+    target: of the same plane.
     """
-    plane = predicted.attrs.get("plane")
-    if isinstance(true, PlacedField) and plane is not None:
-        return true.whole_scene and list(plane) != [true.roi.y1, true.roi.x1]
+    plane, scale = predicted.attrs.get("plane"), Fraction(scale_of(predicted.attrs))
+    if (isinstance(true, PlacedField) or scale != 1) and plane is not None:
+        return true.whole_scene and [int(length * scale) for length in plane] != [true.roi.y1, true.roi.x1]
     ours, theirs = predicted.attrs.get("scene_digest"), content_of(true.attrs)
     return true.whole_scene and None not in (ours, theirs) and ours != theirs
 
@@ -122,7 +183,10 @@ def _method(attrs: Mapping[str, Any]) -> str | None:
 
 
 def _overlaps(attrs: Mapping[str, Any], digest: str | None, roi: Roi) -> bool | None:
-    """Return whether pixels of the region were in the training; None if this is unknown."""
+    """Whether pixels of the region, given in output pixels, taught the model; None when nobody knows."""
+    scale = Fraction(scale_of(attrs))
+    y0, y1, x0, x1 = (v / scale for v in (roi.y0, roi.y1, roi.x0, roi.x1))
+    roi = Roi(y0=floor(y0), y1=ceil(y1), x0=floor(x0), x1=ceil(x1))
     regions = attrs.get("train_regions")
     known = {digest, attrs.get("scene_digest")} - {None}
     if regions is None or not known:

@@ -1,36 +1,41 @@
-"""Evaluate: metrics of a prediction against its truth, in one pass over both, stored beside the prediction.
+"""Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
 
-`tilespec.evaluate.metrics.confusion.TASKS` lists the statistics of each task: classes are counted, channels are
-subtracted.
+Classes are counted and channels are subtracted, whatever the task. The metrics that a task from outside tilespec
+brings are computed beside; those of tilespec's own tasks are all in `tilespec.evaluate.metrics.table`.
 
-The seam score (`tilespec.evaluate.seams`, one more pass) is reported together with the task's own score: a net with
-statistics of each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams.
+Beside the task's own score stands the seam score (`tilespec.evaluate.seams`, one more pass): a net with statistics of
+each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown
+alone.
 
-The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Their positions are a pure
-function of the seed and the shape of the region, so that every method is scored on the same ones; their sums come from
-summed-area tables, without reading a pixel twice.
+The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
+pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
+sums come from summed-area tables, without reading a pixel twice.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 import zarr
 
 from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
+from tilespec.core.registry import plugins
 from tilespec.core.types import Roi
 from tilespec.evaluate.bootstrap import Blocked
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.class_maps import classes_case
-from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.comparison import Case, Joined, Left, metrics_of
 from tilespec.evaluate.intervals import check_blocks, over_blocks
-from tilespec.evaluate.metrics.confusion import TASKS, Patches
-from tilespec.evaluate.options import Judging, Left
+from tilespec.evaluate.metrics.base import Metric
+from tilespec.evaluate.metrics.confusion import Patches
+from tilespec.evaluate.metrics.table import METRICS
+from tilespec.evaluate.options import EvaluateOptions
 from tilespec.evaluate.seams import NOTHING, seam_score
 from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
@@ -41,8 +46,11 @@ __all__ = ["evaluate"]
 NONE_LEFT: Final = Left()
 PUBLISHED: Final = 512
 """The side of a patch in pixels, as published by Mishra and Herrmann (2021)."""
-CASES: Final[dict[str, Callable[..., Case]]] = {"confusion": classes_case, "residuals": channels_case}
-"""The function that prepares the comparison, by the task's first statistic."""
+Kind = Literal["classes", "field"]
+CASES: Final[dict[Kind, Callable[..., Case]]] = {"classes": classes_case, "field": channels_case}
+"""How a prediction is compared, by the kind of truth that its task has."""
+UNNAMED: Final[dict[Kind, str]] = {"classes": "segment", "field": "reconstruct"}
+"""The task of a store that names none."""
 
 
 @final
@@ -59,28 +67,8 @@ class Together:
         return Together(folds=self.folds + other.folds, left=self.left + other.left)
 
 
-def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has flags
-    pred: str,
-    truth: str,
-    *,
-    patches: int = 1000,
-    patch_size: int | None = None,
-    rows: str | None = None,
-    cols: str | None = None,
-    layer: str | None = None,
-    bootstrap: int = 0,
-    blocks: int = 0,
-    block_size: int = 256,
-    seed: int = 0,
-    mask: str | None = None,
-    peak: float | None = None,
-    floor: float = 0.0,
-    keep_black: bool = False,
-    illuminant: str = "D65",
-    radiance: bool = False,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+@with_options(EvaluateOptions)
+def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress) -> dict[str, Any]:
     """Return the metrics of the prediction ``pred`` against ``truth``; keep them beside ``pred``.
 
     Classes: pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors
@@ -95,65 +83,58 @@ def evaluate(  # noqa: PLR0913 - a verb has as many options as its command has f
     Args:
         pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
         truth: Scene with labels, or with a cube of the same channels; or another prediction.
-        patches: Random patches.
-        patch_size: Their side in pixels; default: 512, or what the region has room for, which a note says.
-        rows: Only these rows "A:B", in pixels of the scene; default: all that was predicted.
-        cols: Only these columns.
-        layer: Layer of ``truth`` that is the truth, such as a reference map of one quantity.
-        bootstrap: Draws of square blocks for 95 % percentile intervals of the scores (key ``bootstrap``); 0: none.
-        blocks: Folds that the square blocks are dealt into by the seed, each scored alone (key ``folds``); 0: none.
-        block_size: Side of a block in pixels; larger than the distance over which neighbours are alike.
-        seed: Of patches, draws and folds.
-        mask: Layer of ``truth``; only pixels where it has a value that is not 0 count.
-        peak: Largest value that the truth can have: truth and prediction are scaled by 255 / peak first, so that errors
-            are of a scale of 0 to 255, as published ones are.
-        floor: True values at or below it, in the truth's unit, enter no relative figure.
-        keep_black: Count pixels whose truth is 0 in every one of several channels; they are padding otherwise.
-        illuminant: Under which colours are compared; ``none``: they are not, which saves a second and 100 MB.
-        radiance: Spectra are light already, and not shares of the illuminant's that a surface throws back.
-        dry_run: Check everything and return the plan.
-        progress: Where progress goes.
+        options: How they are compared; given by name.
+        progress: Where progress is shown.
 
     Raises:
         UserError: the two lie on different planes, their classes or channels differ, or a patch or enough blocks do not
             fit into the region.
     """
-    task = _task(pred)
-    asked = Judging(mask=mask, peak=peak, floor=floor, keep_black=keep_black, illuminant=illuminant, radiance=radiance)
-    case = CASES[TASKS[task][0]](pred, truth, layer, rows, cols, asked)
-    side = min(PUBLISHED, *case.roi.shape) if patch_size is None else patch_size
-    _check_patches(case.roi, patches, side)
-    check_blocks(case.roi, bootstrap=bootstrap, folds=blocks, size=block_size)
-    plan = {**case.plan, "task": task, "patches": patches, "patch_size": side, "seed": seed}
-    if dry_run:
+    kind, task = _kind(pred)
+    own, notes = _own(task)
+    case = CASES[kind](pred, truth, options.layer, options.rows, options.cols, options)
+    case = case.adding(dict.fromkeys([*(one for one in METRICS.values() if one.truth in (kind, None)), *own]))
+    side = min(PUBLISHED, *case.roi.shape) if options.patch_size is None else options.patch_size
+    _check_patches(case.roi, options.patches, side)
+    check_blocks(case.roi, bootstrap=options.bootstrap, folds=options.blocks, size=options.block_size)
+    plan = {**case.plan, "task": task, "patches": options.patches, "patch_size": side, "seed": options.seed}
+    if options.dry_run:
         return {**plan, "pixels": case.roi.shape[0] * case.roi.shape[1], "dry_run": True}
-    drawn = Patches.draw(case.roi.shape, count=patches, size=side, seed=seed)
-    split = block_size if bootstrap or blocks else None
+    drawn = Patches.draw(case.roi.shape, count=options.patches, size=side, seed=options.seed)
+    split = options.block_size if options.bootstrap or options.blocks else None
     with Peak() as used:
-        folds, patch, found = _folded(case, case.patches(drawn), split, progress or Silent())
+        folds, patch, found = _folded(case, case.patches(drawn), split, progress)
         scores = case.result(folds, patch)
         if found is not None:
-            over = over_blocks(case, found, bootstrap=bootstrap, folds=blocks, seed=seed)
+            over = over_blocks(case, found, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
             scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
-        if patch_size is None and side < PUBLISHED:
-            note = f"patches of {side}: the region has no room for the published {PUBLISHED}"
-            scores |= {"notes": [*scores.get("notes", []), note]}
+        if options.patch_size is None and side < PUBLISHED:
+            notes = [*notes, f"patches of {side}: the region has no room for the published {PUBLISHED}"]
+        if notes:
+            scores |= {"notes": [*scores.get("notes", []), *notes]}
         seams = _seams(pred, truth, case.roi, progress)
     result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
     _keep(pred, result)
     return result
 
 
-def _task(pred: str) -> str:
-    """Return the task of a prediction: from the store, else from the contents."""
+def _kind(pred: str) -> tuple[Kind, str]:
+    """Return what a store holds, and the task that predicted it: as it says, else by what it holds."""
     group = open_group(pred)
-    named = group.attrs.get("task")
-    name = named.get("name") if isinstance(named, dict) else named
-    found = group.get("prediction")
-    if name in TASKS:
-        return str(name)
+    named, found = group.attrs.get("task"), group.get("prediction")
     channels = isinstance(found, zarr.Array) and (found.ndim == 3 or found.dtype.kind == "f")
-    return "reconstruct" if channels or (found is None and "cube" in group) else "segment"
+    kind: Kind = "field" if channels or (found is None and "cube" in group) else "classes"
+    return kind, str((named.get("name") if isinstance(named, dict) else named) or UNNAMED[kind])
+
+
+def _own(task: str) -> tuple[tuple[Metric, ...], list[str]]:
+    """Return the metrics of a task from outside tilespec, a dotted path or a plug-in; or none, and why."""
+    if ":" not in task and task not in plugins("task"):
+        return (), []
+    try:
+        return metrics_of(task), []
+    except UserError as error:
+        return (), [f"without the metrics of its task: {error}"]
 
 
 def _folded(
@@ -180,7 +161,7 @@ def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
     return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
 
 
-def _seams(pred: str, truth: str, roi: Roi, progress: Progress | None) -> dict[str, Any]:
+def _seams(pred: str, truth: str, roi: Roi, progress: Progress) -> dict[str, Any]:
     """Return the seam scores; a scene has none, because it was not predicted in tiles."""
     if "prediction" not in open_group(pred):
         return {**NOTHING, "seam_note": "no seam score: not tiled"}

@@ -1,44 +1,44 @@
-"""Options: which pixels and values a score is of, and on what scale; what the options of `evaluate` say."""
+"""Options of `evaluate`: which pixels and values a score is of, and on what scale."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-from jaxtyping import Bool
-
 from tilespec.core.errors import UserError
+from tilespec.core.options import DryRun, Region, Seeded, values_of
 
 PAPER = 255.0
 """What ``peak`` becomes: published errors of 8-bit scales are of 0 to 255."""
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
-class Judging:
-    """How a prediction is judged."""
+class ScoreOptions:
+    """The options of `evaluate` that decide the score of a pixel."""
 
     mask: str | None = None
-    """Layer of the truth: only pixels where it has a value that is not 0."""
+    """Only pixels count where this layer of TRUTH has a value that is not 0."""
     peak: float | None = None
-    """Largest value that the truth can have: both are scaled by 255 / peak before anything else."""
+    """The truth has at most this value: both are scaled by 255 / peak first, so that errors are of a scale of 0 to 255,
+    as published ones are."""
     floor: float = 0.0
-    """True values at or below this, in the truth's own unit, enter no relative figure."""
+    """True values at or below this, in the unit of the truth, enter no relative figure."""
     keep_black: bool = False
-    """Whether pixels count whose truth is 0 in every one of several channels."""
+    """Count pixels whose truth is 0 in every one of several channels, which are taken for padding otherwise."""
     illuminant: str = "D65"
-    """Under which colours are compared; ``none``: they are not."""
+    """Colours are compared under this light of the CIE (D65, E, A, ...); none compares no colours. That saves a
+    second and 100 MB."""
     radiance: bool = False
-    """Whether spectra are light already, and not the share that a surface throws back of the illuminant's."""
+    """Spectra are light already, and not the share of the light that a surface reflects."""
 
     def __post_init__(self) -> None:
-        if self.peak is not None and not 0 < self.peak < np.inf:
+        if self.peak is not None and not 0 < self.peak < math.inf:
             raise UserError(
                 "--peak",
                 found=self.peak,
                 expected="the largest value that the truth can have, above 0",
                 do="Give 4095 for counts of 12 bits, 1 for reflectance.",
             )
-        if not 0 <= self.floor < np.inf:
+        if not 0 <= self.floor < math.inf:
             raise UserError("--floor", found=self.floor, expected="0 or more", do="It is in the unit of the truth.")
 
     @property
@@ -53,7 +53,7 @@ class Judging:
 
     def plain(self) -> dict[str, Any]:
         """Return what decides the figures, for the result."""
-        return dict(vars(self))
+        return values_of(self, ScoreOptions)
 
     def for_classes(self) -> None:
         """Refuse what a class map cannot follow.
@@ -61,7 +61,7 @@ class Judging:
         Raises:
             UserError: an option that is about values is given.
         """
-        default = Judging()
+        default = ScoreOptions()
         for name in ("peak", "floor", "keep_black"):
             if getattr(self, name) != getattr(default, name):
                 raise UserError(
@@ -74,24 +74,19 @@ class Judging:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """How many pixels were left out, and why. Counts, which add."""
+class EvaluateOptions(ScoreOptions, Region, Seeded, DryRun):
+    """The options of `evaluate`."""
 
-    masked: int = 0
-    """Outside ``--mask``."""
-    black: int = 0
-    """Truth of 0 in every channel."""
-
-    @classmethod
-    def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Left":
-        """Return the counts; a black pixel outside the mask is masked."""
-        both = None if masked is None or black is None else black & masked
-        found = [0 if plane is None else int(np.count_nonzero(plane)) for plane in (masked, black, both)]
-        return cls(masked=found[0], black=found[1] - found[2])
-
-    def __add__(self, other: "Left") -> "Left":
-        return Left(masked=self.masked + other.masked, black=self.black + other.black)
-
-    def plain(self) -> dict[str, int]:
-        """Return the counts for the result."""
-        return {"pixels_masked": self.masked, "pixels_black": self.black}
+    patches: int = 1000
+    """The score is the mean over this many random patches."""
+    patch_size: int | None = None
+    """A patch has this many pixels on each side; the default is 512, or what the region has room for, which a note
+    says."""
+    layer: str | None = None
+    """This layer of TRUTH is the truth, such as a reference map of one quantity."""
+    bootstrap: int = 0
+    """This many draws of square blocks give the 95 % intervals of the scores; 0 gives none."""
+    blocks: int = 0
+    """Square blocks are dealt into this many folds, each of which is scored alone; 0 makes none."""
+    block_size: int = 256
+    """A block has this many pixels on each side. It must be wider than the distance over which neighbours are alike."""

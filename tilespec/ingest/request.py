@@ -15,6 +15,7 @@ from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import burnt
 from tilespec.ingest.object_rows import THREADS
+from tilespec.ingest.options import SceneOptions
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.source import Facts, Options, Plane, Source
 from tilespec.ingest.readers.table import open_source, split
@@ -28,49 +29,11 @@ Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """The arguments of `ingest`, as given."""
+class Request(SceneOptions):
+    """One source, and how it becomes a scene."""
 
     src: str
-    """The cube."""
-    white: str | None = None
-    """White reference."""
-    dark: str | None = None
-    """Dark reference."""
-    labels: str | None = None
-    """Class map."""
-    dtype: str | None = None
-    """Data type of the stored cube."""
-    wavelengths: str | None = None
-    """Text file, or name of a variable."""
-    variable: str | None = None
-    """Array of a container."""
-    axes: str | None = None
-    """Order of the array's axes."""
-    ignore_label: int | None = None
-    """Label that means unlabelled."""
-    panel: str | None = None
-    """Rectangle of a white panel in the scene."""
-    panel_reflectance: str | None = None
-    """What it reflects: a number or a text file."""
-    targets: str | None = None
-    """CSV file of targets for the empirical line."""
-    allow_truncated: bool = False
-    """Keep the whole lines of a file that ends early."""
-    repair: bool = True
-    """Interpolate isolated dead detector elements."""
-    reader: str | None = None
-    """Name or dotted path of the cube's reader; None: by the file."""
-    bin: int = 1
-    """Rows, and columns, of pixels that become one."""
-    bin_bands: int = 1
-    """Adjacent bands that become one."""
-    shards: str | None = None
-    """How several chunks go into one object."""
-    rgb: bool = False
-    """Take three bands as a picture in sRGB."""
-    peak: float | None = None
-    """Stored value that is 1."""
+    """The path or the URL of the cube."""
 
 
 @final
@@ -79,9 +42,9 @@ class Job:
     """An ingest that will work."""
 
     source: Source
-    """The cube."""
+    """The source of the cube."""
     raw: Facts
-    """Of the cube as it is read: unbinned."""
+    """The facts of the cube before binning."""
     encoder: Encoder
     """How it is stored."""
     calibration: Calibration | None
@@ -93,7 +56,7 @@ class Job:
     attrs: dict[str, Any]
     """Root attributes of the scene."""
     notes: tuple[str, ...]
-    """What was assumed; told once."""
+    """The assumptions that were made, each reported once."""
 
     @property
     def specs(self) -> list[ArraySpec]:

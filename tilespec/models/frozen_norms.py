@@ -32,6 +32,8 @@ from tilespec.models.nets import UNDECLARED, tile_class_of
 from tilespec.models.nets.norms import set_sample_ids, spatial_norms
 from tilespec.models.probe.narrow_input import replica
 from tilespec.models.probe.receptive_field import measured_class
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import Task
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.statistics import Origin
 from tilespec.storage.scene import Scene
@@ -143,8 +145,9 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     say.start("norms", len(names) * len(places), "tiles")
     for _ in names:
         pass_ = Observation(
+            task=task(model.task),
             net=module if client is None or folder is None else (folder, model.digest),
-            recipe=Recipe.empty(model.channels[0], None) if prepared else model.recipe,
+            recipe=Recipe.empty(model.recipe.bands_out, None) if prepared else model.recipe,
             scene=scene,
             roi=roi,
             stats=stats,
@@ -263,6 +266,8 @@ class Observation:
 
     net: Any
     """The module, or the folder and the digest of its model."""
+    task: Task
+    """Says what the net reads."""
     recipe: Recipe
     """The recipe that is applied while reading."""
     scene: Scene
@@ -281,7 +286,7 @@ class Observation:
             return NormMoments.zero()
         net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)[1]
         with torch_threads(1), torch.inference_mode():
-            return _moments(net, self.stats, x, valid, place.number)
+            return _moments(net, self.task, self.stats, x, valid, place.number)
 
     def _kept(self, place: Place) -> Tile:
         """Return a tile, from memory if it is there."""
@@ -317,13 +322,14 @@ class _ReachedError(Exception):
 
 def _moments(
     net: nn.Module,
+    task: Task,
     stats: dict[str, np.ndarray],
     x: Float32[np.ndarray, "y x channel"],
     valid: Bool[np.ndarray, "y x"],
     number: int,
 ) -> NormMoments:
     """Return the moments of the input of the first norm that is not frozen, on a tile with valid pixels."""
-    observed = freeze(net, stats) if stats else replica(net)  # a copy, because other threads hook their own layers
+    observed = freeze(net, stats) if stats else replica(net)  # its own layers: other threads hook theirs
     mask, found = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -338,7 +344,7 @@ def _moments(
         observed.get_submodule(name).register_forward_pre_hook(keep(name))
     set_sample_ids(observed, [number])
     with suppress(_ReachedError):
-        observed(torch.from_numpy(x).permute(2, 0, 1)[None])  # viewed as channels_last, without a copy
+        observed(task.inputs(torch.from_numpy(x).permute(2, 0, 1)[None]))  # seen as channels_last, without a copy
     return found[0]
 
 

@@ -35,7 +35,7 @@ class Model:
     task: dict[str, Any]
     """The task ``{"name": "segment", **options}`` for `tilespec.models.tasks`."""
     channels: tuple[int, int]
-    """The number of channels in (after the recipe) and out."""
+    """Channels of the net: those that the task makes of what the recipe gives, and those that it answers."""
     classes: tuple[str, ...]
     """The names of the classes in their order."""
     recipe: Recipe
@@ -45,7 +45,7 @@ class Model:
     spectral_out: SpectralAxis | None = None
     """The spectral axis of the predicted channels; None if it is unknown, or if they are classes."""
     tile: int | None = None
-    """The side in pixels of the patches that the net was trained on, the default tile; None for pixelwise nets."""
+    """Output pixels of the patches the net was trained on, the default tile; None for pixelwise nets."""
     provenance: dict[str, Any]
     """The provenance: preset, seed, steps, training region (``scene``, ``digest``, ``rows``, ``cols``), versions."""
 
@@ -148,7 +148,7 @@ class Model:
         """Return the model from a card and the files beside it."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
-        channels = card.get("spectral_out")  # older cards do not have it
+        channels = card.get("spectral_out")  # cards of before there were any have none
         model = cls(
             net=card["net"],
             task=card["task"],

@@ -1,45 +1,55 @@
-"""Options: what a user can ask of a prediction, checked before anything is read."""
+"""Options of `predict`, checked before anything is read."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.predict.predictor import PRECISIONS
+from tilespec.core.options import DryRun, Region, Workers
+
+PRECISIONS: Final = ("float32", "bfloat16")
+"""Number types that a network can compute in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductOptions(Region):
+    """The options of `predict` that decide the bytes of the product."""
+
+    tile: int | None = None
+    """A tile has this many output pixels on each side. The default is the patch size of the training, or else 256, less
+    for a scene of many channels."""
+    overlap: int | None = None
+    """Neighbouring tiles share this many output pixels. The default suits the tile class of the network."""
+    window: str = "cosine"
+    """Overlapping tiles are blended with the weights cosine, linear, gaussian or none."""
+    norm: str = "tile"
+    """Norms over space use the statistics of each tile (tile) or of the whole scene (frozen)."""
+    precision: str = "float32"
+    """The network computes in float32, or in bfloat16, which is faster and gives other bits."""
+    samples: int = 0
+    """The prediction is the mean over this many draws of dropout; 0 leaves dropout off."""
+    flips: bool = False
+    """Average over the eight symmetries of the square."""
+    probabilities: bool = False
+    """Store the probability of each class as well."""
+    disagreement: bool = False
+    """Store the spread of the tiles (and variants) that cover each pixel as well."""
+
+    def __post_init__(self) -> None:
+        _one_of("--norm", self.norm, ("tile", "frozen"))
+        _one_of("--precision", self.precision, PRECISIONS)
+        if not 0 <= self.samples <= 1000:
+            raise UserError("--samples", found=self.samples, expected="0 to 1000", do="0 leaves dropout off.")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a user can ask of a prediction, beyond model and scene; the defaults of `tilespec predict`."""
+class PredictOptions(ProductOptions, Workers, DryRun):
+    """The options of `predict`."""
 
-    tile: int | None = None
-    """Output pixels of a tile."""
-    overlap: int | None = None
-    """Output pixels that neighbours share."""
-    window: str = "cosine"
-    """Blending window."""
-    rows: str | None = None
-    """Region "A:B"."""
-    cols: str | None = None
-    """Region "A:B"."""
-    probabilities: bool = False
-    """Store class probabilities."""
-    disagreement: bool = False
-    """Store the spread of the tiles (and variants) that cover a pixel."""
-    flips: bool = False
-    """Average over the eight symmetries of the square."""
-    samples: int = 0
-    """Average over draws of dropout."""
-    norm: str = "tile"
-    """``frozen``: spatial norms use the scene's statistics."""
-    precision: str = "float32"
-    """In which the net computes."""
-
-    def __post_init__(self) -> None:
-        _one_of("--norm", self.norm, ("tile", "frozen"))
-        _one_of("--precision", self.precision, tuple(PRECISIONS))
-        if not 0 <= self.samples <= 1000:
-            raise UserError("--samples", found=self.samples, expected="0 to 1000", do="0 leaves dropout off.")
+    cluster: str | None = None
+    """Workers run on a cluster: local, the address of a scheduler (tls://...), or a dotted path."""
+    memory: str | None = None
+    """A plan that needs more memory than this, such as 4GB, is refused; the default is what is available."""
 
 
 def _one_of(option: str, found: str, names: tuple[str, ...]) -> None:

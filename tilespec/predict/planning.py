@@ -11,7 +11,7 @@ from tilespec.models.nets import tile_class_of
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
 from tilespec.models.tasks import task
-from tilespec.predict.options import Asked
+from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
 from tilespec.spectra.scale_check import same_scale
@@ -33,7 +33,7 @@ PANEL_BYTES = 1 << 30
 
 
 def plan_of(
-    model: Model, folder: str, scene: str, out: str, asked: Asked, threads: int
+    model: Model, folder: str, scene: str, out: str, asked: ProductOptions, threads: int
 ) -> tuple[PredictPlan, dict[str, Any]]:
     """Return the plan of a prediction and the settings that decide its bytes; no file is written.
 
@@ -103,13 +103,16 @@ def plan_of(
     return plan, settings
 
 
-def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
+def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for missing options."""
     reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
     side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
-    shared = asked.overlap if asked.overlap is not None else (side // 2 if reach.kind == "approximate" else 0)
     geometry = task(model.task).geometry
-    plane = tuple(int((length - 2 * geometry.margin) * geometry.scale) for length in roi.shape)
+    whole = geometry.scale.numerator  # tiles begin where input pixels do
+    shared = asked.overlap
+    if shared is None:
+        shared = side // 2 // whole * whole if reach.kind == "approximate" else 0
+    plane = geometry.plane(roi.shape)
     if min(plane) < 1:
         raise UserError(
             "region",
@@ -117,7 +120,7 @@ def grid_of(model: Model, roi: Roi, asked: Asked) -> Grid:
             expected=f"more: output scale {geometry.scale}, margin {geometry.margin} leave no output pixel",
             do="Choose a larger region.",
         )
-    y, x = axes((plane[0], plane[1]), side, shared)
+    y, x = axes(plane, side, shared)
     reach = replace(reach, halo=reach.halo + geometry.margin)
     return Grid(y=y, x=x, window=asked.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
 
@@ -133,14 +136,14 @@ def _side(channels: int, align: int) -> int:
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     """Return the width of a panel in pixels, None for a single panel; it does not depend on the machine."""
     first, last = grid.read(grid.y, 0)
-    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and the new rows of the next one
+    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
     column = 4 * (rows_in * channels[0] / grid.scale + (grid.y.tile + 3 * edge) * channels[1])
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))
     return None if panels <= 1 else -(-width // edge) * edge
 
 
-def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: Asked) -> dict[str, Any]:
+def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: ProductOptions) -> dict[str, Any]:
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",

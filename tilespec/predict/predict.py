@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from tilespec.cluster.submit import run, workers_of
 from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
+from tilespec.core.options import values_of, with_options
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import stopping
 from tilespec.models.determinism import torch_threads
 from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
 from tilespec.predict.memory_forecast import budget, project
-from tilespec.predict.options import Asked
+from tilespec.predict.options import PredictOptions, ProductOptions
 from tilespec.predict.output_store import create, room
 from tilespec.predict.planning import plan_of
 from tilespec.storage.backends.paths import at
@@ -39,20 +40,11 @@ its work.
 """
 Statistics = Callable[..., dict[str, np.ndarray]]
 """The function `norm_statistics` of a model on a scene; its arguments are ``client`` and ``progress``."""
-OPTIONS = {field.name for field in fields(Asked)}
 
 
-def predict(  # noqa: PLR0913 - the options of a verb
-    model: str,
-    scene: str | Sequence[str],
-    out: str,
-    *,
-    workers: int = 0,
-    cluster: str | None = None,
-    memory: str | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-    **asked: Any,
+@with_options(PredictOptions)
+def predict(
+    model: str, scene: str | Sequence[str], out: str, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Predict ``scene`` with ``model`` into the store ``out``, blended; resume what was interrupted.
 
@@ -60,12 +52,8 @@ def predict(  # noqa: PLR0913 - the options of a verb
         model: Model folder.
         scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``.
         out: Prediction store: ``prediction(y, x)`` uint8 for classes, else ``prediction(y, x, channel)`` float32.
-        workers: Processes on this machine; 0 stays in this one.
-        cluster: ``local``, the address of a scheduler, or a dotted path.
-        memory: Budget such as "4GB"; default: what is available. A plan beyond it is refused before any work.
-        dry_run: Return the plan, write nothing.
-        progress: Where progress goes.
-        **asked: Tile, overlap, window, region, extra products: the fields of `tilespec.predict.options.Asked`.
+        options: How it is predicted; given by name.
+        progress: Where progress is shown.
 
     Returns:
         Tiles, seconds, bytes, peak memory, fingerprint and status: ``complete``, or ``incomplete`` where tiles are in
@@ -75,63 +63,49 @@ def predict(  # noqa: PLR0913 - the options of a verb
         UserError: bands or wavelengths differ from the model's, overlap >= tile, or other settings in ``out``.
         KeyboardInterrupt: stopped by a signal; what was in flight is finished, and the same command resumes.
     """
-    unknown = sorted(set(asked) - OPTIONS)
-    if unknown:
-        raise TypeError(f"predict() has no option {unknown[0]!r}; options are {', '.join(sorted(OPTIONS))}")
-    say, wanted = progress or Silent(), Asked(**asked)
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
     loaded = Model.load(model)
-    options: dict[str, Any] = {"workers": workers, "cluster": cluster, "memory": memory, "dry": dry_run}
-    with torch_threads():  # predictors set their own number of threads
+    with torch_threads():  # predictors set their own
         done = {
-            where: predict_scene(loaded, model, one, where, wanted, **options, say=say) for one, where in places.items()
+            place: predict_scene(loaded, model, source, place, options, progress) for source, place in places.items()
         }
     if isinstance(scene, str):
         return done[out]
     return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
 
 
-def predict_scene(  # noqa: PLR0913 - the options of `predict`
-    model: Model,
-    folder: str,
-    scene: str,
-    out: str,
-    asked: Asked,
-    *,
-    workers: int = 0,
-    cluster: str | None = None,
-    memory: str | None = None,
-    dry: bool = False,
-    say: Progress,
+def predict_scene(
+    model: Model, folder: str, scene: str, out: str, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Plan the prediction of one scene with a loaded model, and execute the plan unless only the plan is requested.
 
     As `predict`; ``folder`` is that of the model, where workers load it.
     """
     opened, folder = Scene.open(scene), str(Path(folder).absolute())
-    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # unknown for another machine
-    plan, settings = plan_of(model, folder, scene, out, asked, threads)
-    limit, projection = budget(memory), project(plan, workers)
+    workers, cluster = options.workers, options.cluster
+    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
+    plan, settings = plan_of(model, folder, scene, out, options, threads)
+    limit, projection = budget(options.memory), project(plan, workers)
     lanes = projection.lanes(plan.threads, limit)
     plan = replace(plan, threads=lanes, spec=plan.spec.with_intra(max(1, plan.threads // lanes)))
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
-    space = room(plan, probabilities=asked.probabilities)
-    if dry:
+    space = room(plan, probabilities=options.probabilities)
+    if options.dry_run:
         return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
-    say.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
+    progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
-        say.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
+        progress.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
     with locked(plan.product.url):
-        create(plan, model, settings, probabilities=asked.probabilities)
+        create(plan, model, settings, probabilities=options.probabilities)
         kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
-        plan.product.ledger.command("predict", **kept, **vars(asked))
+        plan.product.ledger.command("predict", **kept, **values_of(options, ProductOptions))
         where: dict[str, Any] = {
             "tile": plan.grid.y.tile,
             "prepared": model.recipe.applied_to(opened),
             "folder": folder,
         }
-        statistics = partial(norm_statistics, model, opened, plan.roi, **where) if asked.norm == "frozen" else None
-        return _execute(plan, statistics, workers, cluster, say) | expected
+        statistics = partial(norm_statistics, model, opened, plan.roi, **where) if options.norm == "frozen" else None
+        return _execute(plan, statistics, options, progress) | expected
 
 
 def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
@@ -153,18 +127,18 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 
 
 def _execute(
-    plan: PredictPlan, statistics: Statistics | None, workers: int, cluster: str | None, progress: Progress
+    plan: PredictPlan, statistics: Statistics | None, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Run the missing parts, publish the product, and return the counts.
 
     With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
     """
     total, failed = Facts(), []
-    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # left by a killed run:
-        shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
+        shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
     started = time.monotonic()
     flag = plan.product.ledger.folder / "stop"
-    with stopping(flag) as stop, connect(workers, cluster) as client, Peak() as peak:
+    with stopping(flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - started
         if statistics is not None:
             file = _norms(plan, partial(statistics, client=client, progress=progress))
@@ -186,7 +160,7 @@ def _execute(
         "seconds": peak.seconds,
         "startup_seconds": startup,
         "peak_memory": peak.bytes,
-        "workers": workers,
+        "workers": options.workers,
     }
     if parts:
         plan.product.ledger.note("predict", result)
@@ -227,7 +201,7 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
     if not missing:
         return Facts()
     first = min(missing)
-    if first > part.rows[0]:  # a dead worker finished the rows above, whose strip exists
+    if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
     with torch_threads():

@@ -22,7 +22,6 @@ from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.spectra.recipe import Recipe
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
 """The eight symmetries of a square: transposed, upside down, mirrored."""
 
@@ -56,9 +55,9 @@ class TorchPredictor:
     recipe: Recipe
     """The recipe that is applied while reading; without steps if the scene was already transformed by it."""
     task: Task
-    """The task, which activates and decodes the net's output."""
+    """Says what the net reads, activates and decodes."""
     channels: tuple[int, int]
-    """The number of channels in and out."""
+    """After the recipe, and of the answer."""
     threads: int
     """The number of threads that read, prepare and evaluate."""
     intra: int
@@ -109,7 +108,7 @@ class TorchPredictor:
         return mean.permute(0, 2, 3, 1).contiguous().numpy()
 
     def _activated(self, module: torch.nn.Module, tiles: torch.Tensor) -> torch.Tensor:
-        return self.task.activate(module(tiles.to(self.dtype)).float())
+        return self.task.activate(module(self.task.inputs(tiles).to(self.dtype)).float())
 
     def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
         """Return whether a tile has the same bits in any batch, from a test once per process and shape."""
@@ -192,7 +191,7 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
     module = model.module()
     if spec.norms is not None:
         module = freeze(module, load_file(Path(spec.norms)))
-    module = module.to(dtype=PRECISIONS[spec.precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = module.to(dtype=getattr(torch, spec.precision), memory_format=torch.channels_last)  # type: ignore[call-overload]
     for layer in module.modules():
         if isinstance(layer, SeededDropout) and spec.averaging.samples:
             layer.live = True
@@ -201,13 +200,13 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
         modules.put(_twin(module))
     return TorchPredictor(
         modules=modules,
-        recipe=Recipe.empty(model.channels[0], None) if spec.prepared else model.recipe,
+        recipe=Recipe.empty(model.recipe.bands_out, None) if spec.prepared else model.recipe,
         task=task(model.task),
-        channels=model.channels,
+        channels=(model.recipe.bands_out, model.channels[1]),
         threads=threads,
         intra=spec.intra,
         probabilities=spec.probabilities,
-        dtype=PRECISIONS[spec.precision],
+        dtype=getattr(torch, spec.precision),
         averaging=spec.averaging,
     )
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.simulate.block import EDGE
 from tilespec.simulate.layout import Layout
+from tilespec.simulate.options import SimulateOptions
 from tilespec.simulate.raw import images, write_raw
 from tilespec.simulate.store import default_workers, write_scene
 from tilespec.storage.backends.paths import local
@@ -18,50 +20,28 @@ IDLE_BYTES, BLOCK_BYTES, WRITING = 180_000_000, 60_000_000, 10
 """The measured bytes of the interpreter and its libraries, of a thread that renders a block, and of Zarr's writing."""
 
 
-def simulate(  # noqa: PLR0913 - the options of a verb
-    out: str | Path,
-    *,
-    rows: int = 3000,
-    cols: int = 2796,
-    bands: int = 186,
-    plants: int = 36,
-    seed: int = 0,
-    raw: bool = False,
-    workers: int | None = None,
-    dry_run: bool = False,
-    progress: Progress = Silent(),  # noqa: B008 - a value without state
-) -> dict[str, Any]:
-    """Write a physically based scene of potted plants at ``out``, and return the facts of what was written.
+@with_options(SimulateOptions)
+def simulate(out: str | Path, options: SimulateOptions, progress: Progress) -> dict[str, Any]:
+    """Write a physically based scene of potted plants at ``out``, and return what was written.
 
     A pure function of (seed, size, absolute pixel): any number of workers, and any interruption, gives the same bytes.
 
     Args:
-        out: The URL of a scene with ``labels``, ``plant`` and ``material``; with ``raw`` a folder of ENVI files.
-        rows: The height in pixels.
-        cols: The width in pixels.
-        bands: The number of bands, evenly spaced from 407 to 997 nm.
-        plants: The number of pots with a plant, on a grid of pots that are as nearly square as the size allows.
-        seed: The seed of everything that varies.
-        raw: Whether to write uint16 sensor counts (BIL) with white and dark references instead of reflectance.
-        workers: The number of threads; None for as many as this process may use.
-        dry_run: Whether to return the plan and write nothing.
-        progress: The progress that counts rows of blocks.
+        out: A Scene with ``labels``, ``plant`` and ``material``; with ``raw`` a folder of ENVI files.
+        options: What the scene is; given by name.
+        progress: Where each row of blocks is reported.
 
     Raises:
-        UserError: the size is impossible, or another product is at ``out``.
+        UserError: an impossible size, or something else at ``out``.
     """
-    layout = Layout.of(seed=seed, rows=rows, cols=cols, bands=bands, plants=plants)
-    threads = default_workers() if workers is None else max(workers, 1)
-    settings = {
-        "verb": "simulate",
-        "version": VERSION,
-        **{key: getattr(layout, key) for key in ("rows", "cols", "bands", "plants", "seed")},
-        "raw": raw,
-    }
+    size = {key: getattr(options, key) for key in ("rows", "cols", "bands", "plants", "seed")}
+    layout, raw = Layout.of(**size), options.raw
+    threads = default_workers() if options.workers is None else max(options.workers, 1)
+    settings = {"verb": "simulate", "version": VERSION, **size, "raw": raw}
     if raw:
         local(str(out), "raw counts")
     plan = {**settings, "out": str(out), **_plan(layout, raw=raw, threads=threads)}
-    if dry_run:
+    if options.dry_run:
         return {**plan, "dry_run": True}
     with locked(str(out)), Peak() as peak:
         counts = (write_raw if raw else write_scene)(layout, str(out), settings, threads, progress)

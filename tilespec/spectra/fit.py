@@ -11,11 +11,13 @@ from tilespec.cluster.connect import connect
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
+from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit_pass import Pass
 from tilespec.spectra.operators import Operator
+from tilespec.spectra.options import FitOptions
 from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe, Stored
 from tilespec.spectra.scale_check import brightness, glance
@@ -137,65 +139,43 @@ def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) 
     return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), kept=kept)
 
 
-def fit(  # noqa: PLR0913 - the options of a verb
-    scene: str | Sequence[str],
-    out: str,
-    *,
-    steps: str | None = None,
-    rows: str | None = None,
-    cols: str | None = None,
-    mask: str | None = None,
-    weights: str | None = None,
-    update: str | None = None,
-    workers: int = 0,
-    cluster: str | None = None,
-    seed: int = 0,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Fit a recipe on one scene, or on several together, and save it in the folder ``out``.
+@with_options(FitOptions)
+def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Progress) -> dict[str, Any]:
+    """Fit a recipe on a scene, or on several as one set of pixels, and save it in the folder ``out``.
 
     Args:
-        scene: The URL of a scene, or a list of URLs.
-        out: The folder of the recipe.
-        steps: The steps, separated by commas, their parameters by colons (`tilespec.spectra.steps`); default
-            ``vsn,pca=4``, or those of the recipe to update.
-        rows: The rows to fit on, "A:B".
-        cols: The columns to fit on, "A:B".
-        mask: A ``y, x`` layer: only pixels with a value other than 0 are fitted on (``plant``, ``labels``, ...).
-        weights: A ``y, x`` layer of pixel weights for ``pca``; pixels without a weight are left out of all steps.
-        update: The folder of a recipe with a PCA or an MNF: this scene's pixels are added to those it was fitted on,
-            which are not read again. The earlier steps do not change.
-        workers: The number of processes of a local cluster; 0 uses this process. The bits are the same.
-        cluster: The cluster of the workers, as for `predict`.
-        seed: The seed of the sample and of VSN's draws.
-        dry_run: Whether to return only the plan: steps, bands after each, passes, bytes to read.
-        progress: The progress that counts the blocks of every pass.
+        scene: URL of a scene, or a list of them.
+        out: Folder for the recipe.
+        options: What is fitted, and on which pixels; given by name.
+        progress: Where each pass is reported.
 
     Returns:
         ``pixels``, ``invalid_pixels``, ``explained_variance_ratio``, ``self_check`` (the relative error of sampled
         moments against float64), ``seconds``, ``peak_memory`` and facts of steps.
     """
     urls = [scene] if isinstance(scene, str) else list(scene)
-    where = [(found, Roi.of(found.shape, rows, cols)) for found in (Scene.open(url).raw() for url in urls)]
+    where = [
+        (found, Roi.of(found.shape, options.rows, options.cols)) for found in (Scene.open(url).raw() for url in urls)
+    ]
     _free(out)
-    from_user_steps(steps or "")
-    before = None if update is None else Recipe.load(update)
-    text, choice = chosen_steps(steps, None if before is None else before.text), Choice(mask=mask, weights=weights)
-    counts_weights(parse(text), weights)
+    from_user_steps(options.steps or "")
+    before = None if options.update is None else Recipe.load(options.update)
+    text = chosen_steps(options.steps, None if before is None else before.text)
+    choice = Choice(mask=options.mask, weights=options.weights)
+    counts_weights(parse(text), options.weights)
     if before is not None:
         renewed(parse(text), before.kept, before.text)
     for opened, _ in where:
         choice.check(opened)
-    options = {"mask": mask, "weights": weights, "update": update}
-    planned = _plan(text, where) | {key: value for key, value in options.items() if value is not None}
-    if dry_run:
+    pixels = {"mask": options.mask, "weights": options.weights, "update": options.update}
+    planned = _plan(text, where) | {key: value for key, value in pixels.items() if value is not None}
+    if options.dry_run:
         return planned | {"out": out, "dry_run": True}
     began = time.monotonic()
-    with connect(workers, cluster) as client, Peak() as peak:
+    with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         told = {"client": client, "progress": progress}
-        recipe = fit_steps(text, where, seed=seed, choice=choice, update=before, **told)
+        recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **told)
     _free(out, recipe)
     recipe.save(out)
     return (

@@ -18,10 +18,12 @@ from tilespec.cluster.connect import connect
 from tilespec.cluster.reduction import fold
 from tilespec.core.buffers import Room, room
 from tilespec.core.memory import Peak
+from tilespec.core.options import Workers, values_of, with_options
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Reflectance, Roi
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.operators import Operator
+from tilespec.spectra.options import TransformOptions
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import same_scale
@@ -264,16 +266,8 @@ def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
         yield part.reshape(*lines.shape[:2], width)
 
 
-def transform(  # noqa: PLR0913 - the options of a verb
-    recipe: str,
-    scene: str,
-    out: str,
-    *,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+@with_options(TransformOptions)
+def transform(recipe: str, scene: str, out: str, options: TransformOptions, progress: Progress) -> dict[str, Any]:
     """Write the scene that the recipe in the folder ``recipe`` makes of ``scene``; resume what was interrupted.
 
     Georeference and every ``y, x`` layer (labels, plants, ...) are copied. Pixels without data, and pixels that the
@@ -289,15 +283,14 @@ def transform(  # noqa: PLR0913 - the options of a verb
         "bytes_to_write": int(np.prod(source.shape[:2])) * fitted.bands_out * 4,
         "recipe_digest": fitted.digest,
     }
-    if dry_run:
+    if options.dry_run:
         return planned | {"dry_run": True}
     began = time.monotonic()
-    with locked(out), connect(workers, cluster) as client, Peak() as peak:
+    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
         product = transformed(source, bands, out, fitted.digest)
-        options = {"recipe": recipe, "scene": scene, "out": out, "workers": workers, "cluster": cluster}
-        product.ledger.command("transform", **options)
+        product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **values_of(options, Workers))
         counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | spent

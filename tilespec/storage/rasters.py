@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, final
 
 import numpy as np
@@ -157,10 +158,24 @@ def scale_of(attrs: Mapping[str, Any]) -> str:
 
 
 def corner_of(attrs: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the position (y, x) of a prediction's first pixel in its scene, or (0, 0) at another scale than 1."""
-    margin = int((attrs.get("grid") or {}).get("origin", 0))
-    y, x = (int(v) for v in attrs.get("origin", (0, 0)))
-    return (y + margin, x + margin) if scale_of(attrs) == "1" else (0, 0)
+    """Return where the first pixel of a prediction lies, in output pixels from the corner of its scene.
+
+    (0, 0), its own plane, where it lies between those pixels: `lies_on_pixels` says so.
+    """
+    y, x = _corner(attrs)
+    return (int(y), int(x)) if lies_on_pixels(attrs) else (0, 0)
+
+
+def lies_on_pixels(attrs: Mapping[str, Any]) -> bool:
+    """Whether the pixels of a prediction are those of a truth of its scale on the whole scene."""
+    return all(v.denominator == 1 for v in _corner(attrs))
+
+
+def _corner(attrs: Mapping[str, Any]) -> tuple[Fraction, Fraction]:
+    """Return the corner of a prediction, past its margin, in output pixels from the corner of its scene."""
+    margin, scale = int((attrs.get("grid") or {}).get("origin", 0)), Fraction(scale_of(attrs))
+    y, x = ((int(v) + margin) * scale for v in attrs.get("origin", (0, 0)))
+    return y, x
 
 
 def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0) -> dict[str, Any] | None:

@@ -26,6 +26,11 @@ def reflect(index: Int64[np.ndarray, " n"], length: int) -> Int64[np.ndarray, " 
     return np.minimum(folded, period - folded)
 
 
+def centres(count: int, scale: Fraction) -> Int64[np.ndarray, " n"]:
+    """Return the input pixel at the centre of each of ``count`` output pixels, ``scale`` of them per input pixel."""
+    return (2 * np.arange(count) + 1) * scale.denominator // (2 * scale.numerator)
+
+
 APPROXIMATE = TileClass(kind="approximate")
 
 
@@ -155,8 +160,7 @@ class Grid:
 
     def source(self, axis: Axis, length: int) -> Int64[np.ndarray, " n"]:
         """Return the input pixel at the centre of each output pixel of ``axis``, from which validity is taken."""
-        centre = (2 * np.arange(axis.length) + 1) * self.scale.denominator // (2 * self.scale.numerator)
-        return np.minimum(centre + self.origin, length - 1)
+        return np.minimum(centres(axis.length, self.scale) + self.origin, length - 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that decides bytes as plain data."""

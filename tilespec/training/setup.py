@@ -43,7 +43,7 @@ class Cast:
     net: dict[str, Any]
     """The name and all parameters of the generator."""
     channels: tuple[int, int]
-    """The number of channels of the generator, in and out."""
+    """The number of channels of the generator, in (after the recipe and the task) and out."""
 
     @classmethod
     def of(cls, config: Config, bands: int) -> "Cast":
@@ -66,7 +66,7 @@ class Cast:
             )
         learned = objective({"name": config.objective.name, **options(config.objective)}, chosen)
         net = {"name": config.net.name, **params}
-        return cls(task=chosen, objective=learned, net=net, channels=(bands, chosen.channels_out))
+        return cls(task=chosen, objective=learned, net=net, channels=(chosen.channels_in(bands), chosen.channels_out))
 
     @cached_property
     def outline(self) -> dict[str, nn.Module]:
@@ -97,13 +97,14 @@ def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]
     known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
     outline = Cast.of(known, corpus.bands).outline["generator"]
     config = adapted(known, corpus, (tile_class_of(outline) or UNDECLARED).align)
-    bands = _reaching(config, corpus)
+    bands = reaching(config, corpus)
     cast = Cast.of(config, bands.count)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     _check_train(config, ranks)
-    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands)
-    return config, corpus, _plan(config, corpus, cast)
+    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=cast.task.geometry)
+    reading = summary(Law.of(config, corpus), corpus.grounds, bands=bands.count, budget=config.data.cache)
+    return config, corpus, {**_plan(config, corpus, cast), "reading": reading}
 
 
 def _check_train(config: Config, ranks: int) -> None:
@@ -128,8 +129,8 @@ def _check_train(config: Config, ranks: int) -> None:
         )
 
 
-def _reaching(config: Config, corpus: Corpus) -> Bands:
-    """Return the bands, or scores, after the recipe."""
+def reaching(config: Config, corpus: Corpus) -> Bands:
+    """Return the bands, or scores, that the recipe gives."""
     if config.recipe.path is not None:
         recipe = _fitted(config.recipe.path, corpus)
         return Bands(count=recipe.bands_out, axis=recipe.axis_out)
@@ -147,7 +148,6 @@ def _plan(config: Config, corpus: Corpus, cast: Cast) -> dict[str, Any]:
         "parameters": counts,
         "passes_over_the_region": passes(parse(config.recipe.steps or "")),
         "patches": config.train.steps * config.train.batch,
-        "reading": summary(Law.of(config, corpus), corpus.grounds, bands=cast.channels[0], budget=config.data.cache),
     }
 
 

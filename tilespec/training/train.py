@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.core.memory import Peak
+from tilespec.core.options import with_options
 from tilespec.core.progress import Progress, Silent
 from tilespec.models.tensors import plain
 from tilespec.spectra.recipe import Recipe
@@ -23,6 +24,7 @@ from tilespec.training.data.score_cache import Blocks
 from tilespec.training.loop.loop import Loop
 from tilespec.training.loop.moves import Mover
 from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.options import TrainOptions
 from tilespec.training.player import Player
 from tilespec.training.ranks.dask_workers import Work
 from tilespec.training.ranks.group import Ranks, joined, shared
@@ -32,38 +34,26 @@ from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import Journal
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
-from tilespec.training.setup import Cast, prepared, recipe_of
+from tilespec.training.setup import Cast, prepared, reaching, recipe_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, clear
 
 
-def train(  # noqa: PLR0913 - what a training is, and who learns
-    config: str | Path | Mapping[str, Any],
-    out: str,
-    *,
-    overrides: Mapping[str, str] | None = None,
-    ranks: int = 1,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
+@with_options(TrainOptions)
+def train(
+    config: str | Path | Mapping[str, Any], out: str, options: TrainOptions, progress: Progress
 ) -> dict[str, Any]:
     """Train a model into the folder ``out``, or resume the training that was begun there with the same settings.
 
     Args:
         config: The TOML file, ``preset:NAME``, or a mapping of tables.
         out: The model folder, which also contains ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl``.
-        overrides: The dotted keys and TOML values that replace those of ``config``.
-        ranks: The number of processes on this machine that train together; with `torchrun` or ``srun`` leave it at 1.
-        workers: The number of workers of the cluster that get a rank each; 0: all.
-        cluster: The cluster ``local``, the address of a scheduler, or a dotted path; every host must see scenes and
-            ``out``.
-        dry_run: Whether to return the plan and write nothing.
+        options: The ranks, and the settings that replace those of ``config``; given by name.
         progress: The progress that counts steps.
 
     Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
-    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; for a finished training, its
-    stored result.
+    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; for a finished training,
+    its stored result.
 
     Raises:
         UserError: settings, scenes or labels do not match; the folder has another training; or the loss is NaN or
@@ -72,11 +62,11 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
         KeyboardInterrupt: the training was stopped by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
-    asked, first = resolve(config, overrides), leads()
-    with crew(ranks, workers, cluster) as hands:
+    asked, first = resolve(config, options.overrides), leads()
+    with crew(options.ranks, options.workers, options.cluster) as hands:
         settings, corpus, plan = prepared(asked, hands.world)
-        plan |= _held_out(settings, corpus, plan["channels"][0])
-        if dry_run:
+        plan |= _held_out(settings, corpus, reaching(settings, corpus).count)
+        if options.dry_run:
             return {**plan, "model": out, "ranks": hands.world}
         folder = Path(local(out, "a model"))
         with locked(str(folder)) if first else nullcontext():
@@ -85,24 +75,24 @@ def train(  # noqa: PLR0913 - what a training is, and who learns
             done = run_folder.result(folder)
             if done is not None:
                 return done
-            facts = _work(hands, settings, folder, source, progress or Silent())
+            facts = _work(hands, settings, folder, source, progress)
             facts |= {"parameters": plan["parameters"], "model": out}
             if first:
                 run_folder.conclude(folder, facts)
                 if Rate.of(settings.train).ends:
-                    clear(folder)  # a prolonged training may need the best weights so far
+                    clear(folder)  # a training that can be prolonged may need the best weights so far again
     return facts
 
 
-def _held_out(config: Config, corpus: Corpus, channels: int) -> dict[str, Any]:
+def _held_out(config: Config, corpus: Corpus, bands: int) -> dict[str, Any]:
     """Check the held-out regions before anything is computed, and return their part of the plan."""
     recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
-    validation = Validation.of(config, corpus, Cast.of(config, channels), recipe, Path())
+    validation = Validation.of(config, corpus, Cast.of(config, bands), recipe, Path())
     if validation is None:
         return {}
     regions = [str(ground.roi) for ground in validation.held.grounds]
     validations = -(-config.train.steps // config.validation.every)
-    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(channels)}
+    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(bands)}
 
 
 def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
@@ -110,7 +100,7 @@ def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Prog
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
     work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
-        even = config.train.batch // config.train.accumulate  # the number of patches that ranks divide
+        even = config.train.batch // config.train.accumulate  # what ranks divide among them
         facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
     return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tilespec import api
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
+from tilespec.workflows.options import DemoOptions
 
 SIZE = {"rows": 1024, "cols": 932, "plants": 16}
 TEST, TRAIN = "0:400", "400:1024"
@@ -19,23 +21,22 @@ BASELINES: dict[str, dict[str, Any]] = {
 COLUMNS = ("iou_mean", "iou_std", "scene_iou", "oa")
 
 
-def demo(
-    out: str = "demo", *, dry_run: bool = False, progress: Progress | None = None, seed: int = 0
-) -> dict[str, Any]:
+@with_options(DemoOptions)
+def demo(out: str = "demo", *, options: DemoOptions, progress: Progress) -> dict[str, Any]:
     """Simulate, ingest, fit, train, predict, evaluate with the baselines, and report, under the folder ``out``.
 
     Returns:
         The path of the report, the table of methods, and the seconds of each stage. An interrupted demo is resumed.
     """
-    folder, say = Path(out), progress or Silent()
-    stages = _stages(folder, seed)
-    if dry_run:
+    folder = Path(out)
+    stages = _stages(folder, options.seed)
+    if options.dry_run:
         return {"stages": [name for name, _, _ in stages], "out": out, **SIZE}
     results: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
-    for name, verb, options in stages:
+    for name, verb, given in stages:
         began = time.monotonic()
-        results[name] = getattr(api, verb)(**options, progress=say)
+        results[name] = getattr(api, verb)(**given, progress=progress)
         seconds[name] = round(time.monotonic() - began, 1)
     methods = [*BASELINES, "cgan"]
     table = {method: {key: results[f"evaluate {method}"][key] for key in COLUMNS} for method in methods}
@@ -43,7 +44,7 @@ def demo(
         *(str(folder / name) for name in ("scene.zarr", "model")),
         *(str(_prediction(folder, m)) for m in methods),
     ]
-    page = api.report(runs, str(folder / "report.html"), title="tilespec demo", progress=say)
+    page = api.report(runs, str(folder / "report.html"), title="tilespec demo", progress=progress)
     return {"seconds": seconds, "table": format_table(table), "methods": table, "report": page["out"]}
 
 

@@ -9,48 +9,44 @@ from typing import Any
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.registry import only_named_before
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import locked
 from tilespec.storage.product import MEND
+from tilespec.workflows.options import RepairOptions
 
 WRITERS = ("simulate", "ingest", "transform", "render", "predict")
 """The verbs that write products; a record with any other verb is refused."""
 
 
-def repair(
-    out: str | Path,
-    *,
-    workers: int | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write damaged and missing objects of a product again; return the damage and the repaired rows.
+@with_options(RepairOptions)
+def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[str, Any]:
+    """Write the damaged objects of a product again, and what is missing of it; return what was found and done.
 
     Every object is compared with its record; the rows of objects with damage lose their records, and the command
     that wrote the product runs again: it deletes and writes exactly those rows. The unit is the row of objects (of a
-    panel), as in a record; ``rows_recomputed`` counts them. Then all objects are compared once more.
+    panel), for that is what a record speaks of; ``rows_recomputed`` counts them. Then all is compared once more.
 
     Args:
-        out: The URL of the product.
-        workers: The number of processes for the command, if it takes them; None: as in its first run.
-        dry_run: Whether to return only the damage and the command, and write nothing.
-        progress: The progress of the command.
+        out: The product.
+        options: How the command is run; given by name.
+        progress: Where progress is shown.
 
     Raises:
-        UserError: another run writes the product; the command is unknown; or its sources, or its model, are missing or
-            have changed. In all these cases no intact object is lost.
+        UserError: another run writes the product; the command is not known; its sources, or its model, are gone or
+            have changed. Nothing is lost then that was whole.
     """
-    url, say = absolute(out), progress or Silent()
-    if dry_run:
-        return _plan(url, say) | {"dry_run": True}
+    url = absolute(out)
+    if options.dry_run:
+        return _plan(url, progress) | {"dry_run": True}
     with Peak() as peak, locked(url):
-        plan = _plan(url, say)
-        told = None if plan["whole"] else _again(url, plan, workers, say)
-        after = plan if plan["whole"] else verify(url, progress=say)
+        plan = _plan(url, progress)
+        told = None if plan["whole"] else _again(url, plan, options.workers, progress)
+        after = plan if plan["whole"] else verify(url, progress=progress)
     return plan | {
         "rows_recomputed": len(plan["rows"]),
         "command_result": told,

@@ -8,7 +8,7 @@ is missing in its class, and no class gains it, so a method cannot improve its s
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
@@ -16,18 +16,6 @@ from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 from tilespec.core.types import UNLABELLED
 
 MapPair = UInt8[np.ndarray, "2 y x"]
-
-TASKS: Final = {
-    "segment": ("confusion", "patch_counts"),
-    "classify": ("confusion", "patch_counts"),
-    "reconstruct": ("residuals", "patch_errors"),
-    "chemmap": ("residuals", "patch_errors"),
-    "denoise": ("residuals", "patch_errors"),
-    "superres": ("residuals", "patch_errors"),
-    "calibrate": ("residuals", "patch_errors"),
-    "synthesize": ("residuals", "patch_errors"),
-}
-"""The statistics of each task's predictions: over all pixels, and over patches."""
 
 
 @final

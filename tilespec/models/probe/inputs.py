@@ -33,7 +33,7 @@ def windows(model: Model, scene: str | None, side: int, count: int, seed: int) -
         opened, rng = Scene.open(scene), np.random.default_rng([seed, 7])
         return torch.from_numpy(np.stack([_taken(model, opened, side, rng) for _ in range(count)])).permute(0, 3, 1, 2)
     mean, deviation = (torch.from_numpy(v.astype(np.float32))[:, None, None] for v in statistics(model.recipe))
-    images = [fields(model.channels[0], (side, side), seed * 1000 + k) for k in range(count)]
+    images = [fields(model.recipe.bands_out, (side, side), seed * 1000 + k) for k in range(count)]
     return torch.cat(images) * deviation + mean
 
 

@@ -9,7 +9,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.types import TileClass
 from tilespec.models.determinism import agreement
 from tilespec.models.model import Model
@@ -20,6 +21,7 @@ from tilespec.models.probe.effective_field import effective_reach
 from tilespec.models.probe.global_layers import random_layers, spread_by
 from tilespec.models.probe.inputs import windows
 from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.options import ProbeOptions
 from tilespec.models.probe.receptive_field import Measured, Reach, measure
 from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
 from tilespec.models.tasks import task
@@ -38,42 +40,32 @@ BATCH = 4
 """The number of tiles in a batch for the test of determinism, as in `predict`."""
 
 
-def probe(
-    model: str,
-    *,
-    scene: str | None = None,
-    tile: int | None = None,
-    seed: int = 0,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Return the measured behaviour of a model on tiles, and the tile and the overlap to predict with.
+@with_options(ProbeOptions)
+def probe(model: str, options: ProbeOptions, progress: Progress) -> dict[str, Any]:
+    """Return what a model does on tiles, and the tile and overlap to predict with.
 
     Args:
-        model: The model folder.
-        scene: The scene for real windows; without it, random images with the statistics of the recipe are used.
-        tile: The side of the tiles in pixels; default: the patch that the model was trained on.
-        seed: The seed of windows, positions and images.
-        dry_run: Whether to return only the plan of the measurements.
-        progress: The progress that counts the measurements.
+        model: Model folder.
+        options: What it is measured on; given by name.
+        progress: Where progress is shown.
 
     Returns:
         ``receptive_field`` (theoretical, in pixels on each side), ``effective`` (distances that hold 90, 95, 99 % of
         the input's gradient), ``declared`` and ``measured`` tile class, ``global_layers``, ``seams`` (error of each
-        overlap), ``recommended``, ``determinism``, ``notes``: sentences with advice.
+        overlap), ``recommended``, ``determinism``, ``notes``: sentences that say what to do.
 
     Raises:
-        UserError: the folder holds no model, or the scene does not fit the model.
+        UserError: no model there, or a scene that does not fit it.
     """
-    loaded = Model.load(model)
+    loaded, scene, seed = Model.load(model), options.scene, options.seed
     if scene is not None:
-        loaded.recipe.applied_to(Scene.open(scene))  # refuses a scene that does not fit
-    side, say = tile or loaded.tile or TILE, progress or Silent()
+        loaded.recipe.applied_to(Scene.open(scene))  # refuses one that does not fit
+    side = options.tile or loaded.tile or TILE
     plan = {"model": model, "scene": scene, "tile": side, "seed": seed, "net": loaded.net["name"]}
-    if dry_run:
+    if options.dry_run:
         return plan | {"windows": WINDOWS, "positions": POSITIONS, "overlaps": [round(v * side) for v in OVERLAPS]}
     with Peak() as peak:
-        found = _probed(Subject.of(loaded, scene, side, seed), say)
+        found = _probed(Subject.of(loaded, scene, side, seed), progress)
     return plan | found | {"seconds": peak.seconds, "peak_memory": peak.bytes}
 
 
@@ -87,7 +79,7 @@ class Subject:
     module: nn.Module
     """The net of the model, in the memory format of prediction."""
     task: Task
-    """The task, which activates the net's output."""
+    """Says what the net reads, and activates."""
     scene: str | None
     """The URL of the scene for windows, if there is one."""
     tile: int
@@ -112,7 +104,7 @@ class Subject:
 
     def windows(self, side: int, count: int) -> Float32[Tensor, "n channel y x"]:
         """Return windows as inputs of the net."""
-        return windows(self.model, self.scene, side, count, self.seed)
+        return self.task.inputs(windows(self.model, self.scene, side, count, self.seed))
 
     def activated(self, x: Float32[Tensor, "batch channel y x"]) -> Float32[Tensor, "batch channel2 y2 x2"]:
         """Return the activated output, which is blended."""
@@ -140,7 +132,7 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
     say.advance(1, "seams")
     reach = governing(on.declared, found)
-    local = found is not None and found.inner is not None  # else the cost may grow with the square of the window
+    local = found is not None and found.inner is not None  # else a larger window may cost by squares
     errors = _seams(on, side, align) if reach.kind == "approximate" and local and _plain(line) else []
     say.advance(1, "determinism")
     shape = (min(side, on.side(align) if side <= TILE else -(-TILE // align) * align),) * 2

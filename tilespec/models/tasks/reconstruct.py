@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance
-from tilespec.models.tasks.base import Geometry
+from tilespec.models.tasks.base import Geometry, without_gaps
 
 Values = Float32[np.ndarray, "y x channel"]
 
@@ -31,6 +31,7 @@ class Reconstruct:
     """
 
     truth: ClassVar[Literal["classes", "field"]] = "field"
+    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")
 
     channels: int
     """The number of values of a pixel."""
@@ -64,18 +65,17 @@ class Reconstruct:
         """One output pixel for each input pixel."""
         return Geometry()
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The statistics of channel errors: RMSE, PSNR and spectral angle."""
-        return ("residuals",)
+    def channels_in(self, scores: int) -> int:
+        """As many as the recipe gives."""
+        return scores
+
+    def inputs(self, scores: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return what the recipe gives."""
+        return scores
 
     def pair(self, scores: Reflectance, truth: Values) -> tuple[Reflectance, Values]:
-        """Return scores and values: 0 and NaN for a pixel without data, so that nodata does not enter the training."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            if np.isfinite(scores.sum()):  # nearly always true, and ten times as fast as a mask
-                return scores, truth
-        blank = ~np.isfinite(scores).all(axis=2, keepdims=True)
-        return np.where(blank, np.float32(0), scores), np.where(blank, np.float32(np.nan), truth)
+        """Return scores and values: 0 and NaN where a pixel has no data."""
+        return without_gaps(scores, truth, self.geometry, np.nan)
 
     def known(self, target: Float[Tensor, "batch channel y x"]) -> Bool[Tensor, "batch channel y x"]:
         """Return which values are known, that is, not NaN."""

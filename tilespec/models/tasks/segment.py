@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance
-from tilespec.models.tasks.base import Geometry
+from tilespec.models.tasks.base import Geometry, without_gaps
 
 
 @final
@@ -20,6 +20,7 @@ class Segment:
     """Semantic segmentation into any number of classes below 255; 255 is unlabelled and does not enter the training."""
 
     truth: ClassVar[Literal["classes", "field"]] = "classes"
+    metrics: ClassVar[tuple[str, ...]] = ("iou", "miou", "oa", "kappa")
 
     classes: int
     """The number of classes."""
@@ -52,19 +53,17 @@ class Segment:
         """One output pixel for each input pixel."""
         return Geometry()
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The statistics of the confusion matrix: IoU, overall accuracy and kappa."""
-        return ("confusion",)
+    def channels_in(self, scores: int) -> int:
+        """As many as the recipe gives."""
+        return scores
+
+    def inputs(self, scores: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return what the recipe gives."""
+        return scores
 
     def pair(self, scores: Reflectance, truth: ClassMap) -> tuple[Reflectance, ClassMap]:
-        """Return scores and labels: 0 and 255 for a pixel without data, so that nodata does not enter the training."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            if np.isfinite(scores.sum()):  # nearly always true, and ten times as fast as a mask
-                return scores, truth
-        blank = ~np.isfinite(scores).all(axis=2)
-        seen = np.where(blank[:, :, None], np.float32(0), scores)
-        return seen, np.where(blank, np.uint8(UNLABELLED), truth)
+        """Return scores and labels: 0 and 255 where a pixel has no data."""
+        return without_gaps(scores, truth, self.geometry, UNLABELLED)
 
     def known(self, target: Shaped[Tensor, "batch y x"]) -> Bool[Tensor, "batch 1 y x"]:
         """Return where there is a label."""

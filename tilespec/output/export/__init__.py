@@ -1,7 +1,7 @@
-"""Export: a scene, a layer or a prediction is written as a file for other programs.
+"""Export: a scene, a layer or a prediction becomes a file for other programs.
 
-Files in reading order: `export` (the verb and the table of formats), `source` (the exported array and its facts), and
-the formats: `geotiff`, `envi`, `netcdf`, `png`.
+Files in reading order: `export` (the verb and the table of formats), `options`, `source` (what is handed on), and the
+formats: `geotiff`, `envi`, `netcdf`, `png`.
 
 To add a format: write one function ``(exported, path, progress) -> files written`` and add one line to
 `export.WRITERS`.

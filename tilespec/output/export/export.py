@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
+from tilespec.output.export.options import ExportOptions
 from tilespec.output.export.source import open_exported
 from tilespec.storage.backends.paths import local
 
@@ -20,31 +22,19 @@ WRITERS: Final = {
 """The writer for each ending of a name, a callable ``(exported, path, progress) -> files written``."""
 
 
-def export(  # noqa: PLR0913 - the verb's options, all by name
-    store: str | Path,
-    out: str | Path,
-    *,
-    layer: str | None = None,
-    bands: tuple[int, int, int] | None = None,
-    max_side: int = 2048,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write a store in the format of the ending of ``out``; return the files and their sizes in bytes.
+@with_options(ExportOptions)
+def export(store: str | Path, out: str | Path, options: ExportOptions, progress: Progress) -> dict[str, Any]:
+    """Write a store in the format that the end of ``out`` names; return the files and their sizes.
 
     Args:
-        store: The URL of a scene or a prediction.
-        out: The file: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
+        store: A scene or a prediction.
+        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
             (false colour of a cube, colours of a class map).
-        layer: The ``y, x`` layer instead of the cube, such as ``labels``.
-        bands: The bands of a picture; None: near infrared, red and green if the wavelengths permit.
-        max_side: The longer side of a picture in pixels.
-        dry_run: Whether to return the plan and write nothing.
-        progress: The progress that counts rows.
+        options: What is written; given by name.
+        progress: Where progress is shown.
 
     Raises:
-        UserError: the store, the layer or the format does not exist; the file exists already; or the format does not
-            support the data type.
+        UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()
@@ -53,7 +43,7 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
         raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(known), do="Choose one of these.")
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
-    exported = open_exported(str(store), layer, max_side=max_side, bands=bands)
+    exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
     plan = {
         "store": str(store),
         "out": str(out),
@@ -61,10 +51,10 @@ def export(  # noqa: PLR0913 - the verb's options, all by name
         "shape": list(exported.shape),
         "dtype": exported.dtype.name,
     }
-    if dry_run:
+    if options.dry_run:
         return plan
     path.parent.mkdir(parents=True, exist_ok=True)
     with Peak() as peak:
-        written = load(WRITERS, suffix, "export")(exported, path, progress or Silent())
+        written = load(WRITERS, suffix, "export")(exported, path, progress)
     files = {str(file): file.stat().st_size for file in written}
     return plan | {"files": files, "seconds": peak.seconds, "peak_memory": peak.bytes}

@@ -1,6 +1,6 @@
 """Measure: one row of figures for each plant, polygon or region of a scene.
 
-Files in reading order: `measure` (the verb), `job` (the checked measurement), `object_masks` (the pixels of each
-object), `connected_regions`, `indices` (vegetation indices), `object_sums` (sums for each object), `csv_table` (the
-written table).
+Files in reading order: `measure` (the verb), `options`, `job` (what is measured, checked beforehand), `object_masks`
+(which pixels belong to which object), `connected_regions`, `indices` (vegetation indices), `object_sums` (sums for each
+object), `csv_table` (how it is written).
 """

@@ -12,10 +12,12 @@ import numpy as np
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
+from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.output.measure.csv_table import as_csv, columns
 from tilespec.output.measure.job import Job, job_of, pixel_area, tally
 from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, Objects, class_of
+from tilespec.output.measure.options import MeasureOptions
 from tilespec.storage.backends.base import Place
 from tilespec.storage.backends.paths import at
 from tilespec.storage.files import write_atomic
@@ -27,60 +29,33 @@ PLANTS = "plant"
 """The default layer, whose values are the numbers of objects."""
 
 
-def measure(  # noqa: PLR0913 - the options of a verb
-    pred: str,
-    scene: str,
-    out: str | Path,
-    *,
-    by: str | None = None,
-    polygons: str | None = None,
-    regions: str | None = None,
-    min_area: int = 1,
-    pixel_coordinates: bool = False,
-    only: str | None = None,
-    rows: str | None = None,
-    cols: str | None = None,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write a table (CSV) of the objects of ``scene`` under the class map ``pred``; return its facts.
+@with_options(MeasureOptions)
+def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, progress: Progress) -> dict[str, Any]:
+    """Write a table (CSV) of the objects of ``scene`` under the class map ``pred``; return what it holds.
 
     For each object: ``id`` and the polygon's attributes; ``pixels``, and ``area_m2`` where the CRS is projected; box
     ``y0, y1, x0, x1`` (half open) and centroid, in pixels of the scene; ``invalid_pixels`` without a finite value and
     ``partial_pixels`` with some; ``share_CLASS`` of the prediction; vegetation indices of the mean spectrum;
-    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN means undefined.
+    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
 
     Args:
-        pred: The prediction of classes, or a scene with labels.
+        pred: Prediction of classes, or a scene with labels.
         scene: The scene that was predicted.
-        out: The path of the table, which is replaced completely.
-        by: The layer whose values are the objects: ``plant`` by default; 0 is none, in a class map 255.
-        polygons: The GeoJSON, GeoPackage or shapefile; each of overlapping polygons is measured completely.
-        regions: The class whose 8-connected regions are the objects, numbered by their first pixels.
-        min_area: The size of the smallest region in pixels.
-        pixel_coordinates: Whether corners of the polygons are columns and rows.
-        only: The classes whose pixels enter the spectrum, names or numbers separated by commas. Default: the class of
-            ``regions``, else all but one named ``background``. Pixels that the prediction leaves as nodata never do.
-        rows: The rows to measure, "A:B".
-        cols: The columns to measure, "A:B".
-        workers: The number of processes on this machine; 0 uses this process.
-        cluster: The cluster of the workers, as for `predict`.
-        dry_run: Whether only to check everything and return the plan.
-        progress: The progress that counts the strips.
+        out: The table; replaced whole.
+        options: What the objects are; given by name.
+        progress: Where each pass is reported.
 
     Raises:
-        UserError: prediction and scene have different planes, or the objects or a class do not exist.
+        UserError: the two lie on different planes, there are no such objects, or no such class.
     """
     place = _place(out)
-    job, notes = job_of(pred, scene, rows, cols, only or regions)
-    objects = _objects(job, by=by, polygons=polygons, pixels=pixel_coordinates, regions=regions, least=min_area)
+    job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
+    objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
-    if dry_run:
+    if options.dry_run:
         told = dict(objects.facts)
         return {**plan, **told, "notes": [*notes, *told.get("notes", [])], "dry_run": True}
-    with connect(workers, cluster) as client, Peak() as peak:
+    with connect(options.workers, options.cluster) as client, Peak() as peak:
         objects = objects.prepared(job.strips, client, progress)
         found = tally(job, objects, client, progress)
     if objects.count is not None:
@@ -115,11 +90,10 @@ def _place(out: str | Path) -> Place:
     return place
 
 
-def _objects(
-    job: Job, *, by: str | None, polygons: str | None, pixels: bool, regions: str | None, least: int
-) -> Objects:
+def _objects(job: Job, options: MeasureOptions) -> Objects:
     """Return the requested objects: of a layer, a file, or a class."""
-    asked = {"--by": by, "--polygons": polygons, "--regions": regions}
+    polygons, regions, least, pixels = options.polygons, options.regions, options.min_area, options.pixel_coordinates
+    asked = {"--by": options.by, "--polygons": polygons, "--regions": regions}
     given = [flag for flag, value in asked.items() if value is not None]
     if len(given) > 1:
         raise UserError(" ".join(given), found="several", expected="one of them", do="Measure one after the other.")
@@ -133,4 +107,4 @@ def _objects(
         return ByPolygons.of(scene, polygons, pixels=pixels)
     if regions is not None:
         return ByRegions(pred=job.pred, value=class_of(job.names, regions, "--regions"), least=least)
-    return ByLayer.of(scene, by or PLANTS)
+    return ByLayer.of(scene, options.by or PLANTS)

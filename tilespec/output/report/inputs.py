@@ -68,7 +68,7 @@ class ModelRun:
     """The lines of ``log.jsonl``, none for methods without training steps."""
     validations: tuple[Mapping[str, Any], ...] = ()
     """The lines of ``validation.jsonl``."""
-    metric: str | None = None
+    metric: str = ""
     """The metric that is compared: from the settings, else the first."""
 
 
@@ -181,11 +181,11 @@ def _model(folder: Path) -> list[Any]:
         metric=_metric(folder, validations),
     )
     if not (card.exists() or (folder / "recipe" / "recipe.json").exists()):
-        return [model]  # it has no recipe, or a recipe in another folder
+        return [model]  # it learns from bands as they are, or by a recipe that lies elsewhere
     return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
 
 
-def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str | None:
+def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str:
     """Return the metric that is compared among a training's validations."""
     asked = (noted(folder, "config") or {}).get("validate") or {}
-    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), None)
+    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")

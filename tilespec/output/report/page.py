@@ -12,11 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
 from tilespec.output.report.detail import of_detail
 from tilespec.output.report.inputs import RecipeRun, Runs, name_of
 from tilespec.output.report.maps import compare
+from tilespec.output.report.options import ReportOptions
 from tilespec.output.report.overview import Overview, overview, takes
 from tilespec.output.report.page_parts import Section
 from tilespec.output.report.pictures import of_predictions, of_scene
@@ -31,32 +33,24 @@ from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
 
-def report(
-    runs: Sequence[str],
-    out: str,
-    *,
-    title: str | None = None,
-    pixel: Sequence[str] = (),
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write one self-contained HTML page about ``runs`` to ``out``, and return its contents as plain data.
+@with_options(ReportOptions)
+def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Progress) -> dict[str, Any]:
+    """Write one self-contained HTML page about ``runs`` to ``out``, and return what it holds.
 
     Args:
-        runs: The scenes, predictions of class maps or channels, model folders and recipe folders, in any order.
-        out: The path of the page; an existing page is replaced.
-        title: The title of the page.
-        pixel: The pixels ``Y,X`` of the scene whose true and reconstructed spectra are drawn.
-        dry_run: Whether to return only the planned contents, and write nothing.
-        progress: The progress that counts the passes over scenes.
+        runs: Scenes, class maps or channels that were predicted, model folders, recipe folders; any of them, in any
+            order.
+        out: Where the page goes; a page that is there is replaced.
+        options: What is shown; given by name.
+        progress: Where the pass over each scene is reported.
 
     Raises:
-        UserError: ``out`` is no .html file, or a report cannot show one of ``runs``.
+        UserError: ``out`` is no .html file, or one of ``runs`` is nothing that a report can show.
     """
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
     local(out, "a page")
-    asked = pixels(pixel)
+    asked = pixels(options.pixel)
     opened = Runs.open(runs)
     plan = {
         "out": out,
@@ -66,11 +60,11 @@ def report(
         "models": [run.name for run in opened.models],
         "recipes": [run.name for run in opened.recipes],
     }
-    if dry_run:
+    if options.dry_run:
         return {**plan, "dry_run": True}
     with Peak() as peak:
-        sections = _sections(opened, asked, progress or Silent())
-        html = render(title or _title(opened), sections)
+        sections = _sections(opened, asked, progress)
+        html = render(options.title or _title(opened), sections)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(out), html)
     facts = {"sections": [section.key for section in sections], "bytes": len(html.encode())}

@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from tilespec.evaluate.metrics.table import METRICS
 from tilespec.output.report import plots
 from tilespec.output.report.inputs import ModelRun
 from tilespec.output.report.page_parts import Key, Picture, Row, Section
 from tilespec.output.report.scores import digits
 from tilespec.training.run.log import NOT_LOSSES
-from tilespec.training.validation.history import METRICS, best
+from tilespec.training.validation.history import best
 
 POINTS: Final = 1500
 """The largest number of points of a curve."""
@@ -42,14 +43,13 @@ def losses(run: ModelRun) -> dict[str, Curve]:
 def validations(run: ModelRun) -> dict[str, Curve]:
     """Return the curves of a training's validations: the compared metric, with all others if they are shares."""
     names = [key for line in run.validations for key in line if key not in NOT_LOSSES]
-    metric = compared(run)
-    return _curves(run.validations, [metric, *names] if metric in METRICS["confusion"] else [metric])
+    shares = run.metric in METRICS and METRICS[run.metric].truth == "classes"
+    return _curves(run.validations, [run.metric, *names] if shares else [run.metric])
 
 
-def compared(run: ModelRun) -> str:
-    """Return the metric that is compared: the requested one, else the first of the task."""
-    known = {key for line in run.validations for key in line}
-    return run.metric or next((name for names in METRICS.values() for name in names if name in known), "iou")
+def _best(run: ModelRun) -> int | None:
+    """Return the step of the best validation; None where there is none, or nobody here knows the metric."""
+    return best(run.validations, METRICS[run.metric]) if run.metric in METRICS else None
 
 
 def _below(run: ModelRun) -> list[Row]:
@@ -58,7 +58,7 @@ def _below(run: ModelRun) -> list[Row]:
     keys: tuple[Key, ...] = ()
     metrics, rate = validations(run), _curves(run.log[:: max(1, len(run.log) // POINTS)], ["rate"])
     if metrics:
-        top = best(run.validations, compared(run))
+        top = _best(run)
         caption = "On pixels that are held out, predicted in tiles as users predict. The broken line marks the best."
         source = plots.points(metrics, ylabel="score", mark=top)
         pictures.append(Picture(source=source, title="Validation", caption=caption, plot=True))
@@ -71,20 +71,19 @@ def _below(run: ModelRun) -> list[Row]:
 
 def _told(run: ModelRun) -> str:
     """Return a sentence on the results of the validations."""
-    metric = compared(run)
-    top = best(run.validations, metric)
+    top = _best(run)
     if top is None:
         return ""
-    value = next(line[metric] for line in run.validations if line["step"] == top)
+    value = next(line[run.metric] for line in run.validations if line["step"] == top)
     count = len(run.validations)
     many, steps = "" if count == 1 else "s", (run.card.get("provenance") or {}).get("steps")
     kept = "" if steps is None else f" The model is that of step {steps}."
-    return f"Of {count} validation{many} the best is that after {top} steps: {metric} {digits(value)}.{kept}"
+    return f"Of {count} validation{many} the best is that after {top} steps: {run.metric} {digits(value)}.{kept}"
 
 
 def _named(name: str, run: ModelRun) -> str:
     """Return a metric's name in the legend."""
-    return f"{name}, which is compared" if name == compared(run) else name
+    return f"{name}, which is compared" if name == run.metric else name
 
 
 def _curves(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Curve]:

@@ -1,8 +1,8 @@
 """Base: the contract of every kind of place for a store.
 
 A place has a part of the interface of `pathlib`, and the operations for many machines that write one store: puts that
-are complete or do not happen, and conditional puts, of which one of many succeeds. A new kind is a subclass and a line in
-`tilespec.storage.backends.paths.SCHEMES`.
+are complete or do not happen, and conditional puts, of which one of many succeeds. A new kind is a subclass and a line
+in `tilespec.storage.backends.paths.SCHEMES`.
 """
 
 import sys

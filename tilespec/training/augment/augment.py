@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
+from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
 from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.geometry import rotate
@@ -33,11 +34,15 @@ ALONG_THE_BANDS = ("shift", "reverse", "slope", "background")
 """The kinds for which the bands must have an order."""
 PAIRED = ("cutmix", "mixup")
 """The kinds for which each patch needs a partner."""
+ON_ONE_PLANE = ("rotate", *PAIRED)
+"""Kinds for which each pixel of a patch needs an answer of its own."""
 
 
 def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float) -> Batch:
     """Return the batch with changed spectra in the chosen patches, at pixels with data."""
-    seen = ~unknown(batch.y) | (batch.x != 0).any(dim=1)
+    seen = (batch.x != 0).any(dim=1)
+    if batch.y.shape[-2:] == seen.shape[-2:]:
+        seen |= ~unknown(batch.y)
     there = (seen & draws.chosen[:, None, None]).unsqueeze(1)
     return replace(batch, x=torch.where(there, change(batch.x, draws, strength), batch.x))
 
@@ -94,23 +99,33 @@ class Augment:
         return batch
 
 
-def check(table: AugmentTable, *, batch: int, ranks: int, bands: Bands) -> None:
-    """Refuse impossible settings before anything is computed.
+def check(table: AugmentTable, *, batch: int, ranks: int, bands: Bands, geometry: Geometry) -> None:
+    """Refuse what cannot be done, before anything is computed.
 
     Args:
-        table: The strengths.
-        batch: The number of patches per step of all ranks together.
-        ranks: The number of ranks.
-        bands: The bands that the net reads.
+        table: Strengths.
+        batch: Patches per step, of all ranks together.
+        ranks: How many there are.
+        bands: What the recipe gives.
+        geometry: Where answers lie.
 
     Raises:
-        UserError: a kind along the bands is set for scores, which have no order, or for one band; a shift exceeds the
-            number of bands; or patches to be mixed have no partner on their rank.
+        UserError: a kind along the bands on scores that have no order, or on one band; a shift by more bands than there
+            are; patches to be mixed that come without their partners; turned or mixed patches whose answers lie on
+            another plane.
     """
     on = Augment.of(table, 0).kinds
     for kind in ALONG_THE_BANDS:
         if kind in on:
             _ordered(kind, bands)
+    for kind in ON_ONE_PLANE:
+        if kind in on and geometry != Geometry():
+            raise UserError(
+                f"augment.{kind}",
+                found=f"answers with output scale {geometry.scale} and margin {geometry.margin}",
+                expected="an answer for each pixel of a patch",
+                do=f"Set augment.{kind}=0; spectral kinds suit every task.",
+            )
     if table.shift > bands.count - 1:
         raise UserError(
             "augment.shift",

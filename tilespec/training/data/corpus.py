@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Roi, SpectralAxis
-from tilespec.models.tasks import TASKS
+from tilespec.models.tasks import TASKS, task
+from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
 from tilespec.storage.layer import Plane
 from tilespec.storage.scene import Scene
 from tilespec.training.data.density import Density, Field, weighted
-from tilespec.training.data.targets import KINDS, Truth
+from tilespec.training.data.targets import KINDS, Answers, Truth
 from tilespec.training.settings import Config, Data
 
 
@@ -27,6 +29,12 @@ class Ground:
     """The region of the patches."""
     truth: Truth
     """The target of the net in this region."""
+    geometry: Geometry
+    """How the truth lies on the scene, and what of a patch is predicted."""
+
+    def answers(self, roi: Roi) -> Answers:
+        """Return what the net should answer on a part of the region: without the margin."""
+        return self.truth.read(self.geometry.target(roi))
 
 
 @final
@@ -88,10 +96,15 @@ def open_corpus(config: Config) -> Corpus:
     data, kind = config.data, KINDS[load(TASKS, config.task.name, "task").truth]
     _check_keys(config, kind.KEY, kind.LACKS)
     stores = _stores(data, kind.KEY)
-    grounds = tuple(_ground(data, url, kind.open, store) for url, store in zip(data.scene, stores, strict=True))
-    _same_bands(grounds)
     told = config.task.model_extra or {}
-    survey = kind.survey([ground.truth for ground in grounds], [ground.roi for ground in grounds], told)
+    geometry = task({"name": config.task.name, **kind.LEAST, **told}).geometry
+    _check_geometry(config, geometry)
+    grounds = tuple(
+        _ground(data, url, kind.open, store, geometry) for url, store in zip(data.scene, stores, strict=True)
+    )
+    _same_bands(grounds)
+    truths, regions = zip(*((ground.truth, geometry.target(ground.roi)) for ground in grounds), strict=True)
+    survey = kind.survey(truths, regions, told)
     density = _density(data, grounds, len(survey.classes))
     return Corpus(grounds=grounds, density=density, **vars(survey))
 
@@ -107,16 +120,35 @@ def adapted(config: Config, corpus: Corpus, align: int) -> Config:
     Raises:
         UserError: without ``data.adapt``: the patch is no multiple of ``align``, or larger than a training region.
     """
-    height, width = corpus.fits()
-    largest = min(height, width) // align * align
-    patch = min(config.data.patch // align * align, largest) if config.data.adapt else config.data.patch
-    _check_patch(patch, align, largest, (height, width))
+    region, geometry = corpus.fits(), corpus.grounds[0].geometry
+    sides = [side for side in range(align, min(region) + 1, align) if geometry.fits(side)]
+    asked = config.data.patch
+    patch = max((side for side in sides if side <= asked), default=asked) if config.data.adapt else asked
+    _check_patch(patch, align, sides, region, geometry)
     recipe = config.recipe
     if config.data.adapt and recipe.steps:
         recipe = recipe.model_copy(update={"steps": _fewer(recipe.steps, corpus.bands)})
     data = config.data.model_copy(update={"patch": patch})
     task = config.task.model_copy(update=dict(corpus.options))
     return config.model_copy(update={"data": data, "recipe": recipe, "task": task})
+
+
+def _check_geometry(config: Config, geometry: Geometry) -> None:
+    """Refuse a margin of broken output pixels, and a balance of classes that do not lie on the scene's pixels."""
+    if (geometry.margin * geometry.scale).denominator != 1:
+        raise UserError(
+            f"task {config.task.name}",
+            found=f"a margin of {geometry.margin} pixels at output scale {geometry.scale}",
+            expected=f"a multiple of {geometry.scale.denominator}, so that predictions lie on the pixels of a truth",
+            do="Give the task another margin.",
+        )
+    if geometry.scale != 1 and config.data.balance != "none":
+        raise UserError(
+            "data.balance",
+            found=f"{config.data.balance!r}, for a task of output scale {geometry.scale}",
+            expected="'none': pixels of the scene are drawn, and labels of another scale are of other pixels",
+            do="Leave it out; data.weight draws by a layer of the scene.",
+        )
 
 
 def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
@@ -146,10 +178,10 @@ def _stores(data: Data, key: str) -> tuple[str, ...]:
     return tuple(stores)
 
 
-def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str) -> Ground:
-    """Return the training region of one scene, which must not overlap the test region."""
+def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str, geometry: Geometry) -> Ground:
+    """Return the ground of one scene, with a region of whole output pixels that keeps off the test region."""
     scene = Scene.open(url).raw()
-    roi = Roi.of(scene.shape, data.rows, data.cols)
+    roi = geometry.within(Roi.of(scene.shape, data.rows, data.cols))
     if data.test_rows or data.test_cols:
         test = Roi.of(scene.shape, data.test_rows, data.test_cols)
         if roi.overlaps(test):
@@ -160,14 +192,16 @@ def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str) ->
                 do="Move one of the two regions; scores on training pixels are too good.",
             )
     truth = opened(store)
-    if truth.shape != scene.shape[:2]:
+    height, width = (int(length * geometry.scale) for length in scene.shape[:2])
+    if truth.shape != (height, width):
+        times = "the size" if geometry.scale == 1 else f"{geometry.scale} times the size"
         raise UserError(
             store,
             found=f"{truth.KEY} of {truth.shape[0]} x {truth.shape[1]} pixels",
-            expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {url}",
+            expected=f"{height} x {width}, {times} of {url}",
             do=f"The {truth.KEY} must lie on the scene pixel by pixel: bring one of the two to the other's size first.",
         )
-    return Ground(scene=scene, roi=roi, truth=truth)
+    return Ground(scene=scene, roi=roi, truth=truth, geometry=geometry)
 
 
 def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | None:
@@ -181,7 +215,10 @@ def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | N
         )
     if data.weight is None and data.balance == "none":
         return None
-    fields = [Field(roi=g.roi, labels=g.truth.plane, weight=_weight(data, g)) for g in grounds]
+    fields = [
+        Field(roi=g.roi, labels=g.truth.plane if g.geometry.scale == 1 else None, weight=_weight(data, g))
+        for g in grounds
+    ]
     return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
 
 
@@ -211,21 +248,33 @@ def _same_bands(grounds: tuple[Ground, ...]) -> None:
         recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
 
 
-def _check_patch(patch: int, align: int, largest: int, fits: tuple[int, int]) -> None:
-    """Refuse a patch that is larger than a region or not aligned."""
-    if largest == 0 or patch > largest:
+def _check_patch(patch: int, align: int, sides: list[int], region: tuple[int, int], geometry: Geometry) -> None:
+    """Refuse a patch that is larger than a region, not aligned, or without whole output pixels.
+
+    Args:
+        patch: Its side.
+        align: Sides are multiples of this.
+        sides: All that a region has room for, ascending.
+        region: Height and width that every region has.
+        geometry: What of a patch is predicted.
+    """
+    if not sides or patch > sides[-1]:
+        least = next(side for side in count(align, align) if geometry.fits(side))
         raise UserError(
             "data.patch",
-            found=f"{patch} pixels, in a training region of {fits[0]} x {fits[1]}",
-            expected=f"at most {largest}" if largest else f"a region of at least {align} x {align}",
-            do=f"Set data.patch={largest}." if largest else "Choose a larger region, or a net with a smaller n_down.",
+            found=f"{patch} pixels, in a training region of {region[0]} x {region[1]}",
+            expected=f"at most {sides[-1]}" if sides else f"a region of at least {least} x {least}",
+            do=f"Set data.patch={sides[-1]}." if sides else "Choose a larger region, or a net with a smaller n_down.",
         )
-    if patch % align:
+    if patch not in sides:
+        whole = "" if geometry == Geometry() else f", with output scale {geometry.scale} and margin {geometry.margin}"
         raise UserError(
             "data.patch",
-            found=f"{patch} pixels",
-            expected=f"a multiple of {align}, which the net halves to whole numbers",
-            do=f"Set data.patch={min(-(-patch // align) * align, largest)}.",
+            found=f"{patch} pixels{whole}",
+            expected=f"a multiple of {align}, which the net halves to whole numbers"
+            if patch % align
+            else "sides of whole output pixels",
+            do=f"Set data.patch={next(side for side in sides if side >= patch)}.",
         )
 
 

@@ -43,6 +43,8 @@ class Law:
     """The region of the patches in each scene."""
     side: int
     """The side of a patch in pixels."""
+    step: int = 1
+    """Patches begin at multiples of it, for there pixels of the truth begin."""
     patches: int
     """The number of patches in an epoch."""
     augment: bool = True
@@ -66,6 +68,7 @@ class Law:
             seed=config.train.seed,
             regions=tuple(ground.roi for ground in corpus.grounds),
             side=data.patch,
+            step=corpus.grounds[0].geometry.scale.denominator,
             patches=data.patches,
             augment=data.augment,
             window=data.window,
@@ -96,7 +99,7 @@ class Law:
         As published by Mishra and Herrmann (2021). If no patch does, all are used.
         """
         drawn = _drawn(self, np.random.default_rng([self.seed, 1]))
-        kept = tuple(p for p in drawn if _mixed(grounds[p.scene].truth.read(self.roi(p))))
+        kept = tuple(p for p in drawn if _mixed(grounds[p.scene].answers(self.roi(p))))
         return replace(self, kept=kept or tuple(drawn))
 
 
@@ -123,7 +126,7 @@ def _drawn(law: Law, rng: np.random.Generator) -> list[Patch]:
     for (scene, y, x), turn in zip(pixels.tolist(), turns.tolist(), strict=True):
         roi = law.regions[scene]
         top, left = min(max(y - half, roi.y0), roi.y1 - law.side), min(max(x - half, roi.x0), roi.x1 - law.side)
-        drawn.append(Patch(scene, top, left, turn))
+        drawn.append(Patch(scene, top - top % law.step, left - left % law.step, turn))
     return drawn
 
 

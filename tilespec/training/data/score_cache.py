@@ -4,6 +4,7 @@ The recipe is applied to a few lines of raw spectra at a time while they are rea
 Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) never would.
 """
 
+import math
 import threading
 from collections.abc import Hashable
 from functools import partial
@@ -52,21 +53,24 @@ class Blocks:
         return self._recipe.bands_out
 
     def empty(self, shape: tuple[int, int]) -> Block:
-        """Return memory for the scores and the target of a region."""
-        return np.empty((*shape, self.bands), np.float32), self._grounds[0].truth.empty(shape)
+        """Return memory for the scores of a patch, and for what the net should answer there."""
+        truth = self._grounds[0].truth.empty(self._grounds[0].geometry.plane(shape))
+        return np.empty((*shape, self.bands), np.float32), truth
 
     def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
-        """Return scores ``y, x, band`` (NaN for no data) and the target of a part of a training region.
+        """Return scores ``y, x, band`` (NaN where there is no data) of a patch, and what the net should answer there.
 
-        With ``into`` they are written there, once and directly from the blocks.
+        With ``into`` they are written there, once and straight from the blocks.
         """
         wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
         for part in parts(ground, roi):
             make, room = partial(self._made, scene, part), 0 if self._shelf else size(ground, part, self.bands)
             with self.cache.lent((scene, part), room, make) as block:
-                inner, outer = _shared(roi, part)
-                for values, found in zip(wanted, block, strict=True):
-                    _pixels(values)[outer] = _pixels(found)[inner]
+                places = (roi, part), (ground.geometry.target(roi), ground.geometry.beneath(part))
+                for values, found, (whole, piece) in zip(wanted, block, places, strict=True):
+                    if whole.overlaps(piece):  # a margin has no truth
+                        inner, outer = _shared(whole, piece)
+                        _pixels(values)[outer] = _pixels(found)[inner]
         with self._counting:
             self.used += roi.shape[0] * roi.shape[1]
         return wanted
@@ -76,14 +80,19 @@ class Blocks:
         found: dict[Hashable, list[Kind]] = {}
         for scene, ground in enumerate(self._grounds):
             for part in parts(ground, ground.roi):
-                found[scene, part] = [(values.shape, values.dtype) for values in self.empty(part.shape)]
+                found[scene, part] = [(values.shape, values.dtype) for values in self._block(ground, part)]
         return found
+
+    def _block(self, ground: Ground, part: Roi) -> Block:
+        """Return memory for one block."""
+        truth = ground.truth.empty(ground.geometry.beneath(part).shape)
+        return np.empty((*part.shape, self.bands), np.float32), truth
 
     def _made(self, scene: int, part: Roi) -> Block:
         """Return one block: as another rank has decoded it, or decoded now."""
         decode = partial(self._decode, self._grounds[scene], part)
         if self._shelf is None:
-            return decode(self.empty(part.shape))
+            return decode(self._block(self._grounds[scene], part))
         scores, answers = self._shelf.take((scene, part), decode)
         return scores, answers
 
@@ -99,7 +108,7 @@ class Blocks:
                 start = stop
         with self._counting:
             self.decoded += stored(ground, part)
-        answers[...] = ground.truth.read(part)
+        answers[...] = ground.truth.read(ground.geometry.beneath(part))
         return into
 
 
@@ -111,8 +120,8 @@ def parts(ground: Ground, roi: Roi) -> list[Roi]:
 
 def size(ground: Ground, part: Roi, bands: int) -> int:
     """Return the size of a block in bytes."""
-    height, width = part.shape
-    return height * width * (bands * np.dtype(np.float32).itemsize + ground.truth.empty((1, 1)).nbytes)
+    pixels, truth = (math.prod(roi.shape) for roi in (part, ground.geometry.beneath(part)))
+    return pixels * bands * np.dtype(np.float32).itemsize + truth * ground.truth.empty((1, 1)).nbytes
 
 
 def stored(ground: Ground, part: Roi) -> int:

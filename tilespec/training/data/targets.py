@@ -4,6 +4,7 @@ Classes (uint8 ``y, x``, 255 = unknown) come from a label plane, a field (float3
 the cube of another store. Both are read block by block beside the spectra, and patches turn with them.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
@@ -25,8 +26,8 @@ from tilespec.storage.scene import Scene
 STRIP: Final = 512
 """The number of rows of labels that are counted at once."""
 
-Answers = UInt8[np.ndarray, "y x"] | Float32[np.ndarray, "y x channel"]
-"""A target array of either kind."""
+Answers = UInt8[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
+"""A target array of either kind, on the plane of the truth."""
 
 
 @final
@@ -52,6 +53,8 @@ class Truth(Protocol):
     """The key of the configuration that names its stores, and of the digest in the provenance of a model."""
     LACKS: ClassVar[tuple[str, ...]]
     """The keys of ``[data]`` that do not apply to this kind."""
+    LEAST: ClassVar[Mapping[str, float]]
+    """Options with which a task can be built before anything is known of the truths; its geometry is the same."""
 
     @property
     def store(self) -> str:
@@ -98,6 +101,7 @@ class Classes:
 
     KEY: ClassVar[str] = "labels"
     LACKS: ClassVar[tuple[str, ...]] = ()
+    LEAST: ClassVar[Mapping[str, float]] = {"classes": 2}
 
     plane: Plane
     """The layer of the labels; the store is opened once."""
@@ -182,6 +186,7 @@ class Field:
 
     KEY: ClassVar[str] = "target"
     LACKS: ClassVar[tuple[str, ...]] = ("balance", "drop_single_class")
+    LEAST: ClassVar[Mapping[str, float]] = {"channels": 1, "low": -sys.float_info.max, "high": sys.float_info.max}
     plane: ClassVar[None] = None
 
     cube: Scene

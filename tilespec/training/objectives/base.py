@@ -27,9 +27,9 @@ class Batch:
     """The patches of one rank at one step."""
 
     x: Float32[Tensor, "batch band y x"]
-    """The input of the net in channels-last memory."""
-    y: UInt8[Tensor, "batch y x"] | Float32[Tensor, "batch channel y x"]
-    """The targets: classes, 255 = unlabelled; or values, NaN = unknown."""
+    """What the recipe gives, in channels-last memory."""
+    y: UInt8[Tensor, "batch y2 x2"] | Float32[Tensor, "batch channel y2 x2"]
+    """What it should answer, on the output plane: classes, 255 = unlabelled; or values, NaN = unknown."""
     ids: tuple[int, ...]
     """The positions of the patches in the stream of all ranks, which seed dropout."""
     step: int = 0
@@ -41,7 +41,7 @@ class Batch:
         """Return the batch on a device."""
         other = self.mixed
         mixed = None if other is None else Mixed(y=other.y.to(device), share=other.share.to(device))
-        # copies from page-locked memory run beside the loop; other copies are the same as before
+        # from pinned memory the loop goes on while they are copied; from other memory this makes no difference
         x, y = (values.to(device, non_blocking=True) for values in (self.x, self.y))
         return replace(self, x=x, y=y, mixed=mixed)
 

@@ -1,7 +1,7 @@
 """Conditional GAN: pix2pix (Isola et al. 2017) as used by Mishra and Herrmann (2021), and a variant for logits."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tilespec.core.errors import UserError
 from tilespec.core.registry import checked, load
 from tilespec.models.nets import NETS, build
-from tilespec.models.tasks.base import Task
+from tilespec.models.tasks.base import Geometry, Task
 from tilespec.training.objectives.base import Batch, Mixed, Move
 from tilespec.training.objectives.losses import bce, loss, measured
 from tilespec.training.player import Player
@@ -46,6 +46,13 @@ class Cgan:
 
     def __post_init__(self) -> None:
         loss(self.loss, self.class_weights, self.task)
+        if self.task.geometry != Geometry():
+            raise UserError(
+                "objective.name",
+                found=f"cgan, for a task of output scale {self.task.geometry.scale} and another plane than its input",
+                expected="image and answer on one plane, for the discriminator sees both as channels",
+                do="Set objective.name=supervised.",
+            )
         if self.alternate is not None and (len(self.alternate) != 2 or min(self.alternate) < 1):
             raise UserError(
                 "objective.alternate",
@@ -64,6 +71,7 @@ class Cgan:
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
         """Yield the discriminator's moves, then the generator's, which uses the discriminator after its moves."""
         judges, fools = self._turns(batch.step)
+        batch = replace(batch, x=self.task.inputs(batch.x))
         raw = players["generator"].net(batch.x) if fools else _still(players["generator"].module, batch.x)
         fake = self._pair(batch, self.task.answer(raw))
         if judges:

@@ -94,7 +94,18 @@ def loss(name: str, weights: Weights, task: Task) -> Loss:
 
 
 def measured(measure: Loss, raw: Tensor, batch: Batch, task: Task, weights: Weights) -> Tensor:
-    """Return the loss of a batch with its targets; for mixed patches, with both targets, each by its share."""
+    """Return a loss against the labels of a batch; of mixed patches, against both labels, each by its share.
+
+    Raises:
+        UserError: the net answers on another plane than the task says.
+    """
+    if raw.shape[-2:] != batch.y.shape[-2:]:
+        raise UserError(
+            "task, net",
+            found="answers of {} x {} pixels to patches of {} x {}".format(*raw.shape[-2:], *batch.x.shape[-2:]),
+            expected="{} x {}, by scale and margin of the task".format(*batch.y.shape[-2:]),
+            do="Give the task the geometry of the net.",
+        )
     if batch.mixed is None:
         return measure(raw, batch.y, task, weights, None)
     share, other = batch.mixed.share, batch.mixed.y

@@ -38,7 +38,7 @@ class Supervised:
         measure = loss(self.loss, self.class_weights, self.task)
 
         def terms() -> Iterator[Tensor]:
-            raw = players["generator"].net(batch.x)
+            raw = players["generator"].net(self.task.inputs(batch.x))
             logs[self.loss] = measured(measure, raw, batch, self.task, self.class_weights)
             yield logs[self.loss]
 

@@ -108,7 +108,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
         spectral_out=corpus.axis,
         recipe=recipe,
         weights=weights,
-        tile=config.data.patch,
+        tile=cast.task.geometry.plane((config.data.patch, config.data.patch))[0],
         provenance={
             "method": config.objective.name,
             "config": source.rpartition("/")[2],

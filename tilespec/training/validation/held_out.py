@@ -43,7 +43,8 @@ def _opened(config: Config) -> Corpus:
     try:
         held = open_corpus(config.model_copy(update={"data": data}))
         for ground in held.grounds:
-            axes(ground.roi.shape, asked.tile or config.data.patch, asked.overlap or 0)
+            side, _ = ground.geometry.plane((config.data.patch, config.data.patch))
+            axes(ground.geometry.plane(ground.roi.shape), asked.tile or side, asked.overlap or 0)
     except UserError as error:
         raise UserError(
             "[validate]",

@@ -4,30 +4,22 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from tilespec.evaluate.metrics.base import Metric
 from tilespec.storage.files import parse_json, write_atomic
-
-METRICS: Final = {
-    "confusion": {"iou": "scene_iou", "miou": "miou", "oa": "oa", "kappa": "kappa"},
-    "residuals": {key: key for key in ("rmse", "mae", "mrae", "r2", "psnr", "sam", "gfc")},
-}
-"""The stored metrics of a task's first statistic: our names, and those of `tilespec.evaluate`; the first one decides.
-"""
-LOWER: Final = frozenset({"rmse", "mae", "mrae", "sam"})
-"""The metrics of which smaller values are better."""
 
 Line = Mapping[str, Any]
 """One validation: ``step`` (steps done), the metrics (None if undefined), ``seconds``."""
 
 
-def best(history: Sequence[Line], metric: str = "iou") -> int | None:
+def best(history: Sequence[Line], metric: Metric) -> int | None:
     """Return the step of the best validation, the earliest of equals; None when none has a finite score."""
     found = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
     return -int(max(found)[1]) if found else None
 
 
-def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool:
+def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
     """Return whether ``patience`` validations in a row were no better than those before; 0: never.
 
     A validation without a finite score is not better.
@@ -37,12 +29,12 @@ def stopped(history: Sequence[Line], patience: int, metric: str = "iou") -> bool
     return 0 < patience <= since
 
 
-def worth(line: Line, metric: str) -> float | None:
+def worth(line: Line, metric: Metric) -> float | None:
     """Return the metric of a validation with larger values better; None if it is not finite."""
-    value = line.get(metric)
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    value = line.get(metric.name)
+    if metric.better is None or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return -value if metric in LOWER else value
+    return value if metric.better == "larger" else -value
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

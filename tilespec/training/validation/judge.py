@@ -27,7 +27,7 @@ class Judge:
         training equals one that was longer from the beginning.
         """
         self._validation, self._folder, self._ranks = validation, folder, ranks
-        self._patience, self._metric = config.validation.patience, "" if validation is None else validation.metric
+        self._patience = config.validation.patience
         lines = [line for line in lines if self.due(line["step"])]
         if validation is not None and ranks.rank == 0 and history.read(folder) != lines:
             history.write(folder, lines)
@@ -35,13 +35,17 @@ class Judge:
 
     def _know(self, lines: list[dict[str, Any]]) -> None:
         """Store validations, and update the values that follow from them."""
-        worths = [history.worth(line, self._metric) for line in lines]
         self.lines = lines
         """The validations so far."""
-        self.scores = tuple(-math.inf if worth is None else worth for worth in worths)
+        self.scores: tuple[float, ...] = ()
         """The scores of the validations, with larger values better."""
-        self.stopped = history.stopped(lines, self._patience, self._metric)
+        self.stopped = False
         """Whether there was no improvement for ``patience`` validations."""
+        if self._validation is not None:
+            metric = self._validation.metric
+            worths = [history.worth(line, metric) for line in lines]
+            self.scores = tuple(-math.inf if worth is None else worth for worth in worths)
+            self.stopped = history.stopped(lines, self._patience, metric)
 
     @property
     def chosen(self) -> tuple[int, dict[str, Tensor]] | None:
@@ -56,11 +60,12 @@ class Judge:
         """Validate the ``weights`` after ``done`` steps; return the metrics, of which only rank 0 has all."""
         assert self._validation is not None, "only when it is due"
         line: dict[str, Any] = {}
+        name = self._validation.metric.name
         if self._ranks.rank == 0:
             self._validation.run(done, weights())
             line = history.read(self._folder)[-1]
-        value = _number(self._ranks.agree(_bits(line.get(self._metric))))
-        self._know([*self.lines, {"step": done, self._metric: value, **line}])
+        value = _number(self._ranks.agree(_bits(line.get(name))))
+        self._know([*self.lines, {"step": done, name: value, **line}])
         return {key: figure for key, figure in self.lines[-1].items() if key not in ("step", "seconds")}
 
 

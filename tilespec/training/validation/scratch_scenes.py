@@ -64,11 +64,11 @@ def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, p
         return Source(scene=ground.scene.url, truth=ground.truth.store, region=region)
     scores = cube_spec((*roi.shape, recipe.bands_out), "float32", spectral=recipe.axis_out)
     settings = {"scene": ground.scene.digest or ground.scene.url, "region": str(roi), "recipe": recipe.digest}
-    kept = partial(_kept, roi, progress=progress)
-    kept(url, scores, recipe.axis_out, settings, partial(_scores, ground, recipe), recipe_digest=recipe.digest)
+    kept, plane = partial(_kept, progress=progress), ground.geometry.beneath(roi)
+    kept(roi, url, scores, recipe.axis_out, settings, partial(_scores, ground, recipe), recipe_digest=recipe.digest)
     truth = f"{url.removesuffix('.zarr')}-truth.zarr"
     settings = {"truth": ground.truth.digest or ground.truth.store, "region": str(roi)}
-    kept(truth, ground.truth.spec(roi.shape, classes), ground.truth.axis, settings, ground.truth.read)
+    kept(plane, truth, ground.truth.spec(plane.shape, classes), ground.truth.axis, settings, ground.truth.read)
     return Source(scene=url, truth=truth, region={"rows": None, "cols": None})
 
 

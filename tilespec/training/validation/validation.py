@@ -1,15 +1,15 @@
-"""Validation: scores during a training, by the predictor of `tilespec predict`, on pixels not used for training.
+"""Validation: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
 
-The scored prediction is that of `tilespec predict`, with its tiles, overlap, blending, norms and recipe, and the scores
-are the statistics of `tilespec.evaluate` that the task names, summed over all held-out regions. Scores of patches, or
-losses, would measure something else.
+What is judged is what `tilespec predict` would write: tiles, overlap, blending, norms and recipe are its own, and the
+scores are the metrics that the task names, over the pixels of all held-out regions. Patches or losses would judge
+something else.
 
-A pass over raw bands costs more than such a prediction, so the scores after the recipe are written once. After that a
-validation reads them, 4 bytes for each channel and pixel, and writes and reads the prediction.
+A pass over raw bands costs more than such a prediction, so it is made once (`scores`). After that a validation reads
+them, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
 
 The folder of the training gets ``validation.jsonl`` (`tilespec.training.validation.history`) and ``validation/``:
-scratch, and the weights of the best validation; and also those of the best one until each existing checkpoint, because
-a training may resume there.
+scratch, and the weights of the best validation; beside them those of the best one until each checkpoint that is still
+there, for that is where a training may begin again.
 """
 
 import math
@@ -31,14 +31,15 @@ from tilespec.cluster.reduction import fold
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.evaluate.comparison import Case, Joined
+from tilespec.evaluate.comparison import Case, Joined, metrics_of
 from tilespec.evaluate.evaluate import CASES
-from tilespec.evaluate.options import Judging
+from tilespec.evaluate.metrics.base import Metric
+from tilespec.evaluate.options import ScoreOptions
 from tilespec.models.determinism import torch_threads
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.tensors import plain
-from tilespec.predict.options import Asked
+from tilespec.predict.options import PredictOptions
 from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
@@ -48,14 +49,14 @@ from tilespec.training.settings import Config
 from tilespec.training.setup import Cast
 from tilespec.training.validation import history
 from tilespec.training.validation.held_out import held_out
-from tilespec.training.validation.history import METRICS, Line, best, rewind, stopped
+from tilespec.training.validation.history import Line, best, rewind, stopped
 from tilespec.training.validation.scratch_scenes import as_is, remove, source
 
 __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
 
 SCRATCH: Final = "validation"
 """The folder of scratch data below that of a training."""
-JUDGING: Final = Judging(illuminant="none")
+JUDGING: Final = ScoreOptions(illuminant="none")
 """The options of the scores: every known pixel counts; colours are compared at the end."""
 
 
@@ -77,6 +78,8 @@ class Validation:
     """The validation regions."""
     cast: Cast
     """The task and the net."""
+    metrics: tuple[Metric, ...]
+    """What the task is judged by, the leading one first."""
     recipe: Recipe
     """The recipe before the net."""
     folder: Path
@@ -94,14 +97,16 @@ class Validation:
             return None
         for ground in held.grounds:
             recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
-        _check_metric(config, cast)
+        metrics = metrics_of(config.task.name)
+        _check_metrics(config, metrics)
         _check_norms(config, cast)
-        return cls(config=config, corpus=corpus, held=held, cast=cast, recipe=recipe, folder=folder)
+        return cls(config=config, corpus=corpus, held=held, cast=cast, metrics=metrics, recipe=recipe, folder=folder)
 
     @property
-    def metric(self) -> str:
-        """The metric that is compared: the requested one, else the first of the task."""
-        return self.config.validation.metric or next(iter(_metrics(self.cast)))
+    def metric(self) -> Metric:
+        """What is compared: as asked, else the leading one of the task."""
+        asked = self.config.validation.metric
+        return next(metric for metric in self.metrics if asked in (None, metric.name))
 
     def due(self, done: int) -> bool:
         """Return whether a validation follows after ``done`` steps."""
@@ -125,7 +130,7 @@ class Validation:
         began, tensors = time.monotonic(), plain(weights)
         sound = all(bool(torch.isfinite(value).all()) for value in tensors.values())
         figures = self._figures(tensors, progress or Silent()) if sound else {}
-        scores = {name: figures.get(key) for name, key in _metrics(self.cast).items()}
+        scores = {metric.name: figures.get(metric.figure) for metric in self.metrics}
         line = {"step": step, **scores, "seconds": time.monotonic() - began}
         self._keep(line)
         return {key: math.nan if value is None else value for key, value in line.items() if key != "step"}
@@ -152,9 +157,9 @@ class Validation:
             pixels = ground.roi.shape[0] * ground.roi.shape[1]
             raw, scores = pixels * ground.scene.shape[2] * ground.scene.dtype.itemsize, 4 * pixels * channels
             direct = as_is(ground, recipe=self.config.recipe.given)
-            truth = pixels * ground.truth.empty((1, 1)).nbytes
-            once += 0 if direct else raw + scores + 2 * truth  # the scores are read and written
-            each += (raw if direct else scores) + 3 * truth  # and the prediction is written and read
+            truth = math.prod(ground.geometry.beneath(ground.roi).shape) * ground.truth.empty((1, 1)).nbytes
+            once += 0 if direct else raw + scores + 2 * truth  # read and written
+            each += (raw if direct else scores) + 3 * truth  # and what is predicted, written and read
         return {"once": once, "each": each}
 
     @property
@@ -173,7 +178,7 @@ class Validation:
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
-                forget()  # the next validation has other weights
+                forget()  # the next weights are others
         folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
@@ -185,8 +190,9 @@ class Validation:
         options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
         remove(out)
         try:
-            predict_scene(model, str(self._scratch / "model"), found.scene, out, Asked(**options), say=progress)
-            case = CASES[self.cast.task.metrics[0]](out, found.truth, None, *found.region.values(), JUDGING)
+            folder = str(self._scratch / "model")
+            predict_scene(model, folder, found.scene, out, PredictOptions(**options), progress)
+            case = CASES[self.cast.task.truth](out, found.truth, None, None, None, JUDGING).adding(self.metrics)
             return case, fold(case.pieces, partial(_contribution, case))
         finally:
             remove(out)
@@ -212,20 +218,16 @@ class Validation:
         return {self._weights(top) for top in tops if top is not None}
 
 
-def _metrics(cast: Cast) -> dict[str, str]:
-    """Return the metrics of a task, from the first statistic that it names."""
-    return METRICS.get(cast.task.metrics[0], {})
-
-
-def _check_metric(config: Config, cast: Cast) -> None:
-    """Refuse a metric that the task does not have."""
-    known, asked = _metrics(cast), config.validation.metric
-    if not known or (asked is not None and asked not in known):
+def _check_metrics(config: Config, metrics: Sequence[Metric]) -> None:
+    """Refuse a metric that the task does not have, that has no better values, or that pixels alone do not decide."""
+    compared = [metric.name for metric in metrics if metric.pixels and metric.better]
+    asked = config.validation.metric or (metrics[0].name if metrics else None)
+    if asked not in compared:
         raise UserError(
             "validate.metric",
             found=repr(asked),
-            expected=f"one of the metrics of {config.task.name}: {', '.join(known) or 'it has none'}",
-            do="Leave it out for the first of them." if known else "Leave [validate] out.",
+            expected=f"one of the metrics of {config.task.name}: {', '.join(compared) or 'it has none'}",
+            do="Leave it out for the first of them." if compared else "Leave [validate] out.",
         )
 
 

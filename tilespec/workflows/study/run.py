@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
+from tilespec.evaluate.comparison import metrics_of
+from tilespec.evaluate.metrics.base import Metric
+from tilespec.evaluate.metrics.table import figures
 from tilespec.storage.files import parse_json, read_json, write_atomic
 from tilespec.storage.group import open_group
 from tilespec.storage.ledger import beside
@@ -23,12 +26,6 @@ from tilespec.training.settings import Config
 from tilespec.workflows.study.splits import Fold, Item
 from tilespec.workflows.study.variants import Variant, toml
 
-SCORES: Final = (
-    *("iou_mean", "iou_mean_all", "scene_iou", "miou", "oa", "kappa"),
-    *("rmse_pixel", "rmse_relative", "rmse_relative_mean", "gfc", "gfc_very_good", "gfc_exact", "delta_e"),
-    *("mrae", "rmse", "mae", "bias", "r2", "psnr", "psnr_peak", "sam", "rmse_mean", "seam_score"),
-)
-"""The stored scores of an evaluation in the order of the table."""
 WEIGHTS: Final = ("pixels", "labelled")
 """The keys for the number of valid pixels of an evaluation: of channels, of classes."""
 LEARNED: Final = ("steps", "parameters", "seconds", "published_step", "fit_seconds")
@@ -92,6 +89,11 @@ class Run:
         told = {**self.place.overrides, **self.variant.changes, "train.seed": str(self.seed)}
         return resolve(self.variant.config, {**told, "data.scene": toml(scenes), **self._truths()})
 
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What its task is judged by."""
+        return metrics_of(self.config.task.name)
+
     def tables(self) -> dict[str, Any]:
         """Return the configuration of its training, without the test region if that is in other scenes."""
         kept = {} if self.place.split else {"test_rows": None, "test_cols": None}
@@ -140,7 +142,7 @@ class Run:
         if self.variant.baseline is not None and self.place.discard:
             _drop(f"{self.model}.zarr")
         learned = {name: told[name] for name in LEARNED if name in told}
-        return {"learned": learned, **averaged(scenes), "scenes": scenes}
+        return {"learned": learned, **averaged(scenes, self.metrics), "scenes": scenes}
 
     def _learns(self) -> list[Any]:
         """Return the settings that decide its model."""
@@ -194,7 +196,7 @@ class Run:
         told = api.predict(model, item.scene, pred, **where, **asked, progress=progress)
         found = api.evaluate(pred, item.truth or item.scene, **self.place.evaluate, progress=progress)
         weight = next(found[name] for name in WEIGHTS if name in found)
-        scores = {name: found[name] for name in SCORES if name in found}
+        scores = {name: found[name] for name in figures(self.metrics) if name in found}
         facts = {"scene": item.name, "weight": weight, "scores": scores, "status": told["status"]}
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, json.dumps(facts, indent=1) + "\n")
@@ -208,10 +210,11 @@ class Run:
         return Roi.of(PlacedField.open(item.scene).roi.shape, data.test_rows, data.test_cols)
 
 
-def averaged(scenes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each score over scenes, weighted by their valid pixels, and the number of these.
+def averaged(scenes: list[dict[str, Any]], own: Sequence[Metric] = ()) -> dict[str, Any]:
+    """Return the mean of each score over scenes, weighted by their valid pixels, and how many these are.
 
-    A scene without a score (no pixel of its kind) is not counted in that score.
+    A scene that has not a score (nothing of its kind to be judged) does not count in that score. ``own`` are metrics
+    of the task that tilespec does not have.
     """
     total = sum(scene["weight"] for scene in scenes)
     if not total:
@@ -222,7 +225,7 @@ def averaged(scenes: list[dict[str, Any]]) -> dict[str, Any]:
             do="Choose another test region, or check its labels and masks.",
         )
     scores = {}
-    for name in SCORES:
+    for name in figures(own):
         known = [(scene["scores"][name], scene["weight"]) for scene in scenes if scene["scores"].get(name) is not None]
         weight = sum(one for _, one in known)
         if weight:

@@ -5,7 +5,6 @@ Finished results are stored, so that the same command resumes an interrupted stu
 parts. Means over test scenes are weighted by their valid pixels, as Alvarez-Gila et al. (2017) weigh folds.
 """
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,14 +13,16 @@ from typing import Any
 
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.memory import Peak
-from tilespec.core.progress import Progress, Silent
-from tilespec.evaluate.evaluate import evaluate as judge
-from tilespec.predict import predict as predict_module
+from tilespec.core.options import options_of, with_options
+from tilespec.core.progress import Progress
+from tilespec.evaluate.options import EvaluateOptions
+from tilespec.predict.options import PredictOptions
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import locked
 from tilespec.training.config import resolve
+from tilespec.workflows.study.options import StudyOptions
 from tilespec.workflows.study.run import Place, Results, Run
 from tilespec.workflows.study.splits import WHOLE, Fold, Item, among, folds_of, groups_of, items_of, read_folds, under
 from tilespec.workflows.study.table import as_csv, as_markdown, rows_of
@@ -31,94 +32,66 @@ __all__ = ["Variant", "study"]
 
 OURS = {"train.seed": "--seeds", "data.scene": "--fold, or data.scene in the configuration or --set"}
 """The settings that a study sets itself, and the options for them."""
-SHARED = {"dry_run", "progress"}
-"""The options that the study has itself."""
+OURS_ALONE = {"rows", "cols", "dry_run"}
+"""Options of `predict` and `evaluate` that the study decides itself."""
 RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)
 """The exceptions that end one run and not the study; torch raises `RuntimeError`."""
 
 
-def study(  # noqa: PLR0913 - the options of a verb
-    config: Source | Sequence[Source],
-    out: str,
-    *,
-    folds: Sequence[str] = (),
-    fold: Sequence[str] = (),
-    root: str | None = None,
-    target_root: str | None = None,
-    vary: Mapping[str, str | Sequence[Any]] | None = None,
-    baselines: Sequence[str] = (),
-    variants: Sequence[Mapping[str, Any]] = (),
-    seeds: int = 3,
-    overrides: Mapping[str, Any] | None = None,
-    predict: Mapping[str, Any] | None = None,
-    evaluate: Mapping[str, Any] | None = None,
-    discard: bool = False,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train and score every variant on every fold with every seed; return one table of means and spreads.
+@with_options(StudyOptions)
+def study(config: Source | Sequence[Source], out: str, options: StudyOptions, progress: Progress) -> dict[str, Any]:
+    """Train and judge every variant on every fold with every seed; return one table of means and spreads.
 
-    Without folds, the training region is ``data.rows``, ``data.cols`` of ``data.scene``, and the test region is
-    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, scenes, or those regions of them, are either
-    for training or for test; each group of scenes is tested after a training on the other groups.
+    Without folds, what is learned from is ``data.rows``, ``data.cols`` of ``data.scene``, and what is judged is
+    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, whole scenes teach or are judged, or those
+    regions of them; each group of scenes is judged by what the other groups teach.
 
     Args:
-        config: The TOML file, ``preset:NAME``, or mapping of tables; or several to compare.
-        out: The folder of models, predictions, ``results.jsonl`` and ``table.{csv,json,md}``.
-        folds: The files with one name on each line (text or CSV), each a group; or one TOML file of ``[[fold]]``
-            tables.
-        fold: The groups as ``NAME=scene1,scene2``.
-        root: The folder that contains the scenes of these names; default: the names are those of ``data.scene``.
-        target_root: The folder that contains their targets under the same names.
-        vary: The dotted keys and their values, or to text such as ``1,2,3``; every combination of them is a variant.
-        baselines: The classical methods that are variants too.
-        variants: The further variants, as the fields of `Variant`: ``name``, ``config``, ``changes``, ``predict``, ...
-        seeds: The number of seeds 0, 1, ... for each variant.
-        overrides: The dotted keys and values that replace those of every configuration.
-        predict: The options of every prediction, by the names of `tilespec predict`.
-        evaluate: The options of every evaluation, by the names of `tilespec evaluate`.
-        discard: Whether to delete each prediction as soon as it is scored.
-        dry_run: Whether only to check every variant and return the plan.
-        progress: The progress that reports the runs.
+        config: TOML file, ``preset:NAME``, or a mapping of tables; or several to compare.
+        out: Folder of models, predictions, ``results.jsonl`` and ``table.{csv,json,md}``.
+        options: What is compared, and how; given by name.
+        progress: Where progress is shown.
 
     Returns:
         ``scores``: a row for each variant and fold, with mean and standard deviation over seeds of every score; over
-        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete`` if
-        a run failed; the others are done, and the same command tries it again.
+        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete``
+        where a run failed: the others are done, and the same command tries it again.
 
     Raises:
-        UserError: a name does not exist, a scene is for training and for test, or settings do not match; all are
-            checked before any run.
-        KeyboardInterrupt: the study was stopped by a signal; the same command resumes.
+        UserError: a name that is nowhere, a scene that teaches and is judged, settings that do not fit: all of them
+            before anything is run.
+        KeyboardInterrupt: stopped by a signal; the same command goes on.
     """
     place = Path(local(out, "a study"))
     configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
-    told = {key: toml(value) for key, value in (overrides or {}).items()}
-    options = [{key: plain(value) for key, value in (one or {}).items()} for one in (predict, evaluate)]
-    varied = {key: values_of(one) if isinstance(one, str) else one for key, one in (vary or {}).items()}
-    grid = variants_of(configs, varied, baselines, variants)
-    _check_asked(seeds, {key for one in grid for key in one.changes} | set(told) - {"data.scene"}, *options)
-    division = _division(configs[0], told, list(folds), list(fold), (root, target_root))
+    told = {key: toml(value) for key, value in options.settings().items()}
+    given = [{key: plain(value) for key, value in (one or {}).items()} for one in (options.predict, options.evaluate)]
+    varied = {key: values_of(one) if isinstance(one, str) else one for key, one in (options.vary or {}).items()}
+    baselines = [name for text in options.baselines for name in text.split(",") if name]
+    grid = variants_of(configs, varied, baselines, options.variants)
+    _check_asked(options.seeds, {key for one in grid for key in one.changes} | set(told) - {"data.scene"}, *given)
+    folds, fold = list(options.folds), list(options.fold)
+    division = _division(configs[0], told, folds, fold, (options.root, options.target_root))
     shared = Place(
         out=place,
         overrides=told,
         split=not (folds or fold),
-        predict=options[0],
-        evaluate=options[1],
-        discard=discard,
+        predict=given[0],
+        evaluate=given[1],
+        discard=options.discard,
     )
     runs = [
-        Run(variant=one, fold=each, seed=seed, place=shared)  # all variants with one seed first
-        for seed in range(seeds)
+        Run(variant=one, fold=each, seed=seed, place=shared)  # what tells most first: all variants with one seed
+        for seed in range(options.seeds)
         for each in division
         for one in grid
     ]
-    say, results = progress or Silent(), Results(path=place / "results.jsonl")
-    plan = _plan(runs, results, say)
-    if dry_run:
+    results = Results(path=place / "results.jsonl")
+    plan = _plan(runs, results, progress)
+    if options.dry_run:
         return {**plan, "out": out, "dry_run": True}
     with locked(str(place)), Peak() as used:
-        _carry_out(runs, results, say)
+        _carry_out(runs, results, progress)
         told_by = _written(place, runs, results)
     return {**told_by, "out": out, "runs": len(runs), "seconds": used.seconds, "peak_memory": used.bytes}
 
@@ -156,8 +129,8 @@ def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any],
         raise UserError("--seeds", found=seeds, expected="1 or more", do="3 show how much chance decides.")
     for key in keys & set(OURS):
         raise UserError(key, found="a setting that the study makes", expected=OURS[key], do="Use that.")
-    known = {"predict": {"workers", "cluster", "memory", *predict_module.OPTIONS} - {"rows", "cols"}}
-    known["evaluate"] = set(inspect.signature(judge).parameters) - {"pred", "truth", "rows", "cols", *SHARED}
+    kinds = {"predict": PredictOptions, "evaluate": EvaluateOptions}
+    known = {verb: {option.name for option in options_of(kind)} - OURS_ALONE for verb, kind in kinds.items()}
     for verb, given in (("predict", predict), ("evaluate", evaluate)):
         for name in sorted(set(given) - known[verb]):
             expected = f"options of {verb}: {', '.join(sorted(known[verb]))}"

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, Final
 
-from tilespec.workflows.study.run import SCORES, Run
+from tilespec.evaluate.metrics.table import METRICS, figures
+from tilespec.workflows.study.run import Run
 
 EVERY: Final = "all folds"
 """The name of the line of a variant over its folds, weighted by their valid pixels."""
-SHOWN: Final = (
-    *("iou_mean", "scene_iou", "miou", "oa", "kappa"),
-    *("rmse_pixel", "rmse_relative", "gfc", "delta_e", "mrae", "psnr_peak", "sam"),
-)
-"""The scores of the Markdown table, which must fit a page; CSV and JSON have all."""
+HIDDEN: Final = {metric.figure for metric in METRICS.values() if not metric.shown}
+"""Scores that the Markdown table leaves to CSV and JSON, for it has to fit a page."""
 
 
 def rows_of(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -38,7 +36,7 @@ def rows_of(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as CSV: a column for each mean, and one for its deviation."""
-    names = _names(rows, SCORES)
+    names = _scored(row["mean"] for row in rows)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["variant", "fold", "seeds", "pixels", *(f"{name}{end}" for name in names for end in ("", "_std"))])
@@ -50,7 +48,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table: mean ± deviation over seeds."""
-    names = _names(rows, SHOWN)
+    names = [name for name in _scored(row["mean"] for row in rows) if name not in HIDDEN]
     lines = [_line(["variant", "fold", "seeds", *names]), _line(["---"] * (3 + len(names)))]
     for row in rows:
         cells = [_cell(row["mean"].get(name), row["std"].get(name)) for name in names]
@@ -61,7 +59,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def _row(variant: str, fold: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one row from the lines of several seeds."""
     means, spreads = {}, {}
-    for name in SCORES:
+    for name in _scored(line["scores"] for line in lines):
         values = [line["scores"][name] for line in lines if line["scores"].get(name) is not None]
         if values:
             means[name] = mean(values)
@@ -73,15 +71,16 @@ def _row(variant: str, fold: str, lines: Sequence[Mapping[str, Any]]) -> dict[st
 def _weighted(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the mean of the scores of several folds, weighted by their valid pixels."""
     total, scores = sum(line["pixels"] for line in lines), {}
-    for name in SCORES:
+    for name in _scored(line["scores"] for line in lines):
         if all(line["scores"].get(name) is not None for line in lines):
             scores[name] = sum(line["scores"][name] * line["pixels"] for line in lines) / total
     return {"pixels": total, "scores": scores}
 
 
-def _names(rows: Sequence[Mapping[str, Any]], of: Sequence[str]) -> list[str]:
-    """Return the scores of any row in their order."""
-    return [name for name in of if any(name in row["mean"] for row in rows)]
+def _scored(scores: Iterable[Iterable[str]]) -> list[str]:
+    """Return the names that are among any scores: those of tilespec in their order, then others as they come."""
+    there = dict.fromkeys(name for names in scores for name in names)
+    return [*(name for name in figures() if name in there), *(name for name in there if name not in figures())]
 
 
 def _flat(cells: Iterable[tuple[Any, Any]]) -> list[Any]:

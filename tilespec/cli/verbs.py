@@ -1,0 +1,94 @@
+"""The table of commands, in the order of a day's work: a verb is one entry, its options are declared in its room."""
+
+from typing import Final
+
+from tilespec.cli.commands import Argument, Command, SeveralThenOut
+from tilespec.training.ranks.launchers import leads
+
+BASELINE = """Fit a classical method on a region as the model OUT.model, and predict the scene with it.
+
+\b
+ndvi       vegetation index above --threshold; needs no labels
+ndvi-otsu  the same above Otsu's threshold of the region; needs no labels
+plsda      partial least squares on classes: --components (a number, auto, auto:N), --samples (a number, all),
+           --folds, --scale, --diagnostics
+sam        spectral angle to class means of the region, or to --references; --max-angle
+svm        linear support vector machine on --samples pixels; --penalty
+logistic   logistic regression on --samples pixels; --penalty
+kmeans     --clusters of spectra over all pixels, at most --passes; needs no labels
+mlp        perceptron with two hidden layers on --samples pixels
+linear     least squares onto the spectra of --target, a scene on the same plane, from --samples pixels; --ridge
+polynomial the same from monomials up to --degree, or their roots: --root
+rbf        the same from --centres Gaussians
+
+`tilespec predict OUT.model SCENE OUT` applies the model to other scenes."""
+
+STUDY = """Train and judge every variant on every fold with every seed: one table; goes on where it was interrupted.
+
+\b
+tilespec study preset:best --out s --set data.scene=a.zarr --rows 400:1024 --test-rows 0:400 --vary net.base_width=8,16
+tilespec study preset:best --out s --folds list_a.csv --folds list_b.csv --root stores --baseline plsda
+tilespec study preset:best --out s --set 'data.scene=["a.zarr", "b.zarr"]' --fold A=a --fold B=b --seeds 5"""
+
+MODEL, SCENE, STORE, PRED, OUT = map(Argument, ("model", "scene", "store", "pred", "out"))
+
+COMMANDS: Final = (
+    Command("simulate", "Simulate a physically based plant scene with its truth.", (OUT,)),
+    Command(
+        "ingest",
+        "Bring any format into a scene, or several flight lines into one each: streamed, resumable.",
+        (SeveralThenOut("src", "One source or several, then the output.", "SRC... OUT", single=True),),
+    ),
+    Command("info", "Say what a store holds.", (STORE,), options=False, progress=False, sets_exit_code=False),
+    Command("fit", "Fit a recipe of spectral steps, out of core.", (SCENE, OUT)),
+    Command("transform", "Write the scene that a recipe makes of a scene.", (Argument("recipe"), SCENE, OUT)),
+    Command("render", "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.", (SCENE, OUT)),
+    Command("export", "Hand a store on as GeoTIFF, ENVI or PNG.", (STORE, OUT)),
+    Command(
+        "train",
+        "Train a net on random patches; resumes by itself.",
+        (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "Model folder.", flag="--out")),
+        answers=leads,
+    ),
+    Command(
+        "predict",
+        "Predict one scene, or several into the folder OUT: blended tiles; resumes by itself.",
+        (MODEL, SeveralThenOut("scene", "Scenes, then where the product goes.", "SCENE... OUT", single=True)),
+    ),
+    Command("baseline", BASELINE, (Argument("name", "A method of the table, or a dotted path."), SCENE, OUT)),
+    Command("probe", "Measure a model: receptive field, tile class, overlap to use, determinism.", (MODEL,)),
+    Command(
+        "status",
+        "Say how far a product is: done, missing, torn, in quarantine; who writes it.",
+        (OUT,),
+        options=False,
+        progress=False,
+    ),
+    Command("verify", "Hash every object of a product again; exit 3 when one is damaged.", (OUT,), options=False),
+    Command("repair", "Remove damaged objects of a product and compute them again, and only them.", (OUT,)),
+    Command("evaluate", "Compare a prediction with the truth.", (PRED, Argument("truth"))),
+    Command(
+        "measure",
+        "Write a table of plants, polygons or connected regions: area, classes, spectrum, indices.",
+        (PRED, SCENE, Argument("out", metavar="OUT.csv")),
+    ),
+    Command(
+        "report",
+        "Write one self-contained HTML page about scenes, models and predictions.",
+        (SeveralThenOut("runs", "Stores and folders, then the page.", "RUN... OUT.html"),),
+    ),
+    Command(
+        "demo",
+        "All of it on a small simulated raw scene; ends with a report.",
+        (Argument("out", "Folder.", flag="--out", default="demo"),),
+    ),
+    Command(
+        "study",
+        STUDY,
+        (
+            Argument("config", "TOML files, or preset:NAME; several are compared.", kind=list[str]),
+            Argument("out", "Folder of models, predictions, results and the table.", flag="--out"),
+        ),
+    ),
+)
+"""The commands by their verbs."""

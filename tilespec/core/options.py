@@ -1,0 +1,165 @@
+"""Options of verbs: each is declared once, as a field of a frozen dataclass with its sentences below.
+
+From the fields come the keywords, the signature and the documentation of the verb (`with_options`), and the options of
+its command (`tilespec.cli.commands`). A file that declares options loads no heavy library, so that the help is quick.
+"""
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, Final, final, get_type_hints
+
+from tilespec.core.progress import Progress, Silent
+
+PYTHON: Final = {"flag": None}
+"""Metadata of a field that is an option of the Python function alone."""
+SPAN: Final = {"metavar": "A:B"}
+"""Metadata of a field that is a span of rows or columns: the first, and the one behind the last."""
+KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+SENTENCE: Final = re.compile(r"(?<=\.)\s+(?=[A-Z`])")
+"""What stands between two sentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """The option of verbs that can plan without doing."""
+
+    dry_run: bool = False
+    """Check everything and write nothing; the result is the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """The options of verbs that can be restricted to a part of a scene."""
+
+    rows: str | None = field(default=None, metadata=SPAN)
+    """Take only the rows from A up to B, without B."""
+    cols: str | None = field(default=None, metadata=SPAN)
+    """Take only the columns from A up to B, without B."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded:
+    """The option of verbs that draw random numbers."""
+
+    seed: int = 0
+    """The seed decides everything that is random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The options of verbs that can divide their work; the result has the same bytes for any number of workers."""
+
+    workers: int = 0
+    """This many processes of this machine share the work; 0 leaves it to this process."""
+    cluster: str | None = field(default=None, metadata=PYTHON)
+    """Workers run on a cluster: ``local``, the address of a scheduler, or a dotted path."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a verb."""
+
+    name: str
+    """The name of the option as a keyword."""
+    kind: Any
+    """The annotated type of the option."""
+    default: Any
+    """The value that it has when nobody gives one."""
+    text: str
+    """The sentences under its field."""
+    flag: str | None
+    """The name on the command line; None for an option of the Python function alone."""
+    metavar: str | None
+    """What the help shows in the place of a value; None for the name of the type."""
+
+    @property
+    def help(self) -> str:
+        """The first sentence."""
+        return SENTENCE.split(self.text)[0].replace("``", "")
+
+    def read(self, value: Any) -> Any:
+        """Return a value as the field holds it: an option of text takes paths and numbers too."""
+        return str(value) if self.kind in {str, str | None} and isinstance(value, Path | float | int) else value
+
+
+@cache
+def options_of(kind: type) -> tuple[Option, ...]:
+    """Return the options that a dataclass declares: those of its verb, then those that several verbs share."""
+    bases, declared, kinds = kind.__mro__[:-1], {each.name: each for each in fields(kind)}, get_type_hints(kind)
+    texts = {name: text for base in reversed(bases) for name, text in _texts(base.__module__)[base.__name__].items()}
+    ordered = [base for base in reversed(bases) if base.__module__ != __name__]
+    ordered += [base for base in bases if base.__module__ == __name__]
+    return tuple(
+        Option(
+            name=name,
+            kind=kinds[name],
+            default=declared[name].default,
+            text=texts[name],
+            flag=declared[name].metadata.get("flag", f"--{name.replace('_', '-')}"),
+            metavar=declared[name].metadata.get("metavar"),
+        )
+        for name in dict.fromkeys(name for base in ordered for name in inspect.get_annotations(base))
+    )
+
+
+def values_of(options: Any, *kinds: type) -> dict[str, Any]:
+    """Return the values of the options that ``kinds``, bases of their dataclass, declare."""
+    return {each.name: getattr(options, each.name) for kind in kinds for each in fields(kind)}
+
+
+def with_options(kind: type) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., dict[str, Any]]]:
+    """Make a verb, whose options are keywords, of a function that takes them as one value of the dataclass ``kind``.
+
+    The function is written ``(argument, ..., options, progress)``. The verb is called ``(argument, ..., option=value,
+    ..., progress=None)``; its signature and its docstring list the options.
+    """
+
+    def decorate(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        options, written = {option.name: option for option in options_of(kind)}, inspect.signature(function)
+        keywords = [
+            *(inspect.Parameter(o.name, KEYWORD, default=o.default, annotation=o.kind) for o in options.values()),
+            inspect.Parameter("progress", KEYWORD, default=None, annotation=Progress | None),
+        ]
+        arguments = [each for name, each in written.parameters.items() if name not in {"options", "progress"}]
+        signature = written.replace(parameters=[*arguments, *keywords])
+
+        @wraps(function)
+        def called(*values: Any, **given: Any) -> dict[str, Any]:
+            unknown = sorted(set(given) - set(signature.parameters))
+            if unknown:
+                names = ", ".join(sorted(options))
+                raise TypeError(f"{function.__name__}() has no option {unknown[0]!r}; options are {names}")
+            bound = signature.bind(*values, **given).arguments
+            chosen = {name: options[name].read(bound.pop(name)) for name in options if name in bound}
+            return function(**bound | {"options": kind(**chosen), "progress": bound.get("progress") or Silent()})
+
+        listed = "\n".join(f"    {option.name}: {option.text}" for option in options.values())
+        called.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{listed}"
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+@cache
+def _texts(module: str) -> dict[str, dict[str, str]]:
+    """Return the sentences under the fields of each class of a module."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: _under(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _under(node: ast.ClassDef) -> dict[str, str]:
+    """Return the sentences under the fields of a class, on one line."""
+    found = {}
+    for above, below in zip(node.body, node.body[1:], strict=False):
+        match above, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found

@@ -1,0 +1,64 @@
+"""Options of `ingest`."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from tilespec.core.options import PYTHON, DryRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneOptions:
+    """The options of `ingest` that decide the bytes of a scene."""
+
+    white: str | None = None
+    """A white reference turns counts into reflectance, for each column and band."""
+    dark: str | None = None
+    """A dark reference is subtracted from the counts."""
+    panel: str | None = None
+    """A white panel in the scene, rows and columns A:B,C:D, takes the place of a white reference."""
+    panel_reflectance: str | None = None
+    """The panel reflects this: a number, or a text file of wavelength and reflectance."""
+    targets: str | None = None
+    """A CSV file (name, rows, cols, reflectance) names targets in the scene for the empirical line."""
+    labels: str | None = None
+    """Class labels of the same size come from FILE or FILE:VARIABLE. Any of the formats of a scene will do, a picture
+    of classes, or polygons."""
+    ignore_label: int | None = None
+    """This label means unlabelled and is stored as 255. When it is 0, the other labels shift down by one."""
+    dtype: str | None = None
+    """The cube is stored as float32, or as uint16 in steps of 1e-4 reflectance. The default is the type of the source,
+    or float32 for a cube that is calibrated."""
+    wavelengths: str | None = None
+    """A text file of one wavelength a line, or a variable beside the array, gives the band centres."""
+    variable: str | None = None
+    """This variable of a .mat, .npz or Zarr source is the cube."""
+    axes: str | None = None
+    """The axes of the source have this order, e.g. band,y,x."""
+    bin: int = 1
+    """Average N x N pixels, after calibration. Pixels without data are left out; labels are decided by majority."""
+    bin_bands: int = 1
+    """Average N adjacent bands."""
+    shards: str | None = None
+    """Several chunks lie in one object: ROWSxCOLS in pixels, auto (where chunks are too many) or none. The default is
+    auto in a bucket."""
+    peak: float | None = None
+    """This stored value means 1, e.g. 4095 for 12 bits. The default for pictures is all that the data type holds, and
+    values of cubes stay as they are."""
+    rgb: bool = False
+    """Take three bands as a picture in sRGB, whatever the format. Values are then 0 to 1; bins are means of light."""
+    allow_truncated: bool = False
+    """Keep the whole lines of an ENVI file that ends early; the others have no data."""
+    repair: bool = field(default=True, metadata=PYTHON)
+    """Interpolate isolated dead detector elements along the bands."""
+    reader: str | None = field(default=None, metadata=PYTHON)
+    """The reader of this name in `READERS`, or at this dotted path, reads the cube. By default the file decides."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions(SceneOptions, DryRun):
+    """The options of `ingest`."""
+
+    dataset: str | None = field(default=None, metadata={"metavar": "NAME"})
+    """SRC is the folder of a data set: icvl, cave or arad. Each of its images becomes two scenes, ``OUT/cube/NAME`` and
+    ``OUT/rgb/NAME``."""

@@ -1,0 +1,18 @@
+"""Options of `report`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from tilespec.core.options import DryRun
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(DryRun):
+    """The options of `report`."""
+
+    title: str | None = None
+    """The page has this title."""
+    pixel: Sequence[str] = ()
+    """The true and reconstructed spectra of the pixel Y,X are drawn; the option may be repeated."""

@@ -1,0 +1,29 @@
+"""Options of `fit` and `transform`."""
+
+from dataclasses import dataclass
+from typing import final
+
+from tilespec.core.options import DryRun, Region, Seeded, Workers
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FitOptions(Region, Workers, Seeded, DryRun):
+    """The options of `fit`."""
+
+    steps: str | None = None
+    """Steps are separated by commas, e.g. crop=450:950,sg=11:2:1,vsn,pca=4 (the default is vsn,pca=4); see
+    docs/steps.md. With ``update`` they are those of the recipe."""
+    mask: str | None = None
+    """Fit only on pixels where this layer has a value that is not 0 (plant, labels, ...)."""
+    weights: str | None = None
+    """This layer says how much each pixel counts in pca. Pixels without weight are left out of all steps."""
+    update: str | None = None
+    """The pixels are added to the pca or mnf of the recipe in this folder, without reading the older ones again. The
+    steps before stay as they were fitted."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TransformOptions(Workers, DryRun):
+    """The options of `transform`."""

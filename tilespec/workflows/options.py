@@ -1,0 +1,26 @@
+"""Options of `demo` and `repair`."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from tilespec.core.options import PYTHON, DryRun
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(DryRun):
+    """The options of `demo`."""
+
+    seed: int = field(default=0, metadata=PYTHON)
+    """The seed decides everything that is random."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RepairOptions:
+    """The options of `repair`."""
+
+    workers: int | None = field(default=None, metadata=PYTHON)
+    """This many processes run the command, where it takes them; the default is as it was run."""
+    dry_run: bool = field(default=False, metadata=PYTHON)
+    """Write nothing; the result is the damage and the command."""
