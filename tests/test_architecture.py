@@ -170,6 +170,13 @@ def test_a_face_is_a_sign_of_at_most_fifteen_lines_without_code():
             assert path.read_text().count("\n") <= 15, name_of(path)
 
 
+def test_no_room_knows_what_kind_of_place_a_store_lies_in():
+    kinds = {f"tilespec.storage.backends.{name}" for name in ("folder", "s3", "s3_path")}
+    for path in modules():
+        if not name_of(path).startswith("storage/backends/"):
+            assert not kinds & set(imports(path, top_level=False)), name_of(path)
+
+
 def loaded_after(statement):
     code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -18,6 +18,7 @@ import zarr
 from untrained_models import APPROXIMATE, objects, save_model, stored
 
 from tilespec.core.errors import UserError
+from tilespec.models.frozen_norms import _opened
 from tilespec.models.model import Model
 from tilespec.models.nets import outlined
 from tilespec.predict import predictor
@@ -47,6 +48,19 @@ def test_a_model_is_loaded_once_and_its_weights_are_hashed_once(scene, tmp_path,
     model_work.clear()
     predict(model, [scene], str(tmp_path / "out"), tile=32, **options)
     assert model_work == {"loads": 1, "hashes": 1, "nets": nets}, "frozen: one to measure memory, one for each pass"
+
+
+def test_a_worker_loads_a_model_once_for_the_norms_and_for_the_prediction(scene, tmp_path, model_work):
+    folder = save_model(tmp_path / "model", scene, net=APPROXIMATE)
+    digest = json.loads((tmp_path / "model" / "model.json").read_text())["digest"]
+    spec = predictor.ModelSpec(folder=folder, digest=digest, channels=(5, 2), classes=("a", "b"), prepared=False)
+    predictor.forget()
+    model_work.clear()
+    _opened(folder, digest)
+    spec.open(1)
+    spec.with_intra(2).open(1)
+    assert model_work["loads"] == model_work["hashes"] == 1
+    _opened.cache_clear()
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "frozen"}, {"tile": 32, "overlap": 32}])

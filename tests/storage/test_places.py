@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -161,7 +162,8 @@ def test_a_heartbeat_changes_the_lock_and_ends_when_it_is_taken(root, monkeypatc
             time.sleep(0.05)
         assert lock.tag() != before
         assert json.loads(lock.read_text())["beats"] >= 1
-        lock.write_bytes(b'{"token": "theirs"}')
+        while not lock.swap(b'{"token": "theirs"}', lock.tag()):
+            pass
     assert json.loads(lock.read_text()) == {"token": "theirs"}
 
 
@@ -222,12 +224,14 @@ def test_objects_are_listed_put_compared_and_deleted_alike(root):
     assert (place / "a").read_bytes() == b"34"
     (place / "a").withdraw((place / "a").tag())
     assert not (place / "a").exists()
+    assert at(f"{root}/elsewhere/lock").claim(b"")
     place.discard(["b.json", "gone"])
     assert place.sizes() == {"deep/c": 2}
     assert ((place / "deep/c").name, (place / "b.json").stem) == ("c", "b")
     assert (place / "deep/c").parent == place / "deep"
     assert at(str(place)) == place
     assert hash(at(str(place))) == hash(place)
+    assert pickle.loads(pickle.dumps(place)) == place
     with pytest.raises(FileNotFoundError):
         (place / "gone").modified()
 

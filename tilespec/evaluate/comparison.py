@@ -163,7 +163,7 @@ def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | Non
 
 
 def _strangers(predicted: Placed, true: Placed) -> bool:
-    """Whether the truth is a whole scene, and known not to lie on the one that was predicted.
+    """Return whether the truth is a whole scene that is known to differ from the predicted one.
 
     Labels belong to the scene that holds them. Channels, and labels of another scale, may be those of another store, a
     target: of the same plane.

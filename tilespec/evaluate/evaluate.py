@@ -1,15 +1,14 @@
-"""Evaluate: metrics of a prediction against its truth, in one pass over both, kept beside the prediction.
+"""Evaluate: metrics of a prediction against its truth, in one pass over both, stored beside the prediction.
 
 Classes are counted and channels are subtracted, whatever the task. The metrics that a task from outside tilespec
 brings are computed beside; those of tilespec's own tasks are all in `tilespec.evaluate.metrics.table`.
 
-Beside the task's own score stands the seam score (`tilespec.evaluate.seams`, one more pass): a net with statistics of
-each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams, so neither is shown
-alone.
+The seam score (`tilespec.evaluate.seams`, one more pass) is reported together with the task's own score: a net with
+statistics of each tile can blend to a seamless map while accuracy falls, and an accurate map can have seams.
 
-The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Where they lie is a
-pure function of the seed and the shape of the region, so that every method is scored on the same ones; their
-sums come from summed-area tables, without reading a pixel twice.
+The published protocol (Mishra and Herrmann 2021) scores 1000 random patches of 512 x 512. Their positions are a pure
+function of the seed and the shape of the region, so that every method is scored on the same ones; their sums come from
+summed-area tables, without reading a pixel twice.
 """
 
 import json

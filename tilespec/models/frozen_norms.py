@@ -329,7 +329,7 @@ def _moments(
     number: int,
 ) -> NormMoments:
     """Return the moments of the input of the first norm that is not frozen, on a tile with valid pixels."""
-    observed = freeze(net, stats) if stats else replica(net)  # its own layers: other threads hook theirs
+    observed = freeze(net, stats) if stats else replica(net)  # a copy, because other threads hook their own layers
     mask, found = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

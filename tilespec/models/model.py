@@ -88,7 +88,7 @@ class Model:
             state.update(name.encode())
             state.update(self.weights[name].contiguous().numpy().tobytes())
         digest = state.hexdigest()
-        _held[digest] = self
+        _models[digest] = self
         return digest
 
     def save(self, folder: str) -> None:
@@ -118,7 +118,7 @@ class Model:
         Raises:
             UserError: the folder holds another model.
         """
-        model = _held.get(digest) or cls.load(folder)
+        model = _models.get(digest) or cls.load(folder)
         if model.digest != digest:
             raise UserError(folder, found="another model than the plan's", expected=digest, do="Run the command again.")
         return model
@@ -170,5 +170,5 @@ class Model:
         return model
 
 
-_held: WeakValueDictionary[str, Model] = WeakValueDictionary()
-"""The models in use by this process, by digest."""
+_models: WeakValueDictionary[str, Model] = WeakValueDictionary()
+"""Models that something in this process refers to, by digest."""

@@ -1,6 +1,7 @@
 """Planning: the plan of a prediction from a model, a scene and the options of the user."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tilespec.core.errors import UserError
@@ -50,26 +51,13 @@ def plan_of(
             or the net has no norms to freeze.
     """
     opened = Scene.open(scene)
-    if asked.norm == "frozen" and not spatial_norms(model.outline):
-        raise UserError(
-            "--norm",
-            found=f"frozen, for {folder}",
-            expected="a net with norms over space; this one has no statistics of a tile to replace",
-            do="Leave --norm out: its tiles do not depend on each other.",
-        )
-    if asked.probabilities and not model.classes:
-        raise UserError(
-            "--probabilities",
-            found=f"a model that predicts {model.channels[1]} values for each pixel",
-            expected="a model of classes",
-            do="Leave it out: the values are the prediction.",
-        )
+    _check(model, folder, asked)
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
         same_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
-        folder=folder,
+        folder=str(Path(folder).absolute()),
         digest=model.digest,
         channels=model.channels,
         classes=model.classes,
@@ -101,6 +89,24 @@ def plan_of(
         disagreement=asked.disagreement,
     )
     return plan, settings
+
+
+def _check(model: Model, folder: str, asked: ProductOptions) -> None:
+    """Refuse options that have no meaning for a model."""
+    if asked.norm == "frozen" and not spatial_norms(model.outline):
+        raise UserError(
+            "--norm",
+            found=f"frozen, for {folder}",
+            expected="a net with norms over space; this one has no statistics of a tile to replace",
+            do="Leave --norm out: its tiles do not depend on each other.",
+        )
+    if asked.probabilities and not model.classes:
+        raise UserError(
+            "--probabilities",
+            found=f"a model that predicts {model.channels[1]} values for each pixel",
+            expected="a model of classes",
+            do="Leave it out: the values are the prediction.",
+        )
 
 
 def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
@@ -136,7 +142,7 @@ def _side(channels: int, align: int) -> int:
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     """Return the width of a panel in pixels, None for a single panel; it does not depend on the machine."""
     first, last = grid.read(grid.y, 0)
-    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and what the next one adds
+    rows_in = 2 * (last - first) - grid.y.overlap / grid.scale  # a tile row and the new rows of the next one
     column = 4 * (rows_in * channels[0] / grid.scale + (grid.y.tile + 3 * edge) * channels[1])
     panels = -int(-(column * grid.x.length) // PANEL_BYTES)
     width = -(-grid.x.length // max(panels, 1))

@@ -81,8 +81,7 @@ def predict_scene(
 
     As `predict`; ``folder`` is that of the model, where workers load it.
     """
-    opened, folder = Scene.open(scene), str(Path(folder).absolute())
-    workers, cluster = options.workers, options.cluster
+    opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(model, folder, scene, out, options, threads)
     limit, projection = budget(options.memory), project(plan, workers)
@@ -95,6 +94,7 @@ def predict_scene(
     progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         progress.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
+    folder = str(Path(folder).absolute())
     with locked(plan.product.url):
         create(plan, model, settings, probabilities=options.probabilities)
         kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
@@ -134,8 +134,8 @@ def _execute(
     With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
     """
     total, failed = Facts(), []
-    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # of a run that was killed:
-        shutil.rmtree(left, ignore_errors=True)  # cheaper made again than trusted
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # left by a killed run:
+        shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
     started = time.monotonic()
     flag = plan.product.ledger.folder / "stop"
     with stopping(flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
@@ -201,7 +201,7 @@ def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
     if not missing:
         return Facts()
     first = min(missing)
-    if first > part.rows[0]:  # a worker that died had finished the rows above, and its neighbour has their strip
+    if first > part.rows[0]:  # a dead worker finished the rows above, whose strip exists
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
     with torch_threads():

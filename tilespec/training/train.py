@@ -80,7 +80,7 @@ def train(
             if first:
                 run_folder.conclude(folder, facts)
                 if Rate.of(settings.train).ends:
-                    clear(folder)  # a training that can be prolonged may need the best weights so far again
+                    clear(folder)  # a prolonged training may need the best weights so far
     return facts
 
 
@@ -100,7 +100,7 @@ def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Prog
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
     work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
-        even = config.train.batch // config.train.accumulate  # what ranks divide among them
+        even = config.train.batch // config.train.accumulate  # the number of patches that ranks divide
         facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
     return {**facts, "startup_seconds": peak.seconds - facts["seconds"], "peak_memory": peak.bytes}
 

@@ -102,7 +102,11 @@ def wrong(pair, make_scene, tmp_path_factory):
         ({"target": ["pair", "size"]}, {}, "data.target: found 2 stores; expected 1"),
         ({"scene": ["rgb", "rgb"], "target": ["pair", "bands"]}, {}, "other target bands.*6 bands"),
         ({"scene": ["rgb", "rgb"], "target": ["pair", "moved"]}, {}, "other target bands.*bands moved"),
-        ({"labels": "labelled"}, {}, "data.labels: .*task reconstruct; expected nothing: the targets of that task are"),
+        (
+            {"labels": "labelled"},
+            {},
+            "data.labels: .*for task reconstruct; expected nothing: the targets of that",
+        ),
         ({"balance": "classes"}, {}, "data.balance: found 'classes', for task reconstruct"),
         ({"drop_single_class": True}, {}, "data.drop_single_class: found True"),
         ({}, {"task": {"channels": 31}}, "task.channels: found 31, where .* has 7 bands"),

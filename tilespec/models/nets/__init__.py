@@ -31,7 +31,7 @@ NETS = {
 }
 
 
-Made = TypeVar("Made")
+Nets = TypeVar("Nets")
 UNDECLARED = TileClass(kind="approximate")
 """The tile class of a net without a declared one, until it is measured: its tiles may have any side."""
 
@@ -42,15 +42,16 @@ def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.M
     return net
 
 
-def outlined(make: Callable[[], Made]) -> Made:
-    """Return the nets of ``make``, without memory for their weights (on torch's meta device) if possible.
+def outlined(make: Callable[[], Nets]) -> Nets:
+    """Return what ``make`` returns, its nets without memory for their weights (on torch's meta device) if possible.
 
-    A constructor that computes with values (``tensor.item()``) needs memory, so its net is built completely.
+    A constructor that computes with values (``tensor.item()``, ``tensor.numpy()``) cannot do without memory: then its
+    net is built whole.
     """
     try:
         with torch.device("meta"):
             return make()
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         return make()
 
 

@@ -52,10 +52,10 @@ def probe(model: str, options: ProbeOptions, progress: Progress) -> dict[str, An
     Returns:
         ``receptive_field`` (theoretical, in pixels on each side), ``effective`` (distances that hold 90, 95, 99 % of
         the input's gradient), ``declared`` and ``measured`` tile class, ``global_layers``, ``seams`` (error of each
-        overlap), ``recommended``, ``determinism``, ``notes``: sentences that say what to do.
+        overlap), ``recommended``, ``determinism``, ``notes``: sentences with advice.
 
     Raises:
-        UserError: no model there, or a scene that does not fit it.
+        UserError: the folder holds no model, or the scene does not fit the model.
     """
     loaded, scene, seed = Model.load(model), options.scene, options.seed
     if scene is not None:
@@ -132,7 +132,7 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
     say.advance(1, "seams")
     reach = governing(on.declared, found)
-    local = found is not None and found.inner is not None  # else a larger window may cost by squares
+    local = found is not None and found.inner is not None  # else the cost may grow with the square of the window
     errors = _seams(on, side, align) if reach.kind == "approximate" and local and _plain(line) else []
     say.advance(1, "determinism")
     shape = (min(side, on.side(align) if side <= TILE else -(-TILE // align) * align),) * 2

@@ -181,7 +181,7 @@ def _model(folder: Path) -> list[Any]:
         metric=_metric(folder, validations),
     )
     if not (card.exists() or (folder / "recipe" / "recipe.json").exists()):
-        return [model]  # it learns from bands as they are, or by a recipe that lies elsewhere
+        return [model]  # it has no recipe, or a recipe in another folder
     return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
 
 

@@ -48,8 +48,8 @@ BRIGHTEST, DARKEST = 10.0, 1e-3
 def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> dict[str, Any]:
     """Write ``scene`` as sRGB: three bands red, green, blue of 0..1; resume what was interrupted.
 
-    Georeference and layers come along. Pixels without data in a band of 360 to 830 nm have none. Colours out of
-    gamut are clipped, and the result says in how many pixels.
+    Georeference and layers are copied. Pixels without data in a band of 360 to 830 nm have no data. Colours out of
+    gamut are clipped, and the result gives the number of such pixels.
 
     Args:
         scene: URL of a scene, or of a prediction of spectra.

@@ -75,6 +75,9 @@ class FolderPath(PosixPath, Place):
                 file.write(data)
         except FileExistsError:
             return False
+        except FileNotFoundError:  # who held a lock there removed the empty folder
+            self.parent.mkdir(parents=True, exist_ok=True)
+            return self.claim(data)
         return True
 
     def swap(self, data: bytes, tag: str) -> bool:

@@ -60,7 +60,7 @@ class Blocks:
     def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
         """Return scores ``y, x, band`` (NaN where there is no data) of a patch, and what the net should answer there.
 
-        With ``into`` they are written there, once and straight from the blocks.
+        With ``into`` they are written there, once and directly from the blocks.
         """
         wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
         for part in parts(ground, roi):

@@ -1,15 +1,15 @@
-"""Validation: a training judged while it goes on, by the predictor that users get, on pixels that it never learns from.
+"""Validation: scores during a training, by the predictor of `tilespec predict`, on pixels not used for training.
 
 What is judged is what `tilespec predict` would write: tiles, overlap, blending, norms and recipe are its own, and the
 scores are the metrics that the task names, over the pixels of all held-out regions. Patches or losses would judge
 something else.
 
-A pass over raw bands costs more than such a prediction, so it is made once (`scores`). After that a validation reads
-them, 4 bytes for each channel and pixel, and writes and reads back what is predicted.
+A pass over raw bands costs more than such a prediction, so the scores after the recipe are written once. After that a
+validation reads them, 4 bytes for each channel and pixel, and writes and reads the prediction.
 
 The folder of the training gets ``validation.jsonl`` (`tilespec.training.validation.history`) and ``validation/``:
-scratch, and the weights of the best validation; beside them those of the best one until each checkpoint that is still
-there, for that is where a training may begin again.
+scratch, and the weights of the best validation; and also those of the best one until each existing checkpoint, because
+a training may resume there.
 """
 
 import math
@@ -178,7 +178,7 @@ class Validation:
             try:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
-                forget()  # the next weights are others
+                forget()  # the next validation has other weights
         folds = reduce(Joined.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 

@@ -42,9 +42,9 @@ RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)
 def study(config: Source | Sequence[Source], out: str, options: StudyOptions, progress: Progress) -> dict[str, Any]:
     """Train and judge every variant on every fold with every seed; return one table of means and spreads.
 
-    Without folds, what is learned from is ``data.rows``, ``data.cols`` of ``data.scene``, and what is judged is
-    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, whole scenes teach or are judged, or those
-    regions of them; each group of scenes is judged by what the other groups teach.
+    Without folds, the training region is ``data.rows``, ``data.cols`` of ``data.scene``, and the test region is
+    ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, scenes, or those regions of them, are either
+    for training or for test; each group of scenes is tested after a training on the other groups.
 
     Args:
         config: TOML file, ``preset:NAME``, or a mapping of tables; or several to compare.
@@ -54,13 +54,13 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
 
     Returns:
         ``scores``: a row for each variant and fold, with mean and standard deviation over seeds of every score; over
-        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete``
-        where a run failed: the others are done, and the same command tries it again.
+        the folds, weighted by valid pixels; ``table``: the same as Markdown; ``failed``; ``status``: ``incomplete`` if
+        a run failed; the others are done, and the same command tries it again.
 
     Raises:
-        UserError: a name that is nowhere, a scene that teaches and is judged, settings that do not fit: all of them
-            before anything is run.
-        KeyboardInterrupt: stopped by a signal; the same command goes on.
+        UserError: a name does not exist, a scene is for training and for test, or settings do not match; all are
+            checked before any run.
+        KeyboardInterrupt: the study was stopped by a signal; the same command resumes.
     """
     place = Path(local(out, "a study"))
     configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
