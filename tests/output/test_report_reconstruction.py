@@ -189,7 +189,7 @@ def test_warnings_stand_below_the_table(pair, tmp_path):
     table = section({**paths, "seen": field}, "truth", "bad", "seen").tables[0]
     assert any("†" in line[0] for line in table.rows)
     notes = " ".join(table.notes)
-    for text in ("taught the model", "scale of 0 to 255", "Not all lines were measured on the same pixels"):
+    for text in ("the model was trained on", "scale of 0 to 255", "Not all lines were measured on the same pixels"):
         assert text in notes
 
 

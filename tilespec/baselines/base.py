@@ -26,9 +26,9 @@ class Training:
     roi: Roi
     """The training region."""
     recipe: Recipe
-    """Fitted steps that the method's input goes through."""
+    """The fitted steps that are applied before the method."""
     asked: MethodOptions
-    """The method's options."""
+    """The options of the method."""
     seed: int
     """The seed of all random draws."""
     client: Any

@@ -109,7 +109,7 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
 
 
 def _suited(method: Any, options: BaselineOptions) -> list[str]:
-    """Return notes on options that the method does not use; refuse those that cannot be followed together."""
+    """Return notes on options that the method does not use; refuse options that exclude each other."""
     uses = getattr(method, "USES", None)
     if options.diagnostics and (uses is None or "diagnostics" not in uses):
         raise UserError(
@@ -174,7 +174,7 @@ def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, 
 
 
 def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, client: Any) -> Recipe:
-    """Return the recipe in a folder, or steps fitted on the region."""
+    """Return the recipe in a folder, or a recipe fitted on the region."""
     recipe = options.recipe
     steps = (method.STEPS or "") if recipe is None else from_user_steps(recipe)
     if method.STEPS is None and recipe is not None:

@@ -2,7 +2,7 @@
 
 Files in reading order: `types` (regions, spectral axes, kinds of tiles), `errors` (messages to a user), `registry`
 (tables of plug-ins and their options), `options` (of verbs), `fingerprint` (the hash of settings), `progress`, `memory`
-(peak memory, budgets), `cache` and `buffers` (memory that is used again), `cpu` (cores and BLAS threads), `threads`
+(peak memory, budgets), `cache` and `buffers` (memory that is reused), `cpu` (cores and BLAS threads), `threads`
 (pipelines), `signals` (Ctrl-C).
 
 Laws: nothing here knows scenes, reads a store or loads torch or Dask. Every other room may import this one.

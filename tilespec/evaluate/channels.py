@@ -17,9 +17,9 @@ from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.rasters import PlacedField
 
 VALUES = 1 << 22
-"""About how many values of each of the two are held at once, if stored objects are no larger."""
+"""The approximate number of values of each array in memory, if stored objects are no larger."""
 DEFAULT = ScoreOptions()
-"""Everything that has a value counts; black pixels have none."""
+"""The options by default: every pixel with a value counts, except black pixels."""
 
 
 def channels_case(

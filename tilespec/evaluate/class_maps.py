@@ -14,9 +14,9 @@ from tilespec.evaluate.options import ScoreOptions
 from tilespec.storage.rasters import PlacedField, PlacedMap
 
 PIXELS = 1 << 22
-"""About how many pixels are held at once."""
+"""The approximate number of pixels in memory."""
 DEFAULT = ScoreOptions()
-"""Every labelled pixel counts."""
+"""The options by default: every labelled pixel counts."""
 
 
 @final

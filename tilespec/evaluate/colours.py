@@ -69,7 +69,7 @@ class Colours:
 
 
 def colours_of(axis: SpectralAxis | None, asked: ScoreOptions) -> tuple[tuple[Colours, ...], tuple[str, ...]]:
-    """Return the fold of colours, or none and why; without a word where channels are no wavelengths, or none is asked.
+    """Return the statistic of colours and notes; without colours a note gives the reason, unless none are requested.
 
     Raises:
         UserError: the illuminant is unknown.

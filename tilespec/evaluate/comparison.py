@@ -27,7 +27,7 @@ class Left:
     masked: int = 0
     """Pixels outside ``--mask``."""
     black: int = 0
-    """Truth of 0 in every channel."""
+    """The number of pixels whose truth is 0 in every channel."""
 
     @classmethod
     def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Left":
@@ -58,7 +58,7 @@ class Case:
     pieces: list[Roi]
     """The pieces of the region that are read at once."""
     read: Callable[[Roi], tuple[Any, Left]]
-    """Returns truth and prediction of a piece, ``2 y x ...``, and how many pixels were left out of it."""
+    """The function that returns truth and prediction of a piece, ``2 y x ...``, and the number of pixels left out."""
     channels: int
     """How many there are of the truth: classes, or values of a pixel."""
     folds: tuple[Any, ...]

@@ -44,7 +44,7 @@ __all__ = ["evaluate"]
 
 NONE_LEFT: Final = Left()
 PUBLISHED: Final = 512
-"""Side of a patch, as published by Mishra and Herrmann (2021)."""
+"""The side of a patch in pixels, as published by Mishra and Herrmann (2021)."""
 Kind = Literal["classes", "field"]
 CASES: Final[dict[Kind, Callable[..., Case]]] = {"classes": classes_case, "field": channels_case}
 """How a prediction is compared, by the kind of truth that its task has."""
@@ -161,7 +161,7 @@ def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
 
 
 def _seams(pred: str, truth: str, roi: Roi, progress: Progress) -> dict[str, Any]:
-    """Return the seam scores; none of a scene, which no tiles have made."""
+    """Return the seam scores; a scene has none, because it was not predicted in tiles."""
     if "prediction" not in open_group(pred):
         return {**NOTHING, "seam_note": "no seam score: not tiled"}
     rows, cols = f"{roi.y0}:{roi.y1}", f"{roi.x0}:{roi.x1}"

@@ -265,7 +265,7 @@ class Observation:
     """The function from a tile to its moments, which is sent to workers."""
 
     net: Any
-    """The module, or the folder and digest of its model."""
+    """The module, or the folder and the digest of its model."""
     task: Task
     """Says what the net reads."""
     recipe: Recipe

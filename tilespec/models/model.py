@@ -148,7 +148,7 @@ class Model:
         """Return the model from a card and the files beside it."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
-        channels = card.get("spectral_out")  # older cards do not have it
+        channels = card.get("spectral_out")  # cards of before there were any have none
         model = cls(
             net=card["net"],
             task=card["task"],

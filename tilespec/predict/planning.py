@@ -39,12 +39,12 @@ def plan_of(
     """Return the plan of a prediction and the settings that decide its bytes; no file is written.
 
     Args:
-        model: What predicts.
-        folder: Folder of the model, where workers load it.
-        scene: Scene store.
-        out: Prediction store.
-        asked: Options.
-        threads: Threads of one task.
+        model: The model that predicts.
+        folder: The absolute path of the model's folder, from which workers load it.
+        scene: The URL of the scene.
+        out: The URL of the prediction.
+        asked: The options of the user.
+        threads: The number of threads of one task.
 
     Raises:
         UserError: bands or wavelengths differ from the model's, overlap >= tile, the region is outside the scene,
@@ -110,7 +110,7 @@ def _check(model: Model, folder: str, asked: ProductOptions) -> None:
 
 
 def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
-    """Return the grid of a model on a region, with the model's defaults for what is not given."""
+    """Return the grid of a model on a region, with the model's defaults for missing options."""
     reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
     side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
     geometry = task(model.task).geometry

@@ -39,7 +39,7 @@ PARTS = 2
 its work.
 """
 Statistics = Callable[..., dict[str, np.ndarray]]
-"""`norm_statistics` of a model on a scene; ``client`` and ``progress`` are left to be given."""
+"""The function `norm_statistics` of a model on a scene; its arguments are ``client`` and ``progress``."""
 
 
 @with_options(PredictOptions)

@@ -4,6 +4,6 @@ Files in reading order: `simulate` (the verb), `options`, `layout`, `pots`, `lea
 `texture` (what stands where), `optics`, `prospect`, `laws` and `palette` (its spectra), `light`, `block` and `sensor`
 (light and camera), `stripes`, `store`, `raw` and `header` (how it is written). `make_optics` made the shipped table.
 
-Law: each pixel is a pure function of the seed and of its absolute position, so a part of a scene equals the same part
-of the whole scene.
+Law: each pixel is a pure function of the seed and of its absolute place, so a part of a scene equals the same part of
+the whole scene.
 """

@@ -32,7 +32,7 @@ def simulate(out: str | Path, options: SimulateOptions, progress: Progress) -> d
         progress: Where each row of blocks is reported.
 
     Raises:
-        UserError: the size is impossible, or another product is at ``out``.
+        UserError: an impossible size, or something else at ``out``.
     """
     size = {key: getattr(options, key) for key in ("rows", "cols", "bands", "plants", "seed")}
     layout, raw = Layout.of(**size), options.raw

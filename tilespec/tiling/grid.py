@@ -159,7 +159,7 @@ class Grid:
         return int(position) + self.origin
 
     def source(self, axis: Axis, length: int) -> Int64[np.ndarray, " n"]:
-        """Return for each output pixel of ``axis`` the input pixel at its centre (validity is carried along it)."""
+        """Return the input pixel at the centre of each output pixel of ``axis``, from which validity is taken."""
         return np.minimum(centres(axis.length, self.scale) + self.origin, length - 1)
 
     def to_json(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Cast:
     net: dict[str, Any]
     """The name and all parameters of the generator."""
     channels: tuple[int, int]
-    """Of the generator: what it reads of what the recipe gives, and what it answers."""
+    """The number of channels of the generator, in (after the recipe and the task) and out."""
 
     @classmethod
     def of(cls, config: Config, bands: int) -> "Cast":

@@ -46,14 +46,14 @@ def train(
     """Train a model into the folder ``out``, or resume the training that was begun there with the same settings.
 
     Args:
-        config: TOML file, ``preset:NAME``, or a mapping of tables.
-        out: Model folder; ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl`` lie in it.
-        options: Who learns, and what differs from ``config``; given by name.
-        progress: Where steps are reported.
+        config: The TOML file, ``preset:NAME``, or a mapping of tables.
+        out: The model folder, which also contains ``checkpoints/``, ``log.jsonl`` and ``validation.jsonl``.
+        options: The ranks, and the settings that replace those of ``config``; given by name.
+        progress: The progress that counts steps.
 
     Returns ``steps, resumed_from, seconds, steps_per_second, startup_seconds, peak_memory, parameters, losses,
-    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; for a finished training, its
-    stored result.
+    starvation, read_amplification, skipped, published_step, ranks, hosts, notes, model``; for a finished training,
+    its stored result.
 
     Raises:
         UserError: settings, scenes or labels do not match; the folder has another training; or the loss is NaN or
@@ -85,7 +85,7 @@ def train(
 
 
 def _held_out(config: Config, corpus: Corpus, bands: int) -> dict[str, Any]:
-    """Check what is held out, before anything is computed, and return what the plan says of it."""
+    """Check the held-out regions before anything is computed, and return their part of the plan."""
     recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
     validation = Validation.of(config, corpus, Cast.of(config, bands), recipe, Path())
     if validation is None:

@@ -23,7 +23,7 @@ COLUMNS = ("iou_mean", "iou_std", "scene_iou", "oa")
 
 @with_options(DemoOptions)
 def demo(out: str = "demo", *, options: DemoOptions, progress: Progress) -> dict[str, Any]:
-    """Simulate, ingest, fit, train, predict, evaluate beside the baselines, and report, under the folder ``out``.
+    """Simulate, ingest, fit, train, predict, evaluate with the baselines, and report, under the folder ``out``.
 
     Returns:
         The path of the report, the table of methods, and the seconds of each stage. An interrupted demo is resumed.

@@ -29,7 +29,7 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
 
     Every object is compared with its record; the rows of objects with damage lose their records, and the command
     that wrote the product runs again: it deletes and writes exactly those rows. The unit is the row of objects (of a
-    panel), as in a record; ``rows_recomputed`` counts them. Then all objects are compared once more.
+    panel), for that is what a record speaks of; ``rows_recomputed`` counts them. Then all is compared once more.
 
     Args:
         out: The product.
@@ -37,8 +37,8 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
         progress: Where progress is shown.
 
     Raises:
-        UserError: another run writes the product; the command is unknown; or its sources, or its model, are missing or
-            have changed. In all these cases no intact object is lost.
+        UserError: another run writes the product; the command is not known; its sources, or its model, are gone or
+            have changed. Nothing is lost then that was whole.
     """
     url = absolute(out)
     if options.dry_run:

@@ -16,7 +16,7 @@ class Metric:
     """
 
     name: str
-    """In ``validate.metric``, in the history of a training and in tables."""
+    """The name in ``validate.metric``, in the history of a training and in tables."""
     truth: Literal["classes", "field"] | None
     """What it compares: maps of classes, or fields of values; None: either."""
     better: Literal["larger", "smaller"] | None

@@ -103,7 +103,7 @@ class Subject:
         return -(-self.tile // align) * align
 
     def windows(self, side: int, count: int) -> Float32[Tensor, "n channel y x"]:
-        """Return windows as the net reads them."""
+        """Return windows as inputs of the net."""
         return self.task.inputs(windows(self.model, self.scene, side, count, self.seed))
 
     def activated(self, x: Float32[Tensor, "batch channel y x"]) -> Float32[Tensor, "batch channel2 y2 x2"]:

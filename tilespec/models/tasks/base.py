@@ -69,7 +69,7 @@ class Task(Protocol):
     """The interface of every task; no other module depends on which task it is."""
 
     truth: ClassVar[Literal["classes", "field"]]
-    """What it learns from (`training.data.targets`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x``."""
+    """The kind of target (`training.data.targets`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x``."""
     metrics: ClassVar[tuple[str, ...]]
     """What a prediction is judged by, the leading metric first: names in `tilespec.evaluate.metrics.table`, or dotted
     paths ``package.module:NAME`` of metrics of the task's own."""
@@ -111,7 +111,7 @@ class Task(Protocol):
         """Return the values that are blended, from the net's output (``batch, channel, y, x``)."""
 
     def decode(self, blended: np.ndarray) -> np.ndarray:
-        """Return the product, of what was blended (``y, x, channel``)."""
+        """Return the product from blended values (``y, x, channel``)."""
 
 
 def without_gaps(

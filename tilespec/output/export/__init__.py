@@ -1,4 +1,4 @@
-"""Export: a scene, a layer or a prediction is written as a file for other programs.
+"""Export: a scene, a layer or a prediction becomes a file for other programs.
 
 Files in reading order: `export` (the verb and the table of formats), `options`, `source` (what is handed on), and the
 formats: `geotiff`, `envi`, `netcdf`, `png`.

@@ -27,15 +27,14 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     """Write a store in the format that the end of ``out`` names; return the files and their sizes.
 
     Args:
-        store: The URL of a scene or a prediction.
-        out: The file: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
+        store: A scene or a prediction.
+        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
             (false colour of a cube, colours of a class map).
         options: What is written; given by name.
         progress: Where progress is shown.
 
     Raises:
-        UserError: the store, the layer or the format does not exist; the file exists already; or the format does not
-            support the data type.
+        UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()

@@ -36,17 +36,17 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     For each object: ``id`` and the polygon's attributes; ``pixels``, and ``area_m2`` where the CRS is projected; box
     ``y0, y1, x0, x1`` (half open) and centroid, in pixels of the scene; ``invalid_pixels`` without a finite value and
     ``partial_pixels`` with some; ``share_CLASS`` of the prediction; vegetation indices of the mean spectrum;
-    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN means undefined.
+    ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
 
     Args:
-        pred: The prediction of classes, or a scene with labels.
+        pred: Prediction of classes, or a scene with labels.
         scene: The scene that was predicted.
         out: The table; replaced whole.
         options: What the objects are; given by name.
         progress: Where each pass is reported.
 
     Raises:
-        UserError: prediction and scene have different planes, or the objects or a class do not exist.
+        UserError: the two lie on different planes, there are no such objects, or no such class.
     """
     place = _place(out)
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
@@ -91,7 +91,7 @@ def _place(out: str | Path) -> Place:
 
 
 def _objects(job: Job, options: MeasureOptions) -> Objects:
-    """Return the objects that were asked for: of a layer, a file, or a class."""
+    """Return the requested objects: of a layer, a file, or a class."""
     polygons, regions, least, pixels = options.polygons, options.regions, options.min_area, options.pixel_coordinates
     asked = {"--by": options.by, "--polygons": polygons, "--regions": regions}
     given = [flag for flag, value in asked.items() if value is not None]

@@ -67,9 +67,9 @@ class ModelRun:
     log: tuple[Mapping[str, Any], ...]
     """The lines of ``log.jsonl``, none for methods without training steps."""
     validations: tuple[Mapping[str, Any], ...] = ()
-    """Lines of ``validation.jsonl``."""
+    """The lines of ``validation.jsonl``."""
     metric: str = ""
-    """What was compared of them: as its settings say, else the first."""
+    """The metric that is compared: from the settings, else the first."""
 
 
 @final
@@ -186,6 +186,6 @@ def _model(folder: Path) -> list[Any]:
 
 
 def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str:
-    """Return what was compared of a training's validations."""
+    """Return the metric that is compared among a training's validations."""
     asked = (noted(folder, "config") or {}).get("validate") or {}
     return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")

@@ -45,7 +45,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
         progress: Where the pass over each scene is reported.
 
     Raises:
-        UserError: ``out`` is no .html file, or a report cannot show one of ``runs``.
+        UserError: ``out`` is no .html file, or one of ``runs`` is nothing that a report can show.
     """
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")

@@ -70,7 +70,7 @@ def _below(run: ModelRun) -> list[Row]:
 
 
 def _told(run: ModelRun) -> str:
-    """Return in a sentence what the validations came to."""
+    """Return a sentence on the results of the validations."""
     top = _best(run)
     if top is None:
         return ""
@@ -82,7 +82,7 @@ def _told(run: ModelRun) -> str:
 
 
 def _named(name: str, run: ModelRun) -> str:
-    """Return a metric as its legend names it."""
+    """Return a metric's name in the legend."""
     return f"{name}, which is compared" if name == run.metric else name
 
 

@@ -37,7 +37,7 @@ FORMS: Final = {
     "uint8": Form(dtype="uint8", scale=1 / 255, limits=(0.0, 1.0)),
     "uint16": Form(dtype="uint16", scale=1 / 65535, limits=(0.0, 1.0)),
 }
-"""How sRGB values of 0..1 are stored."""
+"""The stored forms of sRGB values 0..1, by the name of the data type."""
 SEEN: Final = (360.0, 830.0)
 """The wavelengths (nm) to which the CIE's observers respond."""
 BRIGHTEST, DARKEST = 10.0, 1e-3
@@ -91,7 +91,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
 
 
 def _primaries(options: ColourOptions, wavelengths: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, "band 3"]:
-    """Return what each band adds to linear red, green and blue."""
+    """Return the weight of each band in linear red, green and blue, ``band 3``."""
     if options.camera is not None:
         return camera_primaries(options.camera, wavelengths, options.illuminant, radiance=options.radiance)
     observer = Observer.at(wavelengths, options.illuminant, degrees=options.observer, radiance=options.radiance)
@@ -145,7 +145,7 @@ def _seen(source: Scene) -> Take:
 
 
 def _limits(source: Scene, roi: Roi, take: Take, options: ColourOptions, told: dict[str, Any]) -> tuple[float, float]:
-    """Return the values that are black and white."""
+    """Return the values that become black and white."""
     if options.scale == "fixed":
         _plausible(source, roi, take, options)
         return 0.0, 1.0 if options.white is None else options.white
@@ -169,7 +169,7 @@ def _limits(source: Scene, roi: Roi, take: Take, options: ColourOptions, told: d
 
 
 def _plausible(source: Scene, roi: Roi, take: Take, options: ColourOptions) -> None:
-    """Refuse a scene whose values cannot be meant with a white of 1; a white that was given is meant."""
+    """Refuse values that are implausible for a white of 1; a white that the user gave is accepted."""
     if options.white is not None:
         return
     level = brightness(glance(source, roi)[:, take.index])
@@ -197,7 +197,7 @@ def _open(
 
 
 def _attrs(source: Scene, roi: Roi, options: ColourOptions, limits: tuple[float, float]) -> dict[str, Any]:
-    """Return the root attributes beside the scene's."""
+    """Return the root attributes in addition to those of the scene."""
     y, x = (int(v) for v in source.attrs.get("origin", (0, 0)))
     part = {} if roi == source.roi else {"origin": [y + roi.y0, x + roi.x0]}
     camera = None if options.camera is None else Path(options.camera).name  # where it lies is no part of the product

@@ -33,13 +33,13 @@ Change = Callable[[Batch, Draws, float], Batch]
 ALONG_THE_BANDS = ("shift", "reverse", "slope", "background")
 """The kinds for which the bands must have an order."""
 PAIRED = ("cutmix", "mixup")
-"""Kinds for which each patch needs a partner."""
+"""The kinds for which each patch needs a partner."""
 ON_ONE_PLANE = ("rotate", *PAIRED)
 """Kinds for which each pixel of a patch needs an answer of its own."""
 
 
 def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float) -> Batch:
-    """Return the batch with changed spectra, in the patches that were chosen and where there are data."""
+    """Return the batch with changed spectra in the chosen patches, at pixels with data."""
     seen = (batch.x != 0).any(dim=1)
     if batch.y.shape[-2:] == seen.shape[-2:]:
         seen |= ~unknown(batch.y)

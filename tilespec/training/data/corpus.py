@@ -28,7 +28,7 @@ class Ground:
     roi: Roi
     """The region of the patches."""
     truth: Truth
-    """What the net should answer there."""
+    """The target of the net in this region."""
     geometry: Geometry
     """How the truth lies on the scene, and what of a patch is predicted."""
 

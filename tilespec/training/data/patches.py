@@ -42,7 +42,7 @@ class Law:
     regions: tuple[Roi, ...]
     """The region of the patches in each scene."""
     side: int
-    """Of a patch, in pixels."""
+    """The side of a patch in pixels."""
     step: int = 1
     """Patches begin at multiples of it, for there pixels of the truth begin."""
     patches: int

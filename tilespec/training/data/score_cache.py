@@ -119,7 +119,7 @@ def parts(ground: Ground, roi: Roi) -> list[Roi]:
 
 
 def size(ground: Ground, part: Roi, bands: int) -> int:
-    """Return the bytes that a block takes."""
+    """Return the size of a block in bytes."""
     pixels, truth = (math.prod(roi.shape) for roi in (part, ground.geometry.beneath(part)))
     return pixels * bands * np.dtype(np.float32).itemsize + truth * ground.truth.empty((1, 1)).nbytes
 

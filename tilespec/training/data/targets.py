@@ -27,7 +27,7 @@ STRIP: Final = 512
 """The number of rows of labels that are counted at once."""
 
 Answers = UInt8[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
-"""Of one kind or the other, on the plane of the truth."""
+"""A target array of either kind, on the plane of the truth."""
 
 
 @final
@@ -52,7 +52,7 @@ class Truth(Protocol):
     KEY: ClassVar[str]
     """The key of the configuration that names its stores, and of the digest in the provenance of a model."""
     LACKS: ClassVar[tuple[str, ...]]
-    """Keys of ``[data]`` that ask for what it does not have."""
+    """The keys of ``[data]`` that do not apply to this kind."""
     LEAST: ClassVar[Mapping[str, float]]
     """Options with which a task can be built before anything is known of the truths; its geometry is the same."""
 

@@ -41,7 +41,7 @@ class Batch:
         """Return the batch on a device."""
         other = self.mixed
         mixed = None if other is None else Mixed(y=other.y.to(device), share=other.share.to(device))
-        # copies from page-locked memory run beside the loop; other copies are the same as before
+        # from pinned memory the loop goes on while they are copied; from other memory this makes no difference
         x, y = (values.to(device, non_blocking=True) for values in (self.x, self.y))
         return replace(self, x=x, y=y, mixed=mixed)
 

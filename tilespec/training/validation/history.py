@@ -14,13 +14,13 @@ Line = Mapping[str, Any]
 
 
 def best(history: Sequence[Line], metric: Metric) -> int | None:
-    """Return the step of the best validation, the earliest of equals; None when none has a number."""
+    """Return the step of the best validation, the earliest of equals; None when none has a finite score."""
     found = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
     return -int(max(found)[1]) if found else None
 
 
 def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
-    """Return whether ``patience`` validations in a row brought none better than those before; 0: never.
+    """Return whether ``patience`` validations in a row were no better than those before; 0: never.
 
     A validation without a finite score is not better.
     """
@@ -30,7 +30,7 @@ def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
 
 
 def worth(line: Line, metric: Metric) -> float | None:
-    """Return a metric of a validation so that more is better; None for what is no finite number."""
+    """Return the metric of a validation with larger values better; None if it is not finite."""
     value = line.get(metric.name)
     if metric.better is None or not isinstance(value, int | float) or not math.isfinite(value):
         return None

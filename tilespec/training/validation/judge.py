@@ -34,13 +34,13 @@ class Judge:
         self._know(lines)
 
     def _know(self, lines: list[dict[str, Any]]) -> None:
-        """Take in validations, and what follows from them."""
+        """Store validations, and update the values that follow from them."""
         self.lines = lines
-        """Validations so far."""
+        """The validations so far."""
         self.scores: tuple[float, ...] = ()
-        """What they came to, so that larger is better."""
+        """The scores of the validations, with larger values better."""
         self.stopped = False
-        """Whether they have not become better for longer than there is patience."""
+        """Whether there was no improvement for ``patience`` validations."""
         if self._validation is not None:
             metric = self._validation.metric
             worths = [history.worth(line, metric) for line in lines]

@@ -55,9 +55,9 @@ from tilespec.training.validation.scratch_scenes import as_is, remove, source
 __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
 
 SCRATCH: Final = "validation"
-"""Folder below that of a training."""
+"""The folder of scratch data below that of a training."""
 JUDGING: Final = ScoreOptions(illuminant="none")
-"""Everything that is known counts; colours are compared at the end."""
+"""The options of the scores: every known pixel counts; colours are compared at the end."""
 
 
 def clear(folder: Path) -> None:
@@ -77,7 +77,7 @@ class Validation:
     held: Corpus
     """The validation regions."""
     cast: Cast
-    """Task and net."""
+    """The task and the net."""
     metrics: tuple[Metric, ...]
     """What the task is judged by, the leading one first."""
     recipe: Recipe

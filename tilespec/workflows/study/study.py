@@ -31,7 +31,7 @@ from tilespec.workflows.study.variants import Source, Variant, plain, toml, valu
 __all__ = ["Variant", "study"]
 
 OURS = {"train.seed": "--seeds", "data.scene": "--fold, or data.scene in the configuration or --set"}
-"""Settings that a study makes itself, and what they are asked for by."""
+"""The settings that a study sets itself, and the options for them."""
 OURS_ALONE = {"rows", "cols", "dry_run"}
 """Options of `predict` and `evaluate` that the study decides itself."""
 RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)

@@ -10,7 +10,7 @@ from tilespec.evaluate.metrics.table import METRICS, figures
 from tilespec.workflows.study.run import Run
 
 EVERY: Final = "all folds"
-"""The line of a variant over its folds, weighted by their valid pixels."""
+"""The name of the line of a variant over its folds, weighted by their valid pixels."""
 HIDDEN: Final = {metric.figure for metric in METRICS.values() if not metric.shown}
 """Scores that the Markdown table leaves to CSV and JSON, for it has to fit a page."""
 
