@@ -14,6 +14,8 @@ import psutil
 from locations import SUPPORT
 from untrained_models import save_model
 
+from tilespec.core.registry import from_user
+
 OBJECT = 32
 TILE, OVERLAP = 32, 16
 SHAPE = (600, 100, 8)
