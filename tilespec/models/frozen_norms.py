@@ -147,7 +147,7 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
         pass_ = Observation(
             task=task(model.task),
             net=module if client is None or folder is None else (folder, model.digest),
-            recipe=Recipe.empty(model.recipe.bands_out, None) if prepared else model.recipe,
+            recipe=Recipe.empty(scene.shape[2], None) if prepared else model.recipe,
             scene=scene,
             roi=roi,
             stats=stats,

@@ -10,6 +10,7 @@ from scipy import ndimage, stats
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
+from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
 from tilespec.training.augment.augment import KINDS, Augment, check
 from tilespec.training.augment.draws import Draws, splitmix
@@ -330,7 +331,13 @@ def test_a_shift_is_linear_interpolation_on_the_reflected_spectrum(seed, bands, 
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_computed(settings_, batch_, ranks, bands, text):
     with pytest.raises(UserError, match=text):
-        check(AugmentTable(**settings_), batch=batch_, ranks=ranks, bands=Bands(count=bands, axis=None))
+        check(
+            AugmentTable(**settings_),
+            batch=batch_,
+            ranks=ranks,
+            bands=Bands(count=bands, axis=None),
+            geometry=Geometry(),
+        )
 
 
 @pytest.mark.parametrize("kind", ["shift", "reverse", "slope", "background"])
@@ -338,10 +345,10 @@ def test_kinds_along_the_bands_are_refused_on_scores_and_the_others_are_not(kind
     axis = SpectralAxis(name="component", unit="1", values=(1.0, 2.0, 3.0, 4.0))
     bands = Bands(count=4, axis=axis)
     with pytest.raises(UserError, match=rf"augment.{kind}: found 4 scores .* no order"):
-        check(AugmentTable(**{kind: 0.5}), batch=2, ranks=1, bands=bands)
+        check(AugmentTable(**{kind: 0.5}), batch=2, ranks=1, bands=bands, geometry=Geometry())
     others = {k: v for k, v in STRENGTHS.items() if k not in ("shift", "reverse", "slope", "background")}
-    check(AugmentTable(**others), batch=4, ranks=2, bands=bands)
-    check(AugmentTable(**STRENGTHS), batch=4, ranks=2, bands=Bands(count=5, axis=None))
+    check(AugmentTable(**others), batch=4, ranks=2, bands=bands, geometry=Geometry())
+    check(AugmentTable(**STRENGTHS), batch=4, ranks=2, bands=Bands(count=5, axis=None), geometry=Geometry())
 
 
 def test_a_patch_without_its_partner_is_refused():
