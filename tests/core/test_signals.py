@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tilespec.core.signals import SIGNALS, Told, stopping
+from tilespec.core.signals import SIGNALS, LocalFlag, catch_signals
 
 NOTICE = signal.SIGUSR1
 
@@ -23,7 +23,7 @@ def send(number):
 
 
 def test_the_first_signal_is_kept_and_the_second_one_interrupts():
-    with stopping(Told()) as told:
+    with catch_signals(LocalFlag()) as told:
         assert not told()
         send(signal.SIGTERM)
         assert told()
@@ -32,7 +32,7 @@ def test_the_first_signal_is_kept_and_the_second_one_interrupts():
 
 
 def test_a_notice_asks_however_often_it_comes_and_does_not_kill_on_the_way_out():
-    with stopping(Told(), (*SIGNALS, NOTICE)) as told:
+    with catch_signals(LocalFlag(), (*SIGNALS, NOTICE)) as told:
         send(NOTICE)
         send(NOTICE)
         assert told()
@@ -41,6 +41,6 @@ def test_a_notice_asks_however_often_it_comes_and_does_not_kill_on_the_way_out()
 
 def test_handlers_are_what_they_were_before():
     before = [signal.getsignal(number) for number in (*SIGNALS, NOTICE)]
-    with stopping(Told(), (*SIGNALS, NOTICE)):
+    with catch_signals(LocalFlag(), (*SIGNALS, NOTICE)):
         assert [signal.getsignal(number) for number in (*SIGNALS, NOTICE)] != before
     assert [signal.getsignal(number) for number in (*SIGNALS, NOTICE)] == before

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from raw_counts import counts
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.ingest.calibration.white_dark import Repair, Terms
 from tilespec.ingest.encode import Keep, Measure
 from tilespec.ingest.ingest import ingest
@@ -76,7 +76,7 @@ def test_an_error_on_the_way_leaves_no_object_and_no_part_of_one(tmp_path, monke
             raise RuntimeError("the disk is gone")
 
     with pytest.raises(RuntimeError, match="the disk is gone"):
-        stream(tmp_path / "a" / "c" / "0", array, (20, 4, 2), fails, Room())
+        stream(tmp_path / "a" / "c" / "0", array, (20, 4, 2), fails, Buffers())
     assert [p for p in (tmp_path / "a").rglob("*") if p.is_file()] == [tmp_path / "a" / "zarr.json"]
 
 
@@ -92,7 +92,7 @@ def test_a_piece_is_encoded_alike_in_every_memory_order(tmp_path, interleave):
         terms = Terms(
             dark=np.asarray(gain, order=order), gain=np.asarray(gain, order=order), offset=None, fix=fix, finite=True
         )
-        job.encoder.encode(rows, terms, out, Room())
+        job.encoder.encode(rows, terms, out, Buffers())
         assert_array_equal(out, (raw.astype(np.float32) - gain) * gain)
 
 
@@ -110,7 +110,7 @@ def test_counts_that_stay_have_every_value_in_every_memory_order(tmp_path):
 def test_both_encoders_are_values_of_the_protocol():
     keep = Keep(dtype="uint16", scale=1.0, nodata=7.0, hidden=7.0)
     measure = Measure(dtype="float32", scale=1.0, nodata=None, hidden=7.0)
-    raw, room = np.array([[[7, 1], [7, 7], [2, 3]]], np.uint16), Room()
+    raw, room = np.array([[[7, 1], [7, 7], [2, 3]]], np.uint16), Buffers()
     out = np.empty(raw.shape, np.uint16)
     assert keep.encode(raw, None, out, room) == {"nan_pixels": 2, "empty_pixels": 1}
     values = np.empty(raw.shape, np.float32)

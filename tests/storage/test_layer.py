@@ -7,7 +7,7 @@ import pytest
 import zarr
 from numpy.testing import assert_array_equal
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.seams import seam_score
@@ -46,8 +46,8 @@ def test_a_layer_reads_as_zarr_does_with_or_without_channels(store, name, dimens
     expected = zarr.open_group(store)[name][ROI.slices]
     assert plane.read(ROI).dtype == expected.dtype
     assert_array_equal(plane.read(ROI), expected)
-    assert_array_equal(plane.read(ROI, Room()), expected)
-    assert_array_equal(np.concatenate([lines.copy() for lines in plane.lines(ROI, 5, Room())]), expected)
+    assert_array_equal(plane.read(ROI, Buffers()), expected)
+    assert_array_equal(np.concatenate([lines.copy() for lines in plane.lines(ROI, 5, Buffers())]), expected)
     assert Plane.find(store, name, dimensions=(5 - dimensions,)) is None
 
 

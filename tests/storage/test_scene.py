@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.storage import scene as reading
@@ -105,7 +105,7 @@ def test_lines_are_the_region_from_its_top(tmp_path, kind, chunk, pixels, corner
     scene, roi = Scene.open(str(url)), Roi(y0=rows[0], y1=rows[1] + 1, x0=cols[0], x1=cols[1] + 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PIECE", pixels)
-        found = [part.copy() for part in scene.lines(roi, Room())]
+        found = [part.copy() for part in scene.lines(roi, Buffers())]
     assert_array_equal(np.concatenate(found), scene.read(roi))
     assert {len(part) for part in found[:-1]} <= {max(1, pixels // roi.shape[1])}
 
@@ -121,16 +121,16 @@ def test_a_flipped_bit_anywhere_in_an_object_is_found_by_whoever_reads_a_part(tm
     path.write_bytes(bytes(data))
     roi = Roi(y0=rows[0], y1=rows[1], x0=0, x1=4)
     with pytest.raises(UserError, match=r"damaged object.*crc32c"):
-        list(scene.lines(roi, Room()))
+        list(scene.lines(roi, Buffers()))
     path.write_bytes(bytes(data[:-9]))
     with pytest.raises(UserError, match=r"ends early|crc32c"):
-        list(scene.lines(roi, Room()))
+        list(scene.lines(roi, Buffers()))
 
 
 def test_lines_of_an_object_that_was_never_written_are_nodata(tmp_path):
     scene = make(tmp_path / "s", np.ones((8, 4, 3), np.float32), axis=None)
     (tmp_path / "s" / "cube" / "c" / "0" / "0" / "0").unlink()
-    assert np.isnan(np.concatenate(list(scene.lines(scene.roi, Room())))).all()
+    assert np.isnan(np.concatenate(list(scene.lines(scene.roi, Buffers())))).all()
 
 
 def test_floats_read_as_they_are(tmp_path):

@@ -68,9 +68,9 @@ def failure(progress, which=1):
 
 def obedient(progress, folder):
     """Stop as `tilespec.training.train` does: at a step, when it was told to."""
-    from tilespec.core.signals import Told, stopping
+    from tilespec.core.signals import LocalFlag, catch_signals
 
-    with stopping(Told(), (signal.SIGTERM,)) as told:
+    with catch_signals(LocalFlag(), (signal.SIGTERM,)) as told:
         (Path(folder) / f"ready-{RANK}").touch()
         while not told():
             time.sleep(0.02)

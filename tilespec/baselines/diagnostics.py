@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.models.model import Model
@@ -105,7 +105,7 @@ def _product(url: str, scene: Scene, model: Model, residuals: Residuals) -> Prod
 def _write_row(scene: Scene, recipe: Recipe, residuals: Residuals, product: Product, row: int) -> Counter[str]:
     """Write one row of objects; return the number of pixels beyond a limit."""
     y0, y1 = product.span(row)
-    strip, room = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1]), Room()
+    strip, room = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1]), Buffers()
     values = np.empty((2, *strip.shape), np.float32)
     for block in blocks(scene, strip):
         spectra = scene.read(block.roi, room).reshape(-1, scene.shape[2])

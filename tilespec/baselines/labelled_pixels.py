@@ -13,7 +13,7 @@ from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.pls.group_moments import Group, Grouped
 from tilespec.baselines.spatial_folds import Cells
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.models.nets import build
@@ -141,7 +141,7 @@ def _draws(
 
 def _read(recipe: Recipe, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
     """Return spectra, classes and positions of the draws, in turn."""
-    scene, room, out = Scene.open(group[0].block.url), Room(), []
+    scene, room, out = Scene.open(group[0].block.url), Buffers(), []
     for one in group:
         labels = scene.labels(one.block.roi).ravel()
         at = [np.flatnonzero(labels == c)[ranks] for c, ranks in enumerate(one.ranks)]
@@ -264,7 +264,7 @@ def _right(recipe: Recipe, net: Built, group: tuple[Block, ...]) -> Int64[np.nda
 
 def _labelled(recipe: Recipe, group: tuple[Block, ...]) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
     """Yield spectra after the recipe, classes, rows and columns of the labelled pixels of each block with labels."""
-    scene, room = Scene.open(group[0].url), Room()
+    scene, room = Scene.open(group[0].url), Buffers()
     for block in group:
         labels = scene.labels(block.roi)
         y, x = np.nonzero(labels != UNLABELLED)

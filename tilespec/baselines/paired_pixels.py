@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int64
 
 from tilespec.baselines.base import Training
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
 from tilespec.spectra.recipe import Recipe
@@ -78,7 +78,7 @@ def _draws(on: Training, count: int) -> list[_Draw]:
 def _read(recipe: Recipe, target: str, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
     """Return spectra and target spectra of the draws, in turn."""
     scene, other, out = Scene.open(group[0].block.url), Scene.open(target), []
-    rooms = Room(), Room()
+    rooms = Buffers(), Buffers()
     for one in group:
         own, theirs = (
             part.read(one.block.roi, room).reshape(-1, part.shape[2])[one.index]

@@ -15,7 +15,7 @@ from tilespec.cli.shared import fail, pairs, run
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.options import Option, options_of
 from tilespec.core.progress import Lines, Silent
-from tilespec.core.registry import imported
+from tilespec.core.registry import import_object
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress on stderr.")]
@@ -96,7 +96,7 @@ class Command:
         if not self.options:
             return ()
         room = VERBS[self.name].partition(":")[0].rpartition(".")[0]
-        return options_of(imported(f"{room}.options:{self.name.title()}Options", "options"))
+        return options_of(import_object(f"{room}.options:{self.name.title()}Options", "options"))
 
     @cached_property
     def typer_command(self) -> TyperCommand:

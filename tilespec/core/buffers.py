@@ -10,7 +10,7 @@ _mine = threading.local()
 
 
 @final
-class Room:
+class Buffers:
     """Memory that one caller at a time uses again and again; it grows to the largest size that was requested."""
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class Room:
         return self.bytes(name, prod(shape) * kind.itemsize).view(kind).reshape(shape)
 
 
-def room() -> Room:
+def thread_buffers() -> Buffers:
     """Return the buffers that this thread reads into."""
     if not hasattr(_mine, "room"):
-        _mine.room = Room()
-    found: Room = _mine.room
+        _mine.room = Buffers()
+    found: Buffers = _mine.room
     return found

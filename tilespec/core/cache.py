@@ -53,10 +53,10 @@ class Cache(Generic[Value]):
         entry = self._claimed(key, size)
         try:
             if not entry.ready:
-                self._made(entry, make())
+                self._make(entry, make())
             yield entry.value
         finally:
-            self._left(key, entry)
+            self._release(key, entry)
 
     def _claimed(self, key: Hashable, size: int) -> _Entry:
         """Return the entry of ``key``: it is ready, or this thread has to compute it."""
@@ -83,13 +83,13 @@ class Cache(Generic[Value]):
             self.held -= self._entries.pop(idle).size
         return True
 
-    def _made(self, entry: _Entry, value: Value) -> None:
+    def _make(self, entry: _Entry, value: Value) -> None:
         """Publish a computed value to the threads that wait for it."""
         with self._changed:
             entry.value, entry.ready = value, True
             self._changed.notify_all()
 
-    def _left(self, key: Hashable, entry: _Entry) -> None:
+    def _release(self, key: Hashable, entry: _Entry) -> None:
         """End the use of a value; remove it when it could not be computed."""
         with self._changed:
             entry.users -= 1

@@ -84,7 +84,7 @@ def load(table: Mapping[str, str], name: str, kind: str) -> Any:
             expected=f"one of {', '.join(sorted(table))}, or a plug-in of yours",
             do=f"If you know this code and trust it, set the environment variable {PLUGINS}={module} for this command.",
         )
-    return imported(path, kind)
+    return import_object(path, kind)
 
 
 def plugins(kind: str) -> dict[str, str]:
@@ -100,7 +100,7 @@ def plugins(kind: str) -> dict[str, str]:
     return found
 
 
-def imported(path: str, kind: str) -> Any:
+def import_object(path: str, kind: str) -> Any:
     """Return the object at a dotted path that tilespec itself, and no file, has written."""
     module, _, attribute = path.partition(":")
     where = f"{kind} {path!r}"
@@ -168,7 +168,7 @@ def _named() -> list[str]:
     return [*written, *(point.module for point in entry_points(group="tilespec.plugins"))]
 
 
-def checked(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
+def check_options(kind: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
     """Return ``kind`` after checking that its constructor takes the ``options`` by name.
 
     Raises:
@@ -192,7 +192,7 @@ def options_of(kind: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
-def filled(kind: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def fill_options(kind: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``options`` and the defaults of those left out, so that a saved file is complete."""
     parameters = inspect.signature(kind).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

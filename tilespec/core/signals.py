@@ -29,7 +29,7 @@ class Flag(Protocol):
 
 
 @final
-class Told:
+class LocalFlag:
     """A flag that only this process sees."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Told:
 
 
 @contextmanager
-def stopping(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Callable[[], bool]]:
+def catch_signals(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether to stop; workers on other machines see the file ``flag`` instead.
 
     Besides SIGINT and SIGTERM, ``signals`` may hold warning signals, which never end the process at once. Signals are

@@ -28,7 +28,7 @@ def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], dep
 
 
 @final
-class Ahead(Generic[T, R]):
+class Prefetch(Generic[T, R]):
     """Results of ``function`` on items whose computation begins before the results are needed."""
 
     def __init__(self, pool: Executor, function: Callable[[T], R]) -> None:
@@ -47,7 +47,7 @@ class Ahead(Generic[T, R]):
 
 
 @final
-class Behind(Generic[T]):
+class BackgroundWriter(Generic[T]):
     """A function that runs on a background thread, one item at a time, while at most one more waits.
 
     ``with Behind(write) as behind: behind.put(item)``; an exception in ``write`` is raised again by the next `put`, or
@@ -59,7 +59,7 @@ class Behind(Generic[T]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tilespec-write")
         self._flying: deque[Future[Any]] = deque()
 
-    def __enter__(self) -> "Behind[T]":
+    def __enter__(self) -> "BackgroundWriter[T]":
         return self
 
     def put(self, item: T) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
 from tilespec.ingest.calibration.white_dark import Calibration, Terms
@@ -83,7 +83,7 @@ class BinnedSource:
     """The white and dark calibration, if there is one."""
     counted: deque[Counts] = field(default_factory=deque)
     """The counts of the rows read last, before binning; the encoder removes them."""
-    _room: Room = field(default_factory=Room)
+    _room: Buffers = field(default_factory=Buffers)
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows of bins as ``y, x, band``."""
@@ -150,9 +150,9 @@ class BinnedEncoder:
         """The stored value for no data; None or NaN for floats."""
         return self.stored.nodata
 
-    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, buffers: Buffers) -> Counts:  # noqa: ARG002
         """Store a piece of calibrated bins; the first piece also returns the counts before binning."""
-        counts = self.stored.encode(raw, None, out, room)
+        counts = self.stored.encode(raw, None, out, buffers)
         with suppress(IndexError):  # several threads empty the queue, each count once
             while True:
                 add(counts, self.source.counted.popleft())

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.ingest.calibration.white_dark import Calibration, Terms
 from tilespec.ingest.readers.source import Facts
@@ -46,7 +46,7 @@ class Encoder(Protocol):
     def nodata(self) -> float | None:
         """The stored value for no data; None or NaN for floats."""
 
-    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, buffers: Buffers) -> Counts:
         """Write a few lines into ``out``, calibrated by ``terms`` if given; return the counts of special values."""
 
 
@@ -66,9 +66,9 @@ class Keep:
     good: Good = None
     """The bands in which pixels without data are counted; None means all."""
 
-    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:  # noqa: ARG002
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, buffers: Buffers) -> Counts:  # noqa: ARG002
         """Copy lines and count pixels without data; counts of a camera are not calibrated."""
-        work = ordered(room, "work", raw, self.dtype)
+        work = ordered(buffers, "work", raw, self.dtype)
         counts: Counts = {}
         if raw.dtype.newbyteorder("=") == work.dtype:
             np.copyto(work, raw)
@@ -108,15 +108,17 @@ class Measure:
     good: Good = None
     """The bands in which pixels without data are counted; None means all."""
 
-    def encode(self, raw: Piece, terms: Terms | None, out: Piece, room: Room) -> Counts:
+    def encode(self, raw: Piece, terms: Terms | None, out: Piece, buffers: Buffers) -> Counts:
         """Convert lines and count special values."""
         floats = out.dtype.kind == "f"
-        work = ordered(room, "work", raw, np.float64 if out.dtype == np.float64 else np.float32, apart=floats)
+        work = ordered(buffers, "work", raw, np.float64 if out.dtype == np.float64 else np.float32, apart=floats)
         counts = self._values(raw, terms, work)
         if floats:
             np.copyto(out, work)
             return counts
-        steps = ordered(room, "steps", raw, out.dtype)  # the cast runs along memory, and half the bytes are transposed
+        steps = ordered(
+            buffers, "steps", raw, out.dtype
+        )  # the cast runs along memory, and half the bytes are transposed
         counts["clipped"] = _quantise(work, self.factor, steps)
         np.copyto(out, steps)
         return counts
@@ -143,7 +145,7 @@ class Measure:
         return counts | _unknown(work, self.good)
 
 
-def ordered(room: Room, name: str, like: Piece, dtype: Any, *, apart: bool = False) -> Piece:
+def ordered(buffers: Buffers, name: str, like: Piece, dtype: Any, *, apart: bool = False) -> Piece:
     """Return an array of the shape of ``like``, with the same order of axes in memory.
 
     With ``apart`` each row has an extra cache line: a transposition reads across rows, and rows of 512 bytes would all
@@ -151,7 +153,7 @@ def ordered(room: Room, name: str, like: Piece, dtype: Any, *, apart: bool = Fal
     """
     axes = sorted(range(3), key=lambda axis: -abs(like.strides[axis]))
     *outer, inner = (like.shape[axis] for axis in axes)
-    rows = room.array(name, (*outer, inner + (PAD if apart else 0)), dtype)
+    rows = buffers.array(name, (*outer, inner + (PAD if apart else 0)), dtype)
     return rows[..., :inner].transpose(np.argsort(axes))
 
 

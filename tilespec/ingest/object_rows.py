@@ -13,7 +13,7 @@ from typing import Any, Final, final
 import numpy as np
 import zarr
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.cpu import cores
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
@@ -25,7 +25,7 @@ from tilespec.storage.product import Product
 THREADS: Final = 4
 """The largest number of objects that are filled at once, if there are as many cores."""
 
-Lines = Callable[[slice, Piece, Room], Counts]
+Lines = Callable[[slice, Piece, Buffers], Counts]
 """A function that fills a few lines of an object, ``(lines, out, room)``, and returns the counts of values."""
 Fill = Callable[[slice], Lines]
 """A function from the columns of an object to the function that fills it."""
@@ -68,15 +68,15 @@ class Tiles:
         folder = self._root if checked_only(array) else None
 
         def work(item: tuple[int, str]) -> Counts:
-            self._rooms.own = room = getattr(self._rooms, "own", None) or Room()
+            self._rooms.own = buffers = getattr(self._rooms, "own", None) or Buffers()
             cols = slice(item[0] * whole, min((item[0] + 1) * whole, array.shape[1]))
             if folder is None:
-                return put(array, (rows, cols), fill(cols), room)
+                return put(array, (rows, cols), fill(cols), buffers)
             shape = (rows.stop - rows.start, cols.stop - cols.start, array.shape[2])
             lines = fill(cols)
             counted: Counts = {}
-            some = lambda which, out: add(counted, lines(which, out, room))  # noqa: E731 - counts on the way
-            store.entries[item[1]] = stream(folder / item[1], array, shape, some, room)
+            some = lambda which, out: add(counted, lines(which, out, buffers))  # noqa: E731 - counts on the way
+            store.entries[item[1]] = stream(folder / item[1], array, shape, some, buffers)
             return counted
 
         total: Counts = {}
@@ -85,13 +85,13 @@ class Tiles:
         return total
 
 
-def put(array: "zarr.Array[Any]", region: tuple[slice, slice], fill: Lines, room: Room) -> Counts:
+def put(array: "zarr.Array[Any]", region: tuple[slice, slice], fill: Lines, buffers: Buffers) -> Counts:
     """Fill one object of an array, which Zarr writes; return the counts of values."""
     height, width = (s.stop - s.start for s in region)
-    out = room.array("object", (height, width, array.shape[2]), array.dtype)
+    out = buffers.array("object", (height, width, array.shape[2]), array.dtype)
     total: Counts = {}
     for y0 in range(0, height, LINES):
         lines = slice(y0, min(y0 + LINES, height))
-        add(total, fill(lines, out[lines], room))
+        add(total, fill(lines, out[lines], buffers))
     array[region] = out
     return total

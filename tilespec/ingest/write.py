@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
@@ -84,8 +84,8 @@ def _fill(job: Job, y0: int, y1: int, known: Known) -> Fill:
     def columns(cols: slice) -> Lines:
         terms = None if job.calibration is None else job.calibration.terms(cols, along=(raw.strides[1], raw.strides[2]))
 
-        def fill(lines: slice, out: Piece, room: Room) -> Counts:
-            counts = job.encoder.encode(raw[lines, cols], terms, out, room)
+        def fill(lines: slice, out: Piece, buffers: Buffers) -> Counts:
+            counts = job.encoder.encode(raw[lines, cols], terms, out, buffers)
             known.see(out)
             return counts
 

@@ -18,7 +18,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import values_of, with_options
 from tilespec.core.progress import Progress, Silent
-from tilespec.core.signals import stopping
+from tilespec.core.signals import catch_signals
 from tilespec.models.determinism import torch_threads
 from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
@@ -138,7 +138,7 @@ def _execute(
         shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
     started = time.monotonic()
     flag = plan.product.ledger.folder / "stop"
-    with stopping(flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
+    with catch_signals(flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - started
         if statistics is not None:
             file = _norms(plan, partial(statistics, client=client, progress=progress))

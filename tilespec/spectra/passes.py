@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import room
+from tilespec.core.buffers import thread_buffers
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
@@ -86,7 +86,7 @@ def _order(n: int, rng: np.random.Generator) -> list[int]:
 
 def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Spectra:
     """Return up to ``count`` valid pixels of a block, ``pixel band``."""
-    values = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
+    values = scene.read(block.roi, thread_buffers()).reshape(-1, scene.shape[2])
     with np.errstate(invalid="ignore", over="ignore"):
         whole = np.isfinite(values @ np.ones(values.shape[1], np.float32))
     valid = whole if whole.all() else np.isfinite(values).any(axis=1)
@@ -140,7 +140,7 @@ def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterat
     """Yield the selected pixels of a block after ``operators``, piece by piece; each may be overwritten."""
     kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
     y0 = 0
-    for values in scene.lines(block.roi, room()):
+    for values in scene.lines(block.roi, thread_buffers()):
         spectra, rows = values.reshape(-1, scene.shape[2]), slice(y0, y0 + len(values))
         counted = None
         if kept is not None:
@@ -155,7 +155,7 @@ def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterat
 
 def picked(scene: Scene, block: Block) -> Part:
     """Return the selected pixels of a block, in this thread's buffers, and their weights."""
-    spectra = scene.read(block.roi, room()).reshape(-1, scene.shape[2])
+    spectra = scene.read(block.roi, thread_buffers()).reshape(-1, scene.shape[2])
     kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
     if kept is None:
         return spectra, None
@@ -171,7 +171,7 @@ def haloed(
     """
     edge = block.within or scene.roi
     roi = replace(block.roi, y1=min(block.roi.y1 + halo[0], edge.y1), x1=min(block.roi.x1 + halo[1], edge.x1))
-    spectra = scene.read(roi, room()).reshape(-1, scene.shape[2])
+    spectra = scene.read(roi, thread_buffers()).reshape(-1, scene.shape[2])
     kept = block.choice.kept(scene, roi)
     if kept is not None:
         spectra[~kept.ravel()] = np.nan

@@ -44,16 +44,16 @@ def pieces(operators: tuple[Operator, ...], x: Spectra, *, own: bool = False) ->
         own: Whether ``x`` may be overwritten: full pieces are then processed in place. The bits are the same.
     """
     taken = next((i for i, op in enumerate(operators) if not isinstance(op, Take)), len(operators))
-    room, after = np.empty((PIECE, 0), np.float32), _fused(operators[taken:])
+    buffers, after = np.empty((PIECE, 0), np.float32), _fused(operators[taken:])
     for start in range(0, len(x), PIECE):
         piece = x[start : start + PIECE]
         for take in operators[:taken]:
             piece = take.apply(piece)
         if not (own and len(piece) == PIECE and piece.flags.c_contiguous and piece.flags.writeable):
-            room = room if room.shape[1] == piece.shape[1] else np.empty((PIECE, piece.shape[1]), np.float32)
-            room[: len(piece)] = piece
-            room[len(piece) :] = 0
-            yield _through(after, room, len(piece))
+            buffers = buffers if buffers.shape[1] == piece.shape[1] else np.empty((PIECE, piece.shape[1]), np.float32)
+            buffers[: len(piece)] = piece
+            buffers[len(piece) :] = 0
+            yield _through(after, buffers, len(piece))
         else:
             yield _through(after, piece, PIECE)
 

@@ -16,7 +16,7 @@ import zarr
 
 from tilespec.cluster.connect import connect
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import Room, room
+from tilespec.core.buffers import Buffers, thread_buffers
 from tilespec.core.memory import Peak
 from tilespec.core.options import Workers, values_of, with_options
 from tilespec.core.progress import Progress, Silent
@@ -218,7 +218,7 @@ def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
     """Write the objects of a strip, each directly from its source; return the numbers of invalid and clipped pixels."""
     del y0
     array, root, invalid, clipped = begun.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
-    edge, memory = array.chunks[1], Room()
+    edge, memory = array.chunks[1], Buffers()
     for number, key in enumerate(begun.keys["cube"]):
         x0 = strip.x0 + number * edge
         roi = Roi(y0=strip.y0, y1=strip.y1, x0=x0, x1=min(x0 + edge, strip.x1))
@@ -261,7 +261,7 @@ def _counted(work: Work, invalid: int, clipped: int) -> dict[str, int]:
 
 def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
     """Yield a region after the operators, from its top, some lines at a time."""
-    for lines in work.scene.lines(roi, room()):
+    for lines in work.scene.lines(roi, thread_buffers()):
         part = run(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
         yield part.reshape(*lines.shape[:2], width)
 

@@ -21,16 +21,16 @@ import zarr
 from numcodecs import blosc, zstd
 from zarr.storage import LocalStore
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 
 CRC = 4
 """The number of bytes of the crc32c at the end of an object."""
 
-Decoder = Callable[[np.ndarray, Room, int], np.ndarray]
+Decoder = Callable[[np.ndarray, Buffers, int], np.ndarray]
 """A function from encoded bytes to decoded bytes, given the decoded size of an object."""
 
 
-def _checked(data: np.ndarray, _room: Room, _size: int) -> np.ndarray:
+def _checked(data: np.ndarray, _buffers: Buffers, _size: int) -> np.ndarray:
     """Return the bytes before the crc32c after checking them against it."""
     body = data[:-CRC]
     if google_crc32c.value(body) != int.from_bytes(data[-CRC:].tobytes(), "little"):
@@ -38,14 +38,14 @@ def _checked(data: np.ndarray, _room: Room, _size: int) -> np.ndarray:
     return body
 
 
-def _unblosced(data: np.ndarray, room: Room, size: int) -> np.ndarray:
-    out = room.bytes("blosc", size)
+def _unblosced(data: np.ndarray, buffers: Buffers, size: int) -> np.ndarray:
+    out = buffers.bytes("blosc", size)
     blosc.decompress(data, out)
     return out
 
 
-def _unzstandarded(data: np.ndarray, room: Room, size: int) -> np.ndarray:
-    out = room.bytes("zstd", size)
+def _unzstandarded(data: np.ndarray, buffers: Buffers, size: int) -> np.ndarray:
+    out = buffers.bytes("zstd", size)
     zstd.decompress(data, out)
     return out
 
@@ -96,8 +96,8 @@ class Chunks:
             separator=key["configuration"]["separator"],
         )
 
-    def read(self, region: tuple[slice, ...], room: Room) -> np.ndarray:
-        """Return a region with its stored values, in the memory of ``room``: valid until its next use.
+    def read(self, region: tuple[slice, ...], buffers: Buffers) -> np.ndarray:
+        """Return a region with its stored values, in the memory of ``buffers``: valid until its next use.
 
         Raises:
             ValueError, RuntimeError: an object is damaged; the message names it.
@@ -106,14 +106,14 @@ class Chunks:
         runs = [range(a // edge, -(-b // edge)) for (a, b), edge in zip(spans, self.edges, strict=True)]
         if all(len(run) == 1 for run in runs):
             index = tuple(run[0] for run in runs)
-            return self.object(index, room)[self._inside(index, spans)[0]]
-        out = room.array("region", tuple(b - a for a, b in spans), self.dtype)
+            return self.object(index, buffers)[self._inside(index, spans)[0]]
+        out = buffers.array("region", tuple(b - a for a, b in spans), self.dtype)
         for index in product(*runs):
             inside, outside = self._inside(index, spans)
-            out[outside] = self.object(index, room)[inside]
+            out[outside] = self.object(index, buffers)[inside]
         return out
 
-    def lines(self, region: tuple[slice, ...], step: int, room: Room) -> Iterator[np.ndarray]:
+    def lines(self, region: tuple[slice, ...], step: int, buffers: Buffers) -> Iterator[np.ndarray]:
         """Yield a region with its stored values, ``step`` lines at a time, each valid until the next.
 
         If the region lies in one uncompressed object, its lines are read only when the caller needs them, so that they
@@ -126,20 +126,20 @@ class Chunks:
         one = all(s.start // edge == (s.stop - 1) // edge for s, edge in zip(region, self.edges, strict=True))
         if one and self.codecs == ("Crc32cCodec",):
             with suppress(FileNotFoundError):  # an object that was never written is missed before the first line
-                yield from self._streamed(region, step, room)
+                yield from self._streamed(region, step, buffers)
                 return
-        values = self.read(region, room)
+        values = self.read(region, buffers)
         for start in range(0, len(values), step):
             yield values[start : start + step]
 
-    def _streamed(self, region: tuple[slice, ...], step: int, room: Room) -> Iterator[np.ndarray]:
+    def _streamed(self, region: tuple[slice, ...], step: int, buffers: Buffers) -> Iterator[np.ndarray]:
         """Yield a region of one object; then compare the object's checksum."""
         index = tuple(s.start // edge for s, edge in zip(region, self.edges, strict=True))
         (lines, *others), _ = self._inside(index, [(s.start, s.stop) for s in region])
         path, crc = self._path(index), 0
         with path.open("rb", buffering=0) as file:
             for start, stop in pairwise(sorted({0, *range(lines.start, lines.stop, step), lines.stop, self.edges[0]})):
-                out = room.array("lines", (stop - start, *self.edges[1:]), self.dtype)
+                out = buffers.array("lines", (stop - start, *self.edges[1:]), self.dtype)
                 data = out.reshape(-1).view(np.uint8)
                 if _fill(file, data) < data.size:
                     raise ValueError(f"{path}: it ends early")
@@ -160,13 +160,13 @@ class Chunks:
             outside.append(slice(first - a, last - a))
         return tuple(inside), tuple(outside)
 
-    def object(self, index: tuple[int, ...], room: Room) -> np.ndarray:
-        """Return one complete object, including its elements outside of the array, in the memory of ``room``."""
+    def object(self, index: tuple[int, ...], buffers: Buffers) -> np.ndarray:
+        """Return one complete object, including its elements outside of the array, in the memory of ``buffers``."""
         path = self._path(index)
         try:
-            return self._decoded(_contents(path, room), room).view(self.dtype).reshape(self.edges)
+            return self._decoded(_contents(path, buffers), buffers).view(self.dtype).reshape(self.edges)
         except FileNotFoundError:
-            out = room.array("fill", self.edges, self.dtype)
+            out = buffers.array("fill", self.edges, self.dtype)
             out[...] = self.fill
             return out
         except (ValueError, RuntimeError) as error:
@@ -176,20 +176,20 @@ class Chunks:
         """Return the path of an object."""
         return Path(self.folder, self.separator.join(("c", *map(str, index))))
 
-    def _decoded(self, data: np.ndarray, room: Room) -> np.ndarray:
+    def _decoded(self, data: np.ndarray, buffers: Buffers) -> np.ndarray:
         """Return the decoded bytes of an object."""
         size = prod(self.edges) * np.dtype(self.dtype).itemsize
         for codec in self.codecs:
-            data = DECODERS[codec](data, room, size)
+            data = DECODERS[codec](data, buffers, size)
         if data.size != size:
             raise ValueError(f"{data.size} bytes where {size} are expected")
         return data
 
 
-def _contents(path: Path, room: Room) -> np.ndarray:
+def _contents(path: Path, buffers: Buffers) -> np.ndarray:
     """Return the bytes of a file."""
     with path.open("rb", buffering=0) as file:
-        data = room.bytes("file", path.stat().st_size)
+        data = buffers.bytes("file", path.stat().st_size)
         return data[: _fill(file, data)]
 
 

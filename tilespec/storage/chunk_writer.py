@@ -20,7 +20,7 @@ import xxhash
 import zarr
 from numcodecs import zstd
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.storage.chunk_reader import CRC
 
 LINES: Final = 8
@@ -51,7 +51,7 @@ def _codecs(array: "zarr.Array[Any]") -> list[str] | None:
 
 
 def stream(
-    path: Path, array: "zarr.Array[Any]", shape: tuple[int, ...], fill: Fill, room: Room, step: int | None = None
+    path: Path, array: "zarr.Array[Any]", shape: tuple[int, ...], fill: Fill, buffers: Buffers, step: int | None = None
 ) -> list[Any]:
     """Write one object of a `checked_only` array, a few lines at a time; return its size and hash.
 
@@ -60,7 +60,7 @@ def stream(
         array: The array of the object.
         shape: The shape of the part of the object inside the array; the rest holds the fill value.
         fill: The function that fills the lines.
-        room: The buffers that the lines are filled in.
+        buffers: The buffers that the lines are filled in.
         step: The number of lines that are filled at once; None takes as many as fit the processor's cache.
     """
     edges, state, crc = array.chunks, xxhash.xxh3_128(), 0
@@ -68,7 +68,7 @@ def stream(
     with replacing(path) as file:
         for y0 in range(0, edges[0], step):
             lines = slice(y0, min(y0 + step, shape[0]))
-            out = room.array("lines", (min(step, edges[0] - y0), *edges[1:]), array.dtype)
+            out = buffers.array("lines", (min(step, edges[0] - y0), *edges[1:]), array.dtype)
             inside = (slice(0, max(0, lines.stop - y0)), *(slice(0, n) for n in shape[1:]))
             if (lines.stop - y0, *shape[1:]) != out.shape:
                 out[...] = array.fill_value
@@ -97,7 +97,7 @@ def put(path: Path, array: "zarr.Array[Any]", block: np.ndarray) -> list[Any]:
         np.copyto(out, block[lines], casting="unsafe")
 
     if checked_only(array):
-        return stream(path, array, block.shape, fill, Room())
+        return stream(path, array, block.shape, fill, Buffers())
     whole = np.full(array.chunks, array.fill_value, array.dtype)
     fill(slice(None), whole[tuple(slice(0, n) for n in block.shape)])
     data = zstd.Zstd(**array.metadata.codecs[-1].to_dict()["configuration"]).encode(whole)

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.chunk_reader import Chunks
@@ -76,10 +76,10 @@ class Plane:
         """The array as Zarr opens it."""
         return open_group(self.store)[self.name]
 
-    def read(self, roi: Roi, room: Room | None = None) -> Shaped[np.ndarray, "y x *channel"]:
+    def read(self, roi: Roi, buffers: Buffers | None = None) -> Shaped[np.ndarray, "y x *channel"]:
         """Return a region with its stored values and all channels.
 
-        With a ``room`` the array uses its memory and is valid until its next use; without one it is newly allocated.
+        With a ``buffers`` the array uses its memory and is valid until its next use; without one it is newly allocated.
 
         Raises:
             UserError: an object is damaged.
@@ -87,9 +87,9 @@ class Plane:
         with undamaged(self.store, roi):
             if self.objects is None:
                 return np.asarray(self.array[roi.slices])
-            return self.objects.read(self._region(roi), room or Room())
+            return self.objects.read(self._region(roi), buffers or Buffers())
 
-    def lines(self, roi: Roi, step: int, room: Room) -> Iterator[Shaped[np.ndarray, "y x *channel"]]:
+    def lines(self, roi: Roi, step: int, buffers: Buffers) -> Iterator[Shaped[np.ndarray, "y x *channel"]]:
         """Yield a region with its stored values, ``step`` lines at a time, each valid until the next.
 
         The checksums of the objects are checked after the last line: use no result before all lines are read.
@@ -99,7 +99,7 @@ class Plane:
         """
         with undamaged(self.store, roi):
             if self.objects is not None:
-                yield from self.objects.lines(self._region(roi), step, room)
+                yield from self.objects.lines(self._region(roi), step, buffers)
                 return
             stored = np.asarray(self.array[roi.slices])
             for start in range(0, len(stored), step):

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import at
@@ -100,15 +100,15 @@ class Scene:
         """The region of the whole plane."""
         return Roi(y0=0, y1=self.shape[0], x0=0, x1=self.shape[1])
 
-    def read(self, roi: Roi, room: Room | None = None) -> Reflectance:
+    def read(self, roi: Roi, buffers: Buffers | None = None) -> Reflectance:
         """Return the values of a region as float32 ``y, x, band``: scaled, and NaN for no data.
 
-        With a ``room`` the array uses its memory and is valid until its next use; without one it is newly allocated.
+        With a ``buffers`` the array uses its memory and is valid until its next use; without one it is newly allocated.
         """
-        room = room or Room()
-        return self._values(self.cube.read(roi, room), roi, room)
+        buffers = buffers or Buffers()
+        return self._values(self.cube.read(roi, buffers), roi, buffers)
 
-    def lines(self, roi: Roi, room: Room) -> Iterator[Reflectance]:
+    def lines(self, roi: Roi, buffers: Buffers) -> Iterator[Reflectance]:
         """Yield the values of a region from its top, some lines at a time, each valid until the next.
 
         Each item is float32 ``y, x, band`` as from `read`, with the number of lines that hold `PIECE` pixels, at least
@@ -116,16 +116,16 @@ class Scene:
         use no result before all lines are read.
         """
         y0 = roi.y0
-        for stored in self.cube.lines(roi, step_of(roi), room):
-            yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), room)
+        for stored in self.cube.lines(roi, step_of(roi), buffers):
+            yield self._values(stored, replace(roi, y0=y0, y1=y0 + len(stored)), buffers)
             y0 += len(stored)
 
-    def _values(self, stored: np.ndarray, roi: Roi, room: Room) -> Reflectance:
+    def _values(self, stored: np.ndarray, roi: Roi, buffers: Buffers) -> Reflectance:
         """Return stored values as float32, scaled, and NaN for no data."""
         gaps = None if self.nodata is None or np.isnan(self.nodata) else stored == self.nodata
         values = stored
         if stored.dtype != np.float32:
-            values = room.array("values", stored.shape, np.float32)
+            values = buffers.array("values", stored.shape, np.float32)
             np.copyto(values, stored, casting="unsafe")
         if self.scale != 1.0:
             values *= np.float32(self.scale)

@@ -11,7 +11,7 @@ from typing import Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.types import Roi
 from tilespec.storage.scene import Scene
 
@@ -140,7 +140,7 @@ class RowReader:
     """The threads that decode and prepare."""
     strips: dict[int, Strip] = field(default_factory=dict)
     """The prepared rows by strip number."""
-    free: list[Room] = field(default_factory=list)
+    free: list[Buffers] = field(default_factory=list)
     """The buffers that are not in use."""
     seconds: float = 0.0
     """The time of reading and preparing in seconds."""
@@ -183,8 +183,8 @@ class RowReader:
 
     def _piece(self, roi: Roi) -> Piece:
         """Read and prepare a piece in unused buffers, because fresh memory costs as much time as reading."""
-        room = self.free.pop() if self.free else Room()
-        block = self.scene.read(roi, room)
+        buffers = self.free.pop() if self.free else Buffers()
+        block = self.scene.read(roi, buffers)
         flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
         values, valid = flat.reshape(*roi.shape, -1), None
         # a finite sum proves finite values: one pass without a mask for nearly every piece
@@ -196,9 +196,9 @@ class RowReader:
             valid = None if seen.all() else seen.reshape(roi.shape)
         piece = Piece(values=values, valid=valid)
         if np.may_share_memory(values, block):
-            weakref.finalize(piece, self.free.append, room)
+            weakref.finalize(piece, self.free.append, buffers)
         else:
-            self.free.append(room)
+            self.free.append(buffers)
         return piece
 
     def _edges(self) -> list[int]:

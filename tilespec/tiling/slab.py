@@ -16,7 +16,7 @@ import numpy as np
 
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.progress import Progress
-from tilespec.core.threads import Ahead, Behind, in_order
+from tilespec.core.threads import BackgroundWriter, Prefetch, in_order
 from tilespec.core.types import Roi
 from tilespec.storage.scene import Scene
 from tilespec.tiling.blend_rows import Along, Block, Down
@@ -84,7 +84,7 @@ class Slab:
             objects.again(row)
 
         down = Down(plan=self.plan, part=self.part, channels=channels)
-        with self.reader.pool, Behind(write) as writer:
+        with self.reader.pool, BackgroundWriter(write) as writer:
             for k, block in self._blocks(channels, progress):
                 for whole in objects.add(down.add(k, block)):
                     writer.put(whole)
@@ -107,7 +107,7 @@ class Slab:
         strips, threads = Strips(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
         left = self.plan.product.columns(self.part.panel)[0]
         with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
-            batches = self._batches(strips, Ahead(reading, self._load))
+            batches = self._batches(strips, Prefetch(reading, self._load))
             answers = in_order(pool, self.lanes.evaluate, batches, self.depth)
             for k, row in itertools.groupby(answers, key=lambda pair: pair[0].k):
                 along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
@@ -123,7 +123,7 @@ class Slab:
                 if k not in self.poison:  # adjacent slabs evaluate poison tiles themselves
                     leaving.leave(strips, k)
 
-    def _batches(self, strips: Strips, ahead: Ahead[int, Rows]) -> Iterator[Batch]:
+    def _batches(self, strips: Strips, ahead: Prefetch[int, Rows]) -> Iterator[Batch]:
         """Yield the batches from top to bottom, until all are done or ``stop`` returns True."""
         tile_rows, columns = self.plan.tiles(self.part)
         size = self.plan.batch

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol, final, runtime_checkable
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import checked, load, options_of
+from tilespec.core.registry import check_options, load, options_of
 from tilespec.training.settings import Train
 
 Scores = tuple[float, ...]
@@ -208,7 +208,7 @@ class Rate:
         """
         kind = load(SCHEDULES, train.schedule.name, "train.schedule")
         options = dict(train.schedule.model_extra or {})
-        checked(kind, options, "train.schedule")
+        check_options(kind, options, "train.schedule")
         told = {"steps": max(1, train.steps - train.warmup), "floor": train.floor}
         given = {key: value for key, value in told.items() if key in options_of(kind)} | options
         ends = "steps" in given and "steps" not in options

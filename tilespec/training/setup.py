@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import checked, filled, load
+from tilespec.core.registry import check_options, fill_options, load
 from tilespec.models.nets import NETS, UNDECLARED, build, outlined, tile_class_of
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
@@ -55,7 +55,7 @@ class Cast:
         """
         chosen = task({"name": config.task.name, **options(config.task)})
         kind = load(NETS, config.net.name, "net")
-        params = filled(checked(kind, options(config.net), "net"), options(config.net))
+        params = fill_options(check_options(kind, options(config.net), "net"), options(config.net))
         heads = params.get("head", PLAIN[0]), chosen.head
         if heads[0] != heads[1] and not set(heads) <= set(PLAIN):
             raise UserError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tilespec.core.registry import checked, load
+from tilespec.core.registry import check_options, load
 from tilespec.models.tasks.base import Task
 
 TASKS = {
@@ -20,5 +20,5 @@ def task(config: Mapping[str, Any]) -> Task:
     """
     options = {key: value for key, value in config.items() if key != "name"}
     kind = load(TASKS, config["name"], "task")
-    built: Task = checked(kind, options, "task")(**options)
+    built: Task = check_options(kind, options, "task")(**options)
     return built

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import Room
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
@@ -114,7 +114,7 @@ def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str
 
 def _strip(job: Job, objects: Objects, strip: int) -> Tally:
     """Return the sums of one strip."""
-    roi, room, scene = job.strips[strip], Room(), Scene.open(job.scene)
+    roi, room, scene = job.strips[strip], Buffers(), Scene.open(job.scene)
     total = Tally.zero(job.wanted, job.bands)
     planes = list(objects.planes(roi, strip))
     classes = _classes(job, roi) if planes else None

@@ -169,8 +169,8 @@ class _Search:
         """Return the search for spectra of ``bands`` bands."""
         draws = rng.permuted(np.tile(np.arange(bands), (n_iter, 1)), axis=1)[:, :n_params]
         powers = np.linspace(-1, 1, bands, dtype=np.float32) ** np.arange(n_params - 1)[:, None]
-        room = np.empty((n_iter, bands), np.float32)
-        return cls(draws=draws, powers=powers.astype(np.float32), tol=tol, room=room)
+        buffers = np.empty((n_iter, bands), np.float32)
+        return cls(draws=draws, powers=powers.astype(np.float32), tol=tol, room=buffers)
 
     def counts(
         self, spectra: Float32[np.ndarray, "shaped band"], pairs: Int64[np.ndarray, "pair 2"]

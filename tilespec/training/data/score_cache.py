@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 
-from tilespec.core.buffers import room
+from tilespec.core.buffers import thread_buffers
 from tilespec.core.cache import Cache
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.types import Reflectance, Roi
@@ -101,7 +101,7 @@ class Blocks:
         scores, answers = into
         flat, start = scores.reshape(-1, self.bands), 0
         with one_blas_thread():
-            for lines in ground.scene.lines(part, room()):
+            for lines in ground.scene.lines(part, thread_buffers()):
                 spectra = lines.reshape(-1, lines.shape[2])
                 stop = start + len(spectra)
                 flat[start:stop] = transform(self._recipe.steps, spectra, self.bands, own=True)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from tilespec.cluster.reduction import fold
-from tilespec.core.buffers import room
+from tilespec.core.buffers import thread_buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
@@ -283,7 +283,7 @@ class _Span:
     @classmethod
     def of(cls, block: Block) -> "_Span":
         """Return the numbers and the ranges for a block of a cube."""
-        values = Scene.open(block.url).read(block.roi, room())
+        values = Scene.open(block.url).read(block.roi, thread_buffers())
         known = np.isfinite(values)
         low, high = (float(f(values, where=known, initial=i)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
         return cls(known=known.sum(axis=(0, 1)), low=low, high=high)
@@ -353,7 +353,9 @@ def _same_channels(truths: Sequence[Field], options: Mapping[str, Any]) -> None:
 
 def _known(truth: Field, roi: Roi) -> bool:
     """Return whether any value of a region is known."""
-    return any(bool(np.isfinite(truth.cube.read(block.roi, room())).any()) for block in blocks(truth.cube, roi))
+    return any(
+        bool(np.isfinite(truth.cube.read(block.roi, thread_buffers())).any()) for block in blocks(truth.cube, roi)
+    )
 
 
 def _unknown(what: str, expected: str, else_do: str) -> UserError:

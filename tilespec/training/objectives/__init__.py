@@ -8,7 +8,7 @@ step, so it is computed with the new weights.
 from collections.abc import Mapping
 from typing import Any
 
-from tilespec.core.registry import checked, load
+from tilespec.core.registry import check_options, load
 from tilespec.models.tasks.base import Task
 from tilespec.training.objectives.base import Objective
 
@@ -26,5 +26,5 @@ def objective(config: Mapping[str, Any], task: Task) -> Objective:
     """
     options = {key: value for key, value in config.items() if key != "name"}
     kind = load(OBJECTIVES, config["name"], "objective")
-    built: Objective = checked(kind, options, "objective")(task=task, **options)
+    built: Objective = check_options(kind, options, "objective")(task=task, **options)
     return built

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
-from tilespec.core.registry import checked, load
+from tilespec.core.registry import check_options, load
 from tilespec.models.nets import NETS, build
 from tilespec.models.tasks.base import Geometry, Task
 from tilespec.training.objectives.base import Batch, Mixed, Move
@@ -65,7 +65,7 @@ class Cgan:
         """Return the discriminator, whose input is image and output as channels."""
         params = {"name": "patchgan", **self.discriminator}
         name = params.pop("name")
-        checked(load(NETS, name, "net"), params, "objective.discriminator")
+        check_options(load(NETS, name, "net"), params, "objective.discriminator")
         return {"discriminator": build(name, sum(channels), 1, **params)}
 
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tilespec.core.errors import IncompleteError, UserError
-from tilespec.core.signals import SIGNALS, Told, stopping
+from tilespec.core.signals import SIGNALS, LocalFlag, catch_signals
 from tilespec.training.ranks.launchers import Place, place
 from tilespec.training.ranks.rendezvous import Meeting, interface
 
@@ -103,7 +103,7 @@ def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
     kind, found = _device(device), place()
     with ExitStack() as stack:
         heard = tuple(number for number in NOTICE if signal.getsignal(number) is not signal.SIG_IGN)
-        told = stack.enter_context(stopping(Told(), heard))
+        told = stack.enter_context(catch_signals(LocalFlag(), heard))
         if found is None:
             yield Ranks(device=kind, hosts=(socket.gethostname(),), told=told)
             return

@@ -25,7 +25,7 @@ from tilespec.core.cpu import cores
 from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.core.memory import one_heap
 from tilespec.core.progress import Progress, Silent
-from tilespec.core.registry import imported
+from tilespec.core.registry import import_object
 from tilespec.training.ranks.launchers import Place
 
 GRACE = 10.0
@@ -325,7 +325,7 @@ def _main() -> None:
     progress = Relay(out) if os.environ["RANK"] == "0" else Silent()
     try:
         last, code = (
-            {"facts": imported(task["function"], "function")(**task["arguments"], progress=progress)},
+            {"facts": import_object(task["function"], "function")(**task["arguments"], progress=progress)},
             EXIT_DONE,
         )
     except BaseException as error:  # noqa: BLE001 - said to who started this rank, who raises it

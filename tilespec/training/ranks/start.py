@@ -11,8 +11,8 @@ from typing import Any, final
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
-from tilespec.core.registry import imported
-from tilespec.core.signals import Told, stopping
+from tilespec.core.registry import import_object
+from tilespec.core.signals import LocalFlag, catch_signals
 from tilespec.training.ranks.dask_workers import Work, on_workers, present, workers_for
 from tilespec.training.ranks.group import NOTICE
 from tilespec.training.ranks.launchers import launched
@@ -46,8 +46,8 @@ class Crew:
             UserError, RuntimeError: a rank raised an error.
         """
         if self.here:
-            return imported(work.function, "function")(**work.arguments, progress=progress)
-        with stopping(Told(), NOTICE) as stop:
+            return import_object(work.function, "function")(**work.arguments, progress=progress)
+        with catch_signals(LocalFlag(), NOTICE) as stop:
 
             def attempt() -> Any:
                 if self.client is None:

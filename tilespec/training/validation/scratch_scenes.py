@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from tilespec.core.buffers import room
+from tilespec.core.buffers import thread_buffers
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, SpectralAxis
@@ -126,7 +126,7 @@ def _scores(ground: Ground, recipe: Recipe, strip: Roi) -> np.ndarray:
     """Return the scores of some rows of a region, read in blocks of the store."""
     scores = np.empty((*strip.shape, recipe.bands_out), np.float32)
     for block in blocks(ground.scene, strip):
-        cube = ground.scene.read(block.roi, room())
+        cube = ground.scene.read(block.roi, thread_buffers())
         top, left = block.roi.y0 - strip.y0, block.roi.x0 - strip.x0
         into = scores[top : top + cube.shape[0], left : left + cube.shape[1]]
         into[...] = recipe.apply(cube.reshape(-1, cube.shape[2])).reshape(into.shape)
