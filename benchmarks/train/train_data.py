@@ -8,7 +8,7 @@ from scenes import Data
 
 from tilespec.core.progress import Lines
 from tilespec.spectra.transform import transform
-from tilespec.storage.ledger import beside
+from tilespec.storage.ledger import sidecar
 
 
 def source(data: Data) -> Path:
@@ -21,5 +21,5 @@ def source(data: Data) -> Path:
         del card["attributes"]["recipe_digest"]
         (made / "zarr.json").write_text(json.dumps(card))
         made.rename(out)
-        shutil.rmtree(beside(str(made)))
+        shutil.rmtree(sidecar(str(made)))
     return out

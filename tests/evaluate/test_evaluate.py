@@ -15,7 +15,7 @@ from tilespec.evaluate.bootstrap import spatial_folds
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.seams import seam_score
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 
 
@@ -260,14 +260,14 @@ def test_an_incomplete_prediction_is_scored_and_said_to_be_incomplete(stores):
 
 def test_every_pixel_is_read_once_for_the_scores_and_once_for_the_seams(tmp_path, maps, stores, monkeypatch):
     """The contract that makes a thousand patches cheap: their number does not matter to what is read."""
-    read, pixels = Plane.read, []
+    read, pixels = Layer.read, []
 
     def counted(self, roi):
         out = read(self, roi)
         pixels.append(np.size(out))
         return out
 
-    monkeypatch.setattr(Plane, "read", counted)
+    monkeypatch.setattr(Layer, "read", counted)
     monkeypatch.setattr("tilespec.evaluate.class_maps.PIXELS", 1000)
     evaluate(*stores, patches=300, patch_size=40)
     assert sum(pixels) == 2 * 72 * 88

@@ -15,7 +15,7 @@ from tilespec.core.types import UNLABELLED
 from tilespec.evaluate.metrics.seam_jumps import Borders, Jumps
 from tilespec.evaluate.seams import seam_score
 from tilespec.spectra.statistics import Fold
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.layout import ArraySpec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.tiling.grid import Axis, Grid
@@ -261,7 +261,7 @@ def test_a_region_scores_as_the_lines_and_pairs_inside_it(tmp_path):
 
 @pytest.mark.parametrize("values", [200, 3000, 1 << 20])
 def test_blocks_are_small_and_their_size_changes_nothing(tmp_path, monkeypatch, values):
-    shape, sizes, read = (90, 70), [], Plane.read
+    shape, sizes, read = (90, 70), [], Layer.read
     shares = np.random.default_rng(0).random((*shape, 3)).astype(np.float32)
     pred = write(tmp_path / "p", blobs(shape), probability=shares, chunk=8, grid=grid(shape, 16, 8, "cosine"))
     plain = seam_score(pred)
@@ -271,7 +271,7 @@ def test_blocks_are_small_and_their_size_changes_nothing(tmp_path, monkeypatch, 
         sizes.append(np.size(out))
         return out
 
-    monkeypatch.setattr(Plane, "read", counted)
+    monkeypatch.setattr(Layer, "read", counted)
     monkeypatch.setattr("tilespec.evaluate.seams.VALUES", values)
     assert seam_score(pred) == plain
     assert max(sizes) <= max(values, 8 * 8 * 3) * (9 / 8) ** 2, "a block and its halo"

@@ -19,11 +19,11 @@ from tilespec.ingest.ingest import ingest
 from tilespec.ingest.request import Request, prepare
 from tilespec.storage import chunk_writer
 from tilespec.storage.audit import verify
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.chunk_writer import stream
 from tilespec.storage.layout import compressors
 from tilespec.storage.scene import Scene
-from tilespec.storage.stored_objects import entry_of
+from tilespec.storage.stored_objects import size_and_hash
 
 
 def objects(url):
@@ -63,7 +63,7 @@ def test_what_is_recorded_of_an_object_is_what_lies_there(tmp_path):
     held = [json.loads(path.read_text()) for path in rows]
     entries = {k: v for record in held if "objects" in record for k, v in record["objects"]["cube"].items()}
     assert len(entries) == 4
-    assert all(entry_of(at(tmp_path / "s" / key)) == entry for key, entry in entries.items())
+    assert all(size_and_hash(store_path(tmp_path / "s" / key)) == entry for key, entry in entries.items())
 
 
 def test_an_error_on_the_way_leaves_no_object_and_no_part_of_one(tmp_path, monkeypatch):

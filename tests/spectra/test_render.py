@@ -27,7 +27,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
 from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
-from tilespec.storage.rasters import moved
+from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene
 
 pytest.importorskip("colour", reason="colour-science has the observers: the extra `color`")
@@ -180,10 +180,10 @@ def test_a_region_lies_where_it_lay(scene, tmp_path, dtype):
 
 
 def test_a_corner_that_moves_twice_has_moved_once():
-    twice = moved(moved(PLACE, (3, 4)), (5, 6))
-    assert twice == moved(PLACE, (8, 10))
-    assert moved(None, (1, 1)) is None
-    assert moved(PLACE, (0, 0)) == PLACE
+    twice = shift_georeference(shift_georeference(PLACE, (3, 4)), (5, 6))
+    assert twice == shift_georeference(PLACE, (8, 10))
+    assert shift_georeference(None, (1, 1)) is None
+    assert shift_georeference(PLACE, (0, 0)) == PLACE
 
 
 # The same bytes

@@ -193,13 +193,13 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_not_followed(tmp_path):
 def test_memory_of_verify_does_not_grow_with_the_objects(tmp_path, monkeypatch):
     """A block of each of a few objects is held, however large they are."""
     out, most = make(tmp_path / "p"), []
-    opened = module.entry_of
+    opened = module.size_and_hash
 
     def watched(path):
         most.append(threading.active_count())
         return opened(path)
 
-    monkeypatch.setattr(module, "entry_of", watched)
+    monkeypatch.setattr(module, "size_and_hash", watched)
     already = threading.active_count()
     verify(out)
     assert max(most) <= already + module.THREADS + 1
@@ -273,7 +273,7 @@ def test_the_last_run_is_told(tmp_path):
     simulate(out, rows=16, cols=16, bands=3, plants=1)
     told = status(out)
     assert (told["command"]["verb"], told["last_run"]) == ("simulate", None)
-    Ledger.found(str(out)).note("simulate", {"seconds": 1})
+    Ledger.find(str(out)).note("simulate", {"seconds": 1})
     assert status(out)["last_run"] == {"seconds": 1}
 
 

@@ -13,11 +13,11 @@ from tilespec.core.types import Roi
 from tilespec.evaluate.seams import seam_score
 from tilespec.ingest.ingest import ingest
 from tilespec.output.export.source import open_exported
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.layout import compressors
-from tilespec.storage.rasters import PlacedField, PlacedMap
+from tilespec.storage.rasters import ClassRaster, ValueRaster
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import Choice
+from tilespec.storage.selection import PixelSelection
 
 ROI = Roi(y0=3, y1=37, x0=5, x1=30)
 
@@ -42,13 +42,13 @@ def store(request, tmp_path):
 
 @pytest.mark.parametrize(("name", "dimensions"), [("labels", 2), ("probability", 3)])
 def test_a_layer_reads_as_zarr_does_with_or_without_channels(store, name, dimensions):
-    plane = Plane.find(store, name, dimensions=(dimensions,))
+    plane = Layer.find(store, name, dimensions=(dimensions,))
     expected = zarr.open_group(store)[name][ROI.slices]
     assert plane.read(ROI).dtype == expected.dtype
     assert_array_equal(plane.read(ROI), expected)
     assert_array_equal(plane.read(ROI, Buffers()), expected)
     assert_array_equal(np.concatenate([lines.copy() for lines in plane.lines(ROI, 5, Buffers())]), expected)
-    assert Plane.find(store, name, dimensions=(5 - dimensions,)) is None
+    assert Layer.find(store, name, dimensions=(5 - dimensions,)) is None
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def scene(make_scene, tmp_path):
 
 READ = {
     "scene": lambda url: Scene.open(url).labels(ROI),
-    "class map": lambda url: PlacedMap.open(url, "labels").read(ROI),
-    "channels": lambda url: PlacedField.open(url, "labels").read(ROI),
-    "mask": lambda url: Choice(mask="labels").kept(Scene.open(url), ROI),
+    "class map": lambda url: ClassRaster.open(url, "labels").read(ROI),
+    "channels": lambda url: ValueRaster.open(url, "labels").read(ROI),
+    "mask": lambda url: PixelSelection(mask="labels").mask_of(Scene.open(url), ROI),
     "cube": lambda url: Scene.open(url).read(ROI),
-    "truth": lambda url: PlacedField.open(url).read(ROI),
+    "truth": lambda url: ValueRaster.open(url).read(ROI),
 }
 
 
@@ -78,8 +78,8 @@ def test_a_damaged_object_is_named_whatever_reads_it(scene, tmp_path, read):
 
 OPENED = {
     "scene": Scene.open,
-    "class map": lambda url: PlacedMap.open(url, "labels"),
-    "channels": PlacedField.open,
+    "class map": lambda url: ClassRaster.open(url, "labels"),
+    "channels": ValueRaster.open,
     "seams": seam_score,
     "export": lambda url: open_exported(url, None),
     "ingest": lambda url: ingest(url, f"{url}.again"),

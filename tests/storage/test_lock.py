@@ -14,7 +14,7 @@ import pytest
 
 from tilespec.core.errors import UserError
 from tilespec.storage import lock as module
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.lock import TTL, holder, locked
 
 HOLD = """
@@ -220,7 +220,7 @@ def test_the_heart_beats_until_the_lock_is_another_s(tmp_path, monkeypatch):
         while lock.stat().st_mtime < 1.1e9 and time.monotonic() < until:
             time.sleep(0.01)
         assert lock.stat().st_mtime > 1.1e9
-        while not at(lock).swap(b'{"token": "another"}', at(lock).tag()):
+        while not store_path(lock).swap(b'{"token": "another"}', store_path(lock).tag()):
             pass
         time.sleep(0.1)
         os.utime(lock, (1e9, 1e9))

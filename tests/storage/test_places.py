@@ -18,7 +18,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS
 from tilespec.storage import lock as lock_module
 from tilespec.storage.audit import status, verify
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.lock import holder, locked
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
@@ -97,8 +97,8 @@ def test_a_product_of_other_settings_or_a_strange_store_is_not_written_over(root
     make_scene(f"{root}/scene", 32, 32, 4)
     with pytest.raises(UserError, match="a product of other settings"):
         make_scene(f"{root}/scene", 32, 32, 4, seed=5)
-    at(f"{root}/other").mkdir()
-    (at(f"{root}/other") / "notes.txt").write_bytes(b"mine")
+    store_path(f"{root}/other").mkdir()
+    (store_path(f"{root}/other") / "notes.txt").write_bytes(b"mine")
     with pytest.raises(UserError, match="was not begun by tilespec"):
         make_scene(f"{root}/other", 32, 32, 4)
 
@@ -108,7 +108,7 @@ def test_two_prefixes_of_one_beginning_are_two_products(root, make_scene):
     make_scene(f"{root}/ab", 32, 32, 4, seed=1)
     before = contents(f"{root}/ab")
     assert verify(f"{root}/a")["unrecorded"] == []
-    at(f"{root}/a").clear()
+    store_path(f"{root}/a").clear()
     assert contents(f"{root}/ab") == before
 
 
@@ -132,7 +132,7 @@ def test_a_second_run_is_refused_and_a_killed_one_blocks_nobody(root):
 
 
 def test_a_lock_of_another_machine_holds_as_long_as_it_is_touched(root, monkeypatch):
-    lock = at(f"{root}/p.tilespec") / "lock"
+    lock = store_path(f"{root}/p.tilespec") / "lock"
     lock.parent.mkdir()
     lock.write_bytes(json.dumps({"host": "far", "realm": "far", "pid": 1, "token": "t"}).encode())
     with pytest.raises(UserError, match="process 1 on far"), locked(f"{root}/p"):
@@ -144,7 +144,7 @@ def test_a_lock_of_another_machine_holds_as_long_as_it_is_touched(root, monkeypa
 
 
 def test_one_of_many_breaks_a_lock_and_a_touch_in_time_keeps_it(root):
-    lock = at(f"{root}/p.tilespec") / "lock"
+    lock = store_path(f"{root}/p.tilespec") / "lock"
     lock.parent.mkdir()
     assert [lock.claim(b"1"), lock.claim(b"2")] == [True, False]
     tag = lock.tag()
@@ -154,7 +154,7 @@ def test_one_of_many_breaks_a_lock_and_a_touch_in_time_keeps_it(root):
 
 def test_a_heartbeat_changes_the_lock_and_ends_when_it_is_taken(root, monkeypatch):
     monkeypatch.setattr(lock_module, "BEAT", 0.05)
-    lock = at(f"{root}/p.tilespec") / "lock"
+    lock = store_path(f"{root}/p.tilespec") / "lock"
     with locked(f"{root}/p"):
         before = lock.tag()
         until = time.monotonic() + 10
@@ -168,7 +168,7 @@ def test_a_heartbeat_changes_the_lock_and_ends_when_it_is_taken(root, monkeypatc
 
 
 def test_of_many_threads_that_find_a_stale_lock_one_wins(root):
-    lock, gate = at(f"{root}/p.tilespec") / "lock", threading.Barrier(4)
+    lock, gate = store_path(f"{root}/p.tilespec") / "lock", threading.Barrier(4)
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_bytes(json.dumps({**lock_module._self(), "started": "1", "token": "t"}).encode())
 
@@ -187,7 +187,7 @@ def test_of_many_threads_that_find_a_stale_lock_one_wins(root):
 
 def test_damage_is_found_wherever_the_store_lies(root, make_scene):
     url = make_scene(f"{root}/scene", 96, 80, 6)
-    whole, store = contents(url), at(url)
+    whole, store = contents(url), store_path(url)
     assert verify(url)["whole"]
     torn, gone, flipped = "labels/c/0/0", "labels/c/2/0", "cube/c/0/0/0"
     (store / torn).write_bytes(whole[torn][:-3])
@@ -205,7 +205,7 @@ def test_damage_is_found_wherever_the_store_lies(root, make_scene):
 
 
 def test_objects_are_listed_put_compared_and_deleted_alike(root):
-    place = at(f"{root}/p")
+    place = store_path(f"{root}/p")
     assert (place.exists(), place.is_dir(), place.sizes(), (place / "a").tag()) == (False, False, {}, None)
     for name in ("a", "b.json", "deep/c"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -224,13 +224,13 @@ def test_objects_are_listed_put_compared_and_deleted_alike(root):
     assert (place / "a").read_bytes() == b"34"
     (place / "a").withdraw((place / "a").tag())
     assert not (place / "a").exists()
-    assert at(f"{root}/elsewhere/lock").claim(b"")
+    assert store_path(f"{root}/elsewhere/lock").claim(b"")
     place.discard(["b.json", "gone"])
     assert place.sizes() == {"deep/c": 2}
     assert ((place / "deep/c").name, (place / "b.json").stem) == ("c", "b")
     assert (place / "deep/c").parent == place / "deep"
-    assert at(str(place)) == place
-    assert hash(at(str(place))) == hash(place)
+    assert store_path(str(place)) == place
+    assert hash(store_path(str(place))) == hash(place)
     assert pickle.loads(pickle.dumps(place)) == place
     with pytest.raises(FileNotFoundError):
         (place / "gone").modified()
@@ -238,9 +238,9 @@ def test_objects_are_listed_put_compared_and_deleted_alike(root):
 
 def test_a_class_of_the_users_own_is_imported_only_where_the_user_named_its_module(shelf, monkeypatch):
     dotted = "shelf_store:ShelfPath://objects"
-    assert (str(at(shelf)), str(at(dotted))) == (shelf, dotted)
+    assert (str(store_path(shelf)), str(store_path(dotted))) == (shelf, dotted)
     monkeypatch.delenv(PLUGINS)
     with pytest.raises(UserError, match="which a file names and you did not"):
-        at(dotted)
+        store_path(dotted)
     with pytest.raises(UserError, match="found the scheme shelf://; expected a path of this machine, or s3://"):
-        at(shelf)
+        store_path(shelf)

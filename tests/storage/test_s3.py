@@ -16,7 +16,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends import s3
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.backends.s3_path import S3Path
 from tilespec.storage.group import open_group
 from tilespec.storage.lock import holder, locked
@@ -84,7 +84,7 @@ def product(bucket, make_scene, tmp_path):
 
 
 def test_damage_in_a_bucket_is_found_and_repaired_and_nothing_else_is_written(store, product):
-    whole, root = contents(product), at(product)
+    whole, root = contents(product), store_path(product)
     assert verify(product)["whole"]
     torn, gone, flipped = "labels/c/0/0", "labels/c/2/0", "cube/c/0/0/0"
     (root / torn).write_bytes(whole[torn][:-3])
@@ -108,8 +108,8 @@ def test_damage_in_a_bucket_is_found_and_repaired_and_nothing_else_is_written(st
 
 def test_damaged_metadata_in_a_bucket_is_written_again(product):
     whole = contents(product)
-    (at(product) / "cube/zarr.json").write_bytes(b"{")
-    (at(product) / "zarr.json").write_bytes(b"")
+    (store_path(product) / "cube/zarr.json").write_bytes(b"{")
+    (store_path(product) / "zarr.json").write_bytes(b"")
     assert not verify(product)["intact"]
     repair(product)
     assert contents(product) == whole
@@ -118,7 +118,7 @@ def test_damaged_metadata_in_a_bucket_is_written_again(product):
 def test_an_object_gone_is_found_on_resuming_by_one_list_of_sizes(store, make_scene):
     proxy, bucket = store
     make_scene(f"{bucket}/scene", 96, 96, 6)
-    (at(f"{bucket}/scene") / "cube/c/1/0/0").unlink()
+    (store_path(f"{bucket}/scene") / "cube/c/1/0/0").unlink()
     proxy.asked.clear()
     assert status(f"{bucket}/scene")["panels"][0]["missing"] == [1]
     assert not [ask for ask in proxy.asked if "/cube/c" in ask]
@@ -130,9 +130,9 @@ def test_an_object_gone_is_found_on_resuming_by_one_list_of_sizes(store, make_sc
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(s3, "TIMEOUT", timedelta(seconds=0.6))
-    s3._opened.cache_clear()
+    s3._open_store.cache_clear()
     yield
-    s3._opened.cache_clear()
+    s3._open_store.cache_clear()
 
 
 @pytest.mark.parametrize(("fault", "times"), [("SlowDown", 3), ("timeout", 1), ("truncated", 3)])
@@ -195,7 +195,7 @@ def test_a_bucket_that_is_not_there_is_told_and_never_reads_as_fill(store, scene
         Scene.open(f"{bucket}-none/scene")
     with pytest.raises(UserError, match="no bucket of that name"):
         make_scene(f"{bucket}-none/scene", 32, 32, 4)
-    for place in (at(f"{bucket}/scene"), at(f"{bucket}/scene.tilespec")):
+    for place in (store_path(f"{bucket}/scene"), store_path(f"{bucket}/scene.tilespec")):
         place.clear()
     proxy.hand_on("DELETE", f"/{bucket.removeprefix('s3://')}", b"", {})
     with pytest.raises(UserError, match="no bucket of that name"):
@@ -243,9 +243,10 @@ def test_no_secret_is_stored(bucket, product):
 def test_a_forked_process_is_refused_instead_of_waiting_for_ever(bucket, scene):
     copied(scene, f"{bucket}/scene")
     code = (
-        "import os, sys\nfrom tilespec.storage.backends.paths import at\nat(sys.argv[1]).exists()\npid = os.fork()\n"
+        "import os, sys\n"
+        "from tilespec.storage.backends.paths import store_path\nstore_path(sys.argv[1]).exists()\npid = os.fork()\n"
         "if pid == 0:\n"
-        "    try:\n        at(sys.argv[1]).exists()\n"
+        "    try:\n        store_path(sys.argv[1]).exists()\n"
         "    except ValueError as error:\n        print(error, flush=True)\n"
         "    os._exit(0)\n"
         "os.waitpid(pid, 0)"
@@ -263,7 +264,7 @@ def test_a_forked_process_is_refused_instead_of_waiting_for_ever(bucket, scene):
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setitem(sys.modules, "obstore.store", None)
-    s3._opened.cache_clear()
+    s3._open_store.cache_clear()
     with pytest.raises(UserError, match=r"tilespec\[cloud\]"):
         s3.client("bucket")
 

@@ -7,7 +7,7 @@ from untrained_models import APPROXIMATE, save_model
 
 from tilespec.predict.predict import predict
 from tilespec.storage.audit import status, verify
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.product import Product
 from tilespec.workflows.repair import repair
 
@@ -60,7 +60,7 @@ def test_a_prediction_that_was_interrupted_resumes_and_damage_is_computed_again(
     assert 1 in status(f"{bucket}/out")["panels"][0]["missing"]
     predict(model, scene, f"{bucket}/out")
     assert contents(f"{bucket}/out") == expected
-    (at(f"{bucket}/out") / "prediction/c/1/0").unlink()
+    (store_path(f"{bucket}/out") / "prediction/c/1/0").unlink()
     assert [entry["row"] for entry in repair(f"{bucket}/out")["rows"]] == [1]
     assert contents(f"{bucket}/out") == expected
 

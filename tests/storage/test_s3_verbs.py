@@ -13,7 +13,7 @@ from tilespec.output.export.export import export
 from tilespec.output.report.page import report
 from tilespec.simulate.simulate import simulate
 from tilespec.storage.audit import verify
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.training.train import train
@@ -50,7 +50,7 @@ def test_an_ingest_into_a_bucket_writes_the_bytes_of_one_on_disk(bucket, cube, t
 
 def test_a_torn_shard_in_a_bucket_is_repaired_by_the_command_that_wrote_it(bucket, cube):
     ingest(cube, f"{bucket}/scene", axes="y,x,band", shards="128x512")
-    whole, torn = contents(f"{bucket}/scene"), at(f"{bucket}/scene") / "cube/c/1/0/0"
+    whole, torn = contents(f"{bucket}/scene"), store_path(f"{bucket}/scene") / "cube/c/1/0/0"
     torn.write_bytes(torn.read_bytes()[:-10])
     assert [entry["row"] for entry in repair(f"{bucket}/scene")["rows"]] == [1]
     assert contents(f"{bucket}/scene") == whole
@@ -89,7 +89,7 @@ def test_evaluate_and_export_read_from_a_bucket(bucket, make_scene, tmp_path):
     product.finish()
     told = evaluate(url, copied(truth, f"{bucket}/truth"), patches=10, patch_size=16)
     assert told["scene_iou"] == told["oa"] == 1.0
-    assert (at(f"{url}.tilespec") / "evaluation.json").exists()
+    assert (store_path(f"{url}.tilespec") / "evaluation.json").exists()
     export(url, str(tmp_path / "map.png"))
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.size == (64, 64)

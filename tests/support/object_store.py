@@ -46,18 +46,18 @@ def reached(port: int) -> Iterator:
 
 def contents(url: str) -> dict[str, bytes]:
     """Return the bytes of all objects of a store, wherever it lies."""
-    from tilespec.storage.backends.paths import at
+    from tilespec.storage.backends.paths import store_path
 
-    root = at(url)
+    root = store_path(url)
     return {key: (root / key).read_bytes() for key in root.sizes()}
 
 
 def copied(source: str, to: str) -> str:
     """Copy a store, and its ledger, into a bucket."""
-    from tilespec.storage.backends.paths import at
+    from tilespec.storage.backends.paths import store_path
 
     for end in ("", ".tilespec"):
         for path in Path(source + end).rglob("*"):
             if path.is_file():
-                (at(to + end) / path.relative_to(source + end).as_posix()).write_bytes(path.read_bytes())
+                (store_path(to + end) / path.relative_to(source + end).as_posix()).write_bytes(path.read_bytes())
     return to

@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from zarr.storage import LocalStore
 
-from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.base import StorePath
 
 TILESPEC = {"store": {"shelf": "shelf_store:ShelfPath"}}
 
 
 @dataclass(frozen=True)
-class ShelfPath(Place):
+class ShelfPath(StorePath):
     """An object ``shelf://name``, or the prefix of many."""
 
     url: str

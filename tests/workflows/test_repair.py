@@ -134,7 +134,7 @@ def test_a_dry_run_tells_and_changes_nothing(copied):
 
 def test_rows_that_are_missing_are_written_too(copied):
     whole = contents(copied)
-    Ledger.found(str(copied)).drop(1)
+    Ledger.find(str(copied)).drop(1)
     assert repair(copied)["rows"] == [{"row": 1, "panel": 0}]
     assert contents(copied) == whole
 

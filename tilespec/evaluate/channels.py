@@ -14,7 +14,7 @@ from tilespec.evaluate.metrics.channel_errors import FieldPair, PatchErrors, Res
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
-from tilespec.storage.rasters import PlacedField
+from tilespec.storage.rasters import ValueRaster
 
 VALUES = 1 << 22
 """The approximate number of values of each array in memory, if stored objects are no larger."""
@@ -30,10 +30,10 @@ def channels_case(
     Raises:
         UserError: the two have different planes or channels, or the mask does not exist.
     """
-    predicted, true = PlacedField.open(pred), PlacedField.open(truth, layer)
+    predicted, true = ValueRaster.open(pred), ValueRaster.open(truth, layer)
     roi = region_of(predicted, true, rows, cols)
     _check_channels(predicted, true)
-    mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
+    mask = None if asked.mask is None else ValueRaster.open(truth, asked.mask)
     colours, notes = colours_of(true.axis, asked)
     spectra = SpectralErrors.zero(asked.floor * asked.factor)
     parts = (Residuals.zero(predicted.channels), spectra, *colours)
@@ -79,14 +79,14 @@ def _said(found: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _pieces(roi: Roi, predicted: PlacedField) -> list[Roi]:
+def _pieces(roi: Roi, predicted: ValueRaster) -> list[Roi]:
     """Return a region in pieces along stored objects of the prediction, several objects each if they are small."""
     height, width = predicted.layer.chunks[:2]
     return roi.cut(height, width * max(1, VALUES // (height * width * predicted.channels)))
 
 
 def _pair(
-    predicted: PlacedField, true: PlacedField, mask: PlacedField | None, asked: ScoreOptions, piece: Roi
+    predicted: ValueRaster, true: ValueRaster, mask: ValueRaster | None, asked: ScoreOptions, piece: Roi
 ) -> tuple[FieldPair, Left]:
     """Return the truth and the prediction of a piece, scaled, with NaN for pixels left out, and their number."""
     pair = np.empty((2, *piece.shape, true.channels), np.float32)
@@ -103,7 +103,7 @@ def _pair(
     return pair, Left.of(outside, black)
 
 
-def _check_channels(predicted: PlacedField, true: PlacedField) -> None:
+def _check_channels(predicted: ValueRaster, true: ValueRaster) -> None:
     """Refuse numbers of channels, or wavelengths of bands, that differ."""
     if predicted.channels != true.channels:
         raise UserError(

@@ -11,7 +11,7 @@ from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.comparison import Case, Joined, Left, chosen, facts, region_of
 from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
 from tilespec.evaluate.options import ScoreOptions
-from tilespec.storage.rasters import PlacedField, PlacedMap
+from tilespec.storage.rasters import ClassRaster, ValueRaster
 
 PIXELS = 1 << 22
 """The approximate number of pixels in memory."""
@@ -49,10 +49,10 @@ def classes_case(
         UserError: the two have different planes or classes, or the mask does not exist.
     """
     asked.for_classes()
-    predicted = PlacedMap.open(pred, "prediction")
-    true = PlacedMap.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
+    predicted = ClassRaster.open(pred, "prediction")
+    true = ClassRaster.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
     roi = region_of(predicted, true, rows, cols)
-    mask = None if asked.mask is None else PlacedField.open(truth, asked.mask)
+    mask = None if asked.mask is None else ValueRaster.open(truth, asked.mask)
     names = _classes(predicted, true)
     edge = predicted.layer.chunks[0]
     height = max(edge, PIXELS // roi.shape[1] // edge * edge)  # of strips of whole rows of objects
@@ -82,7 +82,7 @@ def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pair(
-    predicted: PlacedMap, true: PlacedMap, mask: PlacedField | None, classes: int, strip: Roi
+    predicted: ClassRaster, true: ClassRaster, mask: ValueRaster | None, classes: int, strip: Roi
 ) -> tuple[MapPair, Left]:
     """Return the truth and the prediction of a strip after checking their values, and the number of pixels left out.
 
@@ -107,7 +107,7 @@ def _pair(
     return pair, Left.of(outside, None)
 
 
-def _classes(predicted: PlacedMap, true: PlacedMap) -> tuple[str, ...]:
+def _classes(predicted: ClassRaster, true: ClassRaster) -> tuple[str, ...]:
     """Return the names of the classes; refuse the same names in another order."""
     ours, theirs = predicted.classes, true.classes
     if ours != theirs and sorted(ours) == sorted(theirs):

@@ -15,7 +15,7 @@ from tilespec.core.types import Roi
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import metric
-from tilespec.storage.rasters import Placed, PlacedField, asked_region, inside, lies_on_pixels, scale_of
+from tilespec.storage.rasters import Raster, ValueRaster, asked_region, inside, lies_on_pixels, scale_of
 from tilespec.storage.scene import content_of
 
 
@@ -130,13 +130,13 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
     return found
 
 
-def chosen(mask: PlacedField, piece: Roi) -> Bool[np.ndarray, "y x"]:
+def chosen(mask: ValueRaster, piece: Roi) -> Bool[np.ndarray, "y x"]:
     """Return where a mask has a value other than 0."""
     values = mask.read(piece)[..., 0]
     return np.isfinite(values) & (values != 0)
 
 
-def facts(predicted: Placed, true: Placed, roi: Roi) -> dict[str, Any]:
+def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
     """Return the facts of the comparison, and whether the model was trained on the region."""
     return {
         "pred": predicted.url,
@@ -148,7 +148,7 @@ def facts(predicted: Placed, true: Placed, roi: Roi) -> dict[str, Any]:
     }
 
 
-def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | None) -> Roi:
+def region_of(predicted: Raster, true: Raster, rows: str | None, cols: str | None) -> Roi:
     """Return the region to score: ``rows``, ``cols`` of the scene, or the whole predicted region."""
     whole = predicted.roi
     part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not _strangers(predicted, true)
@@ -162,14 +162,14 @@ def region_of(predicted: Placed, true: Placed, rows: str | None, cols: str | Non
     return asked_region(whole, (true.roi.y1, true.roi.x1), rows, cols)
 
 
-def _strangers(predicted: Placed, true: Placed) -> bool:
+def _strangers(predicted: Raster, true: Raster) -> bool:
     """Return whether the truth is a whole scene that is known to differ from the predicted one.
 
     Labels belong to the scene that holds them. Channels, and labels of another scale, may be those of another store, a
     target: of the same plane.
     """
     plane, scale = predicted.attrs.get("plane"), Fraction(scale_of(predicted.attrs))
-    if (isinstance(true, PlacedField) or scale != 1) and plane is not None:
+    if (isinstance(true, ValueRaster) or scale != 1) and plane is not None:
         return true.whole_scene and [int(length * scale) for length in plane] != [true.roi.y1, true.roi.x1]
     ours, theirs = predicted.attrs.get("scene_digest"), content_of(true.attrs)
     return true.whole_scene and None not in (ours, theirs) and ours != theirs

@@ -38,7 +38,7 @@ from tilespec.evaluate.options import EvaluateOptions
 from tilespec.evaluate.seams import NOTHING, seam_score
 from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
-from tilespec.storage.ledger import beside
+from tilespec.storage.ledger import sidecar
 
 __all__ = ["evaluate"]
 
@@ -184,6 +184,6 @@ def _check_patches(roi: Roi, patches: int, size: int) -> None:
 
 def _keep(pred: str, result: dict[str, Any]) -> None:
     """Write the result beside the prediction, for `report`."""
-    folder = beside(pred)
+    folder = sidecar(pred)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")

@@ -18,7 +18,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.metrics.seam_jumps import Borders, Jumps, Profile, by_line, score, shifted
 from tilespec.storage.group import check_complete, open_group
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.rasters import corner_of, scale_of
 from tilespec.tiling.grid import Axis
 
@@ -118,7 +118,7 @@ def _left_out(profiles: tuple[Profile, Profile], region: Roi) -> int:
     return (height - 1) * width + height * (width - 1) - sum(int(profile.pairs.sum()) for profile in profiles)
 
 
-def _borders(grid: Mapping[str, Any] | None, layer: Plane, region: Roi) -> list[Borders]:
+def _borders(grid: Mapping[str, Any] | None, layer: Layer, region: Roi) -> list[Borders]:
     """Return the borders of both axes; a prediction without tiles has none."""
     spans = (region.y0, region.y1), (region.x0, region.x1)
     if not grid:
@@ -134,14 +134,14 @@ def _untiled(grid: Mapping[str, Any] | None) -> str:
     return "no seam score: one tile, or none of its borders in the region" if grid else "no seam score: not tiled"
 
 
-def _classes(layer: Plane) -> bool:
+def _classes(layer: Layer) -> bool:
     """Return whether a layer is a map of classes."""
     return len(layer.shape) == 2 and layer.dtype.kind in "iu"
 
 
-def _layer(url: str, name: str) -> Plane:
+def _layer(url: str, name: str) -> Layer:
     """Return a map of classes or of channels."""
-    layer = Plane.find(url, name, dimensions=(2, 3))
+    layer = Layer.find(url, name, dimensions=(2, 3))
     if layer is None:
         raise UserError(
             url,
@@ -152,7 +152,7 @@ def _layer(url: str, name: str) -> Plane:
     return layer
 
 
-def _region(attrs: Mapping[str, Any], layer: Plane, rows: str | None, cols: str | None) -> Roi:
+def _region(attrs: Mapping[str, Any], layer: Layer, rows: str | None, cols: str | None) -> Roi:
     """Return ``rows``, ``cols`` of the scene as pixels of the prediction."""
     (y, x), (height, width) = corner_of(attrs), layer.shape[:2]
     asked = Roi.of((y + height, x + width), rows, cols)
@@ -167,7 +167,7 @@ def _region(attrs: Mapping[str, Any], layer: Plane, rows: str | None, cols: str 
     return Roi(y0=y0, y1=asked.y1 - y, x0=x0, x1=asked.x1 - x)
 
 
-def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Plane, Roi] | None:
+def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Layer, Roi] | None:
     """Return the region of the truth for a region of a prediction; None if it is no class map of the same scale."""
     store = open_group(url)
     name = next((name for name in ("labels", "prediction") if name in store), "labels")
@@ -185,7 +185,7 @@ def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Plane, Roi]
     return layer, Roi(y0=region.y0 + y, y1=region.y1 + y, x0=region.x0 + x, x1=region.x1 + x)
 
 
-def _profiles(layer: Plane, region: Roi, progress: Progress | None) -> tuple[Profile, Profile]:
+def _profiles(layer: Layer, region: Roi, progress: Progress | None) -> tuple[Profile, Profile]:
     """Return the profiles of a region of a layer, relative to the region's corner, in one pass, block by block."""
     pieces = region.cut(*_sides(layer, region))
     zero, say = Jumps.zero(1.0 if _classes(layer) else _unit(layer, region)), progress or Silent()
@@ -196,7 +196,7 @@ def _profiles(layer: Plane, region: Roi, progress: Progress | None) -> tuple[Pro
     return jumps
 
 
-def _contribution(zero: Jumps, layer: Plane, region: Roi, piece: Roi) -> Jumps:
+def _contribution(zero: Jumps, layer: Layer, region: Roi, piece: Roi) -> Jumps:
     """Return the contribution of one block, read with its halo, with nodata where the region ends."""
     block = layer.read(region.common(replace(piece, y1=piece.y1 + 1, x1=piece.x1 + 1)))
     nodata: float = UNLABELLED
@@ -207,7 +207,7 @@ def _contribution(zero: Jumps, layer: Plane, region: Roi, piece: Roi) -> Jumps:
     return zero.of(np.pad(block, pads, constant_values=nodata), (piece.y0 - region.y0, piece.x0 - region.x0))
 
 
-def _sides(layer: Plane, region: Roi) -> tuple[int, int]:
+def _sides(layer: Layer, region: Roi) -> tuple[int, int]:
     """Return the height and the width of a block: complete stored objects with about `VALUES` values."""
     height, width = layer.chunks[:2]
     budget = max(1, VALUES // math.prod((height, width, *layer.shape[2:])))
@@ -215,7 +215,7 @@ def _sides(layer: Plane, region: Roi) -> tuple[int, int]:
     return height * max(1, budget // across), width * across
 
 
-def _unit(layer: Plane, region: Roi) -> float:
+def _unit(layer: Layer, region: Roi) -> float:
     """Return the unit of a jump: a power of two, `BITS` bits below the largest value of the region's middle row."""
     row = (region.y0 + region.y1) // 2
     middle = layer.read(replace(region, y0=row, y1=row + 1)).astype(np.float64)

@@ -11,7 +11,7 @@ from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.table import split
 from tilespec.ingest.request import Request, prepare
 from tilespec.ingest.write import write
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 
 OF_ONE: Final = ("labels", "panel", "targets")
@@ -62,7 +62,7 @@ def ingest_each(
         try:
             job = prepare(request)
             axes.setdefault(name.rpartition("/")[0], {})[name] = job.source.facts.spectral
-            place = str(at(out) / name)
+            place = str(store_path(out) / name)
             scenes[name] = {"src": request.src, "out": place, **job.plan()}
             if not dry_run:
                 scenes[name] |= write(job, place, progress)
@@ -129,7 +129,7 @@ def _check(request: Request, out: str) -> None:
 
 def check_folder(out: str, what: str = "flight line") -> None:
     """Refuse a store or a file at the path of a folder of scenes."""
-    folder = at(out)
+    folder = store_path(out)
     if (folder / "zarr.json").exists() or (folder.on_disk is not None and folder.on_disk.is_file()):
         raise UserError(
             out,

@@ -13,7 +13,7 @@ from tilespec.ingest.options import IngestOptions, SceneOptions
 from tilespec.ingest.readers.table import READERS
 from tilespec.ingest.request import Request, prepare
 from tilespec.ingest.write import write
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import AUTO
 
 __all__ = ["READERS", "info", "ingest"]
@@ -38,7 +38,7 @@ def ingest(
     Raises:
         UserError: anything that would make the scene wrong.
     """
-    shards = options.shards or (AUTO if at(out).on_disk is None else None)
+    shards = options.shards or (AUTO if store_path(out).on_disk is None else None)
     request = Request(**values_of(options, SceneOptions) | {"src": str(src), "shards": shards})
     if options.dataset is not None:
         return ingest_dataset(options.dataset, src, request, str(out), dry_run=options.dry_run, progress=progress)

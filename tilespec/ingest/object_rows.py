@@ -17,8 +17,8 @@ from tilespec.core.buffers import Buffers
 from tilespec.core.cpu import cores
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
-from tilespec.storage.backends.paths import at
-from tilespec.storage.backends.zarr_store import Recording
+from tilespec.storage.backends.paths import store_path
+from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import LINES, checked_only, stream
 from tilespec.storage.product import Product
 
@@ -36,7 +36,7 @@ class Tiles:
     """The cube of a product, written by rows: ``with Tiles(product) as tiles: tiles.write(row, fill, layers)``."""
 
     def __init__(self, product: Product, name: str = "cube") -> None:
-        self._product, self._name, self._root = product, name, at(product.url).on_disk
+        self._product, self._name, self._root = product, name, store_path(product.url).on_disk
         self._threads = min(THREADS, cores())
         self._rooms = threading.local()
 
@@ -56,13 +56,15 @@ class Tiles:
             layers: The complete rows of ``y, x`` arrays by name.
         """
         rows = slice(*self._product.span(row))
-        with self._product.begun(row, (self._name, *layers)) as begun:
+        with self._product.open_row(row, (self._name, *layers)) as begun:
             for name, values in layers.items():
                 self._product.put(begun, name, values, (rows.start, 0))
             array, named = begun.arrays[self._name], begun.keys[self._name]
             begun.facts["counts"] = self._objects(array, begun.store, named, fill, rows)
 
-    def _objects(self, array: "zarr.Array[Any]", store: Recording, named: list[str], fill: Fill, rows: slice) -> Counts:
+    def _objects(
+        self, array: "zarr.Array[Any]", store: HashingStore, named: list[str], fill: Fill, rows: slice
+    ) -> Counts:
         """Fill and write the objects of one row; return the counts of values."""
         whole = (array.shards or array.chunks)[1]
         folder = self._root if checked_only(array) else None

@@ -15,7 +15,7 @@ from tilespec.core.progress import Progress
 from tilespec.ingest.encode import Counts, Known, Piece
 from tilespec.ingest.object_rows import Fill, Lines, Tiles
 from tilespec.ingest.request import Job
-from tilespec.storage.backends.paths import at, free_bytes
+from tilespec.storage.backends.paths import free_bytes, store_path
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 
@@ -49,7 +49,7 @@ def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
 def _check_space(job: Job, out: str) -> None:
     """Refuse to begin a scene of floats, which are not compressed, on a disk with too little space."""
     plan, free = job.plan(), free_bytes(out)
-    if np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free and not at(out).exists():
+    if np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free and not store_path(out).exists():
         raise UserError(
             out,
             found=f"{free} bytes free",

@@ -12,7 +12,7 @@ from tilespec.models.nets.norms import spatial_norms
 from tilespec.storage.backends.paths import free_bytes
 from tilespec.storage.layout import ArraySpec, class_attrs, constants
 from tilespec.storage.product import Product
-from tilespec.storage.rasters import moved
+from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import PredictPlan
@@ -100,4 +100,4 @@ def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str
 
 def moved_to(georef: Mapping[str, Any] | None, roi: Roi, grid: Grid) -> dict[str, Any] | None:
     """Return the georeference of the output plane, shifted to the region and its margin, with scaled pixels."""
-    return moved(georef, (roi.y0 + grid.origin, roi.x0 + grid.origin), float(1 / Fraction(grid.scale)))
+    return shift_georeference(georef, (roi.y0 + grid.origin, roi.x0 + grid.origin), float(1 / Fraction(grid.scale)))

@@ -17,7 +17,7 @@ from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
-from tilespec.storage.ledger import Ledger, beside
+from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid
@@ -74,7 +74,7 @@ def plan_of(
         url=url,
         height=grid.y.length,
         edge=min(edge, grid.y.length),
-        ledger=Ledger(folder=beside(url), key=fingerprint(settings)),
+        ledger=Ledger(folder=sidecar(url), key=fingerprint(settings)),
         width=grid.x.length,
         panel=_panel(grid, model.channels, edge),
     )

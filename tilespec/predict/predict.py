@@ -26,7 +26,7 @@ from tilespec.predict.memory_forecast import budget, project
 from tilespec.predict.options import PredictOptions, ProductOptions
 from tilespec.predict.output_store import create, room
 from tilespec.predict.planning import plan_of
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
 from tilespec.storage.product import publish
@@ -114,7 +114,7 @@ def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
 
 def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
     """Return the URL of each scene's prediction: in the folder ``out``, under the scene's own name."""
-    names = [at(scene).name for scene in scenes]
+    names = [store_path(scene).name for scene in scenes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
@@ -123,7 +123,7 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
             expected="scenes of different names, which name their predictions",
             do="Predict them one by one, each into an OUT of its own.",
         )
-    return {scene: str(at(out) / name) for scene, name in zip(scenes, names, strict=True)}
+    return {scene: str(store_path(out) / name) for scene, name in zip(scenes, names, strict=True)}
 
 
 def _execute(

@@ -52,7 +52,7 @@ def images(layout: Layout) -> tuple[Image, ...]:
 def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
     """Write the folder at ``out``, or finish writing it, and return its counts of pixels."""
     folder = Path(out)
-    if folder.exists() and Ledger.found(out) is None:
+    if folder.exists() and Ledger.find(out) is None:
         raise UserError(
             out,
             found="something that is there already and was not begun by tilespec",

@@ -26,7 +26,7 @@ from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import ALL, Choice
+from tilespec.storage.selection import ALL, PixelSelection
 
 DEFAULT = "vsn,pca=4"
 """The steps of a fit by default."""
@@ -81,7 +81,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
     seed: int = 0,
     client: Any = None,
     progress: Progress | None = None,
-    choice: Choice = ALL,
+    choice: PixelSelection = ALL,
     update: Recipe | None = None,
 ) -> Recipe:
     """Return the recipe of ``steps`` fitted on regions of scenes of the same bands, as one set of pixels.
@@ -161,7 +161,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     from_user_steps(options.steps or "")
     before = None if options.update is None else Recipe.load(options.update)
     text = chosen_steps(options.steps, None if before is None else before.text)
-    choice = Choice(mask=options.mask, weights=options.weights)
+    choice = PixelSelection(mask=options.mask, weights=options.weights)
     counts_weights(parse(text), options.weights)
     if before is not None:
         renewed(parse(text), before.kept, before.text)

@@ -90,7 +90,7 @@ def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Sp
     with np.errstate(invalid="ignore", over="ignore"):
         whole = np.isfinite(values @ np.ones(values.shape[1], np.float32))
     valid = whole if whole.all() else np.isfinite(values).any(axis=1)
-    kept = block.choice.kept(scene, block.roi)
+    kept = block.choice.mask_of(scene, block.roi)
     index = np.flatnonzero(valid if kept is None else valid & kept.ravel())
     return values[np.sort(rng.choice(index, min(count, len(index)), replace=False))]
 
@@ -138,7 +138,7 @@ def _contribution(
 
 def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
     """Yield the selected pixels of a block after ``operators``, piece by piece; each may be overwritten."""
-    kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
+    kept, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
     y0 = 0
     for values in scene.lines(block.roi, thread_buffers()):
         spectra, rows = values.reshape(-1, scene.shape[2]), slice(y0, y0 + len(values))
@@ -156,7 +156,7 @@ def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterat
 def picked(scene: Scene, block: Block) -> Part:
     """Return the selected pixels of a block, in this thread's buffers, and their weights."""
     spectra = scene.read(block.roi, thread_buffers()).reshape(-1, scene.shape[2])
-    kept, weights = block.choice.kept(scene, block.roi), block.choice.weigh(scene, block.roi)
+    kept, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
     if kept is None:
         return spectra, None
     return spectra[kept.ravel()], None if weights is None else weights[kept]
@@ -172,7 +172,7 @@ def haloed(
     edge = block.within or scene.roi
     roi = replace(block.roi, y1=min(block.roi.y1 + halo[0], edge.y1), x1=min(block.roi.x1 + halo[1], edge.x1))
     spectra = scene.read(roi, thread_buffers()).reshape(-1, scene.shape[2])
-    kept = block.choice.kept(scene, roi)
+    kept = block.choice.mask_of(scene, roi)
     if kept is not None:
         spectra[~kept.ravel()] = np.nan
     return np.concatenate([part.copy() for part in pieces(operators, spectra, own=True)]).reshape(*roi.shape, -1)

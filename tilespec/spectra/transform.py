@@ -27,14 +27,14 @@ from tilespec.spectra.options import TransformOptions
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import same_scale
-from tilespec.storage.backends.paths import at, local
+from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
 from tilespec.storage.lock import locked
-from tilespec.storage.product import Begun, Product
-from tilespec.storage.rasters import moved
+from tilespec.storage.product import OpenRow, Product
+from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene, step_of
 
 NUMERICS = 1
@@ -157,7 +157,7 @@ def opened(  # noqa: PLR0913 - what is written, and how
         form: The stored form of values.
     """
     region = roi or scene.roi
-    georef = moved(scene.georef, (region.y0, region.x0))
+    georef = shift_georeference(scene.georef, (region.y0, region.x0))
     cube = cube_spec(
         (*region.shape, bands.count),
         form.dtype,
@@ -205,16 +205,16 @@ def _write_row(work: Work, row: int) -> Counter[str]:
     """Write one row of objects; return the number of rows written, 1."""
     (y0, y1), product, roi = work.product.span(row), work.product, work.roi
     strip = Roi(y0=roi.y0 + y0, y1=roi.y0 + y1, x0=roi.x0, x1=roi.x1)
-    with product.begun(row, ("cube", *work.carried, *(["valid"] if work.form.whole else []))) as begun:
+    with product.open_row(row, ("cube", *work.carried, *(["valid"] if work.form.whole else []))) as begun:
         for name in work.carried:
             product.put(begun, name, work.scene.layer(name, strip), (y0, 0))
-        straight = at(product.url).on_disk is not None and checked_only(begun.arrays["cube"])
+        straight = store_path(product.url).on_disk is not None and checked_only(begun.arrays["cube"])
         counts = (_streamed if straight else _gathered)(work, begun, strip, y0)
         begun.facts["counts"] = {"pixels": strip.shape[0] * strip.shape[1], **counts}
     return Counter(rows=1)
 
 
-def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
+def _streamed(work: Work, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write the objects of a strip, each directly from its source; return the numbers of invalid and clipped pixels."""
     del y0
     array, root, invalid, clipped = begun.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
@@ -238,7 +238,7 @@ def _streamed(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
     return _counted(work, invalid, clipped)
 
 
-def _gathered(work: Work, begun: Begun, strip: Roi, y0: int) -> dict[str, int]:
+def _gathered(work: Work, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write a strip whose objects are encoded; return the numbers of invalid and clipped pixels."""
     array, clipped = begun.arrays["cube"], 0
     values, valid = np.empty((*strip.shape, array.shape[2]), array.dtype), np.empty(strip.shape, np.uint8)

@@ -13,13 +13,13 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
-from tilespec.storage.backends.base import Place
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import read_json
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import holder
 from tilespec.storage.product import Product
-from tilespec.storage.stored_objects import entry_of, place
+from tilespec.storage.stored_objects import place, size_and_hash
 
 THREADS = 4
 """The number of objects that are read and hashed at the same time; one block of each is in memory."""
@@ -64,7 +64,7 @@ def status(out: str | Path) -> dict[str, Any]:
     missing = rows - sum(panel["done"] for panel in panels)
     return {
         "out": url,
-        "status": _said(at(url)),
+        "status": _stated_status(store_path(url)),
         "fingerprint": ledger.key,
         "rows": rows if product else None,
         "rows_done": rows - missing if product else len(records),
@@ -74,9 +74,9 @@ def status(out: str | Path) -> dict[str, Any]:
         "poison": sorted({tile for record in records.values() for tile in record.get("poison", ())}),
         "bytes": sum(claim.size for claim in _claims(records, {})),
         "lock": holder(url),
-        "command": ledger.noted("command"),
+        "command": ledger.read_note("command"),
         "last_run": _last_run(ledger),
-        "settings": ledger.noted("settings"),
+        "settings": ledger.read_note("settings"),
     }
 
 
@@ -92,7 +92,7 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
     """
     url, say = str(out), progress or Silent()
     ledger = _ledger(url)
-    layout, records = ledger.noted("layout"), ledger.records()
+    layout, records = ledger.read_note("layout"), ledger.records()
     if layout is None or "metadata" not in layout:
         raise UserError(
             url,
@@ -103,21 +103,21 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
     claims = list(_claims(records, layout["metadata"]))
     with Peak() as peak:
         say.start("verify", sum(claim.size for claim in claims), "B")
-        found = list(_compared(at(url), claims, say))
+        found = list(_compared(store_path(url), claims, say))
         say.finish()
     product = _product(url, ledger)
     missing = 0 if product is None else sum(len(product.missing(panel)) for panel in range(product.panels))
     damaged = [_named(claim, what) for claim, what in found if what is not None and claim.row is not None]
     metadata = [_named(claim, what) for claim, what in found if what is not None and claim.row is None]
-    metadata += _root(at(url), layout["metadata"])
+    metadata += _root(store_path(url), layout["metadata"])
     return {
         "out": url,
-        "status": _said(at(url)),
+        "status": _stated_status(store_path(url)),
         "objects": len(claims),
         "bytes": sum(claim.size for claim in claims),
         "damaged": damaged,
         "metadata": metadata,
-        "unrecorded": _unrecorded(at(url), {ROOT, *(claim.key for claim in claims)}),
+        "unrecorded": _unrecorded(store_path(url), {ROOT, *(claim.key for claim in claims)}),
         "rows_missing": missing,
         "intact": not damaged and not metadata,
         "whole": not damaged and not metadata and missing == 0,
@@ -128,9 +128,9 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
 
 def _ledger(url: str) -> Ledger:
     """Return the ledger of the product; refuse a location where no product was begun."""
-    ledger = Ledger.found(url)
+    ledger = Ledger.find(url)
     if ledger is None:
-        there = at(url).exists()
+        there = store_path(url).exists()
         raise UserError(
             url,
             found="a store without a ledger beside it" if there else "nothing",
@@ -142,7 +142,7 @@ def _ledger(url: str) -> Ledger:
 
 def _product(url: str, ledger: Ledger) -> Product | None:
     """Return the product as described by its layout, or None when the run has not written the layout yet."""
-    layout = ledger.noted("layout")
+    layout = ledger.read_note("layout")
     if layout is None or "metadata" not in layout:
         return None
     sizes = {key: layout[key] for key in ("height", "width", "edge", "panel")}
@@ -169,7 +169,7 @@ def _claims(records: dict[tuple[int, int], dict[str, Any]], metadata: dict[str, 
                 yield Claim(key=key, row=row, panel=panel, size=size, hash=digest)
 
 
-def _compared(root: Place, claims: list[Claim], progress: Progress) -> Iterator[tuple[Claim, str | None]]:
+def _compared(root: StorePath, claims: list[Claim], progress: Progress) -> Iterator[tuple[Claim, str | None]]:
     """Yield each claim with the fault of its object, or None for an intact object; a few objects are read at once."""
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, len(claims), AHEAD):
@@ -179,7 +179,7 @@ def _compared(root: Place, claims: list[Claim], progress: Progress) -> Iterator[
                 yield claim, what
 
 
-def _wrong(root: Place, claim: Claim) -> str | None:
+def _wrong(root: StorePath, claim: Claim) -> str | None:
     """Return the fault of an object, or None when it is intact."""
     try:
         path = place(root, claim.key)
@@ -188,7 +188,7 @@ def _wrong(root: Place, claim: Claim) -> str | None:
     try:
         if path.is_symlink():
             return "a link"
-        size, digest = entry_of(path)
+        size, digest = size_and_hash(path)
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError as error:
@@ -202,7 +202,7 @@ def _named(claim: Claim, what: str) -> dict[str, Any]:
     return {"object": claim.key, "row": claim.row, "panel": claim.panel, "found": what}
 
 
-def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
+def _root(url: StorePath, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the fault of the root's metadata: attributes may change, but the arrays that it consolidates may not."""
     found = read_json(url / ROOT)
     if found is None:
@@ -221,7 +221,7 @@ def _root(url: Place, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     return wrong
 
 
-def _said(url: Place) -> str | None:
+def _stated_status(url: StorePath) -> str | None:
     """Return the status attribute of the store itself, or None when there is no store yet."""
     if not (url / ROOT).exists():
         return None
@@ -229,12 +229,12 @@ def _said(url: Place) -> str | None:
     return "damaged" if found is None else (found.get("attributes") or {}).get("tilespec_status")
 
 
-def _unrecorded(root: Place, known: set[str]) -> list[str]:
+def _unrecorded(root: StorePath, known: set[str]) -> list[str]:
     """Return the keys of objects in a store that are in no record."""
     return sorted(set(root.sizes()) - known)
 
 
 def _last_run(ledger: Ledger) -> dict[str, Any] | None:
     """Return the facts that the last verb noted: seconds, memory, counts."""
-    verb = (ledger.noted("command") or {}).get("verb")
-    return None if not isinstance(verb, str) else ledger.noted(Path(verb).name)
+    verb = (ledger.read_note("command") or {}).get("verb")
+    return None if not isinstance(verb, str) else ledger.read_note(Path(verb).name)

@@ -7,7 +7,7 @@ from typing import final
 from tilespec.core.types import Roi
 from tilespec.storage.layout import CHUNK
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import ALL, Choice
+from tilespec.storage.selection import ALL, PixelSelection
 
 BLOCK_BYTES = 1 << 28
 """The largest size of a block in bytes; larger chunks of foreign stores are read in parts."""
@@ -24,13 +24,13 @@ class Block:
     """The URL of the scene's store."""
     roi: Roi
     """The pixels of the block."""
-    choice: Choice = ALL
+    choice: PixelSelection = ALL
     """The selection of pixels in the block, and their weights."""
     within: Roi | None = None
     """The region that the block is a part of; neighbouring pixels outside of it are ignored."""
 
 
-def blocks(scene: Scene, roi: Roi, choice: Choice = ALL) -> list[Block]:
+def blocks(scene: Scene, roi: Roi, choice: PixelSelection = ALL) -> list[Block]:
     """Return the blocks of ``roi`` in row order: complete stored objects where the region allows it."""
     height, width = edges(scene)
     while height > 1 and height * width * scene.shape[2] * 4 > BLOCK_BYTES:

@@ -56,7 +56,7 @@ DECODERS: Final[dict[str, Decoder]] = {"Crc32cCodec": _checked, "BloscCodec": _u
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Chunks:
+class ChunkReader:
     """The location and the codecs of an array's objects in a folder: a small value that is read once."""
 
     folder: str
@@ -75,7 +75,7 @@ class Chunks:
     """The separator between the numbers of a key."""
 
     @classmethod
-    def of(cls, array: "zarr.Array[Any]") -> "Chunks | None":
+    def of(cls, array: "zarr.Array[Any]") -> "ChunkReader | None":
         """Return how the objects of ``array`` are read, or None when only Zarr can read them."""
         meta, store = array.metadata, array.store
         if not isinstance(store, LocalStore) or meta.zarr_format != 3:

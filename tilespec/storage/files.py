@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tilespec.storage.backends.base import Place
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 
 
-def write_atomic(path: Path | Place, text: str) -> None:
+def write_atomic(path: Path | StorePath, text: str) -> None:
     """Replace the file or the object at ``path`` completely or not at all."""
-    at(path).write_bytes(text.encode())
+    store_path(path).write_bytes(text.encode())
 
 
-def read_json(path: Path | Place) -> dict[str, Any] | None:
+def read_json(path: Path | StorePath) -> dict[str, Any] | None:
     """Return the JSON object in a file, or None when there is no complete one."""
     try:
         return parse_json(path.read_text())

@@ -8,13 +8,13 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, WRITING
 
 
 def open_group(url: str) -> zarr.Group:
     """Open the Zarr group at ``url`` for reading."""
-    place = at(url)
+    place = store_path(url)
     if not (place / "zarr.json").exists():
         raise UserError(
             url,
@@ -53,7 +53,7 @@ def check_complete(url: str, attrs: Mapping[str, Any], *, partial: bool = False)
 
 
 @contextmanager
-def undamaged(url: str, roi: Roi) -> Iterator[None]:
+def name_damage(url: str, roi: Roi) -> Iterator[None]:
     """Name the store and the region in the error when an object does not match its checksum."""
     try:
         yield

@@ -11,13 +11,13 @@ from jaxtyping import Shaped
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.storage.chunk_reader import Chunks
-from tilespec.storage.group import open_group, undamaged
+from tilespec.storage.chunk_reader import ChunkReader
+from tilespec.storage.group import name_damage, open_group
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Plane:
+class Layer:
     """One array of a store, open for reading, a small value that is sent to workers."""
 
     store: str
@@ -32,11 +32,11 @@ class Plane:
     """The shape of a chunk, which is decoded at once."""
     attrs: Mapping[str, Any]
     """The attributes of the array."""
-    objects: Chunks | None
+    objects: ChunkReader | None
     """The reader of the objects without Zarr; None when only Zarr can read them."""
 
     @classmethod
-    def of(cls, store: str, array: "zarr.Array[Any]") -> "Plane":
+    def of(cls, store: str, array: "zarr.Array[Any]") -> "Layer":
         """Return an array of a store as a layer."""
         return cls(
             store=store,
@@ -45,17 +45,17 @@ class Plane:
             dtype=np.dtype(array.dtype),
             chunks=array.chunks,
             attrs=dict(array.attrs),
-            objects=Chunks.of(array),
+            objects=ChunkReader.of(array),
         )
 
     @classmethod
-    def find(cls, store: str, name: str, *, dimensions: tuple[int, ...] = (2,)) -> "Plane | None":
+    def find(cls, store: str, name: str, *, dimensions: tuple[int, ...] = (2,)) -> "Layer | None":
         """Return the layer ``name`` of a store, or None when the store has none with this number of dimensions."""
         array = open_group(store).get(name)
         return cls.of(store, array) if isinstance(array, zarr.Array) and array.ndim in dimensions else None
 
     @classmethod
-    def open(cls, store: str, name: str) -> "Plane":
+    def open(cls, store: str, name: str) -> "Layer":
         """Return the layer ``name`` of a store.
 
         Raises:
@@ -84,7 +84,7 @@ class Plane:
         Raises:
             UserError: an object is damaged.
         """
-        with undamaged(self.store, roi):
+        with name_damage(self.store, roi):
             if self.objects is None:
                 return np.asarray(self.array[roi.slices])
             return self.objects.read(self._region(roi), buffers or Buffers())
@@ -97,7 +97,7 @@ class Plane:
         Raises:
             UserError: an object is damaged.
         """
-        with undamaged(self.store, roi):
+        with name_damage(self.store, roi):
             if self.objects is not None:
                 yield from self.objects.lines(self._region(roi), step, buffers)
                 return

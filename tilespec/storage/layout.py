@@ -164,7 +164,7 @@ def sharded(specs: list[ArraySpec], asked: str | None) -> list[ArraySpec]:
     """
     if asked in {None, NONE}:
         return specs
-    found = _auto(specs[0]) if asked == AUTO else _given(str(asked), specs[0])
+    found = _auto(specs[0]) if asked == AUTO else _parse_shards(str(asked), specs[0])
     return specs if found is None else [_with(spec, found) for spec in specs]
 
 
@@ -175,7 +175,7 @@ def _auto(spec: ArraySpec) -> tuple[int, int] | None:
     return None if prod(counts) <= OBJECTS or wide <= 1 else (spec.chunks[0], wide * spec.chunks[1])
 
 
-def _given(asked: str, spec: ArraySpec) -> tuple[int, int]:
+def _parse_shards(asked: str, spec: ArraySpec) -> tuple[int, int]:
     """Return the rows and the columns of a shard from their text."""
     match, (height, width) = re.fullmatch(r"(\d+)x(\d+)", asked), spec.chunks[:2]
     rows, cols = (int(match[1]), int(match[2])) if match else (0, 0)

@@ -18,8 +18,8 @@ from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import difference, fingerprint
-from tilespec.storage.backends.base import Place
-from tilespec.storage.backends.paths import at, several
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import map_concurrently, store_path
 from tilespec.storage.files import dump_json, read_json, write_atomic
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
@@ -31,7 +31,7 @@ STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 class Ledger:
     """The records of the finished rows of one product under one fingerprint."""
 
-    folder: Place
+    folder: StorePath
     """The folder ``OUT.tilespec`` of the records."""
     key: str
     """The fingerprint of the settings."""
@@ -39,8 +39,8 @@ class Ledger:
     @classmethod
     def open(cls, product: str, settings: dict[str, Any]) -> "Ledger":
         """Return the ledger of ``product``; refuse one that was begun with other settings, and name the difference."""
-        ledger = cls(folder=beside(product), key=fingerprint(settings))
-        kept = ledger.noted("settings")
+        ledger = cls(folder=sidecar(product), key=fingerprint(settings))
+        kept = ledger.read_note("settings")
         if kept is not None and fingerprint(kept) != ledger.key:
             raise UserError(
                 product,
@@ -61,13 +61,13 @@ class Ledger:
         return ledger
 
     @classmethod
-    def found(cls, product: str) -> "Ledger | None":
+    def find(cls, product: str) -> "Ledger | None":
         """Return the ledger beside ``product``, or None when no run has begun one."""
-        settings = noted(beside(product), "settings")
-        return None if settings is None else cls(folder=beside(product), key=fingerprint(settings))
+        settings = read_note(sidecar(product), "settings")
+        return None if settings is None else cls(folder=sidecar(product), key=fingerprint(settings))
 
     @property
-    def rows(self) -> Place:
+    def rows(self) -> StorePath:
         """The folder of the records and the markers."""
         return self.folder / self.key
 
@@ -79,7 +79,7 @@ class Ledger:
         """Return all records by row and panel; an unreadable record counts as absent."""
         listed = self._listed(".json")
         paths = [path for _, path in listed]
-        read = several(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
+        read = map_concurrently(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
         found = {where: record for (where, _), record in zip(listed, read, strict=True)}
         return {where: record for where, record in found.items() if record is not None}
 
@@ -114,28 +114,28 @@ class Ledger:
         """Store facts that differ between runs (seconds, hosts, memory) beside the product, never in it."""
         write_atomic(self.folder / f"{name}.json", dump_json(facts))
 
-    def noted(self, name: str) -> dict[str, Any] | None:
+    def read_note(self, name: str) -> dict[str, Any] | None:
         """Return the facts that were stored as ``name``, if there are any."""
-        return noted(self.folder, name)
+        return read_note(self.folder, name)
 
     def command(self, verb: str, **options: Any) -> None:
         """Store the command that writes the product, so that `repair` can run it again."""
         self.note("command", {"verb": verb, "options": options, "folder": str(Path.cwd())})
 
-    def _path(self, row: int, panel: int, suffix: str) -> Place:
+    def _path(self, row: int, panel: int, suffix: str) -> StorePath:
         return self.rows / (f"row-{row:06d}" + (f"-panel-{panel:04d}" if panel else "") + suffix)
 
-    def _listed(self, suffix: str) -> list[tuple[tuple[int, int], Place]]:
+    def _listed(self, suffix: str) -> list[tuple[tuple[int, int], StorePath]]:
         """Return row, panel and path of the records or markers in ascending order; none when no run has begun."""
         named = [(STEM.fullmatch(path.stem), path) for path in self.rows.glob(f"row-*{suffix}")]
         return sorted(((int(m[1]), int(m[2] or 0)), path) for m, path in named if m is not None)
 
 
-def beside(product: str) -> Place:
+def sidecar(product: str) -> StorePath:
     """Return the folder beside a product, which contains its ledger."""
-    return at(f"{product.rstrip('/')}.tilespec")
+    return store_path(f"{product.rstrip('/')}.tilespec")
 
 
-def noted(folder: Path | Place, name: str) -> dict[str, Any] | None:
+def read_note(folder: Path | StorePath, name: str) -> dict[str, Any] | None:
     """Return the facts that were stored as ``name`` in the folder beside a product, if there are any."""
     return read_json(folder / f"{name}.json")

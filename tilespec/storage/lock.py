@@ -24,15 +24,15 @@ from uuid import uuid4
 import psutil
 
 from tilespec.core.errors import UserError
-from tilespec.storage.backends.base import Place
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import parse_json, read_json
-from tilespec.storage.ledger import beside
+from tilespec.storage.ledger import sidecar
 
 BEAT, TTL = 15.0, 120.0
 """The seconds between two heartbeats, and the age of a heartbeat after which a remote holder counts as dead."""
 
-_held: ContextVar[frozenset[Place]] = ContextVar("held", default=frozenset())
+_held: ContextVar[frozenset[StorePath]] = ContextVar("held", default=frozenset())
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def locked(url: str) -> Iterator[None]:
     Raises:
         UserError: another run that is alive holds it.
     """
-    folder = beside(url).absolute()
+    folder = sidecar(url).absolute()
     if folder in _held.get():
         yield
         return
@@ -58,7 +58,7 @@ def locked(url: str) -> Iterator[None]:
     try:
         folder.sweep()
         if (folder / "settings.json").exists():  # else nothing there is known to be ours
-            at(url).sweep()
+            store_path(url).sweep()
         yield
     finally:
         _held.reset(before)
@@ -69,16 +69,16 @@ def locked(url: str) -> Iterator[None]:
 
 def holder(url: str) -> dict[str, Any] | None:
     """Return the holder of the product's lock: host, pid, seconds since the heartbeat, alive or stale; or None."""
-    lock = beside(url) / "lock"
+    lock = sidecar(url) / "lock"
     return _describe(lock) if lock.exists() else None
 
 
 def holder_token(url: str) -> str:
     """Return the token of the run that holds the product's lock, or an empty text; workers of other runs stop."""
-    return str((read_json(beside(url) / "lock") or {}).get("token", ""))
+    return str((read_json(sidecar(url) / "lock") or {}).get("token", ""))
 
 
-def _take(lock: Place, url: str) -> str:
+def _take(lock: StorePath, url: str) -> str:
     """Create the lock, or replace one whose holder has ended if it has not changed; return its token."""
     mine = {**_self(), "token": uuid4().hex}
     tag = lock.tag()  # looked at first: a touch since then changes it
@@ -92,7 +92,7 @@ def _take(lock: Place, url: str) -> str:
     return mine["token"]
 
 
-def _refusal(url: str, lock: Place, found: dict[str, Any]) -> UserError:
+def _refusal(url: str, lock: StorePath, found: dict[str, Any]) -> UserError:
     who = f"process {found.get('pid')} on {found.get('host')}, last seen {max(found.get('age', 0), 0):.0f} s ago"
     return UserError(
         url,
@@ -102,7 +102,7 @@ def _refusal(url: str, lock: Place, found: dict[str, Any]) -> UserError:
     )
 
 
-def _release(lock: Place, mine: str) -> None:
+def _release(lock: StorePath, mine: str) -> None:
     """Remove the lock if it is still ours, and the folder beside the product if it is empty."""
     tag = lock.tag()
     if tag is not None and (_read(lock) or {}).get("token") == mine:
@@ -111,7 +111,7 @@ def _release(lock: Place, mine: str) -> None:
         lock.parent.rmdir()
 
 
-def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
+def _beat(lock: StorePath, mine: str, stop: threading.Event) -> None:
     """Write the heartbeat until the run ends, or until another run has taken the lock of this process."""
     while not stop.wait(BEAT):
         with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
@@ -123,7 +123,7 @@ def _beat(lock: Place, mine: str, stop: threading.Event) -> None:
             lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag)
 
 
-def _describe(lock: Place) -> dict[str, Any] | None:
+def _describe(lock: StorePath) -> dict[str, Any] | None:
     """Return the holder, the age of the heartbeat, and whether the holder is alive; None without a lock."""
     found = _read(lock)
     if found is None:
@@ -140,7 +140,7 @@ def _describe(lock: Place) -> dict[str, Any] | None:
     return {**known, "age": age, "alive": alive}
 
 
-def _read(lock: Place) -> dict[str, Any] | None:
+def _read(lock: StorePath) -> dict[str, Any] | None:
     """Return the contents of a lock; empty while it is being written, so that its age alone decides."""
     try:
         return parse_json(lock.read_text()) or {}
@@ -150,7 +150,7 @@ def _read(lock: Place) -> dict[str, Any] | None:
         return {}
 
 
-def _now(folder: Place) -> float:
+def _now(folder: StorePath) -> float:
     """Return the time by the clock of the file system, or of the server, of ``folder``."""
     probe = folder / f"clock.{os.getpid()}-{threading.get_ident()}"
     try:

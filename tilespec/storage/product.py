@@ -21,13 +21,13 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
-from tilespec.storage.backends.base import Place
-from tilespec.storage.backends.paths import at
-from tilespec.storage.backends.zarr_store import Recording
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
+from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import checked_only, compressed, put
 from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
-from tilespec.storage.ledger import Ledger, beside
+from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.stored_objects import keys, remove
 
 FORMAT = 3
@@ -40,10 +40,10 @@ MEND = "mend.json"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class OpenRow:
     """A row of objects that is being written."""
 
-    store: Recording
+    store: HashingStore
     """The store of the objects, which records their sizes and hashes."""
     arrays: Mapping[str, "zarr.Array[Any]"]
     """The arrays by their names."""
@@ -99,8 +99,8 @@ class Product:
         edges = {spec.objects[0] for spec in specs}
         assert len(edges) == 1, "arrays of one product share the height of an object"
         assert panel is None or all(panel % spec.objects[1] == 0 for spec in specs), "a panel holds whole objects"
-        mended = beside(url) / MEND
-        begun = mended.exists() or _begun(at(url), beside(url))
+        mended = sidecar(url) / MEND
+        begun = mended.exists() or _has_begun(store_path(url), sidecar(url))
         ledger = Ledger.open(url, settings)
         product = cls(url=url, height=shape[0], edge=edges.pop(), ledger=ledger, width=shape[1], panel=panel)
         if not begun:
@@ -150,7 +150,7 @@ class Product:
         A row is missing if it has no record; if an object of it is gone or differs in size from its record, as after a
         power cut (its bytes are not read here: `verify` reads them); or if it has poison tiles, which are tried again.
         """
-        done, there = self.ledger.done(panel), at(self.url).presence()
+        done, there = self.ledger.done(panel), store_path(self.url).presence()
         return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
 
     def write(
@@ -168,7 +168,7 @@ class Product:
         merged.
         """
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
-        with self.begun(row, blocks, panel=panel) as begun:
+        with self.open_row(row, blocks, panel=panel) as begun:
             for name, block in blocks.items():
                 array = begun.arrays[name]
                 whole = (y1 - y0, (x1 or array.shape[1]) - x0, *array.shape[2:])
@@ -178,27 +178,27 @@ class Product:
             begun.facts.update(counts=dict(counts or {}), poison=sorted(poison))
 
     @contextmanager
-    def begun(self, row: int, names: Iterable[str], *, panel: int = 0) -> Iterator["Begun"]:
+    def open_row(self, row: int, names: Iterable[str], *, panel: int = 0) -> Iterator["OpenRow"]:
         """Open a row of objects of some arrays for writing: old objects are deleted first, the record is written last.
 
         After an error the row is begun and not recorded, so it counts as missing.
         """
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
-        store = Recording.at(self.url)
+        store = HashingStore.at(self.url)
         group = zarr.open_group(store, mode="r+")
         arrays = {name: group[name].with_config({"write_empty_chunks": True}) for name in names}
         named = {name: keys(a, name, (y0, x0), (y1, x1 or a.shape[1])) for name, a in arrays.items()}
         self.ledger.begin(row, panel)
-        remove(at(self.url), [key for of in named.values() for key in of])
-        begun = Begun(store=store, arrays=arrays, keys=named)
+        remove(store_path(self.url), [key for of in named.values() for key in of])
+        begun = OpenRow(store=store, arrays=arrays, keys=named)
         yield begun
         objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
         self.ledger.record(row, {"objects": objects, **begun.facts}, panel)
 
-    def put(self, begun: "Begun", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
+    def put(self, begun: "OpenRow", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
         """Write all objects of an array in a row that was begun, without Zarr where its format is known."""
         array, named, store = begun.arrays[name], begun.keys[name], begun.store
-        root, (y0, x0) = at(self.url).on_disk, start
+        root, (y0, x0) = store_path(self.url).on_disk, start
         known = checked_only(array) or compressed(array)
         if root is not None and known and array.chunks[2:] == array.shape[2:]:
             edge = array.chunks[1]
@@ -216,7 +216,7 @@ class Product:
 
         A product with poison tiles is `INCOMPLETE`: all rows exist, and some pixels are nodata.
         """
-        records, there = [self.ledger.done(panel) for panel in range(self.panels)], at(self.url).presence()
+        records, there = [self.ledger.done(panel) for panel in range(self.panels)], store_path(self.url).presence()
         missing = [row for done in records for row in range(self.rows) if not _whole(done.get(row), there)]
         assert not missing, f"rows of objects {missing[:5]} are missing"
         held = [done[row]["objects"] for done in records for row in range(self.rows)]
@@ -249,7 +249,7 @@ class Product:
 
     def _resume(self) -> None:
         """Compare the layout with that of the records, and mark the product as being written if rows are missing."""
-        layout = self.ledger.noted("layout") or {}
+        layout = self.ledger.read_note("layout") or {}
         if layout.get("format") != FORMAT:
             raise UserError(
                 self.url,
@@ -260,7 +260,7 @@ class Product:
         if layout["panel"] != self.panel:
             self.ledger.forget()
             self.ledger.note("layout", {**layout, "panel": self.panel})
-        status = metadata(at(self.url) / "zarr.json")["attributes"]["tilespec_status"]
+        status = metadata(store_path(self.url) / "zarr.json")["attributes"]["tilespec_status"]
         if status != WRITING and any(self.missing(panel) for panel in range(self.panels)):
             publish(self.url, {"tilespec_status": WRITING})
 
@@ -278,7 +278,7 @@ def _digest(held: list[dict[str, dict[str, list[Any]]]]) -> str:
     return fingerprint({key: entry[1] for arrays in held for of in arrays.values() for key, entry in of.items()})
 
 
-def _begun(path: Place, folder: Place) -> bool:
+def _has_begun(path: StorePath, folder: StorePath) -> bool:
     """Return whether a store was created completely; refuse a store that tilespec did not write."""
     if not path.exists():
         return False
@@ -293,7 +293,7 @@ def _begun(path: Place, folder: Place) -> bool:
     return "consolidated_metadata" in root
 
 
-def metadata(root: Place) -> dict[str, Any]:
+def metadata(root: StorePath) -> dict[str, Any]:
     """Return the root's metadata, empty when there are none; refuse damaged metadata."""
     try:
         found: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
@@ -312,7 +312,7 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
 
     Metadata are consolidated too if they are not yet, so that plain `xarray.open_zarr` opens without a warning.
     """
-    path = at(url) / "zarr.json"
+    path = store_path(url) / "zarr.json"
     root = metadata(path)
     root["attributes"] = {**root.get("attributes", {}), **json.loads(json.dumps(dict(attrs)))}
     write_atomic(path, json.dumps(root, indent=2))
@@ -320,17 +320,17 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
-            zarr.consolidate_metadata(at(url).zarr_store())
+            zarr.consolidate_metadata(store_path(url).zarr_store())
 
 
 def _strip(url: str, names: list[str]) -> None:
     """Delete the metadata of a store and no other object."""
-    remove(at(url), ["zarr.json", *(f"{name}/zarr.json" for name in names)])
+    remove(store_path(url), ["zarr.json", *(f"{name}/zarr.json" for name in names)])
 
 
 def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bool) -> dict[str, list[Any]]:
     """Create the arrays; return sizes and hashes of metadata and constants. ``fresh`` deletes everything first."""
-    store = Recording.at(url)
+    store = HashingStore.at(url)
     group = zarr.create_group(store, overwrite=fresh, attributes={"tilespec_status": WRITING})
     for spec in specs:
         group.create_array(

@@ -11,19 +11,19 @@ import zarr
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
 from tilespec.storage.group import check_complete, open_group
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.layout import COMPLETE
 from tilespec.storage.scene import Scene
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PlacedMap:
+class ClassRaster:
     """A stored class map and its position in a scene."""
 
     url: str
     """The URL of the store."""
-    layer: Plane
+    layer: Layer
     """The class indices ``y, x``; 255 is unlabelled or nodata."""
     roi: Roi
     """The region of the scene that the map covers."""
@@ -35,7 +35,7 @@ class PlacedMap:
     """Whether the store holds a cube too."""
 
     @classmethod
-    def open(cls, url: str, *names: str) -> "PlacedMap":
+    def open(cls, url: str, *names: str) -> "ClassRaster":
         """Open the first array of ``names`` in the store at ``url`` as a class map.
 
         Raises:
@@ -57,7 +57,7 @@ class PlacedMap:
         classes = tuple(str(value) for value in named)
         return cls(
             url=url,
-            layer=Plane.of(url, array),
+            layer=Layer.of(url, array),
             roi=roi,
             classes=classes,
             attrs=dict(group.attrs),
@@ -76,12 +76,12 @@ class PlacedMap:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PlacedField:
+class ValueRaster:
     """Stored channels, or one stored quantity, and their position in a scene."""
 
     url: str
     """The URL of the store."""
-    layer: Plane
+    layer: Layer
     """The ``y, x`` layer of numbers, or the cube, or the prediction of several channels, with stored values."""
     scene: Scene | None
     """The scene of the cube; None for a ``y, x`` layer."""
@@ -93,7 +93,7 @@ class PlacedField:
     """Whether the store holds a cube too."""
 
     @classmethod
-    def open(cls, url: str, layer: str | None = None) -> "PlacedField":
+    def open(cls, url: str, layer: str | None = None) -> "ValueRaster":
         """Open the prediction or the cube of a store, or one of its layers, as channels.
 
         Raises:
@@ -114,7 +114,7 @@ class PlacedField:
             )
         return cls(
             url=url,
-            layer=Plane.of(url, array),
+            layer=Layer.of(url, array),
             scene=Scene.open(url, allow_partial=True) if array.ndim == 3 else None,
             roi=_place(group.attrs, array.shape[:2]),
             attrs=dict(group.attrs),
@@ -149,7 +149,7 @@ class PlacedField:
         return values[..., None]
 
 
-Placed = PlacedMap | PlacedField
+Raster = ClassRaster | ValueRaster
 
 
 def scale_of(attrs: Mapping[str, Any]) -> str:
@@ -178,7 +178,9 @@ def _corner(attrs: Mapping[str, Any]) -> tuple[Fraction, Fraction]:
     return y, x
 
 
-def moved(georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0) -> dict[str, Any] | None:
+def shift_georeference(
+    georef: Mapping[str, Any] | None, corner: tuple[int, int], size: float = 1.0
+) -> dict[str, Any] | None:
     """Return the georeference of a plane with the first pixel at ``corner`` (y, x) and pixels ``size`` wide."""
     if georef is None or "GeoTransform" not in georef or (corner, size) == ((0, 0), 1.0):
         return None if georef is None else dict(georef)

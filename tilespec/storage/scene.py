@@ -17,9 +17,9 @@ import zarr
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.group import check_complete, open_group
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 
 AXES = ("wavelength", "wavenumber", "component", "channel")
 
@@ -49,9 +49,9 @@ class Scene:
     """The root attributes: title, source header, provenance, status, digest."""
     georef: Mapping[str, Any] | None
     """The attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
-    cube: Plane
+    cube: Layer
     """The cube with its stored values."""
-    planes: Mapping[str, Plane]
+    planes: Mapping[str, Layer]
     """The layers by name, with their stored values."""
 
     @classmethod
@@ -86,8 +86,8 @@ class Scene:
             layers=tuple(planes),
             attrs=dict(group.attrs),
             georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
-            cube=Plane.of(url, cube),
-            planes={name: Plane.of(url, array) for name, array in planes.items()},
+            cube=Layer.of(url, cube),
+            planes={name: Layer.of(url, array) for name, array in planes.items()},
         )
 
     @property
@@ -135,7 +135,7 @@ class Scene:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
 
-    def plane(self, name: str) -> Plane:
+    def plane(self, name: str) -> Layer:
         """Return a ``y, x`` layer by its name.
 
         Raises:
@@ -188,7 +188,7 @@ class Scene:
 
     def to_xarray(self) -> xr.Dataset:
         """Return the store as an xarray dataset that loads lazily."""
-        return xr.open_zarr(at(self.url).zarr_store(), chunks=None, decode_coords="all")
+        return xr.open_zarr(store_path(self.url).zarr_store(), chunks=None, decode_coords="all")
 
 
 def step_of(roi: Roi) -> int:

@@ -13,7 +13,7 @@ from tilespec.storage.scene import Scene
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class PixelSelection:
     """The names of a mask and a weight layer; without them every pixel is used and has the same weight."""
 
     mask: str | None = None
@@ -35,7 +35,7 @@ class Choice:
         for name in filter(None, (self.mask, self.weights)):
             scene.layer(name, corner)
 
-    def kept(self, scene: Scene, roi: Roi) -> Bool[np.ndarray, "y x"] | None:
+    def mask_of(self, scene: Scene, roi: Roi) -> Bool[np.ndarray, "y x"] | None:
         """Return the selected pixels of a region as bool ``y, x``, or None for all of them."""
         kept = None
         if self.mask is not None:
@@ -74,5 +74,5 @@ def _valued(scene: Scene, name: str, roi: Roi) -> Bool[np.ndarray, "y x"]:
     return kept
 
 
-ALL = Choice()
+ALL = PixelSelection()
 """The selection of every pixel with equal weights."""

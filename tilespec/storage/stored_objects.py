@@ -14,13 +14,13 @@ import xxhash
 import zarr
 
 from tilespec.core.errors import UserError
-from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.base import StorePath
 
 READ = 1 << 20
 """The number of bytes that are read and hashed at once."""
 
 
-def entry_of(path: Place) -> list[Any]:
+def size_and_hash(path: StorePath) -> list[Any]:
     """Return the size and the hash of an object, in constant memory."""
     state, size = xxhash.xxh3_128(), 0
     for block in path.blocks(READ):
@@ -45,20 +45,20 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
     return ["/".join((name, "c", *map(str, index))) for index in combinations(*runs)]
 
 
-def place(root: Place, key: str) -> Place:
+def place(root: StorePath, key: str) -> StorePath:
     """Return the path of the object ``key`` of the store at ``root``; refuse one that leads out of the store."""
     _check_inside(root, [key])
     return root / key
 
 
-def remove(root: Place, keys: Iterable[str]) -> None:
+def remove(root: StorePath, keys: Iterable[str]) -> None:
     """Delete objects of the store at ``root`` that exist; refuse first any key that leads out of the store."""
     named = list(keys)
     _check_inside(root, named)
     root.discard(named)
 
 
-def _check_inside(root: Place, keys: list[str]) -> None:
+def _check_inside(root: StorePath, keys: list[str]) -> None:
     """Refuse keys that lead out of the store at ``root``.
 
     A key comes from a record, and anybody may have written that file: neither ``..`` nor a symbolic link in the path

@@ -60,7 +60,7 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
 def _plan(url: str, progress: Progress) -> dict[str, Any]:
     """Return the damage, the rows of objects to write again, and the command that does it."""
     found = verify(url, progress=progress)
-    ledger = Ledger.found(url)
+    ledger = Ledger.find(url)
     assert ledger is not None, "verify refuses a product without a ledger"
     rows = {(entry["row"], entry["panel"]) for entry in found["damaged"]}
     rows |= {(row, of) for of, panel in enumerate(status(url)["panels"]) for row in panel["missing"]}
@@ -68,13 +68,13 @@ def _plan(url: str, progress: Progress) -> dict[str, Any]:
     return {
         **{key: found[key] for key in kept},
         "rows": [{"row": row, "panel": panel} for row, panel in sorted(rows)],
-        "command": ledger.noted("command"),
+        "command": ledger.read_note("command"),
     }
 
 
 def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progress) -> dict[str, Any]:
     """Run the product's command again without the records of damaged rows; restore the records after a refusal."""
-    ledger = Ledger.found(url)
+    ledger = Ledger.find(url)
     assert ledger is not None, "verify refuses a product without a ledger"
     verb, options, folder = _command(url, plan["command"], workers)
     with _inside(folder), only_named_before():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.training.data.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
 from tilespec.training.settings import Data
 
@@ -40,7 +40,7 @@ def plane(tmp_path_factory):
         path = str(tmp_path_factory.mktemp("plane") / "p.zarr")
         group = zarr.create_group(path, zarr_format=3)
         group.create_array("labels", data=values, chunks=(chunk, chunk))
-        return Plane.open(path, "labels")
+        return Layer.open(path, "labels")
 
     return write
 

@@ -18,7 +18,7 @@ from tilespec.output.measure.object_masks import Objects, class_map, class_of
 from tilespec.output.measure.object_sums import NONE, Block, Tally
 from tilespec.storage.blocks import blocks
 from tilespec.storage.layout import COMPLETE
-from tilespec.storage.rasters import PlacedMap, asked_region, inside, scale_of
+from tilespec.storage.rasters import ClassRaster, asked_region, inside, scale_of
 from tilespec.storage.scene import Scene
 
 PIECE = 4096
@@ -154,7 +154,7 @@ def _wanted(names: tuple[str, ...], only: str | None) -> Bool[np.ndarray, " clas
     return np.array([*take, False])
 
 
-def _check_place(predicted: PlacedMap, scene: Scene) -> None:
+def _check_place(predicted: ClassRaster, scene: Scene) -> None:
     """Refuse a prediction with another plane or another scale."""
     scale = scale_of(predicted.attrs)
     fits = inside(predicted.roi, scene.roi) if "origin" in predicted.attrs else predicted.roi == scene.roi
@@ -167,7 +167,7 @@ def _check_place(predicted: PlacedMap, scene: Scene) -> None:
         )
 
 
-def _notes(predicted: PlacedMap, scene: Scene) -> list[str]:
+def _notes(predicted: ClassRaster, scene: Scene) -> list[str]:
     """Return notes about a prediction and a scene for the user."""
     notes = []
     if predicted.status != COMPLETE:

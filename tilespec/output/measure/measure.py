@@ -18,8 +18,8 @@ from tilespec.output.measure.csv_table import as_csv, columns
 from tilespec.output.measure.job import Job, job_of, pixel_area, tally
 from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, Objects, class_of
 from tilespec.output.measure.options import MeasureOptions
-from tilespec.storage.backends.base import Place
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
@@ -77,9 +77,9 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     return {**plan, **told, "seconds": peak.seconds, "peak_memory": peak.bytes}
 
 
-def _place(out: str | Path) -> Place:
+def _place(out: str | Path) -> StorePath:
     """Return the path of the table; refuse a folder, and a path in a missing folder, before the work."""
-    place = at(out)
+    place = store_path(out)
     if place.is_dir() or not (place.on_disk is None or place.absolute().parent.is_dir()):
         raise UserError(
             out,

@@ -18,7 +18,7 @@ from tilespec.ingest.labels.polygons import Polygons, read_polygons
 from tilespec.output.measure.connected_regions import NOTHING, Parts, Strips, label
 from tilespec.output.measure.object_sums import NONE
 from tilespec.storage.group import open_group
-from tilespec.storage.rasters import PlacedMap
+from tilespec.storage.rasters import ClassRaster
 from tilespec.storage.scene import Scene
 
 Ids = Int64[np.ndarray, "_y _x"]
@@ -204,9 +204,9 @@ class ByPolygons:
         yield from planes
 
 
-def class_map(url: str) -> PlacedMap:
+def class_map(url: str) -> ClassRaster:
     """Return the opened class map: a prediction, or the labels of a scene."""
-    return PlacedMap.open(url, "prediction", "labels")
+    return ClassRaster.open(url, "prediction", "labels")
 
 
 def class_of(names: tuple[str, ...], text: str, flag: str) -> int:

@@ -9,8 +9,8 @@ from typing import Any, final
 from tilespec.core.errors import UserError
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.group import open_group
-from tilespec.storage.ledger import Ledger, beside, noted
-from tilespec.storage.rasters import PlacedField, PlacedMap
+from tilespec.storage.ledger import Ledger, read_note, sidecar
+from tilespec.storage.rasters import ClassRaster, ValueRaster
 from tilespec.storage.scene import Scene
 from tilespec.training.validation import history
 
@@ -22,7 +22,7 @@ class PredictionRun:
 
     name: str
     """The name of the store, for readers."""
-    map: PlacedMap
+    map: ClassRaster
     """The class map."""
     scores: Mapping[str, Any] | None
     """The result that `evaluate` stored beside it."""
@@ -42,7 +42,7 @@ class FieldRun:
 
     name: str
     """The name of the store, for readers."""
-    map: PlacedField
+    map: ValueRaster
     """The predicted channels."""
     scores: Mapping[str, Any] | None
     """The result that `evaluate` stored beside them."""
@@ -153,17 +153,17 @@ def _store(url: str) -> Scene | PredictionRun | FieldRun:
     dimensions = 0 if found is None else getattr(found, "ndim", 0)
     if dimensions not in (2, 3) or "cube" in group:
         return Scene.open(url)
-    kept = beside(url) / "evaluation.json"
+    kept = sidecar(url) / "evaluation.json"
     scores = json.loads(kept.read_text()) if kept.exists() else None
     name, failed = name_of(url), _failed(url)
     if dimensions == 3:
-        return FieldRun(name=name, map=PlacedField.open(url), scores=scores, failed=failed)
-    return PredictionRun(name=name, map=PlacedMap.open(url, "prediction"), scores=scores, failed=failed)
+        return FieldRun(name=name, map=ValueRaster.open(url), scores=scores, failed=failed)
+    return PredictionRun(name=name, map=ClassRaster.open(url, "prediction"), scores=scores, failed=failed)
 
 
 def _failed(url: str) -> tuple[int, ...]:
     """Return the tiles that failed, from the records of the run that wrote the store."""
-    ledger = Ledger.found(url)
+    ledger = Ledger.find(url)
     records = [] if ledger is None else ledger.records().values()
     return tuple(sorted({int(tile) for record in records for tile in record.get("poison", ())}))
 
@@ -187,5 +187,5 @@ def _model(folder: Path) -> list[Any]:
 
 def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str:
     """Return the metric that is compared among a training's validations."""
-    asked = (noted(folder, "config") or {}).get("validate") or {}
+    asked = (read_note(folder, "config") or {}).get("validate") or {}
     return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")

@@ -12,8 +12,8 @@ from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.output.report.inputs import FieldRun, PredictionRun, Runs
 from tilespec.output.report.overview import SIDE
 from tilespec.output.report.page_parts import Key
-from tilespec.storage.layer import Plane
-from tilespec.storage.rasters import PlacedMap
+from tilespec.storage.layer import Layer
+from tilespec.storage.rasters import ClassRaster
 
 STRIP = 512
 """The number of rows that are read at once."""
@@ -116,7 +116,7 @@ def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> Compared
     )
 
 
-def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
+def _truth(run: PredictionRun, runs: Runs) -> ClassRaster | None:
     """Return the labels for a prediction, if they are on the same plane."""
     urls = [scene.url for scene in runs.scenes if "labels" in scene.layers]
     named = None if run.scores is None else str(run.scores["truth"])
@@ -124,7 +124,7 @@ def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
         urls.insert(0, named)
     for url in urls:
         try:
-            truth = PlacedMap.open(url, "labels", "prediction")
+            truth = ClassRaster.open(url, "labels", "prediction")
         except UserError:
             continue
         inner, outer = run.map.roi, truth.roi
@@ -133,15 +133,15 @@ def _truth(run: PredictionRun, runs: Runs) -> PlacedMap | None:
     return None
 
 
-def _disagreement(source: PlacedMap, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:
+def _disagreement(source: ClassRaster, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:
     """Return the disagreement of tiles at the same pixels; None if it was not stored."""
-    layer = Plane.find(source.url, "disagreement")
+    layer = Layer.find(source.url, "disagreement")
     if layer is None or layer.shape != source.layer.shape:
         return None
     return _thin(replace(source, layer=layer), roi, stride).astype(np.float32)
 
 
-def _thin(source: PlacedMap, roi: Roi, stride: int) -> Shaped[np.ndarray, "y x"]:
+def _thin(source: ClassRaster, roi: Roi, stride: int) -> Shaped[np.ndarray, "y x"]:
     """Return every ``stride``-th pixel of a region, read strip by strip."""
     parts = []
     height = STRIP // stride * stride or stride

@@ -16,7 +16,7 @@ from tilespec.output.report.inputs import FieldRun, Runs
 from tilespec.output.report.overview import SIDE
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.layout import CHUNK
-from tilespec.storage.rasters import PlacedField, inside
+from tilespec.storage.rasters import ValueRaster, inside
 
 SAMPLE: Final = 32
 """The number of pixels on a side of the grid whose true spectra are stored."""
@@ -44,7 +44,7 @@ class Seen:
 class Rebuilt:
     """The reconstructions of one truth."""
 
-    truth: PlacedField
+    truth: ValueRaster
     """The true channels."""
     roi: Roi
     """The region in pixels of the scene."""
@@ -70,7 +70,7 @@ class Rebuilt:
 def rebuilt(runs: Runs, side: int = SIDE) -> list[Rebuilt]:
     """Return the reconstructions that have a truth, grouped by truth and region."""
     groups: dict[tuple[str, Roi], list[FieldRun]] = {}
-    truths: dict[str, PlacedField] = {}
+    truths: dict[str, ValueRaster] = {}
     for run in runs.fields:
         truth = truth_of(run, runs)
         if truth is not None:
@@ -79,7 +79,7 @@ def rebuilt(runs: Runs, side: int = SIDE) -> list[Rebuilt]:
     return [_look(truths[url], roi, found, side) for (url, roi), found in groups.items()]
 
 
-def truth_of(run: FieldRun, runs: Runs) -> PlacedField | None:
+def truth_of(run: FieldRun, runs: Runs) -> ValueRaster | None:
     """Return the truth of a reconstruction's evaluation, or else a matching scene of the report."""
     urls = [scene.url for scene in runs.scenes]
     named = None if run.scores is None else str(run.scores["truth"])
@@ -87,7 +87,7 @@ def truth_of(run: FieldRun, runs: Runs) -> PlacedField | None:
         urls.insert(0, named)
     for url in urls:
         try:
-            truth = PlacedField.open(url)
+            truth = ValueRaster.open(url)
         except UserError:
             continue
         if inside(run.map.roi, truth.roi) and _alike(truth, run.map):
@@ -125,7 +125,7 @@ def pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _alike(truth: PlacedField, field: PlacedField) -> bool:
+def _alike(truth: ValueRaster, field: ValueRaster) -> bool:
     """Return whether two fields have the same channels."""
     if truth.channels != field.channels:
         return False
@@ -140,7 +140,7 @@ def _alike(truth: PlacedField, field: PlacedField) -> bool:
     return True
 
 
-def _look(truth: PlacedField, roi: Roi, runs: Sequence[FieldRun], side: int) -> Rebuilt:
+def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> Rebuilt:
     """Read a truth and its reconstructions once, block by block."""
     stride = max(1, -(-max(roi.shape) // side))
     bands = picture_bands(truth.axis, truth.channels)
@@ -198,7 +198,7 @@ def _grid(block: Roi, roi: Roi, step: int) -> list[tuple[int, int]]:
     return list(product(rows, cols))
 
 
-def _thin(field: PlacedField, block: Roi, roi: Roi, stride: int) -> Reflectance:
+def _thin(field: ValueRaster, block: Roi, roi: Roi, stride: int) -> Reflectance:
     """Return the used pixels of a block."""
     y, x = -(block.y0 - roi.y0) % stride, -(block.x0 - roi.x0) % stride
     return field.read(block)[y::stride, x::stride]

@@ -30,7 +30,7 @@ from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import scale_of
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import Choice
+from tilespec.storage.selection import PixelSelection
 
 FORMS: Final = {
     "float32": Form(limits=(0.0, 1.0)),
@@ -64,7 +64,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
     source = Scene.open(scene)
     roi, form, take = _region(source, options.rows, options.cols), _form(options.dtype), _seen(source)
     primaries = _primaries(options, _centres(source)[take.index])
-    Choice(mask=options.mask).check(source)
+    PixelSelection(mask=options.mask).check(source)
     pixels = roi.shape[0] * roi.shape[1]
     planned = {
         "out": out,
@@ -150,7 +150,7 @@ def _limits(source: Scene, roi: Roi, take: Take, options: ColourOptions, told: d
         _plausible(source, roi, take, options)
         return 0.0, 1.0 if options.white is None else options.white
     found: Spread = fold_scene(
-        blocks(source, roi, Choice(mask=options.mask)),
+        blocks(source, roi, PixelSelection(mask=options.mask)),
         (take,),
         Spread.zero(np.zeros(len(take.index), np.float32)),
         **told,

@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 from tilespec.core.errors import UserError
 
 
-class Place(ABC):
+class StorePath(ABC):
     """A path: one object, or the prefix of many. ``str`` gives the URL, from which `of` makes an equal path.
 
     An equal URL is an equal place with an equal hash, and a place can be pickled.
@@ -25,16 +25,16 @@ class Place(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, url: str) -> "Place":
+    def of(cls, url: str) -> "StorePath":
         """Return the path that a URL of this scheme names; refuse an invalid URL."""
 
     @abstractmethod
-    def __truediv__(self, name: str) -> "Place":
+    def __truediv__(self, name: str) -> "StorePath":
         """Return the path ``name`` below this one; it may contain slashes."""
 
     @property
     @abstractmethod
-    def parent(self) -> "Place":
+    def parent(self) -> "StorePath":
         """The prefix that contains this path."""
 
     @property
@@ -57,7 +57,7 @@ class Place(ABC):
         """The server, if the environment and not the URL names it."""
         return None
 
-    def absolute(self) -> "Place":
+    def absolute(self) -> "StorePath":
         """Return the path by a URL that does not depend on the current folder."""
         return self
 
@@ -140,7 +140,7 @@ class Place(ABC):
     def rmdir(self) -> None:  # noqa: B027
         """Remove the folder, with an `OSError` if it is not empty; without folders do nothing."""
 
-    def glob(self, pattern: str) -> "Iterator[Place]":
+    def glob(self, pattern: str) -> "Iterator[StorePath]":
         """Yield the objects directly below whose names match the pattern."""
         yield from (self / name for name in sorted(self.sizes()) if "/" not in name and fnmatchcase(name, pattern))
 

@@ -14,7 +14,7 @@ from typing import final
 from zarr.storage import LocalStore
 
 from tilespec.core.errors import UserError
-from tilespec.storage.backends.base import Place
+from tilespec.storage.backends.base import StorePath
 
 PATIENCE = 10.0
 """The seconds that another process may take to compare and replace a file."""
@@ -23,7 +23,7 @@ TEMPORARY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
 
 
 @final
-class FolderPath(PosixPath, Place):
+class FolderPath(PosixPath, StorePath):
     """A file or a folder. Puts are renames; conditional puts use exclusive creation and a lock of the kernel."""
 
     @classmethod

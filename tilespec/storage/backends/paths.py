@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS, load, plugins
-from tilespec.storage.backends.base import Place, unknown
+from tilespec.storage.backends.base import StorePath, unknown
 from tilespec.storage.backends.folder import FolderPath
 
 SCHEMES = {"s3": "tilespec.storage.backends.s3_path:S3Path"}
@@ -25,13 +25,13 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def at(url: str | Path | Place) -> Place:
+def store_path(url: str | Path | StorePath) -> StorePath:
     """Return the place that a URL names; a place is returned unchanged.
 
     Raises:
         UserError: the table does not have the scheme, or the URL is invalid for it.
     """
-    if isinstance(url, Place):
+    if isinstance(url, StorePath):
         return url
     scheme, colon, _ = str(url).partition("://")
     if not colon:
@@ -43,7 +43,7 @@ def at(url: str | Path | Place) -> Place:
 
 
 @lru_cache
-def _kind(scheme: str, _named: str | None) -> type[Place] | None:
+def _kind(scheme: str, _named: str | None) -> type[StorePath] | None:
     """Return the class of a scheme, or None; it is looked up once for the modules that the user has named."""
     known = ":" in scheme or scheme in SCHEMES or scheme in plugins("store")
     return load(SCHEMES, scheme, "store") if known else None
@@ -51,12 +51,12 @@ def _kind(scheme: str, _named: str | None) -> type[Place] | None:
 
 def absolute(url: str | Path) -> str:
     """Return a URL that does not depend on the current folder."""
-    return str(at(url).absolute())
+    return str(store_path(url).absolute())
 
 
 def local(url: str | Path, what: str) -> Path:
     """Return a path of this machine; refuse the URL of a bucket where ``what`` must be a file or a folder."""
-    path = at(url).on_disk
+    path = store_path(url).on_disk
     if path is None:
         raise UserError(url, found="an object store", expected=f"a path of this machine for {what}", do="Copy it over.")
     return path
@@ -64,10 +64,10 @@ def local(url: str | Path, what: str) -> Path:
 
 def free_bytes(url: str | Path) -> int:
     """Return the free bytes at the location of a store."""
-    return at(url).free_bytes()
+    return store_path(url).free_bytes()
 
 
-def several(function: Callable[[T], U], items: list[T]) -> list[U]:
+def map_concurrently(function: Callable[[T], U], items: list[T]) -> list[U]:
     """Return the results of a function that waits for a server, for all items; a few calls run at the same time."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(function, items))

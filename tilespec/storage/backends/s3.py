@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 def again(where: object, call: Callable[[], T]) -> T:
     """Return the result of a call; repeat it where the library does not: lists, conditional puts, some errors."""
-    with told(where):
+    with translate_errors(where):
         for _ in range(AGAIN - 1):
             try:
                 return call()
@@ -67,7 +67,7 @@ def passes(error: Exception) -> bool:
 
 
 @contextmanager
-def told(where: object) -> Iterator[None]:
+def translate_errors(where: object) -> Iterator[None]:
     """Raise a server's refusal as a message for the user; a missing object remains a `FileNotFoundError`."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
@@ -105,7 +105,7 @@ def client(bucket: str, prefix: str | None = None) -> Any:
             expected="one that was spawned",
             do="Start it by `spawn` or `forkserver` (multiprocessing_context of a DataLoader).",
         )
-    return _opened(bucket, prefix, tuple(sorted(kv for kv in os.environ.items() if kv[0].startswith("AWS_"))))
+    return _open_store(bucket, prefix, tuple(sorted(kv for kv in os.environ.items() if kv[0].startswith("AWS_"))))
 
 
 @cache
@@ -115,7 +115,7 @@ def _first_user() -> int:
 
 
 @lru_cache(maxsize=64)
-def _opened(bucket: str, prefix: str | None, settings: tuple[tuple[str, str], ...]) -> Any:
+def _open_store(bucket: str, prefix: str | None, settings: tuple[tuple[str, str], ...]) -> Any:
     """Return a client; equal settings share one client and its connections."""
     try:
         from obstore.store import S3Store

@@ -11,13 +11,13 @@ from typing import Any, final
 
 from zarr.storage import ObjectStore, WrapperStore
 
-from tilespec.storage.backends.base import Place, unknown
-from tilespec.storage.backends.s3 import ENDPOINTS, again, client, told
+from tilespec.storage.backends.base import StorePath, unknown
+from tilespec.storage.backends.s3 import ENDPOINTS, again, client, translate_errors
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class S3Path(Place):
+class S3Path(StorePath):
     """A path in an S3 bucket: one object, or the prefix of many."""
 
     bucket: str
@@ -80,7 +80,7 @@ class S3Path(Place):
         """Yield the object in pieces of about ``size`` bytes."""
         import obstore
 
-        with told(self):
+        with translate_errors(self):
             for block in obstore.get(client(self.bucket), self.key).stream(min_chunk_size=size):
                 yield bytes(block)
 
@@ -88,7 +88,7 @@ class S3Path(Place):
         """Put the object; it appears complete or not at all; return its bytes."""
         import obstore
 
-        with told(self):
+        with translate_errors(self):
             obstore.put(client(self.bucket), self.key, data)
         return len(data)
 
@@ -112,7 +112,7 @@ class S3Path(Place):
         import obstore
 
         if named := [f"{self.key}/{key}".strip("/") for key in keys]:
-            with told(self):
+            with translate_errors(self):
                 obstore.delete(client(self.bucket), named)
 
     def sizes(self) -> dict[str, int]:
@@ -128,7 +128,7 @@ class S3Path(Place):
         import obstore
 
         try:
-            with told(self):
+            with translate_errors(self):
                 return obstore.head(client(self.bucket), self.key)
         except FileNotFoundError:
             return None
@@ -164,7 +164,7 @@ class S3ZarrStore(WrapperStore):
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return an object, or a range of its bytes; None when it does not exist."""
-        with told(self._where / key):
+        with translate_errors(self._where / key):
             found = await self._store.get(key, prototype, byte_range)
         if found is None:
             await asyncio.to_thread(self._where.is_dir)  # refuses a bucket that is gone
@@ -172,5 +172,5 @@ class S3ZarrStore(WrapperStore):
 
     async def set(self, key: str, value: Any) -> None:
         """Put an object; it appears complete or not at all."""
-        with told(self._where / key):
+        with translate_errors(self._where / key):
             await self._store.set(key, value)

@@ -8,11 +8,11 @@ import xxhash
 from zarr.abc.store import Store
 from zarr.storage import WrapperStore
 
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 
 
 @final
-class Recording(WrapperStore):
+class HashingStore(WrapperStore):
     """A store that records the size and the hash of every object that is put into it."""
 
     def __init__(self, store: Store) -> None:
@@ -20,9 +20,9 @@ class Recording(WrapperStore):
         self.entries: dict[str, list[Any]] = {}
 
     @classmethod
-    def at(cls, url: str) -> "Recording":
+    def at(cls, url: str) -> "HashingStore":
         """Return the store at ``url`` with an empty record."""
-        return cls(at(url).zarr_store())
+        return cls(store_path(url).zarr_store())
 
     async def set(self, key: str, value: Any) -> None:
         """Put an object, complete or not at all: one thread hashes it while another writes it."""

@@ -11,7 +11,7 @@ from tilespec.core.types import Roi, SpectralAxis
 from tilespec.models.tasks import TASKS, task
 from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 from tilespec.training.data.density import Density, Field, weighted
 from tilespec.training.data.targets import KINDS, Answers, Truth
@@ -222,12 +222,12 @@ def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | N
     return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
 
 
-def _weight(data: Data, ground: Ground) -> Plane | None:
+def _weight(data: Data, ground: Ground) -> Layer | None:
     """Return the weights of a scene's pixels: a layer of the scene, or of its label store if the scene has none."""
     if data.weight is None:
         return None
     stores = (ground.scene.url, ground.truth.store)
-    found = next(filter(None, (Plane.find(store, data.weight) for store in stores)), None)
+    found = next(filter(None, (Layer.find(store, data.weight) for store in stores)), None)
     if found is None or found.shape != ground.scene.shape[:2]:
         raise UserError(
             "data.weight",

@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 
 CELL = 128
 """The side of a cell in pixels, for any chunks of stores, so that draws do not depend on chunks."""
@@ -71,9 +71,9 @@ class Field:
 
     roi: Roi
     """The region in pixels of the scene."""
-    labels: Plane | None
+    labels: Layer | None
     """The classes of the pixels; None: all pixels have the same class."""
-    weight: Plane | None = None
+    weight: Layer | None = None
     """The weights of the pixels; None: all have the same weight."""
 
     def read(self, roi: Roi) -> tuple[UInt8[np.ndarray, "y x"], Float64[np.ndarray, "y x"]]:

@@ -19,7 +19,7 @@ from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, Spectral
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.group import open_group
-from tilespec.storage.layer import Plane
+from tilespec.storage.layer import Layer
 from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec
 from tilespec.storage.scene import Scene
 
@@ -65,7 +65,7 @@ class Truth(Protocol):
         """The height and the width of the plane in pixels."""
 
     @property
-    def plane(self) -> Plane | None:
+    def plane(self) -> Layer | None:
         """The layer of classes for balanced draws, if there is one."""
 
     @property
@@ -103,7 +103,7 @@ class Classes:
     LACKS: ClassVar[tuple[str, ...]] = ()
     LEAST: ClassVar[Mapping[str, float]] = {"classes": 2}
 
-    plane: Plane
+    plane: Layer
     """The layer of the labels; the store is opened once."""
 
     @classmethod
@@ -113,7 +113,7 @@ class Classes:
         Raises:
             UserError: the store has no labels.
         """
-        return cls(plane=Plane.open(store, "labels"))
+        return cls(plane=Layer.open(store, "labels"))
 
     @property
     def store(self) -> str:

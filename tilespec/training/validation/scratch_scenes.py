@@ -21,7 +21,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import ArraySpec, constants, cube_spec
-from tilespec.storage.ledger import beside
+from tilespec.storage.ledger import sidecar
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 from tilespec.storage.scene import content_of
@@ -75,7 +75,7 @@ def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, p
 def remove(url: str) -> None:
     """Delete a scratch product and its ledger."""
     shutil.rmtree(url, ignore_errors=True)
-    shutil.rmtree(Path(str(beside(url))), ignore_errors=True)
+    shutil.rmtree(Path(str(sidecar(url))), ignore_errors=True)
 
 
 def _kept(  # noqa: PLR0913 - what a product is
@@ -114,7 +114,7 @@ def _product(
         return opened()
     except UserError:
         shutil.rmtree(url, ignore_errors=True)
-        for path in Path(str(beside(url))).iterdir():
+        for path in Path(str(sidecar(url))).iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.suffix == ".json":  # except the lock, which this process holds

@@ -19,8 +19,8 @@ from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.table import figures
 from tilespec.storage.files import parse_json, read_json, write_atomic
 from tilespec.storage.group import open_group
-from tilespec.storage.ledger import beside
-from tilespec.storage.rasters import PlacedField
+from tilespec.storage.ledger import sidecar
+from tilespec.storage.rasters import ValueRaster
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
 from tilespec.workflows.study.splits import Fold, Item
@@ -207,7 +207,7 @@ class Run:
     def _region(self, item: Item) -> Roi:
         """Return the scored part of a test scene."""
         data = self.config.data
-        return Roi.of(PlacedField.open(item.scene).roi.shape, data.test_rows, data.test_cols)
+        return Roi.of(ValueRaster.open(item.scene).roi.shape, data.test_rows, data.test_cols)
 
 
 def averaged(scenes: list[dict[str, Any]], own: Sequence[Metric] = ()) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def averaged(scenes: list[dict[str, Any]], own: Sequence[Metric] = ()) -> dict[s
 
 def _drop(store: str) -> None:
     """Delete a prediction and its ledger."""
-    for left in (Path(store), Path(str(beside(store)))):
+    for left in (Path(store), Path(str(sidecar(store)))):
         shutil.rmtree(left, ignore_errors=True)
 
 

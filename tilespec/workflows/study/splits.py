@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tilespec.core.errors import UserError
-from tilespec.storage.backends.paths import at
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.settings import Data
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")
@@ -54,7 +54,7 @@ def items_of(data: Data) -> tuple[Item, ...]:
     key = "labels" if data.labels else "target"
     found: list[Item] = []
     for scene, truth in zip(data.scene, truths, strict=True):
-        stem, taken = at(scene).stem, {item.name for item in found}
+        stem, taken = store_path(scene).stem, {item.name for item in found}
         name = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(found) + 3))) if one not in taken)
         found.append(Item(name=name, scene=scene, truth=truth, key=key))
     return tuple(found)
@@ -65,7 +65,7 @@ def among(items: Sequence[Item]) -> Find:
 
     def find(name: str) -> Item:
         for item in items:
-            if name in (item.name, item.scene, at(item.scene).name):
+            if name in (item.name, item.scene, store_path(item.scene).name):
                 return item
         raise _missing(name, f"one of {', '.join(item.name for item in items)}", "data.scene")
 
@@ -202,8 +202,8 @@ def _store(root: str, name: str) -> str:
         raise UserError("--folds", found=repr(name), expected=f"a name under {root}", do="Give names, not paths.")
     stem = name.rpartition(".")[0] or name
     for one in dict.fromkeys((name, f"{name}.zarr", stem, f"{stem}.zarr")):
-        if (at(root) / one / "zarr.json").exists():
-            return str(at(root) / one)
+        if (store_path(root) / one / "zarr.json").exists():
+            return str(store_path(root) / one)
     raise _missing(name, f"a store {name} or {name}.zarr", root)
 
 
