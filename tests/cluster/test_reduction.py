@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tilespec.cluster import reduction
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.cpu import one_blas_thread
 
 
@@ -30,15 +30,15 @@ def leaf(task):
 @given(n=st.integers(1, 70), window=st.sampled_from([1, 2, 8, 64]))
 def test_windows_do_not_change_the_tree(n, window):
     tasks = [chr(0x4E00 + i) for i in range(n)]
-    whole = fold(tasks, leaf)
+    whole = reduce_blocks(tasks, leaf)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reduction, "WINDOW", window)
-        assert fold(tasks, leaf) == whole
+        assert reduce_blocks(tasks, leaf) == whole
     assert str(whole).replace("(", "").replace(")", "") == "".join(tasks)
 
 
 def test_the_tree_adds_neighbours_pairwise():
-    assert fold("abcde", leaf) == "(((ab)(cd))e)"
+    assert reduce_blocks("abcde", leaf) == "(((ab)(cd))e)"
 
 
 def test_progress_is_told_every_block_once():
@@ -54,7 +54,7 @@ def test_progress_is_told_every_block_once():
             self.done += units
 
     told = Counting()
-    fold("abcdefg", leaf, progress=told)
+    reduce_blocks("abcdefg", leaf, progress=told)
     assert told.done == 7
 
 
@@ -63,7 +63,7 @@ def test_an_error_in_a_block_comes_out_as_it_is():
         raise ZeroDivisionError(task)
 
     with pytest.raises(ZeroDivisionError, match="a"):
-        fold("a", wrong)
+        reduce_blocks("a", wrong)
 
 
 def blas_threads():
@@ -82,5 +82,5 @@ def test_blas_has_one_thread_inside_and_what_it_had_after():
         with ThreadPoolExecutor(4) as pool:
             assert all(found == {1} for found in pool.map(task, range(40)))
         assert blas_threads() == {2}
-        assert fold([0, 1], lambda _: [blas_threads()]) == [{1}, {1}]
+        assert reduce_blocks([0, 1], lambda _: [blas_threads()]) == [{1}, {1}]
         assert blas_threads() == {2}

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
@@ -69,7 +69,7 @@ def diagnose(
         counts: Counter[str] = Counter()
         if missing:
             write = partial(_write_row, scene, model.recipe, residuals, product)
-            counts = fold(missing, write, client=client, progress=progress)
+            counts = reduce_blocks(missing, write, client=client, progress=progress)
         product.finish()
         progress.finish()
     limits = {"q_limit_95": residuals.q_limit, "t2_limit_95": residuals.t2_limit}

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from tilespec.baselines.base import Learned, Training
 from tilespec.baselines.pls.group_moments import Group, Grouped
 from tilespec.baselines.spatial_folds import Cells
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Spectra
@@ -68,14 +68,14 @@ def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
     """
     parts = blocks(on.scene, on.roi)
     groups = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
-    counts = np.array(fold(groups, _count, client=on.client))
+    counts = np.array(reduce_blocks(groups, _count, client=on.client))
     names = _names(on.scene, counts.sum(axis=0), on)
     counts = counts[:, : len(names)]
     wanted = _wanted(counts.sum(axis=0), count, balanced=balanced)
     draws = _draws(parts, counts, wanted, np.random.default_rng([on.seed, 4]))
     tasks = [tuple(draws[i : i + GROUP]) for i in range(0, len(draws), GROUP)]
     on.progress.start("labelled pixels", len(tasks), "blocks")
-    found = fold(tasks, partial(_read, on.recipe), client=on.client, progress=on.progress)
+    found = reduce_blocks(tasks, partial(_read, on.recipe), client=on.client, progress=on.progress)
     on.progress.finish()
     spectra, classes, places = (np.concatenate(found[i::3]) for i in range(3))
     valid = np.isfinite(spectra[:, 0])
@@ -175,13 +175,13 @@ def gather(on: Training, *, scatter: bool, cells: Cells | None = None) -> Gather
         UserError: the region has no labels, or fewer than two classes with a valid spectrum.
     """
     tasks = _tasks(on)
-    totals = np.array(fold(tasks, _count, client=on.client)).sum(axis=0)
+    totals = np.array(reduce_blocks(tasks, _count, client=on.client)).sum(axis=0)
     names, number = _names(on.scene, totals, on), 1 if cells is None else int(cells.fold.max()) + 1
     if scatter:
         _room_for(on, number * int(np.count_nonzero(totals)))
     on.progress.start("moments", len(tasks), "blocks")
     zero = Grouped(scatter=scatter)
-    found = fold(tasks, partial(_moments, on.recipe, zero, cells), client=on.client, progress=on.progress)
+    found = reduce_blocks(tasks, partial(_moments, on.recipe, zero, cells), client=on.client, progress=on.progress)
     on.progress.finish()
     folds = by_fold(found, number)
     present = {c for part in folds for c in part}
@@ -214,7 +214,7 @@ def accuracy(on: Training, learned: Learned) -> float:
     net = (learned.net, learned.weights, (on.recipe.bands_out, len(learned.classes)))
     tasks = _tasks(on)
     on.progress.start("calibration accuracy", len(tasks), "blocks")
-    right, total = fold(tasks, partial(_right, on.recipe, net), client=on.client, progress=on.progress)
+    right, total = reduce_blocks(tasks, partial(_right, on.recipe, net), client=on.client, progress=on.progress)
     on.progress.finish()
     return float(right / total)
 

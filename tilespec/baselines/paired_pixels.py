@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from tilespec.baselines.base import Training
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
@@ -49,7 +49,7 @@ def draw(on: Training, count: int) -> Pairs:
     drawn = _draws(on, count)
     tasks = [tuple(drawn[i : i + GROUP]) for i in range(0, len(drawn), GROUP)]
     on.progress.start("pixels of both scenes", len(tasks), "blocks")
-    found = fold(tasks, partial(_read, on.recipe, on.target.url), client=on.client, progress=on.progress)
+    found = reduce_blocks(tasks, partial(_read, on.recipe, on.target.url), client=on.client, progress=on.progress)
     on.progress.finish()
     spectra, answers = (np.concatenate(found[i::2]) for i in range(2))
     valid = np.isfinite(spectra).all(axis=1) & np.isfinite(answers).all(axis=1)

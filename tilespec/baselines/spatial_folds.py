@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from tilespec.baselines.base import Training
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.storage.blocks import GROUP, Block, blocks
@@ -54,7 +54,7 @@ def cells(on: Training) -> Cells:
     plane = -(-height // side), -(-width // side)
     parts = blocks(on.scene, on.roi)
     tasks = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
-    counts = fold(tasks, partial(_counts, on.roi, side, plane), client=on.client)
+    counts = reduce_blocks(tasks, partial(_counts, on.roi, side, plane), client=on.client)
     labelled = int((counts.sum(axis=1) > 0).sum())
     if labelled < number:
         raise UserError(

@@ -53,7 +53,7 @@ def local(workers: int) -> Iterator[Any]:
     settings = {"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
-        with _deaf():
+        with _ignore_sigint():
             cluster = stack.enter_context(_started(workers))
         client = stack.enter_context(Client(cluster))
         client.register_plugin(Settings())
@@ -84,7 +84,7 @@ def _started(workers: int, tries: int = STARTS) -> Any:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _ignore_sigint() -> Iterator[None]:
     """Ignore SIGINT inside the block: processes that start meanwhile inherit this, so Ctrl-C does not reach them."""
     if threading.current_thread() is not threading.main_thread():
         yield

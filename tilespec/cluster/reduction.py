@@ -21,7 +21,7 @@ PER_THREAD = 16
 """The number of tasks in one graph for each thread of a cluster, enough to occupy all threads."""
 
 
-def fold(
+def reduce_blocks(
     tasks: Sequence[T],
     of: Callable[[T], F],
     *,

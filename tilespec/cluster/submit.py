@@ -13,7 +13,7 @@ PATIENCE = 60.0
 """The seconds without any worker after which the work ends with an error."""
 
 
-def run(
+def run_tasks(
     client: Any,
     function: Callable[..., Any],
     arguments: list[tuple[Any, ...]],
@@ -42,7 +42,7 @@ def run(
     waiting = list(reversed(arguments))
     accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots, seen = workers_of(client), time.monotonic()  # one for each worker: a waiting task is bound too early
+    slots, seen = worker_count(client), time.monotonic()  # one for each worker: a waiting task is bound too early
     while waiting or flying or accused:
         if not waiting and not flying:
             waiting, accused, slots = accused, [], 0  # each once more and alone, to find the task that kills workers
@@ -53,7 +53,7 @@ def run(
             return
         done = _ended(list(flying))
         tick()
-        seen = time.monotonic() if workers_of(client) else seen
+        seen = time.monotonic() if worker_count(client) else seen
         if time.monotonic() - seen > PATIENCE:
             raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
         for future in done:
@@ -90,7 +90,7 @@ def _result(future: Any) -> Any:
         raise lost() from error
 
 
-def workers_of(client: Any) -> int:
+def worker_count(client: Any) -> int:
     """Return the number of workers.
 
     Raises:

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, final
 
 import zarr
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
@@ -145,7 +145,7 @@ def _folded(
         first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
     zero = Joined(parts=(first, patches, *others))
     progress.start("evaluate", len(case.pieces), "blocks")
-    done: Together = fold(case.pieces, partial(_contribution, case, zero), progress=progress)
+    done: Together = reduce_blocks(case.pieces, partial(_contribution, case, zero), progress=progress)
     progress.finish()
     score, patch, *rest = done.folds.parts
     found = patch.finish() | done.left.plain()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, Roi
@@ -190,7 +190,7 @@ def _profiles(layer: Layer, region: Roi, progress: Progress | None) -> tuple[Pro
     pieces = region.cut(*_sides(layer, region))
     zero, say = Jumps.zero(1.0 if _classes(layer) else _unit(layer, region)), progress or Silent()
     say.start(f"seams of {layer.name}", len(pieces), "blocks")
-    total = fold(pieces, partial(_contribution, zero, layer, region), progress=say)
+    total = reduce_blocks(pieces, partial(_contribution, zero, layer, region), progress=say)
     say.finish()
     jumps: tuple[Profile, Profile] = total.finish()
     return jumps

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi, TileClass
@@ -166,7 +166,7 @@ def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progre
     import dask
 
     with dask.config.set(num_workers=PARALLEL), torch_threads():
-        return fold(places, observe, client=client, progress=progress)
+        return reduce_blocks(places, observe, client=client, progress=progress)
 
 
 @final

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tilespec.cluster.connect import connect
-from tilespec.cluster.submit import run, workers_of
+from tilespec.cluster.submit import run_tasks, worker_count
 from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
@@ -143,7 +143,7 @@ def _execute(
         if statistics is not None:
             file = _norms(plan, partial(statistics, client=client, progress=progress))
             plan = replace(plan, spec=plan.spec.with_norms(file))
-        parts = plan.parts(1 if client is None else PARTS * max(1, workers_of(client)))
+        parts = plan.parts(1 if client is None else PARTS * max(1, worker_count(client)))
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
         for part, facts in _facts(plan, parts, client, progress, stop):
             if isinstance(facts, Facts):
@@ -176,7 +176,7 @@ def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress
         return
     token = holder_token(plan.product.url)
     tasks, tick = [(plan, part, token) for part in parts], _told_by_records(plan, parts, progress)
-    for (_, part, _), facts in run(client, _part, tasks, stop=stop, tick=tick):
+    for (_, part, _), facts in run_tasks(client, _part, tasks, stop=stop, tick=tick):
         yield part, facts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import thread_buffers
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
@@ -113,7 +113,7 @@ def fold_scene(
     say = progress or Silent()
     say.start(type(zero).__name__.lower(), len(tasks), "blocks")
     of = partial(_contribution, zero, operators, opened or scenes(where))
-    total = fold(tasks, of, client=client, progress=say)
+    total = reduce_blocks(tasks, of, client=client, progress=say)
     say.finish()
     return total
 

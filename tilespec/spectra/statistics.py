@@ -2,7 +2,7 @@
 
 For blocks without a common pixel, every statistic satisfies ``of(a) + of(b) == of(a and b)``, exactly for counts and
 extremes, up to rounding for sums. With a reduction tree that is fixed by the order of the blocks
-(`tilespec.cluster.reduction.fold`), rounding too is the same for any number of workers.
+(`tilespec.cluster.reduction.reduce_blocks`), rounding too is the same for any number of workers.
 
 The statistics here take spectra after a recipe: float32 ``pixel band``, where an invalid pixel is NaN in every band.
 """
@@ -23,7 +23,10 @@ Part = tuple[Spectra, Float32[np.ndarray, " _pixel"] | None]
 
 @runtime_checkable
 class Fold(Protocol):
-    """A statistic that `tilespec.cluster.reduction.fold` adds; its initial value is the statistic of no pixel."""
+    """A statistic that `tilespec.cluster.reduction.reduce_blocks` adds.
+
+    Its initial value is the statistic of no pixel.
+    """
 
     def of(self, block: Any, origin: Origin) -> Any:
         """Return the contribution of one block, whose first pixel lies at ``origin`` (y, x)."""

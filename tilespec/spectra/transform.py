@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 
 from tilespec.cluster.connect import connect
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers, thread_buffers
 from tilespec.core.memory import Peak
 from tilespec.core.options import Workers, values_of, with_options
@@ -124,7 +124,7 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     work = Work(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
     say.start("transform", len(missing), "rows")
     if missing:
-        fold(missing, partial(_write_row, work), client=client, progress=say)
+        reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
     product.finish()
     say.finish()
     return product.counts()

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
@@ -95,7 +95,7 @@ def tally(job: Job, objects: Objects, client: Any, progress: Progress | None) ->
     """Return the sums of all objects; every block with an object is read once."""
     say = progress or Silent()
     say.start("measure", len(job.strips), "strips")
-    found: Tally = fold(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
+    found: Tally = reduce_blocks(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
     say.finish()
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from jaxtyping import Int64
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
@@ -124,7 +124,7 @@ class ByRegions:
         """Return the numbered regions, from one pass over the prediction."""
         say = progress or Silent()
         say.start("regions", len(strips), "strips")
-        joined: Strips = fold(strips, partial(_parts, self.pred, self.value), client=client, progress=say)
+        joined: Strips = reduce_blocks(strips, partial(_parts, self.pred, self.value), client=client, progress=say)
         say.finish()
         numbers, kept = joined.numbered(self.least)
         total = int(joined.pixels[np.unique(joined.root)].sum())

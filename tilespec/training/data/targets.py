@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import thread_buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
@@ -256,7 +256,7 @@ class Field:
         found = {"channels": truths[0].channels}
         if len(told) == 2 and any(_known(truth, roi) for truth, roi in where):
             return Survey(options=found | told, facts=told, axis=truths[0].axis)
-        span = fold([block for truth, roi in where for block in blocks(truth.cube, roi)], _Span.of)
+        span = reduce_blocks([block for truth, roi in where for block in blocks(truth.cube, roi)], _Span.of)
         if not span.known.any():
             raise _unknown("a known value of the target", "a target with numbers", "choose another target")
         ends = {"low": min(span.low, 0.0), "high": span.high} | told

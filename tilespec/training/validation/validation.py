@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tilespec.cluster.reduction import fold
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
@@ -193,7 +193,7 @@ class Validation:
             folder = str(self._scratch / "model")
             predict_scene(model, folder, found.scene, out, PredictOptions(**options), progress)
             case = CASES[self.cast.task.truth](out, found.truth, None, None, None, JUDGING).adding(self.metrics)
-            return case, fold(case.pieces, partial(_contribution, case))
+            return case, reduce_blocks(case.pieces, partial(_contribution, case))
         finally:
             remove(out)
 
