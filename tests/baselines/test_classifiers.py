@@ -23,7 +23,7 @@ from tilespec.core.errors import UserError
 from tilespec.models.model import Model
 from tilespec.models.nets import build
 from tilespec.predict.predict import predict
-from tilespec.spectra.passes import fold_scene
+from tilespec.spectra.passes import reduce_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
@@ -187,7 +187,7 @@ def all_spectra(scene):
 
 def looks(scene, client=None):
     opened = Scene.open(scene)
-    return lambda zero: fold_scene(blocks(opened, opened.roi), (), zero, client=client)
+    return lambda zero: reduce_scene(blocks(opened, opened.roi), (), zero, client=client)
 
 
 def test_k_means_out_of_core_is_scikit_learns_from_the_same_start(scene):

@@ -27,7 +27,7 @@ def nm(values):
 def operator(step, x, bands=None):
     bands = bands or Bands(count=x.shape[1], axis=None)
     step.plan(bands)
-    return step.fit(Fitting(bands=bands, sample=x[:1], fold=lambda zero: zero, before=(), seed=0)).operator
+    return step.fit(Fitting(bands=bands, sample=x[:1], reduce=lambda zero: zero, before=(), seed=0)).operator
 
 
 def through(step, x, bands=None):

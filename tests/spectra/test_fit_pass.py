@@ -73,7 +73,7 @@ def test_kept_moments_are_no_part_of_the_digest(scenes, tmp_path):
     np.savez(folder / "arrays.npz", **arrays)
     recipe = Recipe.load(str(folder))
     assert recipe.digest == found["digest"]
-    assert recipe.kept == {}
+    assert recipe.moments == {}
     with pytest.raises(UserError, match=r"--update: found .* without stored moments"):
         fit(scenes[1], str(tmp_path / "later"), update=str(folder))
 

@@ -14,7 +14,7 @@ from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit import fit
 from tilespec.spectra.passes import haloed
 from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.steps.mnf import DIRECTIONS, Mnf, NoisySignal, adjust
+from tilespec.spectra.steps.mnf import DIRECTIONS, Mnf, SignalAndNoise, adjust
 from tilespec.storage.blocks import Block
 from tilespec.storage.scene import Scene
 
@@ -88,7 +88,7 @@ def test_every_pair_belongs_to_one_block_whatever_the_blocks(scene, height, widt
     x = rng.integers(-9, 9, (height, width, 12)).astype(np.float32)  # whole numbers: sums are exact in any order
     x[rng.random((height, width)) < 0.1] = np.nan
     dy, dx = DIRECTIONS[direction]
-    zero = NoisySignal.zero(np.zeros(12, np.float32), (dy, dx))
+    zero = SignalAndNoise.zero(np.zeros(12, np.float32), (dy, dx))
     total, opened = zero, Scene.open(scene)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scene, "read", lambda _, roi, room: x[roi.slices].copy())
@@ -138,7 +138,7 @@ def test_more_components_than_bands_and_too_few_pairs_are_refused(scene, tmp_pat
 
 
 def test_data_without_noise_have_no_mnf():
-    zero = NoisySignal.zero(np.zeros(3, np.float32), (1, 1))
+    zero = SignalAndNoise.zero(np.zeros(3, np.float32), (1, 1))
     flat = zero.of(np.ones((9, 9, 3), np.float32), (9, 9))
     with pytest.raises(UserError, match=r"at most 0 components.*use pca"):
         adjust(flat, 1)

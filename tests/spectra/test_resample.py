@@ -47,7 +47,7 @@ def fitted(steps, on):
 
 def fitting(bands):
     nothing = np.empty((0, bands.count), np.float32)
-    return Fitting(bands=bands, sample=nothing, fold=lambda zero: zero, before=(), seed=0)
+    return Fitting(bands=bands, sample=nothing, reduce=lambda zero: zero, before=(), seed=0)
 
 
 # Gaussian responses

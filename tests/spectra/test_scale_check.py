@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.predict.predict import predict
 from tilespec.spectra.fit import fit
 from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.scale_check import brightness, glance, same_scale
+from tilespec.spectra.scale_check import brightness, check_scale, quick_sample
 from tilespec.spectra.transform import transform
 from tilespec.storage.scene import Scene
 
@@ -55,19 +55,19 @@ def test_a_recipe_keeps_its_level_and_an_older_one_has_none(urls, tmp_path):
     scene = Scene.open(urls["fraction"])
     level = Recipe.load(str(tmp_path / "r")).level
     assert level == pytest.approx(float(np.quantile(scene.read(scene.roi), 0.95)), rel=0.3)
-    same_scale(None, Scene.open(urls["percent"]), scene.roi)
+    check_scale(None, Scene.open(urls["percent"]), scene.roi)
 
 
 def test_damage_and_nodata_are_left_to_who_reads_them(tmp_path, make_scene):
     url = make_scene(tmp_path / "s", 80, 70, 12)
     zarr.open_group(url, mode="r+")["cube"][...] = np.nan
     scene = Scene.open(url)
-    assert len(glance(scene, scene.roi)) == 0
-    same_scale(0.3, scene, scene.roi)
+    assert len(quick_sample(scene, scene.roi)) == 0
+    check_scale(0.3, scene, scene.roi)
     for path in (tmp_path / "s" / "cube" / "c").rglob("0"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-9])
-    same_scale(0.3, scene, scene.roi)
+    check_scale(0.3, scene, scene.roi)
 
 
 @given(st.floats(1e-6, 1e6))

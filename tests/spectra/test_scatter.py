@@ -42,7 +42,7 @@ def fitted(step, x, bands=None):
 
     bands = bands or Bands(count=x.shape[1], axis=None)
     step.plan(bands)
-    return step.fit(Fitting(bands=bands, sample=x[:9], fold=fold, before=(), seed=0))
+    return step.fit(Fitting(bands=bands, sample=x[:9], reduce=fold, before=(), seed=0))
 
 
 def through(step, x, bands=None):

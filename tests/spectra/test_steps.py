@@ -19,8 +19,8 @@ from tilespec.spectra.operators import OPERATORS as KINDS
 from tilespec.spectra.operators import (
     Absorb,
     Affine,
+    BandMatrix,
     Light,
-    Linear,
     NoiseAdjust,
     Project,
     Resample,
@@ -61,7 +61,7 @@ def plain(step):
     def no_pass(zero):
         raise AssertionError(zero)
 
-    return step.fit(Fitting(bands=BANDS, sample=spectra(3), fold=no_pass, before=(), seed=0)).operator
+    return step.fit(Fitting(bands=BANDS, sample=spectra(3), reduce=no_pass, before=(), seed=0)).operator
 
 
 OPERATORS = {
@@ -77,7 +77,7 @@ OPERATORS = {
     "continuum": plain(ContinuumRemoval()),
     "continuum subtracted": plain(ContinuumRemoval(mode="subtract")),
     "resample": Resample(matrix=spectra(P, 3), centres=np.arange(3.0), fwhm=np.ones(3)),
-    "linear": Linear(matrix=spectra(P)),
+    "linear": BandMatrix(matrix=spectra(P)),
     "affine": Affine(offset=spectra(1)[0], gain=spectra(1)[0]),
     "project": project(),
     "mnf": NoiseAdjust(mean=spectra(1)[0], loadings=spectra(4), back=spectra(4), snr=np.ones(4)),
@@ -228,7 +228,7 @@ def fit(step, x, before=()):
     def fold(zero):
         return zero.of(x[:30]) + zero.of(x[30:])
 
-    return step.fit(Fitting(bands=Bands(count=x.shape[1], axis=None), sample=x[:9], fold=fold, before=before, seed=0))
+    return step.fit(Fitting(bands=Bands(count=x.shape[1], axis=None), sample=x[:9], reduce=fold, before=before, seed=0))
 
 
 def test_minmax_maps_the_range_of_each_band_to_one_and_a_constant_band_to_zero():
@@ -253,7 +253,7 @@ def test_scale_after_pca_takes_the_eigenvalues_and_no_pass():
         raise AssertionError(zero)
 
     projection = project()
-    on = Fitting(bands=Bands(count=4, axis=None), sample=spectra(5, 4), fold=no_pass, before=(projection,), seed=0)
+    on = Fitting(bands=Bands(count=4, axis=None), sample=spectra(5, 4), reduce=no_pass, before=(projection,), seed=0)
     np.testing.assert_allclose(Scale().fit(on).operator.gain, 1 / np.sqrt(projection.variance))
     assert passes(parse("vsn,pca=4,scale")) == 1
     assert passes(parse("minmax,pca=4,minmax")) == 3
@@ -300,7 +300,7 @@ def test_a_scaling_without_a_valid_pixel_is_refused():
             Fitting(
                 bands=Bands(count=4, axis=None),
                 sample=spectra(5, 4),
-                fold=lambda zero: zero.of(x),
+                reduce=lambda zero: zero.of(x),
                 before=(),
                 seed=0,
             )

@@ -192,7 +192,7 @@ def test_pairs_are_different_and_ordered(n, wanted):
 
 def test_the_step_gives_what_its_parts_give():
     x = planted()
-    on = Fitting(bands=Bands(count=P, axis=None), sample=x, fold=print, before=(), seed=4)
+    on = Fitting(bands=Bands(count=P, axis=None), sample=x, reduce=print, before=(), seed=4)
     fitted = Vsn(tol=3e-3, denominator="weighted").fit(on)
     raw = weigh(x, tol=3e-3, seed=4).raw
     w = raw / raw.sum()

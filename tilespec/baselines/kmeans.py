@@ -12,7 +12,7 @@ from tilespec.baselines.base import Learned, Training
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
-from tilespec.spectra.passes import fold_scene, sample
+from tilespec.spectra.passes import reduce_scene, sample
 from tilespec.storage.blocks import blocks
 
 SAMPLE = 8192
@@ -119,7 +119,7 @@ class KMeans:
         start = _start(on, on.asked.clusters)
 
         def look(zero: Nearest) -> Nearest:
-            found: Nearest = fold_scene(parts, on.recipe.steps, zero, client=on.client, progress=on.progress)
+            found: Nearest = reduce_scene(parts, on.recipe.steps, zero, client=on.client, progress=on.progress)
             return found
 
         centres, seen, passes = lloyd(look, start, on.asked.passes)

@@ -8,7 +8,7 @@ import numpy as np
 from tilespec.baselines.base import Learned, Training
 from tilespec.core.errors import UserError
 from tilespec.spectra.bands import Bands
-from tilespec.spectra.passes import fold_scene
+from tilespec.spectra.passes import reduce_scene
 from tilespec.spectra.statistics import Histogram
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
@@ -46,7 +46,7 @@ class Otsu:
     def fit(on: Training) -> Learned:
         """Return the net with the threshold from one pass over the region."""
         red, nir = bands(on.scene)
-        histogram = fold_scene(
+        histogram = reduce_scene(
             blocks(on.scene, on.roi),
             (Ratio(red=red, nir=nir),),
             Histogram.zero(-1.0, 1.0, BINS),

@@ -15,7 +15,7 @@ from tilespec.models.tasks import task
 from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
-from tilespec.spectra.scale_check import same_scale
+from tilespec.spectra.scale_check import check_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.product import Product
@@ -55,7 +55,7 @@ def plan_of(
     roi = Roi.of(opened.shape, asked.rows, asked.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
-        same_scale(model.recipe.level, opened, roi)
+        check_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
         folder=str(Path(folder).absolute()),
         digest=model.digest,

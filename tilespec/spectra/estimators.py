@@ -352,7 +352,7 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
         """Add spectra to the moments; compute the components when there are at least two spectra."""
         Pca(components=self.n_components).plan(_bands(spectra))
         first = spectra[:PIECE].mean(axis=0, dtype=np.float64).astype(np.float32)
-        self.moments_ = _folded(getattr(self, "moments_", Moments.zero(first)), spectra)
+        self.moments_ = _statistic_of(getattr(self, "moments_", Moments.zero(first)), spectra)
         self.n_samples_seen_ = self.moments_.n
         if self.n_samples_seen_ > 1:
             self._publish(decompose(self.moments_, self.n_components))
@@ -403,11 +403,11 @@ def _fit(step: Step, spectra: Spectra, *, seed: int = 0, wavelengths: Any = None
     """Return the step fitted on these spectra alone."""
     bands = _bands(spectra, wavelengths)
     step.plan(bands)
-    whole: Callable[[Any], Any] = lambda zero: _folded(zero, spectra)  # noqa: E731 - what a pass is here
-    return step.fit(Fitting(bands=bands, sample=spectra, fold=whole, before=(), seed=seed))
+    whole: Callable[[Any], Any] = lambda zero: _statistic_of(zero, spectra)  # noqa: E731 - what a pass is here
+    return step.fit(Fitting(bands=bands, sample=spectra, reduce=whole, before=(), seed=seed))
 
 
-def _folded(zero: Moments | Spread, spectra: Spectra) -> Any:
+def _statistic_of(zero: Moments | Spread, spectra: Spectra) -> Any:
     """Return the statistic of all spectra, added piece by piece."""
     total: Any = zero
     for start in range(0, len(spectra), PIECE):

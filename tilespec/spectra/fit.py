@@ -15,12 +15,12 @@ from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
 from tilespec.spectra.bands import Bands
-from tilespec.spectra.fit_pass import Pass
+from tilespec.spectra.fit_pass import FitPass
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import FitOptions
 from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe, Stored
-from tilespec.spectra.scale_check import brightness, glance
+from tilespec.spectra.scale_check import brightness, quick_sample
 from tilespec.spectra.steps import from_user_steps, needs_pass, parse, passes, plan
 from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
@@ -105,27 +105,27 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
         (update or recipe).check(scene.shape[2], scene.spectral, scene.url)
         choice.check(scene)
     plan(asked, bands)
-    first = 0 if update is None else renewed(asked, update.kept, update.text)
+    first = 0 if update is None else renewed(asked, update.moments, update.text)
     if update is not None:
-        recipe = replace(update, steps=update.steps[:first], facts=update.facts[:first], kept={})
+        recipe = replace(update, steps=update.steps[:first], facts=update.facts[:first], moments={})
     parts = [block for scene, roi in where for block in blocks(scene, roi, choice)]
     looks = any(step.kind != "plain" for step in asked)
     opened = {scene.url: scene for scene, _ in where}
-    pixels = sample(parts, seed=seed, opened=opened) if looks else glance(*where[0])
+    pixels = sample(parts, seed=seed, opened=opened) if looks else quick_sample(*where[0])
     recipe = replace(recipe, level=recipe.level if update else brightness(pixels))
     for number, step in enumerate(asked[first:], start=first):
-        old = None if update is None else update.kept.get(number)
-        recipe = _fitted(recipe, step, pixels, Pass(parts, recipe.steps, old, client, progress, opened), seed)
+        old = None if update is None else update.moments.get(number)
+        recipe = _fitted(recipe, step, pixels, FitPass(parts, recipe.steps, old, client, progress, opened), seed)
     return recipe
 
 
-def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) -> Recipe:
+def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: FitPass, seed: int) -> Recipe:
     """Return a recipe with one more step, which is fitted on sampled pixels and a pass."""
     through = recipe.apply(pixels)
     on = Fitting(
         bands=Bands(count=recipe.bands_out, axis=recipe.axis_out),
         sample=through[np.isfinite(through[:, 0])],
-        fold=over,
+        reduce=over,
         before=recipe.steps,
         seed=seed,
     )
@@ -133,10 +133,10 @@ def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: Pass, seed: int) 
         raise _all_invalid(over.where[0].url, recipe.steps)
     with one_blas_thread():  # bits must not depend on the machine's number of cores
         fitted = step.fit(on)
-    kept = {**recipe.kept, len(recipe.steps): over.moments} if over.moments else recipe.kept
+    kept = {**recipe.moments, len(recipe.steps): over.moments} if over.moments else recipe.moments
     notes = [*fitted.facts.get("notes", ()), *over.facts.get("notes", ())]
     facts = fitted.facts | over.facts | ({"notes": notes} if notes else {})
-    return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), kept=kept)
+    return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), moments=kept)
 
 
 @with_options(FitOptions)
@@ -164,7 +164,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     choice = PixelSelection(mask=options.mask, weights=options.weights)
     counts_weights(parse(text), options.weights)
     if before is not None:
-        renewed(parse(text), before.kept, before.text)
+        renewed(parse(text), before.moments, before.text)
     for opened, _ in where:
         choice.check(opened)
     pixels = {"mask": options.mask, "weights": options.weights, "update": options.update}
@@ -180,7 +180,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     recipe.save(out)
     return (
         planned
-        | _found(recipe)
+        | _fit_facts(recipe)
         | {
             "out": out,
             "seconds": peak.seconds,
@@ -219,7 +219,7 @@ def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
     }
 
 
-def _found(recipe: Recipe) -> dict[str, Any]:
+def _fit_facts(recipe: Recipe) -> dict[str, Any]:
     """Return the facts of all fitted steps; a later step's value replaces an earlier one."""
     facts: dict[str, Any] = {"digest": recipe.digest}
     notes: list[str] = []

@@ -16,9 +16,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Operator
-from tilespec.spectra.passes import fold_scene, picked
+from tilespec.spectra.passes import picked, reduce_scene
 from tilespec.spectra.pieces import transform
-from tilespec.spectra.statistics import Keeps, Moments
+from tilespec.spectra.statistics import Moments, MomentStatistic
 from tilespec.storage.blocks import Block, scenes
 from tilespec.storage.scene import Scene
 
@@ -32,7 +32,7 @@ LIMIT = 1e-3
 
 @final
 @dataclass(eq=False)
-class Pass:
+class FitPass:
     """A step's pass over all pixels, which checks the resulting moments against float64 and stores them."""
 
     where: Sequence[Block]
@@ -45,7 +45,7 @@ class Pass:
     """The `distributed.Client`, or None for this process."""
     progress: Progress | None = None
     """The progress that counts the blocks of the pass."""
-    opened: Mapping[str, Scene] | None = None
+    scenes: Mapping[str, Scene] | None = None
     """The scenes by URL, if they are open already."""
     facts: dict[str, Any] = field(default_factory=dict)
     """The facts of the pass, such as ``self_check``."""
@@ -56,12 +56,12 @@ class Pass:
         """Return ``zero`` plus the contribution of every pixel."""
         if self.old is not None:
             zero = zero.like({name: _emptied(moments) for name, moments in self.old.items()})
-        total = fold_scene(
-            self.where, self.operators, zero, client=self.client, progress=self.progress, opened=self.opened
+        total = reduce_scene(
+            self.where, self.operators, zero, client=self.client, progress=self.progress, opened=self.scenes
         )
-        if not isinstance(total, Keeps):
+        if not isinstance(total, MomentStatistic):
             return total
-        self.facts = {"self_check": self_check(self.where, self.operators, zero.moments["signal"], self.opened)}
+        self.facts = {"self_check": self_check(self.where, self.operators, zero.moments["signal"], self.scenes)}
         old, new = self.old or {}, total.moments
         if old:
             counts = f"{old['signal'].n} pixels before and {new['signal'].n} new ones"

@@ -136,7 +136,7 @@ class Scatter:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Linear:
+class BandMatrix:
     """Multiply each spectrum by a matrix, as Savitzky-Golay filters do."""
 
     name: ClassVar[str] = "linear"
@@ -358,7 +358,20 @@ class NoiseAdjust:
         return Bands(count=len(numbers), axis=SpectralAxis(name="component", unit="1", values=numbers))
 
 
-_KINDS = (Take, Normalise, Scatter, Linear, Affine, Project, NoiseAdjust, Resample, Absorb, Light, Baseline, Continuum)
+_KINDS = (
+    Take,
+    Normalise,
+    Scatter,
+    BandMatrix,
+    Affine,
+    Project,
+    NoiseAdjust,
+    Resample,
+    Absorb,
+    Light,
+    Baseline,
+    Continuum,
+)
 OPERATORS: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 
 

@@ -19,7 +19,7 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
-from tilespec.spectra.statistics import Neighbours, Part, Streamed
+from tilespec.spectra.statistics import NeighbourStatistic, Part, StreamedStatistic
 from tilespec.storage.blocks import GROUP, Block, scenes
 from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL
@@ -95,7 +95,7 @@ def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Sp
     return values[np.sort(rng.choice(index, min(count, len(index)), replace=False))]
 
 
-def fold_scene(
+def reduce_scene(
     where: Sequence[Block],
     operators: tuple[Operator, ...],
     zero: Any,
@@ -106,8 +106,8 @@ def fold_scene(
 ) -> Any:
     """Return ``zero`` plus the contribution of every pixel after ``operators``, before `finish`; each is read once.
 
-    A `Streamed` statistic gets all pieces of a task at once, with their weights; one with `Neighbours` gets complete
-    blocks with a halo, for which the objects beside the block are read too.
+    A `StreamedStatistic` statistic gets all pieces of a task at once, with their weights; one with `NeighbourStatistic`
+    gets complete blocks with a halo, for which the objects beside the block are read too.
     """
     tasks = [tuple(where[i : i + GROUP]) for i in range(0, len(where), GROUP)]
     say = progress or Silent()
@@ -122,13 +122,13 @@ def _contribution(
     zero: Any, operators: tuple[Operator, ...], opened: Mapping[str, Scene], group: Sequence[Block]
 ) -> Any:
     """Return the contribution of a few blocks to a statistic."""
-    if isinstance(zero, Streamed):
+    if isinstance(zero, StreamedStatistic):
         return zero.over(
             (part, weights) for block in group for part, weights in parts(opened[block.url], operators, block)
         )
     total = zero
     for block in group:
-        if isinstance(zero, Neighbours):
+        if isinstance(zero, NeighbourStatistic):
             total = total + zero.of(haloed(opened[block.url], operators, block, zero.halo), block.roi.shape)
         else:
             for part, _ in parts(opened[block.url], operators, block):

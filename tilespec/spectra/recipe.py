@@ -43,7 +43,7 @@ class Recipe:
     """The number of bands of the scenes that it takes."""
     axis_in: SpectralAxis | None
     """The spectral axis of the scenes that it takes."""
-    kept: Stored = field(default_factory=dict)
+    moments: Stored = field(default_factory=dict)
     """The moments that steps were fitted on, so that another scene can be added; they do not change the result."""
     level: float | None = None
     """The brightness of the fitted pixels; None when no pixels were used."""
@@ -125,7 +125,7 @@ class Recipe:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         stored = {f"{i}.{k}": v for i, step in enumerate(self.steps) for k, v in arrays(step).items()}
-        np.savez(path / "arrays.npz", **stored, **to_arrays(self.kept))  # type: ignore[arg-type]
+        np.savez(path / "arrays.npz", **stored, **to_arrays(self.moments))  # type: ignore[arg-type]
         card = {
             "format": FORMAT,
             "steps": self.text,
@@ -183,7 +183,7 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
         "facts": tuple(card["facts"]),
         "bands_in": card["bands"],
         "axis_in": None if card["spectral"] is None else SpectralAxis.from_json(card["spectral"]),
-        "kept": from_arrays(by_name),
+        "moments": from_arrays(by_name),
         "level": None if card.get("level") is None else float(card["level"]),
     }
 

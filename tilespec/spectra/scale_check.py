@@ -26,7 +26,7 @@ RATIO: Final = 30.0
 """The smallest ratio between two scales; percent and fractions differ by a factor of 100."""
 
 
-def glance(scene: Scene, roi: Roi) -> Spectra:
+def quick_sample(scene: Scene, roi: Roi) -> Spectra:
     """Return some pixels of a few blocks spread over a region; blocks without data or with damage give none."""
     where, found = blocks(scene, roi), []
     for index in sorted({round(i) for i in np.linspace(0, len(where) - 1, BLOCKS + 2)[1:-1]}):
@@ -41,13 +41,13 @@ def brightness(spectra: Spectra) -> float | None:
     return float(np.quantile(seen, BRIGHT)) if len(seen) else None
 
 
-def same_scale(level: float | None, scene: Scene, roi: Roi) -> None:
+def check_scale(level: float | None, scene: Scene, roi: Roi) -> None:
     """Refuse a scene whose brightness differs much from ``level``, if both are known.
 
     Raises:
         UserError: it is larger or smaller than ``level`` by a factor of `RATIO`.
     """
-    found = brightness(glance(scene, roi)) if level else None
+    found = brightness(quick_sample(scene, roi)) if level else None
     if level and found and not 1 / RATIO < found / level < RATIO:
         raise UserError(
             scene.url,

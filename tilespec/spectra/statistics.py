@@ -22,7 +22,7 @@ Part = tuple[Spectra, Float32[np.ndarray, " _pixel"] | None]
 
 
 @runtime_checkable
-class Fold(Protocol):
+class Statistic(Protocol):
     """A statistic that `tilespec.cluster.reduction.reduce_blocks` adds.
 
     Its initial value is the statistic of no pixel.
@@ -39,15 +39,15 @@ class Fold(Protocol):
 
 
 @runtime_checkable
-class Streamed(Protocol):
-    """A statistic that adds many parts at less cost than `Fold.of` for each and ``+``."""
+class StreamedStatistic(Protocol):
+    """A statistic that adds many parts at less cost than `Statistic.of` for each and ``+``."""
 
     def over(self, parts: Iterable[Part]) -> Any:
         """Return the contribution of all ``parts``, each of which it may overwrite."""
 
 
 @runtime_checkable
-class Neighbours(Protocol):
+class NeighbourStatistic(Protocol):
     """A statistic that compares pixels with those to the right and below; a pair belongs to its upper left pixel."""
 
     @property
@@ -59,7 +59,7 @@ class Neighbours(Protocol):
 
 
 @runtime_checkable
-class Keeps(Protocol):
+class MomentStatistic(Protocol):
     """A statistic whose moments are stored with the fitted step, so that another scene can be added to them."""
 
     @property

@@ -26,7 +26,7 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import TransformOptions
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.scale_check import same_scale
+from tilespec.spectra.scale_check import check_scale
 from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
@@ -45,7 +45,7 @@ two.
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class StoredForm:
     """The stored form of values."""
 
     dtype: str = "float32"
@@ -75,13 +75,13 @@ class Form:
         return clipped
 
 
-PLAIN = Form()
+PLAIN = StoredForm()
 """The form of values as operators return them."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class TransformTask:
     """The values that every task of a transform needs."""
 
     scene: Scene
@@ -92,7 +92,7 @@ class Work:
     """The product that is written."""
     roi: Roi
     """The region of the scene that the product covers."""
-    form: Form
+    form: StoredForm
     """The stored form of values."""
 
     @property
@@ -101,7 +101,7 @@ class Work:
         return carried(self.scene, self.form)
 
 
-def carried(scene: Scene, form: Form) -> tuple[str, ...]:
+def carried(scene: Scene, form: StoredForm) -> tuple[str, ...]:
     """Return the layers of a scene that are copied unchanged; an integer form writes its own layer ``valid``."""
     return tuple(name for name in scene.layers if not (form.whole and name == "valid"))
 
@@ -112,7 +112,7 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     product: Product,
     *,
     roi: Roi | None = None,
-    form: Form = PLAIN,
+    form: StoredForm = PLAIN,
     client: Any = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
@@ -121,7 +121,7 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     The cube is read once; a task writes one row of objects.
     """
     missing, say = product.missing(), progress or Silent()
-    work = Work(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
+    work = TransformTask(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
     say.start("transform", len(missing), "rows")
     if missing:
         reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
@@ -132,10 +132,10 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
 
 def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
     """Open the store of a scene after the recipe of hash ``digest``, with all layers of ``scene``."""
-    return opened(scene, bands, out, settings={"recipe": digest}, attrs={"recipe_digest": digest})
+    return open_product(scene, bands, out, settings={"recipe": digest}, attrs={"recipe_digest": digest})
 
 
-def opened(  # noqa: PLR0913 - what is written, and how
+def open_product(  # noqa: PLR0913 - what is written, and how
     scene: Scene,
     bands: Bands,
     out: str,
@@ -143,7 +143,7 @@ def opened(  # noqa: PLR0913 - what is written, and how
     settings: Mapping[str, Any],
     attrs: Mapping[str, Any],
     roi: Roi | None = None,
-    form: Form = PLAIN,
+    form: StoredForm = PLAIN,
 ) -> Product:
     """Open the store of a scene, or of a region, after operators, with all layers and attributes of ``scene``.
 
@@ -201,7 +201,7 @@ def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> Arra
     )
 
 
-def _write_row(work: Work, row: int) -> Counter[str]:
+def _write_row(work: TransformTask, row: int) -> Counter[str]:
     """Write one row of objects; return the number of rows written, 1."""
     (y0, y1), product, roi = work.product.span(row), work.product, work.roi
     strip = Roi(y0=roi.y0 + y0, y1=roi.y0 + y1, x0=roi.x0, x1=roi.x1)
@@ -214,7 +214,7 @@ def _write_row(work: Work, row: int) -> Counter[str]:
     return Counter(rows=1)
 
 
-def _streamed(work: Work, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
+def _streamed(work: TransformTask, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write the objects of a strip, each directly from its source; return the numbers of invalid and clipped pixels."""
     del y0
     array, root, invalid, clipped = begun.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
@@ -238,7 +238,7 @@ def _streamed(work: Work, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]
     return _counted(work, invalid, clipped)
 
 
-def _gathered(work: Work, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
+def _gathered(work: TransformTask, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write a strip whose objects are encoded; return the numbers of invalid and clipped pixels."""
     array, clipped = begun.arrays["cube"], 0
     values, valid = np.empty((*strip.shape, array.shape[2]), array.dtype), np.empty(strip.shape, np.uint8)
@@ -254,12 +254,12 @@ def _gathered(work: Work, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]
     return _counted(work, int((valid == 0).sum()), clipped)
 
 
-def _counted(work: Work, invalid: int, clipped: int) -> dict[str, int]:
+def _counted(work: TransformTask, invalid: int, clipped: int) -> dict[str, int]:
     """Return the counts of a row; a form without limits clips no pixels."""
     return {"invalid_pixels": invalid} | ({} if work.form.limits is None else {"clipped_pixels": clipped})
 
 
-def _applied(work: Work, roi: Roi, width: int) -> Iterator[np.ndarray]:
+def _applied(work: TransformTask, roi: Roi, width: int) -> Iterator[np.ndarray]:
     """Yield a region after the operators, from its top, some lines at a time."""
     for lines in work.scene.lines(roi, thread_buffers()):
         part = run(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
@@ -275,7 +275,7 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     """
     fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
     fitted.check(source.shape[2], source.spectral, scene)
-    same_scale(fitted.level, source, source.roi)
+    check_scale(fitted.level, source, source.roi)
     planned = {
         "out": out,
         "shape": [*source.shape[:2], fitted.bands_out],

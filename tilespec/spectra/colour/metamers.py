@@ -40,10 +40,10 @@ def metamers(
     curves = bumps @ rng.normal(size=(len(places), count))
     seen, _ = np.linalg.qr(eye.weights)
     black = curves - seen @ (seen.T @ curves)
-    return base + strength * _room(base, black.T) * black.T
+    return base + strength * _largest_step(base, black.T) * black.T
 
 
-def _room(
+def _largest_step(
     base: Float64[np.ndarray, " band"], black: Float64[np.ndarray, "count band"]
 ) -> Float64[np.ndarray, "count 1"]:
     """Return the largest factor of each curve with which all values remain in 0..max(1, largest)."""

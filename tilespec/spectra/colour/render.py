@@ -21,10 +21,10 @@ from tilespec.spectra.colour.observer import CHANNELS, VISIBLE, Observer, check_
 from tilespec.spectra.colour.options import ColourOptions, RenderOptions
 from tilespec.spectra.colour.rendering import Rendering
 from tilespec.spectra.operators import Take
-from tilespec.spectra.passes import fold_scene
-from tilespec.spectra.scale_check import brightness, glance
+from tilespec.spectra.passes import reduce_scene
+from tilespec.spectra.scale_check import brightness, quick_sample
 from tilespec.spectra.statistics import Spread
-from tilespec.spectra.transform import Form, opened, write_scene
+from tilespec.spectra.transform import StoredForm, open_product, write_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
@@ -33,9 +33,9 @@ from tilespec.storage.scene import Scene
 from tilespec.storage.selection import PixelSelection
 
 FORMS: Final = {
-    "float32": Form(limits=(0.0, 1.0)),
-    "uint8": Form(dtype="uint8", scale=1 / 255, limits=(0.0, 1.0)),
-    "uint16": Form(dtype="uint16", scale=1 / 65535, limits=(0.0, 1.0)),
+    "float32": StoredForm(limits=(0.0, 1.0)),
+    "uint8": StoredForm(dtype="uint8", scale=1 / 255, limits=(0.0, 1.0)),
+    "uint16": StoredForm(dtype="uint16", scale=1 / 65535, limits=(0.0, 1.0)),
 }
 """The stored forms of sRGB values 0..1, by the name of the data type."""
 SEEN: Final = (360.0, 830.0)
@@ -62,7 +62,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
         ``seconds``, ``startup_seconds``, ``peak_memory``.
     """
     source = Scene.open(scene)
-    roi, form, take = _region(source, options.rows, options.cols), _form(options.dtype), _seen(source)
+    roi, form, take = _region(source, options.rows, options.cols), _form(options.dtype), _visible_spectra(source)
     primaries = _primaries(options, _centres(source)[take.index])
     PixelSelection(mask=options.mask).check(source)
     pixels = roi.shape[0] * roi.shape[1]
@@ -98,7 +98,7 @@ def _primaries(options: ColourOptions, wavelengths: Float64[np.ndarray, " band"]
     return observer.primaries
 
 
-def _form(dtype: str) -> Form:
+def _form(dtype: str) -> StoredForm:
     """Return the stored form of sRGB values."""
     if dtype not in FORMS:
         raise UserError("--dtype", found=repr(dtype), expected=f"one of {', '.join(FORMS)}", do="Choose one of these.")
@@ -136,7 +136,7 @@ def _centres(source: Scene) -> Float64[np.ndarray, " band"]:
     return np.asarray(axis.values, np.float64)
 
 
-def _seen(source: Scene) -> Take:
+def _visible_spectra(source: Scene) -> Take:
     """Return the indices of the used bands: those to which an observer responds and that are not marked as bad."""
     centres, axis = _centres(source), source.spectral
     good = np.ones(len(centres), bool) if axis is None or axis.good is None else np.asarray(axis.good)
@@ -149,7 +149,7 @@ def _limits(source: Scene, roi: Roi, take: Take, options: ColourOptions, told: d
     if options.scale == "fixed":
         _plausible(source, roi, take, options)
         return 0.0, 1.0 if options.white is None else options.white
-    found: Spread = fold_scene(
+    found: Spread = reduce_scene(
         blocks(source, roi, PixelSelection(mask=options.mask)),
         (take,),
         Spread.zero(np.zeros(len(take.index), np.float32)),
@@ -172,7 +172,7 @@ def _plausible(source: Scene, roi: Roi, take: Take, options: ColourOptions) -> N
     """Refuse values that are implausible for a white of 1; a white that the user gave is accepted."""
     if options.white is not None:
         return
-    level = brightness(glance(source, roi)[:, take.index])
+    level = brightness(quick_sample(source, roi)[:, take.index])
     if level and not DARKEST < level < BRIGHTEST:
         raise UserError(
             source.url,
@@ -183,7 +183,7 @@ def _plausible(source: Scene, roi: Roi, take: Take, options: ColourOptions) -> N
 
 
 def _open(
-    source: Scene, out: str, roi: Roi, form: Form, operators: tuple[Take, Rendering], attrs: Mapping[str, Any]
+    source: Scene, out: str, roi: Roi, form: StoredForm, operators: tuple[Take, Rendering], attrs: Mapping[str, Any]
 ) -> Product:
     """Open the product; equal settings lead to equal bytes."""
     take, rendering = operators
@@ -193,7 +193,7 @@ def _open(
         "primaries": fingerprint(rendering.primaries.tolist()),
     }
     bands = rendering.out(Bands(count=len(take.index), axis=None))
-    return opened(source, bands, out, settings=settings, attrs=attrs, roi=roi, form=form)
+    return open_product(source, bands, out, settings=settings, attrs=attrs, roi=roi, form=form)
 
 
 def _attrs(source: Scene, roi: Roi, options: ColourOptions, limits: tuple[float, float]) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class _Search:
     """The powers 1, k, k**2 along the bands, with k from -1 to 1."""
     tol: float
     """The largest residual at gain 1, in units of the data."""
-    room: Float32[np.ndarray, "draw band"]
+    buffers: Float32[np.ndarray, "draw band"]
     """The memory in which residuals are computed."""
 
     @classmethod
@@ -170,13 +170,13 @@ class _Search:
         draws = rng.permuted(np.tile(np.arange(bands), (n_iter, 1)), axis=1)[:, :n_params]
         powers = np.linspace(-1, 1, bands, dtype=np.float32) ** np.arange(n_params - 1)[:, None]
         buffers = np.empty((n_iter, bands), np.float32)
-        return cls(draws=draws, powers=powers.astype(np.float32), tol=tol, room=buffers)
+        return cls(draws=draws, powers=powers.astype(np.float32), tol=tol, buffers=buffers)
 
     def counts(
         self, spectra: Float32[np.ndarray, "shaped band"], pairs: Int64[np.ndarray, "pair 2"]
     ) -> tuple[Float64[np.ndarray, " band"], int]:
         """Return how many pairs have each band in their largest set, and how many pairs have a set at all."""
-        mine, spans = replace(self, room=np.empty_like(self.room)), np.std(spectra, axis=1)
+        mine, spans = replace(self, buffers=np.empty_like(self.buffers)), np.std(spectra, axis=1)
         sums, used = np.zeros(spectra.shape[1]), 0
         for i, j in pairs:
             steep, shallow = (i, j) if spans[i] >= spans[j] else (j, i)
@@ -193,7 +193,7 @@ class _Search:
         fitted = self._solve(x, y)
         if not len(fitted):
             return None
-        residual = np.matmul(fitted, np.vstack([x, self.powers]), out=self.room[: len(fitted)])
+        residual = np.matmul(fitted, np.vstack([x, self.powers]), out=self.buffers[: len(fitted)])
         residual -= y
         np.abs(residual, out=residual)
         gains = fitted[:, 0]

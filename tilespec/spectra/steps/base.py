@@ -21,7 +21,7 @@ class Fitting:
     """The bands before the step."""
     sample: Spectra
     """Valid pixels from all over the region after the earlier steps, ``pixel band``."""
-    fold: Callable[[Any], Any]
+    reduce: Callable[[Any], Any]
     """The function that adds a statistic of every pixel of the region after the earlier steps, without finishing it."""
     before: tuple[Operator, ...]
     """The operators of the earlier steps."""

@@ -30,7 +30,7 @@ Plane = Float32[np.ndarray, "_y _x band"]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NoisySignal:
+class SignalAndNoise:
     """Moments of all pixels and of the differences between neighbours; a pair belongs to its upper left pixel."""
 
     signal: Moments
@@ -41,11 +41,11 @@ class NoisySignal:
     """The rows and columns from a pixel to its neighbour."""
 
     @classmethod
-    def zero(cls, shift: Float32[np.ndarray, " band"], halo: tuple[int, int]) -> "NoisySignal":
+    def zero(cls, shift: Float32[np.ndarray, " band"], halo: tuple[int, int]) -> "SignalAndNoise":
         """Return empty moments; those of the pixels have the shift ``shift``."""
         return cls(signal=Moments.zero(shift), noise=Moments.zero(np.zeros_like(shift)), halo=halo)
 
-    def of(self, block: Plane, own: tuple[int, int]) -> "NoisySignal":
+    def of(self, block: Plane, own: tuple[int, int]) -> "SignalAndNoise":
         """Return the moments of the first ``own`` rows and columns; their neighbours may lie beyond them."""
         rows = max(1, PIECE // own[1])
         noise = self.noise.over(_differences(block, own, self.halo, rows))
@@ -53,7 +53,7 @@ class NoisySignal:
         signal = self.signal.over((part.reshape(-1, part.shape[2]).copy(), weights) for part, weights in pixels)
         return replace(self, signal=signal, noise=noise)
 
-    def __add__(self, other: "NoisySignal") -> "NoisySignal":
+    def __add__(self, other: "SignalAndNoise") -> "SignalAndNoise":
         return replace(self, signal=self.signal + other.signal, noise=self.noise + other.noise)
 
     @property
@@ -61,7 +61,7 @@ class NoisySignal:
         """The moments that a later scene can be added to."""
         return {"signal": self.signal, "noise": self.noise}
 
-    def like(self, moments: Mapping[str, Moments]) -> "NoisySignal":
+    def like(self, moments: Mapping[str, Moments]) -> "SignalAndNoise":
         """Return the statistic that contains ``moments``."""
         return replace(self, signal=moments["signal"], noise=moments["noise"])
 
@@ -118,7 +118,7 @@ class Mnf:
     def fit(self, on: Fitting) -> Fitted:
         """Return the projection, from one pass over all pixels and pairs."""
         shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        found: NoisySignal = on.fold(NoisySignal.zero(shift, DIRECTIONS[self.direction]))
+        found: SignalAndNoise = on.reduce(SignalAndNoise.zero(shift, DIRECTIONS[self.direction]))
         operator, lost = adjust(found, self.components)
         facts = {
             "pixels": found.signal.n,
@@ -133,7 +133,7 @@ class Mnf:
         return Fitted(operator=operator, facts=facts | ({"notes": notes} if notes else {}))
 
 
-def adjust(found: NoisySignal, components: int) -> tuple[NoiseAdjust, int]:
+def adjust(found: SignalAndNoise, components: int) -> tuple[NoiseAdjust, int]:
     """Return the leading noise-adjusted components, and the number of directions with too little noise.
 
     With noise covariance ``N = E diag(l) E'`` and signal covariance ``S``, the components are eigenvectors ``U`` of

@@ -51,7 +51,7 @@ class Pca:
     def fit(self, on: Fitting) -> Fitted:
         """Return the projection, from one pass over all pixels."""
         shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        moments: Moments = on.fold(Moments.zero(shift))
+        moments: Moments = on.reduce(Moments.zero(shift))
         projection = decompose(moments, self.components)
         facts = {
             "pixels": moments.n,

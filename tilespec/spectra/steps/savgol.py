@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tilespec.spectra.bands import Bands
-from tilespec.spectra.operators import Linear
+from tilespec.spectra.operators import BandMatrix
 from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, numbers
 
 USAGE = "sg=WINDOW:POLYORDER[:DERIVATIVE], WINDOW odd, DERIVATIVE <= POLYORDER < WINDOW <= bands (sg=11:2:1)"
@@ -53,7 +53,7 @@ class SavGol:
     def fit(self, on: Fitting) -> Fitted:
         """Return the operator of the filters' matrix."""
         places = np.arange(on.bands.count) if on.bands.axis is None else np.asarray(on.bands.axis.values)
-        return Fitted(operator=Linear(matrix=filters(self, places.astype(np.float64)).astype(np.float32)))
+        return Fitted(operator=BandMatrix(matrix=filters(self, places.astype(np.float64)).astype(np.float32)))
 
 
 def filters(step: SavGol, places: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, "band band"]:

@@ -15,7 +15,7 @@ from tilespec.spectra.steps.base import Fitted, Fitting, Kind, bad_step, no_para
 def spread_of(on: Fitting) -> Spread:
     """Return the spread of every band from a pass over all pixels."""
     shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    spread: Spread = on.fold(Spread.zero(shift))
+    spread: Spread = on.reduce(Spread.zero(shift))
     if spread.n == 0:
         raise UserError("fit", found="no valid pixel", expected="at least one", do="Choose another region.")
     return spread
