@@ -8,7 +8,7 @@ from locations import DATA
 
 from tilespec.simulate import laws
 from tilespec.simulate.make_optics import make
-from tilespec.simulate.optics import Bands, Optics
+from tilespec.simulate.optics import Optics, SensorBands
 from tilespec.simulate.prospect import Traits, prospect
 
 FIELDS = ("structure", "chlorophyll", "carotenoids", "anthocyanins", "brown", "water", "dry_matter")
@@ -159,11 +159,11 @@ def test_leaves_are_green_petioles_pale_and_dying_leaves_yellow():
 @settings(deadline=None)
 @given(st.integers(1, 250))
 def test_bands_see_a_flat_spectrum_as_it_is(count):
-    bands = Bands.even(count)
+    bands = SensorBands.even(count)
     assert len(bands.centre) == count
     assert bands.centre[0] == 407
     np.testing.assert_allclose(bands.response().sum(0), 1, rtol=1e-5)
 
 
 def test_the_reference_preset_has_186_bands_from_407_to_997_nm():
-    np.testing.assert_allclose(Bands.even(186).centre, np.linspace(407, 997, 186))
+    np.testing.assert_allclose(SensorBands.even(186).centre, np.linspace(407, 997, 186))

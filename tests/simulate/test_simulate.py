@@ -11,7 +11,7 @@ from interrupts import After, StoppedError, stop
 
 from tilespec.core.errors import UserError
 from tilespec.simulate.block import EDGE, GREEN, MATERIALS, mix, render
-from tilespec.simulate.layout import Layout, plant
+from tilespec.simulate.layout import PlantLayout, plant
 from tilespec.simulate.sensor import DEAD, sensor
 from tilespec.simulate.simulate import simulate
 from tilespec.simulate.texture import cells, smooth
@@ -72,7 +72,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(small, tmp_path, worke
 
 
 def test_a_block_rendered_alone_is_that_part_of_the_scene(small):
-    layout = Layout.of(seed=0, **SMALL)
+    layout = PlantLayout.of(seed=0, **SMALL)
     block = render(layout, 1, 2)
     alone = sensor(0, 9).calibrated(block.reflectance, (1, 2), 2 * EDGE)
     part = np.s_[EDGE:200, 2 * EDGE : 300]
@@ -81,8 +81,8 @@ def test_a_block_rendered_alone_is_that_part_of_the_scene(small):
 
 
 def test_a_longer_scene_with_the_same_pots_begins_with_the_shorter_one():
-    short = Layout.of(seed=3, rows=256, cols=256, bands=5, plants=4)
-    long = Layout.of(seed=3, rows=512, cols=256, bands=5, plants=8)
+    short = PlantLayout.of(seed=3, rows=256, cols=256, bands=5, plants=4)
+    long = PlantLayout.of(seed=3, rows=512, cols=256, bands=5, plants=8)
     assert short.cell == long.cell
     np.testing.assert_array_equal(render(short, 0, 1).reflectance, render(long, 0, 1).reflectance)
 
@@ -135,7 +135,7 @@ def test_tiny_scenes_work(tmp_path, rows, cols, bands, plants):
 
 
 def test_the_reference_scene_has_twelve_plants_in_its_first_1024_rows():
-    layout = Layout.of(seed=0, rows=3000, cols=2796, bands=1, plants=36)
+    layout = PlantLayout.of(seed=0, rows=3000, cols=2796, bands=1, plants=36)
     tips = [max(leaf.y for leaf in plant(layout, index).leaves) for index in range(36)]
     assert sum(tip < 1000 for tip in tips) == 12
 
@@ -155,7 +155,7 @@ def test_ndvi_has_a_mode_of_soil_near_042_and_one_of_leaves_near_08(tmp_path):
 
 
 def test_moss_is_a_leaf_to_the_spectrometer_and_soil_is_not():
-    layout = Layout.of(seed=0, rows=1024, cols=932, bands=60, plants=16)
+    layout = PlantLayout.of(seed=0, rows=1024, cols=932, bands=60, plants=16)
     blocks = [render(layout, row, 0) for row in range(8)]
     spectra = np.concatenate([block.reflectance.reshape(-1, 60) for block in blocks])
     material = np.concatenate([block.material.ravel() for block in blocks])

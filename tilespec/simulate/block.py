@@ -9,8 +9,8 @@ from jaxtyping import Float32, Float64, UInt8, UInt16
 from tilespec.core.types import Reflectance
 from tilespec.simulate import light
 from tilespec.simulate.canopy import Blade, Canopy, canopy, shadow
-from tilespec.simulate.ground import Ground, ground
-from tilespec.simulate.layout import Layout, plant
+from tilespec.simulate.ground import GroundLayers, ground
+from tilespec.simulate.layout import PlantLayout, plant
 from tilespec.simulate.leaf import PER_PIXEL
 from tilespec.simulate.palette import GROUND, MOSS_DRAWS, greens
 from tilespec.simulate.palette import ground as ground_spectra
@@ -31,7 +31,7 @@ Cube = Float32[np.ndarray, "row col band"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class SceneBlock:
     """A block of `EDGE` x `EDGE` pixels of a scene before any sensor."""
 
     reflectance: Reflectance
@@ -42,7 +42,7 @@ class Block:
     """The index into `MATERIALS` of the largest share of the pixel (within plant or background)."""
 
 
-def render(layout: Layout, row: int, col: int) -> Block:
+def render(layout: PlantLayout, row: int, col: int) -> SceneBlock:
     """Return block ``row``, ``col`` of the scene; pixels beyond the scene's edge are rendered too."""
     y, x = (_positions(k * EDGE) for k in (row, col))
     margin = 0.2 * layout.pot
@@ -55,7 +55,7 @@ def render(layout: Layout, row: int, col: int) -> Block:
     _add_moss(cube, layout, below.moss * leaves.open, dark, (y, x))
     _add_leaves(cube, layout, leaves, dark, (y, x))
     ids, material = _truth(leaves, below)
-    return Block(reflectance=cube, plant=ids, material=material)
+    return SceneBlock(reflectance=cube, plant=ids, material=material)
 
 
 def _positions(first: int) -> Line:
@@ -75,7 +75,7 @@ def _lit(dark: Field) -> tuple[Field, Field]:
     return sky, np.float32(1 - light.DIFFUSE) * (1 - dark)
 
 
-def _ground(layout: Layout, below: Ground, free: Field, dark: Field) -> Cube:
+def _ground(layout: PlantLayout, below: GroundLayers, free: Field, dark: Field) -> Cube:
     """Return the ground's part of the reflectance."""
     sky, direct = _lit(np.maximum(dark, below.shaded))
     lamp, through = (sky + direct) * free, np.float32(light.THROUGH) * dark * free
@@ -89,7 +89,7 @@ def _product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Cube
     return (planes.reshape(count, -1).T @ spectra).reshape(height, width, spectra.shape[1])
 
 
-def _add_moss(cube: Cube, layout: Layout, cover: Field, dark: Field, at: tuple[Y, X]) -> None:
+def _add_moss(cube: Cube, layout: PlantLayout, cover: Field, dark: Field, at: tuple[Y, X]) -> None:
     """Add moss: at each position a mixture of the pot's moss spectra that changes smoothly with the position."""
     if not cover.any():
         return
@@ -112,7 +112,7 @@ def _add_moss(cube: Cube, layout: Layout, cover: Field, dark: Field, at: tuple[Y
             cube += _product(np.stack(planes), np.concatenate([spectra.moss, shaded]))
 
 
-def _add_leaves(cube: Cube, layout: Layout, leaves: Canopy, dark: Field, at: tuple[Y, X]) -> None:
+def _add_leaves(cube: Cube, layout: PlantLayout, leaves: Canopy, dark: Field, at: tuple[Y, X]) -> None:
     """Add the reflectance of the visible leaves."""
     if not leaves.blades:
         return
@@ -157,7 +157,7 @@ def _paste(
     cube[tuple(outside)] += _product(mixed[:, inside[0], inside[1]], spectra)
 
 
-def _truth(leaves: Canopy, below: Ground) -> tuple[UInt16[np.ndarray, "row col"], UInt8[np.ndarray, "row col"]]:
+def _truth(leaves: Canopy, below: GroundLayers) -> tuple[UInt16[np.ndarray, "row col"], UInt8[np.ndarray, "row col"]]:
     """Return the plant number and the material of each pixel."""
     shape = leaves.open.shape
     green = {name: np.zeros(shape, np.float32) for name in GREEN}

@@ -6,15 +6,15 @@ from typing import final
 import numpy as np
 
 from tilespec.simulate import litter, pots
-from tilespec.simulate.layout import Layout
+from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.litter import side
 from tilespec.simulate.palette import GROUND
-from tilespec.simulate.texture import Cells, Field, X, Y, cells, smooth
+from tilespec.simulate.texture import Field, LatticePoints, X, Y, cells, smooth
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class GroundLayers:
     """The ground on a block's grid, without leaves and their shadows."""
 
     parts: dict[str, Field]
@@ -70,7 +70,7 @@ class Cover:
         return {name: share * self.clear for name, share in plain.items()} | {"label": self.stick}
 
 
-def ground(layout: Layout, y: Y, x: X) -> Ground:
+def ground(layout: PlantLayout, y: Y, x: X) -> GroundLayers:
     """Return the ground on the grid ``y`` by ``x`` (pixels of the scene)."""
     unit, seed = layout.pot, layout.seed
     edge = pots.edge(layout, y, x)
@@ -102,10 +102,10 @@ def ground(layout: Layout, y: Y, x: X) -> Ground:
     }
     assert set(parts) == set(GROUND), "every endmember of the ground has its part"
     shaded = pots.shade(layout, y, x, soil * cover.clear)
-    return Ground(parts=parts, moss=cover.moss * tuft * cover.clear, shares=cover.shares(), shaded=shaded)
+    return GroundLayers(parts=parts, moss=cover.moss * tuft * cover.clear, shares=cover.shares(), shaded=shaded)
 
 
-def _earth(layout: Layout, y: Y, x: X, cover: Cover) -> dict[str, Field]:
+def _earth(layout: PlantLayout, y: Y, x: X, cover: Cover) -> dict[str, Field]:
     """Return the light from the soil's endmembers: weights by crumb and moisture, times the brightness of grains."""
     unit, seed = layout.pot, layout.seed
     grain = float(np.clip(unit / 95, 2.0, 6.0))
@@ -121,7 +121,7 @@ def _dust(seed: int, y: Y, x: X) -> Field:
     return smooth(seed, 17, y, x, 5.0) * np.float32(0.35) + np.float32(0.75)
 
 
-def _soils(crumbs: Cells, damp: Field, film: Field) -> dict[str, Field]:
+def _soils(crumbs: LatticePoints, damp: Field, film: Field) -> dict[str, Field]:
     """Return the shares of the soil's endmembers, by crumb, by moisture, and under algae."""
     pick = crumbs.identity
     loam = np.clip((crumbs.other(1) - np.float32(0.86)) * 9, 0, 1) * np.float32(0.8)
@@ -132,7 +132,7 @@ def _soils(crumbs: Cells, damp: Field, film: Field) -> dict[str, Field]:
     return {"peat": peat * dry, "crumb": light_crumb * dry, "humus": humus * dry, "loam": loam * dry, "film": film}
 
 
-def _crumble(crumbs: Cells, clods: Cells, dust: Cells, fine: Field) -> Field:
+def _crumble(crumbs: LatticePoints, clods: LatticePoints, dust: LatticePoints, fine: Field) -> Field:
     """Return the brightness of soil: dust, and grains lit from one side, on larger clods."""
     tall = np.clip((crumbs.other(4) - np.float32(0.42)) * 4, 0, 1) * np.clip(
         1.5 - crumbs.square * np.float32(3.2), 0, 1

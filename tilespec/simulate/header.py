@@ -6,8 +6,8 @@ from typing import Any, final
 
 import numpy as np
 
-from tilespec.simulate.layout import Layout
-from tilespec.simulate.optics import Bands
+from tilespec.simulate.layout import PlantLayout
+from tilespec.simulate.optics import SensorBands
 
 DATA_TYPE = {"u1": 1, "<u2": 12}
 ACQUIRED = {"acquisition date": "2021-06-15", "acquisition start time": "10:00:00"}
@@ -40,7 +40,7 @@ class Image:
         return samples * self.bands * np.dtype(self.dtype).itemsize
 
 
-def header(image: Image, layout: Layout) -> str:
+def header(image: Image, layout: PlantLayout) -> str:
     """Return the text of an image's ``.hdr``."""
     fields: dict[str, Any] = {
         "description": _description(image, layout),
@@ -57,7 +57,7 @@ def header(image: Image, layout: Layout) -> str:
     return "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in fields.items())
 
 
-def _description(image: Image, layout: Layout) -> str:
+def _description(image: Image, layout: PlantLayout) -> str:
     """Return the block of camera settings that HySpex writes, one on each line."""
     if image.milliseconds is None:
         return "{ Simulated plants in pots, truth: " + image.name + " }"
@@ -75,9 +75,9 @@ def _description(image: Image, layout: Layout) -> str:
     return "{\n" + "\n".join(f"{key} = {value}" for key, value in settings.items()) + " }"
 
 
-def _counts(image: Image, layout: Layout) -> dict[str, Any]:
+def _counts(image: Image, layout: PlantLayout) -> dict[str, Any]:
     """Return the fields of an image of counts; ``integration time`` in ms, ``panel reflectance`` as a fraction."""
-    even = Bands.even(layout.bands)
+    even = SensorBands.even(layout.bands)
     centre = np.asarray(even.centre)
     shown = [int(np.argmin(np.abs(centre - nm))) + 1 for nm in COLOURS_NM]
     fields: dict[str, Any] = {

@@ -13,7 +13,7 @@ GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class PlantLayout:
     """A scene's size and its grid of pots."""
 
     seed: int
@@ -30,7 +30,7 @@ class Layout:
     """The numbers of pots down and across."""
 
     @classmethod
-    def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> "Layout":
+    def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> "PlantLayout":
         """Return the layout whose pots are nearest to square.
 
         Raises:
@@ -152,7 +152,7 @@ class Pot:
     """The row and the column of the middle."""
 
 
-def plant(layout: Layout, index: int) -> Pot:
+def plant(layout: PlantLayout, index: int) -> Pot:
     """Return pot ``index`` with its rosette: leaves at the golden angle, old and long ones below, young ones above."""
     rng = layout.rng(index, 1)
     height, width = layout.cell

@@ -3,9 +3,9 @@
 import numpy as np
 
 from tilespec.simulate import light
-from tilespec.simulate.layout import Layout
+from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.pots import level
-from tilespec.simulate.texture import Cells, Field, X, Y, cells, smooth
+from tilespec.simulate.texture import Field, LatticePoints, X, Y, cells, smooth
 
 MOSS_LEVEL = 0.702
 """The patch noise above which there is moss: about 5 % of a scene, a third of the area of its plants."""
@@ -13,7 +13,7 @@ MOSS_BIAS = 0.15
 """The spread of that level between pots."""
 
 
-def side(at: Cells) -> Field:
+def side(at: LatticePoints) -> Field:
     """Return how strongly the side of a cell at each position faces the lamp."""
     return at.dy * np.float32(light.TOWARDS[0]) + at.dx * np.float32(light.TOWARDS[1])
 
@@ -42,7 +42,7 @@ def perlite(seed: int, y: Y, x: X, unit: float) -> tuple[Field, Field]:
     return np.clip((radius - far) * np.float32(2 * size) + 0.5, 0, 1) * (radius > 0), bright
 
 
-def moss(layout: Layout, y: Y, x: X, edge: Field) -> tuple[Field, Field]:
+def moss(layout: PlantLayout, y: Y, x: X, edge: Field) -> tuple[Field, Field]:
     """Return the share of moss and its brightness: cushions of tufts anywhere, more of them along the rim."""
     unit, seed = layout.pot, layout.seed
     patch = (

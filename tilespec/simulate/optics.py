@@ -53,7 +53,7 @@ class Optics:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Bands:
+class SensorBands:
     """The bands of a sensor: Gaussian responses on an evenly spaced grid."""
 
     centre: tuple[float, ...]
@@ -62,7 +62,7 @@ class Bands:
     """The full width at half maximum in nm."""
 
     @classmethod
-    def even(cls, count: int) -> "Bands":
+    def even(cls, count: int) -> "SensorBands":
         """Return ``count`` bands from 407 to 997 nm; 186 of them have the step of a HySpex VNIR-1800."""
         centre = np.linspace(FIRST_NM, LAST_NM, count)
         step = (LAST_NM - FIRST_NM) / max(count - 1, 1)

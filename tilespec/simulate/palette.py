@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tilespec.simulate import laws
-from tilespec.simulate.layout import Layout, plant
-from tilespec.simulate.optics import Bands, Optics
+from tilespec.simulate.layout import PlantLayout, plant
+from tilespec.simulate.optics import Optics, SensorBands
 from tilespec.simulate.prospect import Traits, prospect
 
 MOSS_DRAWS = 12
@@ -33,7 +33,7 @@ class Greens:
 
 
 @lru_cache(maxsize=256)
-def greens(layout: Layout, index: int) -> Greens:
+def greens(layout: PlantLayout, index: int) -> Greens:
     """Return the spectra of pot ``index``."""
     rng = layout.rng(index, 2)
     rosette = plant(layout, index).leaves
@@ -44,7 +44,7 @@ def greens(layout: Layout, index: int) -> Greens:
     veins = laws.vein(rng, len(rosette))
     moss = laws.blade(rng, MOSS_DRAWS)
     reflected, passed = prospect(Traits.of(np.concatenate([inner, outer, veins, moss])))
-    response = Bands.even(layout.bands).response()
+    response = SensorBands.even(layout.bands).response()
     reflected, passed = (v.astype(np.float32) @ response for v in (reflected, passed))
     n = len(rosette)
     return Greens(
@@ -55,13 +55,13 @@ def greens(layout: Layout, index: int) -> Greens:
 
 
 @lru_cache(maxsize=8)
-def ground(layout: Layout) -> tuple[Spectra, Spectra]:
+def ground(layout: PlantLayout) -> tuple[Spectra, Spectra]:
     """Return the reflectance of the ground's endmembers under the lamp, and their light below a leaf."""
     rng = layout.rng(0, 3)
     table = Optics.load()
     spectra = np.stack([*_soils(rng, table), *_solids(rng, table)])
     _, passed = prospect(Traits.of(laws.blade(rng, 16)))
-    response = Bands.even(layout.bands).response()
+    response = SensorBands.even(layout.bands).response()
     lit, under = (v.astype(np.float32) @ response for v in (spectra, spectra * passed.mean(0)))
     return lit, under
 

@@ -3,14 +3,14 @@
 import numpy as np
 
 from tilespec.simulate import light
-from tilespec.simulate.layout import Layout
+from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.texture import Field, X, Y, uniform
 
 RIM, TRAY, CORNER, RIM_HEIGHT = 0.016, 0.006, 0.05, 0.05
 """The widths, the corner radius and the height, in units of a pot."""
 
 
-def level(layout: Layout, domain: int, y: Y, x: X, spread: float) -> Field:
+def level(layout: PlantLayout, domain: int, y: Y, x: X, spread: float) -> Field:
     """Return the offset of a pot, uniform within ``spread`` around 0."""
     height, width = layout.cell
     rows, cols = np.floor(y / height).astype(np.int64), np.floor(x / width).astype(np.int64)
@@ -19,7 +19,7 @@ def level(layout: Layout, domain: int, y: Y, x: X, spread: float) -> Field:
     return (table[np.ix_(rows - first, cols - left)] - np.float32(0.5)) * np.float32(spread)
 
 
-def edge(layout: Layout, y: Y, x: X) -> Field:
+def edge(layout: PlantLayout, y: Y, x: X) -> Field:
     """Return the distance to the edge of the pot's cell in pixels; corners are round."""
     height, width = layout.cell
     down, across = y % height, x % width
@@ -36,7 +36,7 @@ def bevel(edge: Field, unit: float) -> Field:
     return np.float32(0.6) + np.float32(0.8) * np.sin(np.clip(across, 0, 1) * np.float32(np.pi))
 
 
-def shade(layout: Layout, y: Y, x: X, soil: Field) -> Field:
+def shade(layout: PlantLayout, y: Y, x: X, soil: Field) -> Field:
     """Return the share of the lamp that rims and labels block at the soil."""
     unit = layout.pot
     up = RIM_HEIGHT * unit
@@ -47,7 +47,7 @@ def shade(layout: Layout, y: Y, x: X, soil: Field) -> Field:
     return np.maximum(wall, label) * soil
 
 
-def stick(layout: Layout, y: Y, x: X) -> tuple[Field, Field]:
+def stick(layout: PlantLayout, y: Y, x: X) -> tuple[Field, Field]:
     """Return the shares of labels and of writing on them."""
     cover = np.zeros((y.size, x.size), np.float32)
     ink = np.zeros_like(cover)

@@ -18,7 +18,7 @@ from tilespec.core.progress import Progress
 from tilespec.simulate import sensor as camera
 from tilespec.simulate.block import EDGE, MATERIALS
 from tilespec.simulate.header import Image, header
-from tilespec.simulate.layout import Layout
+from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.sensor import Sensor, sensor
 from tilespec.simulate.stripes import Stripe, painter
 from tilespec.storage.files import write_atomic
@@ -30,7 +30,7 @@ SCENE_FILES = ("labels", "plant", "material", "raw")
 """The files that are written line block by line block; the references are made at the end."""
 
 
-def images(layout: Layout) -> tuple[Image, ...]:
+def images(layout: PlantLayout) -> tuple[Image, ...]:
     """Return the files of a scene; ``raw`` is last, so its header shows that all exist."""
     lines, counts = layout.rows, {"bands": layout.bands, "dtype": "<u2"}
     return (
@@ -49,7 +49,9 @@ def images(layout: Layout) -> tuple[Image, ...]:
     )
 
 
-def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
+def write_raw(
+    layout: PlantLayout, out: str, settings: dict[str, Any], workers: int, progress: Progress
+) -> dict[str, int]:
     """Write the folder at ``out``, or finish writing it, and return its counts of pixels."""
     folder = Path(out)
     if folder.exists() and Ledger.find(out) is None:
@@ -69,7 +71,7 @@ def write_raw(layout: Layout, out: str, settings: dict[str, Any], workers: int, 
     return _totals(ledger)
 
 
-def _grow(layout: Layout, folder: Path, ledger: Ledger, how: tuple[int, Progress]) -> None:
+def _grow(layout: PlantLayout, folder: Path, ledger: Ledger, how: tuple[int, Progress]) -> None:
     """Append the missing lines to the ``.partial`` files."""
     workers, progress = how
     total = -(-layout.rows // EDGE)
@@ -131,7 +133,7 @@ def _cut(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def _publish(layout: Layout, folder: Path) -> None:
+def _publish(layout: PlantLayout, folder: Path) -> None:
     """Write the references, then give all files their final names, headers last."""
     for name, lines in _references(layout):
         path = folder / f"{name}.bil.partial"
@@ -145,14 +147,14 @@ def _publish(layout: Layout, folder: Path) -> None:
         write_atomic(folder / f"{image.name}.hdr", header(image, layout))
 
 
-def _references(layout: Layout) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+def _references(layout: PlantLayout) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
     """Return the line blocks of the dark and the white reference."""
     device = sensor(layout.seed, layout.bands)
     yield "dark", _panel(device, layout, 0.0, (camera.DARK, camera.RAW_MS))
     yield "white", _panel(device, layout, camera.PANEL, (camera.WHITE, camera.WHITE_MS))
 
 
-def _panel(device: Sensor, layout: Layout, reflectance: float, how: tuple[int, float]) -> Iterator[np.ndarray]:
+def _panel(device: Sensor, layout: PlantLayout, reflectance: float, how: tuple[int, float]) -> Iterator[np.ndarray]:
     """Return the stored lines of a uniform panel, a few at a time."""
     purpose, milliseconds = how
     step = 20

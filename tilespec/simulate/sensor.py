@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt16
 
 from tilespec.core.types import Reflectance
-from tilespec.simulate.optics import Bands
+from tilespec.simulate.optics import SensorBands
 from tilespec.simulate.texture import uniform
 
 Line = Float32[np.ndarray, " band"]
@@ -40,7 +40,7 @@ class Sensor:
 
     seed: int
     """The seed of gains, dead elements and noise."""
-    bands: Bands
+    bands: SensorBands
     """The spectral response of the bands."""
     electrons: tuple[float, ...]
     """The electrons for a reflectance of 1 in `RAW_MS`, by band: few at both ends of the spectrum."""
@@ -48,7 +48,7 @@ class Sensor:
     @classmethod
     def of(cls, seed: int, bands: int) -> "Sensor":
         """Return the camera of a scene: a halogen lamp at 3000 K on a silicon detector."""
-        even = Bands.even(bands)
+        even = SensorBands.even(bands)
         nm = np.asarray(even.centre)
         lamp = 1 / ((nm / 700) ** 4 * np.expm1(1.4388e7 / (nm * 3000)))
         silicon = 1 / (1 + np.exp(-(nm - 440) / 38)) / (1 + np.exp((nm - 900) / 42))

@@ -7,7 +7,7 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.simulate.block import EDGE
-from tilespec.simulate.layout import Layout
+from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.options import SimulateOptions
 from tilespec.simulate.raw import images, write_raw
 from tilespec.simulate.store import default_workers, write_scene
@@ -35,7 +35,7 @@ def simulate(out: str | Path, options: SimulateOptions, progress: Progress) -> d
         UserError: an impossible size, or something else at ``out``.
     """
     size = {key: getattr(options, key) for key in ("rows", "cols", "bands", "plants", "seed")}
-    layout, raw = Layout.of(**size), options.raw
+    layout, raw = PlantLayout.of(**size), options.raw
     threads = default_workers() if options.workers is None else max(options.workers, 1)
     settings = {"verb": "simulate", "version": VERSION, **size, "raw": raw}
     if raw:
@@ -48,7 +48,7 @@ def simulate(out: str | Path, options: SimulateOptions, progress: Progress) -> d
     return {**plan, **counts, "seconds": peak.seconds, "peak_memory": peak.bytes}
 
 
-def _plan(layout: Layout, *, raw: bool, threads: int) -> dict[str, Any]:
+def _plan(layout: PlantLayout, *, raw: bool, threads: int) -> dict[str, Any]:
     """Return the plan of a run: pots, blocks, threads, bytes on disk and in memory."""
     sizes = {image.name: image.lines * image.line_bytes(layout.cols) for image in images(layout)}
     pixels = layout.rows * layout.cols

@@ -8,8 +8,8 @@ from tilespec.core.cpu import cores
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
 from tilespec.simulate.block import EDGE, MATERIALS
-from tilespec.simulate.layout import Layout
-from tilespec.simulate.optics import Bands
+from tilespec.simulate.layout import PlantLayout
+from tilespec.simulate.optics import SensorBands
 from tilespec.simulate.sensor import sensor
 from tilespec.simulate.stripes import painter
 from tilespec.storage.layout import constants, cube_spec, layer_spec
@@ -20,11 +20,13 @@ CLASSES = ("background", "plant")
 
 def axis(bands: int) -> SpectralAxis:
     """Return the spectral axis of ``bands`` simulated bands."""
-    even = Bands.even(bands)
+    even = SensorBands.even(bands)
     return SpectralAxis(name="wavelength", unit="nm", values=even.centre, fwhm=(even.fwhm,) * bands)
 
 
-def write_scene(layout: Layout, out: str, settings: dict[str, Any], workers: int, progress: Progress) -> dict[str, int]:
+def write_scene(
+    layout: PlantLayout, out: str, settings: dict[str, Any], workers: int, progress: Progress
+) -> dict[str, int]:
     """Write the scene at ``out``, or finish writing it, and return its counts of pixels."""
     plane = (layout.rows, layout.cols)
     spectral = axis(layout.bands)

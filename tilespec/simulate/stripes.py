@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8, UInt16
 from threadpoolctl import threadpool_limits
 
 from tilespec.simulate.block import EDGE, MATERIALS, render
-from tilespec.simulate.layout import Layout
+from tilespec.simulate.layout import PlantLayout
 
 Finish = Callable[[Float32[np.ndarray, "y x band"], tuple[int, int], int], np.ndarray]
 """A function from a block's reflectance, the block and its first column to the sensor's values."""
@@ -41,7 +41,7 @@ class Stripe:
 
 
 @contextmanager
-def painter(layout: Layout, finish: Finish, dtype: str, workers: int) -> Iterator[Callable[[int], Stripe]]:
+def painter(layout: PlantLayout, finish: Finish, dtype: str, workers: int) -> Iterator[Callable[[int], Stripe]]:
     """Return the function that renders stripe ``row`` on ``workers`` threads, whose number changes no bits."""
     buffer = np.empty((min(EDGE, layout.rows), layout.cols, layout.bands), dtype)
 
@@ -60,7 +60,7 @@ def painter(layout: Layout, finish: Finish, dtype: str, workers: int) -> Iterato
         yield paint
 
 
-def _fill(layout: Layout, finish: Finish, stripe: Stripe, at: tuple[int, int]) -> None:
+def _fill(layout: PlantLayout, finish: Finish, stripe: Stripe, at: tuple[int, int]) -> None:
     """Render one block into its columns of the stripe."""
     block = render(layout, *at)
     first = at[1] * EDGE

@@ -55,7 +55,7 @@ def _span(at: Line) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, " n"]]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Cells:
+class LatticePoints:
     """For every position, its nearest jittered lattice point (Worley 1996)."""
 
     dy: Field
@@ -73,7 +73,7 @@ class Cells:
         return wide - np.floor(wide)
 
 
-def cells(seed: int, domain: int, y: Y, x: X, size: float) -> Cells:
+def cells(seed: int, domain: int, y: Y, x: X, size: float) -> LatticePoints:
     """Return the cells around one jittered point in each square of ``size`` pixels."""
     v, u = y / size, x / size
     row, col = np.floor(v).astype(np.int64), np.floor(u).astype(np.int64)
@@ -93,4 +93,4 @@ def cells(seed: int, domain: int, y: Y, x: X, size: float) -> Cells:
             np.copyto(dy, ey, where=closer)
             np.copyto(dx, ex, where=closer)
             np.copyto(identity, own[near], where=closer)
-    return Cells(dy=dy, dx=dx, square=best, identity=identity)
+    return LatticePoints(dy=dy, dx=dx, square=best, identity=identity)
