@@ -15,7 +15,7 @@ from ingest_files import cube
 from tilespec.core.errors import UserError
 from tilespec.core.memory import resident
 from tilespec.ingest.ingest import info, ingest
-from tilespec.ingest.object_rows import Tiles
+from tilespec.ingest.object_rows import RowWriter
 from tilespec.storage.scene import Scene
 
 
@@ -41,14 +41,14 @@ def test_a_disk_that_cannot_hold_the_scene_is_told_before_it_is_full(tmp_path, m
 def test_a_killed_ingest_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     header = write_envi(tmp_path, cube((300, 140, 4)), "bip")
     ingest(header, tmp_path / "whole")
-    kept = Tiles.write
+    kept = RowWriter.write
 
     def dies(self, row, fill, layers):
         if row == 1:
             raise KeyboardInterrupt
         kept(self, row, fill, layers)
 
-    monkeypatch.setattr(Tiles, "write", dies)
+    monkeypatch.setattr(RowWriter, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         ingest(header, tmp_path / "killed")
     with pytest.raises(UserError, match="status 'writing'"):
@@ -56,7 +56,7 @@ def test_a_killed_ingest_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     assert info(tmp_path / "killed")["status"] == "writing"
     with pytest.raises(UserError, match="status 'writing'"):
         ingest(tmp_path / "killed", tmp_path / "other")
-    monkeypatch.setattr(Tiles, "write", kept)
+    monkeypatch.setattr(RowWriter, "write", kept)
     result = ingest(header, tmp_path / "killed")
     assert (result["resumed"], result["rows_of_objects"]) == (1, 3)
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")

@@ -57,16 +57,16 @@ def test_a_torn_shard_in_a_bucket_is_repaired_by_the_command_that_wrote_it(bucke
 
 
 def test_an_ingest_into_a_bucket_resumes(bucket, cube, tmp_path, monkeypatch):
-    from tilespec.ingest.object_rows import Tiles
+    from tilespec.ingest.object_rows import RowWriter
 
-    kept = Tiles.write
+    kept = RowWriter.write
 
     def dies(self, row, *args):
         if row == 1:
             raise KeyboardInterrupt
         kept(self, row, *args)
 
-    monkeypatch.setattr(Tiles, "write", dies)
+    monkeypatch.setattr(RowWriter, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         ingest(cube, f"{bucket}/scene", axes="y,x,band")
     monkeypatch.undo()

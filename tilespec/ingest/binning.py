@@ -23,7 +23,7 @@ from tilespec.ingest.calibration.white_dark import Calibration, Terms
 from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.readers.envi_header import names
-from tilespec.ingest.readers.source import Facts, Plane, Source, lines_per_read
+from tilespec.ingest.readers.source import Facts, Source, SourceLayer, lines_per_read
 from tilespec.spectra.numerics.srgb import decode, encode
 
 Values = Float[np.ndarray, "_y _x _band"]
@@ -296,7 +296,7 @@ def _partial(shape: tuple[int, int, int], bins: Bins) -> tuple[str, ...]:
     return (f"the last bin of the {' and of the '.join(short)} holds fewer than the others",) if short else ()
 
 
-def _plane(layer: Plane, pixels: int, height: int) -> Plane:
+def _plane(layer: SourceLayer, pixels: int, height: int) -> SourceLayer:
     """Return a layer of bin means; longitudes are averaged as directions, for bins across the 180th meridian."""
     dtype = layer.dtype if layer.dtype.kind == "f" else np.dtype(np.float64)
 

@@ -202,7 +202,7 @@ def _good(facts: Facts) -> Good:
 
 
 @final
-class Known:
+class ConstantBands:
     """The single value of each constant band, over blocks that several threads add in any order."""
 
     def __init__(self, bands: int, nodata: float | None) -> None:

@@ -32,7 +32,7 @@ Fill = Callable[[slice], Lines]
 
 
 @final
-class Tiles:
+class RowWriter:
     """The cube of a product, written by rows: ``with Tiles(product) as tiles: tiles.write(row, fill, layers)``."""
 
     def __init__(self, product: Product, name: str = "cube") -> None:
@@ -40,7 +40,7 @@ class Tiles:
         self._threads = min(THREADS, cores())
         self._rooms = threading.local()
 
-    def __enter__(self) -> "Tiles":
+    def __enter__(self) -> "RowWriter":
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="tilespec-tile")
         return self
 

@@ -13,11 +13,11 @@ from tilespec.ingest.calibration.white_dark import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.labels.polygons import is_vector
-from tilespec.ingest.labels.rasterise import burnt
+from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.object_rows import THREADS
 from tilespec.ingest.options import SceneOptions
 from tilespec.ingest.readers.image_light import COLOURS, check_range
-from tilespec.ingest.readers.source import Facts, Options, Plane, Source
+from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
 from tilespec.ingest.readers.table import open_source, split
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
 
@@ -38,7 +38,7 @@ class Request(SceneOptions):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class IngestJob:
     """An ingest that will work."""
 
     source: Source
@@ -107,7 +107,7 @@ def memory(facts: Facts, spec: ArraySpec) -> int:
     return lines + facts.read_bytes + THREADS * 3 * int(np.prod(spec.objects)) * np.dtype(spec.dtype).itemsize
 
 
-def _plane_spec(layer: Plane, shape: tuple[int, int]) -> ArraySpec:
+def _plane_spec(layer: SourceLayer, shape: tuple[int, int]) -> ArraySpec:
     """Return how a layer is stored: an object of floats that is lost is no value."""
     spec = layer_spec(layer.name, shape, layer.dtype.name)
     return replace(spec, attrs=layer.attrs, fill=float("nan") if layer.dtype.kind == "f" else 0)
@@ -121,7 +121,7 @@ def _with_coordinates(cube: ArraySpec, layers: list[str]) -> ArraySpec:
     return replace(cube, attrs={**cube.attrs, "coordinates": named})
 
 
-def prepare(request: Request) -> Job:
+def prepare(request: Request) -> IngestJob:
     """Return the job of a request.
 
     Raises:
@@ -144,7 +144,7 @@ def prepare(request: Request) -> Job:
     single = (source, encoder(facts, request.dtype, found)) if bins.single else None
     cube, stored = single or binned(source, request.dtype, found, bins)
     sources = (cube, *references, *(() if labels is None else (labels.source,)))
-    return Job(
+    return IngestJob(
         source=cube,
         raw=facts,
         encoder=stored,
@@ -180,7 +180,7 @@ def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
     if request.labels is None:
         return None
     path, attribute = split(request.labels)
-    polygons = burnt(path, attribute, facts, request.ignore_label) if is_vector(path) else None
+    polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
     source = polygons or open_source(request.labels, Options(kind="labels"))
     labels = survey(request.labels, source, facts.shape[:2], request.ignore_label)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)

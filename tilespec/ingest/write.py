@@ -12,15 +12,15 @@ from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
-from tilespec.ingest.encode import Counts, Known, Piece
-from tilespec.ingest.object_rows import Fill, Lines, Tiles
-from tilespec.ingest.request import Job
+from tilespec.ingest.encode import ConstantBands, Counts, Piece
+from tilespec.ingest.object_rows import Fill, Lines, RowWriter
+from tilespec.ingest.request import IngestJob
 from tilespec.storage.backends.paths import free_bytes, store_path
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 
 
-def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
+def write(job: IngestJob, out: str, progress: Progress) -> dict[str, Any]:
     """Write the missing rows of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
     _check_space(job, out)
     with locked(out), Peak() as peak:
@@ -46,7 +46,7 @@ def write(job: Job, out: str, progress: Progress) -> dict[str, Any]:
     return facts
 
 
-def _check_space(job: Job, out: str) -> None:
+def _check_space(job: IngestJob, out: str) -> None:
     """Refuse to begin a scene of floats, which are not compressed, on a disk with too little space."""
     plan, free = job.plan(), free_bytes(out)
     if np.dtype(plan["dtype"]).kind == "f" and plan["bytes"] > free and not store_path(out).exists():
@@ -58,11 +58,11 @@ def _check_space(job: Job, out: str) -> None:
         )
 
 
-def _rows(job: Job, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
+def _rows(job: IngestJob, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
     """Write the missing rows of objects; return the single value of each constant band."""
-    known = Known(job.source.facts.shape[2], job.encoder.nodata)
+    known = ConstantBands(job.source.facts.shape[2], job.encoder.nodata)
     progress.start("ingest", sum(y1 - y0 for y0, y1 in map(product.span, missing)), "lines")
-    with Tiles(product) as tiles:
+    with RowWriter(product) as tiles:
         for row in missing:
             y0, y1 = product.span(row)
             tiles.write(row, _fill(job, y0, y1, known), layers(job, y0, y1))
@@ -71,13 +71,13 @@ def _rows(job: Job, product: Product, missing: list[int], progress: Progress) ->
     return known.values
 
 
-def layers(job: Job, y0: int, y1: int) -> dict[str, np.ndarray]:
+def layers(job: IngestJob, y0: int, y1: int) -> dict[str, np.ndarray]:
     """Return rows of all layers beside the cube."""
     labels = {} if job.labels is None else {"labels": job.labels.read_rows(y0, y1)}
     return labels | {plane.name: plane.read(y0, y1) for plane in job.source.facts.layers}
 
 
-def _fill(job: Job, y0: int, y1: int, known: Known) -> Fill:
+def _fill(job: IngestJob, y0: int, y1: int, known: ConstantBands) -> Fill:
     """Read the lines of one row of objects; return the function that makes objects of them."""
     raw = job.source.read_rows(y0, y1)
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.ingest.calibration.targets import Target
+from tilespec.ingest.calibration.targets import ReferencePanel
 from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
 from tilespec.ingest.readers.source import Facts, Source, lines_per_read
 
@@ -27,7 +27,7 @@ ERRORS: Final = 3.0
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class EmpiricalLine:
     """The gain and the offset of each band, and the quality of the fit."""
 
     gain: Float64[np.ndarray, " band"]
@@ -44,7 +44,7 @@ def empirical_line(
     means: Float64[np.ndarray, "target band"],
     errors: Float64[np.ndarray, "target band"],
     known: Float64[np.ndarray, "target band"],
-) -> Line:
+) -> EmpiricalLine:
     """Return the line of each band.
 
     Args:
@@ -60,7 +60,9 @@ def empirical_line(
     if len(means) == 1:
         good = used[0] & (x[0] > ERRORS * np.nan_to_num(errors[0]))
         gain = np.divide(y[0], x[0], out=np.full(good.shape, np.nan), where=good)
-        return Line(gain=gain, offset=np.where(good, 0.0, np.nan), residual=np.where(good, 0.0, np.nan), used=used)
+        return EmpiricalLine(
+            gain=gain, offset=np.where(good, 0.0, np.nan), residual=np.where(good, 0.0, np.nan), used=used
+        )
     count = used.sum(axis=0)
     share = np.where(count > 0, 1.0 / np.maximum(count, 1), np.nan)
     mx, my = x.sum(axis=0) * share, y.sum(axis=0) * share
@@ -70,7 +72,7 @@ def empirical_line(
     gain = np.divide(sxy, sxx, out=np.full(good.shape, np.nan), where=good)
     offset = my - gain * mx
     squares = np.where(used, y - gain * x - offset, 0.0) ** 2
-    return Line(gain=gain, offset=offset, residual=np.sqrt(squares.sum(axis=0) * share), used=used)
+    return EmpiricalLine(gain=gain, offset=offset, residual=np.sqrt(squares.sum(axis=0) * share), used=used)
 
 
 def _contrast(
@@ -86,7 +88,7 @@ def _contrast(
     return contrast
 
 
-def line_calibration(source: Source, targets: tuple[Target, ...], base: Calibration) -> Calibration:
+def line_calibration(source: Source, targets: tuple[ReferencePanel, ...], base: Calibration) -> Calibration:
     """Return ``base`` followed by the empirical line of targets in the scene.
 
     Args:
@@ -160,7 +162,7 @@ def _measure(source: Source, roi: Roi, base: Calibration) -> tuple[np.ndarray, n
     return mean, np.where(none, np.nan, np.sqrt(variance / known))
 
 
-def _facts(targets: tuple[Target, ...], line: Line) -> dict[str, object]:
+def _facts(targets: tuple[ReferencePanel, ...], line: EmpiricalLine) -> dict[str, object]:
     """Return the fit as plain data, with None for a band without a line."""
     return {
         "targets": [f"{target.name} ({target.roi})" for target in targets],
@@ -172,7 +174,7 @@ def _facts(targets: tuple[Target, ...], line: Line) -> dict[str, object]:
     }
 
 
-def _notes(targets: tuple[Target, ...], line: Line) -> tuple[str, ...]:
+def _notes(targets: tuple[ReferencePanel, ...], line: EmpiricalLine) -> tuple[str, ...]:
     """Return notes about the fit for the user."""
     notes = []
     flat = np.flatnonzero(np.isnan(line.gain))

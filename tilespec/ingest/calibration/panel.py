@@ -10,12 +10,14 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.ingest.calibration.targets import Known, rectangle
+from tilespec.ingest.calibration.targets import KnownReflectance, rectangle
 from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
 from tilespec.ingest.readers.source import Source, lines_per_read
 
 
-def panel_calibration(source: Source, text: str, reflectance: Known, zero: Zero, *, repair: bool = True) -> Calibration:
+def panel_calibration(
+    source: Source, text: str, reflectance: KnownReflectance, zero: Zero, *, repair: bool = True
+) -> Calibration:
     """Return the calibration of a scene by a panel inside it.
 
     Args:

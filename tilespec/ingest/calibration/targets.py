@@ -22,7 +22,7 @@ MICROMETRES: Final = 100.0
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class KnownReflectance:
     """A known reflectance at the bands of a scene."""
 
     values: Float64[np.ndarray, " band"]
@@ -35,14 +35,14 @@ class Known:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class ReferencePanel:
     """A rectangle of known reflectance."""
 
     name: str
     """The name for messages and provenance."""
     roi: Roi
     """The rectangle in pixels of the scene."""
-    known: Known
+    known: KnownReflectance
     """The known reflectance."""
 
 
@@ -67,7 +67,7 @@ def rectangle(where: str, text: str, shape: tuple[int, int, int]) -> Roi:
         ) from error
 
 
-def known(where: str, text: str, facts: Facts, folder: Path | None = None) -> Known:
+def known(where: str, text: str, facts: Facts, folder: Path | None = None) -> KnownReflectance:
     """Return a reflectance given as a number, or as a text file of wavelength and reflectance, at a scene's bands.
 
     Between measured wavelengths it is interpolated linearly; outside of them it is NaN.
@@ -89,10 +89,10 @@ def known(where: str, text: str, facts: Facts, folder: Path | None = None) -> Kn
         path = Path(text) if folder is None else _inside(where, folder, text)
         return _at_bands(where, path, facts)
     _check(where, np.array([value]))
-    return Known(values=np.full(bands, value))
+    return KnownReflectance(values=np.full(bands, value))
 
 
-def read_targets(path: Path, facts: Facts) -> tuple[Target, ...]:
+def read_targets(path: Path, facts: Facts) -> tuple[ReferencePanel, ...]:
     """Return the targets of a CSV file with the columns name, rows, cols, reflectance.
 
     Raises:
@@ -116,7 +116,7 @@ def read_targets(path: Path, facts: Facts) -> tuple[Target, ...]:
         where = f"{path}: line {number}"
         roi = rectangle(where, f"{row['rows']},{row['cols']}", facts.shape)
         reflectance = known(f"{where}: reflectance", row["reflectance"], facts, path.parent)
-        targets.append(Target(name=row["name"] or f"target {number - 1}", roi=roi, known=reflectance))
+        targets.append(ReferencePanel(name=row["name"] or f"target {number - 1}", roi=roi, known=reflectance))
     return tuple(targets)
 
 
@@ -128,7 +128,7 @@ def _inside(where: str, folder: Path, text: str) -> Path:
     return path
 
 
-def _at_bands(where: str, path: Path, facts: Facts) -> Known:
+def _at_bands(where: str, path: Path, facts: Facts) -> KnownReflectance:
     """Return the reflectance from a text file, interpolated at the bands of a scene."""
     centres, values, notes = _table(where, path)
     _check(where, values)
@@ -151,7 +151,7 @@ def _at_bands(where: str, path: Path, facts: Facts) -> Known:
     if outside:
         span = f"{centres[0]:g} to {centres[-1]:g} nm"
         notes = (*notes, f"{path.name}: {outside} bands lie outside {span}: no data there")
-    return Known(values=at, files=(path,), notes=notes)
+    return KnownReflectance(values=at, files=(path,), notes=notes)
 
 
 def _nanometres(axis: SpectralAxis) -> Float64[np.ndarray, " band"]:

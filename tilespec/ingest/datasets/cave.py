@@ -15,7 +15,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
 from tilespec.ingest.datasets.members import VISIBLE, Member, visible_axis
 from tilespec.ingest.readers.image import Scan
-from tilespec.ingest.readers.raster import GATHER, opened
+from tilespec.ingest.readers.raster import GATHER, open_raster
 from tilespec.ingest.readers.source import Facts, Options, refuse_array_options
 
 BAND: Final = re.compile(r"(?P<scene>[^.].*)_ms_(?P<band>\d\d)\.png", re.IGNORECASE)
@@ -100,7 +100,7 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _shape(file: Path) -> tuple[int, int]:
     """Return the size of a band in pixels; refuse anything except 16 bits of grey."""
-    with opened(str(file)) as raster:
+    with open_raster(str(file)) as raster:
         if raster.count != 1 or raster.dtypes[0] != "uint16":
             raise UserError(
                 file,

@@ -16,7 +16,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
 from tilespec.ingest.datasets.members import VISIBLE, Member, check_bands
 from tilespec.ingest.readers.containers import ArraySource, from_entries
-from tilespec.ingest.readers.hdf5 import arrays, dataset, entry, opened, vector
+from tilespec.ingest.readers.hdf5 import arrays, dataset, entry, open_hdf5, vector
 from tilespec.ingest.readers.source import Facts, Options
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
@@ -50,7 +50,7 @@ def read_icvl(path: Path, options: Options) -> Upright:
         UserError: the file is incomplete, or its arrays are not those of the data set.
     """
     name = options.variable or SPECTRA
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         nodes = arrays(file)
         if name not in nodes or nodes[name].ndim != len(DIMS):
             raise UserError(

@@ -127,7 +127,7 @@ def read_polygons(
     if len(given) < len(found.features):
         notes += (f"{path.name}: {len(found.features) - len(given)} features without a geometry were left out",)
     shapes = tuple(
-        Polygon(parts=_placed(f"{path}: feature {i + 1}", geometry, place), values=values)
+        Polygon(parts=_on_grid(f"{path}: feature {i + 1}", geometry, place), values=values)
         for i, (geometry, values) in enumerate(given)
     )
     plane = Roi(y0=0, y1=shape[0], x0=0, x1=shape[1])
@@ -243,7 +243,7 @@ def _placement(path: Path, crs: Any, georef: Mapping[str, Any] | None) -> tuple[
     return (lambda ring: (np.stack(turn.transform(*ring.T), axis=1) - (c, f)) @ back.T), (note,)
 
 
-def _placed(where: str, geometry: Any, place: Place) -> tuple[tuple[Ring, ...], ...]:
+def _on_grid(where: str, geometry: Any, place: Place) -> tuple[tuple[Ring, ...], ...]:
     """Return the rings of a geometry in pixels."""
     try:
         rings = _rings(polygon_of(geometry))

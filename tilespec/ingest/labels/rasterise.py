@@ -17,7 +17,7 @@ NAMES: Final = ("class", "label")
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Burnt:
+class PolygonRaster:
     """Polygons on the pixels of a scene: the last polygon over a pixel gives its class; 255 means no polygon."""
 
     facts: Facts
@@ -60,7 +60,7 @@ class Burnt:
         return burnt
 
 
-def burnt(path: Path, attribute: str | None, cube: Facts, ignore: int | None = None) -> Burnt:
+def rasterise(path: Path, attribute: str | None, cube: Facts, ignore: int | None = None) -> PolygonRaster:
     """Return the class map of a file's polygons on the grid of a cube.
 
     Classes are whole numbers from 0 to 254, or names, which are numbered in alphabetical order. A polygon without a
@@ -90,7 +90,7 @@ def burnt(path: Path, attribute: str | None, cube: Facts, ignore: int | None = N
         classes=names,
         files=found.files,
     )
-    whole = Burnt(facts=facts, shapes=tuple(shape for shape, _ in classed), values=numbers)
+    whole = PolygonRaster(facts=facts, shapes=tuple(shape for shape, _ in classed), values=numbers)
     some, several = whole.covered()
     if not some:
         raise UserError(

@@ -10,7 +10,7 @@ import zarr
 from tilespec.core.errors import UserError
 from tilespec.ingest.readers.containers import ORDER, ArraySource, Entry, from_entries, guard
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
-from tilespec.ingest.readers.source import Facts, Options, Plane, Source
+from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
 from tilespec.storage.group import check_complete
 from tilespec.storage.scene import Scene
 
@@ -100,9 +100,11 @@ def _scene(path: Path) -> Source:
     return Gapped(facts=with_gaps(facts), inner=source, known=lambda y0, y1: np.asarray(valid[y0:y1]) != 0)
 
 
-def _plane(name: str, array: Any) -> Plane:
+def _plane(name: str, array: Any) -> SourceLayer:
     """Return a measured layer, such as the latitude of each pixel."""
-    return Plane(name=name, dtype=array.dtype, read=lambda y0, y1: np.asarray(array[y0:y1]), attrs=dict(array.attrs))
+    return SourceLayer(
+        name=name, dtype=array.dtype, read=lambda y0, y1: np.asarray(array[y0:y1]), attrs=dict(array.attrs)
+    )
 
 
 def _dims(array: Any) -> tuple[str, ...] | None:

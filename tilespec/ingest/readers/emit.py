@@ -17,16 +17,16 @@ from tilespec.ingest.readers.containers import choose, from_entries
 from tilespec.ingest.readers.hdf5 import (
     LATITUDE,
     LONGITUDE,
-    Layout,
+    Hdf5Layout,
     attributes,
     dataset,
     entry,
-    opened,
+    open_hdf5,
     plane,
     text,
     vector,
 )
-from tilespec.ingest.readers.source import Options, Plane, Source
+from tilespec.ingest.readers.source import Options, Source, SourceLayer
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
 BANDS: Final = "sensor_band_parameters"
@@ -51,7 +51,7 @@ def fits(file: h5py.File) -> bool:
 
 def read_emit(path: Path, options: Options) -> Source:
     """Return the cube of an EMIT product, with the position of each pixel as layers."""
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         cubes = _cubes(file)
         entries = {name: entry(node, DIMS, _fill(node)) for name, node in cubes.items()}
         name = choose(path, entries, options)
@@ -94,7 +94,7 @@ def _spectral(where: str, file: h5py.File, bands: int) -> tuple[SpectralAxis, tu
     )
 
 
-def _layers(path: Path, file: h5py.File, shape: tuple[int, int]) -> tuple[Plane, ...]:
+def _layers(path: Path, file: h5py.File, shape: tuple[int, int]) -> tuple[SourceLayer, ...]:
     """Return the layers of ``location``."""
     found = {name: file["location"].get(name) for name in LAYERS}
     return tuple(
@@ -104,4 +104,4 @@ def _layers(path: Path, file: h5py.File, shape: tuple[int, int]) -> tuple[Plane,
     )
 
 
-LAYOUT: Final = Layout(fits=fits, read=read_emit)
+LAYOUT: Final = Hdf5Layout(fits=fits, read=read_emit)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
-from tilespec.ingest.readers.envi_fields import AXES, Layout, describe
+from tilespec.ingest.readers.envi_fields import AXES, EnviLayout, describe
 from tilespec.ingest.readers.hyspex import detector
 from tilespec.ingest.readers.source import Facts, Options, refuse_array_options
 
@@ -29,7 +29,7 @@ class EnviSource:
 
     facts: Facts
     """The facts from the header."""
-    layout: Layout
+    layout: EnviLayout
     """The layout of the elements in the file."""
     whole: int
     """The number of complete lines from the first one; later lines have no data."""
@@ -41,7 +41,7 @@ class EnviSource:
         height, width, bands = self.facts.shape
         size = {"y": y1 - y0, "x": width, "band": bands}
         axes = AXES[self.layout.interleave]
-        block = self._room(tuple(size[axis] for axis in axes))
+        block = self._buffer_of(tuple(size[axis] for axis in axes))
         line = width * self.facts.dtype.itemsize
         with self.layout.data.open("rb", buffering=0) as file:
             if self.layout.interleave == "bsq":
@@ -54,7 +54,7 @@ class EnviSource:
             block[(slice(None), slice(there, None)) if axes[0] == "band" else slice(there, None)] = self.facts.nodata
         return block.transpose([axes.index(axis) for axis in ("y", "x", "band")])
 
-    def _room(self, shape: tuple[int, ...]) -> np.ndarray:
+    def _buffer_of(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return a part of the buffer as an array."""
         count = int(np.prod(shape))
         if not self._buffer or self._buffer[0].size < count:
@@ -151,7 +151,7 @@ def header_of(path: Path) -> Path | None:
     return None
 
 
-def check_size(header_path: Path, facts: Facts, layout: Layout, *, allow_truncated: bool = False) -> int:
+def check_size(header_path: Path, facts: Facts, layout: EnviLayout, *, allow_truncated: bool = False) -> int:
     """Return the number of complete lines; refuse a data file that is shorter or longer than its header says.
 
     With ``allow_truncated`` a shorter file is accepted, if at least one line of it is complete.
@@ -176,7 +176,7 @@ def check_size(header_path: Path, facts: Facts, layout: Layout, *, allow_truncat
     )
 
 
-def _whole_lines(facts: Facts, layout: Layout, size: int) -> int:
+def _whole_lines(facts: Facts, layout: EnviLayout, size: int) -> int:
     """Return how many lines of a file of ``size`` bytes have all their bands."""
     lines, samples, bands = facts.shape
     row = samples * facts.dtype.itemsize

@@ -29,7 +29,7 @@ GATHER: Final = 1 << 25
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class EnviLayout:
     """The positions of the cube's elements in the data file."""
 
     data: Path
@@ -40,7 +40,7 @@ class Layout:
     """The interleave: ``bil``, ``bip`` or ``bsq``."""
 
 
-def describe(header_path: Path, data: Path) -> tuple[Facts, Layout]:
+def describe(header_path: Path, data: Path) -> tuple[Facts, EnviLayout]:
     """Return the facts and the layout from a header after checking them, without reading the data."""
     header, notes = read_header(header_path)
     _refuse_kinds(header_path, header)
@@ -64,7 +64,7 @@ def describe(header_path: Path, data: Path) -> tuple[Facts, Layout]:
         read_bytes=GATHER if interleave == "bsq" else Facts.read_bytes,
     )
     offset = _integer(header_path, header, "header offset", at_least=0, default=0)
-    return facts, Layout(data=data, offset=offset, interleave=interleave)
+    return facts, EnviLayout(data=data, offset=offset, interleave=interleave)
 
 
 def _refuse_kinds(path: Path, header: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.ingest.readers.containers import Entry
-from tilespec.ingest.readers.source import Options, Plane, Source
+from tilespec.ingest.readers.source import Options, Source, SourceLayer
 
 LAYOUTS: Final = {
     "emit": "tilespec.ingest.readers.emit:LAYOUT",
@@ -35,7 +35,7 @@ LONGEST: Final = 4096
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class Hdf5Layout:
     """The layout of one product in HDF5."""
 
     fits: Callable[[h5py.File], bool]
@@ -69,7 +69,7 @@ def read_hdf5(path: Path, options: Options) -> Source:
     If the user names an array or its axes, that array is read regardless of the layout.
     """
     if options.variable is None and options.axes is None and options.kind != "labels":
-        with opened(path) as file:
+        with open_hdf5(path) as file:
             fitting = [layout for layout in (load(LAYOUTS, name, "layout") for name in LAYOUTS) if layout.fits(file)]
         if fitting:
             source: Source = fitting[0].read(path, options)
@@ -79,7 +79,7 @@ def read_hdf5(path: Path, options: Options) -> Source:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a file; refuse one that is not HDF5 or is incomplete."""
     if not h5py.is_hdf5(path):
         raise UserError(
@@ -143,7 +143,7 @@ def vector(node: Any) -> list[float]:
     return np.ravel(np.asarray(node)).astype(np.float64).tolist()
 
 
-def plane(path: Path, name: str, node: h5py.Dataset, attrs: Mapping[str, Any], *, turned: bool = False) -> Plane:
+def plane(path: Path, name: str, node: h5py.Dataset, attrs: Mapping[str, Any], *, turned: bool = False) -> SourceLayer:
     """Return a ``y, x`` dataset (``turned``: stored ``x, y``) as a layer; its fill value becomes NaN."""
     source, fill = dataset(path, node), node.attrs.get("_FillValue")
     hidden = None if fill is None or node.dtype.kind != "f" else float(np.ravel(fill)[0])
@@ -154,7 +154,7 @@ def plane(path: Path, name: str, node: h5py.Dataset, attrs: Mapping[str, Any], *
             rows[rows == hidden] = np.nan
         return rows
 
-    return Plane(name=name, dtype=node.dtype.newbyteorder("="), read=read, attrs=dict(attrs))
+    return SourceLayer(name=name, dtype=node.dtype.newbyteorder("="), read=read, attrs=dict(attrs))
 
 
 LATITUDE: Final = {"units": "degrees_north", "standard_name": "latitude"}

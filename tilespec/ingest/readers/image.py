@@ -17,7 +17,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
 from tilespec.ingest.readers.gaps import with_gaps
 from tilespec.ingest.readers.image_light import COLOURS, PEAKS, check_peak, picture_facts
-from tilespec.ingest.readers.raster import GATHER, georef_of, opened, place_notes, raster_at, read_raster, whole
+from tilespec.ingest.readers.raster import GATHER, georef_of, open_raster, place_notes, raster_at, read_raster, whole
 from tilespec.ingest.readers.source import Facts, Options, Source, refuse_array_options
 
 PIECE: Final = 1 << 23
@@ -68,7 +68,7 @@ class Scan:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class PictureFormat:
     """The interpretation of a raster's bands as colours."""
 
     colours: int
@@ -104,7 +104,7 @@ class PictureSource:
 
     facts: Facts
     """The facts of the picture."""
-    look: Look
+    look: PictureFormat
     """The interpretation of its bands as colours."""
     lines: Scan
     """The raster that is read."""
@@ -128,7 +128,7 @@ def read_image(path: Path, options: Options) -> Source:
     """
     if options.kind != "cube":
         return read_raster(path, options)
-    with opened(str(path)) as raster:
+    with open_raster(str(path)) as raster:
         _refuse(path, raster)
         if raster.driver == "GTiff" and not (options.rgb or photographed(raster)):
             return read_raster(path, options)
@@ -189,7 +189,7 @@ def _refuse(path: Path, raster: Any) -> None:
         )
 
 
-def _look(path: Path, raster: Any) -> Look:
+def _look(path: Path, raster: Any) -> PictureFormat:
     """Return the interpretation of the bands as colours."""
     named = _colours(raster)
     table = _palette(raster) if named[0] == "palette" else None
@@ -204,7 +204,7 @@ def _look(path: Path, raster: Any) -> Look:
         )
     transparent = raster.tags().get("NODATA_VALUES", "").split()
     hidden = tuple(int(value) for value in transparent) if len(transparent) == colours else None
-    return Look(colours=colours, alpha=alpha, table=table, hidden=hidden)
+    return PictureFormat(colours=colours, alpha=alpha, table=table, hidden=hidden)
 
 
 def _palette(raster: Any) -> UInt8[np.ndarray, "256 4"]:
@@ -229,7 +229,7 @@ def _peak(path: Path, raster: Any, options: Options) -> float:
     return float((1 << int(bits)) - 1)
 
 
-def _notes(path: Path, raster: Any, look: Look) -> tuple[str, ...]:
+def _notes(path: Path, raster: Any, look: PictureFormat) -> tuple[str, ...]:
     """Return notes on the interpretation of a picture for the user."""
     said, notes = _header_of(path, raster.driver), []
     turned = _orientation(said)

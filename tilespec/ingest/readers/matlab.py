@@ -9,7 +9,7 @@ import scipy.io
 
 from tilespec.core.errors import UserError
 from tilespec.ingest.readers.containers import ArraySource, Entry, from_entries, guard
-from tilespec.ingest.readers.hdf5 import arrays, dataset, entry, opened
+from tilespec.ingest.readers.hdf5 import arrays, dataset, entry, open_hdf5
 from tilespec.ingest.readers.source import Options
 
 DTYPES: Final = {"double": "f8", "single": "f4", "logical": "u1"}
@@ -37,7 +37,7 @@ def read_matlab(path: Path, options: Options) -> ArraySource:
 
 def _hdf5(path: Path, options: Options) -> ArraySource:
     """Return an array of a version 7.3 file, whose axes are stored in reverse order."""
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         nodes = arrays(file)
         entries = {name: entry(node) for name, node in nodes.items()}
         readers = {name: dataset(path, node) for name, node in nodes.items()}

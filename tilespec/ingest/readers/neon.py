@@ -18,7 +18,7 @@ from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.cf_grid import geotransform
 from tilespec.ingest.readers.containers import from_entries
 from tilespec.ingest.readers.georeference import crs_of, from_envi, grid_mapping
-from tilespec.ingest.readers.hdf5 import Layout, attributes, dataset, entry, opened, text, vector
+from tilespec.ingest.readers.hdf5 import Hdf5Layout, attributes, dataset, entry, open_hdf5, text, vector
 from tilespec.ingest.readers.source import Options, Source
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
@@ -36,7 +36,7 @@ def fits(file: h5py.File) -> bool:
 
 def read_neon(path: Path, options: Options) -> Source:
     """Return the reflectance of a NEON file: the stored integers with their scale."""
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         site = _site(file)
         assert site is not None, "the layout fits, or the user names it"
         group = file[site]["Reflectance"]
@@ -101,4 +101,4 @@ def _georef(where: str, group: h5py.Group) -> tuple[dict[str, Any] | None, tuple
     return (found, notes) if crs is None or transform is None else (grid_mapping(crs, transform), ())
 
 
-LAYOUT: Final = Layout(fits=fits, read=read_neon)
+LAYOUT: Final = Hdf5Layout(fits=fits, read=read_neon)

@@ -21,12 +21,12 @@ from tilespec.ingest.readers.hdf5 import (
     attributes,
     dataset,
     entry,
-    opened,
+    open_hdf5,
     plane,
     text,
     vector,
 )
-from tilespec.ingest.readers.source import Facts, Options, Plane, Source
+from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
 from tilespec.ingest.readers.wavelengths import NANOMETRES, WAVENUMBERS
 
 PACKING: Final = ("scale_factor", "add_offset", "_FillValue", "missing_value")
@@ -67,7 +67,7 @@ def read_netcdf(path: Path, options: Options) -> Source:
     ``scale_factor`` and ``_FillValue`` become facts of the integers; an ``add_offset``, which a scene cannot store, is
     applied.
     """
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         nodes = arrays(file)
         entries = {name: entry(node, _dims(node), _packing(node)) for name, node in nodes.items()}
         chosen = choose(path, entries, options)
@@ -173,7 +173,7 @@ def _marked(axis: SpectralAxis | None, good: list[bool] | None) -> SpectralAxis 
 
 def _swath(
     path: Path, nodes: Mapping[str, h5py.Dataset], cube: h5py.Dataset, axes: tuple[str, ...]
-) -> tuple[Plane, ...]:
+) -> tuple[SourceLayer, ...]:
     """Return two-dimensional latitude and longitude on the cube's own pixels as layers."""
     dims = _dims(cube)
     order = [name for axis, name in zip(axes, dims or (), strict=False) if axis in ("y", "x")]

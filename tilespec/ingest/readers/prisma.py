@@ -24,8 +24,18 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
 from tilespec.ingest.readers.containers import ORDER, ArraySource
 from tilespec.ingest.readers.georeference import crs_of, grid_mapping
-from tilespec.ingest.readers.hdf5 import LATITUDE, LONGITUDE, Layout, attributes, dataset, opened, plane, text, vector
-from tilespec.ingest.readers.source import Facts, Options, Plane
+from tilespec.ingest.readers.hdf5 import (
+    LATITUDE,
+    LONGITUDE,
+    Hdf5Layout,
+    attributes,
+    dataset,
+    open_hdf5,
+    plane,
+    text,
+    vector,
+)
+from tilespec.ingest.readers.source import Facts, Options, SourceLayer
 from tilespec.ingest.readers.wavelengths import check_count, spectral_axis
 
 ARMS: Final = ("Vnir", "Swir")
@@ -96,7 +106,7 @@ def fits(file: h5py.File) -> bool:
 def read_prisma(path: Path, options: Options) -> PrismaSource:
     """Return the cube of a PRISMA product; a level 2D product lies on a UTM grid, the others on a swath."""
     del options  # the layout decides everything
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         swath = _swath(file)
         assert swath is not None, "the layout fits, or the user names it"
         level = swath.partition("PRS_")[2].partition("_")[0]
@@ -213,7 +223,7 @@ def _shape(path: Path, arms: tuple[Arm, ...]) -> tuple[int, int, int]:
 
 def _place(
     path: Path, file: h5py.File, swath: str, shape: tuple[int, int, int]
-) -> tuple[dict[str, Any] | None, tuple[Plane, ...], tuple[str, ...]]:
+) -> tuple[dict[str, Any] | None, tuple[SourceLayer, ...], tuple[str, ...]]:
     """Return the grid of level 2D, or for other levels the latitude and longitude of each pixel."""
     if "Epsg_Code" in file.attrs and "Product_ULcorner_easting" in file.attrs:
         georef, notes = _grid(path.name, file, shape)
@@ -239,4 +249,4 @@ def _grid(where: str, file: h5py.File, shape: tuple[int, int, int]) -> tuple[dic
     return georef, (f"{where}: its corners are taken as centres of pixels of {dx:g} m",)
 
 
-LAYOUT: Final = Layout(fits=fits, read=read_prisma)
+LAYOUT: Final = Hdf5Layout(fits=fits, read=read_prisma)

@@ -34,7 +34,7 @@ class RasterSource:
         """Return rows as ``y, x, band``."""
         from rasterio.windows import Window
 
-        with opened(self.path) as raster:
+        with open_raster(self.path) as raster:
             block = raster.read(window=Window(0, y0, raster.width, y1 - y0))
         return np.moveaxis(block, 0, -1)
 
@@ -46,7 +46,7 @@ def read_raster(path: Path, options: Options) -> RasterSource:
         UserError: GDAL cannot read it; its bands have several scales or an offset; it is complex.
     """
     refuse_array_options(path, options)
-    with opened(str(path)) as raster:
+    with open_raster(str(path)) as raster:
         _refuse(path, raster)
         spectral, notes = _spectral(path.name, raster)
         tags = {key: str(value) for key, value in raster.tags().items() if key != "AREA_OR_POINT"}
@@ -68,7 +68,7 @@ def read_raster(path: Path, options: Options) -> RasterSource:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Any]:
+def open_raster(path: str) -> Iterator[Any]:
     """Open a raster; a missing georeference gives no warning here."""
     with raster_at(path) as raster, whole(path):
         yield raster

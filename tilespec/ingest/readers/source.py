@@ -34,7 +34,7 @@ class Options:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Plane:
+class SourceLayer:
     """A ``y, x`` layer beside a cube, such as the latitude of each pixel of a swath."""
 
     name: str
@@ -68,7 +68,7 @@ class Facts:
     """The names of the classes 0, 1, ... of a class map."""
     colour_space: str | None = None
     """The encoding ``sRGB`` of light (`tilespec.ingest.readers.image_light`); None for values without encoding."""
-    layers: tuple[Plane, ...] = ()
+    layers: tuple[SourceLayer, ...] = ()
     """The further layers on the same pixels, which go into the scene."""
     header: dict[str, str] = field(default_factory=dict)
     """The other facts of the source as text."""
