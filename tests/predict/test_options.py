@@ -30,8 +30,8 @@ from tilespec.predict.predictor import TURNS, _turned
 from tilespec.storage.lock import holder_token, locked
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid
-from tilespec.tiling.plan import Part, axes
-from tilespec.tiling.slab import run_part
+from tilespec.tiling.plan import Slab, axes
+from tilespec.tiling.slab import run_slab
 
 BLUR = {**UNET, "dropout": 0.5}
 
@@ -260,7 +260,7 @@ def test_a_part_that_comes_again_after_its_worker_died_skips_what_is_recorded(sc
     plan, part = begun(scene, tmp_path, monkeypatch)
     with locked(plan.product.url):
         token = holder_token(plan.product.url)
-        run_part(plan, Part(rows=part.rows[:3]), Silent())
+        run_slab(plan, Slab(rows=part.rows[:3]), Silent())
         facts = predict_module._part(plan, part, token)
         assert plan.product.missing() == []
         assert 0 < facts.tiles < len(plan.tiles(part)[0]) * len(plan.tiles(part)[1])

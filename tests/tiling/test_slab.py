@@ -19,8 +19,8 @@ from tilespec.storage.layout import ArraySpec, constants, cube_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid
-from tilespec.tiling.plan import Facts, Part, PredictPlan, axes, canonical_batch
-from tilespec.tiling.slab import run_part
+from tilespec.tiling.plan import PredictPlan, Slab, SlabCounts, axes, canonical_batch
+from tilespec.tiling.slab import run_slab
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def make_plan(tmp, cube, spec, *, tile, overlap, edge, name="out", roi=None, pan
 
 def predicted(plan, groups=None):
     """Run the slabs ``groups`` (default: all rows in one) and return what is stored."""
-    parts = plan.parts(1) if groups is None else [Part(rows=tuple(rows)) for rows in groups]
+    parts = plan.parts(1) if groups is None else [Slab(rows=tuple(rows)) for rows in groups]
     for part in parts:
-        run_part(plan, part, Silent())
+        run_slab(plan, part, Silent())
     plan.product.finish()
     return np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
 
@@ -179,7 +179,7 @@ def test_a_rerun_computes_only_the_rows_that_are_missing(tmp_path):
         return tiles
 
     plan = make_plan(tmp_path, cube, Fake(1, counting), tile=8, overlap=2, edge=16)
-    run_part(plan, Part(rows=(0, 1)), Silent())
+    run_slab(plan, Slab(rows=(0, 1)), Silent())
     first = len(calls)
     assert plan.product.missing() == [2, 3]
     assert predicted(plan).tobytes() == cube.tobytes()
@@ -190,7 +190,7 @@ def test_a_rerun_computes_only_the_rows_that_are_missing(tmp_path):
 def test_an_unfinished_product_is_not_published(tmp_path):
     cube = np.zeros((64, 20, 1), np.float32)
     plan = make_plan(tmp_path, cube, Fake(1), tile=8, overlap=2, edge=16)
-    run_part(plan, Part(rows=(1,)), Silent())
+    run_slab(plan, Slab(rows=(1,)), Silent())
     attrs = zarr.open_group(plan.product.url, mode="r").attrs
     assert attrs["tilespec_status"] == "writing"
     with pytest.raises(AssertionError):
@@ -205,7 +205,7 @@ def test_pixels_without_data_stay_so_and_touch_nobody(tmp_path):
     holed[10:13, 20:40] = np.nan
     holed[30:60, 0:30] = np.nan
     plan = make_plan(tmp_path, holed, Fake(2), tile=16, overlap=8, edge=20)
-    facts = run_part(plan, Part(rows=tuple(plan.product.missing())), Silent())
+    facts = run_slab(plan, Slab(rows=tuple(plan.product.missing())), Silent())
     out = np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
     np.testing.assert_array_equal(out, holed)
     assert facts.nodata == np.isnan(holed[..., 0]).sum()
@@ -223,7 +223,7 @@ def test_a_region_is_predicted_as_if_it_were_the_scene(tmp_path):
 def test_every_chunk_of_the_scene_is_decoded_once(tmp_path):
     cube = np.zeros((520, 300, 1), np.float32)
     plan = make_plan(tmp_path, cube, Fake(1), tile=128, overlap=64, edge=100)
-    facts = run_part(plan, Part(rows=tuple(plan.product.missing())), Silent())
+    facts = run_slab(plan, Slab(rows=tuple(plan.product.missing())), Silent())
     assert facts.bytes_read == cube.nbytes
 
 
@@ -237,9 +237,9 @@ def test_records_carry_the_digest_of_what_was_written(tmp_path):
 
 
 def run_all(plan, parts):
-    total = Facts()
+    total = SlabCounts()
     for part in parts:
-        total.add(run_part(plan, part, Silent()))
+        total.add(run_slab(plan, part, Silent()))
     plan.product.finish()
     return total, np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
 
@@ -291,7 +291,7 @@ def test_a_strip_that_is_damaged_or_gone_is_made_again(tmp_path):
     plan = make_plan(tmp_path, cube, Fake(1, shifting), tile=16, overlap=8, edge=20)
     whole = predicted(make_plan(tmp_path, cube, Fake(1, shifting), tile=16, overlap=8, edge=20, name="whole"))
     first, *rest = plan.parts(3)
-    run_part(plan, first, Silent())
+    run_slab(plan, first, Silent())
     strips = sorted(plan.product.scratch.iterdir())
     strips[0].write_bytes(strips[0].read_bytes()[:50])
     for strip in strips[1:]:
@@ -425,7 +425,7 @@ def test_a_stopped_part_ends_after_the_tile_row_in_work_and_is_resumed(tmp_path)
     cube = np.random.default_rng(1).normal(size=(200, 30, 1)).astype(np.float32)
     plan = make_plan(tmp_path, cube, Fake(1), tile=16, overlap=8, edge=20)
     asked = itertools.count()
-    facts = run_part(plan, plan.parts(1)[0], Silent(), lambda: next(asked) >= 9)
+    facts = run_slab(plan, plan.parts(1)[0], Silent(), lambda: next(asked) >= 9)
     assert facts.stopped
     assert 0 < len(plan.product.missing()) < plan.product.rows
     np.testing.assert_array_equal(predicted(plan), cube)

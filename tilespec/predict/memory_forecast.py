@@ -15,8 +15,8 @@ from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import PredictPlan
 
 WAITING = 3
-"""The number of predictions that wait to be blended (`tilespec.tiling.slab.Slab.depth` beyond the threads) or for their
-right part.
+"""The number of predictions that wait to be blended (`tilespec.tiling.slab.SlabRun.depth` beyond the threads) or for
+their right part.
 """
 DASK = 110 << 20
 """The bytes that distributed takes in every process, including the command's own, as measured (2026.8.0)."""

@@ -31,8 +31,8 @@ from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import holder_token, locked
 from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
-from tilespec.tiling.plan import Facts, Part, PredictPlan, describe
-from tilespec.tiling.slab import run_part
+from tilespec.tiling.plan import PredictPlan, Slab, SlabCounts, describe
+from tilespec.tiling.slab import run_slab
 
 PARTS = 2
 """The number of parts for each worker: every second one stores strips for adjacent ones, and a lost worker costs half
@@ -133,7 +133,7 @@ def _execute(
 
     With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
     """
-    total, failed = Facts(), []
+    total, failed = SlabCounts(), []
     for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # left by a killed run:
         shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
     started = time.monotonic()
@@ -146,7 +146,7 @@ def _execute(
         parts = plan.parts(1 if client is None else PARTS * max(1, worker_count(client)))
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
         for part, facts in _facts(plan, parts, client, progress, stop):
-            if isinstance(facts, Facts):
+            if isinstance(facts, SlabCounts):
                 total.add(facts)
             else:
                 failed.append(_died(plan, part))
@@ -167,12 +167,12 @@ def _execute(
     return result
 
 
-def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
+def _facts(plan: PredictPlan, parts: list[Slab], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
     """Yield each part with its counts, or with the error that killed its workers, in the order of completion."""
     if client is None:
         for part in parts:
             if not stop():
-                yield part, run_part(plan, part, progress, stop)
+                yield part, run_slab(plan, part, progress, stop)
         return
     token = holder_token(plan.product.url)
     tasks, tick = [(plan, part, token) for part in parts], _told_by_records(plan, parts, progress)
@@ -180,7 +180,7 @@ def _facts(plan: PredictPlan, parts: list[Part], client: Any, progress: Progress
         yield part, facts
 
 
-def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -> Callable[[], None]:
+def _told_by_records(plan: PredictPlan, parts: list[Slab], progress: Progress) -> Callable[[], None]:
     """Return a function that reports the progress of workers from their records, in tiles."""
     folder, rows = plan.product.ledger.rows, max(1, sum(len(part.rows) for part in parts))
     each = sum(_tiles(plan, part) for part in parts) / rows
@@ -195,17 +195,17 @@ def _told_by_records(plan: PredictPlan, parts: list[Part], progress: Progress) -
     return tick
 
 
-def _part(plan: PredictPlan, part: Part, token: str) -> Facts:
+def _part(plan: PredictPlan, part: Slab, token: str) -> SlabCounts:
     """Run the missing rows of a part on a worker, until a stop is requested or the run has ended without the worker."""
     missing = set(plan.product.missing(part.panel)) & set(part.rows)
     if not missing:
-        return Facts()
+        return SlabCounts()
     first = min(missing)
     if first > part.rows[0]:  # a dead worker finished the rows above, whose strip exists
         part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
     flag = plan.product.ledger.folder / "stop"
     with torch_threads():
-        return run_part(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
+        return run_slab(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
 
 
 def _norms(plan: PredictPlan, statistics: Statistics) -> str:
@@ -228,7 +228,7 @@ def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
     return INCOMPLETE if plan.product.poison() else COMPLETE
 
 
-def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(plan: PredictPlan, total: SlabCounts, parts: list[Slab], failed: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts of the run as the result of the verb."""
     return {
         "tiles": total.tiles,
@@ -248,7 +248,7 @@ def _result(plan: PredictPlan, total: Facts, parts: list[Part], failed: list[dic
     }
 
 
-def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
+def _died(plan: PredictPlan, part: Slab) -> dict[str, Any]:
     """Return the note on a part whose workers died repeatedly."""
     tiles = plan.tiles(part)[0]
     return {
@@ -258,7 +258,7 @@ def _died(plan: PredictPlan, part: Part) -> dict[str, Any]:
     }
 
 
-def _tiles(plan: PredictPlan, part: Part) -> int:
+def _tiles(plan: PredictPlan, part: Slab) -> int:
     """Return the number of tiles that overlap a part."""
     rows, columns = plan.tiles(part)
     return len(rows) * len(columns)

@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.tiling.plan import Part, PredictPlan
+from tilespec.tiling.plan import PredictPlan, Slab
 from tilespec.tiling.windows import mix
 
 Plane = Float32[np.ndarray, "_y _x channel"]
@@ -19,7 +19,7 @@ Plane = Float32[np.ndarray, "_y _x channel"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class BlendedBlock:
     """A block of blended pixels."""
 
     top: int
@@ -32,12 +32,12 @@ class Block:
 
 @final
 @dataclass(kw_only=True)
-class Along:
+class RowBlend:
     """The running mean of one tile row along x."""
 
     plan: PredictPlan
     """The plan of the prediction."""
-    part: Part
+    part: Slab
     """The part of the plan: some rows of a panel."""
     k: int
     """The number of the tile row."""
@@ -46,7 +46,7 @@ class Along:
     over: Plane | None = None
     """The columns of the mean that the next tile also covers."""
 
-    def add(self, column: int, tile: Plane) -> Block:
+    def add(self, column: int, tile: Plane) -> BlendedBlock:
         """Add the next tile, cut to the needed rows; return the columns that no later tile covers."""
         axis, (x0, x1) = self.plan.grid.x, self.plan.across(self.part, column)
         tile = self._own(tile)
@@ -57,7 +57,7 @@ class Along:
         last = column == self.plan.tiles(self.part)[1][-1]
         done = x1 if last else min(max((column + 1) * axis.step, x0), x1)
         self.over = tile[:, done - x0 :]
-        return Block(top=self.plan.wanted(self.part, self.k)[0], left=x0, values=tile[:, : done - x0])
+        return BlendedBlock(top=self.plan.wanted(self.part, self.k)[0], left=x0, values=tile[:, : done - x0])
 
     def _own(self, tile: Float32[np.ndarray, "y x _channel"]) -> Float32[np.ndarray, "y x channel"]:
         """Return a tile that may be overwritten, with a channel for the spread if it is stored and missing."""
@@ -69,12 +69,12 @@ class Along:
 
 @final
 @dataclass(kw_only=True)
-class Down:
+class PlaneBlend:
     """The running mean of a part along y."""
 
     plan: PredictPlan
     """The plan of the prediction."""
-    part: Part
+    part: Slab
     """The part of the plan: some rows of a panel."""
     channels: int
     """The number of channels of the mean, including the spread of the tiles."""
@@ -85,7 +85,7 @@ class Down:
         axis, (x0, x1) = self.plan.grid.y, self.plan.product.columns(self.part.panel)
         return np.empty((axis.tile - axis.step, x1 - x0, self.channels), np.float32)
 
-    def add(self, k: int, block: Block) -> Block:
+    def add(self, k: int, block: BlendedBlock) -> BlendedBlock:
         """Add columns of tile row ``k`` that are finished along x; return the rows that no later tile row covers."""
         axis, (top, end) = self.plan.grid.y, self.plan.own(self.part, k)
         rows = block.values[top - block.top : end - block.top]
@@ -98,7 +98,7 @@ class Down:
             mix(over[:above], shared, gains, axis=0, into=shared, spread=self.plan.disagreement)
         done = self._done(k) - top
         over[: len(rows) - done] = rows[done:]
-        return Block(top=top, left=block.left, values=rows[:done])
+        return BlendedBlock(top=top, left=block.left, values=rows[:done])
 
     def _done(self, k: int) -> int:
         """Return the first row that tile rows after ``k`` cover."""

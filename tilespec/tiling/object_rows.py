@@ -7,8 +7,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from tilespec.tiling.blend_rows import Block
-from tilespec.tiling.plan import Part, PredictPlan
+from tilespec.tiling.blend_rows import BlendedBlock
+from tilespec.tiling.plan import PredictPlan, Slab
 
 Plane = Float32[np.ndarray, "y x channel"]
 Decode = Callable[[Plane, Bool[np.ndarray, "y x"]], dict[str, np.ndarray]]
@@ -43,7 +43,7 @@ class ObjectRows:
 
     plan: PredictPlan
     """The plan of the prediction."""
-    part: Part
+    part: Slab
     """The part of the plan: some rows of a panel."""
     decode: Decode
     """The function from blended values to stored arrays."""
@@ -54,7 +54,7 @@ class ObjectRows:
     done: int = 0
     """The number of rows that were completed."""
 
-    def add(self, block: Block) -> Iterator[ObjectRow]:
+    def add(self, block: BlendedBlock) -> Iterator[ObjectRow]:
         """Add a finished block of the plane; yield the rows of objects that are now complete."""
         x0, x1 = self.plan.product.columns(self.part.panel)
         edge, bottom = self.plan.product.edge, block.top + len(block.values)

@@ -96,7 +96,7 @@ class PredictorSpec(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Slab:
     """The work of one task: a run of rows of objects of a panel."""
 
     rows: tuple[int, ...]
@@ -131,7 +131,7 @@ class PredictPlan:
     disagreement: bool = False
     """Whether the spread of the tiles over a pixel is stored too."""
 
-    def parts(self, hands: int) -> list[Part]:
+    def parts(self, hands: int) -> list[Slab]:
         """Return the missing rows cut into about ``hands`` parts, each at least a tile and three tile rows high.
 
         Every second part of a panel comes first: it evaluates the tile rows at both its ends and stores strips of them
@@ -142,7 +142,7 @@ class PredictPlan:
         runs = [run for panel, rows in enumerate(missing) for run in self._runs(panel, rows, each)]
         return runs[::2] + runs[1::2]
 
-    def _runs(self, panel: int, missing: list[int], hands: int) -> list[Part]:
+    def _runs(self, panel: int, missing: list[int], hands: int) -> list[Slab]:
         """Return runs of the missing rows of one panel, each with the adjacent runs."""
         least = max(3 * self.grid.y.step, self.grid.y.tile)
         height = max(-(-least // self.product.edge), -(-len(missing) // hands))
@@ -152,9 +152,9 @@ class PredictPlan:
                 runs[-1].append(row)
             else:
                 runs.append([row])
-        spans = [self.span(Part(rows=tuple(run))) for run in runs]
+        spans = [self.span(Slab(rows=tuple(run))) for run in runs]
         return [
-            Part(
+            Slab(
                 rows=tuple(run),
                 panel=panel,
                 above=spans[i - 1] if i and spans[i - 1][1] == spans[i][0] else None,
@@ -163,26 +163,26 @@ class PredictPlan:
             for i, run in enumerate(runs)
         ]
 
-    def span(self, part: Part) -> tuple[int, int]:
+    def span(self, part: Slab) -> tuple[int, int]:
         """Return the first and the last pixel row (exclusive) of a part."""
         return self.product.span(part.rows[0])[0], self.product.span(part.rows[-1])[1]
 
-    def tiles(self, part: Part) -> tuple[range, range]:
+    def tiles(self, part: Slab) -> tuple[range, range]:
         """Return the tile rows and the tile columns that overlap a part."""
         return self.grid.y.covering(*self.span(part)), self.grid.x.covering(*self.product.columns(part.panel))
 
-    def own(self, part: Part, k: int) -> tuple[int, int]:
+    def own(self, part: Slab, k: int) -> tuple[int, int]:
         """Return the rows of the plane in both tile row ``k`` and a part."""
         axis, (start, stop) = self.grid.y, self.span(part)
         return max(k * axis.step, start), min(k * axis.step + axis.tile, stop)
 
-    def wanted(self, part: Part, k: int) -> tuple[int, int]:
+    def wanted(self, part: Slab, k: int) -> tuple[int, int]:
         """Return the rows of tile row ``k`` that a part and the adjacent parts of other tasks need."""
         axis, (start, stop) = self.grid.y, self.span(part)
         top, bottom = part.above[0] if part.above else start, part.below[1] if part.below else stop
         return max(k * axis.step, top), min(k * axis.step + axis.tile, bottom)
 
-    def across(self, part: Part, column: int) -> tuple[int, int]:
+    def across(self, part: Slab, column: int) -> tuple[int, int]:
         """Return the columns of the plane in both a tile column and a part's panel."""
         axis, (start, stop) = self.grid.x, self.product.columns(part.panel)
         return max(column * axis.step, start), min(column * axis.step + axis.tile, stop)
@@ -197,7 +197,7 @@ class PredictPlan:
 
 @final
 @dataclass(kw_only=True)
-class Facts:
+class SlabCounts:
     """The counts of a part."""
 
     tiles: int = 0
@@ -221,7 +221,7 @@ class Facts:
     stopped: bool = False
     """Whether the part was stopped before its end."""
 
-    def add(self, other: "Facts") -> None:
+    def add(self, other: "SlabCounts") -> None:
         """Add the counts of another part."""
         for key, value in vars(other).items():
             setattr(self, key, getattr(self, key) + value)
@@ -237,7 +237,7 @@ def describe(plan: PredictPlan, bands: int, itemsize: int, memory: dict[str, int
     product, grid = plan.product, plan.grid
     begun = product.ledger.folder.exists()
     missing = sum(len(product.missing(panel)) for panel in range(product.panels)) if begun else None
-    extra = sum(len(plan.tiles(Part(rows=(0,), panel=panel))[1]) for panel in range(product.panels)) - grid.x.count
+    extra = sum(len(plan.tiles(Slab(rows=(0,), panel=panel))[1]) for panel in range(product.panels)) - grid.x.count
     return {
         "scene": plan.scene,
         "out": product.url,

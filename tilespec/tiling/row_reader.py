@@ -20,7 +20,7 @@ CALL = 1 << 22
 
 
 @runtime_checkable
-class Prepares(Protocol):
+class HasRecipe(Protocol):
     """The part of a predictor that reading needs."""
 
     @property
@@ -47,7 +47,7 @@ class Piece:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Strip:
+class PreparedRows:
     """Some rows of a region after the recipe, in pieces as stored, so that no copy joins them."""
 
     top: int
@@ -61,7 +61,7 @@ class Strip:
 class Rows:
     """The strips that some rows of a region need: a value that threads may share."""
 
-    strips: Mapping[int, Strip]
+    strips: Mapping[int, PreparedRows]
     """The strips by number, ascending."""
     number: Callable[[int], int]
     """The function from a row to the number of its strip."""
@@ -134,11 +134,11 @@ class RowReader:
     """The scene that is read."""
     roi: Roi
     """The region; the indices below are relative to it."""
-    prepares: Prepares
+    prepares: HasRecipe
     """The recipe that is applied while reading."""
     pool: Executor
     """The threads that decode and prepare."""
-    strips: dict[int, Strip] = field(default_factory=dict)
+    strips: dict[int, PreparedRows] = field(default_factory=dict)
     """The prepared rows by strip number."""
     free: list[Buffers] = field(default_factory=list)
     """The buffers that are not in use."""
@@ -171,7 +171,7 @@ class RowReader:
         top = (self.roi.y0 // edge + number) * edge
         return max(top - self.roi.y0, 0), min(top + edge - self.roi.y0, self.height)
 
-    def _strip(self, number: int) -> Strip:
+    def _strip(self, number: int) -> PreparedRows:
         """Read and prepare a strip, piece by piece."""
         began = time.monotonic()
         y0, y1 = self._span(number)
@@ -179,7 +179,7 @@ class RowReader:
         pieces = tuple(self.pool.map(lambda span: self._piece(self._roi(y0, y1, *span)), spans))
         self.seconds += time.monotonic() - began
         self.bytes += (y1 - y0) * self.roi.shape[1] * self.scene.shape[2] * self.scene.dtype.itemsize
-        return Strip(top=y0, pieces=pieces)
+        return PreparedRows(top=y0, pieces=pieces)
 
     def _piece(self, roi: Roi) -> Piece:
         """Read and prepare a piece in unused buffers, because fresh memory costs as much time as reading."""

@@ -14,12 +14,12 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.tiling.blend_rows import Block
+from tilespec.tiling.blend_rows import BlendedBlock
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Strips:
+class StripStore:
     """The strips of one plan in its scratch folder."""
 
     folder: Path
@@ -57,18 +57,18 @@ class Strips:
 
 
 @final
-class Leaving:
+class StripCollector:
     """Rows of one tile row that adjacent slabs need, gathered block by block."""
 
     def __init__(self, rows: tuple[tuple[int, int], ...]) -> None:
         self._found: dict[tuple[int, int], list[np.ndarray]] = {span: [] for span in rows}
 
-    def add(self, block: Block) -> None:
+    def add(self, block: BlendedBlock) -> None:
         """Add the next block of the tile row."""
         for (first, last), found in self._found.items():
             found.append(block.values[first - block.top : last - block.top].copy())
 
-    def leave(self, strips: Strips, k: int) -> None:
+    def leave(self, strips: StripStore, k: int) -> None:
         """Store the gathered rows for the adjacent slabs, unless the tile row itself came from a stored strip."""
         for rows, found in self._found.items():
             if found:

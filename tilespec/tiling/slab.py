@@ -19,31 +19,31 @@ from tilespec.core.progress import Progress
 from tilespec.core.threads import BackgroundWriter, Prefetch, in_order
 from tilespec.core.types import Roi
 from tilespec.storage.scene import Scene
-from tilespec.tiling.blend_rows import Along, Block, Down
+from tilespec.tiling.blend_rows import BlendedBlock, PlaneBlend, RowBlend
 from tilespec.tiling.grid import reflect
 from tilespec.tiling.object_rows import ObjectRow, ObjectRows
-from tilespec.tiling.plan import Facts, Part, Predictor, PredictPlan
+from tilespec.tiling.plan import Predictor, PredictPlan, Slab, SlabCounts
 from tilespec.tiling.row_reader import RowReader, Rows
-from tilespec.tiling.shared_strips import Leaving, Strips
-from tilespec.tiling.tile_batches import Answers, Batch, Lanes
+from tilespec.tiling.shared_strips import StripCollector, StripStore
+from tilespec.tiling.tile_batches import TileBatch, TileEvaluator, TilePredictions
 
 Stop = Callable[[], bool]
 
 
-def run_part(plan: PredictPlan, part: Part, progress: Progress, stop: Stop = lambda: False) -> Facts:
+def run_slab(plan: PredictPlan, part: Slab, progress: Progress, stop: Stop = lambda: False) -> SlabCounts:
     """Predict, write and record a part of the plan; if ``stop`` returns True, end after the present tile row."""
     with one_blas_thread():  # once for the part, because its stages run in parallel
-        return Slab.of(plan, part, stop).run(progress)
+        return SlabRun.of(plan, part, stop).run(progress)
 
 
 @final
 @dataclass(kw_only=True)
-class Slab:
+class SlabRun:
     """The state of one part while it is streamed."""
 
     plan: PredictPlan
     """The plan of the prediction."""
-    part: Part
+    part: Slab
     """The part of the plan: some rows of a panel."""
     stop: Stop
     """The function that is called before every tile row and returns whether to stop."""
@@ -51,22 +51,22 @@ class Slab:
     """The predictor of the tiles."""
     reader: RowReader
     """The reader of the columns that the panel's tiles need."""
-    lanes: Lanes
+    lanes: TileEvaluator
     """The evaluation of the batches."""
-    facts: Facts = field(default_factory=Facts)
+    facts: SlabCounts = field(default_factory=SlabCounts)
     """The counts of the part."""
     poison: dict[int, list[int]] = field(default_factory=dict)
     """The numbers of failed tiles by tile row."""
 
     @classmethod
-    def of(cls, plan: PredictPlan, part: Part, stop: Stop) -> "Slab":
+    def of(cls, plan: PredictPlan, part: Slab, stop: Stop) -> "SlabRun":
         """Return the slab of a part with its predictor loaded."""
         predictor, scene = plan.spec.open(plan.threads), Scene.open(plan.scene)
         first, last = plan.columns_read(part.panel)
         roi = Roi(y0=plan.roi.y0, y1=plan.roi.y1, x0=plan.roi.x0 + first, x1=plan.roi.x0 + last)
         pool = ThreadPoolExecutor(plan.threads, "tilespec-decode")
         reader = RowReader(scene=scene, roi=roi, prepares=predictor, pool=pool)
-        lanes = Lanes(plan=plan, part=part, predictor=predictor, left=first)
+        lanes = TileEvaluator(plan=plan, part=part, predictor=predictor, left=first)
         return cls(plan=plan, part=part, stop=stop, predictor=predictor, reader=reader, lanes=lanes)
 
     @property
@@ -74,7 +74,7 @@ class Slab:
         """The number of batches that are evaluated or wait at once."""
         return self.plan.threads + 2
 
-    def run(self, progress: Progress) -> Facts:
+    def run(self, progress: Progress) -> SlabCounts:
         """Stream the part from its first to its last row."""
         objects = ObjectRows(plan=self.plan, part=self.part, decode=self.predictor.decode)
         channels = self.predictor.channels[1] + self.plan.disagreement
@@ -83,7 +83,7 @@ class Slab:
             self._write(row)
             objects.again(row)
 
-        down = Down(plan=self.plan, part=self.part, channels=channels)
+        down = PlaneBlend(plan=self.plan, part=self.part, channels=channels)
         with self.reader.pool, BackgroundWriter(write) as writer:
             for k, block in self._blocks(channels, progress):
                 for whole in objects.add(down.add(k, block)):
@@ -102,20 +102,23 @@ class Slab:
         self.facts.nodata += row.nodata
         self.facts.bytes_written += sum(array.nbytes for array in row.arrays.values())
 
-    def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, Block]]:
+    def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, BlendedBlock]]:
         """Yield each tile row, blended along x, block by block: from its tiles, or from a stored strip."""
-        strips, threads = Strips(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
+        strips, threads = StripStore(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
         left = self.plan.product.columns(self.part.panel)[0]
         with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
             batches = self._batches(strips, Prefetch(reading, self._load))
             answers = in_order(pool, self.lanes.evaluate, batches, self.depth)
             for k, row in itertools.groupby(answers, key=lambda pair: pair[0].k):
-                along, leaving = Along(plan=self.plan, part=self.part, k=k, channels=channels), Leaving(self._shared(k))
+                along, leaving = (
+                    RowBlend(plan=self.plan, part=self.part, k=k, channels=channels),
+                    StripCollector(self._shared(k)),
+                )
                 for batch, answer in row:
                     progress.advance(len(batch.columns))
                     self._count(k, answer)  # before the row of objects with its poison tiles is complete
                     if batch.strip is not None:
-                        yield k, Block(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
+                        yield k, BlendedBlock(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
                     for column, tile in zip(batch.columns, answer.tiles, strict=False):
                         block = along.add(column, tile)
                         leaving.add(block)
@@ -123,7 +126,7 @@ class Slab:
                 if k not in self.poison:  # adjacent slabs evaluate poison tiles themselves
                     leaving.leave(strips, k)
 
-    def _batches(self, strips: Strips, ahead: Prefetch[int, Rows]) -> Iterator[Batch]:
+    def _batches(self, strips: StripStore, ahead: Prefetch[int, Rows]) -> Iterator[TileBatch]:
         """Yield the batches from top to bottom, until all are done or ``stop`` returns True."""
         tile_rows, columns = self.plan.tiles(self.part)
         size = self.plan.batch
@@ -135,13 +138,13 @@ class Slab:
             left = strips.take(k, own) if own != self.plan.wanted(self.part, k) else None
             if left is not None:
                 self.facts.shared += len(columns)
-                yield Batch(k=k, columns=tuple(columns), rows=None, strip=left)
+                yield TileBatch(k=k, columns=tuple(columns), rows=None, strip=left)
                 continue
             rows = ahead.get(k)
             for number, first in enumerate(range(0, len(columns), size)):
                 if number == self.depth and k < tile_rows[-1]:  # the previous row is finished, so its strips are free
                     ahead.begin(k + 1)
-                yield Batch(k=k, columns=tuple(columns[first : first + size]), rows=rows)
+                yield TileBatch(k=k, columns=tuple(columns[first : first + size]), rows=rows)
 
     def _load(self, k: int) -> Rows:
         """Return the input rows of a tile row."""
@@ -152,7 +155,7 @@ class Slab:
         (first, last), (start, stop) = self.plan.wanted(self.part, k), self.plan.span(self.part)
         return tuple(rows for rows in ((first, start), (stop, last)) if rows[0] < rows[1])
 
-    def _count(self, k: int, answers: Answers) -> None:
+    def _count(self, k: int, answers: TilePredictions) -> None:
         """Count the tiles of a batch."""
         self.facts.tiles += answers.evaluated
         self.facts.empty += len(answers.tiles) - answers.evaluated

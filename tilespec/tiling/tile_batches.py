@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from tilespec.tiling.grid import reflect
-from tilespec.tiling.plan import Part, Predictor, PredictPlan
+from tilespec.tiling.plan import Predictor, PredictPlan, Slab
 from tilespec.tiling.quarantine import Quarantine
 from tilespec.tiling.row_reader import Rows
 
@@ -23,7 +23,7 @@ Mask = Bool[np.ndarray, "_y _x"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class TileBatch:
     """Some tiles of a tile row that are evaluated together, or a whole tile row from a stored strip."""
 
     k: int
@@ -38,7 +38,7 @@ class Batch:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class TilePredictions:
     """The predictions of a batch, cut to the needed rows and columns; NaN for no data."""
 
     tiles: list[Plane]
@@ -53,12 +53,12 @@ class Answers:
 
 @final
 @dataclass(kw_only=True)
-class Lanes:
+class TileEvaluator:
     """The evaluation of the batches of one part, which several threads may call."""
 
     plan: PredictPlan
     """The plan of the prediction."""
-    part: Part
+    part: Slab
     """The part of the plan: some rows of a panel."""
     predictor: Predictor
     """The predictor of the tiles."""
@@ -86,21 +86,21 @@ class Lanes:
         grid, (height, width) = self.plan.grid, self.plan.roi.shape
         return grid.source(grid.y, height), grid.source(grid.x, width)
 
-    def evaluate(self, batch: Batch) -> Answers:
+    def evaluate(self, batch: TileBatch) -> TilePredictions:
         """Return the predictions of a batch."""
         if batch.rows is None:
-            return Answers(tiles=[])
+            return TilePredictions(tiles=[])
         grid, columns = self.plan.grid, batch.columns
         tiles, masks = self._cut(batch.rows, batch.k, columns)
         filled = [mask is None or bool(mask.any()) for mask in masks]
         if not any(filled):
-            return Answers(tiles=[self._nothing(batch.k, column) for column in columns])
+            return TilePredictions(tiles=[self._nothing(batch.k, column) for column in columns])
         ids = [batch.k * grid.x.count + column for column in columns] + [-1] * (len(tiles) - len(columns))
         began = time.monotonic()
         answers = Quarantine(folder=self.plan.product.scratch.with_name("poison")).guard(self.predictor, tiles, ids)
         seconds = time.monotonic() - began
         alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # the identity returns its input
-        return Answers(
+        return TilePredictions(
             tiles=[
                 self._wanted(batch.k, column, answer.copy() if alias and answer is not None else answer, mask)
                 for column, answer, mask in zip(columns, answers, masks, strict=False)
