@@ -17,7 +17,7 @@ from tilespec.models.model import Model
 from tilespec.models.nets import build
 from tilespec.models.nets.norms import NORMS
 from tilespec.models.probe.global_layers import spread_by
-from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.narrow_input import AxisMap, NarrowInput, replica
 from tilespec.models.probe.probe import probe
 from tilespec.models.probe.receptive_field import measure, measured_class
 from tilespec.spectra.recipe import Recipe
@@ -215,12 +215,12 @@ def test_a_layer_that_looks_at_all_pixels_is_found_and_named(layer, named):
     if not isinstance(layer, nn.Sequential):
         assert measure(net, 3).reach is None
         assert measured_class(net, 3).kind == "approximate"
-    assert spread_by(Strip(module=replica(net), channels=3, line=Line(align=1))) == [named]
+    assert spread_by(NarrowInput(module=replica(net), channels=3, line=AxisMap(align=1))) == [named]
 
 
 def test_every_norm_of_a_net_is_named_although_the_first_hides_the_others():
     net = unet(3, norm="instance")
-    found = spread_by(Strip(module=replica(net), channels=3, line=Line(align=8)))
+    found = spread_by(NarrowInput(module=replica(net), channels=3, line=AxisMap(align=8)))
     assert found == [f"{name} (InstanceNorm2d)" for name in ("downs.1.1", "ups.0.1", "ups.1.1")]
 
 

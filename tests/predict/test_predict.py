@@ -18,7 +18,7 @@ import zarr
 from untrained_models import APPROXIMATE, objects, save_model, stored
 
 from tilespec.core.errors import UserError
-from tilespec.models.frozen_norms import _opened
+from tilespec.models.frozen_norms import _net_of_folder
 from tilespec.models.model import Model
 from tilespec.models.nets import outlined
 from tilespec.predict import predictor
@@ -56,11 +56,11 @@ def test_a_worker_loads_a_model_once_for_the_norms_and_for_the_prediction(scene,
     spec = predictor.ModelSpec(folder=folder, digest=digest, channels=(5, 2), classes=("a", "b"), prepared=False)
     predictor.forget()
     model_work.clear()
-    _opened(folder, digest)
+    _net_of_folder(folder, digest)
     spec.open(1)
     spec.with_intra(2).open(1)
     assert model_work["loads"] == model_work["hashes"] == 1
-    _opened.cache_clear()
+    _net_of_folder.cache_clear()
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "frozen"}, {"tile": 32, "overlap": 32}])

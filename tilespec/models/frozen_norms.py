@@ -144,16 +144,16 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     names = spatial_norms(module)
     say.start("norms", len(names) * len(places), "tiles")
     for _ in names:
-        pass_ = Observation(
+        pass_ = NormPass(
             task=task(model.task),
             net=module if client is None or folder is None else (folder, model.digest),
             recipe=Recipe.empty(scene.shape[2], None) if prepared else model.recipe,
             scene=scene,
             roi=roi,
             stats=stats,
-            kept=kept,
+            cache=kept,
         )
-        found = _fold(places, pass_, client, say).finish(str(roi) if not stats else None)
+        found = _reduce_tiles(places, pass_, client, say).finish(str(roi) if not stats else None)
         if not found:
             break  # the net does not call the others
         stats = stats | found
@@ -161,7 +161,9 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     return stats
 
 
-def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progress: Progress) -> "NormMoments":
+def _reduce_tiles(
+    places: "Sequence[SampleTile]", observe: "NormPass", client: Any, progress: Progress
+) -> "NormMoments":
     """Return the merged moments of all tiles; a few tiles are evaluated at a time."""
     import dask
 
@@ -171,7 +173,7 @@ def _fold(places: "Sequence[Place]", observe: "Observation", client: Any, progre
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class SampleTile:
     """A tile of a region; indices beyond the region are reflected."""
 
     number: int
@@ -184,7 +186,7 @@ class Place:
     """The side of the tile in pixels."""
 
 
-def _places(roi: Roi, side: int, limit: int | None, seed: int) -> list[Place]:
+def _places(roi: Roi, side: int, limit: int | None, seed: int) -> list[SampleTile]:
     """Return separate tiles that cover a region, or one from each of ``limit`` runs of them."""
     count = [max(1, -(-length // side)) for length in roi.shape]
     starts = [
@@ -196,7 +198,7 @@ def _places(roi: Roi, side: int, limit: int | None, seed: int) -> list[Place]:
     if limit is not None and len(every) > limit:
         edges = np.linspace(0, len(every), limit + 1).astype(int)
         chosen = np.random.default_rng([seed, 5]).integers(edges[:-1], edges[1:])
-    return [Place(number=i, y0=every[i][0], x0=every[i][1], side=side) for i in chosen.tolist()]
+    return [SampleTile(number=i, y0=every[i][0], x0=every[i][1], side=side) for i in chosen.tolist()]
 
 
 @final
@@ -261,7 +263,7 @@ class NormMoments:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Observation:
+class NormPass:
     """The function from a tile to its moments, which is sent to workers."""
 
     net: Any
@@ -276,30 +278,30 @@ class Observation:
     """The region; pixels beyond it are reflected."""
     stats: dict[str, np.ndarray]
     """The statistics of the norms that are frozen already."""
-    kept: Tiles | None
+    cache: Tiles | None
     """The tiles in memory by number; None on workers, where the next round may run elsewhere."""
 
-    def __call__(self, place: Place) -> NormMoments:
+    def __call__(self, place: SampleTile) -> NormMoments:
         """Return the moments of the next norm's input on one tile; empty if the tile has no valid pixel."""
-        x, valid = self._kept(place)
+        x, valid = self._cached_tile(place)
         if not valid.any():
             return NormMoments.zero()
-        net = self.net if isinstance(self.net, nn.Module) else _opened(*self.net)[1]
+        net = self.net if isinstance(self.net, nn.Module) else _net_of_folder(*self.net)[1]
         with torch_threads(1), torch.inference_mode():
             return _moments(net, self.task, self.stats, x, valid, place.number)
 
-    def _kept(self, place: Place) -> Tile:
+    def _cached_tile(self, place: SampleTile) -> Tile:
         """Return a tile, from memory if it is there."""
-        if self.kept is None:
+        if self.cache is None:
             return self._tile(place)
-        if place.number not in self.kept:
+        if place.number not in self.cache:
             tile = self._tile(place)
-            if tile[0].nbytes * (len(self.kept) + PARALLEL) > KEPT:
+            if tile[0].nbytes * (len(self.cache) + PARALLEL) > KEPT:
                 return tile
-            self.kept[place.number] = tile
-        return self.kept[place.number]
+            self.cache[place.number] = tile
+        return self.cache[place.number]
 
-    def _tile(self, place: Place) -> Tile:
+    def _tile(self, place: SampleTile) -> Tile:
         """Return a tile after the recipe, 0 for no data, and whether each pixel has data."""
         y, x = (
             reflect(np.arange(start, start + place.side), length)
@@ -349,7 +351,7 @@ def _moments(
 
 
 @lru_cache(maxsize=1)
-def _opened(folder: str, digest: str) -> tuple[Model, nn.Module]:
+def _net_of_folder(folder: str, digest: str) -> tuple[Model, nn.Module]:
     """Return the model of a folder and its net, loaded once per process; the prediction uses the model too."""
     model = Model.of(folder, digest)
     return model, model.module()

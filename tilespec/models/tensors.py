@@ -36,7 +36,7 @@ def fit(where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tenso
         UserError: the first tensor that differs, by name.
     """
     for name in sorted({*found, *expected}):
-        one, other = _said(found.get(name)), _said(expected.get(name))
+        one, other = _shape_and_type(found.get(name)), _shape_and_type(expected.get(name))
         if one != other:
             raise UserError(
                 f"{where}: {name}",
@@ -46,7 +46,7 @@ def fit(where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tenso
             )
 
 
-def _said(tensor: Tensor | None) -> str:
+def _shape_and_type(tensor: Tensor | None) -> str:
     """Return the type and the shape of a tensor as text."""
     if tensor is None:
         return "no tensor"

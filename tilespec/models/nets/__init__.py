@@ -22,12 +22,12 @@ NETS = {
     "mlp": "tilespec.models.nets.pixelwise:Mlp",
     "polynomial": "tilespec.models.nets.regression:Polynomial",
     "rbf": "tilespec.models.nets.regression:Rbf",
-    "opened": "tilespec.models.nets.opening:Opened",
+    "opened": "tilespec.models.nets.opening:Opening",
     "unet": "tilespec.models.nets.unet:Unet",
     "branched": "tilespec.models.nets.branched:Branched",
     "mst": "tilespec.models.nets.mst:Mst",
     "patchgan": "tilespec.models.nets.patchgan:PatchGan",
-    "branched_judge": "tilespec.models.nets.branched_discriminator:BranchedJudge",
+    "branched_judge": "tilespec.models.nets.branched_discriminator:BranchedDiscriminator",
 }
 
 

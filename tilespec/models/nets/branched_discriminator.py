@@ -15,11 +15,11 @@ SLOPE = 0.2
 
 
 @final
-class BranchedJudge(nn.Module):
+class BranchedDiscriminator(nn.Module):
     """``n_layers`` convolutions whose widths double, and a last one to one output channel; there are no norms.
 
-    ``BranchedJudge(34)`` reads an image and its spectra, 3 + 31 channels, with 1,573,441 parameters (399,649 with
-    ``base_width`` 32). An input of 256 x 256 gives 8 x 8 outputs, each for 63 x 63 pixels.
+    ``BranchedDiscriminator(34)`` reads an image and its spectra, 3 + 31 channels, with 1,573,441 parameters (399,649
+    with ``base_width`` 32). An input of 256 x 256 gives 8 x 8 outputs, each for 63 x 63 pixels.
 
     Args:
         channels_in: The number of channels of the image plus that of the spectra.

@@ -60,7 +60,7 @@ class Mst(nn.Module):
         limits = {f"net.{name}": (count, count >= 1, "at least 1") for name, count in counts.items()}
         within(limits | {"net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}")})
         self.first = _conv(channels_in, width)
-        self.stages = nn.Sequential(*(Stage(width, levels, blocks) for _ in range(stages)))
+        self.stages = nn.Sequential(*(MstStage(width, levels, blocks) for _ in range(stages)))
         self.last = _conv(width, channels_out)
         self.around = nn.Identity() if width == channels_out else nn.Conv2d(width, channels_out, 1, bias=False)
         self.head = HEADS[head]()
@@ -81,7 +81,7 @@ class Mst(nn.Module):
 
 
 @final
-class Stage(nn.Module):
+class MstStage(nn.Module):
     """A U of attention blocks: ``levels`` halvings, each with twice the channels, and back; its input is added."""
 
     def __init__(self, channels: int, levels: int, blocks: int) -> None:
@@ -110,7 +110,7 @@ class Stage(nn.Module):
 
 
 @final
-class Block(nn.Module):
+class MstBlock(nn.Module):
     """Attention between channels, then a feed-forward part with a depthwise convolution; each is added."""
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -168,7 +168,7 @@ class SpectralAttention(nn.Module):
 
 def _blocks(channels: int, each: int, count: int) -> nn.Module:
     """Return ``count`` blocks whose heads have ``each`` channels."""
-    return nn.Sequential(*(Block(channels, channels // each) for _ in range(count)))
+    return nn.Sequential(*(MstBlock(channels, channels // each) for _ in range(count)))
 
 
 def _conv(channels_in: int, channels_out: int) -> nn.Module:

@@ -12,7 +12,7 @@ from tilespec.models.nets import build
 
 
 @final
-class Opened(nn.Module):
+class Opening(nn.Module):
     """Classes of ``inner`` after a binary opening of every class but the first with a disk, one-hot.
 
     Pixels that the opening removes become class 0. The net is exact on tiles: a pixel depends on ``2 * radius`` around

@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tilespec.core.types import TileClass
-from tilespec.models.probe.receptive_field import TOLERANCE, Measured
+from tilespec.models.probe.receptive_field import TOLERANCE, Measurement
 
 WIDE = 2
 """The excess of a declared halo over the needed one, in alignments, from which it is mentioned."""
 
 
-def governing(declared: TileClass | None, found: Measured | None) -> TileClass:
+def governing(declared: TileClass | None, found: Measurement | None) -> TileClass:
     """Return the tile class for planning: the declared one unless the measured one contradicts it."""
     if found is None:
         return declared or TileClass(kind="approximate")
     return declared if declared is not None and agrees(declared, found) else found.tile_class
 
 
-def agrees(declared: TileClass | None, found: Measured | None) -> bool | None:
+def agrees(declared: TileClass | None, found: Measurement | None) -> bool | None:
     """Return whether a declared class is correct; None when no class is declared or measured.
 
     An approximate class is always correct, because it claims no equality.

@@ -6,7 +6,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from tilespec.models.nets.norms import set_sample_ids
-from tilespec.models.probe.narrow_input import Line
+from tilespec.models.probe.narrow_input import AxisMap
 
 SHARES = (0.90, 0.95, 0.99)
 """The shares of the absolute gradient."""
@@ -15,7 +15,7 @@ BATCH = 2
 
 
 def effective_reach(
-    module: nn.Module, line: Line, x: Float32[Tensor, "n channel y x"], *, positions: int, seed: int
+    module: nn.Module, line: AxisMap, x: Float32[Tensor, "n channel y x"], *, positions: int, seed: int
 ) -> dict[str, float | None] | None:
     """Return the distance (the larger of ``|dy|`` and ``|dx|``) that contains each share of the input's gradient.
 
@@ -40,7 +40,7 @@ def effective_reach(
 
 
 def _profile(
-    module: nn.Module, line: Line, x: Float32[Tensor, "n channel y x"], rng: np.random.Generator, length: int
+    module: nn.Module, line: AxisMap, x: Float32[Tensor, "n channel y x"], rng: np.random.Generator, length: int
 ) -> Float64[np.ndarray, " distance"] | None:
     """Return the absolute gradient at each distance from one output pixel of each window, with sum 1 for a window."""
     given = x.clone().requires_grad_(True)

@@ -7,14 +7,14 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from tilespec.models.nets.norms import SeededDropout
-from tilespec.models.probe.narrow_input import Strip
+from tilespec.models.probe.narrow_input import NarrowInput
 
 LENGTH = 16
 """The length of the test strip in cells of the deepest level."""
 NAMELESS = "the net itself"
 
 
-def spread_by(strip: Strip) -> list[str]:
+def spread_by(strip: NarrowInput) -> list[str]:
     """Return the names of the innermost modules through which NaN spreads from a quarter of the input to all outputs.
 
     The output of such a module is replaced by that of a local one, so that later modules are detected too. The net of
@@ -43,7 +43,7 @@ def _is_random(layer: nn.Module) -> bool:
     return isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training and layer.p > 0  # noqa: SLF001
 
 
-def _hook(name: str, strip: Strip, found: list[str]) -> Any:
+def _hook(name: str, strip: NarrowInput, found: list[str]) -> Any:
     """Return a hook that compares a module's input and output, and repairs the output if the module is global."""
 
     def look(_: nn.Module, given: tuple[Any, ...], made: Any) -> Any:

@@ -31,7 +31,7 @@ def windows(model: Model, scene: str | None, side: int, count: int, seed: int) -
     """
     if scene is not None:
         opened, rng = Scene.open(scene), np.random.default_rng([seed, 7])
-        return torch.from_numpy(np.stack([_taken(model, opened, side, rng) for _ in range(count)])).permute(0, 3, 1, 2)
+        return torch.from_numpy(np.stack([_window(model, opened, side, rng) for _ in range(count)])).permute(0, 3, 1, 2)
     mean, deviation = (torch.from_numpy(v.astype(np.float32))[:, None, None] for v in statistics(model.recipe))
     images = [fields(model.recipe.bands_out, (side, side), seed * 1000 + k) for k in range(count)]
     return torch.cat(images) * deviation + mean
@@ -52,7 +52,7 @@ def statistics(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     return mean, deviation
 
 
-def _taken(model: Model, scene: Scene, side: int, rng: np.random.Generator) -> Float32[np.ndarray, "y x channel"]:
+def _window(model: Model, scene: Scene, side: int, rng: np.random.Generator) -> Float32[np.ndarray, "y x channel"]:
     """Return a window at a random position, 0 for no data; windows entirely without data are avoided."""
     for _ in range(TRIES):
         y, x = (

@@ -46,7 +46,7 @@ def fields(channels: int, shape: tuple[int, int], seed: int, blobs: Sequence[int
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class AxisMap:
     """The relation between output and input positions of a net along an axis."""
 
     align: int
@@ -57,7 +57,7 @@ class Line:
     """The number of input pixels before the first output pixel."""
 
     @classmethod
-    def through(cls, align: int, lengths: Sequence[int], out: Sequence[int]) -> "Line | None":
+    def through(cls, align: int, lengths: Sequence[int], out: Sequence[int]) -> "AxisMap | None":
         """Return the relation from output lengths for some input lengths, or None when they are not on a line."""
         scale = Fraction(out[-1] - out[0], lengths[-1] - lengths[0])
         if scale <= 0 or any(b != out[0] + scale * (a - lengths[0]) for a, b in zip(lengths, out, strict=True)):
@@ -75,14 +75,14 @@ class Line:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Strip:
+class NarrowInput:
     """A net on a strip, a long and narrow input."""
 
     module: nn.Module
     """The net that is measured."""
     channels: int
     """The number of channels of its input."""
-    line: Line
+    line: AxisMap
     """The relation between output and input positions."""
     vertical: bool = False
     """Whether the strip is long along y."""

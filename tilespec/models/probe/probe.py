@@ -20,9 +20,9 @@ from tilespec.models.probe.advice import agrees, governing, notes
 from tilespec.models.probe.effective_field import effective_reach
 from tilespec.models.probe.global_layers import random_layers, spread_by
 from tilespec.models.probe.inputs import windows
-from tilespec.models.probe.narrow_input import Line, Strip, replica
+from tilespec.models.probe.narrow_input import AxisMap, NarrowInput, replica
 from tilespec.models.probe.options import ProbeOptions
-from tilespec.models.probe.receptive_field import Measured, Reach, measure
+from tilespec.models.probe.receptive_field import Measurement, Reach, measure
 from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
@@ -126,7 +126,7 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     channels = on.model.channels[0]
     found = measure(on.module, channels)
     align = found.line.align if found else (on.declared.align if on.declared else 1)
-    line = found.line if found else Line(align=align)
+    line = found.line if found else AxisMap(align=align)
     say.advance(1, "effective receptive field")
     side = on.side(align)
     effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
@@ -140,7 +140,9 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     say.advance(1)
     say.finish()
     spread = (
-        spread_by(Strip(module=replica(on.module), channels=channels, line=line)) if found and not found.reach else []
+        spread_by(NarrowInput(module=replica(on.module), channels=channels, line=line))
+        if found and not found.reach
+        else []
     )
     report = {
         "tile": side,
@@ -170,12 +172,12 @@ def _seams(on: Subject, side: int, align: int) -> list[dict[str, Any]]:
     return seam_errors(on.activated, window, x, classes=bool(on.model.classes))
 
 
-def _plain(line: Line) -> bool:
+def _plain(line: AxisMap) -> bool:
     """Return whether the output has the size of the input."""
     return line.scale == 1 and line.margin == 0
 
 
-def _field(found: Measured) -> dict[str, Any]:
+def _field(found: Measurement) -> dict[str, Any]:
     """Return the theoretical receptive field as plain data."""
 
     def plain(reach: Reach | None) -> dict[str, Any]:

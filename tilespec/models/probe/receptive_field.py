@@ -12,7 +12,7 @@ from torch import nn
 
 from tilespec.core.types import TileClass
 from tilespec.models.nets.unet import EXACT_HALO
-from tilespec.models.probe.narrow_input import Line, Strip, fields, replica
+from tilespec.models.probe.narrow_input import AxisMap, NarrowInput, fields, replica
 
 ALIGNMENTS = (*range(1, 17), 24, 32, 48, 64, 96, 128, 256, 512)
 """The alignments that are tried."""
@@ -69,10 +69,10 @@ class Reach:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Measurement:
     """The measured behaviour of a net on tiles."""
 
-    line: Line
+    line: AxisMap
     """The relation between output and input positions."""
     reach: Reach | None
     """The reach of an output pixel; None: over the whole tile."""
@@ -102,7 +102,7 @@ def measured_class(module: nn.Module, channels: int) -> TileClass:
     return found.tile_class if found.certain else TileClass(kind="approximate", align=found.line.align)
 
 
-def measure(module: nn.Module, channels: int) -> Measured | None:
+def measure(module: nn.Module, channels: int) -> Measurement | None:
     """Return the behaviour of a net on tiles; None when it accepts one size only.
 
     Args:
@@ -113,36 +113,36 @@ def measure(module: nn.Module, channels: int) -> Measured | None:
     line = _line(net, channels)
     if line is None:
         return None
-    strip = Strip(module=net, channels=channels, line=line)
+    strip = NarrowInput(module=net, channels=channels, line=line)
     blank = strip.marked(_up(256, line.align), slice(None))
     strip = replace(strip, hides=blank is not None and not bool(blank.all()))
     inner = _reach(replace(strip, norms=False))
-    moved = _moved(strip, inner)
+    moved = _longer_input(strip, inner)
     if moved != line.align:
         strip = replace(strip, line=replace(line, align=moved))
         inner = _reach(replace(strip, norms=False))
     reach = None if inner is None or _spreads(strip, inner) else inner
-    return Measured(
+    return Measurement(
         line=strip.line, reach=reach, inner=inner, certain=not strip.hides, tile_error=_tile_error(strip, reach)
     )
 
 
-def _line(module: nn.Module, channels: int) -> Line | None:
+def _line(module: nn.Module, channels: int) -> AxisMap | None:
     """Return the smallest number of which sides must be multiples, and the scale of the output."""
     for align in ALIGNMENTS:
-        strip = Strip(module=module, channels=channels, line=Line(align=align))
+        strip = NarrowInput(module=module, channels=channels, line=AxisMap(align=align))
         cells = max(2, -(-64 // align))
         lengths = [align * k for k in (cells, cells + 1, cells + 2, 3 * cells - 1)]
         found = [strip.output(length) for length in lengths]
         if None in found:
             continue
-        line = Line.through(align, lengths, [out for out in found if out is not None])
+        line = AxisMap.through(align, lengths, [out for out in found if out is not None])
         if line is not None:
             return line
     return None
 
 
-def _reach(strip: Strip) -> Reach | None:
+def _reach(strip: NarrowInput) -> Reach | None:
     """Return the reach of a net on each side; None when it extends from the middle of a long strip to its end."""
     sides = {}
     for vertical, names in ((True, ("top", "bottom")), (False, ("left", "right"))):
@@ -155,14 +155,14 @@ def _reach(strip: Strip) -> Reach | None:
     return Reach(**sides)
 
 
-def _spreads(strip: Strip, inner: Reach) -> bool:
+def _spreads(strip: NarrowInput, inner: Reach) -> bool:
     """Return whether norms carry a change farther than the rest of the net does."""
     align = strip.line.align
     length = _up(2 * inner.pixels + max(128, PERIODS * align), align)
     return _end(strip, length, length // 2 // align * align, forward=True) is None
 
 
-def _side(strip: Strip, *, forward: bool) -> Side | None:
+def _side(strip: NarrowInput, *, forward: bool) -> Side | None:
     """Return the reach of a net on one side, from strips that grow until the reach ends inside."""
     align = strip.line.align
     length = _up(max(128, PERIODS * align), align)
@@ -174,7 +174,7 @@ def _side(strip: Strip, *, forward: bool) -> Side | None:
     return None
 
 
-def _farthest(strip: Strip, length: int, *, forward: bool) -> Side | None:
+def _farthest(strip: NarrowInput, length: int, *, forward: bool) -> Side | None:
     """Return the largest distance between a cut of the input and the outputs that change with the input beyond it.
 
     This distance is a step function of the cut and periodic with the alignment; bisection finds the steps. A tile whose
@@ -203,7 +203,7 @@ def _farthest(strip: Strip, length: int, *, forward: bool) -> Side | None:
     return Side(pixels=max(0, *(pixels for pixels, _ in pairs)), halo=max(0, *(halo for _, halo in pairs)))
 
 
-def _end(strip: Strip, length: int, cut: int, *, forward: bool) -> int | None:
+def _end(strip: NarrowInput, length: int, cut: int, *, forward: bool) -> int | None:
     """Return the farthest pixel whose output depends on the input from ``cut`` on, None if it is the strip's end."""
     marks = strip.marked(length, slice(cut, None) if forward else slice(cut + 1))
     if marks is None:
@@ -217,7 +217,7 @@ def _end(strip: Strip, length: int, cut: int, *, forward: bool) -> int | None:
     return strip.line.last(column) if forward else strip.line.first(column)
 
 
-def _moved(strip: Strip, reach: Reach | None) -> int:
+def _longer_input(strip: NarrowInput, reach: Reach | None) -> int:
     """Return the smallest shift of the input, a multiple of the sides' alignment, that shifts the output equally."""
     align, line = strip.line.align, strip.line
     far = 0 if reach is None else reach.pixels
@@ -235,7 +235,7 @@ def _moved(strip: Strip, reach: Reach | None) -> int:
     return align
 
 
-def _moves_alike(strip: Strip, length: int, move: int, start: int, stop: int) -> bool:
+def _moves_alike(strip: NarrowInput, length: int, move: int, start: int, stop: int) -> bool:
     """Return whether output columns ``start`` to ``stop`` do not change when the input shifts."""
     x = fields(strip.channels, (strip.across, length + move), 0).abs() + 0.5
     step = int(move * strip.line.scale)
@@ -248,7 +248,7 @@ def _moves_alike(strip: Strip, length: int, move: int, start: int, stop: int) ->
     return True
 
 
-def _tile_error(strip: Strip, reach: Reach | None) -> float | None:
+def _tile_error(strip: NarrowInput, reach: Reach | None) -> float | None:
     """Return the largest difference of a cropped tile from a larger one around it, with its edges unaligned."""
     if reach is None or reach.halo > EXACT_HALO or strip.line.scale != 1 or strip.line.margin != 0:
         return None
