@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tilespec.evaluate.bootstrap import Blocked, intervals, spatial_folds
-from tilespec.evaluate.metrics.channel_errors import Residuals
+from tilespec.evaluate.bootstrap import BlockStatistics, intervals, spatial_folds
+from tilespec.evaluate.metrics.channel_errors import ChannelErrors
 from tilespec.evaluate.metrics.confusion import Confusion, PatchCounts, Patches
 
 MAPS = arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 15), st.integers(1, 15)), elements=st.sampled_from([0, 1]))
@@ -17,7 +17,7 @@ corners = st.tuples(st.integers(0, 9), st.integers(0, 9))
 @given(block=MAPS, size=st.integers(1, 6), corner=corners, cut=st.integers(0, 15), axis=st.sampled_from([1, 2]))
 def test_the_blocks_add_to_the_whole_and_hold_their_own_pixels(block, size, corner, cut, axis):
     """For any cut of the plane into pieces, which need not be the blocks."""
-    zero = Blocked(zero=Confusion.zero(2), size=size, corner=corner)
+    zero = BlockStatistics(zero=Confusion.zero(2), size=size, corner=corner)
     cut = min(cut, block.shape[axis])
     a, b = np.split(block, [cut], axis=axis)
     pieces = [(a, (0, 0)), (b, (cut, 0) if axis == 1 else (0, cut))]
@@ -34,7 +34,7 @@ def test_the_blocks_add_to_the_whole_and_hold_their_own_pixels(block, size, corn
 def test_a_block_knows_where_it_lies():
     plane = np.random.default_rng(0).integers(0, 2, (2, 20, 30)).astype(np.uint8)
     zero = PatchCounts.zero(Patches.draw((20, 30), count=9, size=7, seed=0), 2)
-    found = Blocked(zero=zero, size=8, corner=(3, 5)).of(plane, (0, 0)).total()
+    found = BlockStatistics(zero=zero, size=8, corner=(3, 5)).of(plane, (0, 0)).total()
     assert (found.sums == zero.of(plane, (0, 0)).sums).all()
 
 
@@ -44,7 +44,7 @@ def blocked(seed=0, side=12, size=16):
     truth = rng.integers(0, 2, (side * size, side * size)).astype(np.uint8)
     rate = np.kron(rng.uniform(0, 0.4, (side, side)), np.ones((size, size)))
     predicted = np.where(rng.random(truth.shape) < rate, 1 - truth, truth).astype(np.uint8)
-    return Blocked(zero=Confusion.zero(2), size=size).of(np.stack([truth, predicted]), (0, 0))
+    return BlockStatistics(zero=Confusion.zero(2), size=size).of(np.stack([truth, predicted]), (0, 0))
 
 
 def test_an_interval_is_that_of_drawing_blocks_with_replacement():
@@ -78,18 +78,18 @@ def test_intervals_hold_for_channels_too_and_none_stays_none():
     truth = rng.normal(size=(64, 64, 3)).astype(np.float32)
     truth[..., 2] = 1
     pair = np.stack([truth, truth + rng.normal(0, 0.5, truth.shape).astype(np.float32)])
-    found = Blocked(zero=Residuals.zero(3), size=8).of(pair, (0, 0))
+    found = BlockStatistics(zero=ChannelErrors.zero(3), size=8).of(pair, (0, 0))
     drawn = intervals(found, draws=500, seed=0, scores=("rmse", "r2", "psnr", "sam"))
     whole = found.finish()
     assert all(low < whole[name] < high for name, (low, high) in drawn.items())
-    flat = Blocked(zero=Residuals.zero(1), size=8).of(pair[..., 2:], (0, 0))
+    flat = BlockStatistics(zero=ChannelErrors.zero(1), size=8).of(pair[..., 2:], (0, 0))
     assert intervals(flat, draws=20, seed=0, scores=("r2",)) == {"r2": None}
 
 
 def test_blocks_without_anything_to_score_are_not_drawn():
     found = blocked()
     empty = np.full((2, 16, 16), 255, np.uint8)
-    more = found + Blocked(zero=found.zero, size=16).of(empty, (16 * 20, 0))
+    more = found + BlockStatistics(zero=found.zero, size=16).of(empty, (16 * 20, 0))
     assert len(more.parts) == len(found.parts) + 1
     assert more.filled == found.filled
     assert intervals(more, draws=30, seed=2, scores=("oa",)) == intervals(found, draws=30, seed=2, scores=("oa",))

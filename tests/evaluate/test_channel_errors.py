@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cosine
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from tilespec.evaluate.metrics.channel_errors import PatchErrors, Residuals
+from tilespec.evaluate.metrics.channel_errors import ChannelErrors, PatchErrors
 from tilespec.evaluate.metrics.confusion import Patches
 
 reals = st.floats(-100, 100, width=32).map(lambda v: np.float32(round(v, 3)))
@@ -24,7 +24,7 @@ def blocks(draw, least=1):
 
 
 def of(block, origin=(0, 0)):
-    return Residuals.zero(block.shape[3]).of(block, origin)
+    return ChannelErrors.zero(block.shape[3]).of(block, origin)
 
 
 @given(block=blocks(least=2), cut=st.integers(1, 8), axis=st.sampled_from([1, 2]))

@@ -20,7 +20,7 @@ Corner = tuple[int, int]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Blocked:
+class BlockStatistics:
     """A statistic for each square block of a scene, itself a statistic; blocks lie at multiples of ``size`` pixels."""
 
     zero: Any
@@ -32,7 +32,7 @@ class Blocked:
     parts: Mapping[Corner, Any] = field(default_factory=dict)
     """The statistic of each block, by its row and column among blocks."""
 
-    def of(self, block: Shaped[np.ndarray, "_two _y _x *channel"], origin: Corner) -> "Blocked":
+    def of(self, block: Shaped[np.ndarray, "_two _y _x *channel"], origin: Corner) -> "BlockStatistics":
         """Return the contribution of a block of pixels, divided at the borders of the square blocks."""
         y0, x0 = (self.corner[0] + origin[0], self.corner[1] + origin[1])
         found: dict[Corner, Any] = {}
@@ -41,7 +41,7 @@ class Blocked:
                 found[row, col] = self.zero.of(block[:, ys, xs], (origin[0] + ys.start, origin[1] + xs.start))
         return replace(self, parts=found)
 
-    def __add__(self, other: "Blocked") -> "Blocked":
+    def __add__(self, other: "BlockStatistics") -> "BlockStatistics":
         both = dict(self.parts)
         for key, part in other.parts.items():
             both[key] = both[key] + part if key in both else part
@@ -64,7 +64,7 @@ class Blocked:
         return sorted(key for key, part in self.parts.items() if part.known)
 
 
-def intervals(blocked: Blocked, *, draws: int, seed: int, scores: Sequence[str]) -> dict[str, Any]:
+def intervals(blocked: BlockStatistics, *, draws: int, seed: int, scores: Sequence[str]) -> dict[str, Any]:
     """Return the percentile interval of each score, ``[low, high]``, over ``draws`` draws of blocks from PCG64.
 
     Scores are keys of the result of `finish`, each a number or a list of numbers (then with a list of intervals). A

@@ -9,8 +9,8 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
-from tilespec.evaluate.comparison import Case, Joined, Left, chosen, facts, region_of
-from tilespec.evaluate.metrics.channel_errors import FieldPair, PatchErrors, Residuals
+from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, region_of
+from tilespec.evaluate.metrics.channel_errors import ChannelErrors, FieldPair, PatchErrors
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
@@ -24,7 +24,7 @@ DEFAULT = ScoreOptions()
 
 def channels_case(
     pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
-) -> Case:
+) -> Comparison:
     """Return the comparison of predicted channels with the cube (or the ``layer``) of a scene, or another prediction.
 
     Raises:
@@ -36,8 +36,8 @@ def channels_case(
     mask = None if asked.mask is None else ValueRaster.open(truth, asked.mask)
     colours, notes = colours_of(true.axis, asked)
     spectra = SpectralErrors.zero(asked.floor * asked.factor)
-    parts = (Residuals.zero(predicted.channels), spectra, *colours)
-    return Case(
+    parts = (ChannelErrors.zero(predicted.channels), spectra, *colours)
+    return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
         plan={
@@ -48,7 +48,7 @@ def channels_case(
         pieces=_pieces(roi, predicted),
         read=partial(_pair, predicted, true, mask, asked),
         channels=predicted.channels,
-        folds=(Joined(parts=parts),),
+        statistics=(JoinedStatistics(parts=parts),),
         patches=PatchErrors.zero,
         scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam", *FIGURES, "mrae", *("delta_e",) * len(colours)),
         counts=("values", "missing", "pixels"),
@@ -63,10 +63,10 @@ def _result(
     found = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
     rmse = found["rmse"]
     peak = None if asked.peak is None or not rmse else 20 * math.log10(PAPER / rmse)
-    return {**found, "psnr_peak": peak, **patch, "notes": [*notes, *_said(found)]}
+    return {**found, "psnr_peak": peak, **patch, "notes": [*notes, *_stated(found)]}
 
 
-def _said(found: dict[str, Any]) -> list[str]:
+def _stated(found: dict[str, Any]) -> list[str]:
     """Return notes about the figures for the user."""
     dark, bright = found["ratios_left_out"], found.pop("delta_e_high", None)
     notes = []
@@ -87,7 +87,7 @@ def _pieces(roi: Roi, predicted: ValueRaster) -> list[Roi]:
 
 def _pair(
     predicted: ValueRaster, true: ValueRaster, mask: ValueRaster | None, asked: ScoreOptions, piece: Roi
-) -> tuple[FieldPair, Left]:
+) -> tuple[FieldPair, Excluded]:
     """Return the truth and the prediction of a piece, scaled, with NaN for pixels left out, and their number."""
     pair = np.empty((2, *piece.shape, true.channels), np.float32)
     for plane, source in zip(pair, (true, predicted), strict=True):  # one after the other: no third copy
@@ -100,7 +100,7 @@ def _pair(
             pair[0, left] = np.nan
     if asked.factor != 1.0:
         pair *= np.float32(asked.factor)
-    return pair, Left.of(outside, black)
+    return pair, Excluded.of(outside, black)
 
 
 def _check_channels(predicted: ValueRaster, true: ValueRaster) -> None:

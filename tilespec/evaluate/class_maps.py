@@ -8,7 +8,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
-from tilespec.evaluate.comparison import Case, Joined, Left, chosen, facts, region_of
+from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, region_of
 from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
 from tilespec.evaluate.options import ScoreOptions
 from tilespec.storage.rasters import ClassRaster, ValueRaster
@@ -42,7 +42,7 @@ class Nodata:
 
 def classes_case(
     pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
-) -> Case:
+) -> Comparison:
     """Return the comparison of a class map with the labels of a scene (or its ``layer``), or another class map.
 
     Raises:
@@ -57,14 +57,14 @@ def classes_case(
     edge = predicted.layer.chunks[0]
     height = max(edge, PIXELS // roi.shape[1] // edge * edge)  # of strips of whole rows of objects
     count = max(len(predicted.classes), len(true.classes), 2)
-    return Case(
+    return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
         plan={**facts(predicted, true, roi), "classes": list(names), "mask": asked.mask},
         pieces=roi.cut(height, roi.x1),
         read=partial(_pair, predicted, true, mask, count),
         channels=count,
-        folds=(Joined(parts=(Confusion.zero(count),)), Nodata()),
+        statistics=(JoinedStatistics(parts=(Confusion.zero(count),)), Nodata()),
         patches=partial(PatchCounts.zero, classes=count),
         scores=("oa", "kappa", "miou", "iou", "f1", "precision", "recall"),
         counts=("labelled",),
@@ -83,7 +83,7 @@ def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
 
 def _pair(
     predicted: ClassRaster, true: ClassRaster, mask: ValueRaster | None, classes: int, strip: Roi
-) -> tuple[MapPair, Left]:
+) -> tuple[MapPair, Excluded]:
     """Return the truth and the prediction of a strip after checking their values, and the number of pixels left out.
 
     Outside the mask the truth is 255: no label.
@@ -104,7 +104,7 @@ def _pair(
     if mask is not None:
         outside = ~chosen(mask, strip)
         pair[0, outside] = UNLABELLED
-    return pair, Left.of(outside, None)
+    return pair, Excluded.of(outside, None)
 
 
 def _classes(predicted: ClassRaster, true: ClassRaster) -> tuple[str, ...]:

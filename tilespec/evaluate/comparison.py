@@ -21,7 +21,7 @@ from tilespec.storage.scene import content_of
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class Excluded:
     """How many pixels were left out, and why. Counts, which add."""
 
     masked: int = 0
@@ -30,14 +30,14 @@ class Left:
     """The number of pixels whose truth is 0 in every channel."""
 
     @classmethod
-    def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Left":
+    def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Excluded":
         """Return the counts; a black pixel outside the mask is masked."""
         both = None if masked is None or black is None else black & masked
         found = [0 if plane is None else int(np.count_nonzero(plane)) for plane in (masked, black, both)]
         return cls(masked=found[0], black=found[1] - found[2])
 
-    def __add__(self, other: "Left") -> "Left":
-        return Left(masked=self.masked + other.masked, black=self.black + other.black)
+    def __add__(self, other: "Excluded") -> "Excluded":
+        return Excluded(masked=self.masked + other.masked, black=self.black + other.black)
 
     def plain(self) -> dict[str, int]:
         """Return the counts for the result."""
@@ -46,7 +46,7 @@ class Left:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
+class Comparison:
     """A prediction and its truth on one region."""
 
     roi: Roi
@@ -57,12 +57,12 @@ class Case:
     """The description of the comparison as plain data."""
     pieces: list[Roi]
     """The pieces of the region that are read at once."""
-    read: Callable[[Roi], tuple[Any, Left]]
+    read: Callable[[Roi], tuple[Any, Excluded]]
     """The function that returns truth and prediction of a piece, ``2 y x ...``, and the number of pixels left out."""
     channels: int
     """How many there are of the truth: classes, or values of a pixel."""
-    folds: tuple[Any, ...]
-    """What is summed over all pixels: the score first, which is a `Joined`."""
+    statistics: tuple[Any, ...]
+    """What is summed over all pixels: the score first, which is a `JoinedStatistics`."""
     patches: Callable[[Patches], Any]
     """The function that returns the statistic of patches."""
     scores: tuple[str, ...]
@@ -72,18 +72,18 @@ class Case:
     result: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
     """The function that returns all figures, from the statistics and the figures of patches."""
 
-    def adding(self, metrics: Iterable[Metric]) -> "Case":
+    def adding(self, metrics: Iterable[Metric]) -> "Comparison":
         """Return the case with the statistics that metrics bring beside those that every comparison has."""
-        score, *others = self.folds
+        score, *others = self.statistics
         own = [one for one in metrics if one.statistic is not None]
         parts = [statistic(self.channels) for statistic in dict.fromkeys(one.statistic for one in own) if statistic]
         scores = (*self.scores, *(one.figure for one in own))
-        return replace(self, folds=(Joined(parts=(*score.parts, *parts)), *others), scores=scores)
+        return replace(self, statistics=(JoinedStatistics(parts=(*score.parts, *parts)), *others), scores=scores)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Joined:
+class JoinedStatistics:
     """Several statistics over the same blocks as one; the first gives the number of compared values."""
 
     parts: tuple[Any, ...]
@@ -92,12 +92,12 @@ class Joined:
     ADDS = ("parts",)
     """The names of the fields that hold sums, and so can be weighted."""
 
-    def of(self, block: Any, origin: tuple[int, int] = (0, 0)) -> "Joined":
+    def of(self, block: Any, origin: tuple[int, int] = (0, 0)) -> "JoinedStatistics":
         """Return the contribution of a block to each statistic."""
-        return Joined(parts=tuple(part.of(block, origin) for part in self.parts))
+        return JoinedStatistics(parts=tuple(part.of(block, origin) for part in self.parts))
 
-    def __add__(self, other: "Joined") -> "Joined":
-        return Joined(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+    def __add__(self, other: "JoinedStatistics") -> "JoinedStatistics":
+        return JoinedStatistics(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
 
     @property
     def known(self) -> int:

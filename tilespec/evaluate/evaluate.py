@@ -26,10 +26,10 @@ from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import plugins
 from tilespec.core.types import Roi
-from tilespec.evaluate.bootstrap import Blocked
+from tilespec.evaluate.bootstrap import BlockStatistics
 from tilespec.evaluate.channels import channels_case
 from tilespec.evaluate.class_maps import classes_case
-from tilespec.evaluate.comparison import Case, Joined, Left, metrics_of
+from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, metrics_of
 from tilespec.evaluate.intervals import check_blocks, over_blocks
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.confusion import Patches
@@ -42,11 +42,11 @@ from tilespec.storage.ledger import sidecar
 
 __all__ = ["evaluate"]
 
-NONE_LEFT: Final = Left()
+NONE_LEFT: Final = Excluded()
 PUBLISHED: Final = 512
 """The side of a patch in pixels, as published by Mishra and Herrmann (2021)."""
 Kind = Literal["classes", "field"]
-CASES: Final[dict[Kind, Callable[..., Case]]] = {"classes": classes_case, "field": channels_case}
+CASES: Final[dict[Kind, Callable[..., Comparison]]] = {"classes": classes_case, "field": channels_case}
 """How a prediction is compared, by the kind of truth that its task has."""
 UNNAMED: Final[dict[Kind, str]] = {"classes": "segment", "field": "reconstruct"}
 """The task of a store that names none."""
@@ -54,16 +54,16 @@ UNNAMED: Final[dict[Kind, str]] = {"classes": "segment", "field": "reconstruct"}
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Together:
+class ScoredBlocks:
     """All statistics of an evaluation, and the pixels that it leaves out."""
 
-    folds: Joined
+    statistics: JoinedStatistics
     """The statistics over the same blocks."""
-    left: Left = NONE_LEFT
+    excluded: Excluded = NONE_LEFT
     """The counts of pixels that were left out."""
 
-    def __add__(self, other: "Together") -> "Together":
-        return Together(folds=self.folds + other.folds, left=self.left + other.left)
+    def __add__(self, other: "ScoredBlocks") -> "ScoredBlocks":
+        return ScoredBlocks(statistics=self.statistics + other.statistics, excluded=self.excluded + other.excluded)
 
 
 @with_options(EvaluateOptions)
@@ -102,7 +102,7 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
     drawn = Patches.draw(case.roi.shape, count=options.patches, size=side, seed=options.seed)
     split = options.block_size if options.bootstrap or options.blocks else None
     with Peak() as used:
-        folds, patch, found = _folded(case, case.patches(drawn), split, progress)
+        folds, patch, found = _statistics(case, case.patches(drawn), split, progress)
         scores = case.result(folds, patch)
         if found is not None:
             over = over_blocks(case, found, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
@@ -136,28 +136,28 @@ def _own(task: str) -> tuple[tuple[Metric, ...], list[str]]:
         return (), [f"without the metrics of its task: {error}"]
 
 
-def _folded(
-    case: Case, patches: Any, split: int | None, progress: Progress
-) -> tuple[tuple[Any, ...], dict[str, Any], Blocked | None]:
+def _statistics(
+    case: Comparison, patches: Any, split: int | None, progress: Progress
+) -> tuple[tuple[Any, ...], dict[str, Any], BlockStatistics | None]:
     """Return the statistics, the figures of patches and counts, and the score of each block if requested."""
-    first, *others = case.folds
+    first, *others = case.statistics
     if split is not None:
-        first = Blocked(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
-    zero = Joined(parts=(first, patches, *others))
+        first = BlockStatistics(zero=first, size=split, corner=(case.roi.y0, case.roi.x0))
+    zero = JoinedStatistics(parts=(first, patches, *others))
     progress.start("evaluate", len(case.pieces), "blocks")
-    done: Together = reduce_blocks(case.pieces, partial(_contribution, case, zero), progress=progress)
+    done: ScoredBlocks = reduce_blocks(case.pieces, partial(_contribution, case, zero), progress=progress)
     progress.finish()
-    score, patch, *rest = done.folds.parts
-    found = patch.finish() | done.left.plain()
-    if not isinstance(score, Blocked):
+    score, patch, *rest = done.statistics.parts
+    found = patch.finish() | done.excluded.plain()
+    if not isinstance(score, BlockStatistics):
         return (score, *rest), found, None
     return (score.total(), *rest), found, score
 
 
-def _contribution(case: Case, zero: Joined, piece: Roi) -> Together:
+def _contribution(case: Comparison, zero: JoinedStatistics, piece: Roi) -> ScoredBlocks:
     """Return the contribution of one piece, whose origin is relative to the region's corner."""
     block, left = case.read(piece)
-    return Together(folds=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), left=left)
+    return ScoredBlocks(statistics=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), excluded=left)
 
 
 def _seams(pred: str, truth: str, roi: Roi, progress: Progress) -> dict[str, Any]:

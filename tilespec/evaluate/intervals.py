@@ -6,8 +6,8 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.evaluate.bootstrap import LEVEL, Blocked, intervals, spatial_folds
-from tilespec.evaluate.comparison import Case
+from tilespec.evaluate.bootstrap import LEVEL, BlockStatistics, intervals, spatial_folds
+from tilespec.evaluate.comparison import Comparison
 
 FEW = 20
 """The number of blocks below which an interval is too narrow."""
@@ -33,7 +33,7 @@ def check_blocks(roi: Roi, *, bootstrap: int, folds: int, size: int) -> None:
         )
 
 
-def over_blocks(case: Case, blocked: Blocked, **asked: int) -> dict[str, Any]:
+def over_blocks(case: Comparison, blocked: BlockStatistics, **asked: int) -> dict[str, Any]:
     """Return the intervals from ``bootstrap`` draws and the figures of ``folds`` folds, with ``seed``."""
     notes, out = [], {}
     filled, size = blocked.filled, blocked.size
@@ -55,7 +55,7 @@ def over_blocks(case: Case, blocked: Blocked, **asked: int) -> dict[str, Any]:
     return {**out, "notes": notes}
 
 
-def _folds(case: Case, blocked: Blocked, folds: int, seed: int) -> dict[str, Any]:
+def _folds(case: Comparison, blocked: BlockStatistics, folds: int, seed: int) -> dict[str, Any]:
     """Return the figures of each fold of blocks, and their mean and deviation."""
     size = blocked.size
     member = spatial_folds((-(-case.plane[0] // size), -(-case.plane[1] // size)), folds, seed)

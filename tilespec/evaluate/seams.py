@@ -68,12 +68,14 @@ def seam_score(
         return {**NOTHING, "seam_note": _untiled(attrs.get("grid"))}
     profiles = _profiles(main, region, progress)
     out = {**NOTHING, "seam_lines": lines, "seam_left_out": _left_out(profiles, region)}
-    out |= _judged(profiles, borders, "seam_score")
+    out |= _seam_figures(profiles, borders, "seam_score")
     alone = by_line(profiles, borders)
     out["seam_score_median"] = float(np.median(alone)) if len(alone) else None
     out["seam_score_edge"] = score(profiles, [axis.edge for axis in borders], borders)
     if "probability" in store:
-        found = _judged(_profiles(_layer(pred, "probability"), region, progress), borders, "seam_score_probability")
+        found = _seam_figures(
+            _profiles(_layer(pred, "probability"), region, progress), borders, "seam_score_probability"
+        )
         notes = [note for note in (out["seam_note"], found["seam_note"]) if note]
         out |= {**found, "seam_note": "; ".join(notes) or None}
     if truth is not None and _classes(main) and (place := _place(attrs, truth, region)) is not None:
@@ -99,7 +101,7 @@ NOTHING: dict[str, Any] = {
 """The keys and values of a prediction without borders."""
 
 
-def _judged(profiles: tuple[Profile, Profile], borders: list[Borders], key: str) -> dict[str, Any]:
+def _seam_figures(profiles: tuple[Profile, Profile], borders: list[Borders], key: str) -> dict[str, Any]:
     """Return the score with those of shifted grids, or None with a note if it cannot be distinguished from them."""
     found, moved = score(profiles, [axis.handover for axis in borders], borders), shifted(profiles, borders)
     mean, spread = (float(moved.mean()), float(moved.std())) if len(moved) else (None, None)

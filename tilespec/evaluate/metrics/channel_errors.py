@@ -26,7 +26,7 @@ ALMOST: Final = 1e-12
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Residuals:
+class ChannelErrors:
     """Sums of errors in float64, a statistic of blocks (truth, prediction)."""
 
     sums: Float64[np.ndarray, "kind channel"]
@@ -44,20 +44,20 @@ class Residuals:
     """The names of the fields that are sums, and so can be weighted."""
 
     @classmethod
-    def zero(cls, channels: int) -> "Residuals":
+    def zero(cls, channels: int) -> "ChannelErrors":
         """Return the residuals of no pixel."""
         far = np.full(channels, np.inf, np.float32)
         return cls(sums=np.zeros((len(KINDS), channels)), angles=np.zeros(3), low=far, high=-far)
 
-    def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "Residuals":
+    def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "ChannelErrors":
         """Return the residuals of one block; its position does not matter."""
         del origin
-        total, step = Residuals.zero(self.sums.shape[1]), max(1, PIECE // max(block[0, 0].size, 1))
+        total, step = ChannelErrors.zero(self.sums.shape[1]), max(1, PIECE // max(block[0, 0].size, 1))
         for y in range(0, block.shape[1], step):
             total = total + _piece(*(plane.reshape(-1, plane.shape[-1]) for plane in block[:, y : y + step]))
         return total
 
-    def __add__(self, other: "Residuals") -> "Residuals":
+    def __add__(self, other: "ChannelErrors") -> "ChannelErrors":
         return replace(
             self,
             sums=self.sums + other.sums,
@@ -160,7 +160,9 @@ class PatchErrors:
         }
 
 
-def _piece(truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.ndarray, "pixel channel"]) -> Residuals:
+def _piece(
+    truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.ndarray, "pixel channel"]
+) -> ChannelErrors:
     """Return the residuals of some pixels."""
     real = np.isfinite(truth)
     both = real & np.isfinite(predicted)
@@ -173,7 +175,7 @@ def _piece(truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.nd
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
     p -= t
     sums += [p.sum(axis=0), np.einsum("ij,ij->j", p, p), np.abs(p).sum(axis=0)]
-    return Residuals(
+    return ChannelErrors(
         sums=np.stack(sums).astype(np.float64),
         angles=np.array([len(angle), angle.sum(), angle @ angle]),
         low=np.where(both, truth, np.float32(np.inf)).min(axis=0, initial=np.inf),

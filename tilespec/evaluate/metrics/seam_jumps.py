@@ -138,7 +138,7 @@ class Borders:
         handover, edge = (_within(pixels, axis.length, region) for pixels in (middle, ends))
         return cls(step=step, handover=handover, edge=np.setdiff1d(edge, handover))
 
-    def moved(self, lines: Lines, size: int) -> list[Lines]:
+    def shifted(self, lines: Lines, size: int) -> list[Lines]:
         """Return ``lines`` shifted by less than half a step, for every shift without a border, of ``size`` lines."""
         borders, out = np.concatenate([self.handover, self.edge]), []
         for shift in range(-((self.step - 1) // 2), self.step // 2 + 1):
@@ -170,7 +170,7 @@ def shifted(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float6
     jumps, expected = np.zeros((1, 1)), np.zeros((1, 1))
     for index, (profile, axis) in enumerate(zip(profiles, borders, strict=True)):
         if len(axis.handover):
-            sums = [_observed(profile, there, axis) for there in axis.moved(axis.handover, len(profile.jumps) - 1)]
+            sums = [_observed(profile, there, axis) for there in axis.shifted(axis.handover, len(profile.jumps) - 1)]
             own = np.asarray(sums, np.float64).reshape(-1, 2)
             shape = (-1, 1) if index == 0 else (1, -1)
             jumps, expected = jumps + own[:, 0].reshape(shape), expected + own[:, 1].reshape(shape)

@@ -31,7 +31,7 @@ from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
-from tilespec.evaluate.comparison import Case, Joined, metrics_of
+from tilespec.evaluate.comparison import Comparison, JoinedStatistics, metrics_of
 from tilespec.evaluate.evaluate import CASES
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.options import ScoreOptions
@@ -179,10 +179,12 @@ class Validation:
                 parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
             finally:
                 forget()  # the next validation has other weights
-        folds = reduce(Joined.__add__, (folds for _, folds in parts))
+        folds = reduce(JoinedStatistics.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
-    def _region(self, number: int, ground: Ground, model: Model, progress: Progress) -> tuple[Case, Joined]:
+    def _region(
+        self, number: int, ground: Ground, model: Model, progress: Progress
+    ) -> tuple[Comparison, JoinedStatistics]:
         """Predict one region, and return its contribution to the scores."""
         asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
@@ -244,7 +246,7 @@ def _check_norms(config: Config, cast: Cast) -> None:
         )
 
 
-def _contribution(case: Case, piece: Roi) -> Joined:
+def _contribution(case: Comparison, piece: Roi) -> JoinedStatistics:
     """Return the contribution of one piece to the scores."""
     block, _ = case.read(piece)
-    return Joined(parts=case.folds).of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))
+    return JoinedStatistics(parts=case.statistics).of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))
