@@ -261,16 +261,16 @@ def test_a_part_that_comes_again_after_its_worker_died_skips_what_is_recorded(sc
     with locked(plan.product.url):
         token = holder_token(plan.product.url)
         run_slab(plan, Slab(rows=part.rows[:3]), Silent())
-        facts = predict_module._part(plan, part, token)
+        facts = predict_module._run_slab_on_worker(plan, part, token)
         assert plan.product.missing() == []
         assert 0 < facts.tiles < len(plan.tiles(part)[0]) * len(plan.tiles(part)[1])
-        assert predict_module._part(plan, part, token).tiles == 0
+        assert predict_module._run_slab_on_worker(plan, part, token).tiles == 0
 
 
 def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
     plan, part = begun(scene, tmp_path, monkeypatch)
     with locked(plan.product.url):
-        facts = predict_module._part(plan, part, "another run")
+        facts = predict_module._run_slab_on_worker(plan, part, "another run")
     assert facts.stopped
     assert facts.tiles == 0
 

@@ -28,7 +28,7 @@ def edge_of(channels: int) -> int:
     return next((edge for edge in OBJECTS if 4 * edge * edge * channels <= OBJECT_BYTES), OBJECTS[-1])
 
 
-def room(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
+def space_needed(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
     """Return the bytes of a product before encoding, and the free bytes at its location."""
     channels = plan.spec.channels[1]
     pixel = (1 + 4 * channels * probabilities) if plan.spec.classes else 4 * channels

@@ -24,7 +24,7 @@ from tilespec.models.frozen_norms import norm_statistics
 from tilespec.models.model import Model
 from tilespec.predict.memory_forecast import budget, project
 from tilespec.predict.options import PredictOptions, ProductOptions
-from tilespec.predict.output_store import create, room
+from tilespec.predict.output_store import create, space_needed
 from tilespec.predict.planning import plan_of
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
@@ -88,7 +88,7 @@ def predict_scene(
     lanes = projection.lanes(plan.threads, limit)
     plan = replace(plan, threads=lanes, spec=plan.spec.with_intra(max(1, plan.threads // lanes)))
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
-    space = room(plan, probabilities=options.probabilities)
+    space = space_needed(plan, probabilities=options.probabilities)
     if options.dry_run:
         return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
     progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
@@ -175,12 +175,12 @@ def _facts(plan: PredictPlan, parts: list[Slab], client: Any, progress: Progress
                 yield part, run_slab(plan, part, progress, stop)
         return
     token = holder_token(plan.product.url)
-    tasks, tick = [(plan, part, token) for part in parts], _told_by_records(plan, parts, progress)
-    for (_, part, _), facts in run_tasks(client, _part, tasks, stop=stop, tick=tick):
+    tasks, tick = [(plan, part, token) for part in parts], _count_records(plan, parts, progress)
+    for (_, part, _), facts in run_tasks(client, _run_slab_on_worker, tasks, stop=stop, tick=tick):
         yield part, facts
 
 
-def _told_by_records(plan: PredictPlan, parts: list[Slab], progress: Progress) -> Callable[[], None]:
+def _count_records(plan: PredictPlan, parts: list[Slab], progress: Progress) -> Callable[[], None]:
     """Return a function that reports the progress of workers from their records, in tiles."""
     folder, rows = plan.product.ledger.rows, max(1, sum(len(part.rows) for part in parts))
     each = sum(_tiles(plan, part) for part in parts) / rows
@@ -195,7 +195,7 @@ def _told_by_records(plan: PredictPlan, parts: list[Slab], progress: Progress) -
     return tick
 
 
-def _part(plan: PredictPlan, part: Slab, token: str) -> SlabCounts:
+def _run_slab_on_worker(plan: PredictPlan, part: Slab, token: str) -> SlabCounts:
     """Run the missing rows of a part on a worker, until a stop is requested or the run has ended without the worker."""
     missing = set(plan.product.missing(part.panel)) & set(part.rows)
     if not missing:
