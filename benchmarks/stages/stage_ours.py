@@ -19,11 +19,11 @@ from tilespec.core.memory import one_heap
 from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
-from tilespec.training.data.corpus import Ground
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import Law
-from tilespec.training.data.score_cache import Blocks
-from tilespec.training.data.targets import Classes
+from tilespec.training.data.patches import PatchStream
+from tilespec.training.data.score_cache import ScoreCache
+from tilespec.training.data.targets import LabelTarget
+from tilespec.training.data.training_set import TrainingRegion
 
 CACHE = 1 << 30
 """Bytes of blocks that training keeps: the default of its configuration."""
@@ -68,9 +68,9 @@ def patches(job: Stage, clock: Clock) -> dict[str, Any]:
     scene = Scene.open(job.source)
     labels = _labels(f"{job.out}.labels", scene.shape[:2])
     with clock.working():
-        ground = Ground(scene=scene, roi=scene.roi, truth=Classes.open(labels))
-        blocks = Blocks((ground,), Recipe.empty(scene.shape[2], scene.spectral), CACHE)
-        law = Law(seed=0, regions=(scene.roi,), side=job.side, patches=job.patches)
+        ground = TrainingRegion(scene=scene, roi=scene.roi, truth=LabelTarget.open(labels))
+        blocks = ScoreCache((ground,), Recipe.empty(scene.shape[2], scene.spectral), CACHE)
+        law = PatchStream(seed=0, regions=(scene.roi,), side=job.side, patches=job.patches)
         segment = task({"name": "segment", "classes": 2})
         loader = Loader(law, blocks, segment, batch=job.batch, share=range(job.batch), threads=job.threads)
         read = sum(batch.x.nbytes for batch in loader.batches(0, job.patches // job.batch))

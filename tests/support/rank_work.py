@@ -109,14 +109,14 @@ def blocks_of(settings, budget, ranks):
     from tilespec.spectra.fit import fit_steps
     from tilespec.spectra.recipe import Recipe
     from tilespec.training.config import resolve
-    from tilespec.training.data.corpus import open_corpus
-    from tilespec.training.data.score_cache import Blocks
+    from tilespec.training.data.score_cache import ScoreCache
+    from tilespec.training.data.training_set import open_training_set
 
-    corpus = open_corpus(resolve(settings))
-    (ground,) = corpus.grounds
+    corpus = open_training_set(resolve(settings))
+    (ground,) = corpus.regions
     bare = Recipe.empty(corpus.bands, ground.scene.spectral)
     recipe = bare if "task" in settings else fit_steps("snv,pca=3", [(ground.scene, ground.roi)])
-    return Blocks(corpus.grounds, recipe, budget, ranks), ground.roi
+    return ScoreCache(corpus.regions, recipe, budget, ranks), ground.roi
 
 
 def shelved(every, progress):

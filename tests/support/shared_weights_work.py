@@ -22,14 +22,14 @@ from torch import nn
 from tilespec.models.nets.unet import Unet
 from tilespec.models.tasks import task
 from tilespec.training.loop import moves
-from tilespec.training.loop.moves import Mover
-from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.loop.moves import StepRunner
+from tilespec.training.loop.weight_average import WeightAverage
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch, Move
 from tilespec.training.player import Player
 from tilespec.training.ranks import shared_memory
 from tilespec.training.ranks.group import Ranks, joined
-from tilespec.training.ranks.shared_weights import Pooled, pooled
+from tilespec.training.ranks.shared_weights import SharedWeights, share_weights
 from tilespec.training.run import checkpoint
 from tilespec.training.settings import Train
 
@@ -115,10 +115,10 @@ def made(way, ranks):
 def learned(way, ranks, *, kept=None, steps=range(STEPS), pause=0.0):
     """Return what a way comes to: all tensors, its norms, and what it shared. ``kept`` is where it goes on."""
     train, players, how = made(way, ranks)
-    average = Averaged(players["generator"].module, train.ema) if train.ema else None
+    average = WeightAverage(players["generator"].module, train.ema) if train.ema else None
     if kept is not None:
         checkpoint.restore(players, kept, average.tensors if average else None)
-    mover, norms = Mover.of(train, players, how, ranks), []
+    mover, norms = StepRunner.of(train, players, how, ranks), []
     for step in steps:
         own = batch(step, ranks.share(BATCH))
         if way == "bad" and step == 1 and own.ids[0] == BATCH:
@@ -228,7 +228,7 @@ def lateness(ranks):
 
 @contextmanager
 def late_gradients():
-    with patch.object(Pooled, "average", slowly(Pooled.average)):
+    with patch.object(SharedWeights, "average", slowly(SharedWeights.average)):
         yield
 
 
@@ -274,7 +274,7 @@ def refused(ranks, fault):
     which, where, name, instead = fault
     players = made("few", ranks)[1]
     with patch.object(where, name, instead) if ranks.rank == which else ExitStack():
-        return everywhere(ranks, pooled(players, ranks) == {})
+        return everywhere(ranks, share_weights(players, ranks) == {})
 
 
 def launched():
@@ -283,14 +283,14 @@ def launched():
     from tilespec.training.train import train
 
     settings, out, act, which, at = json.loads(sys.argv[1])
-    told, found = [], moves.pooled
+    told, found = [], moves.share_weights
 
     def tell(players, ranks):
         pools = found(players, ranks)
         told.append(sorted(pools))
         return pools
 
-    moves.pooled = tell
+    moves.share_weights = tell
     if which == int(os.environ["RANK"]):
         {"kill": killing, "refuse": refusing}[act](at)
     try:

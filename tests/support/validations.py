@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tilespec.training.config import resolve
 from tilespec.training.ranks.group import Ranks
-from tilespec.training.setup import Cast, prepared, recipe_of
+from tilespec.training.setup import Setup, prepared, recipe_of
 from tilespec.training.validation.validation import Validation
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
@@ -34,7 +34,7 @@ def judge(scene, folder, **given):
     """Return the judge of a training, and nets to be judged."""
     config, corpus, _ = prepared(resolve(tables(scene, **given)), 1)
     recipe = recipe_of(config, corpus, Path(folder), Ranks())
-    cast = Cast.of(config, recipe.bands_out)
+    cast = Setup.of(config, recipe.bands_out)
     return Validation.of(config, corpus, cast, recipe, Path(folder))
 
 

@@ -25,10 +25,10 @@ from tilespec.predict.predict import predict
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.scene import Scene
 from tilespec.training.config import resolve
-from tilespec.training.data.corpus import open_corpus
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import Law, turned
-from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.patches import PatchStream, turned
+from tilespec.training.data.score_cache import ScoreCache
+from tilespec.training.data.training_set import open_training_set
 from tilespec.training.setup import prepared
 from tilespec.training.train import train
 from tilespec.training.validation import history
@@ -89,18 +89,18 @@ def test_the_targets_of_patches_are_slices_of_the_truth(stores, data):
     margin, side = step * data.draw(st.integers(0, 2)), step * data.draw(st.integers(5, 8))
     told = {"rows": data.draw(st.sampled_from(["0:44", "1:72", "5:60"])), "patch": side, "window": 2}
     config = resolve(tables(stores, scale, margin, data=told))
-    corpus = open_corpus(config)
-    (ground,), law = corpus.grounds, Law.of(config, corpus)
-    blocks = Blocks(corpus.grounds, Recipe.empty(3, RGB), data.draw(st.sampled_from([0, 20_000, 1 << 30])))
+    corpus = open_training_set(config)
+    (region,), stream = corpus.regions, PatchStream.of(config, corpus)
+    blocks = ScoreCache(corpus.regions, Recipe.empty(3, RGB), data.draw(st.sampled_from([0, 20_000, 1 << 30])))
     of = task({"name": "own_tasks:Values", "scale": scale, "margin": margin, **corpus.options})
     truth = Scene.open(stores[1][scale]).read(Scene.open(stores[1][scale]).roi)
-    batch = Loader(law, blocks, of, batch=4, share=range(4), threads=0).batch(data.draw(st.integers(0, 3)))
+    batch = Loader(stream, blocks, of, batch=4, share=range(4), threads=0).batch(data.draw(st.integers(0, 3)))
     length = Fraction(scale) * (side - 2 * margin)
     for place, x, y in zip(batch.ids, batch.x, batch.y, strict=True):
-        patch = law.patch(place)
+        patch = stream.patch(place)
         top, left = (Fraction(scale) * (v + margin) for v in (patch.y, patch.x))
         cut = truth[int(top) : int(top + length), int(left) : int(left + length)]
-        rgb = turned(ground.scene.read(law.roi(patch)), patch.turn)
+        rgb = turned(region.scene.read(stream.roi(patch)), patch.turn)
         gone = of.geometry.at_centres(np.isnan(rgb).any(axis=2))
         assert {top.denominator, left.denominator, length.denominator} == {1}
         np.testing.assert_array_equal(x.permute(1, 2, 0), np.nan_to_num(rgb))

@@ -7,8 +7,8 @@ from tilespec.models.model import Model
 from tilespec.models.tasks import task
 from tilespec.storage.scene import Scene
 from tilespec.training.config import resolve
-from tilespec.training.data.corpus import open_corpus
-from tilespec.training.data.patches import Law
+from tilespec.training.data.patches import PatchStream
+from tilespec.training.data.training_set import open_training_set
 from tilespec.training.train import train
 
 
@@ -58,10 +58,10 @@ def test_two_patches_are_learned_by_heart(make_scene, tmp_path, head, objective)
 
 def _iou(folder, url, settings):
     model, scene = Model.load(str(folder)), Scene.open(url)
-    law = Law.of(resolve(settings), open_corpus(resolve(settings)))
+    stream = PatchStream.of(resolve(settings), open_training_set(resolve(settings)))
     segment, net = task(model.task), model.module()
     for k in range(2):
-        place = (slice(law.patch(k).y, law.patch(k).y + 64), slice(law.patch(k).x, law.patch(k).x + 64))
+        place = (slice(stream.patch(k).y, stream.patch(k).y + 64), slice(stream.patch(k).x, stream.patch(k).x + 64))
         cube = scene.read(scene.roi)[place]
         x = torch.from_numpy(model.recipe.apply(cube.reshape(-1, cube.shape[2])).reshape(64, 64, -1))
         with torch.no_grad():

@@ -13,7 +13,7 @@ from short_trainings import config, interrupted, lines
 from tilespec.core.errors import UserError
 from tilespec.evaluate.metrics.table import METRICS
 from tilespec.models.model import Model
-from tilespec.training.loop.loop import _said
+from tilespec.training.loop.loop import _readable
 from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.train import train
 from tilespec.training.validation import history
@@ -277,7 +277,7 @@ def test_settings_that_did_not_exist_when_a_training_began_are_their_defaults(sc
 
 
 def test_a_metric_that_is_not_defined_is_said_to_be_none():
-    assert _said({"iou": None, "oa": 0.5}) == "iou - oa 0.5"
+    assert _readable({"iou": None, "oa": 0.5}) == "iou - oa 0.5"
 
 
 def test_a_training_that_gets_no_better_stops_early_and_stays_stopped(scene, tmp_path):

@@ -21,7 +21,7 @@ SCHEDULES = {
     name: f"tilespec.training.schedules:{kind}"
     for name, kind in {
         "constant": "Constant",
-        "step": "Step",
+        "step": "StepDecay",
         "multiplicative": "Multiplicative",
         "cosine": "Cosine",
         "one_cycle": "OneCycle",
@@ -53,7 +53,7 @@ class Constant:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepDecay:
     """A staircase: the share is multiplied by ``factor`` after every ``every`` steps."""
 
     every: int = 1000

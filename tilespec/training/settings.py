@@ -34,7 +34,7 @@ EXECUTION = (
 """The settings that may change when a training is resumed; scenes, labels and targets are compared by content."""
 
 
-class Table(BaseModel):
+class SettingsTable(BaseModel):
     """A table of the configuration, which refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -57,7 +57,7 @@ def listed(given: Any) -> Any:
 
 
 @final
-class Validate(Table):
+class Validate(SettingsTable):
     """The validation during a training, by `tilespec predict` itself, on pixels that are not used for training.
 
     Without rows, cols and scene there is no validation.
@@ -102,7 +102,7 @@ class Validate(Table):
 
 
 @final
-class Data(Table):
+class Data(SettingsTable):
     """The scenes and patches of the training."""
 
     scene: tuple[str, ...] = Field(min_length=1)
@@ -159,7 +159,7 @@ class Data(Table):
 
 
 @final
-class RecipeTable(Table):
+class RecipeTable(SettingsTable):
     """The spectral steps before the net: none, steps to fit, or a fitted recipe."""
 
     steps: str | None = None
@@ -209,7 +209,7 @@ class ScheduleTable(Named):
 
 
 @final
-class Train(Table):
+class Train(SettingsTable):
     """The training loop with its steps and optimiser."""
 
     seed: int = Field(default=0, ge=0)
@@ -277,7 +277,7 @@ class Train(Table):
 
 
 @final
-class AugmentTable(Table):
+class AugmentTable(SettingsTable):
     """The augmentation of patches on the device, after the recipe, by strengths in units of the net's input; 0 is off.
 
     `tilespec.training.augment` defines each kind, docs/augment.md gives advice.
@@ -314,7 +314,7 @@ class AugmentTable(Table):
 
 
 @final
-class Config(Table):
+class Config(SettingsTable):
     """The resolved configuration of a training."""
 
     model_config = ConfigDict(serialize_by_alias=True)

@@ -18,9 +18,9 @@ from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.training.augment.augment import check as check_augment
-from tilespec.training.data.corpus import Corpus, adapted, open_corpus
-from tilespec.training.data.patches import Law
+from tilespec.training.data.patches import PatchStream
 from tilespec.training.data.read_forecast import summary
+from tilespec.training.data.training_set import TrainingSet, adapted, open_training_set
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Objective
 from tilespec.training.ranks.group import Ranks
@@ -33,7 +33,7 @@ PLAIN = ("logits", "linear")
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Cast:
+class Setup:
     """The nets, the task and the objective of a configuration, without weights."""
 
     task: Task
@@ -46,7 +46,7 @@ class Cast:
     """The number of channels of the generator, in (after the recipe and the task) and out."""
 
     @classmethod
-    def of(cls, config: Config, bands: int) -> "Cast":
+    def of(cls, config: Config, bands: int) -> "Setup":
         """Return the setup for scenes with ``bands`` channels after the recipe.
 
         Raises:
@@ -87,24 +87,26 @@ def options(table: Any) -> dict[str, Any]:
     return dict(table.model_extra or {})
 
 
-def prepared(config: Config, ranks: int) -> tuple[Config, Corpus, dict[str, Any]]:
+def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str, Any]]:
     """Return the configuration, the opened data and the plan as plain data, after all checks.
 
     Raises:
         UserError: settings and scenes do not match; nothing has been computed at this point.
     """
-    corpus = open_corpus(config)
-    known = config.model_copy(update={"task": config.task.model_copy(update=dict(corpus.options))})
-    outline = Cast.of(known, corpus.bands).outline["generator"]
-    config = adapted(known, corpus, (tile_class_of(outline) or UNDECLARED).align)
-    bands = reaching(config, corpus)
-    cast = Cast.of(config, bands.count)
+    training_set = open_training_set(config)
+    known = config.model_copy(update={"task": config.task.model_copy(update=dict(training_set.options))})
+    outline = Setup.of(known, training_set.bands).outline["generator"]
+    config = adapted(known, training_set, (tile_class_of(outline) or UNDECLARED).align)
+    bands = reaching(config, training_set)
+    setup = Setup.of(config, bands.count)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     _check_train(config, ranks)
-    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=cast.task.geometry)
-    reading = summary(Law.of(config, corpus), corpus.grounds, bands=bands.count, budget=config.data.cache)
-    return config, corpus, {**_plan(config, corpus, cast), "reading": reading}
+    check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=setup.task.geometry)
+    reading = summary(
+        PatchStream.of(config, training_set), training_set.regions, bands=bands.count, budget=config.data.cache
+    )
+    return config, training_set, {**_plan(config, training_set, setup), "reading": reading}
 
 
 def _check_train(config: Config, ranks: int) -> None:
@@ -129,49 +131,51 @@ def _check_train(config: Config, ranks: int) -> None:
         )
 
 
-def reaching(config: Config, corpus: Corpus) -> Bands:
+def reaching(config: Config, training_set: TrainingSet) -> Bands:
     """Return the bands, or scores, that the recipe gives."""
     if config.recipe.path is not None:
-        recipe = _fitted(config.recipe.path, corpus)
+        recipe = _fitted(config.recipe.path, training_set)
         return Bands(count=recipe.bands_out, axis=recipe.axis_out)
-    return plan(parse(config.recipe.steps or ""), Bands(count=corpus.bands, axis=corpus.grounds[0].scene.spectral))
+    return plan(
+        parse(config.recipe.steps or ""), Bands(count=training_set.bands, axis=training_set.regions[0].scene.spectral)
+    )
 
 
-def _plan(config: Config, corpus: Corpus, cast: Cast) -> dict[str, Any]:
+def _plan(config: Config, training_set: TrainingSet, setup: Setup) -> dict[str, Any]:
     """Return the plan as plain data."""
-    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in cast.outline.items()}
+    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in setup.outline.items()}
     return {
         "config": config.model_dump(mode="json"),
-        "regions": [str(ground.roi) for ground in corpus.grounds],
-        **corpus.facts,
-        "channels": list(cast.channels),
+        "regions": [str(region.roi) for region in training_set.regions],
+        **training_set.facts,
+        "channels": list(setup.channels),
         "parameters": counts,
         "passes_over_the_region": passes(parse(config.recipe.steps or "")),
         "patches": config.train.steps * config.train.batch,
     }
 
 
-def recipe_of(config: Config, corpus: Corpus, folder: Path, ranks: Ranks) -> Recipe:
+def recipe_of(config: Config, training_set: TrainingSet, folder: Path, ranks: Ranks) -> Recipe:
     """Return the recipe: the named one, or the steps fitted by rank 0 on the training regions, or none.
 
     A recipe that an interrupted training had fitted already is used again.
     """
     if config.recipe.path is not None:
-        return _fitted(config.recipe.path, corpus)
-    scene = corpus.grounds[0].scene
+        return _fitted(config.recipe.path, training_set)
+    scene = training_set.regions[0].scene
     if not config.recipe.steps:
         return Recipe.empty(scene.shape[2], scene.spectral)
     kept = folder / "recipe"
     if ranks.rank == 0 and not (kept / "recipe.json").exists():
-        where = [(ground.scene, ground.roi) for ground in corpus.grounds]
+        where = [(region.scene, region.roi) for region in training_set.regions]
         fit_steps(config.recipe.steps, where, seed=config.train.seed).save(str(kept))
     ranks.agree(0)
     return Recipe.load(str(kept))
 
 
-def _fitted(path: str, corpus: Corpus) -> Recipe:
+def _fitted(path: str, training_set: TrainingSet) -> Recipe:
     """Return a recipe that was fitted before, if it fits these scenes."""
     recipe = Recipe.load(path)
-    for ground in corpus.grounds:
-        recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+    for region in training_set.regions:
+        recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
     return recipe

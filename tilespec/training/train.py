@@ -17,24 +17,24 @@ from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
 from tilespec.training.augment.augment import Augment
 from tilespec.training.config import resolve
-from tilespec.training.data.corpus import Corpus, open_corpus
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import Law
-from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.patches import PatchStream
+from tilespec.training.data.score_cache import ScoreCache
+from tilespec.training.data.training_set import TrainingSet, open_training_set
 from tilespec.training.loop.loop import Loop
-from tilespec.training.loop.moves import Mover
-from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.loop.moves import StepRunner
+from tilespec.training.loop.weight_average import WeightAverage
 from tilespec.training.options import TrainOptions
 from tilespec.training.player import Player
-from tilespec.training.ranks.dask_workers import Work
+from tilespec.training.ranks.dask_workers import RankTask
 from tilespec.training.ranks.group import Ranks, joined, shared
 from tilespec.training.ranks.launchers import leads
-from tilespec.training.ranks.start import Crew, crew
+from tilespec.training.ranks.start import RankRunner, rank_runner
 from tilespec.training.run import checkpoint, run_folder
-from tilespec.training.run.log import Journal
+from tilespec.training.run.log import TrainingLog
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
-from tilespec.training.setup import Cast, prepared, reaching, recipe_of
+from tilespec.training.setup import Setup, prepared, reaching, recipe_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, clear
 
@@ -63,15 +63,15 @@ def train(
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
     asked, first = resolve(config, options.overrides), leads()
-    with crew(options.ranks, options.workers, options.cluster) as hands:
-        settings, corpus, plan = prepared(asked, hands.world)
-        plan |= _held_out(settings, corpus, reaching(settings, corpus).count)
+    with rank_runner(options.ranks, options.workers, options.cluster) as hands:
+        settings, training_set, plan = prepared(asked, hands.world)
+        plan |= _held_out(settings, training_set, reaching(settings, training_set).count)
         if options.dry_run:
             return {**plan, "model": out, "ranks": hands.world}
         folder = Path(local(out, "a model"))
         with locked(str(folder)) if first else nullcontext():
             if first:
-                run_folder.settle(folder, settings, corpus.provenance())
+                run_folder.settle(folder, settings, training_set.provenance())
             done = run_folder.result(folder)
             if done is not None:
                 return done
@@ -84,21 +84,21 @@ def train(
     return facts
 
 
-def _held_out(config: Config, corpus: Corpus, bands: int) -> dict[str, Any]:
+def _held_out(config: Config, training_set: TrainingSet, bands: int) -> dict[str, Any]:
     """Check the held-out regions before anything is computed, and return their part of the plan."""
-    recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
-    validation = Validation.of(config, corpus, Cast.of(config, bands), recipe, Path())
+    recipe = Recipe.empty(training_set.bands, training_set.regions[0].scene.spectral)
+    validation = Validation.of(config, training_set, Setup.of(config, bands), recipe, Path())
     if validation is None:
         return {}
-    regions = [str(ground.roi) for ground in validation.held.grounds]
+    regions = [str(region.roi) for region in validation.held.regions]
     validations = -(-config.train.steps // config.validation.every)
     return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(bands)}
 
 
-def _work(hands: Crew, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
+def _work(hands: RankRunner, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
     """Run the training and return its result."""
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
-    work = Work(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
+    work = RankTask(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
     with Peak() as peak:
         even = config.train.batch // config.train.accumulate  # the number of patches that ranks divide
         facts = hands.run(work, batch=even, restarts=config.train.restarts, progress=progress)
@@ -111,22 +111,29 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
     data, options = settings.data, settings.train
     with joined(options.device, options.timeout) as ranks:
         shared(folder / run_folder.CHECKPOINTS, ranks)
-        corpus = open_corpus(settings)
-        recipe = recipe_of(settings, corpus, folder, ranks)
-        cast = Cast.of(settings, recipe.bands_out)
-        validation = Validation.of(settings, corpus, cast, recipe, folder)
-        blocks = Blocks(corpus.grounds, recipe, data.cache, ranks)
+        training_set = open_training_set(settings)
+        recipe = recipe_of(settings, training_set, folder, ranks)
+        setup = Setup.of(settings, recipe.bands_out)
+        validation = Validation.of(settings, training_set, setup, recipe, folder)
+        blocks = ScoreCache(training_set.regions, recipe, data.cache, ranks)
         share = ranks.share(options.batch)
-        law = Law.of(settings, corpus)
+        law = PatchStream.of(settings, training_set)
         told: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
-        loader = Loader(law, blocks, cast.task, **told, pin=ranks.device.startswith("cuda"))
-        start, loop = _resumed(settings, folder, ranks, cast, validation)
-        with loop.journal or nullcontext():
+        loader = Loader(law, blocks, setup.task, **told, pin=ranks.device.startswith("cuda"))
+        start, loop = _resumed(settings, folder, ranks, setup, validation)
+        with loop.log or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
             step, weights = loop.judge.chosen or (facts["steps"], plain(loop.weights()))
             run_folder.publish(
-                folder, settings, corpus=corpus, cast=cast, recipe=recipe, weights=weights, source=source, step=step
+                folder,
+                settings,
+                training_set=training_set,
+                setup=setup,
+                recipe=recipe,
+                weights=weights,
+                source=source,
+                step=step,
             )
             facts |= {"published_step": step, "notes": _notes(facts, settings, step)}
         facts |= {"ranks": ranks.world, "hosts": list(ranks.hosts)}
@@ -134,12 +141,14 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
     return facts
 
 
-def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation: Validation | None) -> tuple[int, Loop]:
+def _resumed(
+    config: Config, folder: Path, ranks: Ranks, setup: Setup, validation: Validation | None
+) -> tuple[int, Loop]:
     """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, kept, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
-    nets = cast.nets(train.seed)
+    nets = setup.nets(train.seed)
     players = {name: Player.of(net, train, ranks.device) for name, net in nets.items()}
-    average = Averaged(nets["generator"], train.ema) if train.ema and first else None
+    average = WeightAverage(nets["generator"], train.ema) if train.ema and first else None
     start = ranks.agree(checkpoint.newest(kept) if first else 0)
     if start:
         tensors = checkpoint.load(kept, start)
@@ -150,12 +159,12 @@ def _resumed(config: Config, folder: Path, ranks: Ranks, cast: Cast, validation:
         folder=folder,
         ranks=ranks,
         players=players,
-        mover=Mover.of(train, players, cast.objective, ranks),
+        runner=StepRunner.of(train, players, setup.objective, ranks),
         augment=Augment.of(config.augment, train.seed),
         rate=Rate.of(train),
         judge=Judge(validation, config, folder, ranks, lines),
         average=average,
-        journal=Journal(folder, start, events=train.tensorboard) if first else None,
+        log=TrainingLog(folder, start, events=train.tensorboard) if first else None,
     )
 
 

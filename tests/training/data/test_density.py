@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.layer import Layer
-from tilespec.training.data.density import CELL, LAST, POWERS, Field, even, hilbert, squares, weighted
+from tilespec.training.data.density import CELL, LAST, POWERS, WeightedRegion, even, hilbert, squares, weighted
 from tilespec.training.settings import Data
 
 rois = st.builds(
@@ -114,7 +114,7 @@ class TestWeights:
         rng = np.random.default_rng(seed)
         roi, weights = Roi(y0=3, y1=150, x0=20, x1=140), rng.integers(0, most + 1, (160, 150)).astype(np.uint8)
         weights[rng.random(weights.shape) < 0.7] = 0
-        field = Field(roi=roi, labels=plane(np.zeros((160, 150), np.uint8)), weight=plane(weights))
+        field = WeightedRegion(roi=roi, labels=plane(np.zeros((160, 150), np.uint8)), weight=plane(weights))
         n = 20_000
         drawn = found(weighted([field], classes=2), spaced(n))
         expected = float(n) * weights[roi.slices] / weights[roi.slices].sum(dtype=float)
@@ -127,34 +127,40 @@ class TestWeights:
     def test_the_ends_of_the_interval_have_a_weight_too(self, plane):
         weights = np.zeros((300, 300), np.uint8)
         weights[140, 150:152] = 1
-        field = Field(roi=Roi(y0=0, y1=300, x0=0, x1=300), labels=plane(weights), weight=plane(weights))
+        field = WeightedRegion(roi=Roi(y0=0, y1=300, x0=0, x1=300), labels=plane(weights), weight=plane(weights))
         drawn = weighted([field], classes=2).at(np.array([0.0, 1e-300, LAST, 1.0]))
         assert sorted(map(tuple, drawn.tolist())) == [(0, 140, 150)] * 2 + [(0, 140, 151)] * 2
 
     def test_no_weights_and_weights_of_1_are_the_same(self, plane):
         roi, labels = Roi(y0=0, y1=150, x0=20, x1=140), plane(labelled(0))
-        one = weighted([Field(roi=roi, labels=labels, weight=plane(np.ones((200, 180), np.float32)))], classes=3)
+        one = weighted(
+            [WeightedRegion(roi=roi, labels=labels, weight=plane(np.ones((200, 180), np.float32)))], classes=3
+        )
         np.testing.assert_array_equal(one.at(spaced(500)), even([roi]).at(spaced(500)))
 
     def test_nan_counts_as_0(self, plane):
         weights = np.full((50, 50), np.nan, np.float32)
         weights[7, 9] = 0.5
-        field = Field(roi=Roi(y0=0, y1=50, x0=0, x1=50), labels=plane(labelled(0, (50, 50))), weight=plane(weights))
+        field = WeightedRegion(
+            roi=Roi(y0=0, y1=50, x0=0, x1=50), labels=plane(labelled(0, (50, 50))), weight=plane(weights)
+        )
         assert found(weighted([field], classes=3), spaced(9)) == {(0, 7, 9): 9}
 
     @pytest.mark.parametrize("bad", [-1.0, np.inf])
     def test_a_weight_that_is_none_is_refused(self, plane, bad):
         weights = np.ones((50, 50), np.float32)
         weights[3, 4] = bad
-        field = Field(roi=Roi(y0=0, y1=50, x0=0, x1=50), labels=plane(labelled(0, (50, 50))), weight=plane(weights))
+        field = WeightedRegion(
+            roi=Roi(y0=0, y1=50, x0=0, x1=50), labels=plane(labelled(0, (50, 50))), weight=plane(weights)
+        )
         with pytest.raises(UserError, match="expected finite weights, 0 or more"):
             weighted([field], classes=3)
 
     @pytest.mark.parametrize("shares", [None, (1.0, 1.0)])
     def test_nothing_to_draw_is_refused(self, plane, shares):
         roi, labels = Roi(y0=0, y1=50, x0=0, x1=50), plane(labelled(0, (50, 50)))
-        empty = Field(roi=roi, labels=labels, weight=plane(np.zeros((50, 50), np.uint8)))
-        full = Field(roi=roi, labels=labels)
+        empty = WeightedRegion(roi=roi, labels=labels, weight=plane(np.zeros((50, 50), np.uint8)))
+        full = WeightedRegion(roi=roi, labels=labels)
         with pytest.raises(UserError, match="no pixel in rows 0:50, columns 0:50"):
             weighted([full, empty] if shares else [empty], classes=3, shares=shares)
 
@@ -170,7 +176,7 @@ class TestBalance:
 
     def test_classes_come_equally_often_and_unlabelled_pixels_never(self, plane):
         planes = [plane(labelled(0)), plane(labelled(1, (150, 190), (0.2, 0.7, 0.1)))]
-        fields = [Field(roi=Roi(y0=3, y1=140, x0=10, x1=170), labels=labels) for labels in planes]
+        fields = [WeightedRegion(roi=Roi(y0=3, y1=140, x0=10, x1=170), labels=labels) for labels in planes]
         both = self.shares(planes, fields, balance="classes")
         np.testing.assert_allclose(both[:3], 1 / 3, atol=0.02)
         assert both[3:].sum() == 0
@@ -179,7 +185,7 @@ class TestBalance:
         labels, roi = labelled(0), Roi(y0=3, y1=140, x0=10, x1=170)
         sizes = np.bincount(labels[roi.slices].ravel(), minlength=3)[:3]
         planes = [plane(labels)]
-        got = self.shares(planes, [Field(roi=roi, labels=planes[0])], balance="sqrt")
+        got = self.shares(planes, [WeightedRegion(roi=roi, labels=planes[0])], balance="sqrt")
         np.testing.assert_allclose(got[:3], np.sqrt(sizes) / np.sqrt(sizes).sum(), atol=0.02)
 
     def test_weights_choose_among_the_pixels_of_a_class(self, plane):
@@ -187,7 +193,7 @@ class TestBalance:
         weights[:100] = 1
         weights[:50] = 3
         planes = [plane(labels)]
-        field = Field(roi=Roi(y0=0, y1=200, x0=0, x1=180), labels=planes[0], weight=plane(weights))
+        field = WeightedRegion(roi=Roi(y0=0, y1=200, x0=0, x1=180), labels=planes[0], weight=plane(weights))
         np.testing.assert_allclose(self.shares(planes, [field], balance="classes")[:3], 1 / 3, atol=0.02)
         rows = weighted([field], classes=3, balance="classes").at(spaced(4000))[:, 1]
         assert rows.max() < 100
@@ -195,7 +201,7 @@ class TestBalance:
 
     def test_with_shares_each_scene_is_balanced_by_itself(self, plane):
         planes = [plane(labelled(0)), plane(labelled(1, (150, 190), (0.2, 0.7, 0.1)))]
-        fields = [Field(roi=Roi(y0=0, y1=140, x0=0, x1=170), labels=labels) for labels in planes]
+        fields = [WeightedRegion(roi=Roi(y0=0, y1=140, x0=0, x1=170), labels=labels) for labels in planes]
         drawn = weighted(fields, classes=3, balance="classes", shares=(3.0, 1.0)).at(spaced(8000))
         assert np.bincount(drawn[:, 0]).tolist() == [6000, 2000]
         for scene, labels in enumerate(planes):
@@ -205,13 +211,17 @@ class TestBalance:
 
     def test_a_class_that_is_nowhere_is_left_out(self, plane):
         planes = [plane(labelled(0, shares=(0.7, 0.3)))]
-        got = self.shares(planes, [Field(roi=Roi(y0=0, y1=200, x0=0, x1=180), labels=planes[0])], balance="classes")
+        got = self.shares(
+            planes, [WeightedRegion(roi=Roi(y0=0, y1=200, x0=0, x1=180), labels=planes[0])], balance="classes"
+        )
         np.testing.assert_allclose(got[:2], 0.5, atol=0.02)
 
     def test_how_labels_are_stored_does_not_matter(self, plane):
         labels, roi = labelled(3), Roi(y0=3, y1=140, x0=10, x1=170)
         one, other = (
-            weighted([Field(roi=roi, labels=plane(labels, chunk))], classes=3, balance="classes").at(spaced(300))
+            weighted([WeightedRegion(roi=roi, labels=plane(labels, chunk))], classes=3, balance="classes").at(
+                spaced(300)
+            )
             for chunk in (32, 111)
         )
         np.testing.assert_array_equal(one, other)

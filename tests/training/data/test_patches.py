@@ -11,10 +11,10 @@ from tilespec.core.types import Roi
 from tilespec.models.tasks import task
 from tilespec.spectra.recipe import Recipe
 from tilespec.training.config import resolve
-from tilespec.training.data.corpus import open_corpus
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import Law, _epoch, turned
-from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.patches import PatchStream, _epoch, turned
+from tilespec.training.data.score_cache import ScoreCache
+from tilespec.training.data.training_set import open_training_set
 
 REGIONS = (Roi(y0=3, y1=40, x0=0, x1=32), Roi(y0=0, y1=20, x0=10, x1=26))
 laws = st.fixed_dictionaries(  # the type checker draws from `random`: laws are built in the tests
@@ -35,18 +35,18 @@ laws = st.fixed_dictionaries(  # the type checker draws from `random`: laws are 
 def corpus(make_scene, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
     scenes = [make_scene(folder / f"{i}.zarr", 50, 40 + 10 * i, 5, seed=i, nan=0.02) for i in range(2)]
-    return open_corpus(resolve({"data": {"scene": scenes}}))
+    return open_training_set(resolve({"data": {"scene": scenes}}))
 
 
 def loader(corpus, *, share=range(4), threads=0, budget=1 << 30, seed=0):
-    recipe = Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
-    law = Law(seed=seed, regions=tuple(g.roi for g in corpus.grounds), side=16, patches=12)
-    blocks = Blocks(corpus.grounds, recipe, budget)
-    return Loader(law, blocks, task({"name": "segment", "classes": 2}), batch=4, share=share, threads=threads)
+    recipe = Recipe.empty(corpus.bands, corpus.regions[0].scene.spectral)
+    stream = PatchStream(seed=seed, regions=tuple(g.roi for g in corpus.regions), side=16, patches=12)
+    blocks = ScoreCache(corpus.regions, recipe, budget)
+    return Loader(stream, blocks, task({"name": "segment", "classes": 2}), batch=4, share=share, threads=threads)
 
 
 def made(law):
-    return Law(**{**law, "shares": law["shares"] and law["shares"][: len(law["regions"])]})
+    return PatchStream(**{**law, "shares": law["shares"] and law["shares"][: len(law["regions"])]})
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,7 +55,7 @@ def test_a_patch_is_a_pure_function_and_lies_in_its_region(law, index):
     law = made(law)
     patch = law.patch(index)
     _epoch.cache_clear()
-    assert patch == Law(**vars(law)).patch(index)
+    assert patch == PatchStream(**vars(law)).patch(index)
     roi = law.regions[patch.scene]
     assert roi.y0 <= patch.y <= roi.y1 - law.side
     assert roi.x0 <= patch.x <= roi.x1 - law.side
@@ -68,7 +68,7 @@ def test_a_window_reorders_the_patches_of_an_epoch_and_draws_no_others(law, epoc
     law = made(law)
 
     def patches(window):
-        same = Law(**{**vars(law), "window": window})
+        same = PatchStream(**{**vars(law), "window": window})
         return Counter(same.patch(epoch * law.patches + k) for k in range(law.patches))
 
     assert patches(law.window) == patches(1)
@@ -76,8 +76,8 @@ def test_a_window_reorders_the_patches_of_an_epoch_and_draws_no_others(law, epoc
 
 def test_neighbours_follow_each_other_inside_a_window():
     def steps(window):
-        law = Law(seed=0, regions=(Roi(y0=0, y1=2000, x0=0, x1=2000),), side=100, patches=400, window=window)
-        patches = [law.patch(k) for k in range(400)]
+        stream = PatchStream(seed=0, regions=(Roi(y0=0, y1=2000, x0=0, x1=2000),), side=100, patches=400, window=window)
+        patches = [stream.patch(k) for k in range(400)]
         return np.mean([abs(a.y - b.y) for a, b in pairwise(patches)])
 
     assert steps(20) < 0.5 * steps(1)
@@ -85,7 +85,7 @@ def test_neighbours_follow_each_other_inside_a_window():
 
 def test_seeds_and_epochs_differ():
     def stream(seed, epoch):
-        law = Law(seed=seed, regions=REGIONS, side=4, patches=20)
+        law = PatchStream(seed=seed, regions=REGIONS, side=4, patches=20)
         return [law.patch(epoch * 20 + k) for k in range(20)]
 
     assert stream(0, 0) != stream(1, 0)
@@ -93,8 +93,10 @@ def test_seeds_and_epochs_differ():
 
 
 def test_positions_are_drawn_uniformly_over_all_regions():
-    law = Law(seed=0, regions=(Roi(y0=0, y1=5, x0=0, x1=6), Roi(y0=1, y1=5, x0=0, x1=4)), side=4, patches=8000)
-    counts = Counter((p.scene, p.y, p.x) for p in map(law.patch, range(8000)))
+    stream = PatchStream(
+        seed=0, regions=(Roi(y0=0, y1=5, x0=0, x1=6), Roi(y0=1, y1=5, x0=0, x1=4)), side=4, patches=8000
+    )
+    counts = Counter((p.scene, p.y, p.x) for p in map(stream.patch, range(8000)))
     assert len(counts) == 2 * 3 + 1
     assert max(abs(n - 8000 / 7) for n in counts.values()) < 5 * np.sqrt(8000 / 7)
 
@@ -113,10 +115,10 @@ def test_batches_are_the_scene_and_its_labels_turned_alike(corpus):
     for batch in read.batches(0, 6):
         assert batch.x.is_contiguous(memory_format=torch.channels_last)
         for x, y, index in zip(batch.x, batch.y, batch.ids, strict=True):
-            patch = read._law.patch(index)
-            ground = corpus.grounds[patch.scene]
+            patch = read._stream.patch(index)
+            region = corpus.regions[patch.scene]
             roi = Roi(y0=patch.y, y1=patch.y + 16, x0=patch.x, x1=patch.x + 16)
-            cube, labels = ground.scene.read(roi), ground.truth.read(roi).copy()
+            cube, labels = region.scene.read(roi), region.truth.read(roi).copy()
             blank = np.isnan(cube).any(axis=2)
             labels[blank], cube[blank] = 255, 0
             np.testing.assert_array_equal(x.permute(1, 2, 0).numpy(), turned(cube, patch.turn))
@@ -163,17 +165,17 @@ def test_a_small_cache_gives_the_same_batches_within_its_bytes(corpus):
 def test_a_block_is_decoded_once_while_it_is_kept(corpus):
     read = loader(corpus)
     list(read.batches(0, 30))
-    assert read._blocks.decoded <= sum(g.scene.shape[0] * g.scene.shape[1] for g in corpus.grounds)
+    assert read._blocks.decoded <= sum(g.scene.shape[0] * g.scene.shape[1] for g in corpus.regions)
     assert read._blocks.used == 30 * 4 * 16 * 16
 
 
 def test_keeping_draws_from_the_fixed_patches_with_two_classes(corpus):
-    base = Law(seed=0, regions=tuple(g.roi for g in corpus.grounds), side=4, patches=60, augment=False)
-    law = base.keeping(corpus.grounds)
-    assert 0 < law.length < 60
-    for index in range(3 * law.length):
-        patch = law.patch(index)
+    base = PatchStream(seed=0, regions=tuple(g.roi for g in corpus.regions), side=4, patches=60, augment=False)
+    stream = base.keeping(corpus.regions)
+    assert 0 < stream.length < 60
+    for index in range(3 * stream.length):
+        patch = stream.patch(index)
         roi = Roi(y0=patch.y, y1=patch.y + 4, x0=patch.x, x1=patch.x + 4)
-        assert len(np.unique(corpus.grounds[patch.scene].truth.read(roi))) == 2
-    drawn = [law.patch(k) for k in range(law.length)]
+        assert len(np.unique(corpus.regions[patch.scene].truth.read(roi))) == 2
+    drawn = [stream.patch(k) for k in range(stream.length)]
     assert len(set(drawn)) < len(drawn), "with replacement"

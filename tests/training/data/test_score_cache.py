@@ -21,11 +21,11 @@ from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.training.config import resolve
 from tilespec.training.data import loader as loader_module
-from tilespec.training.data.corpus import open_corpus
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import Law, turned, undone
-from tilespec.training.data.read_forecast import foreseen, summary
-from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.patches import PatchStream, turned, undone
+from tilespec.training.data.read_forecast import forecast, summary
+from tilespec.training.data.score_cache import ScoreCache
+from tilespec.training.data.training_set import open_training_set
 from tilespec.training.train import train
 
 SEGMENT = task({"name": "segment", "classes": 2})
@@ -40,19 +40,19 @@ def folder(tmp_path_factory):
 def corpus(make_scene, folder):
     """A scene of 8 x 9 objects, of which the region cuts some."""
     scene = make_scene(folder / "a.zarr", 250, 280, 6, seed=1, nan=0.001)
-    return open_corpus(resolve({"data": {"scene": scene, "rows": "20:240", "cols": "5:270"}}))
+    return open_training_set(resolve({"data": {"scene": scene, "rows": "20:240", "cols": "5:270"}}))
 
 
 @pytest.fixture(scope="module")
 def recipe(corpus):
-    return fit_steps("snv,pca=3", [(g.scene, g.roi) for g in corpus.grounds])
+    return fit_steps("snv,pca=3", [(g.scene, g.roi) for g in corpus.regions])
 
 
 def loader(corpus, *, recipe=None, budget=1 << 30, threads=0, job=SEGMENT, batch=2, **law):
-    recipe = recipe or Recipe.empty(corpus.bands, corpus.grounds[0].scene.spectral)
-    settings = {"seed": 0, "regions": tuple(g.roi for g in corpus.grounds), "side": 48, "patches": 20, **law}
-    blocks = Blocks(corpus.grounds, recipe, budget)
-    return Loader(Law(**settings), blocks, job, batch=batch, share=range(batch), threads=threads), blocks
+    recipe = recipe or Recipe.empty(corpus.bands, corpus.regions[0].scene.spectral)
+    settings = {"seed": 0, "regions": tuple(g.roi for g in corpus.regions), "side": 48, "patches": 20, **law}
+    blocks = ScoreCache(corpus.regions, recipe, budget)
+    return Loader(PatchStream(**settings), blocks, job, batch=batch, share=range(batch), threads=threads), blocks
 
 
 def same(batches, others):
@@ -64,14 +64,14 @@ def same(batches, others):
 
 class TestBlocks:
     def test_scores_are_those_of_the_recipe_on_the_whole_scene_bit_for_bit(self, corpus, recipe):
-        ground = corpus.grounds[0]
-        whole = recipe.apply(ground.scene.read(ground.roi).reshape(-1, 6)).reshape(*ground.roi.shape, 3)
-        blocks = Blocks(corpus.grounds, recipe, 1 << 30)
-        for roi in [ground.roi, Roi(y0=20, y1=21, x0=5, x1=6), Roi(y0=100, y1=131, x0=130, x1=270)]:
+        region = corpus.regions[0]
+        whole = recipe.apply(region.scene.read(region.roi).reshape(-1, 6)).reshape(*region.roi.shape, 3)
+        blocks = ScoreCache(corpus.regions, recipe, 1 << 30)
+        for roi in [region.roi, Roi(y0=20, y1=21, x0=5, x1=6), Roi(y0=100, y1=131, x0=130, x1=270)]:
             scores, labels = blocks.read(0, roi)
             inside = slice(roi.y0 - 20, roi.y1 - 20), slice(roi.x0 - 5, roi.x1 - 5)
             np.testing.assert_array_equal(scores, whole[inside])
-            np.testing.assert_array_equal(labels, ground.truth.read(roi))
+            np.testing.assert_array_equal(labels, region.truth.read(roi))
 
     def test_threads_decode_each_block_once(self, corpus, recipe):
         _, blocks = pair = loader(corpus, recipe=recipe, threads=4)
@@ -84,7 +84,7 @@ class TestBlocks:
         assert blocks.used == 120 * 2 * 48 * 48
 
     def test_many_threads_on_one_patch_decode_it_once(self, corpus, recipe):
-        blocks, roi = Blocks(corpus.grounds, recipe, 1 << 30), Roi(y0=32, y1=96, x0=32, x1=96)
+        blocks, roi = ScoreCache(corpus.regions, recipe, 1 << 30), Roi(y0=32, y1=96, x0=32, x1=96)
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(lambda _: blocks.read(0, roi), range(12)))
         assert blocks.decoded == 128 * 128
@@ -98,8 +98,8 @@ class TestBlocks:
 
     def test_memory_is_that_of_the_cache_and_of_what_is_under_way(self, make_scene, folder):
         scene = make_scene(folder / "m.zarr", 512, 512, 40, chunk=128)
-        small = open_corpus(resolve({"data": {"scene": scene}}))
-        recipe, block = fit_steps("snv,pca=2", [(g.scene, g.roi) for g in small.grounds]), 128 * 128 * 9
+        small = open_training_set(resolve({"data": {"scene": scene}}))
+        recipe, block = fit_steps("snv,pca=2", [(g.scene, g.roi) for g in small.regions]), 128 * 128 * 9
         read, blocks = loader(small, recipe=recipe, budget=2 * block, threads=2, side=64)
         tracemalloc.start()
         for _ in read.batches(0, 12):
@@ -125,7 +125,7 @@ class TestForeseen:
     @pytest.mark.parametrize("window", [1, 5])
     def test_it_is_what_an_epoch_decodes(self, corpus, recipe, budget, window):
         read, blocks = loader(corpus, recipe=recipe, budget=budget, window=window)
-        first, later = foreseen(read._law, corpus.grounds, bands=3, budget=budget)
+        first, later = forecast(read._stream, corpus.regions, bands=3, budget=budget)
         list(read.batches(0, 10))
         assert (blocks.decoded, blocks.used) == (first.decoded, first.used)
         list(read.batches(10, 20))
@@ -133,11 +133,11 @@ class TestForeseen:
 
     def test_a_cache_that_holds_all_reads_once_and_a_window_reads_less_with_a_small_one(self, make_scene, folder):
         scene = make_scene(folder / "w.zarr", 640, 640, 1, chunk=32)
-        grounds = open_corpus(resolve({"data": {"scene": scene}})).grounds
-        law = Law(seed=0, regions=(grounds[0].roi,), side=64, patches=100)
+        regions = open_training_set(resolve({"data": {"scene": scene}})).regions
+        stream = PatchStream(seed=0, regions=(regions[0].roi,), side=64, patches=100)
 
         def read(budget, window):
-            epochs = foreseen(replace(law, window=window), grounds, bands=1, budget=budget)
+            epochs = forecast(replace(stream, window=window), regions, bands=1, budget=budget)
             return [epoch.amplification for epoch in epochs]
 
         blocks = 12 * 128 * 128 * 5
@@ -145,8 +145,8 @@ class TestForeseen:
         assert read(blocks, 10)[1] < 0.5 * read(blocks, 1)[1]
 
     def test_a_note_says_what_helps(self, corpus):
-        law = Law(seed=0, regions=(corpus.grounds[0].roi,), side=48, patches=20)
-        small, large = (summary(law, corpus.grounds, bands=3, budget=budget) for budget in (1000, 1 << 30))
+        stream = PatchStream(seed=0, regions=(corpus.regions[0].roi,), side=48, patches=20)
+        small, large = (summary(stream, corpus.regions, bands=3, budget=budget) for budget in (1000, 1 << 30))
         assert small["bytes_of_scores"] == large["bytes_of_scores"] == 220 * 265 * 13
         assert "Raise data.cache" in small["notes"][0]
         assert large["notes"] == []
@@ -169,9 +169,9 @@ class TestBatches:
         read, _ = loader(corpus, job=Twice(classes=2))
         for batch in read.batches(0, 3):
             for x, y, index in zip(batch.x, batch.y, batch.ids, strict=True):
-                patch = read._law.patch(index)
-                roi = read._law.roi(patch)
-                spectra, labels = corpus.grounds[0].scene.read(roi), corpus.grounds[0].truth.read(roi)
+                patch = read._stream.patch(index)
+                roi = read._stream.roi(patch)
+                spectra, labels = corpus.regions[0].scene.read(roi), corpus.regions[0].truth.read(roi)
                 np.testing.assert_array_equal(x[0].numpy(), turned(2 * spectra[:, :, 0], patch.turn))
                 np.testing.assert_array_equal(y.numpy(), turned(255 - labels, patch.turn))
 
@@ -232,7 +232,7 @@ class TestFaults:
     @pytest.mark.timeout(60)
     def test_a_damaged_object_is_named_and_all_threads_end(self, make_scene, folder):
         scene = make_scene(folder / "d.zarr", 96, 96, 4)
-        damaged = open_corpus(resolve({"data": {"scene": scene}}))
+        damaged = open_training_set(resolve({"data": {"scene": scene}}))
         victim = Path(scene, "cube", "c", "1", "1", "0")
         victim.write_bytes(bytes(b ^ 1 if i == 99 else b for i, b in enumerate(victim.read_bytes())))
         read, blocks = loader(damaged, threads=3, side=32)
@@ -243,7 +243,7 @@ class TestFaults:
     @pytest.mark.timeout(60)
     def test_damaged_labels_are_named(self, make_scene, folder):
         scene = make_scene(folder / "l.zarr", 96, 96, 4)
-        damaged = open_corpus(resolve({"data": {"scene": scene}}))
+        damaged = open_training_set(resolve({"data": {"scene": scene}}))
         victim = Path(scene, "labels", "c", "1", "1")
         victim.write_bytes(victim.read_bytes()[:-7])
         with pytest.raises(UserError, match=r"l.zarr: found a damaged object in .*c/1/1"):
@@ -284,29 +284,29 @@ def rare(make_scene, folder):
 class TestConfigured:
     def law(self, scenes, **data):
         settings = resolve({"data": {"scene": scenes, "patch": 32, "patches": 400, **data}})
-        corpus = open_corpus(settings)
-        return Law.of(settings, corpus), corpus
+        corpus = open_training_set(settings)
+        return PatchStream.of(settings, corpus), corpus
 
     def drawn(self, law, epochs=2):
         return [law.patch(k) for k in range(epochs * law.length)]
 
     def test_scenes_are_drawn_by_their_shares(self, scenes):
-        law, _ = self.law(scenes, shares=[1.0, 3.0], stratify=True)
-        assert Counter(p.scene for p in self.drawn(law)) == {0: 200, 1: 600}
+        stream, _ = self.law(scenes, shares=[1.0, 3.0], stratify=True)
+        assert Counter(p.scene for p in self.drawn(stream)) == {0: 200, 1: 600}
 
     def test_rare_classes_are_in_the_centre_as_often_as_others(self, rare):
         scene, store, labels = rare
-        law, _ = self.law(scene, labels=store, balance="classes")
-        centres = Counter(int(labels[p.y + 16, p.x + 16]) for p in self.drawn(law, 10))
+        stream, _ = self.law(scene, labels=store, balance="classes")
+        centres = Counter(int(labels[p.y + 16, p.x + 16]) for p in self.drawn(stream, 10))
         assert centres[2] / 4000 == pytest.approx(1 / 3, abs=0.03)
         plain, _ = self.law(scene, labels=store)
-        assert np.mean([2 in np.unique(labels[law.roi(p).slices]) for p in self.drawn(plain, 10)]) < 0.1
+        assert np.mean([2 in np.unique(labels[stream.roi(p).slices]) for p in self.drawn(plain, 10)]) < 0.1
 
     def test_patches_lie_around_pixels_with_a_weight(self, rare):
         scene, store, _ = rare
-        law, _ = self.law(scene, labels=store, weight="mine")
-        assert min(p.y for p in self.drawn(law, 5)) == 150 - 16
-        assert all(0 <= p.y <= 300 - 32 and 0 <= p.x <= 260 - 32 for p in self.drawn(law, 5))
+        stream, _ = self.law(scene, labels=store, weight="mine")
+        assert min(p.y for p in self.drawn(stream, 5)) == 150 - 16
+        assert all(0 <= p.y <= 300 - 32 and 0 <= p.x <= 260 - 32 for p in self.drawn(stream, 5))
 
     @pytest.mark.parametrize("options", [{}, {"balance": "sqrt"}, {"weight": "mine"}, {"balance": "classes"}])
     @pytest.mark.parametrize("stratify", [False, True])
@@ -316,7 +316,7 @@ class TestConfigured:
             self.law(scene, labels=store, stratify=stratify, window=window, patches=60, **options)[0]
             for window in (1, 1, 7)
         ]
-        first, again, windowed = (self.drawn(law) for law in laws)
+        first, again, windowed = (self.drawn(stream) for stream in laws)
         assert first == again
         assert Counter(windowed[:60]) == Counter(first[:60])
         assert Counter(windowed[60:]) == Counter(first[60:])
@@ -326,10 +326,10 @@ class TestConfigured:
         scene = make_scene(folder / "e.zarr", 320, 320, 1, chunk=160)
 
         def spread(**data):
-            law, _ = self.law(scene, patches=400, **data)
+            stream, _ = self.law(scene, patches=400, **data)
             seen = np.zeros((320, 320))
-            for patch in self.drawn(law, 1):
-                seen[law.roi(patch).slices] += 1
+            for patch in self.drawn(stream, 1):
+                seen[stream.roi(patch).slices] += 1
             return seen[32:-32, 32:-32].std()
 
         assert spread(stratify=True) < 0.6 * spread()

@@ -19,11 +19,11 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse
 from tilespec.storage.scene import Scene
 from tilespec.training.config import resolve
-from tilespec.training.data.corpus import open_corpus
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import Law, turned
-from tilespec.training.data.score_cache import Blocks
-from tilespec.training.data.targets import KINDS, Truth
+from tilespec.training.data.patches import PatchStream, turned
+from tilespec.training.data.score_cache import ScoreCache
+from tilespec.training.data.targets import KINDS, Target
+from tilespec.training.data.training_set import open_training_set
 from tilespec.training.setup import prepared
 from tilespec.training.train import train
 
@@ -57,7 +57,7 @@ def test_the_task_is_told_how_many_channels_there_are_and_which_range_they_have(
     assert plan["channels"] == [3, 7]
     assert (corpus.classes, corpus.axis) == ((), spectral(7))
     assert json.loads(json.dumps(plan)) == plan
-    assert all(isinstance(ground.truth, Truth) for ground in corpus.grounds)
+    assert all(isinstance(region.truth, Target) for region in corpus.regions)
 
 
 def test_values_below_zero_lower_the_range_and_what_the_user_says_stands(pair, tmp_path):
@@ -71,7 +71,7 @@ def test_values_below_zero_lower_the_range_and_what_the_user_says_stands(pair, t
 
 
 def test_what_is_remembered_of_where_a_net_learned_names_the_target(pair):
-    corpus = open_corpus(resolve(tables(pair)))
+    corpus = open_training_set(resolve(tables(pair)))
     (said,) = corpus.provenance()
     assert said["target"] == Scene.open(pair[1]).digest
     assert "labels" not in said
@@ -131,19 +131,19 @@ def test_what_does_not_go_together_is_refused_with_what_would(pair, wrong, data,
 @settings(max_examples=10)
 @given(seed=st.integers(0, 1000), budget=st.sampled_from([0, 20_000, 1 << 30]))
 def test_spectra_and_truth_stay_together_under_all_turns_through_any_cache(pair, seed, budget):
-    corpus = open_corpus(resolve(tables(pair, data={"rows": "3:61", "cols": "1:47"})))
-    (ground,) = corpus.grounds
-    law = Law(seed=seed, regions=(ground.roi,), side=16, patches=8)
-    blocks = Blocks(corpus.grounds, Recipe.empty(3, RGB), budget)
+    corpus = open_training_set(resolve(tables(pair, data={"rows": "3:61", "cols": "1:47"})))
+    (region,) = corpus.regions
+    stream = PatchStream(seed=seed, regions=(region.roi,), side=16, patches=8)
+    blocks = ScoreCache(corpus.regions, Recipe.empty(3, RGB), budget)
     of = task({"name": "reconstruct", **corpus.options})
-    loader = Loader(law, blocks, of, batch=8, share=range(8), threads=0)
+    loader = Loader(stream, blocks, of, batch=8, share=range(8), threads=0)
     batch = loader.batch(seed % 5)
     assert batch.step == seed % 5
     assert (batch.x.shape, batch.y.shape) == ((8, 3, 16, 16), (8, 7, 16, 16))
     assert batch.y.is_contiguous(memory_format=torch.channels_last)
     for place, x, y in zip(batch.ids, batch.x, batch.y, strict=True):
-        patch = law.patch(place)
-        rgb, truth = (turned(scene.read(law.roi(patch)), patch.turn) for scene in (ground.scene, ground.truth.cube))
+        patch = stream.patch(place)
+        rgb, truth = (turned(scene.read(stream.roi(patch)), patch.turn) for scene in (region.scene, region.truth.cube))
         gone = np.isnan(rgb).any(axis=2)
         np.testing.assert_array_equal(x.permute(1, 2, 0), np.where(gone[..., None], 0, rgb))
         np.testing.assert_array_equal(y.permute(1, 2, 0), np.where(gone[..., None], np.nan, truth))
@@ -156,12 +156,12 @@ def test_a_weight_says_where_patches_lie_without_any_classes(pair, wrong, tmp_pa
     place = write_cube(tmp_path / "weighted.zarr", rgb, RGB)
     group = zarr.open_group(place, mode="r+", use_consolidated=False)
     group.create_array("likely", data=weight)
-    corpus = open_corpus(resolve(tables((place, pair[1]), data={"weight": "likely"})))
+    corpus = open_training_set(resolve(tables((place, pair[1]), data={"weight": "likely"})))
     pixels = corpus.density.at(np.random.default_rng(0).random(50))
     assert (weight[pixels[:, 1], pixels[:, 2]] == 1).all()
     group["likely"][:] = 0
     with pytest.raises(UserError, match=r"no pixel in .* that may be drawn"):
-        open_corpus(resolve(tables((place, pair[1]), data={"weight": "likely"})))
+        open_training_set(resolve(tables((place, pair[1]), data={"weight": "likely"})))
 
 
 def test_tasks_name_kinds_that_there_are():

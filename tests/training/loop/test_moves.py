@@ -7,7 +7,7 @@ from torch import nn
 from tilespec.models.nets.norms import BatchNorm
 from tilespec.models.nets.unet import Unet
 from tilespec.models.tasks import task
-from tilespec.training.loop.moves import Mover
+from tilespec.training.loop.moves import StepRunner
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch, Move
 from tilespec.training.player import Player
@@ -24,7 +24,7 @@ def mover(nets, how, **train):
         name: Player(module=net, net=net, optimiser=torch.optim.SGD(net.parameters(), lr=1.0))
         for name, net in nets.items()
     }
-    return Mover.of(Train(**train), players, how, Ranks())
+    return StepRunner.of(Train(**train), players, how, Ranks())
 
 
 def batch(size=4, channels=3, side=8):

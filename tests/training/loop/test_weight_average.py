@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tilespec.training.loop.weight_average import Averaged, decay_at
+from tilespec.training.loop.weight_average import WeightAverage, decay_at
 
 
 def net():
@@ -25,7 +25,7 @@ def move(module, seed):
 @given(decay=st.floats(0.0, 0.999), steps=st.integers(1, 30))
 def test_the_average_is_what_its_equation_says(decay, steps):
     module = net()
-    average = Averaged(module, decay)
+    average = WeightAverage(module, decay)
     expected = {key: value.double().clone() for key, value in module.state_dict().items()}
     for step in range(steps):
         move(module, step)
@@ -39,7 +39,7 @@ def test_the_average_is_what_its_equation_says(decay, steps):
 
 def test_it_is_torchs_average_once_the_decay_is_reached():
     module = net()
-    average = Averaged(module, 0.5)
+    average = WeightAverage(module, 0.5)
     theirs = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
     theirs.update_parameters(module)  # its first update is a copy
     for step in range(8, 20):
@@ -60,12 +60,12 @@ def test_the_first_weights_are_soon_forgotten():
 def test_an_average_that_was_kept_goes_on_bit_for_bit():
     ours, again = net(), net()
     again.load_state_dict(ours.state_dict())
-    whole, first = Averaged(ours, 0.99), Averaged(again, 0.99)
+    whole, first = WeightAverage(ours, 0.99), WeightAverage(again, 0.99)
     for step in range(3):
         for module, average in ((ours, whole), (again, first)):
             move(module, step)
             average.update(step)
-    second = Averaged(again, 0.99)
+    second = WeightAverage(again, 0.99)
     for key, value in first.tensors.items():  # as a checkpoint gives it back
         second.tensors[key].copy_(value.contiguous().clone())
     for module, average in ((ours, whole), (again, second)):
@@ -78,7 +78,7 @@ def test_an_average_that_was_kept_goes_on_bit_for_bit():
 
 def test_without_decay_the_average_is_the_last_weights():
     module = net()
-    average = Averaged(module, 0.0)
+    average = WeightAverage(module, 0.0)
     move(module, 1)
     average.update(0)
     assert all(torch.equal(value, average.tensors[key]) for key, value in module.state_dict().items())

@@ -15,7 +15,7 @@ from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.progress import Silent
 from tilespec.storage.lock import locked
 from tilespec.training.ranks import dask_workers, processes
-from tilespec.training.ranks.dask_workers import Work, _device, on_workers, present, workers_for
+from tilespec.training.ranks.dask_workers import RankTask, _device, on_workers, present, workers_for
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,7 +38,7 @@ def launch(client, place, function, *, stop=bool, progress=None, **arguments):
     out = str(place / "model")
     hosts = present(client, 2, 2)
     with locked(out):
-        work = Work(function=f"rank_work:{function}", arguments=arguments, out=out)
+        work = RankTask(function=f"rank_work:{function}", arguments=arguments, out=out)
         return on_workers(client, hosts, work, progress=progress or Silent(), stop=stop)
 
 

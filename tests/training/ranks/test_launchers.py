@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
-from tilespec.training.ranks.launchers import PORTS, Place, first_host, place
+from tilespec.training.ranks.launchers import PORTS, RankAddress, first_host, place
 
 TASK = {
     "SLURM_PROCID": "1",
@@ -41,7 +41,7 @@ def test_the_first_host_of_a_list_is_found(case):
 
 @given(st.integers(0, 63), st.integers(1, 64), st.integers(1, 65535), st.booleans(), st.integers(0, 9))
 def test_what_a_place_tells_is_read_as_the_same_place(rank, more, port, hosted, attempt):
-    one = Place(rank=rank, world=rank + 1 + more, address="10.0.0.7", port=port, hosted=hosted, attempt=attempt)
+    one = RankAddress(rank=rank, world=rank + 1 + more, address="10.0.0.7", port=port, hosted=hosted, attempt=attempt)
     assert place(one.environment()) == one
 
 
@@ -78,7 +78,7 @@ def test_a_batch_script_and_a_single_task_are_no_ranks():
 
 
 def test_ranks_that_are_started_inside_slurm_are_those_of_who_started_them():
-    inner = Place(rank=2, world=3, address="127.0.0.1", port=5)
+    inner = RankAddress(rank=2, world=3, address="127.0.0.1", port=5)
     assert place({**TASK, **inner.environment()}) == inner
 
 

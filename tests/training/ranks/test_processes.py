@@ -13,8 +13,8 @@ from locations import SUPPORT
 
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.training.ranks import processes
-from tilespec.training.ranks.launchers import Place
-from tilespec.training.ranks.processes import Ending, Seat, again, outcome, seated
+from tilespec.training.ranks.launchers import RankAddress
+from tilespec.training.ranks.processes import ExitReport, RankProcess, again, outcome, run_processes
 
 BOUND = 30.0
 """Seconds that are always enough on a busy machine, and never those of a hang."""
@@ -46,12 +46,12 @@ def bounded(monkeypatch):
 
 
 def test_rank_0_answers_for_all():
-    assert seated("rank_work:answer", {"value": 3}, 2) == {"value": 3, "rank": 0, "world": 2}
+    assert run_processes("rank_work:answer", {"value": 3}, 2) == {"value": 3, "rank": 0, "world": 2}
 
 
 def test_progress_of_rank_0_is_told_whole():
     heard = Heard()
-    assert seated("rank_work:steps", {"number": 500}, 2, progress=heard) == 500
+    assert run_processes("rank_work:steps", {"number": 500}, 2, progress=heard) == 500
     assert heard.units == 500
     assert heard.words == [("train", 500, "steps"), "half", "finish"]
 
@@ -61,38 +61,38 @@ def test_a_rank_has_a_fair_share_of_threads_and_waits_passively(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.setattr(processes, "_cores", lambda: 7)
-    assert seated("rank_work:surroundings", {"names": names}, 2) == dict(
+    assert run_processes("rank_work:surroundings", {"names": names}, 2) == dict(
         zip(names, ("3", "passive", "127.0.0.1"), strict=True)
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert seated("rank_work:surroundings", {"names": names}, 2)["OMP_NUM_THREADS"] == "5"
+    assert run_processes("rank_work:surroundings", {"names": names}, 2)["OMP_NUM_THREADS"] == "5"
 
 
 def test_a_killed_rank_ends_the_others():
     with pytest.raises(
         IncompleteError, match=r"rank 1 on this machine was killed by SIGKILL.*the same command resumes"
     ):
-        seated("rank_work:die", {}, 3)
+        run_processes("rank_work:die", {}, 3)
 
 
 def test_the_only_rank_killed_is_unfinished_work():
     with pytest.raises(IncompleteError, match="SIGKILL"):
-        seated("rank_work:die", {"which": 0}, 1)
+        run_processes("rank_work:die", {"which": 0}, 1)
 
 
 def test_a_rank_that_raises_ends_the_others_and_is_quoted():
     with pytest.raises(RuntimeError, match=r"rank 1 on this machine ended with code 1(.|\n)*ValueError: a bug"):
-        seated("rank_work:failure", {}, 2)
+        run_processes("rank_work:failure", {}, 2)
 
 
 def test_the_users_mistake_in_a_rank_is_the_users_mistake_here():
     with pytest.raises(UserError, match=r"^scene: found this; expected that. Do it.$"):
-        seated("rank_work:mistake", {}, 2)
+        run_processes("rank_work:mistake", {}, 2)
 
 
 def test_a_function_that_is_not_there_is_told():
     with pytest.raises(UserError, match="no_such"):
-        seated("rank_work:no_such", {}, 1)
+        run_processes("rank_work:no_such", {}, 1)
 
 
 def test_ranks_that_are_asked_to_stop_stop_in_order(tmp_path):
@@ -100,13 +100,13 @@ def test_ranks_that_are_asked_to_stop_stop_in_order(tmp_path):
         return len(list(tmp_path.glob("ready-*"))) == 2
 
     with pytest.raises(KeyboardInterrupt):
-        seated("rank_work:obedient", {"folder": str(tmp_path)}, 2, stop=ready)
+        run_processes("rank_work:obedient", {"folder": str(tmp_path)}, 2, stop=ready)
     assert len(list(tmp_path.glob("checkpoint-*"))) == 2
 
 
 def test_a_rank_that_is_asked_before_it_listens_has_stopped_too():
     def attempt():
-        return seated("rank_work:wait", {}, 2, stop=lambda: True)
+        return run_processes("rank_work:wait", {}, 2, stop=lambda: True)
 
     with pytest.raises(KeyboardInterrupt):
         again(attempt, 3, Heard(), lambda: True)
@@ -116,7 +116,7 @@ def test_a_lost_rank_is_started_again_as_often_as_is_allowed(tmp_path):
     heard = Heard()
 
     def attempt():
-        return seated("rank_work:die_once", {"folder": str(tmp_path)}, 2)
+        return run_processes("rank_work:die_once", {"folder": str(tmp_path)}, 2)
 
     assert again(attempt, 1, heard) == "done"
     (said,) = heard.words
@@ -142,11 +142,11 @@ def test_a_bug_is_not_tried_again():
 ORPHANS = """
 import os, signal, sys, threading, time
 sys.path.insert(0, sys.argv[2])
-from tilespec.training.ranks.launchers import Place
-from tilespec.training.ranks.processes import Seat
+from tilespec.training.ranks.launchers import RankAddress
+from tilespec.training.ranks.processes import RankProcess
 for rank in range(2):
-    place = Place(rank=rank, world=2, address="127.0.0.1", port=9)
-    Seat.start(place, "rank_work:wait", {"folder": sys.argv[1]}, local=2, path=sys.path)
+    place = RankAddress(rank=rank, world=2, address="127.0.0.1", port=9)
+    RankProcess.start(place, "rank_work:wait", {"folder": sys.argv[1]}, local=2, path=sys.path)
 while len(os.listdir(sys.argv[1])) < 2:
     time.sleep(0.02)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -165,15 +165,17 @@ def test_ranks_do_not_outlive_who_started_them(tmp_path):
 
 
 def test_a_rank_that_does_not_end_is_ended_from_here(tmp_path):
-    seat = Seat.start(Place(rank=0, world=2, address="a", port=1), "rank_work:wait", {}, local=1, path=sys.path)
-    os.kill(seat.process.pid, signal.SIGSTOP)
-    assert seat.running()
-    seat.kill()
-    assert (seat.ending().code, seat.ending().cut) == (-signal.SIGKILL, True)
+    rank_process = RankProcess.start(
+        RankAddress(rank=0, world=2, address="a", port=1), "rank_work:wait", {}, local=1, path=sys.path
+    )
+    os.kill(rank_process.process.pid, signal.SIGSTOP)
+    assert rank_process.running()
+    rank_process.kill()
+    assert (rank_process.ending().code, rank_process.ending().cut) == (-signal.SIGKILL, True)
 
 
 def ended(rank, code, **others):
-    return Ending(rank=rank, host="h", code=code, **others)
+    return ExitReport(rank=rank, host="h", code=code, **others)
 
 
 @pytest.mark.parametrize(
@@ -203,4 +205,4 @@ def test_what_a_rank_is_told_is_data(tmp_path):
     with pytest.raises(TypeError):
         json.dumps({"arguments": object()})
     with pytest.raises(TypeError, match="JSON"):
-        seated("rank_work:answer", {"value": object()}, 1)
+        run_processes("rank_work:answer", {"value": object()}, 1)

@@ -9,7 +9,7 @@ from tilespec.core.cpu import cores
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.training.ranks import processes
 from tilespec.training.ranks.group import Ranks, shared
-from tilespec.training.ranks.processes import seated
+from tilespec.training.ranks.processes import run_processes
 from tilespec.training.ranks.rendezvous import interface, listening
 
 SILENCE = 3.0
@@ -21,7 +21,7 @@ def one_thread(monkeypatch):
 
 
 def test_ranks_meet_and_wait_for_rank_0_longer_than_for_a_silent_one():
-    found = seated("rank_work:meet", {"seconds": SILENCE, "step": SILENCE, "late": 2 * SILENCE}, 2)
+    found = run_processes("rank_work:meet", {"seconds": SILENCE, "step": SILENCE, "late": 2 * SILENCE}, 2)
     assert (found["mean"], found["agreed"], found["hosts"]) == (0.5, 7, [socket.gethostname()] * 2)
     assert found["threads"] == max(1, cores() // 2)
 
@@ -31,7 +31,7 @@ def test_a_frozen_rank_ends_the_others(monkeypatch, capfd):
     monkeypatch.setattr(processes, "GRACE", 1.0)
     began = time.monotonic()
     with pytest.raises(IncompleteError, match="rank 1 on this machine did not end with the others"):
-        seated("rank_work:meet", {"seconds": SILENCE, "freeze": 1}, 2)
+        run_processes("rank_work:meet", {"seconds": SILENCE, "freeze": 1}, 2)
     assert time.monotonic() - began < 60
     assert f"no sign of rank 1 for {SILENCE:g} s. The last checkpoint is kept" in capfd.readouterr().err
 
@@ -40,14 +40,14 @@ def test_a_frozen_rank_ends_the_others(monkeypatch, capfd):
 def test_a_rank_that_lives_but_does_not_come_ends_the_others(monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 1.0)
     with pytest.raises(IncompleteError, match="rank 1 on this machine did not end with the others"):
-        seated("rank_work:meet", {"seconds": 100.0, "step": SILENCE, "stuck": 1}, 2)
+        run_processes("rank_work:meet", {"seconds": 100.0, "step": SILENCE, "stuck": 1}, 2)
 
 
 @pytest.mark.timeout(120)
 def test_a_rank_that_raises_ends_the_others_before_they_would_give_it_up():
     began = time.monotonic()
     with pytest.raises(RuntimeError, match=r"rank 1(.|\n)*ValueError: a bug in one rank"):
-        seated("rank_work:meet", {"seconds": 1000.0, "fail": 1}, 2)
+        run_processes("rank_work:meet", {"seconds": 1000.0, "fail": 1}, 2)
     assert time.monotonic() - began < 60
 
 

@@ -11,8 +11,8 @@ from spectral_pairs import write_pair
 
 from tilespec.training.ranks import shared_blocks
 from tilespec.training.ranks.group import Ranks
-from tilespec.training.ranks.processes import seated
-from tilespec.training.ranks.shared_blocks import Shelf
+from tilespec.training.ranks.processes import run_processes
+from tilespec.training.ranks.shared_blocks import SharedBlocks
 
 TOGETHER = tuple(Ranks(rank=rank, world=2, hosts=("here", "here")) for rank in range(2))
 KINDS = st.lists(
@@ -42,7 +42,7 @@ def test_every_array_has_a_place_of_its_own(drawn):
     memory = mmap.mmap(-1, 1 << 16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared_blocks, "common", lambda ranks, size: memory)
-        mine, other = (Shelf.of(ranks, kinds_of(drawn), 1 << 16) for ranks in TOGETHER)
+        mine, other = (SharedBlocks.of(ranks, kinds_of(drawn), 1 << 16) for ranks in TOGETHER)
     for key in mine.kinds:
         for number, array in enumerate(mine.take(key, lambda arrays: None)):
             assert array.ctypes.data % 64 == 0
@@ -101,7 +101,7 @@ def test_a_block_that_cannot_be_read_is_read_again_by_whoever_comes_next(setting
     broken, _ = blocks_of(settings, 1 << 30, TOGETHER[0])
     with monkeypatch.context() as patch:
         patch.setattr("tilespec.training.data.score_cache.transform", lambda *_, **__: np.full((1, 1), np.float32(7)))
-        patch.setattr(type(broken._grounds[0].truth), "read", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+        patch.setattr(type(broken._regions[0].truth), "read", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         with pytest.raises(OSError, match="gone"):
             broken.read(0, roi)
     found, _ = blocks_of(settings, 1 << 30, TOGETHER[1])
@@ -111,7 +111,7 @@ def test_a_block_that_cannot_be_read_is_read_again_by_whoever_comes_next(setting
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_that_are_processes_decode_every_block_once(every, world):
-    told = seated("rank_work:shelved", {"every": every}, world)
+    told = run_processes("rank_work:shelved", {"every": every}, world)
     assert told.keys() == every.keys()
     for facts in told.values():
         assert facts["alike"]

@@ -17,8 +17,8 @@ from torch import nn
 from tilespec.training.player import Player
 from tilespec.training.ranks import shared_weights
 from tilespec.training.ranks.group import Ranks
-from tilespec.training.ranks.processes import seated
-from tilespec.training.ranks.shared_weights import _Plan, _room, _with_moments
+from tilespec.training.ranks.processes import run_processes
+from tilespec.training.ranks.shared_weights import _padded_size, _Plan, _with_moments
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), min_size=1, max_size=9)
 WORLDS = st.integers(1, 5)
@@ -47,9 +47,9 @@ def test_every_parameter_has_one_owner_and_a_place_of_its_own_in_its_share(shape
     taken = np.zeros(plan.edges[-1], int)
     for parameter, owner, offset in zip(plan.player.parameters, plan.owners, plan.offsets, strict=True):
         assert 0 <= owner < world
-        assert plan.edges[owner] <= offset <= offset + _room(parameter) <= plan.edges[owner + 1]
+        assert plan.edges[owner] <= offset <= offset + _padded_size(parameter) <= plan.edges[owner + 1]
         assert offset % 16 == 0, "of 4 bytes each: a cache line"
-        taken[offset : offset + _room(parameter)] += 1
+        taken[offset : offset + _padded_size(parameter)] += 1
     assert (taken == 1).all(), "shares follow each other, and nothing lies between parameters but what aligns them"
 
 
@@ -58,7 +58,7 @@ def test_every_parameter_has_one_owner_and_a_place_of_its_own_in_its_share(shape
 def test_shares_differ_by_the_largest_tensor_at_most_and_all_ranks_make_the_same(shapes, world):
     plan, again = _Plan.of(player(shapes), world), _Plan.of(player(shapes), world)
     loads = np.diff(plan.edges)
-    assert loads.max() - loads.min() <= max(map(_room, plan.player.parameters))
+    assert loads.max() - loads.min() <= max(map(_padded_size, plan.player.parameters))
     assert (plan.owners, plan.offsets, plan.edges) == (again.owners, again.offsets, again.edges)
 
 
@@ -91,7 +91,7 @@ def test_all_tensors_of_all_ranks_fit_and_none_lies_on_another(shapes, world, op
 
 def test_a_tensor_with_gaps_gets_a_place_without():
     wide = torch.arange(12.0).view(3, 4)[:, :2]
-    place = shared_weights._moved(wide, torch.zeros(6), 0)
+    place = shared_weights._move_into(wide, torch.zeros(6), 0)
     assert torch.equal(place, wide)
     assert place.is_contiguous()
 
@@ -171,7 +171,7 @@ def test_owners_get_the_mean_of_what_ranks_found_and_all_get_its_norm(shapes, wo
 def ranks(request, tmp_path_factory):
     """Return what ranks came to in every way: their tensors by name, and what they say."""
     folder = tmp_path_factory.mktemp(f"ranks-{request.param}")
-    said = seated("shared_weights_work:everything", {"folder": str(folder)}, request.param)
+    said = run_processes("shared_weights_work:everything", {"folder": str(folder)}, request.param)
     return request.param, said, {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
 
 
@@ -275,14 +275,14 @@ def test_what_is_not_float32_is_not_shared(monkeypatch):
     net = nn.Conv2d(1, 1, 1).double()
     one = Player(module=net, net=net, optimiser=torch.optim.SGD(net.parameters(), lr=0.1))
     monkeypatch.setattr(shared_weights, "common", lambda *_: pytest.fail("asked for"))
-    assert shared_weights.pooled({"generator": one}, Ranks(rank=0, world=2, hosts=("here", "here"))) == {}
+    assert shared_weights.share_weights({"generator": one}, Ranks(rank=0, world=2, hosts=("here", "here"))) == {}
 
 
 @pytest.mark.parametrize("differs", [{"world": 1}, {"device": "cuda:0"}, {"hosts": ("here", "there")}])
 def test_ranks_that_are_alone_on_gpus_or_on_several_machines_do_not_share(monkeypatch, differs):
     monkeypatch.setattr(shared_weights, "common", lambda *_: pytest.fail("asked for"))
     found = replace(Ranks(rank=0, world=2, hosts=("here", "here")), **differs)
-    assert shared_weights.pooled({"generator": player([(2, 2)])}, found) == {}
+    assert shared_weights.share_weights({"generator": player([(2, 2)])}, found) == {}
 
 
 def test_moments_are_made_as_the_first_step_would_make_them_and_weights_stay():

@@ -77,7 +77,7 @@ def launch(arguments, number):
     ]
     common = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(SUPPORT), *sys.path])
-    seats = [
+    rank_processes = [
         subprocess.Popen(
             command,
             env={**os.environ, **common, "RANK": str(rank), "PYTHONPATH": path},
@@ -88,11 +88,15 @@ def launch(arguments, number):
         for rank in range(number)
     ]
     try:
-        said = [seat.communicate(timeout=150) for seat in seats]
+        said = [rank_process.communicate(timeout=150) for rank_process in rank_processes]
     finally:
-        for seat in seats:
-            seat.kill()
-    return [seat.returncode for seat in seats], said, [str(seat.pid) for seat in seats]
+        for rank_process in rank_processes:
+            rank_process.kill()
+    return (
+        [rank_process.returncode for rank_process in rank_processes],
+        said,
+        [str(rank_process.pid) for rank_process in rank_processes],
+    )
 
 
 def test_a_rank_killed_in_a_move_ends_the_others_and_another_number_of_ranks_goes_on(scene, undisturbed, tmp_path):

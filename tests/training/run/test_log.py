@@ -4,7 +4,7 @@ import json
 import pytest
 
 from tilespec.core.errors import UserError
-from tilespec.training.run.log import Journal
+from tilespec.training.run.log import TrainingLog
 
 
 def line(step, loss=0.5):
@@ -24,21 +24,21 @@ def written(folder):
 
 
 def test_lines_are_there_as_soon_as_they_are_written(tmp_path):
-    with Journal(tmp_path, 0) as journal:
+    with TrainingLog(tmp_path, 0) as log:
         for step in range(3):
-            journal.write(line(step))
+            log.write(line(step))
             assert len(written(tmp_path)) == step + 1
 
 
 def test_what_is_done_again_is_said_again(tmp_path):
-    with Journal(tmp_path, 0) as journal:
+    with TrainingLog(tmp_path, 0) as log:
         for step in range(5):
-            journal.write(line(step))
+            log.write(line(step))
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 2, "cross_en')  # torn by a kill
-    with Journal(tmp_path, 3) as journal:
-        assert journal.losses == {"cross_entropy": 0.5}
-        journal.write(line(3, loss=0.25))
+    with TrainingLog(tmp_path, 3) as log:
+        assert log.losses == {"cross_entropy": 0.5}
+        log.write(line(3, loss=0.25))
     assert [(row["step"], row["cross_entropy"]) for row in written(tmp_path)] == [
         (0, 0.5),
         (1, 0.5),
@@ -48,10 +48,10 @@ def test_what_is_done_again_is_said_again(tmp_path):
 
 
 def test_a_log_that_is_whole_is_not_written_again(tmp_path):
-    with Journal(tmp_path, 0) as journal:
-        journal.write(line(0))
+    with TrainingLog(tmp_path, 0) as log:
+        log.write(line(0))
     before = (tmp_path / "log.jsonl").stat()
-    with Journal(tmp_path, 1):
+    with TrainingLog(tmp_path, 1):
         pass
     after = (tmp_path / "log.jsonl").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
@@ -61,12 +61,12 @@ def test_tensorboard_reads_what_the_log_says_and_forgets_what_was_done_again(tmp
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with Journal(tmp_path, 0, events=True) as journal:
+    with TrainingLog(tmp_path, 0, events=True) as log:
         for step in range(4):
-            journal.write(line(step))
-    with Journal(tmp_path, 2, events=True) as journal:
+            log.write(line(step))
+    with TrainingLog(tmp_path, 2, events=True) as log:
         for step in (2, 3):
-            journal.write(line(step, loss=0.25))
+            log.write(line(step, loss=0.25))
     seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     losses = [(event.step, event.value) for event in seen.Scalars("losses/cross_entropy")]
     assert losses == [(0, 0.5), (1, 0.5), (2, 0.25), (3, 0.25)]
@@ -85,4 +85,4 @@ def test_without_tensorboard_the_message_names_the_extra(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(UserError, match=r"pip install 'tilespec\[tensorboard\]'"):
-        Journal(tmp_path, 0, events=True)
+        TrainingLog(tmp_path, 0, events=True)

@@ -92,7 +92,7 @@ def test_a_prediction_from_scores_equals_one_from_the_raw_scene(scene, tmp_path_
     options = {"tile": tile, "overlap": data.draw(st.integers(0, tile - 1))}
     of = judge(scene, folder / "m", net={"norm": "batch", "live": True}, validate={**span, **options})
     model = published(of, folder / "p")
-    found = source(of.held.grounds[0], of.recipe, of.held.classes, str(folder / "scores.zarr"), Silent())
+    found = source(of.held.regions[0], of.recipe, of.held.classes, str(folder / "scores.zarr"), Silent())
     maps = []
     for name, url, where in (("raw", scene, span), ("scores", found.scene, found.region)):
         out = predict(model, url, str(folder / f"{name}.out"), probabilities=True, **where, **options)["out"]
@@ -151,7 +151,7 @@ def test_the_raw_scene_is_read_once(scene, tmp_path, monkeypatch):
         read.clear()
         of.run(step, weights(of, step))
         raw.append(sum(pixels for url, pixels in read if url == scene))
-    pixels = of.held.grounds[0].roi.shape[0] * of.held.grounds[0].roi.shape[1]
+    pixels = of.held.regions[0].roi.shape[0] * of.held.regions[0].roi.shape[1]
     assert raw == [pixels, 0, 0]
     assert of.cost(3) == {"once": pixels * (6 * 4 + 3 * 4 + 2), "each": pixels * (3 * 4 + 3)}
 
@@ -162,7 +162,7 @@ def test_without_a_recipe_the_scene_itself_is_predicted(scene, tmp_path):
     assert not list((of.folder / SCRATCH).glob("scores-*"))
     out = predict(published(of, tmp_path / "p"), scene, str(tmp_path / "o.zarr"), rows=ROWS, cols=COLS)["out"]
     assert found["oa"] == evaluate(out, scene, patches=1, patch_size=8)["oa"]
-    pixels = of.held.grounds[0].roi.shape[0] * of.held.grounds[0].roi.shape[1]
+    pixels = of.held.regions[0].roi.shape[0] * of.held.regions[0].roi.shape[1]
     assert of.cost(6) == {"once": 0, "each": pixels * (6 * 4 + 3)}
 
 
@@ -393,7 +393,7 @@ def test_labels_that_mean_something_else_are_refused(make_scene, scene, tmp_path
 
 def test_what_is_held_out_is_known_before_anything_is_computed(scene, tmp_path):
     config, corpus, _ = prepared(resolve(tables(scene)), 1)
-    assert [str(ground.roi) for ground in held_out(config, corpus).grounds] == ["rows 61:90, columns 3:60"]
+    assert [str(region.roi) for region in held_out(config, corpus).regions] == ["rows 61:90, columns 3:60"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,11 +23,11 @@ def rotate(batch: Batch, draws: Draws, strength: float) -> Batch:
     """
     drawn = draws.each(lambda stream: stream.uniform(-strength, strength))
     index, inside = _sources(torch.where(draws.chosen, drawn, 0).double(), tuple(batch.x.shape[2:]))
-    x, y = (_taken(planes, index, inside, fill) for planes, fill in ((batch.x, 0), (batch.y, blank(batch.y))))
+    x, y = (_gather(planes, index, inside, fill) for planes, fill in ((batch.x, 0), (batch.y, blank(batch.y))))
     return replace(batch, x=x, y=y)
 
 
-def _taken(
+def _gather(
     planes: Answers, index: Int64[Tensor, "batch pixel"], inside: Bool[Tensor, "batch pixel"], outside: Filler
 ) -> Answers:
     """Return planes with each pixel taken from its source; ``outside`` is the value of pixels without one."""

@@ -81,7 +81,7 @@ def shift(x: Patches, draws: Draws, strength: float) -> Patches:
     below = at.floor().clamp(max=max(last - 1, 0))
     part = _on_bands(at - below)
     left = below.long()
-    return _taken(x, left) * (1 - part) + _taken(x, (left + 1).clamp(max=last)) * part
+    return _gather_bands(x, left) * (1 - part) + _gather_bands(x, (left + 1).clamp(max=last)) * part
 
 
 def reverse(x: Patches, draws: Draws, strength: float) -> Patches:
@@ -95,7 +95,7 @@ def _on_bands(curves: Float32[Tensor, "batch band"]) -> Float32[Tensor, "batch b
     return curves[:, :, None, None]
 
 
-def _taken(x: Patches, bands: Tensor) -> Patches:
+def _gather_bands(x: Patches, bands: Tensor) -> Patches:
     """Return the named bands of each patch, in channels-last memory."""
     last = x.permute(0, 2, 3, 1)
     return torch.stack([patch[..., index] for patch, index in zip(last, bands, strict=True)]).permute(0, 3, 1, 2)

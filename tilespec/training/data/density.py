@@ -66,7 +66,7 @@ class Density:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class WeightedRegion:
     """The labels and the weights of the pixels of a region."""
 
     roi: Roi
@@ -108,7 +108,7 @@ def even(regions: Sequence[Roi], shares: tuple[float, ...] | None = None) -> Den
 
 
 def weighted(
-    fields: Sequence[Field], *, classes: int, balance: str = "none", shares: tuple[float, ...] | None = None
+    fields: Sequence[WeightedRegion], *, classes: int, balance: str = "none", shares: tuple[float, ...] | None = None
 ) -> Density:
     """Return the density by the weights of pixels and the ``balance`` of classes.
 
@@ -165,7 +165,7 @@ def _order(shape: tuple[int, int]) -> Int64[np.ndarray, " pixel"]:
     return np.argsort(hilbert(y, x))
 
 
-def _table(field: Field, classes: int) -> Float64[np.ndarray, "cell class"]:
+def _table(field: WeightedRegion, classes: int) -> Float64[np.ndarray, "cell class"]:
     """Return the weight of each class in each cell of a region; with one class, of all pixels."""
     rows = []
     for cell in squares(field.roi):
@@ -181,7 +181,7 @@ def _factors(totals: Float64[np.ndarray, " class"], power: float) -> Float64[np.
     return np.where(seen, np.where(seen, totals, 1.0) ** -power, 0.0)
 
 
-def _weights(field: Field, factors: Float64[np.ndarray, " class"], *, by_class: bool) -> Weights:
+def _weights(field: WeightedRegion, factors: Float64[np.ndarray, " class"], *, by_class: bool) -> Weights:
     """Return the function that reads the weights of pixels."""
     of_label = np.full(UNLABELLED + 1, 0.0 if by_class else 1.0)
     if by_class:
@@ -215,7 +215,7 @@ def _joined(
     )
 
 
-def _nothing(field: Field) -> UserError:
+def _nothing(field: WeightedRegion) -> UserError:
     """Return the error for a region in which no pixel can be drawn."""
     where = field.labels or field.weight
     assert where is not None, "without either, all pixels may be"

@@ -14,8 +14,8 @@ import torch
 
 from tilespec.core.errors import IncompleteError
 from tilespec.models.tasks.base import Task
-from tilespec.training.data.patches import Law, Patch, turned, undone
-from tilespec.training.data.score_cache import Blocks
+from tilespec.training.data.patches import Patch, PatchStream, turned, undone
+from tilespec.training.data.score_cache import ScoreCache
 from tilespec.training.objectives.base import Batch
 
 AHEAD = 2
@@ -29,7 +29,15 @@ class Loader:
     """The batches of one rank, which threads of this process prepare ahead."""
 
     def __init__(  # noqa: PLR0913 - what a batch is made of
-        self, law: Law, blocks: Blocks, task: Task, *, batch: int, share: range, threads: int, pin: bool = False
+        self,
+        law: PatchStream,
+        blocks: ScoreCache,
+        task: Task,
+        *,
+        batch: int,
+        share: range,
+        threads: int,
+        pin: bool = False,
     ) -> None:
         """Prepare slices ``share`` of each ``batch`` of the stream.
 
@@ -42,7 +50,7 @@ class Loader:
             threads: The number of threads that prepare batches ahead; 0: none.
             pin: Whether to store batches in page-locked memory, which a GPU reads directly.
         """
-        self._law, self._blocks, self._task = law, blocks, task
+        self._stream, self._blocks, self._task = law, blocks, task
         self._size, self._share, self._threads, self._pin = batch, share, threads, pin
         blank = tuple(np.zeros_like(plane) for plane in blocks.empty((law.side, law.side)))
         self._forms = tuple((plane.shape, plane.dtype) for plane in (*blank, *task.pair(*blank)))
@@ -72,7 +80,7 @@ class Loader:
         *_, seen, answer = self._forms
         x, y = (self._memory((len(ids), *shape), dtype) for shape, dtype in (seen, answer))
         for index, *pair in zip(ids, x.numpy(), y.numpy(), strict=True):
-            self._fill(self._law.patch(index), *pair)
+            self._fill(self._stream.patch(index), *pair)
         x, y = (planes.permute(0, 3, 1, 2) if planes.ndim == 4 else planes for planes in (x, y))
         return Batch(x=x, y=y, ids=ids, step=step)
 
@@ -88,7 +96,7 @@ class Loader:
             for plane, form in zip((x, y), self._forms, strict=False)
         )
         back = undone(patch.turn)
-        self._blocks.read(patch.scene, self._law.roi(patch), (turned(scores, back), turned(truth, back)))
+        self._blocks.read(patch.scene, self._stream.roi(patch), (turned(scores, back), turned(truth, back)))
         for plane, made in zip((x, y), self._task.pair(scores, truth), strict=True):
             if made is not plane:  # a task without changes returns its argument
                 plane[...] = made

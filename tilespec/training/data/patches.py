@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.training.data.corpus import Corpus, Ground
 from tilespec.training.data.density import Density, even
+from tilespec.training.data.training_set import TrainingRegion, TrainingSet
 from tilespec.training.settings import Config
 
 TURNS = 8
@@ -34,7 +34,7 @@ class Patch(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Law:
+class PatchStream:
     """The stream of patches: a function from an index to a patch."""
 
     seed: int
@@ -57,31 +57,31 @@ class Law:
     """The probability of each pixel; None: all possible positions of a patch are equally likely."""
     shares: tuple[float, ...] | None = None
     """The probability of each scene; None: by its size. A density has its own."""
-    kept: tuple[Patch, ...] = ()
+    chosen: tuple[Patch, ...] = ()
     """The patches from which epochs are drawn with replacement; empty: the whole region."""
 
     @classmethod
-    def of(cls, config: Config, corpus: Corpus) -> "Law":
+    def of(cls, config: Config, training_set: TrainingSet) -> "PatchStream":
         """Return the stream of a configuration."""
         data = config.data
         law = cls(
             seed=config.train.seed,
-            regions=tuple(ground.roi for ground in corpus.grounds),
+            regions=tuple(region.roi for region in training_set.regions),
             side=data.patch,
-            step=corpus.grounds[0].geometry.scale.denominator,
+            step=training_set.regions[0].geometry.scale.denominator,
             patches=data.patches,
             augment=data.augment,
             window=data.window,
             stratify=data.stratify,
-            density=corpus.density,
+            density=training_set.density,
             shares=data.shares,
         )
-        return law.keeping(corpus.grounds) if data.drop_single_class else law
+        return law.keeping(training_set.regions) if data.drop_single_class else law
 
     @property
     def length(self) -> int:
         """The number of patches in an epoch."""
-        return len(self.kept) or self.patches
+        return len(self.chosen) or self.patches
 
     def patch(self, index: int) -> Patch:
         """Return the patch at ``index`` of the stream: number ``index % length`` of epoch ``index // length``."""
@@ -93,28 +93,28 @@ class Law:
         """Return the region of a patch."""
         return Roi(y0=patch.y, y1=patch.y + self.side, x0=patch.x, x1=patch.x + self.side)
 
-    def keeping(self, grounds: tuple[Ground, ...]) -> "Law":
+    def keeping(self, regions: tuple[TrainingRegion, ...]) -> "PatchStream":
         """Return the stream that draws from those of ``patches`` fixed patches that hold more than one class.
 
         As published by Mishra and Herrmann (2021). If no patch does, all are used.
         """
         drawn = _drawn(self, np.random.default_rng([self.seed, 1]))
-        kept = tuple(p for p in drawn if _mixed(grounds[p.scene].answers(self.roi(p))))
-        return replace(self, kept=kept or tuple(drawn))
+        kept = tuple(p for p in drawn if _mixed(regions[p.scene].answers(self.roi(p))))
+        return replace(self, chosen=kept or tuple(drawn))
 
 
 @lru_cache(maxsize=8)
-def _epoch(law: Law, epoch: int) -> tuple[Patch, ...]:
+def _epoch(law: PatchStream, epoch: int) -> tuple[Patch, ...]:
     """Return all patches of an epoch in order."""
     rng = np.random.default_rng([law.seed, 0, epoch])
-    drawn = [law.kept[i] for i in rng.integers(law.length, size=law.length)] if law.kept else _drawn(law, rng)
+    drawn = [law.chosen[i] for i in rng.integers(law.length, size=law.length)] if law.chosen else _drawn(law, rng)
     near = sorted(drawn, key=lambda p: (p.scene, p.y // law.side, p.x)) if law.window > 1 else drawn
     windows = [near[i : i + law.window] for i in range(0, len(near), law.window)]
     shuffled = [windows[i] for i in rng.permutation(len(windows))]
     return tuple(window[i] for window in shuffled for i in rng.permutation(len(window)))
 
 
-def _drawn(law: Law, rng: np.random.Generator) -> list[Patch]:
+def _drawn(law: PatchStream, rng: np.random.Generator) -> list[Patch]:
     """Return the random patches of an epoch, each centred on a pixel, or as near to it as the region allows."""
     n, half = law.patches, law.side // 2
     quantiles = rng.random(n)
@@ -131,7 +131,7 @@ def _drawn(law: Law, rng: np.random.Generator) -> list[Patch]:
 
 
 @lru_cache(maxsize=8)
-def _equal(law: Law) -> Density:
+def _equal(law: PatchStream) -> Density:
     """Return the density of centres without weights: of complete patches, or stratified of all pixels of the regions.
 
     A patch near the border also represents all pixels that are nearer to it, so borders are as frequent as the inside.

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, final
 
 from tilespec.core.cache import Cache
-from tilespec.training.data.corpus import Ground
-from tilespec.training.data.patches import Law
+from tilespec.training.data.patches import PatchStream
 from tilespec.training.data.score_cache import parts, size, stored
+from tilespec.training.data.training_set import TrainingRegion
 
 EPOCHS = 2
 """The number of calculated epochs: the first fills the cache, and the second is like all later ones."""
@@ -22,7 +22,7 @@ WINDOW = 16
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Foreseen:
+class ReadForecast:
     """The expected reading of an epoch."""
 
     decoded: int
@@ -36,7 +36,7 @@ class Foreseen:
         return self.decoded / self.used
 
 
-def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) -> list[Foreseen]:
+def forecast(law: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> list[ReadForecast]:
     """Return the reading of each of the first epochs with a cache of ``budget`` bytes for ``bands`` scores and target.
 
     The order is that of one thread; several threads are a few patches ahead of each other.
@@ -47,19 +47,19 @@ def foreseen(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) 
         decoded: list[int] = []
         for k in range(law.length):
             patch = law.patch(epoch * law.length + k)
-            ground = grounds[patch.scene]
-            for part in parts(ground, law.roi(patch)):
-                make = partial(decoded.append, stored(ground, part))
-                with cache.lent((patch.scene, part), size(ground, part, bands), make):
+            region = regions[patch.scene]
+            for part in parts(region, law.roi(patch)):
+                make = partial(decoded.append, stored(region, part))
+                with cache.lent((patch.scene, part), size(region, part, bands), make):
                     pass
-        epochs.append(Foreseen(decoded=sum(decoded), used=law.length * law.side**2))
+        epochs.append(ReadForecast(decoded=sum(decoded), used=law.length * law.side**2))
     return epochs
 
 
-def summary(law: Law, grounds: tuple[Ground, ...], *, bands: int, budget: int) -> dict[str, Any]:
+def summary(law: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> dict[str, Any]:
     """Return the expected reading of a training as plain data, and notes when each pixel will be decoded repeatedly."""
-    first, later = foreseen(law, grounds, bands=bands, budget=budget)
-    whole = sum(size(ground, part, bands) for ground in grounds for part in parts(ground, ground.roi))
+    first, later = forecast(law, regions, bands=bands, budget=budget)
+    whole = sum(size(region, part, bands) for region in regions for part in parts(region, region.roi))
     notes = []
     if later.amplification > MUCH:
         notes.append(

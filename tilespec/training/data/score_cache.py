@@ -19,26 +19,28 @@ from tilespec.core.types import Reflectance, Roi
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import edges
-from tilespec.training.data.corpus import Ground
 from tilespec.training.data.targets import Answers
+from tilespec.training.data.training_set import TrainingRegion
 from tilespec.training.ranks.group import Ranks
-from tilespec.training.ranks.shared_blocks import Kind, Shelf
+from tilespec.training.ranks.shared_blocks import Kind, SharedBlocks
 
 Block = tuple[Reflectance, Answers]
 
 
 @final
-class Blocks:
+class ScoreCache:
     """The scores and targets of stored objects inside the training region.
 
     Each is decoded once while it is in memory, for any number of threads; ``cache`` counts the bytes. Ranks of one
     machine share all of them if ``budget`` bytes are enough for that; otherwise each has a cache of its own share.
     """
 
-    def __init__(self, grounds: tuple[Ground, ...], recipe: Recipe, budget: int, ranks: Ranks | None = None) -> None:
-        self._grounds, self._recipe = grounds, recipe
+    def __init__(
+        self, regions: tuple[TrainingRegion, ...], recipe: Recipe, budget: int, ranks: Ranks | None = None
+    ) -> None:
+        self._regions, self._recipe = regions, recipe
         ranks = ranks or Ranks()
-        self._shelf = Shelf.of(ranks, self._kinds(), budget) if ranks.together else None
+        self._shared = SharedBlocks.of(ranks, self._kinds(), budget) if ranks.together else None
         self._counting = threading.Lock()
         self.cache: Cache[Block] = Cache(budget // ranks.world)
         """The cache of blocks, in bytes."""
@@ -54,7 +56,7 @@ class Blocks:
 
     def empty(self, shape: tuple[int, int]) -> Block:
         """Return memory for the scores of a patch, and for what the net should answer there."""
-        truth = self._grounds[0].truth.empty(self._grounds[0].geometry.plane(shape))
+        truth = self._regions[0].truth.empty(self._regions[0].geometry.plane(shape))
         return np.empty((*shape, self.bands), np.float32), truth
 
     def read(self, scene: int, roi: Roi, into: Block | None = None) -> Block:
@@ -62,11 +64,11 @@ class Blocks:
 
         With ``into`` they are written there, once and directly from the blocks.
         """
-        wanted, ground = into or self.empty(roi.shape), self._grounds[scene]
-        for part in parts(ground, roi):
-            make, room = partial(self._made, scene, part), 0 if self._shelf else size(ground, part, self.bands)
+        wanted, region = into or self.empty(roi.shape), self._regions[scene]
+        for part in parts(region, roi):
+            make, room = partial(self._transform, scene, part), 0 if self._shared else size(region, part, self.bands)
             with self.cache.lent((scene, part), room, make) as block:
-                places = (roi, part), (ground.geometry.target(roi), ground.geometry.beneath(part))
+                places = (roi, part), (region.geometry.target(roi), region.geometry.beneath(part))
                 for values, found, (whole, piece) in zip(wanted, block, places, strict=True):
                     if whole.overlaps(piece):  # a margin has no truth
                         inner, outer = _shared(whole, piece)
@@ -78,55 +80,55 @@ class Blocks:
     def _kinds(self) -> dict[Hashable, list[Kind]]:
         """Return the shapes and data types of the arrays of all blocks."""
         found: dict[Hashable, list[Kind]] = {}
-        for scene, ground in enumerate(self._grounds):
-            for part in parts(ground, ground.roi):
-                found[scene, part] = [(values.shape, values.dtype) for values in self._block(ground, part)]
+        for scene, region in enumerate(self._regions):
+            for part in parts(region, region.roi):
+                found[scene, part] = [(values.shape, values.dtype) for values in self._block(region, part)]
         return found
 
-    def _block(self, ground: Ground, part: Roi) -> Block:
+    def _block(self, region: TrainingRegion, part: Roi) -> Block:
         """Return memory for one block."""
-        truth = ground.truth.empty(ground.geometry.beneath(part).shape)
+        truth = region.truth.empty(region.geometry.beneath(part).shape)
         return np.empty((*part.shape, self.bands), np.float32), truth
 
-    def _made(self, scene: int, part: Roi) -> Block:
+    def _transform(self, scene: int, part: Roi) -> Block:
         """Return one block: as another rank has decoded it, or decoded now."""
-        decode = partial(self._decode, self._grounds[scene], part)
-        if self._shelf is None:
-            return decode(self._block(self._grounds[scene], part))
-        scores, answers = self._shelf.take((scene, part), decode)
+        decode = partial(self._decode, self._regions[scene], part)
+        if self._shared is None:
+            return decode(self._block(self._regions[scene], part))
+        scores, answers = self._shared.take((scene, part), decode)
         return scores, answers
 
-    def _decode(self, ground: Ground, part: Roi, into: Block) -> Block:
+    def _decode(self, region: TrainingRegion, part: Roi, into: Block) -> Block:
         """Read one block through the recipe, a few lines at a time, into the given memory, and return that memory."""
         scores, answers = into
         flat, start = scores.reshape(-1, self.bands), 0
         with one_blas_thread():
-            for lines in ground.scene.lines(part, thread_buffers()):
+            for lines in region.scene.lines(part, thread_buffers()):
                 spectra = lines.reshape(-1, lines.shape[2])
                 stop = start + len(spectra)
                 flat[start:stop] = transform(self._recipe.steps, spectra, self.bands, own=True)
                 start = stop
         with self._counting:
-            self.decoded += stored(ground, part)
-        answers[...] = ground.truth.read(ground.geometry.beneath(part))
+            self.decoded += stored(region, part)
+        answers[...] = region.truth.read(region.geometry.beneath(part))
         return into
 
 
-def parts(ground: Ground, roi: Roi) -> list[Roi]:
+def parts(region: TrainingRegion, roi: Roi) -> list[Roi]:
     """Return the blocks of a part of a training region: stored objects, cut by the training region."""
-    sides = edges(ground.scene)
-    return ground.roi.common(roi.aligned(*sides)).cut(*sides)
+    sides = edges(region.scene)
+    return region.roi.common(roi.aligned(*sides)).cut(*sides)
 
 
-def size(ground: Ground, part: Roi, bands: int) -> int:
+def size(region: TrainingRegion, part: Roi, bands: int) -> int:
     """Return the size of a block in bytes."""
-    pixels, truth = (math.prod(roi.shape) for roi in (part, ground.geometry.beneath(part)))
-    return pixels * bands * np.dtype(np.float32).itemsize + truth * ground.truth.empty((1, 1)).nbytes
+    pixels, truth = (math.prod(roi.shape) for roi in (part, region.geometry.beneath(part)))
+    return pixels * bands * np.dtype(np.float32).itemsize + truth * region.truth.empty((1, 1)).nbytes
 
 
-def stored(ground: Ground, part: Roi) -> int:
+def stored(region: TrainingRegion, part: Roi) -> int:
     """Return the number of pixels of the stored objects that a block is decoded from."""
-    height, width = ground.scene.roi.common(part.aligned(*edges(ground.scene))).shape
+    height, width = region.scene.roi.common(part.aligned(*edges(region.scene))).shape
     return height * width
 
 

@@ -32,7 +32,7 @@ Answers = UInt8[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class TargetSummary:
     """The common properties of the targets of a training."""
 
     options: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Survey:
 
 
 @runtime_checkable
-class Truth(Protocol):
+class Target(Protocol):
     """The interface of every kind of target."""
 
     KEY: ClassVar[str]
@@ -86,7 +86,7 @@ class Truth(Protocol):
         """Return the description of a stored copy of some region."""
 
     @staticmethod
-    def survey(truths: Sequence[Any], regions: Sequence[Roi], options: Mapping[str, Any]) -> Survey:
+    def survey(truths: Sequence[Any], regions: Sequence[Roi], options: Mapping[str, Any]) -> TargetSummary:
         """Return the common properties of targets on some regions; ``options`` are those of the task.
 
         Raises:
@@ -96,7 +96,7 @@ class Truth(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Classes:
+class LabelTarget:
     """A layer of class labels as target."""
 
     KEY: ClassVar[str] = "labels"
@@ -107,7 +107,7 @@ class Classes:
     """The layer of the labels; the store is opened once."""
 
     @classmethod
-    def open(cls, store: str) -> "Classes":
+    def open(cls, store: str) -> "LabelTarget":
         """Return the labels of a store.
 
         Raises:
@@ -155,7 +155,7 @@ class Classes:
         return layer_spec("labels", shape, classes=classes)
 
     @staticmethod
-    def survey(truths: Sequence["Classes"], regions: Sequence[Roi], options: Mapping[str, Any]) -> Survey:
+    def survey(truths: Sequence["LabelTarget"], regions: Sequence[Roi], options: Mapping[str, Any]) -> TargetSummary:
         """Return the names and the number of the classes: from the options, else named ones, else those in the labels.
 
         Raises:
@@ -176,12 +176,12 @@ class Classes:
             )
         named = tuple(names[i] if i < len(names) else f"class_{i}" for i in range(classes))
         facts = {"classes": list(named), "labelled_pixels": [int(n) for n in counts[:classes]]}
-        return Survey(options={"classes": classes}, facts=facts, classes=named)
+        return TargetSummary(options={"classes": classes}, facts=facts, classes=named)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class ValueTarget:
     """The cube of a store, or its prediction of several channels, as target."""
 
     KEY: ClassVar[str] = "target"
@@ -193,7 +193,7 @@ class Field:
     """The cube of the values."""
 
     @classmethod
-    def open(cls, store: str) -> "Field":
+    def open(cls, store: str) -> "ValueTarget":
         """Return the cube of a store.
 
         Raises:
@@ -240,7 +240,7 @@ class Field:
         return cube_spec((*shape, self.channels), "float32", spectral=self.axis)
 
     @staticmethod
-    def survey(truths: Sequence["Field"], regions: Sequence[Roi], options: Mapping[str, Any]) -> Survey:
+    def survey(truths: Sequence["ValueTarget"], regions: Sequence[Roi], options: Mapping[str, Any]) -> TargetSummary:
         """Return the number, the range and the axis of the channels; all values of the regions are read once.
 
         The range goes from 0, or from the smallest value if that is negative, to the largest one. If the task's options
@@ -255,7 +255,7 @@ class Field:
         told = {key: float(options[key]) for key in ("low", "high") if options.get(key) is not None}
         found = {"channels": truths[0].channels}
         if len(told) == 2 and any(_known(truth, roi) for truth, roi in where):
-            return Survey(options=found | told, facts=told, axis=truths[0].axis)
+            return TargetSummary(options=found | told, facts=told, axis=truths[0].axis)
         span = reduce_blocks([block for truth, roi in where for block in blocks(truth.cube, roi)], _Span.of)
         if not span.known.any():
             raise _unknown("a known value of the target", "a target with numbers", "choose another target")
@@ -268,7 +268,7 @@ class Field:
                 do="Choose another region or target, or set task.low and task.high.",
             )
         facts = ends | {"known_pixels": span.known.tolist()}
-        return Survey(options=found | ends, facts=facts, axis=truths[0].axis)
+        return TargetSummary(options=found | ends, facts=facts, axis=truths[0].axis)
 
 
 @final
@@ -293,11 +293,11 @@ class _Span:
         return _Span(known=self.known + other.known, low=low, high=high)
 
 
-KINDS: Final[dict[str, type[Classes] | type[Field]]] = {"classes": Classes, "field": Field}
+KINDS: Final[dict[str, type[LabelTarget] | type[ValueTarget]]] = {"classes": LabelTarget, "field": ValueTarget}
 """The class of targets, by the name that a task gives."""
 
 
-def _names(truths: Sequence[Classes]) -> tuple[str, ...]:
+def _names(truths: Sequence[LabelTarget]) -> tuple[str, ...]:
     """Return the class names that all label layers share."""
     first = truths[0]
     for truth in truths:
@@ -311,7 +311,7 @@ def _names(truths: Sequence[Classes]) -> tuple[str, ...]:
     return first.names
 
 
-def _count(truth: Classes, roi: Roi) -> Int64[np.ndarray, "256"]:
+def _count(truth: LabelTarget, roi: Roi) -> Int64[np.ndarray, "256"]:
     """Return the numbers of pixels of a region with each label 0 to 255."""
     counts = np.zeros(256, np.int64)
     for y0 in range(roi.y0, roi.y1, STRIP):
@@ -327,7 +327,7 @@ def _count(truth: Classes, roi: Roi) -> Int64[np.ndarray, "256"]:
     return counts
 
 
-def _same_channels(truths: Sequence[Field], options: Mapping[str, Any]) -> None:
+def _same_channels(truths: Sequence[ValueTarget], options: Mapping[str, Any]) -> None:
     """Refuse targets whose channels differ from each other or from the task's options."""
     first = truths[0]
     for truth in truths:
@@ -351,7 +351,7 @@ def _same_channels(truths: Sequence[Field], options: Mapping[str, Any]) -> None:
         )
 
 
-def _known(truth: Field, roi: Roi) -> bool:
+def _known(truth: ValueTarget, roi: Roi) -> bool:
     """Return whether any value of a region is known."""
     return any(
         bool(np.isfinite(truth.cube.read(block.roi, thread_buffers())).any()) for block in blocks(truth.cube, roi)

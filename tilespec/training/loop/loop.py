@@ -12,14 +12,14 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
-from tilespec.training.loop.moves import Mover
-from tilespec.training.loop.throughput import Batches, Pace, Reader
-from tilespec.training.loop.weight_average import Averaged
+from tilespec.training.loop.moves import StepRunner
+from tilespec.training.loop.throughput import Batches, Reader, Throughput
+from tilespec.training.loop.weight_average import WeightAverage
 from tilespec.training.objectives.base import Batch
 from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.run import checkpoint, run_folder
-from tilespec.training.run.log import Journal
+from tilespec.training.run.log import TrainingLog
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Train
 from tilespec.training.validation.judge import Judge
@@ -34,7 +34,7 @@ class Change(Protocol):
         ...
 
 
-class Made(NamedTuple):
+class StepResult(NamedTuple):
     """The result of a step, the same on all ranks."""
 
     losses: dict[str, float]
@@ -43,7 +43,7 @@ class Made(NamedTuple):
     """The norm of the gradients of each player; of several moves the largest."""
     rate: float
     """The learning rate of the step."""
-    told: bool
+    stopping: bool
     """Whether a rank has received a request to stop."""
 
     @property
@@ -52,7 +52,7 @@ class Made(NamedTuple):
         return all(math.isfinite(value) for value in (*self.losses.values(), *self.norms.values()))
 
 
-class Tally(NamedTuple):
+class TrainingState(NamedTuple):
     """The state of a training's counts."""
 
     done: int
@@ -64,11 +64,11 @@ class Tally(NamedTuple):
     bad: int = 0
     """The number of skipped steps in a row until now."""
 
-    def after(self, made: Made) -> "Tally":
+    def after(self, made: StepResult) -> "TrainingState":
         """Return the counts after one more step."""
         if made.good:
-            return Tally(self.done + 1, made.losses, self.skipped)
-        return Tally(self.done + 1, made.losses, self.skipped + 1, self.bad + 1)
+            return TrainingState(self.done + 1, made.losses, self.skipped)
+        return TrainingState(self.done + 1, made.losses, self.skipped + 1, self.bad + 1)
 
 
 @final
@@ -84,7 +84,7 @@ class Loop:
     """This process among all ranks."""
     players: Mapping[str, Player]
     """The nets by name; ``generator`` is the net of the model."""
-    mover: Mover
+    runner: StepRunner
     """The object that executes the moves of a step."""
     augment: Change
     """The augmentation of a batch, on the device."""
@@ -92,9 +92,9 @@ class Loop:
     """The learning rate by step and validations."""
     judge: Judge
     """The validations of the weights."""
-    average: Averaged | None
+    average: WeightAverage | None
     """The average of the generator's weights, in rank 0, if it is requested."""
-    journal: Journal | None
+    log: TrainingLog | None
     """The log, in rank 0."""
 
     def run(self, start: int, loader: Batches, reader: Reader, progress: Progress) -> dict[str, Any]:
@@ -104,72 +104,72 @@ class Loop:
             KeyboardInterrupt: a rank received a request to stop; the last valid step has its checkpoint.
             UserError: losses, gradients or weights are NaN or infinite for more steps than the settings allow.
         """
-        last, pace = start if self.judge.stopped else self.train.steps, Pace(loader, reader)
-        tally = Tally(start, {} if self.journal is None else self.journal.losses)
+        last, throughput = start if self.judge.stopped else self.train.steps, Throughput(loader, reader)
+        tally = TrainingState(start, {} if self.log is None else self.log.losses)
         progress.start("train", last - start, "steps")
         with closing(loader.batches(start, last)) as batches:
             for step, batch in enumerate(batches, start):
                 made = self._step(step, batch)
                 tally = tally.after(made)
                 self._settle(tally, made)
-                judged = self._judged(tally.done, progress)
+                judged = self._validate(tally.done, progress)
                 end = tally.done == last or self.judge.stopped
-                self._keep(tally, {"step": step, **_line(made, judged)}, pace, now=end or made.told)
-                progress.advance(1, _said(made.losses))
+                self._keep(tally, {"step": step, **_line(made, judged)}, throughput, now=end or made.stopping)
+                progress.advance(1, _readable(made.losses))
                 if end:
                     break
-                if made.told:
+                if made.stopping:
                     self.ranks.agree(0)  # no rank ends before the checkpoint is written
                     raise KeyboardInterrupt
         progress.finish()
-        figures = pace.total(tally.done - start)
+        figures = throughput.total(tally.done - start)
         return {"steps": tally.done, "resumed_from": start, **figures, "losses": tally.losses, "skipped": tally.skipped}
 
     def weights(self) -> dict[str, Tensor]:
         """Return the generator's state for validation and the model: averaged, if that is requested."""
         return dict(self.players["generator"].module.state_dict() if self.average is None else self.average.tensors)
 
-    def _step(self, step: int, batch: Batch) -> Made:
+    def _step(self, step: int, batch: Batch) -> StepResult:
         """Run one step and return its result."""
         rate = self.rate.at(step, self.judge.scores)
         for player in self.players.values():
             for group in player.optimiser.param_groups:
                 group["lr"] = rate
-        losses, norms = self.mover.step(self.augment(batch.to(self.ranks.device)))
+        losses, norms = self.runner.step(self.augment(batch.to(self.ranks.device)))
         own = torch.stack([*losses.values()])
-        means = self.ranks.mean(torch.cat([own, own.new_full((1,), float(self.ranks.told()))]))
+        means = self.ranks.mean(torch.cat([own, own.new_full((1,), float(self.ranks.stopping()))]))
         values = torch.cat([means, torch.stack([*norms.values()])]).tolist()  # the only wait for the device in a step
         shared, told, moved = values[: len(losses)], values[len(losses)], values[len(losses) + 1 :]
         named = dict(zip(losses, shared, strict=True)), dict(zip(norms, moved, strict=True))
-        return Made(*named, rate=rate, told=told > 0)
+        return StepResult(*named, rate=rate, stopping=told > 0)
 
-    def _settle(self, tally: Tally, made: Made) -> None:
+    def _settle(self, tally: TrainingState, made: StepResult) -> None:
         """Accept a valid step, or undo an invalid one; end the training after too many."""
         step = tally.done - 1
         if made.good:
             if self.average is not None:
                 self.average.update(step)
             return
-        self.mover.statistics.put_back()
+        self.runner.statistics.put_back()
         if tally.bad > self.train.bad_steps or tally.done == self.train.steps:
             figures = {**made.losses, **{f"gradient of {name}": norm for name, norm in made.norms.items()}}
             values = ", ".join(f"{name} {value:g}" for name, value in figures.items())
             raise _hopeless(self.folder, f"losses at step {step}: {values}", tally.bad)
 
-    def _judged(self, done: int, progress: Progress) -> dict[str, Any]:
+    def _validate(self, done: int, progress: Progress) -> dict[str, Any]:
         """Return the metrics of the weights after ``done`` steps, empty when no validation is due."""
         if not self.judge.due(done):
             return {}
         judged = self.judge.look(done, self.weights)
-        progress.say(f"validated after {done} steps: {_said(judged)}")
+        progress.say(f"validated after {done} steps: {_readable(judged)}")
         return judged
 
-    def _keep(self, tally: Tally, line: dict[str, Any], pace: Pace, *, now: bool) -> None:
+    def _keep(self, tally: TrainingState, line: dict[str, Any], throughput: Throughput, *, now: bool) -> None:
         """Write the log and a checkpoint when they are due, or ``now``; an invalid step has no checkpoint."""
-        if self.journal is None:
+        if self.log is None:
             return
         if now or tally.done % self.train.log_every == 0:
-            self.journal.write({**line, **pace.now(tally.done)})
+            self.log.write({**line, **throughput.now(tally.done)})
         if not tally.bad and (now or tally.done % self.train.checkpoint_every == 0):
             tensors = checkpoint.state(self.players, None if self.average is None else self.average.tensors)
             if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
@@ -177,12 +177,12 @@ class Loop:
             checkpoint.save(self.folder / run_folder.CHECKPOINTS, tally.done, tensors, self.judge.lines)
 
 
-def _said(figures: Mapping[str, float | None]) -> str:
+def _readable(figures: Mapping[str, float | None]) -> str:
     """Return figures as text for the user."""
     return " ".join(f"{name} {'-' if value is None else format(value, '.3g')}" for name, value in figures.items())
 
 
-def _line(made: Made, judged: Mapping[str, Any]) -> dict[str, Any]:
+def _line(made: StepResult, judged: Mapping[str, Any]) -> dict[str, Any]:
     """Return the log line of a step; NaN and infinity become None, because JSON does not have them."""
     losses, norms = ({k: v if math.isfinite(v) else None for k, v in f.items()} for f in (made.losses, made.norms))
     return {**losses, "rate": made.rate, "norms": norms, **({"validation": judged} if judged else {})}

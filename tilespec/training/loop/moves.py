@@ -22,7 +22,7 @@ from tilespec.models.nets.norms import SeededDropout, set_sample_ids
 from tilespec.training.objectives.base import Batch, Move, Objective
 from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
-from tilespec.training.ranks.shared_weights import Pooled, pooled
+from tilespec.training.ranks.shared_weights import SharedWeights, share_weights
 from tilespec.training.settings import Train
 
 Drawn = TypeVar("Drawn")
@@ -49,7 +49,7 @@ class Statistics:
 
 
 @final
-class Forgetful(nn.Module):
+class Recomputed(nn.Module):
     """A net whose activations are not stored between two moves; it is called again for its gradients."""
 
     def __init__(self, net: nn.Module) -> None:
@@ -66,7 +66,7 @@ class Forgetful(nn.Module):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Mover:
+class StepRunner:
     """The execution of the moves of a step."""
 
     players: Mapping[str, Player]
@@ -81,21 +81,21 @@ class Mover:
     """The dropout layers, which need the samples' ids."""
     statistics: Statistics
     """The running means of norms of all players."""
-    pools: Mapping[str, Pooled]
+    pools: Mapping[str, SharedWeights]
     """The memory of each player that ranks of one machine share."""
 
     @classmethod
-    def of(cls, train: Train, players: Mapping[str, Player], objective: Objective, ranks: Ranks) -> "Mover":
+    def of(cls, train: Train, players: Mapping[str, Player], objective: Objective, ranks: Ranks) -> "StepRunner":
         """Return the execution of moves for a configuration.
 
         Gradients are averaged over the ranks in shared memory; or during the backward pass; or, for several parts of a
         batch, after the last part.
         """
-        pools = pooled(players, ranks)
+        pools = share_weights(players, ranks)
         layers = [layer for player in players.values() for layer in player.module.modules()]
         dropouts = nn.ModuleList(layer for layer in layers if isinstance(layer, SeededDropout))
         if train.accumulate > 1:
-            players = {name: replace(player, net=Forgetful(player.net)) for name, player in players.items()}
+            players = {name: replace(player, net=Recomputed(player.net)) for name, player in players.items()}
         elif not pools:
             players = {name: replace(player, net=ranks.wrap(player.net)) for name, player in players.items()}
         return cls(
@@ -137,7 +137,7 @@ class Mover:
         if torch.isfinite(norm):
             player.optimiser.step()
         if pool is not None:
-            pool.moved()
+            pool.wait()
         return norm
 
     def _drawn(self, part: Batch, items: Iterable[Drawn], *, between: bool) -> Iterator[Drawn]:
@@ -147,7 +147,7 @@ class Mover:
         with the new weights.
         """
         source, kind = iter(items), self.ranks.device.partition(":")[0]
-        forgetful = [player.net for player in self.players.values() if isinstance(player.net, Forgetful)]
+        forgetful = [player.net for player in self.players.values() if isinstance(player.net, Recomputed)]
         while True:
             for net in forgetful:
                 net.between = between

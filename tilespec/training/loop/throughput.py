@@ -30,7 +30,7 @@ class Reader(Protocol):
 
 
 @final
-class Pace:
+class Throughput:
     """Steps per second, starvation (share of the time that nets wait for data) and read amplification of one run."""
 
     def __init__(self, loader: Batches, reader: Reader) -> None:

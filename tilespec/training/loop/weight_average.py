@@ -15,7 +15,7 @@ def decay_at(step: int, decay: float) -> float:
 
 
 @final
-class Averaged:
+class WeightAverage:
     """``average = d * average + (1 - d) * weights`` after each step (Polyak and Juditsky 1992; d by `decay_at`).
 
     Running means of norms are averaged like weights; whole numbers are copied.

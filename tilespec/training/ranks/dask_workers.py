@@ -22,19 +22,19 @@ from tilespec.cluster.submit import PATIENCE, POLL, addresses, lost
 from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError, UserError
 from tilespec.core.progress import Progress
 from tilespec.storage.lock import holder, holder_token
-from tilespec.training.ranks.launchers import Place
-from tilespec.training.ranks.processes import GRACE, LOOK, Ending, Seat, drained, outcome, tell
+from tilespec.training.ranks.launchers import RankAddress
+from tilespec.training.ranks.processes import GRACE, LOOK, ExitReport, RankProcess, drained, outcome, tell
 
 CHECK = 2.0
 """The seconds between two checks that the command that started a rank still holds its product's lock."""
 
-_seats: dict[tuple[str, int], Seat] = {}
+_processes: dict[tuple[str, int], RankProcess] = {}
 """The ranks beside this worker, by launch and rank, so that other tasks can end them."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class RankTask:
     """The work of all ranks."""
 
     function: str
@@ -52,7 +52,7 @@ class Work:
     launch: str = ""
     """The name of this launch."""
 
-    def launched(self) -> "Work":
+    def launched(self) -> "RankTask":
         """Return the work of one launch with the present folder and paths."""
         name, token = f"tilespec-{uuid4().hex}", holder_token(self.out)
         return replace(self, token=token, cwd=str(Path.cwd()), path=tuple(sys.path), launch=name)
@@ -97,7 +97,7 @@ def present(client: Any, ranks: int, batch: int) -> list[str]:
 
 
 def on_workers(
-    client: Any, hosts: Sequence[str], work: Work, *, progress: Progress, stop: Callable[[], bool] = bool
+    client: Any, hosts: Sequence[str], work: RankTask, *, progress: Progress, stop: Callable[[], bool] = bool
 ) -> Any:
     """Run one rank on each of the workers ``hosts``, and return the result of rank 0; when one fails, all end.
 
@@ -124,7 +124,7 @@ def on_workers(
         client.unsubscribe_topic(work.launch)
 
 
-def _started(client: Any, hosts: Sequence[str], work: Work) -> dict[Any, tuple[Place, str]]:
+def _started(client: Any, hosts: Sequence[str], work: RankTask) -> dict[Any, tuple[RankAddress, str]]:
     """Start a rank on each worker; they connect at a free port on the machine of rank 0."""
     address = _host(hosts[0])
     try:
@@ -134,10 +134,10 @@ def _started(client: Any, hosts: Sequence[str], work: Work) -> dict[Any, tuple[P
         raise IncompleteError(f"a worker does not answer ({error}); the same command resumes") from error
     flying = {}
     for rank, worker in enumerate(hosts):
-        place = Place(rank=rank, world=len(hosts), address=address, port=port)
+        place = RankAddress(rank=rank, world=len(hosts), address=address, port=port)
         local = sum(_host(other) == _host(worker) for other in hosts)
         key = f"tilespec-rank-{work.launch}-{rank}"
-        future = client.submit(_sit, work, place, devices[rank], local, key=key, workers=[worker], retries=0)
+        future = client.submit(_run_rank, work, place, devices[rank], local, key=key, workers=[worker], retries=0)
         flying[future] = (place, worker)
     return flying
 
@@ -151,11 +151,11 @@ class _Flight:
     """The client of the cluster."""
     launch: str
     """The name of this launch."""
-    flying: dict[Any, tuple[Place, str]]
+    flying: dict[Any, tuple[RankAddress, str]]
     """The task of each running rank, with its address among the ranks and its worker."""
-    endings: list[Ending] = field(default_factory=list)
+    endings: list[ExitReport] = field(default_factory=list)
     """The ends of the other ranks."""
-    asked: bool = False
+    stopping: bool = False
     """Whether the ranks received a request to stop."""
     limit: float = float("inf")
     """The time at which running ranks are ended, after one of them failed."""
@@ -165,15 +165,15 @@ class _Flight:
     def look(self, stop: bool) -> None:
         """Collect ranks that have ended; forward a stop request; end ranks that do not end together with the others."""
         now = time.monotonic()
-        if stop and not self.asked:
-            self.asked = True
+        if stop and not self.stopping:
+            self.stopping = True
             _tell(self.client, _ask, self.launch)
         if now > self.there[0] + POLL:
             self.there = now, addresses(self.client)
         for future, (place, worker) in list(self.flying.items()):
             ending = _ending(future, place, worker, self.there[1])
             if ending is None and now > self.limit + GRACE:  # it did not end on request
-                ending = Ending(rank=place.rank, host=_host(worker), code=EXIT_INCOMPLETE, cut=True)
+                ending = ExitReport(rank=place.rank, host=_host(worker), code=EXIT_INCOMPLETE, cut=True)
             if ending is not None:
                 self.endings.append(ending)
                 del self.flying[future]
@@ -184,11 +184,11 @@ class _Flight:
             _tell(self.client, _end, self.launch)
 
 
-def _ending(future: Any, place: Place, address: str, there: Sequence[str]) -> Ending | None:
+def _ending(future: Any, place: RankAddress, address: str, there: Sequence[str]) -> ExitReport | None:
     """Return how a rank ended, or None while it runs."""
     host = _host(address)
     if future.status == "finished":
-        found: Ending = future.result()
+        found: ExitReport = future.result()
         return found
     if future.status in ("error", "lost", "cancelled"):
         try:
@@ -196,9 +196,9 @@ def _ending(future: Any, place: Place, address: str, there: Sequence[str]) -> En
         except CancelledError as error:
             raise lost() from error
         except Exception as error:  # noqa: BLE001 - the task itself failed: its worker cannot start a rank
-            return Ending(rank=place.rank, host=host, code=1, text=f"{type(error).__name__}: {error}")
+            return ExitReport(rank=place.rank, host=host, code=1, text=f"{type(error).__name__}: {error}")
     if address not in there:
-        return Ending(rank=place.rank, host=host, code=EXIT_INCOMPLETE, gone=True)
+        return ExitReport(rank=place.rank, host=host, code=EXIT_INCOMPLETE, gone=True)
     return None
 
 
@@ -231,12 +231,12 @@ def _host(address: str) -> str:
     return urlparse(address).hostname or address
 
 
-def _sit(work: Work, place: Place, environment: Mapping[str, str], local: int) -> Ending:
+def _run_rank(work: RankTask, place: RankAddress, environment: Mapping[str, str], local: int) -> ExitReport:
     """Run the task of one rank on its worker: start its process, forward its progress, wait for its end."""
     from distributed import get_worker
 
     worker, name = get_worker(), socket.gethostname()
-    seat = Seat.start(
+    rank_process = RankProcess.start(
         place,
         work.function,
         work.arguments,
@@ -246,27 +246,27 @@ def _sit(work: Work, place: Place, environment: Mapping[str, str], local: int) -
         path=work.path,
         environment=environment,
     )
-    _seats[work.launch, place.rank] = seat
+    _processes[work.launch, place.rank] = rank_process
     try:
         checked = time.monotonic()
-        while seat.running():
-            for word in drained(seat.said):
+        while rank_process.running():
+            for word in drained(rank_process.reports):
                 worker.log_event(work.launch, word)
             if time.monotonic() - checked > CHECK:
                 checked = time.monotonic()
                 if not _held(work):
-                    seat.kill()
+                    rank_process.kill()
             time.sleep(LOOK)
-        ending = seat.ending()
-        for word in drained(seat.said):
+        ending = rank_process.ending()
+        for word in drained(rank_process.reports):
             worker.log_event(work.launch, word)
         return ending
     finally:
-        seat.kill()
-        _seats.pop((work.launch, place.rank), None)
+        rank_process.kill()
+        _processes.pop((work.launch, place.rank), None)
 
 
-def _held(work: Work) -> bool:
+def _held(work: RankTask) -> bool:
     """Return whether the command that started the ranks is alive and holds its product's lock."""
     if holder_token(work.out) != work.token:
         return False
@@ -276,16 +276,16 @@ def _held(work: Work) -> bool:
 
 def _ask(launch: str) -> None:
     """Request the ranks beside this worker to stop after their step."""
-    for (name, _), seat in list(_seats.items()):
+    for (name, _), rank_process in list(_processes.items()):
         if name == launch:
-            seat.ask()
+            rank_process.ask()
 
 
 def _end(launch: str) -> None:
     """End the ranks beside this worker at once."""
-    for (name, _), seat in list(_seats.items()):
+    for (name, _), rank_process in list(_processes.items()):
         if name == launch:
-            seat.kill()
+            rank_process.kill()
 
 
 def _tell(client: Any, what: Callable[[str], None], launch: str) -> None:

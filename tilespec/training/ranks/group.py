@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.signals import SIGNALS, LocalFlag, catch_signals
-from tilespec.training.ranks.launchers import Place, place
-from tilespec.training.ranks.rendezvous import Meeting, interface
+from tilespec.training.ranks.launchers import RankAddress, place
+from tilespec.training.ranks.rendezvous import Rendezvous, interface
 
 STUCK = timedelta(minutes=30)
 """The time limit, far longer than any step, for a rank that is alive but does not take part in a step."""
@@ -48,9 +48,9 @@ class Ranks:
     """The device on which this rank computes."""
     hosts: tuple[str, ...] = ()
     """The machine of each rank."""
-    meeting: Meeting | None = None
+    rendezvous: Rendezvous | None = None
     """The connection between the ranks; None for a single process."""
-    told: Callable[[], bool] = bool
+    stopping: Callable[[], bool] = bool
     """The function that returns whether this process received a request to stop."""
 
     @property
@@ -77,9 +77,9 @@ class Ranks:
 
     def agree(self, number: int) -> int:
         """Return rank 0's ``number``; every rank waits for it while rank 0 is alive."""
-        if self.meeting is None:
+        if self.rendezvous is None:
             return number
-        self.meeting.follow()
+        self.rendezvous.follow()
         shared = torch.tensor([number], device=self.device)
         dist.broadcast(shared, src=0)
         return int(shared.item())
@@ -89,7 +89,7 @@ class Ranks:
 def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
     """Yield this process's `Ranks`, alone or by its launcher; connect to the others, and monitor them.
 
-    SIGINT, SIGTERM and SIGUSR1 set the flag `Ranks.told`; a second signal interrupts at once.
+    SIGINT, SIGTERM and SIGUSR1 set the flag `Ranks.stopping`; a second signal interrupts at once.
 
     Args:
         device: The device ``cpu``, ``cuda``, or ``auto``.
@@ -105,15 +105,17 @@ def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
         heard = tuple(number for number in NOTICE if signal.getsignal(number) is not signal.SIG_IGN)
         told = stack.enter_context(catch_signals(LocalFlag(), heard))
         if found is None:
-            yield Ranks(device=kind, hosts=(socket.gethostname(),), told=told)
+            yield Ranks(device=kind, hosts=(socket.gethostname(),), stopping=told)
             return
         try:
-            meeting = stack.enter_context(Meeting(found, timeout))
-            hosts = meeting.hosts()
+            rendezvous = stack.enter_context(Rendezvous(found, timeout))
+            hosts = rendezvous.hosts()
             kind = _settled(found, hosts, kind)
-            _grouped(found, hosts, kind, meeting)
+            _grouped(found, hosts, kind, rendezvous)
             stack.callback(_parted)
-            yield Ranks(rank=found.rank, world=found.world, device=kind, hosts=hosts, meeting=meeting, told=told)
+            yield Ranks(
+                rank=found.rank, world=found.world, device=kind, hosts=hosts, rendezvous=rendezvous, stopping=told
+            )
         except RuntimeError as error:
             if not _lost(error):
                 raise
@@ -151,7 +153,7 @@ def shared(folder: Path, ranks: Ranks) -> None:
         time.sleep(LOOK)
 
 
-def _settled(found: Place, hosts: tuple[str, ...], kind: str) -> str:
+def _settled(found: RankAddress, hosts: tuple[str, ...], kind: str) -> str:
     """Set this process's share of the machine: threads of its cores, and one of its GPUs. Return the device."""
     mine = hosts[found.rank]
     torch.set_num_threads(found.threads or max(1, torch.get_num_threads() // hosts.count(mine)))
@@ -162,7 +164,7 @@ def _settled(found: Place, hosts: tuple[str, ...], kind: str) -> str:
     return kind
 
 
-def _grouped(found: Place, hosts: tuple[str, ...], kind: str, meeting: Meeting) -> None:
+def _grouped(found: RankAddress, hosts: tuple[str, ...], kind: str, meeting: Rendezvous) -> None:
     """Connect with the other ranks: by NCCL if each has a GPU of its own, else by gloo.
 
     No rank waits for a dead one as long as `STUCK`: the monitoring of ranks ends this process earlier.

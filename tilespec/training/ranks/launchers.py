@@ -19,7 +19,7 @@ PORTS = range(12000, 32000)
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class RankAddress:
     """The number and the address of one rank among several processes."""
 
     rank: int
@@ -49,7 +49,7 @@ class Place:
         }
 
 
-def place(environment: Environment | None = None) -> Place | None:
+def place(environment: Environment | None = None) -> RankAddress | None:
     """Return this process's number and address among the ranks of a launcher; None for a single process.
 
     Raises:
@@ -71,7 +71,7 @@ def leads() -> bool:
     return found is None or found.rank == 0
 
 
-def torchrun(environment: Environment) -> Place | None:
+def torchrun(environment: Environment) -> RankAddress | None:
     """Return the rank from ``RANK`` and ``WORLD_SIZE``; a world of one process is no launch."""
     if "RANK" not in environment or _number(environment, "WORLD_SIZE", 1) < 2:
         return None
@@ -83,7 +83,7 @@ def torchrun(environment: Environment) -> Place | None:
             do="Start ranks with torchrun, with srun, or with --ranks.",
         )
     return _checked(
-        Place(
+        RankAddress(
             rank=_number(environment, "RANK"),
             world=_number(environment, "WORLD_SIZE"),
             address=environment["MASTER_ADDR"],
@@ -95,7 +95,7 @@ def torchrun(environment: Environment) -> Place | None:
     )
 
 
-def slurm(environment: Environment) -> Place | None:
+def slurm(environment: Environment) -> RankAddress | None:
     """Return the rank of a task of ``srun``; a batch script, which has such numbers too, is no task.
 
     Rank 0 runs on the first host of the step's list; the port is computed from the numbers of job and step.
@@ -106,7 +106,7 @@ def slurm(environment: Environment) -> Place | None:
         return None
     given = [name for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS") if name in environment]
     return _checked(
-        Place(
+        RankAddress(
             rank=_number(environment, "SLURM_PROCID"),
             world=_number(environment, tasks),
             address=environment.get("MASTER_ADDR") or first_host(_nodes(environment)),
@@ -116,7 +116,7 @@ def slurm(environment: Environment) -> Place | None:
     )
 
 
-LAUNCHERS: tuple[Callable[[Environment], Place | None], ...] = (torchrun, slurm)
+LAUNCHERS: tuple[Callable[[Environment], RankAddress | None], ...] = (torchrun, slurm)
 """The launchers in the order of their check: ranks that another launcher starts inside Slurm belong to that one."""
 
 
@@ -154,7 +154,7 @@ def _number(environment: Environment, name: str, default: int | None = None) -> 
     return int(text)
 
 
-def _checked(found: Place) -> Place:
+def _checked(found: RankAddress) -> RankAddress:
     """Return the rank after checking that it is valid in its world."""
     if found.rank >= found.world:
         raise UserError(

@@ -26,7 +26,7 @@ from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, E
 from tilespec.core.memory import one_heap
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.registry import import_object
-from tilespec.training.ranks.launchers import Place
+from tilespec.training.ranks.launchers import RankAddress
 
 GRACE = 10.0
 """The seconds that ranks have to end by themselves after one of them has failed."""
@@ -40,7 +40,7 @@ CODES = {UserError: EXIT_USER, IncompleteError: EXIT_INCOMPLETE, KeyboardInterru
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class ExitReport:
     """The end of a rank: its exit code and its result."""
 
     rank: int
@@ -61,16 +61,16 @@ class Ending:
 
 @final
 @dataclass(kw_only=True)
-class Seat:
+class RankProcess:
     """A process that is one rank."""
 
-    place: Place
+    place: RankAddress
     """The number and the address of the rank."""
     host: str
     """The name of the host for messages."""
     process: "subprocess.Popen[bytes]"
     """The operating system's process."""
-    said: "SimpleQueue[list[Any]]" = field(default_factory=SimpleQueue)
+    reports: "SimpleQueue[list[Any]]" = field(default_factory=SimpleQueue)
     """The progress messages that were not read yet."""
     last: dict[str, Any] = field(default_factory=dict)
     """The result of the rank."""
@@ -82,7 +82,7 @@ class Seat:
     @classmethod
     def start(  # noqa: PLR0913 - what a process is
         cls,
-        place: Place,
+        place: RankAddress,
         function: str,
         arguments: Mapping[str, Any],
         *,
@@ -91,7 +91,7 @@ class Seat:
         cwd: str | None = None,
         path: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-    ) -> "Seat":
+    ) -> "RankProcess":
         """Start ``function(**arguments, progress=...)``, a dotted path, as one of ``local`` ranks of this machine."""
         own = {**os.environ, **place.environment(), **(environment or {})}
         own.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads, like the threads of BLAS
@@ -105,13 +105,13 @@ class Seat:
             env=own,
             cwd=cwd if cwd is not None and Path(cwd).is_dir() else None,
         )
-        seat = cls(place=place, host=host, process=process)
+        rank_process = cls(place=place, host=host, process=process)
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it died at once, as its exit code shows
             process.stdin.write(line)
             process.stdin.flush()
-        threading.Thread(target=seat._hear, daemon=True, name="tilespec-seat").start()
-        return seat
+        threading.Thread(target=rank_process._hear, daemon=True, name="tilespec-seat").start()
+        return rank_process
 
     def running(self) -> bool:
         """Return whether the process is alive."""
@@ -132,11 +132,11 @@ class Seat:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
 
-    def ending(self) -> Ending:
+    def ending(self) -> ExitReport:
         """Return how the rank ended, after it has ended."""
         code = self.process.wait()
         self.heard.wait(GRACE)
-        return Ending(rank=self.place.rank, host=self.host, code=code, cut=self.cut, **self.last)
+        return ExitReport(rank=self.place.rank, host=self.host, code=code, cut=self.cut, **self.last)
 
     def _hear(self) -> None:
         """Read the messages of the process until its output ends."""
@@ -147,7 +147,7 @@ class Seat:
                 if isinstance(word, dict):
                     self.last = word
                 else:
-                    self.said.put(word)
+                    self.reports.put(word)
         self.heard.set()
 
 
@@ -163,7 +163,7 @@ def tell(progress: Progress, word: Sequence[Any]) -> None:
     getattr(progress, word[0])(*word[1:])
 
 
-def seated(
+def run_processes(
     function: str,
     arguments: Mapping[str, Any],
     world: int,
@@ -191,44 +191,44 @@ def seated(
     from tilespec.training.ranks.rendezvous import listening
 
     store = listening("127.0.0.1")
-    seats: list[Seat] = []
+    seats: list[RankProcess] = []
     try:
         for rank in range(world):
-            place = Place(rank=rank, world=world, address="127.0.0.1", port=store.port, hosted=True)
-            seats.append(Seat.start(place, function, arguments, local=world, path=sys.path))
+            place = RankAddress(rank=rank, world=world, address="127.0.0.1", port=store.port, hosted=True)
+            seats.append(RankProcess.start(place, function, arguments, local=world, path=sys.path))
         watch(seats, progress or Silent(), stop)
     finally:
-        for seat in seats:
-            seat.kill()
-    return outcome([seat.ending() for seat in seats])
+        for rank_process in seats:
+            rank_process.kill()
+    return outcome([rank_process.ending() for rank_process in seats])
 
 
-def watch(seats: Sequence[Seat], progress: Progress, stop: Callable[[], bool]) -> None:
+def watch(seats: Sequence[RankProcess], progress: Progress, stop: Callable[[], bool]) -> None:
     """Watch ranks until all have ended; forward a stop request; end ranks that do not end together with the others."""
     asked, limit = False, float("inf")
-    while any(seat.running() for seat in seats):
+    while any(rank_process.running() for rank_process in seats):
         _pass(seats, progress)
         if stop() and not asked:
             asked = True
-            for seat in seats:
-                seat.ask()
-        if any(seat.process.poll() for seat in seats):
+            for rank_process in seats:
+                rank_process.ask()
+        if any(rank_process.process.poll() for rank_process in seats):
             limit = min(limit, time.monotonic() + GRACE)
         if time.monotonic() > limit:
-            for seat in seats:
-                seat.kill()
+            for rank_process in seats:
+                rank_process.kill()
         time.sleep(LOOK)
     _pass(seats, progress)
 
 
-def _pass(seats: Sequence[Seat], progress: Progress) -> None:
+def _pass(seats: Sequence[RankProcess], progress: Progress) -> None:
     """Forward the messages of the ranks so far."""
-    for seat in seats:
-        for word in drained(seat.said):
+    for rank_process in seats:
+        for word in drained(rank_process.reports):
             tell(progress, word)
 
 
-def outcome(endings: Sequence[Ending]) -> Any:
+def outcome(endings: Sequence[ExitReport]) -> Any:
     """Return the result of rank 0, or raise the cause of its absence: a user's mistake, else a failure, else a loss."""
     worst = min(endings, key=lambda ending: (_severity(ending), ending.rank))
     who = f"rank {worst.rank} on {worst.host}"
@@ -252,7 +252,7 @@ def outcome(endings: Sequence[Ending]) -> Any:
     raise RuntimeError(f"{who} ended with code {worst.code}.\n{worst.text}")
 
 
-def _severity(ending: Ending) -> int:
+def _severity(ending: ExitReport) -> int:
     """Return the order of an end among those that may be the cause; the others are its consequences."""
     order = (EXIT_USER, 1, "killed", "cut", EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_DONE)
     kind = "cut" if ending.cut else "killed" if ending.code < 0 or ending.gone else ending.code

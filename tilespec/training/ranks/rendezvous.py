@@ -19,7 +19,7 @@ import psutil
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from tilespec.core.errors import EXIT_INCOMPLETE, UserError
-from tilespec.training.ranks.launchers import Place
+from tilespec.training.ranks.launchers import RankAddress
 
 START = 60.0
 """The least number of seconds for a rank to start, because it loads torch and opens the scenes."""
@@ -30,19 +30,19 @@ LOOK = 0.02
 
 
 @final
-class Meeting:
+class Rendezvous:
     """The connected ranks and their monitoring, a context manager; outside of it no rank is monitored."""
 
-    def __init__(self, place: Place, seconds: float) -> None:
+    def __init__(self, place: RankAddress, seconds: float) -> None:
         """Connect to the other ranks; ``seconds`` is the time limit without a sign of life."""
         wait = timedelta(seconds=max(START, seconds))
         self._place = place
         attempt = f"attempt-{place.attempt}"
-        self.store = PrefixStore(attempt, _opened(place, wait))
+        self.store = PrefixStore(attempt, _open_store(place, wait))
         self._turn = 0
         self._watch = _Watch(PrefixStore(attempt, _client(place, wait)), place, seconds)
 
-    def __enter__(self) -> "Meeting":
+    def __enter__(self) -> "Rendezvous":
         self._watch.start()
         return self
 
@@ -71,7 +71,7 @@ class Meeting:
 class _Watch:
     """Two threads: one writes and reads the store, which may block for ever; the other checks the time."""
 
-    def __init__(self, store: Store, place: Place, seconds: float) -> None:
+    def __init__(self, store: Store, place: RankAddress, seconds: float) -> None:
         self._store, self._place, self._seconds = store, place, seconds
         self._every = min(5.0, seconds / 10)
         self._beats = [0] * place.world
@@ -118,7 +118,7 @@ def _leave(rank: int, silent: list[int], seconds: float) -> None:
     os._exit(EXIT_INCOMPLETE)
 
 
-def _opened(place: Place, wait: timedelta) -> TCPStore:
+def _open_store(place: RankAddress, wait: timedelta) -> TCPStore:
     """Return the store where ranks connect; rank 0 opens it, unless the starting process did.
 
     It listens only on the address of the connection, if that is one of this machine's own.
@@ -146,7 +146,7 @@ def listening(address: str, port: int = 0, wait: timedelta = LONGEST) -> TCPStor
     return TCPStore(address, port, is_master=True, timeout=wait, wait_for_workers=False, master_listen_fd=fd)
 
 
-def _client(place: Place, wait: timedelta) -> TCPStore:
+def _client(place: RankAddress, wait: timedelta) -> TCPStore:
     """Return a connection to the store, as soon as it listens."""
     return TCPStore(place.address, place.port, is_master=False, timeout=wait, wait_for_workers=False)
 

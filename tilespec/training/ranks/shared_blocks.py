@@ -20,7 +20,7 @@ Arrays = tuple[np.ndarray, ...]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shelf:
+class SharedBlocks:
     """Shared memory for arrays by key: a flag for each key that its arrays are filled, and then all arrays."""
 
     kinds: Mapping[Hashable, Sequence[Kind]]
@@ -35,7 +35,7 @@ class Shelf:
     """A lock that orders memory accesses: writes before its use are visible before writes after it."""
 
     @classmethod
-    def of(cls, ranks: Ranks, kinds: Mapping[Hashable, Sequence[Kind]], budget: int) -> "Shelf | None":
+    def of(cls, ranks: Ranks, kinds: Mapping[Hashable, Sequence[Kind]], budget: int) -> "SharedBlocks | None":
         """Return the shared memory; all ranks must call this at the same point.
 
         None for a single rank, for ranks of several machines, for more than ``budget`` bytes, and without shared

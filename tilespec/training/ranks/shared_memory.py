@@ -24,12 +24,12 @@ def common(ranks: Ranks, size: int) -> mmap.mmap | None:
     if not ranks.together:
         return None
     with ExitStack() as stack:
-        made = _made(size) if ranks.rank == 0 else None
+        made = _create(size) if ranks.rank == 0 else None
         if made is not None:
             stack.callback(os.close, made)  # when all have opened it, or could not
         told = (os.getpid(), -1 if made is None else made, _identity(made))
         pid, number, identity = (ranks.agree(one) for one in told)
-        fd = made if ranks.rank == 0 else _opened(Path(f"/proc/{pid}/fd/{number}"), identity)
+        fd = made if ranks.rank == 0 else _open(Path(f"/proc/{pid}/fd/{number}"), identity)
         if fd is not None and fd != made:
             stack.callback(os.close, fd)
         memory = _mapped(fd, size)
@@ -37,7 +37,7 @@ def common(ranks: Ranks, size: int) -> mmap.mmap | None:
     return memory if everyone else None
 
 
-def _made(size: int) -> int | None:
+def _create(size: int) -> int | None:
     """Return a file in memory with its pages allocated; None if the system has none, or too little memory."""
     if not hasattr(os, "memfd_create"):
         return None
@@ -52,7 +52,7 @@ def _made(size: int) -> int | None:
     return fd
 
 
-def _opened(path: Path, identity: int) -> int | None:
+def _open(path: Path, identity: int) -> int | None:
     """Return rank 0's file, if this process can open it and it is the file that rank 0 means."""
     if not identity:
         return None

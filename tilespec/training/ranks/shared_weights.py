@@ -20,7 +20,7 @@ from tilespec.training.ranks.shared_memory import ALIGNED, common
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Pooled:
+class SharedWeights:
     """The shared memory of one net."""
 
     own: Sequence[nn.Parameter]
@@ -31,7 +31,7 @@ class Pooled:
     """The gradients of this rank, in the shapes of the parameters."""
     shares: Sequence[Tensor]
     """The gradients from each rank, for the parameters that this rank updates, in sequence."""
-    found: Tensor
+    has_gradient: Tensor
     """The flags ``rank, parameter``: 1 if a rank has a gradient, else 0."""
     rank: int
     """The number of this rank."""
@@ -47,26 +47,26 @@ class Pooled:
                 place.zero_()
             else:
                 place.copy_(parameter.grad)
-        self.found[self.rank] = torch.tensor([float(parameter.grad is not None) for parameter in self.own])
+        self.has_gradient[self.rank] = torch.tensor([float(parameter.grad is not None) for parameter in self.own])
         dist.barrier()  # all ranks have written, and no rank reads weights now
         total = self.shares[self.rank]
         for rank, share in enumerate(self.shares):
             if rank != self.rank:
                 total.add_(share)
         total.div_(len(self.shares))
-        used = self.found.any(dim=0).tolist()
+        used = self.has_gradient.any(dim=0).tolist()
         for index, (parameter, place) in enumerate(zip(self.own, self.gradients, strict=True)):
             parameter.grad = place if used[index] and index in self.mine else None
         squares = torch.linalg.vector_norm(total).double().square()  # the square of a norm may exceed float32
         dist.all_reduce(squares)  # all ranks have read the gradients, which may be overwritten
         return squares.sqrt().float()
 
-    def moved(self) -> None:
+    def wait(self) -> None:
         """Wait until all ranks have updated their shares."""
         dist.barrier()
 
 
-def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
+def share_weights(players: Mapping[str, Player], ranks: Ranks) -> dict[str, SharedWeights]:
     """Move the tensors of players into memory that all ranks share; return an empty result without such memory.
 
     The players must be the same in all ranks before the call; after it they are the same memory.
@@ -83,7 +83,7 @@ def pooled(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Pooled]:
     if memory is None:
         return {}
     parts = dict(zip(plans, torch.split(torch.frombuffer(memory, dtype=torch.float32), sizes), strict=True))
-    found = {name: plan.placed(parts[name], ranks) for name, plan in plans.items()}
+    found = {name: plan.place(parts[name], ranks) for name, plan in plans.items()}
     dist.barrier()  # the values of rank 0 are visible to all
     return found
 
@@ -137,7 +137,7 @@ class _Plan:
     @classmethod
     def of(cls, player: Player, world: int) -> "_Plan":
         """Return a plan with about equally many weights for each rank, the same in all ranks."""
-        sizes = [_room(parameter) for parameter in player.parameters]
+        sizes = [_padded_size(parameter) for parameter in player.parameters]
         owners, loads = [0] * len(sizes), [0] * world
         for index in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
             owners[index] = loads.index(min(loads))
@@ -153,7 +153,7 @@ class _Plan:
     @property
     def size(self) -> int:
         """The total count of numbers: weights, gradients of each rank, flags of each rank, moments."""
-        return (self.edges[-1] + self._row) * self.world + self.edges[-1] + sum(map(_room, self._moments()))
+        return (self.edges[-1] + self._row) * self.world + self.edges[-1] + sum(map(_padded_size, self._moments()))
 
     @property
     def _row(self) -> int:
@@ -165,32 +165,32 @@ class _Plan:
         for parameter in self.player.parameters:
             yield from self.player.optimiser.state[parameter].values()
 
-    def placed(self, memory: Tensor, ranks: Ranks) -> Pooled:
+    def place(self, memory: Tensor, ranks: Ranks) -> SharedWeights:
         """Move the net and its optimiser into their part of the memory; rank 0 writes their values."""
         own, whole = self.player.parameters, self.edges[-1]
         rest = memory.numel() - whole * (1 + self.world)
         weights, *gradients, memory = torch.split(memory, [whole] * (1 + self.world) + [rest])
         for parameter, offset in zip(own, self.offsets, strict=True):
-            parameter.data = _moved(parameter.detach(), weights[offset:], ranks.rank)
+            parameter.data = _move_into(parameter.detach(), weights[offset:], ranks.rank)
         at = self._row * self.world
         for parameter in own:
             slots = self.player.optimiser.state[parameter]
             for name, value in slots.items():
-                slots[name] = _moved(value, memory[at:], ranks.rank)
-                at += _room(value)
+                slots[name] = _move_into(value, memory[at:], ranks.rank)
+                at += _padded_size(value)
         low, high = self.edges[ranks.rank], self.edges[ranks.rank + 1]
         places = zip(own, self.offsets, strict=True)
-        return Pooled(
+        return SharedWeights(
             own=own,
             mine=frozenset(i for i, owner in enumerate(self.owners) if owner == ranks.rank),
             gradients=[_like(parameter, gradients[ranks.rank][offset:]) for parameter, offset in places],
             shares=[each[low:high] for each in gradients],
-            found=memory[: self._row * self.world].view(self.world, self._row)[:, : len(own)],
+            has_gradient=memory[: self._row * self.world].view(self.world, self._row)[:, : len(own)],
             rank=ranks.rank,
         )
 
 
-def _room(value: Tensor) -> int:
+def _padded_size(value: Tensor) -> int:
     """Return the count of numbers of a tensor, up to the next possible start."""
     return _up(value.numel())
 
@@ -207,7 +207,7 @@ def _like(value: Tensor, memory: Tensor) -> Tensor:
     return memory.as_strided(value.shape, dense.stride(), memory.storage_offset())
 
 
-def _moved(value: Tensor, memory: Tensor, rank: int) -> Tensor:
+def _move_into(value: Tensor, memory: Tensor, rank: int) -> Tensor:
     """Return the view of a tensor in the memory; rank 0 fills it."""
     place = _like(value, memory)
     if rank == 0:

@@ -13,15 +13,15 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.registry import import_object
 from tilespec.core.signals import LocalFlag, catch_signals
-from tilespec.training.ranks.dask_workers import Work, on_workers, present, workers_for
+from tilespec.training.ranks.dask_workers import RankTask, on_workers, present, workers_for
 from tilespec.training.ranks.group import NOTICE
 from tilespec.training.ranks.launchers import launched
-from tilespec.training.ranks.processes import again, seated
+from tilespec.training.ranks.processes import again, run_processes
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class RankRunner:
     """The ranks of a training before their start."""
 
     world: int
@@ -31,7 +31,7 @@ class Crew:
     client: Any = None
     """The client of the cluster whose workers get a rank each, if there is one."""
 
-    def run(self, work: Work, *, batch: int, restarts: int, progress: Progress) -> Any:
+    def run(self, work: RankTask, *, batch: int, restarts: int, progress: Progress) -> Any:
         """Run the work and return rank 0's result.
 
         Args:
@@ -51,7 +51,7 @@ class Crew:
 
             def attempt() -> Any:
                 if self.client is None:
-                    return seated(work.function, work.arguments, self.world, progress=progress, stop=stop)
+                    return run_processes(work.function, work.arguments, self.world, progress=progress, stop=stop)
                 hosts = present(self.client, self.world, batch)
                 return on_workers(self.client, hosts, work, progress=progress, stop=stop)
 
@@ -59,7 +59,7 @@ class Crew:
 
 
 @contextmanager
-def crew(ranks: int, workers: int, cluster: str | None) -> Iterator[Crew]:
+def rank_runner(ranks: int, workers: int, cluster: str | None) -> Iterator[RankRunner]:
     """Yield the ranks: by a launcher, on the workers of a cluster, or ``ranks`` processes of this machine.
 
     Raises:
@@ -74,7 +74,7 @@ def crew(ranks: int, workers: int, cluster: str | None) -> Iterator[Crew]:
             do="Leave one of them out: every worker is one rank.",
         )
     if started or not there:
-        yield Crew(world=started or ranks, here=bool(started) or ranks <= 1)
+        yield RankRunner(world=started or ranks, here=bool(started) or ranks <= 1)
         return
     with connect(workers, cluster) as client:
-        yield Crew(world=len(workers_for(client, workers)), here=False, client=client)
+        yield RankRunner(world=len(workers_for(client, workers)), here=False, client=client)

@@ -14,7 +14,7 @@ NOT_LOSSES = ("step", "rate", "seconds", "norms", "speed", "validation")
 
 
 @final
-class Journal:
+class TrainingLog:
     """The log of a training: a line, a flat table of figures, for each logged step."""
 
     def __init__(self, folder: Path, start: int, *, events: bool = False) -> None:
@@ -41,7 +41,7 @@ class Journal:
         self._events = _writer(folder / "tensorboard", start) if events else None
         self._file = path.open("a", buffering=1)  # a line is written when it ends
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

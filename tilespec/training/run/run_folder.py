@@ -13,11 +13,11 @@ from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
-from tilespec.training.data.corpus import Corpus
+from tilespec.training.data.training_set import TrainingSet
 from tilespec.training.run.checkpoint import newest
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config, Data
-from tilespec.training.setup import Cast
+from tilespec.training.setup import Setup
 
 CHECKPOINTS = "checkpoints"
 
@@ -92,8 +92,8 @@ def publish(  # noqa: PLR0913 - what a model is made of
     folder: Path,
     config: Config,
     *,
-    corpus: Corpus,
-    cast: Cast,
+    training_set: TrainingSet,
+    setup: Setup,
     recipe: Recipe,
     weights: dict[str, Tensor],
     source: str,
@@ -101,20 +101,20 @@ def publish(  # noqa: PLR0913 - what a model is made of
 ) -> Model:
     """Write the complete model into the folder; its weights are those after ``step``."""
     model = Model(
-        net=cast.net,
+        net=setup.net,
         task={"name": config.task.name, **(config.task.model_extra or {})},
-        channels=cast.channels,
-        classes=corpus.classes,
-        spectral_out=corpus.axis,
+        channels=setup.channels,
+        classes=training_set.classes,
+        spectral_out=training_set.axis,
         recipe=recipe,
         weights=weights,
-        tile=cast.task.geometry.plane((config.data.patch, config.data.patch))[0],
+        tile=setup.task.geometry.plane((config.data.patch, config.data.patch))[0],
         provenance={
             "method": config.objective.name,
             "config": source.rpartition("/")[2],
             "seed": config.train.seed,
             "steps": config.train.steps if step is None else step,
-            "train_regions": corpus.provenance(),
+            "train_regions": training_set.provenance(),
             "versions": {name: version(name) for name in ("tilespec", "torch", "numpy")},
         },
     )

@@ -6,11 +6,11 @@ from tilespec.spectra.bands import same_bands
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import axes
-from tilespec.training.data.corpus import Corpus, Ground, open_corpus
+from tilespec.training.data.training_set import TrainingRegion, TrainingSet, open_training_set
 from tilespec.training.settings import Config, Data, Validate
 
 
-def held_out(config: Config, corpus: Corpus) -> Corpus | None:
+def held_out(config: Config, training_set: TrainingSet) -> TrainingSet | None:
     """Return the opened regions of the table ``[validate]``, or None without any.
 
     Raises:
@@ -28,23 +28,23 @@ def held_out(config: Config, corpus: Corpus) -> Corpus | None:
             )
     if not asked.held_out:
         return None
-    held = _opened(config)
-    _check_classes(corpus, held)
-    for ground in held.grounds:
-        _check_apart(config, corpus, ground)
+    held = _open_held_out(config)
+    _check_classes(training_set, held)
+    for region in held.regions:
+        _check_apart(config, training_set, region)
     return held
 
 
-def _opened(config: Config) -> Corpus:
+def _open_held_out(config: Config) -> TrainingSet:
     """Open the held-out regions in the same way as the training regions."""
     asked = config.validation
     of: Data | Validate = config.data if asked.scene is None else asked
     data = Data(scene=of.scene or (), labels=of.labels, target=of.target, rows=asked.rows, cols=asked.cols)
     try:
-        held = open_corpus(config.model_copy(update={"data": data}))
-        for ground in held.grounds:
-            side, _ = ground.geometry.plane((config.data.patch, config.data.patch))
-            axes(ground.geometry.plane(ground.roi.shape), asked.tile or side, asked.overlap or 0)
+        held = open_training_set(config.model_copy(update={"data": data}))
+        for region in held.regions:
+            side, _ = region.geometry.plane((config.data.patch, config.data.patch))
+            axes(region.geometry.plane(region.roi.shape), asked.tile or side, asked.overlap or 0)
     except UserError as error:
         raise UserError(
             "[validate]",
@@ -55,26 +55,26 @@ def _opened(config: Config) -> Corpus:
     return held
 
 
-def _check_classes(corpus: Corpus, held: Corpus) -> None:
+def _check_classes(training_set: TrainingSet, held: TrainingSet) -> None:
     """Refuse labels, or channels, with another meaning than those of the training."""
-    if held.classes != corpus.classes:
+    if held.classes != training_set.classes:
         raise UserError(
             "[validate]",
             found=f"classes {', '.join(held.classes)}",
-            expected=f"{', '.join(corpus.classes)}, as in {corpus.grounds[0].truth.store}",
+            expected=f"{', '.join(training_set.classes)}, as in {training_set.regions[0].truth.store}",
             do="Validate with labels of the same classes, in the same order.",
         )
-    same_bands(corpus.answers, held.answers, held.grounds[0].truth.store)
+    same_bands(training_set.answers, held.answers, held.regions[0].truth.store)
 
 
-def _check_apart(config: Config, corpus: Corpus, held: Ground) -> None:
+def _check_apart(config: Config, training_set: TrainingSet, held: TrainingRegion) -> None:
     """Refuse a held-out region that overlaps the training or the test region."""
-    data, used = config.data, [(ground, ground.roi, "of the training region") for ground in corpus.grounds]
+    data, used = config.data, [(region, region.roi, "of the training region") for region in training_set.regions]
     if data.test_rows or data.test_cols:
-        tests = [Roi.of(ground.scene.shape, data.test_rows, data.test_cols) for ground in corpus.grounds]
-        used += [(g, roi, "of the test region") for g, roi in zip(corpus.grounds, tests, strict=True)]
-    for ground, roi, what in used:
-        if _same(ground.scene, held.scene) and roi.overlaps(held.roi):
+        tests = [Roi.of(region.scene.shape, data.test_rows, data.test_cols) for region in training_set.regions]
+        used += [(g, roi, "of the test region") for g, roi in zip(training_set.regions, tests, strict=True)]
+    for region, roi, what in used:
+        if _same(region.scene, held.scene) and roi.overlaps(held.roi):
             raise UserError(
                 f"validate.rows, validate.cols of {held.scene.url}",
                 found=str(held.roi),

@@ -25,7 +25,7 @@ from tilespec.storage.ledger import sidecar
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 from tilespec.storage.scene import content_of
-from tilespec.training.data.corpus import Ground
+from tilespec.training.data.training_set import TrainingRegion
 
 Row = Callable[[Roi], np.ndarray]
 """A function that returns the stored values of some rows of a region."""
@@ -33,7 +33,7 @@ Row = Callable[[Roi], np.ndarray]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ValidationScene:
     """The stores of a validation."""
 
     scene: str
@@ -44,16 +44,18 @@ class Source:
     """The ``rows`` and ``cols`` of both."""
 
 
-def as_is(ground: Ground, *, recipe: bool) -> bool:
+def as_is(region: TrainingRegion, *, recipe: bool) -> bool:
     """Return whether a scene is predicted itself: no ``recipe``, a known digest, and its own truth."""
-    digest = ground.scene.digest
+    digest = region.scene.digest
     if recipe or digest is None:
         return False
-    group = open_group(ground.truth.store)
+    group = open_group(region.truth.store)
     return "cube" not in group or content_of(group.attrs) == digest
 
 
-def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, progress: Progress) -> Source:
+def source(
+    ground: TrainingRegion, recipe: Recipe, classes: tuple[str, ...], url: str, progress: Progress
+) -> ValidationScene:
     """Return the stores for a held-out region: the scene itself, or its scores, written to ``url`` if missing.
 
     An interrupted writing is resumed. One row of objects, ``128 x`` the region's width, is in memory.
@@ -61,15 +63,15 @@ def source(ground: Ground, recipe: Recipe, classes: tuple[str, ...], url: str, p
     roi = ground.roi
     if as_is(ground, recipe=bool(recipe.steps)):
         region = {"rows": f"{roi.y0}:{roi.y1}", "cols": f"{roi.x0}:{roi.x1}"}
-        return Source(scene=ground.scene.url, truth=ground.truth.store, region=region)
+        return ValidationScene(scene=ground.scene.url, truth=ground.truth.store, region=region)
     scores = cube_spec((*roi.shape, recipe.bands_out), "float32", spectral=recipe.axis_out)
     settings = {"scene": ground.scene.digest or ground.scene.url, "region": str(roi), "recipe": recipe.digest}
-    kept, plane = partial(_kept, progress=progress), ground.geometry.beneath(roi)
+    kept, plane = partial(_write_once, progress=progress), ground.geometry.beneath(roi)
     kept(roi, url, scores, recipe.axis_out, settings, partial(_scores, ground, recipe), recipe_digest=recipe.digest)
     truth = f"{url.removesuffix('.zarr')}-truth.zarr"
     settings = {"truth": ground.truth.digest or ground.truth.store, "region": str(roi)}
     kept(plane, truth, ground.truth.spec(plane.shape, classes), ground.truth.axis, settings, ground.truth.read)
-    return Source(scene=url, truth=truth, region={"rows": None, "cols": None})
+    return ValidationScene(scene=url, truth=truth, region={"rows": None, "cols": None})
 
 
 def remove(url: str) -> None:
@@ -78,7 +80,7 @@ def remove(url: str) -> None:
     shutil.rmtree(Path(str(sidecar(url))), ignore_errors=True)
 
 
-def _kept(  # noqa: PLR0913 - what a product is
+def _write_once(  # noqa: PLR0913 - what a product is
     roi: Roi,
     url: str,
     spec: ArraySpec,
@@ -122,11 +124,11 @@ def _product(
         return opened()
 
 
-def _scores(ground: Ground, recipe: Recipe, strip: Roi) -> np.ndarray:
+def _scores(region: TrainingRegion, recipe: Recipe, strip: Roi) -> np.ndarray:
     """Return the scores of some rows of a region, read in blocks of the store."""
     scores = np.empty((*strip.shape, recipe.bands_out), np.float32)
-    for block in blocks(ground.scene, strip):
-        cube = ground.scene.read(block.roi, thread_buffers())
+    for block in blocks(region.scene, strip):
+        cube = region.scene.read(block.roi, thread_buffers())
         top, left = block.roi.y0 - strip.y0, block.roi.x0 - strip.x0
         into = scores[top : top + cube.shape[0], left : left + cube.shape[1]]
         into[...] = recipe.apply(cube.reshape(-1, cube.shape[2])).reshape(into.shape)

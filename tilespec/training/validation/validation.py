@@ -43,10 +43,10 @@ from tilespec.predict.options import PredictOptions
 from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
-from tilespec.training.data.corpus import Corpus, Ground
+from tilespec.training.data.training_set import TrainingRegion, TrainingSet
 from tilespec.training.run import run_folder
 from tilespec.training.settings import Config
-from tilespec.training.setup import Cast
+from tilespec.training.setup import Setup
 from tilespec.training.validation import history
 from tilespec.training.validation.held_out import held_out
 from tilespec.training.validation.history import Line, best, rewind, stopped
@@ -72,11 +72,11 @@ class Validation:
 
     config: Config
     """The settings; ``config.validation`` is the table ``[validate]``."""
-    corpus: Corpus
+    corpus: TrainingSet
     """The training regions."""
-    held: Corpus
+    held: TrainingSet
     """The validation regions."""
-    cast: Cast
+    cast: Setup
     """The task and the net."""
     metrics: tuple[Metric, ...]
     """What the task is judged by, the leading one first."""
@@ -86,21 +86,25 @@ class Validation:
     """The folder of the training."""
 
     @classmethod
-    def of(cls, config: Config, corpus: Corpus, cast: Cast, recipe: Recipe, folder: Path) -> "Validation | None":
+    def of(
+        cls, config: Config, training_set: TrainingSet, setup: Setup, recipe: Recipe, folder: Path
+    ) -> "Validation | None":
         """Return the validation of a training, or None without held-out regions. It reads labels, and writes nothing.
 
         Raises:
             UserError: as for `held_out`; or the task does not have the metric; or the net has no norms to freeze.
         """
-        held = held_out(config, corpus)
+        held = held_out(config, training_set)
         if held is None:
             return None
-        for ground in held.grounds:
-            recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+        for region in held.regions:
+            recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
         metrics = metrics_of(config.task.name)
         _check_metrics(config, metrics)
-        _check_norms(config, cast)
-        return cls(config=config, corpus=corpus, held=held, cast=cast, metrics=metrics, recipe=recipe, folder=folder)
+        _check_norms(config, setup)
+        return cls(
+            config=config, corpus=training_set, held=held, cast=setup, metrics=metrics, recipe=recipe, folder=folder
+        )
 
     @property
     def metric(self) -> Metric:
@@ -153,11 +157,11 @@ class Validation:
             channels: The number of channels after the recipe, which is known before its fit.
         """
         once, each = 0, 0
-        for ground in self.held.grounds:
-            pixels = ground.roi.shape[0] * ground.roi.shape[1]
-            raw, scores = pixels * ground.scene.shape[2] * ground.scene.dtype.itemsize, 4 * pixels * channels
-            direct = as_is(ground, recipe=self.config.recipe.given)
-            truth = math.prod(ground.geometry.beneath(ground.roi).shape) * ground.truth.empty((1, 1)).nbytes
+        for region in self.held.regions:
+            pixels = region.roi.shape[0] * region.roi.shape[1]
+            raw, scores = pixels * region.scene.shape[2] * region.scene.dtype.itemsize, 4 * pixels * channels
+            direct = as_is(region, recipe=self.config.recipe.given)
+            truth = math.prod(region.geometry.beneath(region.roi).shape) * region.truth.empty((1, 1)).nbytes
             once += 0 if direct else raw + scores + 2 * truth  # read and written
             each += (raw if direct else scores) + 3 * truth  # and what is predicted, written and read
         return {"once": once, "each": each}
@@ -172,23 +176,28 @@ class Validation:
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
         """Return the figures of all regions together."""
-        made: dict[str, Any] = {"corpus": self.corpus, "cast": self.cast, "recipe": self.recipe, "weights": tensors}
+        made: dict[str, Any] = {
+            "training_set": self.corpus,
+            "setup": self.cast,
+            "recipe": self.recipe,
+            "weights": tensors,
+        }
         with torch.random.fork_rng(devices=[]), torch_threads():
             model = run_folder.publish(self._scratch / "model", self.config, **made, source=SCRATCH)
             try:
-                parts = [self._region(n, ground, model, progress) for n, ground in enumerate(self.held.grounds)]
+                parts = [self._region(n, region, model, progress) for n, region in enumerate(self.held.regions)]
             finally:
                 forget()  # the next validation has other weights
         folds = reduce(JoinedStatistics.__add__, (folds for _, folds in parts))
         return parts[0][0].result(folds.parts, {})
 
     def _region(
-        self, number: int, ground: Ground, model: Model, progress: Progress
+        self, number: int, region: TrainingRegion, model: Model, progress: Progress
     ) -> tuple[Comparison, JoinedStatistics]:
         """Predict one region, and return its contribution to the scores."""
         asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
-        found = source(ground, self.recipe, self.held.classes, url, progress)
+        found = source(region, self.recipe, self.held.classes, url, progress)
         options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
         remove(out)
         try:
@@ -233,11 +242,11 @@ def _check_metrics(config: Config, metrics: Sequence[Metric]) -> None:
         )
 
 
-def _check_norms(config: Config, cast: Cast) -> None:
+def _check_norms(config: Config, setup: Setup) -> None:
     """Refuse to freeze norms in a net without any."""
     if config.validation.norm == "tile":
         return
-    if not spatial_norms(cast.outline["generator"]):
+    if not spatial_norms(setup.outline["generator"]):
         raise UserError(
             "validate.norm",
             found="frozen, for a net without statistics of its tiles",

@@ -13,21 +13,21 @@ from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
-from tilespec.training.data.density import Density, Field, weighted
-from tilespec.training.data.targets import KINDS, Answers, Truth
+from tilespec.training.data.density import Density, WeightedRegion, weighted
+from tilespec.training.data.targets import KINDS, Answers, Target
 from tilespec.training.settings import Config, Data
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class TrainingRegion:
     """The training region of one scene."""
 
     scene: Scene
     """The scene of the spectra."""
     roi: Roi
     """The region of the patches."""
-    truth: Truth
+    truth: Target
     """The target of the net in this region."""
     geometry: Geometry
     """How the truth lies on the scene, and what of a patch is predicted."""
@@ -39,13 +39,13 @@ class Ground:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
+class TrainingSet:
     """All training regions, which have the same bands, and the common properties of their targets."""
 
-    grounds: tuple[Ground, ...]
+    regions: tuple[TrainingRegion, ...]
     """The training region of each scene."""
     options: Mapping[str, Any]
-    """The options that follow for the task from the targets (`tilespec.training.data.targets.Survey`)."""
+    """The options that follow for the task from the targets (`tilespec.training.data.targets.TargetSummary`)."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The counts of the targets as plain data."""
     classes: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Corpus:
     @property
     def bands(self) -> int:
         """The bands of every scene."""
-        return self.grounds[0].scene.shape[2]
+        return self.regions[0].scene.shape[2]
 
     @property
     def answers(self) -> Bands:
@@ -67,25 +67,25 @@ class Corpus:
 
     def fits(self) -> tuple[int, int]:
         """Return the largest height and width that fit every training region."""
-        shapes = [ground.roi.shape for ground in self.grounds]
+        shapes = [region.roi.shape for region in self.regions]
         return min(h for h, _ in shapes), min(w for _, w in shapes)
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return the training regions for the model card; `tilespec evaluate` compares the evaluated region to them."""
         return [
             {
-                "scene": ground.scene.url.rstrip("/").rpartition("/")[2],
-                "digest": ground.scene.digest,
-                ground.truth.KEY: ground.truth.digest,
-                "shape": list(ground.scene.shape),
-                "rows": [ground.roi.y0, ground.roi.y1],
-                "cols": [ground.roi.x0, ground.roi.x1],
+                "scene": region.scene.url.rstrip("/").rpartition("/")[2],
+                "digest": region.scene.digest,
+                region.truth.KEY: region.truth.digest,
+                "shape": list(region.scene.shape),
+                "rows": [region.roi.y0, region.roi.y1],
+                "cols": [region.roi.x0, region.roi.x1],
             }
-            for ground in self.grounds
+            for region in self.regions
         ]
 
 
-def open_corpus(config: Config) -> Corpus:
+def open_training_set(config: Config) -> TrainingSet:
     """Return the opened scenes, and labels or targets, of a configuration.
 
     Raises:
@@ -103,33 +103,33 @@ def open_corpus(config: Config) -> Corpus:
         _ground(data, url, kind.open, store, geometry) for url, store in zip(data.scene, stores, strict=True)
     )
     _same_bands(grounds)
-    truths, regions = zip(*((ground.truth, geometry.target(ground.roi)) for ground in grounds), strict=True)
+    truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in grounds), strict=True)
     survey = kind.survey(truths, regions, told)
     density = _density(data, grounds, len(survey.classes))
-    return Corpus(grounds=grounds, density=density, **vars(survey))
+    return TrainingSet(regions=grounds, density=density, **vars(survey))
 
 
-def adapted(config: Config, corpus: Corpus, align: int) -> Config:
+def adapted(config: Config, training_set: TrainingSet, align: int) -> Config:
     """Return the configuration with a patch and a recipe that suit the scenes.
 
     Args:
         config: The configuration of the user.
-        corpus: The opened scenes.
+        training_set: The opened scenes.
         align: The number of which sides of patches must be multiples.
 
     Raises:
         UserError: without ``data.adapt``: the patch is no multiple of ``align``, or larger than a training region.
     """
-    region, geometry = corpus.fits(), corpus.grounds[0].geometry
+    region, geometry = training_set.fits(), training_set.regions[0].geometry
     sides = [side for side in range(align, min(region) + 1, align) if geometry.fits(side)]
     asked = config.data.patch
     patch = max((side for side in sides if side <= asked), default=asked) if config.data.adapt else asked
     _check_patch(patch, align, sides, region, geometry)
     recipe = config.recipe
     if config.data.adapt and recipe.steps:
-        recipe = recipe.model_copy(update={"steps": _fewer(recipe.steps, corpus.bands)})
+        recipe = recipe.model_copy(update={"steps": _fewer(recipe.steps, training_set.bands)})
     data = config.data.model_copy(update={"patch": patch})
-    task = config.task.model_copy(update=dict(corpus.options))
+    task = config.task.model_copy(update=dict(training_set.options))
     return config.model_copy(update={"data": data, "recipe": recipe, "task": task})
 
 
@@ -178,8 +178,8 @@ def _stores(data: Data, key: str) -> tuple[str, ...]:
     return tuple(stores)
 
 
-def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str, geometry: Geometry) -> Ground:
-    """Return the ground of one scene, with a region of whole output pixels that keeps off the test region."""
+def _ground(data: Data, url: str, opened: Callable[[str], Target], store: str, geometry: Geometry) -> TrainingRegion:
+    """Return the training region of one scene, with a region of whole output pixels that keeps off the test region."""
     scene = Scene.open(url).raw()
     roi = geometry.within(Roi.of(scene.shape, data.rows, data.cols))
     if data.test_rows or data.test_cols:
@@ -201,51 +201,51 @@ def _ground(data: Data, url: str, opened: Callable[[str], Truth], store: str, ge
             expected=f"{height} x {width}, {times} of {url}",
             do=f"The {truth.KEY} must lie on the scene pixel by pixel: bring one of the two to the other's size first.",
         )
-    return Ground(scene=scene, roi=roi, truth=truth, geometry=geometry)
+    return TrainingRegion(scene=scene, roi=roi, truth=truth, geometry=geometry)
 
 
-def _density(data: Data, grounds: Sequence[Ground], classes: int) -> Density | None:
+def _density(data: Data, regions: Sequence[TrainingRegion], classes: int) -> Density | None:
     """Return the probability of each pixel, if weights or a balance of classes are requested."""
-    if data.shares is not None and (len(data.shares) != len(grounds) or not any(data.shares)):
+    if data.shares is not None and (len(data.shares) != len(regions) or not any(data.shares)):
         raise UserError(
             "data.shares",
             found=f"{list(data.shares)}",
-            expected=f"{len(grounds)} numbers, one for each of data.scene, not all 0",
+            expected=f"{len(regions)} numbers, one for each of data.scene, not all 0",
             do="Give one for each scene, in the same order.",
         )
     if data.weight is None and data.balance == "none":
         return None
     fields = [
-        Field(roi=g.roi, labels=g.truth.plane if g.geometry.scale == 1 else None, weight=_weight(data, g))
-        for g in grounds
+        WeightedRegion(roi=g.roi, labels=g.truth.plane if g.geometry.scale == 1 else None, weight=_weight(data, g))
+        for g in regions
     ]
     return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
 
 
-def _weight(data: Data, ground: Ground) -> Layer | None:
+def _weight(data: Data, region: TrainingRegion) -> Layer | None:
     """Return the weights of a scene's pixels: a layer of the scene, or of its label store if the scene has none."""
     if data.weight is None:
         return None
-    stores = (ground.scene.url, ground.truth.store)
+    stores = (region.scene.url, region.truth.store)
     found = next(filter(None, (Layer.find(store, data.weight) for store in stores)), None)
-    if found is None or found.shape != ground.scene.shape[:2]:
+    if found is None or found.shape != region.scene.shape[:2]:
         raise UserError(
             "data.weight",
-            found=f"no {data.weight}(y, x) of {ground.scene.shape[0]} x {ground.scene.shape[1]} pixels",
-            expected=f"one of {', '.join(ground.scene.layers)}, or a layer of {ground.truth.store}",
+            found=f"no {data.weight}(y, x) of {region.scene.shape[0]} x {region.scene.shape[1]} pixels",
+            expected=f"one of {', '.join(region.scene.layers)}, or a layer of {region.truth.store}",
             do="Bring it in as a layer of that size, or name another.",
         )
     return found
 
 
-def _same_bands(grounds: tuple[Ground, ...]) -> None:
+def _same_bands(regions: tuple[TrainingRegion, ...]) -> None:
     """Refuse scenes with different bands."""
     from tilespec.spectra.recipe import Recipe
 
-    first = grounds[0].scene
+    first = regions[0].scene
     recipe = Recipe.empty(first.shape[2], first.spectral)
-    for ground in grounds[1:]:
-        recipe.check(ground.scene.shape[2], ground.scene.spectral, ground.scene.url)
+    for region in regions[1:]:
+        recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
 
 
 def _check_patch(patch: int, align: int, sides: list[int], region: tuple[int, int], geometry: Geometry) -> None:
