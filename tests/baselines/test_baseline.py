@@ -156,16 +156,16 @@ def test_a_recipe_may_be_a_folder_or_steps(scene, tmp_path):
 
 
 def training(scene, rows="0:160", seed=0):
-    from tilespec.baselines.base import Training
+    from tilespec.baselines.base import FitInput
     from tilespec.core.progress import Silent
     from tilespec.spectra.recipe import Recipe
 
     opened = Scene.open(scene)
-    return Training(
+    return FitInput(
         scene=opened,
         roi=Roi.of(opened.shape, rows, None),
         recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        asked=BaselineOptions(),
+        options=BaselineOptions(),
         seed=seed,
         client=None,
         progress=Silent(),

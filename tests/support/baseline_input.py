@@ -1,6 +1,6 @@
 """What the tests of baselines fit on."""
 
-from tilespec.baselines.base import Training
+from tilespec.baselines.base import FitInput
 from tilespec.baselines.options import BaselineOptions
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
@@ -10,11 +10,11 @@ from tilespec.storage.scene import Scene
 
 def training(scene, *, rows=None, client=None, **asked):
     opened = Scene.open(scene)
-    return Training(
+    return FitInput(
         scene=opened,
         roi=Roi.of(opened.shape, rows, None),
         recipe=Recipe.empty(opened.shape[2], opened.spectral),
-        asked=BaselineOptions(**asked),
+        options=BaselineOptions(**asked),
         seed=0,
         client=client,
         progress=Silent(),

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from tilespec.baselines.diagnostics import Residuals
+from tilespec.baselines.diagnostics import PlsResiduals
 from tilespec.baselines.options import MethodOptions
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
@@ -18,7 +18,7 @@ from tilespec.storage.scene import Scene
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class FitInput:
     """The input of fitting a baseline."""
 
     scene: Scene
@@ -27,7 +27,7 @@ class Training:
     """The training region."""
     recipe: Recipe
     """The fitted steps that are applied before the method."""
-    asked: MethodOptions
+    options: MethodOptions
     """The options of the method."""
     seed: int
     """The seed of all random draws."""
@@ -40,19 +40,19 @@ class Training:
 
     def in_memory(self, default: int) -> int:
         """Return the number of pixels to draw, for a method that holds them in memory."""
-        if self.asked.count == 0:
+        if self.options.count == 0:
             raise UserError(
                 "--samples",
                 found="all",
                 expected="a number of pixels, which this method holds in memory",
                 do=f"Give for example --samples {default}; plsda learns from all pixels out of core.",
             )
-        return self.asked.count or default
+        return self.options.count or default
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Learned:
+class FittedBaseline:
     """The result of fitting a baseline."""
 
     net: dict[str, Any]
@@ -71,9 +71,9 @@ class Learned:
     """The value below which a pixel's largest score gives no class."""
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     """The arrays that are stored beside the weights, in the model folder's ``arrays.npz``."""
-    residuals: Residuals | None = None
+    residuals: PlsResiduals | None = None
     """The residuals that give Q and T2 of a pixel, if the method has them."""
 
-    def told(self, **facts: Any) -> "Learned":
+    def with_facts(self, **facts: Any) -> "FittedBaseline":
         """Return the same result with further facts."""
         return replace(self, facts=self.facts | facts)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import diagnose
 from tilespec.baselines.options import BaselineOptions, unused
 from tilespec.cluster.connect import connect
@@ -36,9 +36,9 @@ BASELINES = {
     "logistic": "tilespec.baselines.linear_classifiers:Logistic",
     "kmeans": "tilespec.baselines.kmeans:KMeans",
     "mlp": "tilespec.baselines.mlp:Perceptron",
-    "linear": "tilespec.baselines.regression:Linear",
-    "polynomial": "tilespec.baselines.regression:Polynomial",
-    "rbf": "tilespec.baselines.regression:Rbf",
+    "linear": "tilespec.baselines.regression:LinearRegression",
+    "polynomial": "tilespec.baselines.regression:PolynomialRegression",
+    "rbf": "tilespec.baselines.regression:RbfRegression",
 }
 """The methods by name, each a class with ``STEPS`` (its default recipe, or None), ``USES`` (options), ``fit(on)``.
 
@@ -81,11 +81,11 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         fitted = _recipe(options, method, opened, roi, client)
-        on = Training(
+        on = FitInput(
             scene=opened,
             roi=roi,
             recipe=fitted,
-            asked=options,
+            options=options,
             seed=options.seed,
             client=client,
             progress=progress,
@@ -155,7 +155,7 @@ def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
     return found
 
 
-def _save(folder: str, model: Model, learned: Learned) -> None:
+def _save(folder: str, model: Model, learned: FittedBaseline) -> None:
     """Write the model folder; the card is written last, so a folder with a card is complete."""
     if learned.arrays:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -163,9 +163,9 @@ def _save(folder: str, model: Model, learned: Learned) -> None:
     model.save(folder)
 
 
-def _extra(out: str, on: Training, model: Model, learned: Learned) -> dict[str, Any]:
+def _extra(out: str, on: FitInput, model: Model, learned: FittedBaseline) -> dict[str, Any]:
     """Write the requested products beside the prediction."""
-    if not on.asked.diagnostics:
+    if not on.options.diagnostics:
         return {}
     assert learned.residuals is not None, "the method says that it uses diagnostics"
     began = time.monotonic()
@@ -202,7 +202,7 @@ def _free(folder: str, model: Model) -> None:
         )
 
 
-def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
+def _model(name: str, on: FitInput, learned: FittedBaseline, opening: int) -> Model:
     """Return the model for the predictor."""
     net, weights, head = learned.net, learned.weights, learned.head
     if opening:
@@ -229,7 +229,7 @@ def _model(name: str, on: Training, learned: Learned, opening: int) -> Model:
     )
 
 
-def _task(on: Training, learned: Learned, head: str) -> dict[str, Any]:
+def _task(on: FitInput, learned: FittedBaseline, head: str) -> dict[str, Any]:
     """Return the task: classes, or the target's values."""
     if on.target is not None:
         return {"name": "reconstruct", "channels": on.target.shape[2], "low": 0.0, "high": 1.0, "head": head}

@@ -30,7 +30,7 @@ MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of t
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Residuals:
+class PlsResiduals:
     """The map from a spectrum after the recipe to its Q and its T2."""
 
     mean: Float64[np.ndarray, " band"]
@@ -58,7 +58,7 @@ class Residuals:
 
 
 def diagnose(
-    out: str, scene: Scene, model: Model, residuals: Residuals, *, client: Any, progress: Progress
+    out: str, scene: Scene, model: Model, residuals: PlsResiduals, *, client: Any, progress: Progress
 ) -> dict[str, Any]:
     """Write ``q`` and ``t2`` of every pixel of a scene into ``OUT.diagnostics``; resume what was interrupted."""
     url = f"{out.rstrip('/')}.diagnostics"
@@ -76,7 +76,7 @@ def diagnose(
     return {"diagnostics": url, "diagnostics_rows_written": counts["rows"], **limits, **product.counts()}
 
 
-def _product(url: str, scene: Scene, model: Model, residuals: Residuals) -> Product:
+def _product(url: str, scene: Scene, model: Model, residuals: PlsResiduals) -> Product:
     """Open the store of the diagnostics."""
     limits = {"q": residuals.q_limit, "t2": residuals.t2_limit}
     mapped = {} if scene.georef is None else {"grid_mapping": "spatial_ref"}
@@ -102,7 +102,7 @@ def _product(url: str, scene: Scene, model: Model, residuals: Residuals) -> Prod
     )
 
 
-def _write_row(scene: Scene, recipe: Recipe, residuals: Residuals, product: Product, row: int) -> Counter[str]:
+def _write_row(scene: Scene, recipe: Recipe, residuals: PlsResiduals, product: Product, row: int) -> Counter[str]:
     """Write one row of objects; return the number of pixels beyond a limit."""
     y0, y1 = product.span(row)
     strip, room = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1]), Buffers()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Spectra
@@ -113,29 +113,29 @@ class KMeans:
     USES: ClassVar[tuple[str, ...]] = ("clusters", "passes")
 
     @staticmethod
-    def fit(on: Training) -> Learned:
+    def fit(on: FitInput) -> FittedBaseline:
         """Return the net whose largest score belongs to the nearest centre."""
         parts = blocks(on.scene, on.roi)
-        start = _start(on, on.asked.clusters)
+        start = _start(on, on.options.clusters)
 
         def look(zero: Nearest) -> Nearest:
             found: Nearest = reduce_scene(parts, on.recipe.steps, zero, client=on.client, progress=on.progress)
             return found
 
-        centres, seen, passes = lloyd(look, start, on.asked.passes)
+        centres, seen, passes = lloyd(look, start, on.options.passes)
         order = np.argsort(-seen.counts, kind="stable")
-        still = passes <= on.asked.passes
+        still = passes <= on.options.passes
         empty = int((seen.counts == 0).sum())
-        notes = [] if still else [f"the centres still moved after {on.asked.passes} passes: give more --passes"]
+        notes = [] if still else [f"the centres still moved after {on.options.passes} passes: give more --passes"]
         notes += [f"{empty} of {len(centres)} clusters have no pixel"] if empty else []
-        return _learned(centres[order], seen, min(passes, on.asked.passes), seen.counts[order].tolist(), notes)
+        return _fitted(centres[order], seen, min(passes, on.options.passes), seen.counts[order].tolist(), notes)
 
 
-def _start(on: Training, clusters: int) -> Centres:
+def _start(on: FitInput, clusters: int) -> Centres:
     """Return the initial centres of a region: the best of a few starts on a sample."""
     through = on.recipe.apply(sample(blocks(on.scene, on.roi), seed=on.seed, size=SAMPLE))
     x = through[np.isfinite(through[:, 0])]
-    return best_start(x, clusters, seed=on.seed, passes=on.asked.passes, option="--clusters")
+    return best_start(x, clusters, seed=on.seed, passes=on.options.passes, option="--clusters")
 
 
 def best_start(x: Spectra, clusters: int, *, seed: int, passes: int, option: str) -> Centres:
@@ -165,12 +165,12 @@ def best_start(x: Spectra, clusters: int, *, seed: int, passes: int, option: str
     return min(ends, key=lambda end: end[1].inertia)[0]
 
 
-def _learned(centres: Centres, seen: Nearest, passes: int, counts: list[int], notes: list[str]) -> Learned:
+def _fitted(centres: Centres, seen: Nearest, passes: int, counts: list[int], notes: list[str]) -> FittedBaseline:
     """Return the net of centres: ``2 c.x - |c|^2`` relative to their mean is largest for the nearest."""
     mean = centres.mean(axis=0)
     c = centres - mean
     named = {"affine.weight": 2 * c, "affine.bias": -(c**2).sum(axis=1), "mean": mean}
-    return Learned(
+    return FittedBaseline(
         net={"name": "linear", "centred": True},
         weights={key: torch.from_numpy(value.astype(np.float32)) for key, value in named.items()},
         classes=tuple(f"cluster_{i}" for i in range(len(c))),

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.pls.group_moments import Group, Grouped
-from tilespec.baselines.spatial_folds import Cells
+from tilespec.baselines.spatial_folds import SpatialFolds
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
@@ -51,14 +51,14 @@ class Labelled:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Draw:
+class _LabelledDraw:
     """The drawn labelled pixels of a block, for each class by their ranks among the block's pixels of that class."""
 
     block: Block
     ranks: tuple[Int64[np.ndarray, " _"], ...]
 
 
-def draw(on: Training, count: int, *, balanced: bool) -> Labelled:
+def draw(on: FitInput, count: int, *, balanced: bool) -> Labelled:
     """Return about ``count`` labelled pixels of the region: equally many of each class, or in the region's proportions.
 
     The labels are read once for counting, then the blocks with a drawn pixel once.
@@ -98,7 +98,7 @@ def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
     return tuple(np.bincount(scene.labels(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
 
 
-def _names(scene: Scene, totals: Counts, on: Training) -> tuple[str, ...]:
+def _names(scene: Scene, totals: Counts, on: FitInput) -> tuple[str, ...]:
     """Return the names of the classes, including absent ones; refuse a region with fewer than two classes."""
     known = scene.classes()
     number = max(len(known), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
@@ -109,7 +109,7 @@ def _names(scene: Scene, totals: Counts, on: Training) -> tuple[str, ...]:
     return names
 
 
-def _no_pixels(on: Training, names: Sequence[str], what: str) -> UserError:
+def _no_pixels(on: FitInput, names: Sequence[str], what: str) -> UserError:
     return UserError(
         on.scene.url,
         found=f"{what} of {', '.join(names)} in {on.roi}",
@@ -126,7 +126,7 @@ def _wanted(totals: Counts, count: int, *, balanced: bool) -> list[int]:
 
 def _draws(
     parts: Sequence[Block], counts: Int64[np.ndarray, "block class"], wanted: Sequence[int], rng: np.random.Generator
-) -> list[_Draw]:
+) -> list[_LabelledDraw]:
     """Return the pixels to read, block by block, without blocks that have none."""
     by_class = []
     for number, column in zip(wanted, counts.T, strict=True):
@@ -135,11 +135,11 @@ def _draws(
         block = np.searchsorted(ends, chosen, side="right")
         local = chosen - (ends - column)[block]
         by_class.append([local[block == i] for i in range(len(parts))])
-    draws = [_Draw(block=part, ranks=tuple(column[i] for column in by_class)) for i, part in enumerate(parts)]
+    draws = [_LabelledDraw(block=part, ranks=tuple(column[i] for column in by_class)) for i, part in enumerate(parts)]
     return [one for one in draws if any(len(ranks) for ranks in one.ranks)]
 
 
-def _read(recipe: Recipe, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
+def _read(recipe: Recipe, group: tuple[_LabelledDraw, ...]) -> tuple[Any, ...]:
     """Return spectra, classes and positions of the draws, in turn."""
     scene, room, out = Scene.open(group[0].block.url), Buffers(), []
     for one in group:
@@ -168,7 +168,7 @@ class Gathered:
     """The number of labelled pixels without a valid spectrum."""
 
 
-def gather(on: Training, *, scatter: bool, cells: Cells | None = None) -> Gathered:
+def gather(on: FitInput, *, scatter: bool, cells: SpatialFolds | None = None) -> Gathered:
     """Return the moments of all labelled pixels, by class and by fold, in one pass over the blocks with labels.
 
     Raises:
@@ -191,7 +191,7 @@ def gather(on: Training, *, scatter: bool, cells: Cells | None = None) -> Gather
     return Gathered(folds=folds, names=names, absent=absent, invalid=found.invalid)
 
 
-def _room_for(on: Training, groups: int) -> None:
+def _room_for(on: FitInput, groups: int) -> None:
     """Refuse too many groups, because each has a matrix ``band band`` in memory."""
     one = on.recipe.bands_out**2 * 8
     if groups * one > MATRICES:
@@ -209,7 +209,7 @@ def by_fold(found: Grouped, folds: int) -> tuple[dict[int, Group], ...]:
     return tuple({c: group for f, c, group in numbered if f == fold} for fold in range(folds))
 
 
-def accuracy(on: Training, learned: Learned) -> float:
+def accuracy(on: FitInput, learned: FittedBaseline) -> float:
     """Return the share of all valid labelled pixels that the net classifies correctly, in one more pass."""
     net = (learned.net, learned.weights, (on.recipe.bands_out, len(learned.classes)))
     tasks = _tasks(on)
@@ -219,7 +219,7 @@ def accuracy(on: Training, learned: Learned) -> float:
     return float(right / total)
 
 
-def accuracy_of(found: Labelled, learned: Learned) -> float:
+def accuracy_of(found: Labelled, learned: FittedBaseline) -> float:
     """Return the share of the drawn pixels that the net classifies correctly."""
     net = (learned.net, learned.weights, (found.spectra.shape[1], len(learned.classes)))
     return float((_answer(net, found.spectra) == found.classes).mean())
@@ -238,13 +238,13 @@ def _answer(net: Built, spectra: Spectra) -> Int64[np.ndarray, " pixel"]:
         return module(torch.from_numpy(spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
 
 
-def _tasks(on: Training) -> list[tuple[Block, ...]]:
+def _tasks(on: FitInput) -> list[tuple[Block, ...]]:
     """Return the region's blocks in groups of one task."""
     parts = blocks(on.scene, on.roi)
     return [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
 
 
-def _moments(recipe: Recipe, zero: Grouped, cells: Cells | None, group: tuple[Block, ...]) -> Grouped:
+def _moments(recipe: Recipe, zero: Grouped, cells: SpatialFolds | None, group: tuple[Block, ...]) -> Grouped:
     """Return the moments of the labelled pixels of some blocks."""
     total = zero
     for spectra, classes, y, x in _labelled(recipe, group):

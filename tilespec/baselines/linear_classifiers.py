@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of, draw
 from tilespec.core.cpu import one_blas_thread
 
@@ -31,19 +31,19 @@ class _Linear:
     SOLVE: ClassVar[Callable[[np.ndarray, np.ndarray, float], Rule]]
 
     @classmethod
-    def fit(cls, on: Training) -> Learned:
+    def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the linear rule."""
         found = draw(on, on.in_memory(SAMPLES), balanced=True)
         x = found.spectra.astype(np.float64)
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         gain = 1 / np.where(deviation > 0, deviation, 1)
         with one_blas_thread():
-            weight, bias = cls.SOLVE((x - mean) * gain, found.classes, on.asked.penalty)
-        learned = cls._learned(found, weight * gain, bias, mean)
-        return learned.told(calibration_accuracy=accuracy_of(found, learned))
+            weight, bias = cls.SOLVE((x - mean) * gain, found.classes, on.options.penalty)
+        learned = cls._fitted(found, weight * gain, bias, mean)
+        return learned.with_facts(calibration_accuracy=accuracy_of(found, learned))
 
     @classmethod
-    def _learned(cls, found: Labelled, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> Learned:
+    def _fitted(cls, found: Labelled, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> FittedBaseline:
         """Return the net; classes without pixels in the region are never predicted."""
         there = np.array([name not in found.absent for name in found.names])
         full = np.zeros((len(there), weight.shape[1])), np.full(len(there), NEVER)
@@ -54,7 +54,7 @@ class _Linear:
             "invalid_samples": found.invalid,
             "absent_classes": list(found.absent),
         }
-        return Learned(
+        return FittedBaseline(
             net={"name": "linear", "centred": True},
             weights={key: torch.from_numpy(value.astype(np.float32)) for key, value in named.items()},
             classes=found.names,

@@ -5,7 +5,7 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.labelled_pixels import Labelled, draw
 from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.pixelwise import Mlp
@@ -26,14 +26,14 @@ class Perceptron:
     USES: ClassVar[tuple[str, ...]] = ("samples",)
 
     @staticmethod
-    def fit(on: Training) -> Learned:
+    def fit(on: FitInput) -> FittedBaseline:
         """Return the trained perceptron."""
         found = draw(on, on.in_memory(SAMPLES), balanced=False)
         with torch_threads(1):  # a batch is too small to share, and bits do not depend on the machine's cores
             net = _trained(found, on.seed)
         with torch.inference_mode():
             guess = net(torch.from_numpy(found.spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
-        return Learned(
+        return FittedBaseline(
             net={"name": "mlp", "hidden": list(HIDDEN)},
             weights={key: value.detach().clone() for key, value in net.state_dict().items()},
             classes=found.names,

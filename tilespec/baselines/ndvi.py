@@ -5,7 +5,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.core.errors import UserError
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.passes import reduce_scene
@@ -30,9 +30,9 @@ class Fixed:
     USES: ClassVar[tuple[str, ...]] = ("threshold",)
 
     @staticmethod
-    def fit(on: Training) -> Learned:
+    def fit(on: FitInput) -> FittedBaseline:
         """Return the net with the given threshold."""
-        return _learned(on.scene, on.asked.threshold, {})
+        return _fitted(on.scene, on.options.threshold, {})
 
 
 @final
@@ -43,7 +43,7 @@ class Otsu:
     USES: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
-    def fit(on: Training) -> Learned:
+    def fit(on: FitInput) -> FittedBaseline:
         """Return the net with the threshold from one pass over the region."""
         red, nir = bands(on.scene)
         histogram = reduce_scene(
@@ -56,7 +56,7 @@ class Otsu:
         pixels = int(histogram.counts.sum())
         if not pixels:
             raise UserError(on.scene.url, found="no valid pixel", expected="a region with data", do="Choose another.")
-        return _learned(on.scene, histogram.finish(), {"pixels": pixels, "invalid_pixels": histogram.invalid})
+        return _fitted(on.scene, histogram.finish(), {"pixels": pixels, "invalid_pixels": histogram.invalid})
 
 
 @final
@@ -108,13 +108,13 @@ def bands(scene: Scene) -> tuple[int, int]:
     return found
 
 
-def _learned(scene: Scene, threshold: float, facts: dict[str, Any]) -> Learned:
+def _fitted(scene: Scene, threshold: float, facts: dict[str, Any]) -> FittedBaseline:
     """Return the net of a threshold."""
     red, nir = bands(scene)
     axis = scene.spectral
     assert axis is not None, "bands() refused it"
     places = {"red_nm": axis.values[red], "nir_nm": axis.values[nir]}
-    return Learned(
+    return FittedBaseline(
         net={"name": "ndvi", "red": red, "nir": nir, "threshold": threshold},
         weights={},
         classes=CLASSES,

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from tilespec.baselines.base import Training
+from tilespec.baselines.base import FitInput
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
@@ -32,14 +32,14 @@ class Pairs:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Draw:
+class _PairDraw:
     """The drawn pixels of a block by their number in it."""
 
     block: Block
     index: Int64[np.ndarray, " pixel"]
 
 
-def draw(on: Training, count: int) -> Pairs:
+def draw(on: FitInput, count: int) -> Pairs:
     """Return up to ``count`` pixels of the region, all equally likely; each block with a drawn pixel is read once.
 
     Raises:
@@ -63,7 +63,7 @@ def draw(on: Training, count: int) -> Pairs:
     return Pairs(spectra=spectra[valid], answers=answers[valid], invalid=int((~valid).sum()))
 
 
-def _draws(on: Training, count: int) -> list[_Draw]:
+def _draws(on: FitInput, count: int) -> list[_PairDraw]:
     """Return the pixels to read, block by block, without blocks that have none."""
     parts = blocks(on.scene, on.roi)
     ends = np.cumsum([part.roi.shape[0] * part.roi.shape[1] for part in parts])
@@ -71,11 +71,11 @@ def _draws(on: Training, count: int) -> list[_Draw]:
     chosen = np.sort(rng.choice(int(ends[-1]), min(count, int(ends[-1])), replace=False, shuffle=False))
     cuts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     starts = [0, *ends[:-1].tolist()]
-    draws = [_Draw(block=part, index=cut - start) for part, cut, start in zip(parts, cuts, starts, strict=True)]
+    draws = [_PairDraw(block=part, index=cut - start) for part, cut, start in zip(parts, cuts, starts, strict=True)]
     return [one for one in draws if len(one.index)]
 
 
-def _read(recipe: Recipe, target: str, group: tuple[_Draw, ...]) -> tuple[Any, ...]:
+def _read(recipe: Recipe, target: str, group: tuple[_PairDraw, ...]) -> tuple[Any, ...]:
     """Return spectra and target spectra of the draws, in turn."""
     scene, other, out = Scene.open(group[0].block.url), Scene.open(target), []
     rooms = Buffers(), Buffers()

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from tilespec.baselines.base import Learned, Training
-from tilespec.baselines.diagnostics import Residuals
+from tilespec.baselines.base import FitInput, FittedBaseline
+from tilespec.baselines.diagnostics import PlsResiduals
 from tilespec.baselines.labelled_pixels import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
 from tilespec.baselines.options import AUTO
 from tilespec.baselines.pls.cross_validation import Curves, cross_validate, one_standard_error
 from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
 from tilespec.baselines.pls.limits import q_limit, residual_variances, t2_limit
 from tilespec.baselines.pls.pls import Pls, fit
-from tilespec.baselines.spatial_folds import Cells, cells
+from tilespec.baselines.spatial_folds import SpatialFolds, cells
 from tilespec.core.errors import UserError
 
 SAMPLES = 3000
@@ -37,20 +37,20 @@ class PlsDa:
     USES: ClassVar[tuple[str, ...]] = ("components", "samples", "folds", "scale", "diagnostics")
 
     @staticmethod
-    def fit(on: Training) -> Learned:
+    def fit(on: FitInput) -> FittedBaseline:
         """Return the affine map of PLS regression."""
-        if not (on.asked.auto and on.asked.components == AUTO):
-            _few_enough(on.asked.latent, on.recipe.bands_out)
-        squares = cells(on) if on.asked.auto else None
-        everything = on.asked.count == 0
-        drawn = None if everything else draw(on, on.asked.count or SAMPLES, balanced=True)
+        if not (on.options.auto and on.options.components == AUTO):
+            _few_enough(on.options.latent, on.recipe.bands_out)
+        squares = cells(on) if on.options.auto else None
+        everything = on.options.count == 0
+        drawn = None if everything else draw(on, on.options.count or SAMPLES, balanced=True)
         found = gather(on, scatter=True, cells=squares) if drawn is None else _of_drawn(drawn, squares)
         whole = Cross.of_classes(merged(found.folds), len(found.names), balanced=everything)
-        if not on.asked.auto:
-            _few_enough(on.asked.latent, min(whole.n - 1, on.recipe.bands_out))
+        if not on.options.auto:
+            _few_enough(on.options.latent, min(whole.n - 1, on.recipe.bands_out))
         curves, chosen = _chosen(on, found, balanced=everything)
-        model = fit(whole, chosen, scale=on.asked.scale)
-        learned = _learned(on, found, model, whole)
+        model = fit(whole, chosen, scale=on.options.scale)
+        learned = _fitted(on, found, model, whole)
         right = accuracy(on, learned) if drawn is None else accuracy_of(drawn, learned)
         judged = {"calibration_accuracy": right} | _validated(curves, squares)
         return replace(learned, facts=learned.facts | judged)
@@ -62,7 +62,7 @@ def _few_enough(latent: int, most: int) -> None:
         raise UserError("--components", found=latent, expected=f"1 to {most}", do="Give fewer latent variables.")
 
 
-def _of_drawn(drawn: Any, squares: Cells | None) -> Gathered:
+def _of_drawn(drawn: Any, squares: SpatialFolds | None) -> Gathered:
     """Return the moments of drawn pixels."""
     number = drawn.classes if squares is None else drawn.classes + STRIDE * squares.of(*drawn.places.T)
     groups = Grouped(scatter=True).of((drawn.spectra, number))
@@ -70,10 +70,10 @@ def _of_drawn(drawn: Any, squares: Cells | None) -> Gathered:
     return Gathered(folds=folds, names=drawn.names, absent=drawn.absent, invalid=drawn.invalid)
 
 
-def _chosen(on: Training, found: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
+def _chosen(on: FitInput, found: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
     """Return the errors of the cross-validation, if requested, and the number of latent variables."""
-    if not on.asked.auto:
-        return None, on.asked.latent
+    if not on.options.auto:
+        return None, on.options.latent
     folds = [part for part in found.folds if part]
     if len(folds) < 2:
         raise UserError(
@@ -82,8 +82,8 @@ def _chosen(on: Training, found: Gathered, *, balanced: bool) -> tuple[Curves | 
             expected="at least 2 folds",
             do="Give a larger region, more --samples, or --components as a number.",
         )
-    most = min(on.asked.latent, on.recipe.bands_out)
-    curves = cross_validate(_splits(folds, len(found.names), balanced=balanced), most, scale=on.asked.scale)
+    most = min(on.options.latent, on.recipe.bands_out)
+    curves = cross_validate(_splits(folds, len(found.names), balanced=balanced), most, scale=on.options.scale)
     return curves, one_standard_error(curves)
 
 
@@ -94,16 +94,16 @@ def _splits(folds: list[dict[int, Group]], classes: int, *, balanced: bool) -> I
         yield Cross.of_classes(others, classes, balanced=balanced), Cross.of_classes(left, classes, balanced=balanced)
 
 
-def _learned(on: Training, found: Gathered, model: Pls, cross: Cross) -> Learned:
+def _fitted(on: FitInput, found: Gathered, model: Pls, cross: Cross) -> FittedBaseline:
     """Return the net of a PLS regression, with its facts."""
     coefficients = model.coefficients()
     weight = coefficients[-1].T
     bias = model.mean_y - weight @ model.mean_x
     bias[[name in found.absent for name in found.names]] = NEVER
     left = residual_variances(model, cross)
-    few = model.components < on.asked.latent and not on.asked.auto
-    note = f"{model.components} latent variables leave nothing that varies with the classes: {on.asked.latent} wanted"
-    return Learned(
+    few = model.components < on.options.latent and not on.options.auto
+    note = f"{model.components} latent variables leave nothing that varies with the classes: {on.options.latent} wanted"
+    return FittedBaseline(
         net={"name": "linear"},
         weights={"affine.weight": _tensor(weight), "affine.bias": _tensor(bias)},
         classes=found.names,
@@ -129,12 +129,12 @@ def _arrays(model: Pls) -> dict[str, np.ndarray]:
     return kept | {"coefficients": model.coefficients(), "vip": model.vip()}
 
 
-def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> Residuals:
+def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> PlsResiduals:
     """Return the map from a spectrum to its Q and T2, with their limits.
 
     The limits hold for normal residuals and scores, in the proportions of the classes that the model was fitted on.
     """
-    return Residuals(
+    return PlsResiduals(
         mean=model.mean_x,
         gain=1 / model.scale,
         rotations=model.rotations,
@@ -145,7 +145,7 @@ def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> Residuals:
     )
 
 
-def _validated(curves: Curves | None, squares: Cells | None) -> dict[str, Any]:
+def _validated(curves: Curves | None, squares: SpatialFolds | None) -> dict[str, Any]:
     """Return the curve of the cross-validation, by number of latent variables from 0."""
     if curves is None or squares is None:
         return {}

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.kmeans import best_start
 from tilespec.baselines.paired_pixels import Pairs, draw
 from tilespec.core.cpu import one_blas_thread
@@ -30,7 +30,7 @@ Terms = Float64[np.ndarray, "pixel term"]
 Values = Float64[np.ndarray, "pixel band"]
 Map = tuple[Float64[np.ndarray, "band term"], Float64[np.ndarray, " band"]]
 """The weights and the bias of an affine map."""
-Fitting = Callable[[Training, Pairs], tuple[dict[str, Any], nn.Module]]
+Fitting = Callable[[FitInput, Pairs], tuple[dict[str, Any], nn.Module]]
 """A function from drawn pixels to a net, given by name and parameters, and as a module with its weights."""
 
 
@@ -60,12 +60,12 @@ class _Regression:
     FIT: ClassVar[Fitting]
 
     @classmethod
-    def fit(cls, on: Training) -> Learned:
+    def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the net of the regression."""
         assert on.target is not None, "`baseline` refuses a regression without a target"
         found = draw(on, on.in_memory(SAMPLES))
         net, module = cls.FIT(on, found)
-        return Learned(
+        return FittedBaseline(
             net=net,
             weights={key: value.detach().clone() for key, value in module.state_dict().items()},
             classes=(),
@@ -79,7 +79,7 @@ class _Regression:
         )
 
 
-def _linear(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+def _linear(on: FitInput, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
     """Return an affine map of the bands themselves."""
     net = {"name": "linear", "centred": True}
     module = _built(net, found)
@@ -87,55 +87,57 @@ def _linear(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
     x = found.spectra.astype(np.float64)
     _enough(found, x.shape[1], "bands")
     mean = x.mean(axis=0)
-    weight, bias = least_squares(x - mean, found.answers.astype(np.float64), on.asked.ridge or 0.0)
+    weight, bias = least_squares(x - mean, found.answers.astype(np.float64), on.options.ridge or 0.0)
     _put(module.mean, mean)
     _put(module.affine.weight, weight)
     _put(module.affine.bias, bias)
     return net, module
 
 
-def _polynomial(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+def _polynomial(on: FitInput, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
     """Return an affine map of monomials, or of their roots."""
-    net = {"name": "polynomial", "degree": on.asked.degree, "root": on.asked.root}
+    net = {"name": "polynomial", "degree": on.options.degree, "root": on.options.root}
     module = _built(net, found)
     assert isinstance(module, Monomials)
-    _enough(found, len(module.monomials), f"terms of degree {on.asked.degree}")
-    _expanded(module, found, on.asked.ridge, bias=not on.asked.root)  # roots: twice the light gives twice the output
+    _enough(found, len(module.monomials), f"terms of degree {on.options.degree}")
+    _expanded(
+        module, found, on.options.ridge, bias=not on.options.root
+    )  # roots: twice the light gives twice the output
     return net, module
 
 
-def _rbf(on: Training, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+def _rbf(on: FitInput, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
     """Return an affine map of Gaussians around the centres of k-means, with the mean distance of centres as width."""
-    net = {"name": "rbf", "centres": on.asked.centres}
+    net = {"name": "rbf", "centres": on.options.centres}
     module = _built(net, found)
     assert isinstance(module, Gaussians)
-    _enough(found, on.asked.centres, "centres")
+    _enough(found, on.options.centres, "centres")
     x = found.spectra.astype(np.float64)
     mean, gain = x.mean(axis=0), 1 / _positive(x.std(axis=0))
     some = ((x - mean) * gain).astype(np.float32)[:: -(-len(x) // PLACED)]
-    centres = best_start(some, on.asked.centres, seed=on.seed, passes=PASSES, option="--centres")
+    centres = best_start(some, on.options.centres, seed=on.seed, passes=PASSES, option="--centres")
     for buffer, values in ((module.mean, mean), (module.gain, gain), (module.centres, centres)):
         _put(buffer, values)
     _put(module.width, _apart(centres))
-    _expanded(module, found, on.asked.ridge, bias=True)
+    _expanded(module, found, on.options.ridge, bias=True)
     return net, module
 
 
-class Linear(_Regression):
+class LinearRegression(_Regression):
     """Least squares from the bands of the scene to those of the target."""
 
     USES: ClassVar[tuple[str, ...]] = ("samples", "ridge")
     FIT: ClassVar[Fitting] = staticmethod(_linear)
 
 
-class Polynomial(_Regression):
+class PolynomialRegression(_Regression):
     """Least squares from monomials of the bands, or from their roots, with a ridge."""
 
     USES: ClassVar[tuple[str, ...]] = ("samples", "ridge", "degree", "root")
     FIT: ClassVar[Fitting] = staticmethod(_polynomial)
 
 
-class Rbf(_Regression):
+class RbfRegression(_Regression):
     """A network of radial basis functions (Moody and Darken, Neural Computation 1, 1989), with a ridge."""
 
     USES: ClassVar[tuple[str, ...]] = ("samples", "ridge", "centres")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from tilespec.baselines.base import Learned, Training
+from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.labelled_pixels import accuracy, gather
 from tilespec.baselines.reference_spectra import read
 from tilespec.core.errors import UserError
@@ -25,12 +25,12 @@ class SpectralAngle:
     USES: ClassVar[tuple[str, ...]] = ("references", "max_angle")
 
     @staticmethod
-    def fit(on: Training) -> Learned:
+    def fit(on: FitInput) -> FittedBaseline:
         """Return the net of the references."""
-        return _of_labels(on) if on.asked.references is None else _of_table(on, on.asked.references)
+        return _of_labels(on) if on.options.references is None else _of_table(on, on.options.references)
 
 
-def _of_labels(on: Training) -> Learned:
+def _of_labels(on: FitInput) -> FittedBaseline:
     """Return the net of the class means."""
     found = gather(on, scatter=False)
     (groups,) = found.folds
@@ -41,11 +41,11 @@ def _of_labels(on: Training) -> Learned:
         "invalid_samples": found.invalid,
         "absent_classes": list(found.absent),
     }
-    learned = _learned(on, np.stack(means).astype(np.float32), found.names, facts)
-    return learned.told(calibration_accuracy=accuracy(on, learned))
+    learned = _fitted(on, np.stack(means).astype(np.float32), found.names, facts)
+    return learned.with_facts(calibration_accuracy=accuracy(on, learned))
 
 
-def _of_table(on: Training, path: str) -> Learned:
+def _of_table(on: FitInput, path: str) -> FittedBaseline:
     """Return the net of a table's spectra."""
     names, spectra = read(path, on.scene.spectral, on.scene.shape[2])
     through = on.recipe.apply(spectra)
@@ -57,26 +57,26 @@ def _of_table(on: Training, path: str) -> Learned:
             expected="spectra that the recipe can map",
             do="Remove the column, or give another --recipe.",
         )
-    return _learned(on, through, names, {"references": path})
+    return _fitted(on, through, names, {"references": path})
 
 
-def _learned(
-    on: Training, references: Float32[np.ndarray, "class band"], names: tuple[str, ...], facts: dict[str, object]
-) -> Learned:
+def _fitted(
+    on: FitInput, references: Float32[np.ndarray, "class band"], names: tuple[str, ...], facts: dict[str, object]
+) -> FittedBaseline:
     """Return the net of references; a reference of only NaN is a class that is never predicted."""
     known = np.isfinite(references).all(axis=1)
     length = np.linalg.norm(references.astype(np.float64), axis=1, keepdims=True)
     dark = [name for name, ok, norm in zip(names, known, length, strict=True) if ok and norm == 0]
     if dark:
         raise UserError(
-            on.asked.references or on.scene.url,
+            on.options.references or on.scene.url,
             found=f"a reference of {', '.join(dark)} that is 0 in every band",
             expected="spectra with a direction",
             do="Correct the labels or the table.",
         )
     unit = np.where(known[:, None], references / np.where(length > 0, length, 1), 0)
-    limit = on.asked.max_angle
-    return Learned(
+    limit = on.options.max_angle
+    return FittedBaseline(
         net={"name": "sam"},
         weights={
             "references": torch.from_numpy(unit.astype(np.float32)),

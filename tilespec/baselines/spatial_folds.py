@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tilespec.baselines.base import Training
+from tilespec.baselines.base import FitInput
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
@@ -28,7 +28,7 @@ Index = Int64[np.ndarray, " pixel"]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cells:
+class SpatialFolds:
     """The squares of a region and their folds."""
 
     roi: Roi
@@ -43,13 +43,13 @@ class Cells:
         return self.fold[(y - self.roi.y0) // self.side, (x - self.roi.x0) // self.side]
 
 
-def cells(on: Training) -> Cells:
+def cells(on: FitInput) -> SpatialFolds:
     """Return the squares of the region in folds; the labels are read once.
 
     Raises:
         UserError: fewer squares have labels than there are folds.
     """
-    number, (height, width) = on.asked.folds, on.roi.shape
+    number, (height, width) = on.options.folds, on.roi.shape
     side = max(LEAST, round((height * width / (PER_FOLD * number)) ** 0.5))
     plane = -(-height // side), -(-width // side)
     parts = blocks(on.scene, on.roi)
@@ -64,7 +64,7 @@ def cells(on: Training) -> Cells:
             do="Give fewer --folds, a larger region, or --components as a number.",
         )
     present = counts[:, counts.sum(axis=0) > 0]
-    return Cells(roi=on.roi, side=side, fold=_dealt(present / present.sum(axis=0), number).reshape(plane))
+    return SpatialFolds(roi=on.roi, side=side, fold=_dealt(present / present.sum(axis=0), number).reshape(plane))
 
 
 def _counts(roi: Roi, side: int, plane: tuple[int, int], group: tuple[Block, ...]) -> Int64[np.ndarray, "cell class"]:
