@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from tilespec.core.types import SpectralAxis
-from tilespec.output.measure.connected_regions import Strips
+from tilespec.output.measure.connected_regions import RegionStrips
 from tilespec.output.measure.csv_table import as_csv, band_names
 from tilespec.output.measure.indices import INDICES, indices
-from tilespec.output.measure.object_sums import NONE, Block, Tally
+from tilespec.output.measure.object_sums import NONE, ObjectBlock, ObjectSums
 
 sides = st.integers(1, 12)
 
@@ -24,7 +24,7 @@ def test_regions_of_joined_strips_are_those_of_the_whole(data, height, width):
     mask = data.draw(arrays(bool, (height, width)))
     cuts = sorted(data.draw(st.sets(st.integers(1, max(height - 1, 1)), max_size=height - 1)))
     starts = [0, *cuts]
-    parts = [Strips.of(piece, y0) for piece, y0 in zip(np.split(mask, cuts), starts, strict=True)]
+    parts = [RegionStrips.of(piece, y0) for piece, y0 in zip(np.split(mask, cuts), starts, strict=True)]
     while len(parts) > 1:
         i = data.draw(st.integers(0, len(parts) - 2))
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
@@ -54,7 +54,7 @@ def test_a_spiral_is_one_region():
     for r in range(0, 4, 2):
         mask[r + 1, r], mask[r + 2, r] = False, True
         mask[r + 1, r + 1] = True
-    rows = [Strips.of(mask[y : y + 1], y) for y in range(9)]
+    rows = [RegionStrips.of(mask[y : y + 1], y) for y in range(9)]
     joined = rows[0]
     for row in rows[1:]:
         joined = joined + row
@@ -67,12 +67,12 @@ def seen(draw):
     values = draw(arrays(np.float32, (*shape, 3), elements=st.floats(-100, 100, width=32) | st.just(np.nan)))
     ids = draw(arrays(np.int64, shape, elements=st.sampled_from([NONE, 0, 3, 70000])))
     classes = draw(arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 255])))
-    return Block(ids=ids, classes=classes, values=values)
+    return ObjectBlock(ids=ids, classes=classes, values=values)
 
 
 def cut_of(block, at, axis):
     parts = [np.split(plane, [at], axis=axis) for plane in (block.ids, block.classes, block.values)]
-    return [Block(ids=i, classes=c, values=v) for i, c, v in zip(*parts, strict=True)]
+    return [ObjectBlock(ids=i, classes=c, values=v) for i, c, v in zip(*parts, strict=True)]
 
 
 def same(a, b):
@@ -85,7 +85,7 @@ def same(a, b):
 
 @given(block=seen(), at=st.integers(0, 12), axis=st.sampled_from([0, 1]))
 def test_the_tallies_of_two_blocks_add_to_that_of_both(block, at, axis):
-    zero = Tally.zero(np.array([False, True, False]), 3)
+    zero = ObjectSums.zero(np.array([False, True, False]), 3)
     at = min(at, block.ids.shape[axis])
     a, b = cut_of(block, at, axis)
     second = (at, 0) if axis == 0 else (0, at)

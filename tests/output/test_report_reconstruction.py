@@ -15,11 +15,11 @@ from tilespec.core.progress import Silent
 from tilespec.core.types import SpectralAxis
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.output.report.inputs import Runs
-from tilespec.output.report.metamers import of_twins, twins
+from tilespec.output.report.metamers import metamer_pair, of_metamers
 from tilespec.output.report.overview import overview
 from tilespec.output.report.page import report
 from tilespec.output.report.plots import between, enlarged, limits, scale, shade
-from tilespec.output.report.reconstructed import QUANTILES, chosen, rebuilt
+from tilespec.output.report.reconstructed import QUANTILES, chosen, reconstruction_sets
 from tilespec.output.report.reconstruction import of_reconstructions
 from tilespec.spectra.colour.metamers import metamers
 from tilespec.storage.layout import constants, cube_spec
@@ -92,13 +92,13 @@ def test_figures_are_those_of_the_evaluation(pair):
 
 def test_maps_hold_the_error_of_each_pixel_and_one_scale(pair):
     paths, values = pair
-    (found,) = rebuilt(Runs.open([paths["truth"], paths["bad"], paths["good"]]))
-    for one in found.seen:
+    (found,) = reconstruction_sets(Runs.open([paths["truth"], paths["bad"], paths["good"]]))
+    for one in found.reconstructions:
         error = np.sqrt(np.square(values[one.run.name] - values["truth"]).mean(axis=2))
         assert_allclose(one.errors, error, rtol=1e-5)
     row = next(r for r in section(paths, "truth", "bad", "good").rows if r.title == "Errors")
     brightest = []
-    for picture, one in zip(row.pictures, found.seen, strict=True):
+    for picture, one in zip(row.pictures, found.reconstructions, strict=True):
         pixels = np.asarray(image_of(picture).convert("RGB"))
         y, x = np.unravel_index(np.nanargmax(one.errors), one.errors.shape)
         step = pixels.shape[0] // 40
@@ -115,7 +115,7 @@ def image_of(picture):
 
 def test_colours_are_stretched_as_the_truth_is(pair):
     paths, values = pair
-    (found,) = rebuilt(Runs.open([paths["truth"], paths["bad"], paths["good"]]))
+    (found,) = reconstruction_sets(Runs.open([paths["truth"], paths["bad"], paths["good"]]))
     row = section(paths, "truth", "bad", "good").rows[0]
     assert [p.title for p in row.pictures] == ["Truth", "bad", "good"]
     bands, ends = list(found.bands), limits(values["truth"][..., list(found.bands)])
@@ -132,10 +132,10 @@ def test_every_nth_pixel_is_that_pixel(pair, monkeypatch, chunk):
     )  # several blocks, none a multiple of the stride
     paths, values = pair
     runs = Runs.open([paths["truth"], paths["good"]])
-    (thin,) = rebuilt(runs, side=9)
+    (thin,) = reconstruction_sets(runs, side=9)
     assert thin.stride == 6
     error = np.sqrt(np.square(values["good"] - values["truth"]).mean(axis=2))
-    assert_allclose(thin.seen[0].errors, error[::6, ::6], rtol=1e-5)
+    assert_allclose(thin.reconstructions[0].errors, error[::6, ::6], rtol=1e-5)
     assert_array_equal(thin.colours, values["truth"][::6, ::6][..., list(thin.bands)])
     assert_array_equal(thin.sample, [values["truth"][place] for place in thin.places])
     assert sorted(thin.places) == [(y, x) for y in range(0, 40, 6) for x in range(0, 52, 6)]
@@ -143,8 +143,8 @@ def test_every_nth_pixel_is_that_pixel(pair, monkeypatch, chunk):
 
 def test_pixels_lie_at_the_quantiles_of_the_error(pair):
     paths, values = pair
-    (found,) = rebuilt(Runs.open([paths["truth"], paths["bad"]]))
-    errors, pixels = found.seen[0].errors, list(chosen(found))
+    (found,) = reconstruction_sets(Runs.open([paths["truth"], paths["bad"]]))
+    errors, pixels = found.reconstructions[0].errors, list(chosen(found))
     for (y, x), quantile in zip(pixels, QUANTILES, strict=True):
         wanted = np.quantile(errors, quantile)
         assert abs(errors[y, x] - wanted) == np.abs(errors - wanted).min()
@@ -157,10 +157,10 @@ def test_pixels_lie_at_the_quantiles_of_the_error(pair):
 def test_a_prediction_of_a_part_is_laid_on_its_place(pair, tmp_path):
     paths, values = pair
     part = write_field(tmp_path / "part.zarr", values["good"][8:24, 20:44], origin=[8, 20], task="reconstruct")
-    (found,) = rebuilt(Runs.open([paths["truth"], part]))
+    (found,) = reconstruction_sets(Runs.open([paths["truth"], part]))
     assert (found.roi.y0, found.roi.x0) == (8, 20)
     error = np.sqrt(np.square(values["good"] - values["truth"]).mean(axis=2))
-    assert_allclose(found.seen[0].errors, error[8:24, 20:44], rtol=1e-5)
+    assert_allclose(found.reconstructions[0].errors, error[8:24, 20:44], rtol=1e-5)
     truth, _ = found.spectra(10, 30)
     assert_array_equal(truth, values["truth"][10, 30])
     assert "row 10, column 30" in str(
@@ -177,7 +177,7 @@ def test_a_prediction_without_a_truth_is_shown_as_a_scene(pair, tmp_path):
     assert not [key for key in result["sections"] if key.startswith("reconstruction")]
     shifted = replace(AXIS, values=tuple(v + 300 for v in AXIS.values))
     moved = write_field(tmp_path / "moved.zarr", values["good"], axis=shifted, task="reconstruct")
-    assert not rebuilt(Runs.open([paths["truth"], moved])), "the same number of bands, but other ones"
+    assert not reconstruction_sets(Runs.open([paths["truth"], moved])), "the same number of bands, but other ones"
 
 
 def test_warnings_stand_below_the_table(pair, tmp_path):
@@ -233,16 +233,16 @@ def test_two_pixels_of_one_colour_are_found(tmp_path):
     truth[3, 4], truth[15, 11] = base, twin
     paths = [write_field(tmp_path / "t.zarr", truth, name="cube")]
     paths.append(write_field(tmp_path / "p.zarr", truth * 0.9, task="reconstruct"))
-    (found,) = rebuilt(Runs.open(paths))
-    pair = twins(found)
+    (found,) = reconstruction_sets(Runs.open(paths))
+    pair = metamer_pair(found)
     assert pair.places == ((3, 4), (15, 11))
     assert pair.delta_e < 0.01
     size = np.sqrt((np.mean(base**2) + np.mean(twin**2)) / 2)
     assert pair.apart == pytest.approx(np.sqrt(np.mean((base - twin) ** 2)) / size, rel=1e-4)
-    (row,) = of_twins(found)
+    (row,) = of_metamers(found)
     assert [picture.title for picture in row.pictures] == ["row 3, column 4", "row 15, column 11"]
-    assert not twins(replace(found, sample=found.sample[:1]))
-    assert not of_twins(replace(found, truth=replace(found.truth, axis=None)))
+    assert not metamer_pair(replace(found, sample=found.sample[:1]))
+    assert not of_metamers(replace(found, truth=replace(found.truth, axis=None)))
 
 
 def test_a_scene_is_still_looked_at_once(pair):

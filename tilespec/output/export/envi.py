@@ -9,13 +9,13 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.ingest.readers.envi_fields import DTYPES
-from tilespec.output.export.source import Exported
+from tilespec.output.export.source import ExportSource
 from tilespec.output.pictures import NO_DATA, class_colours
 
 UNITS: Final = {"wavelength": "Nanometers", "wavenumber": "cm-1", "component": "Index", "channel": "Index"}
 
 
-def write_envi(exported: Exported, path: Path, progress: Progress) -> list[Path]:
+def write_envi(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
     """Write ``x.hdr`` and ``x.bil``; return both paths."""
     text = header(exported)
     data = path.with_suffix(".bil")
@@ -34,7 +34,7 @@ def write_envi(exported: Exported, path: Path, progress: Progress) -> list[Path]
     return [path, data]
 
 
-def header(exported: Exported) -> str:
+def header(exported: ExportSource) -> str:
     """Return the text of the header."""
     codes = {np.dtype(name): code for code, name in DTYPES.items()}
     if exported.dtype.newbyteorder("=") not in codes:
@@ -60,7 +60,7 @@ def header(exported: Exported) -> str:
     return "\n".join(["ENVI", *lines, ""])
 
 
-def _values(exported: Exported) -> dict[str, Any]:
+def _values(exported: ExportSource) -> dict[str, Any]:
     """Return the keys of nodata and scale."""
     fields: dict[str, Any] = {}
     if exported.nodata is not None and not math.isnan(exported.nodata):
@@ -70,7 +70,7 @@ def _values(exported: Exported) -> dict[str, Any]:
     return fields
 
 
-def _spectral(exported: Exported) -> dict[str, Any]:
+def _spectral(exported: ExportSource) -> dict[str, Any]:
     """Return the keys of the spectral axis."""
     axis = exported.spectral
     if axis is None:
@@ -83,7 +83,7 @@ def _spectral(exported: Exported) -> dict[str, Any]:
     return fields
 
 
-def _classes(exported: Exported) -> dict[str, Any]:
+def _classes(exported: ExportSource) -> dict[str, Any]:
     """Return the keys of a classification: all 256 values have a colour, and 255 is unlabelled."""
     if not exported.classes:
         return {}
@@ -95,7 +95,7 @@ def _classes(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _place(exported: Exported) -> dict[str, Any]:
+def _place(exported: ExportSource) -> dict[str, Any]:
     """Return the keys of the georeference."""
     if not exported.georef.get("GeoTransform"):
         return {}

@@ -8,14 +8,14 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
-from tilespec.output.export.source import Exported
+from tilespec.output.export.source import ExportSource
 from tilespec.output.pictures import class_colours
 
 TILE: Final = 128
 """The side of a tile in pixels, that of a stored object, so that each is written once."""
 
 
-def write_geotiff(exported: Exported, path: Path, progress: Progress) -> list[Path]:
+def write_geotiff(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
     """Write a tiled GeoTIFF and return its path."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
@@ -37,7 +37,7 @@ def write_geotiff(exported: Exported, path: Path, progress: Progress) -> list[Pa
     return [path]
 
 
-def _profile(exported: Exported) -> dict[str, Any]:
+def _profile(exported: ExportSource) -> dict[str, Any]:
     """Return the properties of the file for rasterio."""
     if exported.dtype.name == "float16" or exported.dtype.kind not in "iuf":
         raise UserError(
@@ -70,7 +70,7 @@ def _profile(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _describe(raster: Any, exported: Exported) -> None:
+def _describe(raster: Any, exported: ExportSource) -> None:
     """Write scale, names of bands, wavelengths in the forms of GDAL and QGIS, and colours of classes."""
     if exported.scale != 1.0:
         raster.scales = (exported.scale,) * exported.shape[2]

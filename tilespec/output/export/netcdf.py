@@ -7,14 +7,14 @@ import h5py
 import numpy as np
 
 from tilespec.core.progress import Progress
-from tilespec.output.export.source import Exported
+from tilespec.output.export.source import ExportSource
 from tilespec.storage.layout import constants
 
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
 """The text that NetCDF 4 writes into a dimension without a coordinate."""
 
 
-def write_netcdf(exported: Exported, path: Path, progress: Progress) -> list[Path]:
+def write_netcdf(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
     """Write a NetCDF 4 file and return its path."""
     partial = path.with_name(f"{path.name}.partial")
     progress.start("export", exported.shape[0], "lines")
@@ -28,7 +28,7 @@ def write_netcdf(exported: Exported, path: Path, progress: Progress) -> list[Pat
     return [path]
 
 
-def _create(file: h5py.File, exported: Exported) -> h5py.Dataset:
+def _create(file: h5py.File, exported: ExportSource) -> h5py.Dataset:
     """Create dimensions, coordinates and the empty cube."""
     shape = exported.shape[:2] if exported.plane else exported.shape
     dims = ("y", "x", "band")[: len(shape)]

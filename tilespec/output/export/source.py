@@ -15,7 +15,7 @@ from tilespec.storage.scene import Scene
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportSource:
     """A cube, or a class map as a cube of one band."""
 
     url: str
@@ -65,7 +65,7 @@ class Exported:
 
 def open_exported(
     url: str, layer: str | None, *, max_side: int = 2048, bands: tuple[int, int, int] | None = None
-) -> Exported:
+) -> ExportSource:
     """Return the cube, the prediction or a layer of a whole store.
 
     Raises:
@@ -85,7 +85,7 @@ def open_exported(
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None
     _check_bands(bands, array.shape)
-    return Exported(
+    return ExportSource(
         url=url,
         name=name,
         shape=(*array.shape[:2], array.shape[2] if array.ndim == 3 else 1),

@@ -19,7 +19,7 @@ NOTHING = -1
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Strips:
+class RegionStrips:
     """The regions of vertically adjacent strips. In ``a + b`` the strips of ``b`` follow those of ``a``."""
 
     counts: tuple[int, ...]
@@ -36,7 +36,7 @@ class Strips:
     """The parts along the last row."""
 
     @classmethod
-    def of(cls, mask: Bool[np.ndarray, "y x"], y0: int) -> "Strips":
+    def of(cls, mask: Bool[np.ndarray, "y x"], y0: int) -> "RegionStrips":
         """Return the regions of one strip whose first row is row ``y0`` of the plane."""
         parts, count = label(mask)
         flat = parts.ravel()
@@ -52,7 +52,7 @@ class Strips:
             bottom=parts[-1],
         )
 
-    def __add__(self, other: "Strips") -> "Strips":
+    def __add__(self, other: "RegionStrips") -> "RegionStrips":
         shift = len(self.root)
         root = np.concatenate([self.root, other.root + shift])
         first, pixels = np.concatenate([self.first, other.first]), np.concatenate([self.pixels, other.pixels])
@@ -60,7 +60,7 @@ class Strips:
         moved = _joined(_pairs(root, self.bottom, top), first)
         total = np.zeros_like(pixels)
         np.add.at(total, moved, pixels)  # a part that is no root has 0 here
-        return Strips(
+        return RegionStrips(
             counts=self.counts + other.counts,
             root=moved[root],
             first=first,

@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 
 from tilespec.core.types import SpectralAxis
 from tilespec.output.measure.indices import indices
-from tilespec.output.measure.object_sums import Tally
+from tilespec.output.measure.object_sums import ObjectSums
 
 DIGITS: Final = range(1, 16)
 """The number of decimal digits that a wavelength's name may need."""
@@ -19,7 +19,7 @@ Column = list[Any] | Shaped[np.ndarray, " _object"]
 
 
 def columns(
-    tally: Tally,
+    tally: ObjectSums,
     names: tuple[str, ...],
     axis: SpectralAxis | None,
     pixel_area: float | None,

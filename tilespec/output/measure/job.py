@@ -14,8 +14,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.ingest.readers.georeference import crs_of
-from tilespec.output.measure.object_masks import Objects, class_map, class_of
-from tilespec.output.measure.object_sums import NONE, Block, Tally
+from tilespec.output.measure.object_masks import ObjectMasks, class_map, class_of
+from tilespec.output.measure.object_sums import NONE, ObjectBlock, ObjectSums
 from tilespec.storage.blocks import blocks
 from tilespec.storage.layout import COMPLETE
 from tilespec.storage.rasters import ClassRaster, asked_region, inside, scale_of
@@ -29,7 +29,7 @@ BACKGROUND = "background"
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
+class MeasureJob:
     """The measurement, which every worker receives."""
 
     pred: str
@@ -60,7 +60,7 @@ class Job:
         }
 
 
-def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str | None) -> tuple[Job, list[str]]:
+def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str | None) -> tuple[MeasureJob, list[str]]:
     """Return the job of a prediction and its scene, and notes.
 
     Raises:
@@ -78,7 +78,7 @@ def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str 
     _check_place(predicted, source)
     roi = asked_region(predicted.roi, source.shape[:2], rows, cols)
     spans = dict.fromkeys((block.roi.y0, block.roi.y1) for block in blocks(source, roi))
-    job = Job(
+    job = MeasureJob(
         pred=pred,
         scene=scene,
         names=names,
@@ -91,11 +91,13 @@ def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str 
     return job, _notes(predicted, source)
 
 
-def tally(job: Job, objects: Objects, client: Any, progress: Progress | None) -> Tally:
+def sum_objects(job: MeasureJob, objects: ObjectMasks, client: Any, progress: Progress | None) -> ObjectSums:
     """Return the sums of all objects; every block with an object is read once."""
     say = progress or Silent()
     say.start("measure", len(job.strips), "strips")
-    found: Tally = reduce_blocks(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
+    found: ObjectSums = reduce_blocks(
+        range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say
+    )
     say.finish()
     return found
 
@@ -112,10 +114,10 @@ def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str
     return abs(a * e - b * d) * metre**2, []
 
 
-def _strip(job: Job, objects: Objects, strip: int) -> Tally:
+def _strip(job: MeasureJob, objects: ObjectMasks, strip: int) -> ObjectSums:
     """Return the sums of one strip."""
     roi, room, scene = job.strips[strip], Buffers(), Scene.open(job.scene)
-    total = Tally.zero(job.wanted, job.bands)
+    total = ObjectSums.zero(job.wanted, job.bands)
     planes = list(objects.planes(roi, strip))
     classes = _classes(job, roi) if planes else None
     for block in blocks(scene, roi):
@@ -128,12 +130,12 @@ def _strip(job: Job, objects: Objects, strip: int) -> Tally:
         for plane in here:
             for y in range(0, roi.shape[0], step):
                 rows = slice(y, y + step)
-                piece = Block(ids=plane[rows], classes=classes[rows, across], values=values[rows])
-                total = total + Tally.zero(job.wanted, job.bands).of(piece, (roi.y0 + y, block.roi.x0))
+                piece = ObjectBlock(ids=plane[rows], classes=classes[rows, across], values=values[rows])
+                total = total + ObjectSums.zero(job.wanted, job.bands).of(piece, (roi.y0 + y, block.roi.x0))
     return total
 
 
-def _classes(job: Job, roi: Roi) -> ClassMap:
+def _classes(job: MeasureJob, roi: Roi) -> ClassMap:
     """Return the predicted classes of a region after checking their values."""
     plane = class_map(job.pred).read(roi)
     wrong = (plane != UNLABELLED) & ((plane < 0) | (plane >= len(job.names)))

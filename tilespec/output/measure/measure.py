@@ -15,8 +15,8 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.output.measure.csv_table import as_csv, columns
-from tilespec.output.measure.job import Job, job_of, pixel_area, tally
-from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, Objects, class_of
+from tilespec.output.measure.job import MeasureJob, job_of, pixel_area, sum_objects
+from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, ObjectMasks, class_of
 from tilespec.output.measure.options import MeasureOptions
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
@@ -57,7 +57,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         return {**plan, **told, "notes": [*notes, *told.get("notes", [])], "dry_run": True}
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         objects = objects.prepared(job.strips, client, progress)
-        found = tally(job, objects, client, progress)
+        found = sum_objects(job, objects, client, progress)
     if objects.count is not None:
         found = found.among(np.arange(1, 1 + objects.count))
     source = Scene.open(scene)
@@ -90,7 +90,7 @@ def _place(out: str | Path) -> StorePath:
     return place
 
 
-def _objects(job: Job, options: MeasureOptions) -> Objects:
+def _objects(job: MeasureJob, options: MeasureOptions) -> ObjectMasks:
     """Return the requested objects: of a layer, a file, or a class."""
     polygons, regions, least, pixels = options.polygons, options.regions, options.min_area, options.pixel_coordinates
     asked = {"--by": options.by, "--polygons": polygons, "--regions": regions}

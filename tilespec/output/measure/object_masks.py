@@ -15,7 +15,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
 from tilespec.ingest.labels.polygons import Polygons, read_polygons
-from tilespec.output.measure.connected_regions import NOTHING, Parts, Strips, label
+from tilespec.output.measure.connected_regions import NOTHING, Parts, RegionStrips, label
 from tilespec.output.measure.object_sums import NONE
 from tilespec.storage.group import open_group
 from tilespec.storage.rasters import ClassRaster
@@ -25,10 +25,10 @@ Ids = Int64[np.ndarray, "_y _x"]
 
 
 @runtime_checkable
-class Objects(Protocol):
+class ObjectMasks(Protocol):
     """The objects of a measurement, a value that workers receive."""
 
-    def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "Objects":
+    def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ObjectMasks":
         """Return the objects with all preparations: regions are numbered by a pass over the prediction."""
 
     @property
@@ -124,7 +124,9 @@ class ByRegions:
         """Return the numbered regions, from one pass over the prediction."""
         say = progress or Silent()
         say.start("regions", len(strips), "strips")
-        joined: Strips = reduce_blocks(strips, partial(_parts, self.pred, self.value), client=client, progress=say)
+        joined: RegionStrips = reduce_blocks(
+            strips, partial(_parts, self.pred, self.value), client=client, progress=say
+        )
         say.finish()
         numbers, kept = joined.numbered(self.least)
         total = int(joined.pixels[np.unique(joined.root)].sum())
@@ -226,9 +228,9 @@ def class_of(names: tuple[str, ...], text: str, flag: str) -> int:
     return number
 
 
-def _parts(pred: str, value: int, strip: Roi) -> Strips:
+def _parts(pred: str, value: int, strip: Roi) -> RegionStrips:
     """Return the parts of one strip."""
-    return Strips.of(class_map(pred).read(strip) == value, strip.y0)
+    return RegionStrips.of(class_map(pred).read(strip) == value, strip.y0)
 
 
 def _within(window: Roi, roi: Roi) -> tuple[Any, Any]:

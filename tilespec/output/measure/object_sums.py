@@ -16,7 +16,7 @@ FAR: Final = np.iinfo(np.int64).max
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Block:
+class ObjectBlock:
     """A block of a scene, its prediction, and its objects."""
 
     ids: Int64[np.ndarray, "y x"]
@@ -29,7 +29,7 @@ class Block:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Tally:
+class ObjectSums:
     """Position, size, classes and spectral moments of objects, a statistic of blocks.
 
     Moments are the mean and the sum of squared deviations, and are merged by the pairwise formula of Chan, Golub and
@@ -65,7 +65,7 @@ class Tally:
     """The sum of squared deviations from the mean."""
 
     @classmethod
-    def zero(cls, wanted: Bool[np.ndarray, " class_and_nodata"], bands: int, objects: int = 0) -> "Tally":
+    def zero(cls, wanted: Bool[np.ndarray, " class_and_nodata"], bands: int, objects: int = 0) -> "ObjectSums":
         """Return the sums of ``objects`` objects without ids and pixels."""
         counts, pair = np.zeros(objects, np.int64), np.zeros((objects, 2), np.int64)
         return cls(
@@ -84,7 +84,7 @@ class Tally:
             squares=np.zeros((objects, bands)),
         )
 
-    def of(self, block: Block, origin: tuple[int, int]) -> "Tally":
+    def of(self, block: ObjectBlock, origin: tuple[int, int]) -> "ObjectSums":
         """Return the sums of the objects of one block, whose first pixel lies at ``origin`` (y, x)."""
         there = block.ids != NONE
         ids, index = np.unique(block.ids[there], return_inverse=True)
@@ -115,7 +115,7 @@ class Tally:
             squares=squares,
         )
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def __add__(self, other: "ObjectSums") -> "ObjectSums":
         if not len(self.ids) or not len(other.ids):
             return self if len(self.ids) else other
         ids = np.union1d(self.ids, other.ids)
@@ -143,11 +143,11 @@ class Tally:
             deviation = np.sqrt(self.squares / (self.n - 1))
         return np.where(self.n > 0, self.mean, np.nan), np.where(self.n > 1, deviation, np.nan)
 
-    def among(self, ids: Counts) -> "Tally":
+    def among(self, ids: Counts) -> "ObjectSums":
         """Return the sums of all ``ids``, ascending, with empty sums for unknown ones."""
         if len(ids) == len(self.ids):
             return self
-        empty, at = vars(Tally.zero(self.wanted, self.n.shape[1], len(ids))), np.searchsorted(ids, self.ids)
+        empty, at = vars(ObjectSums.zero(self.wanted, self.n.shape[1], len(ids))), np.searchsorted(ids, self.ids)
         filled = {name: field.copy() for name, field in empty.items() if name not in ("wanted", "ids")}
         for name, field in filled.items():
             field[at] = getattr(self, name)

@@ -8,7 +8,7 @@ from tilespec.core.types import Roi
 from tilespec.output.pictures import class_picture, picture_bands
 from tilespec.output.report import plots
 from tilespec.output.report.inputs import Runs
-from tilespec.output.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, Compared, cut, legend
+from tilespec.output.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, MapComparison, cut, legend
 from tilespec.output.report.page_parts import Picture, Row, Section
 from tilespec.output.report.pictures import errors
 from tilespec.storage.scene import Scene
@@ -17,7 +17,7 @@ SIDE = 288
 """The side of the region in pixels."""
 
 
-def of_detail(compared: list[Compared], runs: Runs) -> Section:
+def of_detail(compared: list[MapComparison], runs: Runs) -> Section:
     """Return one region of the scene, the truth and every method, each pixel; empty if it would show nothing new."""
     known = [one for one in compared if one.truth is not None]
     same = bool(known) and all(a.run.map.roi == b.run.map.roi for a, b in pairwise(known))
@@ -25,7 +25,9 @@ def of_detail(compared: list[Compared], runs: Runs) -> Section:
         return Section(key="detail", title="A closer look", lead="")
     roi = worst(known)
     near = [cut(one.run, runs, roi) for one in known]
-    pictures = [Picture(source=_seen(scene, roi), title="False colour", caption="") for scene in _scenes(runs, roi)[:1]]
+    pictures = [
+        Picture(source=_picture(scene, roi), title="False colour", caption="") for scene in _scenes(runs, roi)[:1]
+    ]
     truth = near[0].truth
     assert truth is not None
     pictures.append(Picture(source=plots.png(class_picture(truth)), title="Truth", caption=""))
@@ -35,7 +37,7 @@ def of_detail(compared: list[Compared], runs: Runs) -> Section:
     return Section(key="detail", title="A closer look", lead=lead, rows=(row,))
 
 
-def worst(compared: list[Compared]) -> Roi:
+def worst(compared: list[MapComparison]) -> Roi:
     """Return the square with the most errors of all methods together, inside the scored region."""
     whole = compared[0].run.map.roi
     wrong = np.zeros(compared[0].predicted.shape, np.int64)
@@ -64,7 +66,7 @@ def _scenes(runs: Runs, roi: Roi) -> list[Scene]:
     return [scene for scene in runs.scenes if roi.y1 <= scene.shape[0] and roi.x1 <= scene.shape[1]]
 
 
-def _seen(scene: Scene, roi: Roi) -> str:
+def _picture(scene: Scene, roi: Roi) -> str:
     """Return a region in false colour."""
     bands = list(picture_bands(scene.spectral, scene.shape[2]))
     return plots.png(plots.colour(np.ascontiguousarray(scene.read(roi)[..., bands])))

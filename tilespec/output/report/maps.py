@@ -32,7 +32,7 @@ VERDICTS = {
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Compared:
+class MapComparison:
     """A prediction and its truth, on every ``stride``-th pixel."""
 
     run: PredictionRun
@@ -81,18 +81,18 @@ def judge(truth: ClassMap, predicted: ClassMap, classes: int) -> UInt8[np.ndarra
     return np.where(truth == UNLABELLED, NO_LABEL, out).astype(np.uint8)
 
 
-def compare(run: PredictionRun, runs: Runs, side: int = SIDE) -> Compared:
+def compare(run: PredictionRun, runs: Runs, side: int = SIDE) -> MapComparison:
     """Return a prediction with the truth of its evaluation, or else with the labels of a scene of the report."""
     roi, stride = run.map.roi, max(1, -(-max(run.map.roi.shape) // side))
     return _compared(run, runs, roi, stride)
 
 
-def cut(run: PredictionRun, runs: Runs, roi: Roi) -> Compared:
+def cut(run: PredictionRun, runs: Runs, roi: Roi) -> MapComparison:
     """Return a region of a prediction with its truth, every pixel."""
     return _compared(run, runs, roi, 1)
 
 
-def legend(compared: list[Compared]) -> tuple[Key, ...]:
+def legend(compared: list[MapComparison]) -> tuple[Key, ...]:
     """Return the legend of error maps, with the meanings that occur."""
     seen = {int(value) for one in compared if one.verdicts is not None for value in np.unique(one.verdicts)}
     names = compared[0].classes
@@ -103,11 +103,11 @@ def legend(compared: list[Compared]) -> tuple[Key, ...]:
     )
 
 
-def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> Compared:
+def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> MapComparison:
     """Return every ``stride``-th pixel of a region of a prediction and its truth."""
     truth = _truth(run, runs)
     theirs = () if truth is None else truth.classes
-    return Compared(
+    return MapComparison(
         run=run,
         predicted=_thin(run.map, roi, stride).astype(np.uint8),
         truth=None if truth is None else _thin(truth, roi, stride).astype(np.uint8),

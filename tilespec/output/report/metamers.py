@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from tilespec.core.errors import UserError
 from tilespec.output.report import plots
 from tilespec.output.report.page_parts import Key, Picture, Row
-from tilespec.output.report.reconstructed import Rebuilt
+from tilespec.output.report.reconstructed import ReconstructionSet
 from tilespec.spectra.colour.lab import ciede2000
 from tilespec.spectra.colour.observer import Observer
 
@@ -23,7 +23,7 @@ WHITE: Final = 2.0
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Twins:
+class MetamerPair:
     """Two pixels with nearly the same colour."""
 
     places: tuple[tuple[int, int], tuple[int, int]]
@@ -34,7 +34,7 @@ class Twins:
     """The root mean square difference of their spectra, divided by the root mean square of both."""
 
 
-def twins(found: Rebuilt) -> Twins | None:
+def metamer_pair(found: ReconstructionSet) -> MetamerPair | None:
     """Return the pair of sampled pixels of nearly one colour whose spectra differ most; None without such a pair.
 
     Colours are those of reflectance under D65 for the 10-degree observer. The result is also None if the wavelengths do
@@ -57,14 +57,14 @@ def twins(found: Rebuilt) -> Twins | None:
     best = int(apart.argmax())
     pair = int(one[best]), int(other[best])
     delta = ciede2000(colours[pair[0]][None], colours[pair[1]][None])
-    return Twins(
+    return MetamerPair(
         places=(found.places[pair[0]], found.places[pair[1]]), delta_e=float(delta[0]), apart=float(apart[best])
     )
 
 
-def of_twins(found: Rebuilt) -> list[Row]:
+def of_metamers(found: ReconstructionSet) -> list[Row]:
     """Return the spectra of such a pair, true and predicted by each method."""
-    pair = twins(found)
+    pair = metamer_pair(found)
     if pair is None:
         return []
     spectra = [found.spectra(*place) for place in pair.places]
@@ -84,7 +84,7 @@ def of_twins(found: Rebuilt) -> list[Row]:
         f"{len(found.sample)} pixels the pair that differs most"
     )
     keys = [Key.of(plots.INK, "truth")]
-    keys += [Key.of(plots.COLOURS[i % len(plots.COLOURS)], one.run.name) for i, one in enumerate(found.seen)]
+    keys += [Key.of(plots.COLOURS[i % len(plots.COLOURS)], one.run.name) for i, one in enumerate(found.reconstructions)]
     return [Row(pictures=pictures, title="Two pixels of nearly one colour", note=note, legend=tuple(keys))]
 
 

@@ -59,7 +59,7 @@ class Row:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class PageTable:
     """A table of text, in which numbers are aligned by their digits."""
 
     head: tuple[str, ...]
@@ -89,7 +89,7 @@ class Section:
     """The heading of the section."""
     lead: str
     """The description in a sentence or two."""
-    tables: tuple[Table, ...] = ()
+    tables: tuple[PageTable, ...] = ()
     """The tables before the pictures."""
     rows: tuple[Row, ...] = ()
     """The rows of pictures."""

@@ -7,11 +7,11 @@ from tilespec.core.types import UNLABELLED, ClassMap
 from tilespec.output.pictures import NO_DATA, class_colours, class_picture, picture_bands
 from tilespec.output.report import plots
 from tilespec.output.report.inputs import name_of
-from tilespec.output.report.maps import VERDICTS, Compared, legend
+from tilespec.output.report.maps import VERDICTS, MapComparison, legend
 from tilespec.output.report.overview import Overview, facts, ndvi_bands
 from tilespec.output.report.page_parts import Key, Picture, Row, Section
 from tilespec.output.report.scores import digits, seams, spread
-from tilespec.output.report.state import failures, told
+from tilespec.output.report.state import completeness, failures
 
 THRESHOLD = 0.69
 """The NDVI above which Mishra and Herrmann (2021) define a pixel as plant."""
@@ -44,7 +44,7 @@ def of_scene(seen: Overview) -> Section:
     )
 
 
-def of_predictions(compared: list[Compared]) -> Section:
+def of_predictions(compared: list[MapComparison]) -> Section:
     """Return each prediction with its error map."""
     lead = "What each method says of every pixel, and where it is wrong."
     if any(one.scored for one in compared):
@@ -55,7 +55,7 @@ def of_predictions(compared: list[Compared]) -> Section:
     return Section(key="predictions", title="Predictions and their errors", lead=lead, rows=rows, facts=lost)
 
 
-def errors(one: Compared, title: str, frame: tuple[float, float, float, float] | None = None) -> Picture:
+def errors(one: MapComparison, title: str, frame: tuple[float, float, float, float] | None = None) -> Picture:
     """Return an error map."""
     verdicts = one.verdicts
     assert verdicts is not None
@@ -75,7 +75,7 @@ def css(index: int) -> str:
     return Key.of((red, green, blue), "").colour
 
 
-def _prediction(one: Compared, top: float) -> Row:
+def _prediction(one: MapComparison, top: float) -> Row:
     """Return a prediction with its error map, and the map of disagreement on a scale from 0 to ``top``."""
     scores, frame = one.run.scores, one.scored
     pictures = [Picture(source=plots.png(class_picture(one.predicted)), title="Prediction", caption="", frame=frame)]
@@ -91,7 +91,7 @@ def _prediction(one: Compared, top: float) -> Row:
         note = f"patch IoU {spread(scores['iou_mean'], scores['iou_std'])} · accuracy {digits(scores['oa'])}"
         note += f" · seam score {seams(one.run, scores)}" if scores.get("seam_score") is not None else ""
         note += " · on training pixels" if scores.get("overlaps_training") else ""
-    note += f" · {told(one.run)}" if told(one.run) else ""
+    note += f" · {completeness(one.run)}" if completeness(one.run) else ""
     return Row(pictures=tuple(pictures), title=one.run.name, note=note, legend=keys, columns=max(2, len(pictures)))
 
 

@@ -28,7 +28,7 @@ Errors = Float32[np.ndarray, "y x"]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class Reconstruction:
     """A reconstruction, on every ``stride``-th pixel."""
 
     run: FieldRun
@@ -41,7 +41,7 @@ class Seen:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rebuilt:
+class ReconstructionSet:
     """The reconstructions of one truth."""
 
     truth: ValueRaster
@@ -54,7 +54,7 @@ class Rebuilt:
     """The channels that are shown as red, green and blue."""
     colours: Colours
     """The three shown channels of the truth."""
-    seen: tuple[Seen, ...]
+    reconstructions: tuple[Reconstruction, ...]
     """The reconstructions that are compared."""
     sample: Float32[np.ndarray, "pixel band"]
     """The true spectra of some pixels with all channels known."""
@@ -64,10 +64,10 @@ class Rebuilt:
     def spectra(self, y: int, x: int) -> list[Float32[np.ndarray, " band"]]:
         """Return the spectra of a pixel of the scene: the true one, and that of each method."""
         one = Roi(y0=y, y1=y + 1, x0=x, x1=x + 1)
-        return [field.read(one)[0, 0] for field in (self.truth, *(seen.run.map for seen in self.seen))]
+        return [field.read(one)[0, 0] for field in (self.truth, *(seen.run.map for seen in self.reconstructions))]
 
 
-def rebuilt(runs: Runs, side: int = SIDE) -> list[Rebuilt]:
+def reconstruction_sets(runs: Runs, side: int = SIDE) -> list[ReconstructionSet]:
     """Return the reconstructions that have a truth, grouped by truth and region."""
     groups: dict[tuple[str, Roi], list[FieldRun]] = {}
     truths: dict[str, ValueRaster] = {}
@@ -95,13 +95,13 @@ def truth_of(run: FieldRun, runs: Runs) -> ValueRaster | None:
     return None
 
 
-def chosen(rebuilt: Rebuilt, quantiles: Sequence[float] = QUANTILES) -> Mapping[tuple[int, int], str]:
+def chosen(rebuilt: ReconstructionSet, quantiles: Sequence[float] = QUANTILES) -> Mapping[tuple[int, int], str]:
     """Return pixels of the scene, each with its description: one at each quantile of the methods' mean error.
 
     It is the pixel whose error is nearest to the quantile, and the first one from the upper left among equals.
     """
     with np.errstate(invalid="ignore"):
-        errors = np.mean([one.errors for one in rebuilt.seen], axis=0)
+        errors = np.mean([one.errors for one in rebuilt.reconstructions], axis=0)
     known = np.flatnonzero(np.isfinite(errors))
     found: dict[tuple[int, int], str] = {}
     for quantile in quantiles if len(known) else ():
@@ -140,7 +140,7 @@ def _alike(truth: ValueRaster, field: ValueRaster) -> bool:
     return True
 
 
-def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> Rebuilt:
+def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> ReconstructionSet:
     """Read a truth and its reconstructions once, block by block."""
     stride = max(1, -(-max(roi.shape) // side))
     bands = picture_bands(truth.axis, truth.channels)
@@ -164,14 +164,14 @@ def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> 
             if np.isfinite(spectrum).all():
                 sample.append(spectrum)
                 places.append(place)
-    seen = [Seen(run=run, colours=c, errors=e) for run, c, e in zip(runs, colours[1:], errors, strict=True)]
-    return Rebuilt(
+    seen = [Reconstruction(run=run, colours=c, errors=e) for run, c, e in zip(runs, colours[1:], errors, strict=True)]
+    return ReconstructionSet(
         truth=truth,
         roi=roi,
         stride=stride,
         bands=bands,
         colours=colours[0],
-        seen=tuple(seen),
+        reconstructions=tuple(seen),
         sample=np.array(sample, np.float32).reshape(-1, truth.channels),
         places=tuple(places),
     )

@@ -8,11 +8,11 @@ import numpy as np
 from tilespec.output.report import plots
 from tilespec.output.report.inputs import FieldRun, Runs, name_of
 from tilespec.output.report.maps import scored
-from tilespec.output.report.metamers import of_twins
-from tilespec.output.report.page_parts import Key, Picture, Row, Section, Table
-from tilespec.output.report.reconstructed import Rebuilt, Seen, chosen, rebuilt
+from tilespec.output.report.metamers import of_metamers
+from tilespec.output.report.page_parts import Key, PageTable, Picture, Row, Section
+from tilespec.output.report.reconstructed import Reconstruction, ReconstructionSet, chosen, reconstruction_sets
 from tilespec.output.report.scores import EXACT
-from tilespec.output.report.state import failures, told
+from tilespec.output.report.state import completeness, failures
 
 FIGURES: Final = (
     ("rmse", "RMSE", 4),
@@ -41,16 +41,22 @@ def of_reconstructions(runs: Runs, asked: Sequence[tuple[int, int]] = ()) -> lis
         asked: The pixels of the scene (row, column) whose spectra are drawn in addition to those at quantiles of the
             error.
     """
-    return [_section(one, asked) for one in rebuilt(runs)]
+    return [_section(one, asked) for one in reconstruction_sets(runs)]
 
 
-def _section(found: Rebuilt, asked: Sequence[tuple[int, int]]) -> Section:
+def _section(found: ReconstructionSet, asked: Sequence[tuple[int, int]]) -> Section:
     """Return table, pictures, errors and spectra of reconstructions of one truth."""
     roi, name = found.roi, name_of(found.truth.url)
     named = {pixel: "" for pixel in asked if roi.y0 <= pixel[0] < roi.y1 and roi.x0 <= pixel[1] < roi.x1}
     shown = dict(list(({**chosen(found), **named}).items())[: len(LETTERS)])
-    rows = [_pictures(found, list(shown)), *_errors(found), *_curves(found), *_spectra(found, shown), *of_twins(found)]
-    judged = [one.run for one in found.seen if one.run.scores is not None]
+    rows = [
+        _pictures(found, list(shown)),
+        *_errors(found),
+        *_curves(found),
+        *_spectra(found, shown),
+        *of_metamers(found),
+    ]
+    judged = [one.run for one in found.reconstructions if one.run.scores is not None]
     every = "Every pixel" if found.stride == 1 else f"One pixel of {found.stride} in each direction"
     return Section(
         key=f"reconstruction-{name}",
@@ -58,11 +64,11 @@ def _section(found: Rebuilt, asked: Sequence[tuple[int, int]]) -> Section:
         lead=f"{found.truth.channels} channels, {roi}. {every} is shown. {METAMERS}",
         tables=(_table(judged),) if judged else (),
         rows=tuple(rows),
-        facts=tuple(fact for one in found.seen for fact in failures(one.run)),
+        facts=tuple(fact for one in found.reconstructions for fact in failures(one.run)),
     )
 
 
-def _table(runs: Sequence[FieldRun]) -> Table:
+def _table(runs: Sequence[FieldRun]) -> PageTable:
     """Return the figures of all methods, the smallest error first."""
     lines = sorted(((run, dict(run.scores or {})) for run in runs), key=lambda item: _number(item[1].get("rmse")))
     columns = [column for column in FIGURES if any(scores.get(column[0]) is not None for _, scores in lines)]
@@ -76,13 +82,13 @@ def _table(runs: Sequence[FieldRun]) -> Table:
         for run, scores in lines
     )
     head = ("method", *(title for _, title, _ in columns), *(("seam score",) if seams else ()))
-    return Table(head=head, rows=rows, best=(0,) if len(rows) > 1 else (), notes=_notes(lines))
+    return PageTable(head=head, rows=rows, best=(0,) if len(rows) > 1 else (), notes=_notes(lines))
 
 
 def _named(run: FieldRun, scores: Mapping[str, Any]) -> str:
     """Return the name of a line of the table, with its warnings."""
     name = run.name if run.method == run.name else f"{run.name} ({run.method})"
-    return name + " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(told(run))
+    return name + " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(completeness(run))
 
 
 def _seam(run: FieldRun, scores: Mapping[str, Any]) -> str:
@@ -98,7 +104,7 @@ def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ..
     notes = ["All figures are our own, on this scene; none is quoted."]
     if any(scores.get("overlaps_training") for _, scores in lines):
         notes.append("† Scored on pixels that the model was trained on: not a test on other pixels.")
-    notes += [f"‡ {run.name} is {told(run)}." for run, _ in lines if told(run)]
+    notes += [f"‡ {run.name} is {completeness(run)}." for run, _ in lines if completeness(run)]
     if any(scores.get("overlaps_training", None) is None for _, scores in lines):
         notes.append("For some lines it is not known whether the model was trained on the scored pixels.")
     if len({repr([scores.get(key) for key in ("region", "peak", "mask", "floor")]) for _, scores in lines}) > 1:
@@ -109,27 +115,27 @@ def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ..
     return tuple(notes)
 
 
-def _pictures(found: Rebuilt, marks: Sequence[tuple[int, int]]) -> Row:
+def _pictures(found: ReconstructionSet, marks: Sequence[tuple[int, int]]) -> Row:
     """Return the truth and the reconstructions in the same colours, stretched as the truth is."""
     limits = plots.limits(found.colours)
     at = {letter: _thinned(found, pixel) for letter, pixel in zip(LETTERS, marks, strict=False)}
     pictures = [Picture(source=plots.png(plots.between(found.colours, limits), at), title=TRUTH.title(), caption="")]
     pictures += [
         Picture(source=plots.png(plots.between(one.colours, limits)), title=one.run.name, caption="")
-        for one in found.seen
+        for one in found.reconstructions
     ]
     note = f"{_channels(found)} as red, green and blue, all stretched from the 2nd to the 98th percentile of the truth"
     return Row(pictures=tuple(pictures), title="Side by side", note=note, columns=_columns(len(pictures)))
 
 
-def _errors(found: Rebuilt) -> list[Row]:
+def _errors(found: ReconstructionSet) -> list[Row]:
     """Return the maps of errors on one scale, and the legend of the scale."""
-    top = plots.top([one.errors for one in found.seen])
+    top = plots.top([one.errors for one in found.reconstructions])
     pictures = tuple(
         Picture(
             source=plots.sequential(one.errors, top), title=one.run.name, caption=_middle(one), frame=scored(one.run)
         )
-        for one in found.seen
+        for one in found.reconstructions
     )
     framed = ". The frame is the region that was scored" if any(picture.frame for picture in pictures) else ""
     note = f"root mean square over the channels of a pixel, in the scene's unit; one scale for all{framed}"
@@ -140,22 +146,22 @@ def _errors(found: Rebuilt) -> list[Row]:
     ]
 
 
-def _middle(one: Seen) -> str:
+def _middle(one: Reconstruction) -> str:
     """Return the median error of a map, in a sentence."""
     known = one.errors[np.isfinite(one.errors)]
     return f"Half of the pixels are below {float(np.median(known)):.4g}." if known.size else "Nothing to compare."
 
 
-def _curves(found: Rebuilt) -> list[Row]:
+def _curves(found: ReconstructionSet) -> list[Row]:
     """Return the error of each channel for the evaluated methods."""
     curves = {
         one.run.name: np.array([np.nan if v is None else v for v in one.run.scores["channels"]["rmse"]], np.float64)
-        for one in found.seen
+        for one in found.reconstructions
         if one.run.scores is not None and "channels" in one.run.scores
     }
     if not curves or found.truth.channels < 2:
         return []
-    order = [one.run.name for one in found.seen]
+    order = [one.run.name for one in found.reconstructions]
     colours = [_colour(order.index(name)) for name in curves]
     keys = tuple(Key.of(colour, name) for colour, name in zip(colours, curves, strict=True))
     plot = plots.lines(found.truth.axis, list(curves.values()), ylabel="RMSE", colours=colours)
@@ -167,7 +173,7 @@ def _curves(found: Rebuilt) -> list[Row]:
     ]
 
 
-def _spectra(found: Rebuilt, shown: Mapping[tuple[int, int], str]) -> list[Row]:
+def _spectra(found: ReconstructionSet, shown: Mapping[tuple[int, int], str]) -> list[Row]:
     """Return true and predicted spectra of some pixels."""
     if not shown or found.truth.channels < 2:
         return []
@@ -177,17 +183,20 @@ def _spectra(found: Rebuilt, shown: Mapping[tuple[int, int], str]) -> list[Row]:
         plot = plots.compared(found.truth.axis, truth, predicted)
         title = f"{letter}: row {y}, column {x}"
         pictures.append(Picture(source=plot, title=title, caption=text or "Chosen.", plot=True))
-    keys = [Key.of(plots.INK, TRUTH), *(Key.of(_colour(i), one.run.name) for i, one in enumerate(found.seen))]
+    keys = [
+        Key.of(plots.INK, TRUTH),
+        *(Key.of(_colour(i), one.run.name) for i, one in enumerate(found.reconstructions)),
+    ]
     note = "pixels at quantiles of the methods' mean error, and the requested ones"
     return [Row(pictures=tuple(pictures), title="Spectra", note=note, legend=tuple(keys))]
 
 
-def _thinned(found: Rebuilt, pixel: tuple[int, int]) -> tuple[int, int]:
+def _thinned(found: ReconstructionSet, pixel: tuple[int, int]) -> tuple[int, int]:
     """Return the position of a pixel of the scene in the pictures."""
     return (pixel[0] - found.roi.y0) // found.stride, (pixel[1] - found.roi.x0) // found.stride
 
 
-def _channels(found: Rebuilt) -> str:
+def _channels(found: ReconstructionSet) -> str:
     """Return the channels that are shown."""
     axis = found.truth.axis
     if axis is None or axis.unit == "1":

@@ -5,8 +5,8 @@ from typing import Any
 
 from tilespec.output.report.inputs import PredictionRun, Runs
 from tilespec.output.report.overview import simulated
-from tilespec.output.report.page_parts import Section, Table
-from tilespec.output.report.state import PER_TILE, looks_at_tiles, told
+from tilespec.output.report.page_parts import PageTable, Section
+from tilespec.output.report.state import PER_TILE, completeness, looks_at_tiles
 
 PUBLISHED = (
     ("NDVI > 0.69", "not reported"),
@@ -54,7 +54,7 @@ def methods(runs: Runs) -> Section:
     ours = tuple(_line(run, scores) for run, scores in scored)
     comparable = all(len(scores["classes"]) == 2 for _, scores in scored)
     theirs = tuple((name, figure, *("–",) * (len(HEAD) - 2)) for name, figure in PUBLISHED) if comparable else ()
-    table = Table(
+    table = PageTable(
         head=HEAD,
         rows=(*ours, *theirs),
         muted=tuple(range(len(ours), len(ours) + len(theirs))),
@@ -79,7 +79,7 @@ def _rank(scores: Mapping[str, Any]) -> float:
 def _line(run: PredictionRun, scores: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a method's line of the table."""
     name = run.name if run.method == run.name else f"{run.name} ({run.method})"
-    flag = " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(told(run))
+    flag = " †" * bool(scores.get("overlaps_training")) + " ‡" * bool(completeness(run))
     return (
         name + flag,
         spread(scores.get("iou_mean"), scores.get("iou_std")),
@@ -127,7 +127,7 @@ def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any
     notes = []
     if any(scores.get("overlaps_training") for _, scores in scored):
         notes.append("† Scored on pixels that the model was trained on: not a test on other pixels.")
-    notes += [f"‡ {run.name} is {told(run)}." for run, _ in scored if told(run)]
+    notes += [f"‡ {run.name} is {completeness(run)}." for run, _ in scored if completeness(run)]
     tiles = [run.name for run, _ in scored if looks_at_tiles(run, runs.models)]
     notes += [PER_TILE.replace("{names}", ", ".join(tiles))] if tiles else []
     notes += [SEAMS] if any(scores.get("seam_score") is not None for _, scores in scored) else []
@@ -139,7 +139,7 @@ def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any
     return tuple(notes)
 
 
-def _confusion(run: PredictionRun, scores: Mapping[str, Any]) -> Table:
+def _confusion(run: PredictionRun, scores: Mapping[str, Any]) -> PageTable:
     """Return a method's confusion with IoU, F1, precision and recall of each class."""
     matrix = scores["confusion"]
     names = [*scores["classes"], *(str(i) for i in range(len(scores["classes"]), len(matrix)))]
@@ -149,4 +149,4 @@ def _confusion(run: PredictionRun, scores: Mapping[str, Any]) -> Table:
         for i, (name, line) in enumerate(zip(names, matrix, strict=True))
     )
     head = ("true class", *(f"as {name}" for name in names), "no prediction", "IoU", "F1", "precision", "recall")
-    return Table(head=head, rows=rows, title=run.name)
+    return PageTable(head=head, rows=rows, title=run.name)

@@ -18,7 +18,7 @@ PER_TILE = (
 )
 
 
-def told(run: PredictionRun | FieldRun) -> str:
+def completeness(run: PredictionRun | FieldRun) -> str:
     """Return a short note that a prediction is incomplete, or an empty text for a complete one."""
     if run.map.status == COMPLETE and not run.failed:
         return ""

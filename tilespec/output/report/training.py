@@ -31,7 +31,7 @@ def of_training(run: ModelRun) -> Section:
     so_far = "" if run.card else " so far: there is no model yet"
     lead = f"The terms of the objective over {int(run.log[-1]['step']) + 1} steps{so_far}."
     rows = (Row(pictures=(plot,), legend=keys, columns=1), *_below(run))
-    return Section(key=key, title=title, lead=f"{lead} {_told(run)}".rstrip(), rows=rows)
+    return Section(key=key, title=title, lead=f"{lead} {_summary(run)}".rstrip(), rows=rows)
 
 
 def losses(run: ModelRun) -> dict[str, Curve]:
@@ -69,7 +69,7 @@ def _below(run: ModelRun) -> list[Row]:
     return [Row(pictures=tuple(pictures), legend=keys)] if pictures else []
 
 
-def _told(run: ModelRun) -> str:
+def _summary(run: ModelRun) -> str:
     """Return a sentence on the results of the validations."""
     top = _best(run)
     if top is None:
