@@ -17,7 +17,7 @@ from tilespec.cli import app
 from tilespec.core.errors import UserError
 from tilespec.storage.scene import Scene
 from tilespec.workflows.study.run import Results, averaged
-from tilespec.workflows.study.splits import Item, among, folds_of, groups_of, read_folds, under
+from tilespec.workflows.study.splits import StudyScene, among, folds_of, groups_of, read_folds, under
 from tilespec.workflows.study.variants import _toml, values_of, variants_of
 
 SMALL = {
@@ -80,7 +80,7 @@ names = st.lists(st.integers(0, 99).map("scene{}".format), min_size=2, max_size=
 def test_no_scene_teaches_where_it_is_judged_and_two_folds_are_one_swapped(names, data):
     cuts = sorted(data.draw(st.sets(st.integers(1, len(names) - 1), min_size=1, max_size=4)))
     groups = {f"g{i}": names[a:b] for i, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(names)], strict=True))}
-    folds = folds_of(groups, lambda name: Item(name=name, scene=name, truth=None))
+    folds = folds_of(groups, lambda name: StudyScene(name=name, scene=name, truth=None))
     for fold in folds:
         assert not {i.scene for i in fold.train} & {i.scene for i in fold.test}
         assert {i.scene for i in fold.train} | {i.scene for i in fold.test} == set(names)
@@ -122,7 +122,7 @@ def test_lists_are_read_as_people_write_them_and_a_missing_name_is_named(scenes,
 
 
 def test_a_scene_on_both_sides_is_refused(scenes):
-    items = [Item(name=f"s{i}", scene=str(scenes / f"s{i}.zarr"), truth=None) for i in range(3)]
+    items = [StudyScene(name=f"s{i}", scene=str(scenes / f"s{i}.zarr"), truth=None) for i in range(3)]
     with pytest.raises(UserError, match=r"fold B.*s0, which is in A already"):
         folds_of({"A": ["s0", "s1"], "B": ["s2", "s0.zarr"]}, among(items))
     (one,) = folds_of({"A": ["s0"]}, among(items), items)

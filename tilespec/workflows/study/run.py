@@ -23,7 +23,7 @@ from tilespec.storage.ledger import sidecar
 from tilespec.storage.rasters import ValueRaster
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
-from tilespec.workflows.study.splits import Fold, Item
+from tilespec.workflows.study.splits import Split, StudyScene
 from tilespec.workflows.study.variants import Variant, toml
 
 WEIGHTS: Final = ("pixels", "labelled")
@@ -34,7 +34,7 @@ LEARNED: Final = ("steps", "parameters", "seconds", "published_step", "fit_secon
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StudySettings:
     """The settings that all runs of a study share."""
 
     out: Path
@@ -52,7 +52,7 @@ class Place:
     known: dict[str, str] = field(default_factory=dict)
     """The hashes of stores that were requested so far, because every run needs all of them."""
 
-    def contents(self, items: tuple[Item, ...]) -> list[list[str]]:
+    def contents(self, items: tuple[StudyScene, ...]) -> list[list[str]]:
         """Return the hashes of the contents of scenes and their truths, independent of their paths."""
         return [[self._content(item.scene), "" if item.truth is None else self._content(item.truth)] for item in items]
 
@@ -70,11 +70,11 @@ class Run:
 
     variant: Variant
     """The variant of the run."""
-    fold: Fold
+    fold: Split
     """The training scenes and the test scenes."""
     seed: int
     """The seed of weights, patches and samples."""
-    place: Place
+    place: StudySettings
     """The settings of the study."""
 
     @property
@@ -138,7 +138,7 @@ class Run:
         else:
             told = api.baseline(**self._fitted(), out=f"{self.model}.zarr", progress=progress)
             model = told["model"]
-        scenes = [self._judged(model, item, progress) for item in self.fold.test]
+        scenes = [self._evaluate(model, item, progress) for item in self.fold.test]
         if self.variant.baseline is not None and self.place.discard:
             _drop(f"{self.model}.zarr")
         learned = {name: told[name] for name in LEARNED if name in told}
@@ -182,7 +182,7 @@ class Run:
         truth = {} if item.truth is None else {item.key: item.truth}
         return {"name": self.variant.baseline, "scene": item.scene, **region, **truth, **self.variant.options}
 
-    def _judged(self, model: str, item: Item, progress: Progress) -> dict[str, Any]:
+    def _evaluate(self, model: str, item: StudyScene, progress: Progress) -> dict[str, Any]:
         """Return the scores of one test scene, or the stored ones of a finished scene."""
         kept = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
         done = read_json(kept)
@@ -204,7 +204,7 @@ class Run:
             _drop(pred)
         return facts
 
-    def _region(self, item: Item) -> Roi:
+    def _region(self, item: StudyScene) -> Roi:
         """Return the scored part of a test scene."""
         data = self.config.data
         return Roi.of(ValueRaster.open(item.scene).roi.shape, data.test_rows, data.test_cols)

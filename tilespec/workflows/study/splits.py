@@ -19,7 +19,7 @@ WHOLE = "all"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class StudyScene:
     """A scene and its truth."""
 
     name: str
@@ -34,36 +34,36 @@ class Item:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Fold:
+class Split:
     """One division of the scenes into training and test."""
 
     name: str
     """The name of the fold in the table."""
-    train: tuple[Item, ...]
+    train: tuple[StudyScene, ...]
     """The training scenes."""
-    test: tuple[Item, ...]
+    test: tuple[StudyScene, ...]
     """The test scenes."""
 
 
-Find = Callable[[str], Item]
+Find = Callable[[str], StudyScene]
 
 
-def items_of(data: Data) -> tuple[Item, ...]:
+def items_of(data: Data) -> tuple[StudyScene, ...]:
     """Return the scenes of a configuration with the names of their stores; a repeated name gets a number."""
     truths: Sequence[str | None] = data.target or data.labels or (None,) * len(data.scene)
     key = "labels" if data.labels else "target"
-    found: list[Item] = []
+    found: list[StudyScene] = []
     for scene, truth in zip(data.scene, truths, strict=True):
         stem, taken = store_path(scene).stem, {item.name for item in found}
         name = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(found) + 3))) if one not in taken)
-        found.append(Item(name=name, scene=scene, truth=truth, key=key))
+        found.append(StudyScene(name=name, scene=scene, truth=truth, key=key))
     return tuple(found)
 
 
-def among(items: Sequence[Item]) -> Find:
+def among(items: Sequence[StudyScene]) -> Find:
     """Return the function that finds a scene of a configuration by its name or its path."""
 
-    def find(name: str) -> Item:
+    def find(name: str) -> StudyScene:
         for item in items:
             if name in (item.name, item.scene, store_path(item.scene).name):
                 return item
@@ -75,14 +75,14 @@ def among(items: Sequence[Item]) -> Find:
 def under(root: str, target_root: str | None) -> Find:
     """Return the function that finds the store of a name in a folder, and its target of that name in another one."""
 
-    def find(name: str) -> Item:
+    def find(name: str) -> StudyScene:
         truth = None if target_root is None else _store(target_root, name)
-        return Item(name=name.removesuffix(".zarr").replace("/", "-"), scene=_store(root, name), truth=truth)
+        return StudyScene(name=name.removesuffix(".zarr").replace("/", "-"), scene=_store(root, name), truth=truth)
 
     return find
 
 
-def folds_of(groups: Mapping[str, Sequence[str]], find: Find, others: Sequence[Item] = ()) -> tuple[Fold, ...]:
+def folds_of(groups: Mapping[str, Sequence[str]], find: Find, others: Sequence[StudyScene] = ()) -> tuple[Split, ...]:
     """Return a fold for each group of names, which is tested; all other groups are used for training.
 
     So two groups are the two-fold protocol: the second fold is the first one swapped. For a single group the ``others``
@@ -98,7 +98,7 @@ def folds_of(groups: Mapping[str, Sequence[str]], find: Find, others: Sequence[I
         train = [item for other, items in found.items() if other != group for item in items]
         if len(found) == 1:
             train = [item for item in others if item.scene not in {one.scene for one in test}]
-        folds.append(_checked(Fold(name=group, train=tuple(train), test=test)))
+        folds.append(_checked(Split(name=group, train=tuple(train), test=test)))
     return tuple(folds)
 
 
@@ -120,7 +120,7 @@ def groups_of(files: Sequence[str], told: Sequence[str]) -> dict[str, list[str]]
     return groups
 
 
-def read_folds(file: str, find: Find) -> tuple[Fold, ...]:
+def read_folds(file: str, find: Find) -> tuple[Split, ...]:
     """Return the folds of a TOML file: tables ``[[fold]]`` with ``name``, ``train`` and ``test``.
 
     Raises:
@@ -139,17 +139,17 @@ def read_folds(file: str, find: Find) -> tuple[Fold, ...]:
             expected="tables [[fold]], each with name, train and test",
             do="List the names of the training scenes, and of the test scenes.",
         )
-    return tuple(_told(one, find) for one in told)
+    return tuple(_fold_of_text(one, find) for one in told)
 
 
-def _told(one: Mapping[str, Any], find: Find) -> Fold:
+def _fold_of_text(one: Mapping[str, Any], find: Find) -> Split:
     """Return one fold of a TOML file."""
     sides = {side: tuple(find(str(name)) for name in one[side]) for side in ("train", "test")}
     _check_apart(sides)
-    return _checked(Fold(name=str(one["name"]), **sides))
+    return _checked(Split(name=str(one["name"]), **sides))
 
 
-def _check_apart(groups: Mapping[str, Sequence[Item]]) -> None:
+def _check_apart(groups: Mapping[str, Sequence[StudyScene]]) -> None:
     """Refuse a scene in two groups, or twice in one."""
     seen: dict[str, str] = {}
     for group, items in groups.items():
@@ -164,7 +164,7 @@ def _check_apart(groups: Mapping[str, Sequence[Item]]) -> None:
             seen[item.scene] = group
 
 
-def _checked(fold: Fold) -> Fold:
+def _checked(fold: Split) -> Split:
     """Return a fold after checking that it has scenes on both sides."""
     for side, items in (("train on", fold.train), ("test on", fold.test)):
         if not items:

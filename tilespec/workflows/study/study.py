@@ -23,8 +23,18 @@ from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import locked
 from tilespec.training.config import resolve
 from tilespec.workflows.study.options import StudyOptions
-from tilespec.workflows.study.run import Place, Results, Run
-from tilespec.workflows.study.splits import WHOLE, Fold, Item, among, folds_of, groups_of, items_of, read_folds, under
+from tilespec.workflows.study.run import Results, Run, StudySettings
+from tilespec.workflows.study.splits import (
+    WHOLE,
+    Split,
+    StudyScene,
+    among,
+    folds_of,
+    groups_of,
+    items_of,
+    read_folds,
+    under,
+)
 from tilespec.workflows.study.table import as_csv, as_markdown, rows_of
 from tilespec.workflows.study.variants import Source, Variant, plain, toml, values_of, variants_of
 
@@ -72,7 +82,7 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
     _check_asked(options.seeds, {key for one in grid for key in one.changes} | set(told) - {"data.scene"}, *given)
     folds, fold = list(options.folds), list(options.fold)
     division = _division(configs[0], told, folds, fold, (options.root, options.target_root))
-    shared = Place(
+    shared = StudySettings(
         out=place,
         overrides=told,
         split=not (folds or fold),
@@ -98,21 +108,21 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
 
 def _division(
     config: Source, told: Mapping[str, str], folds: list[str], fold: list[str], roots: tuple[str | None, str | None]
-) -> tuple[Fold, ...]:
+) -> tuple[Split, ...]:
     """Return the folds of scenes, or the single fold of a test region within the scenes."""
     root, target_root = roots
     if root is None and target_root is not None:
         raise UserError("--target-root", found=target_root, expected="--root too", do="Say where the scenes lie.")
     if root is not None and not (folds or fold):
         raise UserError("--root", found="no folds", expected="lists of names", do="Give --folds or --fold.")
-    items: tuple[Item, ...] = ()
+    items: tuple[StudyScene, ...] = ()
     if root is not None and "data.scene" in told:
         raise UserError("--root", found="data.scene too", expected="one of them", do="Leave data.scene out.")
     if root is None:
         items = items_of(resolve(config, told).data)
     find = under(root, target_root) if root is not None else among(items)
     if not folds and not fold:
-        return (Fold(name=WHOLE, train=items, test=items),)
+        return (Split(name=WHOLE, train=items, test=items),)
     tables = [file for file in folds if file.endswith(".toml")]
     if tables and len(folds) + len(fold) > 1:
         raise UserError(
@@ -198,5 +208,5 @@ def _notes(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[
     return said
 
 
-def _names(items: Sequence[Item]) -> list[str]:
+def _names(items: Sequence[StudyScene]) -> list[str]:
     return [item.name for item in items]
