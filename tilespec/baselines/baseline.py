@@ -144,33 +144,33 @@ def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
         )
     if target is None:
         return None
-    found = Scene.open(target)
-    if found.shape[:2] != scene.shape[:2]:
+    answer = Scene.open(target)
+    if answer.shape[:2] != scene.shape[:2]:
         raise UserError(
             target,
-            found=f"{found.shape[0]} x {found.shape[1]} pixels",
+            found=f"{answer.shape[0]} x {answer.shape[1]} pixels",
             expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {scene.url}",
             do="The target must lie on the scene pixel by pixel: resample one of them, or cut both alike.",
         )
-    return found
+    return answer
 
 
-def _save(folder: str, model: Model, learned: FittedBaseline) -> None:
+def _save(folder: str, model: Model, fitted: FittedBaseline) -> None:
     """Write the model folder; the card is written last, so a folder with a card is complete."""
-    if learned.arrays:
+    if fitted.arrays:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        np.savez(Path(folder) / "arrays.npz", **learned.arrays)  # type: ignore[arg-type]
+        np.savez(Path(folder) / "arrays.npz", **fitted.arrays)  # type: ignore[arg-type]
     model.save(folder)
 
 
-def _extra(out: str, on: FitInput, model: Model, learned: FittedBaseline) -> dict[str, Any]:
+def _extra(out: str, on: FitInput, model: Model, fitted: FittedBaseline) -> dict[str, Any]:
     """Write the requested products beside the prediction."""
     if not on.options.diagnostics:
         return {}
-    assert learned.residuals is not None, "the method says that it uses diagnostics"
+    assert fitted.residuals is not None, "the method says that it uses diagnostics"
     began = time.monotonic()
-    found = diagnose(out, on.scene, model, learned.residuals, client=on.client, progress=on.progress)
-    return found | {"diagnostics_seconds": time.monotonic() - began}
+    diagnostics = diagnose(out, on.scene, model, fitted.residuals, client=on.client, progress=on.progress)
+    return diagnostics | {"diagnostics_seconds": time.monotonic() - began}
 
 
 def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, client: Any) -> Recipe:
@@ -202,9 +202,9 @@ def _free(folder: str, model: Model) -> None:
         )
 
 
-def _model(name: str, on: FitInput, learned: FittedBaseline, opening: int) -> Model:
+def _model(name: str, on: FitInput, fitted: FittedBaseline, opening: int) -> Model:
     """Return the model for the predictor."""
-    net, weights, head = learned.net, learned.weights, learned.head
+    net, weights, head = fitted.net, fitted.weights, fitted.head
     if opening:
         net = {"name": "opened", "radius": opening, "inner": net}
         weights = {f"inner.{key}": value for key, value in weights.items()}
@@ -212,9 +212,9 @@ def _model(name: str, on: FitInput, learned: FittedBaseline, opening: int) -> Mo
     region = {"rows": [on.roi.y0, on.roi.y1], "cols": [on.roi.x0, on.roi.x1]}
     return Model(
         net=net,
-        task=_task(on, learned, head),
-        channels=(on.recipe.bands_out, len(learned.classes) if on.target is None else on.target.shape[2]),
-        classes=learned.classes,
+        task=_task(on, fitted, head),
+        channels=(on.recipe.bands_out, len(fitted.classes) if on.target is None else on.target.shape[2]),
+        classes=fitted.classes,
         recipe=on.recipe,
         weights=weights,
         tile=None,
@@ -224,14 +224,14 @@ def _model(name: str, on: FitInput, learned: FittedBaseline, opening: int) -> Mo
             "opening": opening,
             "seed": on.seed,
             "train_regions": [{"scene": Path(on.scene.url).name, "digest": on.scene.digest, **region}],
-            **learned.facts,
+            **fitted.facts,
         },
     )
 
 
-def _task(on: FitInput, learned: FittedBaseline, head: str) -> dict[str, Any]:
+def _task(on: FitInput, fitted: FittedBaseline, head: str) -> dict[str, Any]:
     """Return the task: classes, or the target's values."""
     if on.target is not None:
         return {"name": "reconstruct", "channels": on.target.shape[2], "low": 0.0, "high": 1.0, "head": head}
-    rejects = {} if learned.least is None else {"least": learned.least}
-    return {"name": "segment", "classes": len(learned.classes), "head": head, **rejects}
+    rejects = {} if fitted.least is None else {"least": fitted.least}
+    return {"name": "segment", "classes": len(fitted.classes), "head": head, **rejects}

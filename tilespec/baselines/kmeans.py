@@ -94,15 +94,15 @@ def lloyd(look: Callable[[Nearest], Nearest], start: Centres, passes: int) -> tu
 
     Lloyd, IEEE Transactions on Information Theory 28 (1982); ``look`` returns the statistic of all spectra.
     """
-    centres, seen = start, Nearest.zero(start)
+    centres, sums = start, Nearest.zero(start)
     for number in range(1, passes + 1):
-        seen = look(Nearest.zero(centres))
-        moved = seen.finish()
+        sums = look(Nearest.zero(centres))
+        moved = sums.finish()
         shift = float(((moved - centres) ** 2).sum())
         centres = moved
-        if shift <= TOLERANCE * seen.variance:
-            return centres, seen, number
-    return centres, seen, passes + 1
+        if shift <= TOLERANCE * sums.variance:
+            return centres, sums, number
+    return centres, sums, passes + 1
 
 
 @final
@@ -119,16 +119,16 @@ class KMeans:
         start = _start(on, on.options.clusters)
 
         def look(zero: Nearest) -> Nearest:
-            found: Nearest = reduce_scene(parts, on.recipe.steps, zero, client=on.client, progress=on.progress)
-            return found
+            sums: Nearest = reduce_scene(parts, on.recipe.steps, zero, client=on.client, progress=on.progress)
+            return sums
 
-        centres, seen, passes = lloyd(look, start, on.options.passes)
-        order = np.argsort(-seen.counts, kind="stable")
+        centres, sums, passes = lloyd(look, start, on.options.passes)
+        order = np.argsort(-sums.counts, kind="stable")
         still = passes <= on.options.passes
-        empty = int((seen.counts == 0).sum())
+        empty = int((sums.counts == 0).sum())
         notes = [] if still else [f"the centres still moved after {on.options.passes} passes: give more --passes"]
         notes += [f"{empty} of {len(centres)} clusters have no pixel"] if empty else []
-        return _fitted(centres[order], seen, min(passes, on.options.passes), seen.counts[order].tolist(), notes)
+        return _fitted(centres[order], sums, min(passes, on.options.passes), sums.counts[order].tolist(), notes)
 
 
 def _start(on: FitInput, clusters: int) -> Centres:
@@ -165,7 +165,7 @@ def best_start(x: Spectra, clusters: int, *, seed: int, passes: int, option: str
     return min(ends, key=lambda end: end[1].inertia)[0]
 
 
-def _fitted(centres: Centres, seen: Nearest, passes: int, counts: list[int], notes: list[str]) -> FittedBaseline:
+def _fitted(centres: Centres, sums: Nearest, passes: int, counts: list[int], notes: list[str]) -> FittedBaseline:
     """Return the net of centres: ``2 c.x - |c|^2`` relative to their mean is largest for the nearest."""
     mean = centres.mean(axis=0)
     c = centres - mean
@@ -176,10 +176,10 @@ def _fitted(centres: Centres, seen: Nearest, passes: int, counts: list[int], not
         classes=tuple(f"cluster_{i}" for i in range(len(c))),
         head="tanh",
         facts={
-            "pixels": int(seen.counts.sum()),
-            "invalid_pixels": seen.invalid,
+            "pixels": int(sums.counts.sum()),
+            "invalid_pixels": sums.invalid,
             "passes": passes,
-            "inertia": seen.inertia,
+            "inertia": sums.inertia,
             "cluster_pixels": counts,
         },
         notes=tuple(notes),

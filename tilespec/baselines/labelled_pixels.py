@@ -75,9 +75,9 @@ def draw(on: FitInput, count: int, *, balanced: bool) -> Labelled:
     draws = _draws(parts, counts, wanted, np.random.default_rng([on.seed, 4]))
     tasks = [tuple(draws[i : i + GROUP]) for i in range(0, len(draws), GROUP)]
     on.progress.start("labelled pixels", len(tasks), "blocks")
-    found = reduce_blocks(tasks, partial(_read, on.recipe), client=on.client, progress=on.progress)
+    pieces = reduce_blocks(tasks, partial(_read, on.recipe), client=on.client, progress=on.progress)
     on.progress.finish()
-    spectra, classes, places = (np.concatenate(found[i::3]) for i in range(3))
+    spectra, classes, places = (np.concatenate(pieces[i::3]) for i in range(3))
     valid = np.isfinite(spectra[:, 0])
     absent = tuple(name for i, name in enumerate(names) if not (classes[valid] == i).any())
     if len(names) - len(absent) < 2:
@@ -100,9 +100,9 @@ def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
 
 def _names(scene: Scene, totals: Counts, on: FitInput) -> tuple[str, ...]:
     """Return the names of the classes, including absent ones; refuse a region with fewer than two classes."""
-    known = scene.classes()
-    number = max(len(known), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
-    names = tuple(known[i] if i < len(known) else f"class_{i}" for i in range(number))
+    class_names = scene.classes()
+    number = max(len(class_names), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
+    names = tuple(class_names[i] if i < len(class_names) else f"class_{i}" for i in range(number))
     empty = [name for name, n in zip(names, totals, strict=False) if n == 0]
     if number - len(empty) < 2:
         raise _no_pixels(on, empty or ["a second class"], "no labelled pixel")
@@ -181,14 +181,14 @@ def gather(on: FitInput, *, scatter: bool, cells: SpatialFolds | None = None) ->
         _room_for(on, number * int(np.count_nonzero(totals)))
     on.progress.start("moments", len(tasks), "blocks")
     zero = Grouped(scatter=scatter)
-    found = reduce_blocks(tasks, partial(_moments, on.recipe, zero, cells), client=on.client, progress=on.progress)
+    moments = reduce_blocks(tasks, partial(_moments, on.recipe, zero, cells), client=on.client, progress=on.progress)
     on.progress.finish()
-    folds = by_fold(found, number)
+    folds = by_fold(moments, number)
     present = {c for part in folds for c in part}
     absent = tuple(name for i, name in enumerate(names) if i not in present)
     if len(present) < 2:
         raise _no_pixels(on, absent, "no valid spectrum")
-    return Gathered(folds=folds, names=names, absent=absent, invalid=found.invalid)
+    return Gathered(folds=folds, names=names, absent=absent, invalid=moments.invalid)
 
 
 def _room_for(on: FitInput, groups: int) -> None:
@@ -203,15 +203,15 @@ def _room_for(on: FitInput, groups: int) -> None:
         )
 
 
-def by_fold(found: Grouped, folds: int) -> tuple[dict[int, Group], ...]:
+def by_fold(moments: Grouped, folds: int) -> tuple[dict[int, Group], ...]:
     """Return the moments of each class, fold by fold."""
-    numbered = [(*divmod(number, STRIDE), group) for number, group in found.finish().items()]
+    numbered = [(*divmod(number, STRIDE), group) for number, group in moments.finish().items()]
     return tuple({c: group for f, c, group in numbered if f == fold} for fold in range(folds))
 
 
-def accuracy(on: FitInput, learned: FittedBaseline) -> float:
+def accuracy(on: FitInput, fitted: FittedBaseline) -> float:
     """Return the share of all valid labelled pixels that the net classifies correctly, in one more pass."""
-    net = (learned.net, learned.weights, (on.recipe.bands_out, len(learned.classes)))
+    net = (fitted.net, fitted.weights, (on.recipe.bands_out, len(fitted.classes)))
     tasks = _tasks(on)
     on.progress.start("calibration accuracy", len(tasks), "blocks")
     right, total = reduce_blocks(tasks, partial(_right, on.recipe, net), client=on.client, progress=on.progress)
@@ -219,10 +219,10 @@ def accuracy(on: FitInput, learned: FittedBaseline) -> float:
     return float(right / total)
 
 
-def accuracy_of(found: Labelled, learned: FittedBaseline) -> float:
+def accuracy_of(labelled: Labelled, fitted: FittedBaseline) -> float:
     """Return the share of the drawn pixels that the net classifies correctly."""
-    net = (learned.net, learned.weights, (found.spectra.shape[1], len(learned.classes)))
-    return float((_answer(net, found.spectra) == found.classes).mean())
+    net = (fitted.net, fitted.weights, (labelled.spectra.shape[1], len(fitted.classes)))
+    return float((_answer(net, labelled.spectra) == labelled.classes).mean())
 
 
 Built = tuple[dict[str, Any], dict[str, torch.Tensor], tuple[int, int]]

@@ -33,31 +33,31 @@ class _Linear:
     @classmethod
     def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the linear rule."""
-        found = draw(on, on.in_memory(SAMPLES), balanced=True)
-        x = found.spectra.astype(np.float64)
+        labelled = draw(on, on.in_memory(SAMPLES), balanced=True)
+        x = labelled.spectra.astype(np.float64)
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         gain = 1 / np.where(deviation > 0, deviation, 1)
         with one_blas_thread():
-            weight, bias = cls.SOLVE((x - mean) * gain, found.classes, on.options.penalty)
-        learned = cls._fitted(found, weight * gain, bias, mean)
-        return learned.with_facts(calibration_accuracy=accuracy_of(found, learned))
+            weight, bias = cls.SOLVE((x - mean) * gain, labelled.classes, on.options.penalty)
+        fitted = cls._fitted(labelled, weight * gain, bias, mean)
+        return fitted.with_facts(calibration_accuracy=accuracy_of(labelled, fitted))
 
     @classmethod
-    def _fitted(cls, found: Labelled, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> FittedBaseline:
+    def _fitted(cls, labelled: Labelled, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> FittedBaseline:
         """Return the net; classes without pixels in the region are never predicted."""
-        there = np.array([name not in found.absent for name in found.names])
+        there = np.array([name not in labelled.absent for name in labelled.names])
         full = np.zeros((len(there), weight.shape[1])), np.full(len(there), NEVER)
         full[0][there], full[1][there] = weight, bias
         named = {"affine.weight": full[0], "affine.bias": full[1], "mean": mean}
         facts = {
-            "samples": len(found.spectra),
-            "invalid_samples": found.invalid,
-            "absent_classes": list(found.absent),
+            "samples": len(labelled.spectra),
+            "invalid_samples": labelled.invalid,
+            "absent_classes": list(labelled.absent),
         }
         return FittedBaseline(
             net={"name": "linear", "centred": True},
             weights={key: torch.from_numpy(value.astype(np.float32)) for key, value in named.items()},
-            classes=found.names,
+            classes=labelled.names,
             head=cls.HEAD,
             facts=facts,
         )

@@ -28,29 +28,31 @@ class Perceptron:
     @staticmethod
     def fit(on: FitInput) -> FittedBaseline:
         """Return the trained perceptron."""
-        found = draw(on, on.in_memory(SAMPLES), balanced=False)
+        labelled = draw(on, on.in_memory(SAMPLES), balanced=False)
         with torch_threads(1):  # a batch is too small to share, and bits do not depend on the machine's cores
-            net = _trained(found, on.seed)
+            net = _trained(labelled, on.seed)
         with torch.inference_mode():
-            guess = net(torch.from_numpy(found.spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
+            guess = (
+                net(torch.from_numpy(labelled.spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
+            )
         return FittedBaseline(
             net={"name": "mlp", "hidden": list(HIDDEN)},
             weights={key: value.detach().clone() for key, value in net.state_dict().items()},
-            classes=found.names,
+            classes=labelled.names,
             head="logits",
             facts={
                 "samples": len(guess),
-                "invalid_samples": found.invalid,
-                "absent_classes": list(found.absent),
-                "calibration_accuracy": float((guess == found.classes).mean()),
+                "invalid_samples": labelled.invalid,
+                "absent_classes": list(labelled.absent),
+                "calibration_accuracy": float((guess == labelled.classes).mean()),
             },
         )
 
 
-def _trained(found: Labelled, seed: int) -> Mlp:
+def _trained(labelled: Labelled, seed: int) -> Mlp:
     """Return the perceptron after `EPOCHS` passes over the pixels, in an order by the seed."""
-    x, y = torch.from_numpy(found.spectra), torch.from_numpy(found.classes)
-    net = _initial(x, len(found.names), seed)
+    x, y = torch.from_numpy(labelled.spectra), torch.from_numpy(labelled.classes)
+    net = _initial(x, len(labelled.names), seed)
     steps = max(STEPS_AT_LEAST, EPOCHS * -(-len(x) // BATCH))
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -96,8 +96,8 @@ def bands(scene: Scene) -> tuple[int, int]:
             expected="wavelengths in nm, to find 670 and 800 nm",
             do="Ingest the scene with --wavelengths FILE.",
         )
-    found = axis.nearest(RED), axis.nearest(NIR)
-    for index, wanted in zip(found, (RED, NIR), strict=True):
+    indices = axis.nearest(RED), axis.nearest(NIR)
+    for index, wanted in zip(indices, (RED, NIR), strict=True):
         if abs(axis.values[index] - wanted) > NEAR:
             raise UserError(
                 scene.url,
@@ -105,7 +105,7 @@ def bands(scene: Scene) -> tuple[int, int]:
                 expected=f"a band within {NEAR:g} nm",
                 do="NDVI needs red and near infrared; use plsda or mlp for this sensor.",
             )
-    return found
+    return indices
 
 
 def _fitted(scene: Scene, threshold: float, facts: dict[str, Any]) -> FittedBaseline:

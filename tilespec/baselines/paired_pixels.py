@@ -49,9 +49,9 @@ def draw(on: FitInput, count: int) -> Pairs:
     drawn = _draws(on, count)
     tasks = [tuple(drawn[i : i + GROUP]) for i in range(0, len(drawn), GROUP)]
     on.progress.start("pixels of both scenes", len(tasks), "blocks")
-    found = reduce_blocks(tasks, partial(_read, on.recipe, on.target.url), client=on.client, progress=on.progress)
+    parts = reduce_blocks(tasks, partial(_read, on.recipe, on.target.url), client=on.client, progress=on.progress)
     on.progress.finish()
-    spectra, answers = (np.concatenate(found[i::2]) for i in range(2))
+    spectra, answers = (np.concatenate(parts[i::2]) for i in range(2))
     valid = np.isfinite(spectra).all(axis=1) & np.isfinite(answers).all(axis=1)
     if not valid.any():
         raise UserError(

@@ -44,16 +44,16 @@ class PlsDa:
         squares = cells(on) if on.options.auto else None
         everything = on.options.count == 0
         drawn = None if everything else draw(on, on.options.count or SAMPLES, balanced=True)
-        found = gather(on, scatter=True, cells=squares) if drawn is None else _of_drawn(drawn, squares)
-        whole = Cross.of_classes(merged(found.folds), len(found.names), balanced=everything)
+        moments = gather(on, scatter=True, cells=squares) if drawn is None else _of_drawn(drawn, squares)
+        whole = Cross.of_classes(merged(moments.folds), len(moments.names), balanced=everything)
         if not on.options.auto:
             _few_enough(on.options.latent, min(whole.n - 1, on.recipe.bands_out))
-        curves, chosen = _chosen(on, found, balanced=everything)
+        curves, chosen = _chosen(on, moments, balanced=everything)
         model = fit(whole, chosen, scale=on.options.scale)
-        learned = _fitted(on, found, model, whole)
-        right = accuracy(on, learned) if drawn is None else accuracy_of(drawn, learned)
-        judged = {"calibration_accuracy": right} | _validated(curves, squares)
-        return replace(learned, facts=learned.facts | judged)
+        fitted = _fitted(on, moments, model, whole)
+        right = accuracy(on, fitted) if drawn is None else accuracy_of(drawn, fitted)
+        scores = {"calibration_accuracy": right} | _validated(curves, squares)
+        return replace(fitted, facts=fitted.facts | scores)
 
 
 def _few_enough(latent: int, most: int) -> None:
@@ -70,11 +70,11 @@ def _of_drawn(drawn: Any, squares: SpatialFolds | None) -> Gathered:
     return Gathered(folds=folds, names=drawn.names, absent=drawn.absent, invalid=drawn.invalid)
 
 
-def _chosen(on: FitInput, found: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
+def _chosen(on: FitInput, moments: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
     """Return the errors of the cross-validation, if requested, and the number of latent variables."""
     if not on.options.auto:
         return None, on.options.latent
-    folds = [part for part in found.folds if part]
+    folds = [part for part in moments.folds if part]
     if len(folds) < 2:
         raise UserError(
             on.scene.url,
@@ -83,7 +83,7 @@ def _chosen(on: FitInput, found: Gathered, *, balanced: bool) -> tuple[Curves | 
             do="Give a larger region, more --samples, or --components as a number.",
         )
     most = min(on.options.latent, on.recipe.bands_out)
-    curves = cross_validate(_splits(folds, len(found.names), balanced=balanced), most, scale=on.options.scale)
+    curves = cross_validate(_splits(folds, len(moments.names), balanced=balanced), most, scale=on.options.scale)
     return curves, one_standard_error(curves)
 
 
@@ -94,25 +94,25 @@ def _splits(folds: list[dict[int, Group]], classes: int, *, balanced: bool) -> I
         yield Cross.of_classes(others, classes, balanced=balanced), Cross.of_classes(left, classes, balanced=balanced)
 
 
-def _fitted(on: FitInput, found: Gathered, model: Pls, cross: Cross) -> FittedBaseline:
+def _fitted(on: FitInput, moments: Gathered, model: Pls, cross: Cross) -> FittedBaseline:
     """Return the net of a PLS regression, with its facts."""
     coefficients = model.coefficients()
     weight = coefficients[-1].T
     bias = model.mean_y - weight @ model.mean_x
-    bias[[name in found.absent for name in found.names]] = NEVER
+    bias[[name in moments.absent for name in moments.names]] = NEVER
     left = residual_variances(model, cross)
     few = model.components < on.options.latent and not on.options.auto
     note = f"{model.components} latent variables leave nothing that varies with the classes: {on.options.latent} wanted"
     return FittedBaseline(
         net={"name": "linear"},
         weights={"affine.weight": _tensor(weight), "affine.bias": _tensor(bias)},
-        classes=found.names,
+        classes=moments.names,
         head="tanh",
         facts={
             "components": model.components,
             "samples": model.n,
-            "invalid_samples": found.invalid,
-            "absent_classes": list(found.absent),
+            "invalid_samples": moments.invalid,
+            "absent_classes": list(moments.absent),
             "explained_variance_x": model.explained_x.tolist(),
             "explained_variance_y": model.explained_y.tolist(),
         },
@@ -125,11 +125,11 @@ def _fitted(on: FitInput, found: Gathered, model: Pls, cross: Cross) -> FittedBa
 def _arrays(model: Pls) -> dict[str, np.ndarray]:
     """Return the arrays for chemometrics by name."""
     named = ("mean_x", "mean_y", "scale", "weights", "loadings", "rotations", "targets", "explained_x", "explained_y")
-    kept: dict[str, np.ndarray] = {name: getattr(model, name) for name in named}
-    return kept | {"coefficients": model.coefficients(), "vip": model.vip()}
+    values: dict[str, np.ndarray] = {name: getattr(model, name) for name in named}
+    return values | {"coefficients": model.coefficients(), "vip": model.vip()}
 
 
-def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> PlsResiduals:
+def _residuals(model: Pls, others: Float64[np.ndarray, " band"]) -> PlsResiduals:
     """Return the map from a spectrum to its Q and T2, with their limits.
 
     The limits hold for normal residuals and scores, in the proportions of the classes that the model was fitted on.
@@ -140,7 +140,7 @@ def _residuals(model: Pls, left: Float64[np.ndarray, " band"]) -> PlsResiduals:
         rotations=model.rotations,
         loadings=model.loadings,
         variances=model.squares / max(model.n - 1, 1),
-        q_limit=q_limit(left),
+        q_limit=q_limit(others),
         t2_limit=t2_limit(model.n, model.components),
     )
 

@@ -57,14 +57,14 @@ def _table(path: str) -> tuple[list[str], np.ndarray]:
     return rows[0], values
 
 
-def _same_places(path: str, found: np.ndarray, axis: SpectralAxis) -> None:
+def _same_places(path: str, given_places: np.ndarray, axis: SpectralAxis) -> None:
     """Refuse references at other wavelengths than the scene's bands."""
     places = np.asarray(axis.values)
     spacing = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else 0.0
-    moved = np.abs(found - places)
+    moved = np.abs(given_places - places)
     if moved.max() > max(NEAR, spacing / 10):
         worst = int(moved.argmax())
-        at = f"row {worst + 1} at {found[worst]:g} {axis.unit}"
+        at = f"row {worst + 1} at {given_places[worst]:g} {axis.unit}"
         raise _broken(path, at, f"{places[worst]:g} {axis.unit}, the {axis.name} of the scene's band {worst}")
 
 

@@ -63,63 +63,63 @@ class _Regression:
     def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the net of the regression."""
         assert on.target is not None, "`baseline` refuses a regression without a target"
-        found = draw(on, on.in_memory(SAMPLES))
-        net, module = cls.FIT(on, found)
+        pairs = draw(on, on.in_memory(SAMPLES))
+        net, module = cls.FIT(on, pairs)
         return FittedBaseline(
             net=net,
             weights={key: value.detach().clone() for key, value in module.state_dict().items()},
             classes=(),
             head="linear",
             facts={
-                "samples": len(found.spectra),
-                "invalid_samples": found.invalid,
-                "calibration_rmse": _rmse(module, found),
+                "samples": len(pairs.spectra),
+                "invalid_samples": pairs.invalid,
+                "calibration_rmse": _rmse(module, pairs),
                 "target": {"scene": on.target.url.rstrip("/").rpartition("/")[2], "digest": on.target.digest},
             },
         )
 
 
-def _linear(on: FitInput, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+def _linear(on: FitInput, pairs: Pairs) -> tuple[dict[str, Any], nn.Module]:
     """Return an affine map of the bands themselves."""
     net = {"name": "linear", "centred": True}
-    module = _built(net, found)
+    module = _built(net, pairs)
     assert isinstance(module, Affine)
-    x = found.spectra.astype(np.float64)
-    _enough(found, x.shape[1], "bands")
+    x = pairs.spectra.astype(np.float64)
+    _enough(pairs, x.shape[1], "bands")
     mean = x.mean(axis=0)
-    weight, bias = least_squares(x - mean, found.answers.astype(np.float64), on.options.ridge or 0.0)
+    weight, bias = least_squares(x - mean, pairs.answers.astype(np.float64), on.options.ridge or 0.0)
     _put(module.mean, mean)
     _put(module.affine.weight, weight)
     _put(module.affine.bias, bias)
     return net, module
 
 
-def _polynomial(on: FitInput, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+def _polynomial(on: FitInput, pairs: Pairs) -> tuple[dict[str, Any], nn.Module]:
     """Return an affine map of monomials, or of their roots."""
     net = {"name": "polynomial", "degree": on.options.degree, "root": on.options.root}
-    module = _built(net, found)
+    module = _built(net, pairs)
     assert isinstance(module, Monomials)
-    _enough(found, len(module.monomials), f"terms of degree {on.options.degree}")
+    _enough(pairs, len(module.monomials), f"terms of degree {on.options.degree}")
     _expanded(
-        module, found, on.options.ridge, bias=not on.options.root
+        module, pairs, on.options.ridge, bias=not on.options.root
     )  # roots: twice the light gives twice the output
     return net, module
 
 
-def _rbf(on: FitInput, found: Pairs) -> tuple[dict[str, Any], nn.Module]:
+def _rbf(on: FitInput, pairs: Pairs) -> tuple[dict[str, Any], nn.Module]:
     """Return an affine map of Gaussians around the centres of k-means, with the mean distance of centres as width."""
     net = {"name": "rbf", "centres": on.options.centres}
-    module = _built(net, found)
+    module = _built(net, pairs)
     assert isinstance(module, Gaussians)
-    _enough(found, on.options.centres, "centres")
-    x = found.spectra.astype(np.float64)
+    _enough(pairs, on.options.centres, "centres")
+    x = pairs.spectra.astype(np.float64)
     mean, gain = x.mean(axis=0), 1 / _positive(x.std(axis=0))
     some = ((x - mean) * gain).astype(np.float32)[:: -(-len(x) // PLACED)]
     centres = best_start(some, on.options.centres, seed=on.seed, passes=PASSES, option="--centres")
     for buffer, values in ((module.mean, mean), (module.gain, gain), (module.centres, centres)):
         _put(buffer, values)
     _put(module.width, _apart(centres))
-    _expanded(module, found, on.options.ridge, bias=True)
+    _expanded(module, pairs, on.options.ridge, bias=True)
     return net, module
 
 
@@ -144,19 +144,19 @@ class RbfRegression(_Regression):
     FIT: ClassVar[Fitting] = staticmethod(_rbf)
 
 
-def _built(net: dict[str, Any], found: Pairs) -> nn.Module:
+def _built(net: dict[str, Any], pairs: Pairs) -> nn.Module:
     """Return the net without its weights."""
     params = {key: value for key, value in net.items() if key != "name"}
-    return build(net["name"], found.spectra.shape[1], found.answers.shape[1], **params).eval()
+    return build(net["name"], pairs.spectra.shape[1], pairs.answers.shape[1], **params).eval()
 
 
-def _expanded(module: Monomials | Gaussians, found: Pairs, ridge: float | None, *, bias: bool) -> None:
+def _expanded(module: Monomials | Gaussians, pairs: Pairs, ridge: float | None, *, bias: bool) -> None:
     """Fit the affine map of a net's terms, standardised by the drawn pixels, but not centred without ``bias``."""
-    spectra = torch.from_numpy(found.spectra.astype(np.float64))
+    spectra = torch.from_numpy(pairs.spectra.astype(np.float64))
     terms = deepcopy(module).double().terms(spectra[None])[0].numpy()
     mean = terms.mean(axis=0) * bias
     gain = 1 / _positive(np.sqrt(np.square(terms - mean).mean(axis=0)))
-    answers, penalty = found.answers.astype(np.float64), RIDGE if ridge is None else ridge
+    answers, penalty = pairs.answers.astype(np.float64), RIDGE if ridge is None else ridge
     fitted = least_squares((terms - mean) * gain, answers, penalty, bias=bias)
     layer = module.read
     places = (layer.mean, layer.gain, layer.affine.weight, layer.affine.bias)
@@ -164,22 +164,22 @@ def _expanded(module: Monomials | Gaussians, found: Pairs, ridge: float | None, 
         _put(place, values)
 
 
-def _enough(found: Pairs, terms: int, what: str) -> None:
+def _enough(pairs: Pairs, terms: int, what: str) -> None:
     """Refuse fewer pixels than parameters for a band."""
-    if len(found.spectra) <= terms:
+    if len(pairs.spectra) <= terms:
         raise UserError(
             "--samples",
-            found=f"{len(found.spectra)} pixels with data in both scenes",
+            found=f"{len(pairs.spectra)} pixels with data in both scenes",
             expected=f"more than {terms}, as many as there are {what}",
             do="Give more --samples or a larger region, or choose a lower --degree or fewer --centres.",
         )
 
 
-def _rmse(module: nn.Module, found: Pairs) -> float:
+def _rmse(module: nn.Module, pairs: Pairs) -> float:
     """Return the root mean square error of the net on the drawn pixels, over pixels and bands."""
     with torch.inference_mode():
-        answer = module(torch.from_numpy(found.spectra).T[None, :, :, None])[0, :, :, 0].T.numpy()
-    return float(np.sqrt(np.square(answer - found.answers, dtype=np.float64).mean()))
+        answer = module(torch.from_numpy(pairs.spectra).T[None, :, :, None])[0, :, :, 0].T.numpy()
+    return float(np.sqrt(np.square(answer - pairs.answers, dtype=np.float64).mean()))
 
 
 def _apart(centres: Float64[np.ndarray, "centre band"]) -> float:

@@ -32,17 +32,17 @@ class SpectralAngle:
 
 def _of_labels(on: FitInput) -> FittedBaseline:
     """Return the net of the class means."""
-    found = gather(on, scatter=False)
-    (groups,) = found.folds
+    moments = gather(on, scatter=False)
+    (groups,) = moments.folds
     bands = on.recipe.bands_out
-    means = [groups[c].mean if c in groups else np.full(bands, np.nan) for c in range(len(found.names))]
+    means = [groups[c].mean if c in groups else np.full(bands, np.nan) for c in range(len(moments.names))]
     facts = {
         "samples": sum(group.n for group in groups.values()),
-        "invalid_samples": found.invalid,
-        "absent_classes": list(found.absent),
+        "invalid_samples": moments.invalid,
+        "absent_classes": list(moments.absent),
     }
-    learned = _fitted(on, np.stack(means).astype(np.float32), found.names, facts)
-    return learned.with_facts(calibration_accuracy=accuracy(on, learned))
+    fitted = _fitted(on, np.stack(means).astype(np.float32), moments.names, facts)
+    return fitted.with_facts(calibration_accuracy=accuracy(on, fitted))
 
 
 def _of_table(on: FitInput, path: str) -> FittedBaseline:
@@ -64,9 +64,9 @@ def _fitted(
     on: FitInput, references: Float32[np.ndarray, "class band"], names: tuple[str, ...], facts: dict[str, object]
 ) -> FittedBaseline:
     """Return the net of references; a reference of only NaN is a class that is never predicted."""
-    known = np.isfinite(references).all(axis=1)
+    complete = np.isfinite(references).all(axis=1)
     length = np.linalg.norm(references.astype(np.float64), axis=1, keepdims=True)
-    dark = [name for name, ok, norm in zip(names, known, length, strict=True) if ok and norm == 0]
+    dark = [name for name, ok, norm in zip(names, complete, length, strict=True) if ok and norm == 0]
     if dark:
         raise UserError(
             on.options.references or on.scene.url,
@@ -74,13 +74,13 @@ def _fitted(
             expected="spectra with a direction",
             do="Correct the labels or the table.",
         )
-    unit = np.where(known[:, None], references / np.where(length > 0, length, 1), 0)
+    unit = np.where(complete[:, None], references / np.where(length > 0, length, 1), 0)
     limit = on.options.max_angle
     return FittedBaseline(
         net={"name": "sam"},
         weights={
             "references": torch.from_numpy(unit.astype(np.float32)),
-            "known": torch.from_numpy(known.astype(np.float32)),
+            "known": torch.from_numpy(complete.astype(np.float32)),
         },
         classes=names,
         head="tanh",

@@ -103,13 +103,13 @@ class Command:
         """The command as typer makes it from its arguments and options."""
         options = [option for option in self.declared if option.flag]
 
-        def call(**given: Any) -> None:
-            chosen = {option.name: _read(self.name, option, given[option.name]) for option in options}
+        def call(**values: Any) -> None:
+            chosen = {option.name: _read(self.name, option, values[option.name]) for option in options}
             for argument in self.arguments:
-                chosen |= argument.read(self.name, given[argument.name])
+                chosen |= argument.read(self.name, values[argument.name])
             if self.progress:
-                chosen["progress"] = Silent() if given["quiet"] else Lines()
-            run(self.name, chosen, as_json=given["as_json"], answers=self.answers, sets_exit_code=self.sets_exit_code)
+                chosen["progress"] = Silent() if values["quiet"] else Lines()
+            run(self.name, chosen, as_json=values["as_json"], answers=self.answers, sets_exit_code=self.sets_exit_code)
 
         parameters = [*(argument.parameter() for argument in self.arguments), *map(_parameter, options)]
         parameters += [inspect.Parameter("as_json", KEYWORD, default=False, annotation=Json)]
@@ -153,11 +153,11 @@ def _parameter(option: Option) -> inspect.Parameter:
     return inspect.Parameter(option.name, KEYWORD, annotation=Annotated[kind, info], default=default)
 
 
-def _read(verb: str, option: Option, given: Any) -> Any:
+def _read(verb: str, option: Option, value: Any) -> Any:
     """Return the value of an option from what was given for it on the command line."""
     if Mapping in _kinds(option):
-        return pairs(verb, str(option.flag), given)
-    return given or () if Sequence in _kinds(option) else given
+        return pairs(verb, str(option.flag), value)
+    return value or () if Sequence in _kinds(option) else value
 
 
 def _kinds(option: Option) -> set[Any]:

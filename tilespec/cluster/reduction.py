@@ -92,11 +92,11 @@ def _local(graph: dict[str, Any], key: str, progress: Progress) -> Any:
     from dask.callbacks import Callback
     from dask.threaded import get
 
-    def told(done: str, *_: Any) -> None:
+    def count(done: str, *_: Any) -> None:
         if done.startswith(LEAF):
             progress.advance(1)
 
-    with one_blas_thread(), Callback(posttask=told):
+    with one_blas_thread(), Callback(posttask=count):
         return get(graph, key)
 
 

@@ -42,7 +42,10 @@ def run_tasks(
     waiting = list(reversed(arguments))
     accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots, seen = worker_count(client), time.monotonic()  # one for each worker: a waiting task is bound too early
+    slots, last_worker = (
+        worker_count(client),
+        time.monotonic(),
+    )  # one for each worker: a waiting task is bound too early
     while waiting or flying or accused:
         if not waiting and not flying:
             waiting, accused, slots = accused, [], 0  # each once more and alone, to find the task that kills workers
@@ -53,8 +56,8 @@ def run_tasks(
             return
         done = _ended(list(flying))
         tick()
-        seen = time.monotonic() if worker_count(client) else seen
-        if time.monotonic() - seen > PATIENCE:
+        last_worker = time.monotonic() if worker_count(client) else last_worker
+        if time.monotonic() - last_worker > PATIENCE:
             raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
         for future in done:
             task, result = flying.pop(future), _result(future)

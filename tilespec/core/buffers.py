@@ -32,5 +32,5 @@ def thread_buffers() -> Buffers:
     """Return the buffers that this thread reads into."""
     if not hasattr(_mine, "room"):
         _mine.room = Buffers()
-    found: Buffers = _mine.room
-    return found
+    buffers: Buffers = _mine.room
+    return buffers

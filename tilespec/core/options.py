@@ -157,9 +157,9 @@ def _texts(module: str) -> dict[str, dict[str, str]]:
 
 def _under(node: ast.ClassDef) -> dict[str, str]:
     """Return the sentences under the fields of a class, on one line."""
-    found = {}
+    texts = {}
     for above, below in zip(node.body, node.body[1:], strict=False):
         match above, below:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = " ".join(text.split())
-    return found
+                texts[name] = " ".join(text.split())
+    return texts

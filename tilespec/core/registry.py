@@ -93,11 +93,11 @@ def plugins(kind: str) -> dict[str, str]:
     Raises:
         UserError: a module that the user named cannot be imported.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for module in _named():
         # a dotted path in an option names a module that may have no table
-        found |= getattr(_module(module, f"{PLUGINS} {module!r}"), "TILESPEC", {}).get(kind.rpartition(".")[2], {})
-    return found
+        names |= getattr(_module(module, f"{PLUGINS} {module!r}"), "TILESPEC", {}).get(kind.rpartition(".")[2], {})
+    return names
 
 
 def import_object(path: str, kind: str) -> Any:
@@ -174,13 +174,13 @@ def check_options(kind: Callable[..., Any], options: Mapping[str, Any], where: s
     Raises:
         UserError: an option is unknown; the message lists the known ones.
     """
-    known = options_of(kind)
-    unknown = sorted(set(options) - set(known))
+    names = options_of(kind)
+    unknown = sorted(set(options) - set(names))
     if unknown:
         raise UserError(
             f"{where}.{unknown[0]}",
             found="an unknown key",
-            expected=f"keys of [{where}]: {', '.join(known)}",
+            expected=f"keys of [{where}]: {', '.join(names)}",
             do="Check the spelling in the configuration.",
         )
     return kind

@@ -35,11 +35,11 @@ class BlockStatistics:
     def of(self, block: Shaped[np.ndarray, "_two _y _x *channel"], origin: Corner) -> "BlockStatistics":
         """Return the contribution of a block of pixels, divided at the borders of the square blocks."""
         y0, x0 = (self.corner[0] + origin[0], self.corner[1] + origin[1])
-        found: dict[Corner, Any] = {}
+        parts: dict[Corner, Any] = {}
         for row, ys in _spans(y0, block.shape[1], self.size):
             for col, xs in _spans(x0, block.shape[2], self.size):
-                found[row, col] = self.zero.of(block[:, ys, xs], (origin[0] + ys.start, origin[1] + xs.start))
-        return replace(self, parts=found)
+                parts[row, col] = self.zero.of(block[:, ys, xs], (origin[0] + ys.start, origin[1] + xs.start))
+        return replace(self, parts=parts)
 
     def __add__(self, other: "BlockStatistics") -> "BlockStatistics":
         both = dict(self.parts)
@@ -74,12 +74,12 @@ def intervals(blocked: BlockStatistics, *, draws: int, seed: int, scores: Sequen
     rng = np.random.Generator(np.random.PCG64([seed, 7]))
     weights = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=draws)
     stacks = _stacked(parts)
-    found: dict[str, list[Any]] = {name: [] for name in scores}
+    draws_of: dict[str, list[Any]] = {name: [] for name in scores}
     for weight in weights:
         drawn = _drawn(whole, weight, stacks).finish()
         for name in scores:
-            found[name].append(drawn[name])
-    return {name: _percentiles(np.array(values, np.float64)) for name, values in found.items()}
+            draws_of[name].append(drawn[name])
+    return {name: _percentiles(np.array(values, np.float64)) for name, values in draws_of.items()}
 
 
 def spatial_folds(shape: tuple[int, int], folds: int, seed: int) -> Int64[np.ndarray, "row col"]:
@@ -88,8 +88,8 @@ def spatial_folds(shape: tuple[int, int], folds: int, seed: int) -> Int64[np.nda
     Folds differ by at most one block in size.
     """
     order = np.random.Generator(np.random.PCG64([seed, 8])).permutation(shape[0] * shape[1])
-    found: Int64[np.ndarray, "row col"] = (order % folds).astype(np.int64).reshape(shape)
-    return found
+    member: Int64[np.ndarray, "row col"] = (order % folds).astype(np.int64).reshape(shape)
+    return member
 
 
 def _spans(start: int, length: int, size: int) -> list[tuple[int, slice]]:
@@ -126,6 +126,6 @@ def _percentiles(values: Float64[np.ndarray, "_draw *_class"]) -> Any:
     """Return the low and the high percentile over the draws with a score, for each class if there are classes."""
     if values.ndim == 2:
         return [_percentiles(column) for column in values.T]
-    known = values[~np.isnan(values)]
+    finite = values[~np.isnan(values)]
     ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    return np.percentile(known, ends).tolist() if len(known) else None
+    return np.percentile(finite, ends).tolist() if len(finite) else None

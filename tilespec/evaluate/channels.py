@@ -23,7 +23,7 @@ DEFAULT = ScoreOptions()
 
 
 def channels_case(
-    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, options: ScoreOptions = DEFAULT
 ) -> Comparison:
     """Return the comparison of predicted channels with the cube (or the ``layer``) of a scene, or another prediction.
 
@@ -33,46 +33,46 @@ def channels_case(
     predicted, true = ValueRaster.open(pred), ValueRaster.open(truth, layer)
     roi = region_of(predicted, true, rows, cols)
     _check_channels(predicted, true)
-    mask = None if asked.mask is None else ValueRaster.open(truth, asked.mask)
-    colours, notes = colours_of(true.axis, asked)
-    spectra = SpectralErrors.zero(asked.floor * asked.factor)
+    mask = None if options.mask is None else ValueRaster.open(truth, options.mask)
+    colours, notes = colours_of(true.axis, options)
+    spectra = SpectralErrors.zero(options.floor * options.factor)
     parts = (ChannelErrors.zero(predicted.channels), spectra, *colours)
     return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
         plan={
             **facts(predicted, true, roi),
-            **asked.plain(),
+            **options.plain(),
             "axis": None if true.axis is None else list(true.axis.values),
         },
         pieces=_pieces(roi, predicted),
-        read=partial(_pair, predicted, true, mask, asked),
+        read=partial(_pair, predicted, true, mask, options),
         channels=predicted.channels,
         statistics=(JoinedStatistics(parts=parts),),
         patches=PatchErrors.zero,
         scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam", *FIGURES, "mrae", *("delta_e",) * len(colours)),
         counts=("values", "missing", "pixels"),
-        result=partial(_result, asked, notes),
+        result=partial(_result, options, notes),
     )
 
 
 def _result(
-    asked: ScoreOptions, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]
+    options: ScoreOptions, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
-    found = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
-    rmse = found["rmse"]
-    peak = None if asked.peak is None or not rmse else 20 * math.log10(PAPER / rmse)
-    return {**found, "psnr_peak": peak, **patch, "notes": [*notes, *_stated(found)]}
+    figures = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
+    rmse = figures["rmse"]
+    peak = None if options.peak is None or not rmse else 20 * math.log10(PAPER / rmse)
+    return {**figures, "psnr_peak": peak, **patch, "notes": [*notes, *_stated(figures)]}
 
 
-def _stated(found: dict[str, Any]) -> list[str]:
+def _stated(figures: dict[str, Any]) -> list[str]:
     """Return notes about the figures for the user."""
-    dark, bright = found["ratios_left_out"], found.pop("delta_e_high", None)
+    dark, bright = figures["ratios_left_out"], figures.pop("delta_e_high", None)
     notes = []
     if dark:
         notes.append(f"{dark} true values are not above the floor: the relative figures leave them out")
-    if found["values"] and not found["pixels"]:
+    if figures["values"] and not figures["pixels"]:
         notes.append("no pixel has every channel in truth and prediction: there are no figures of spectra")
     if bright is not None:
         notes.append(f"no colour difference: true values reach {bright:g}, and 1 is white; --peak says what white is")
@@ -86,20 +86,20 @@ def _pieces(roi: Roi, predicted: ValueRaster) -> list[Roi]:
 
 
 def _pair(
-    predicted: ValueRaster, true: ValueRaster, mask: ValueRaster | None, asked: ScoreOptions, piece: Roi
+    predicted: ValueRaster, true: ValueRaster, mask: ValueRaster | None, options: ScoreOptions, piece: Roi
 ) -> tuple[FieldPair, Excluded]:
     """Return the truth and the prediction of a piece, scaled, with NaN for pixels left out, and their number."""
     pair = np.empty((2, *piece.shape, true.channels), np.float32)
     for plane, source in zip(pair, (true, predicted), strict=True):  # one after the other: no third copy
         plane[...] = source.read(piece)
     outside = None if mask is None else ~chosen(mask, piece)
-    several = pair.shape[3] > 1 and not asked.keep_black
+    several = pair.shape[3] > 1 and not options.keep_black
     black = (pair[0] == 0).all(axis=2) if several else None
     for left in (outside, black):
         if left is not None:
             pair[0, left] = np.nan
-    if asked.factor != 1.0:
-        pair *= np.float32(asked.factor)
+    if options.factor != 1.0:
+        pair *= np.float32(options.factor)
     return pair, Excluded.of(outside, black)
 
 

@@ -41,18 +41,18 @@ class Nodata:
 
 
 def classes_case(
-    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, asked: ScoreOptions = DEFAULT
+    pred: str, truth: str, layer: str | None, rows: str | None, cols: str | None, options: ScoreOptions = DEFAULT
 ) -> Comparison:
     """Return the comparison of a class map with the labels of a scene (or its ``layer``), or another class map.
 
     Raises:
         UserError: the two have different planes or classes, or the mask does not exist.
     """
-    asked.for_classes()
+    options.for_classes()
     predicted = ClassRaster.open(pred, "prediction")
     true = ClassRaster.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
     roi = region_of(predicted, true, rows, cols)
-    mask = None if asked.mask is None else ValueRaster.open(truth, asked.mask)
+    mask = None if options.mask is None else ValueRaster.open(truth, options.mask)
     names = _classes(predicted, true)
     edge = predicted.layer.chunks[0]
     height = max(edge, PIXELS // roi.shape[1] // edge * edge)  # of strips of whole rows of objects
@@ -60,7 +60,7 @@ def classes_case(
     return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
-        plan={**facts(predicted, true, roi), "classes": list(names), "mask": asked.mask},
+        plan={**facts(predicted, true, roi), "classes": list(names), "mask": options.mask},
         pieces=roi.cut(height, roi.x1),
         read=partial(_pair, predicted, true, mask, count),
         channels=count,

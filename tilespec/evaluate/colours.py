@@ -62,19 +62,19 @@ class Colours:
         """Return the differences of some pixels, ``2 pixel channel``."""
         from tilespec.spectra.colour.lab import ciede2000
 
-        seen = pair[:, np.isfinite(pair).all(axis=(0, 2))].astype(np.float64) / self.white
-        difference = ciede2000(*(self.observer.lab(spectra) for spectra in seen))
+        spectra_pair = pair[:, np.isfinite(pair).all(axis=(0, 2))].astype(np.float64) / self.white
+        difference = ciede2000(*(self.observer.lab(spectra) for spectra in spectra_pair))
         sums = np.array([len(difference), difference.sum(), difference @ difference])
-        return replace(self, sums=sums, high=float(seen[0].max(initial=0.0)))
+        return replace(self, sums=sums, high=float(spectra_pair[0].max(initial=0.0)))
 
 
-def colours_of(axis: SpectralAxis | None, asked: ScoreOptions) -> tuple[tuple[Colours, ...], tuple[str, ...]]:
+def colours_of(axis: SpectralAxis | None, options: ScoreOptions) -> tuple[tuple[Colours, ...], tuple[str, ...]]:
     """Return the statistic of colours and notes; without colours a note gives the reason, unless none are requested.
 
     Raises:
         UserError: the illuminant is unknown.
     """
-    if axis is None or axis.name != "wavelength" or asked.illuminant == NO_COLOUR:
+    if axis is None or axis.name != "wavelength" or options.illuminant == NO_COLOUR:
         return (), ()
     from tilespec.spectra.colour.observer import Observer
 
@@ -82,5 +82,5 @@ def colours_of(axis: SpectralAxis | None, asked: ScoreOptions) -> tuple[tuple[Co
         Observer.at(axis.values, "E")
     except UserError as error:
         return (), (f"no colour difference: {error}",)
-    observer = Observer.at(axis.values, asked.illuminant, radiance=asked.radiance)
-    return (Colours(observer=observer, white=asked.whole, sums=np.zeros(3)),), ()
+    observer = Observer.at(axis.values, options.illuminant, radiance=options.radiance)
+    return (Colours(observer=observer, white=options.whole, sums=np.zeros(3)),), ()

@@ -33,8 +33,8 @@ class Excluded:
     def of(cls, masked: Bool[np.ndarray, "y x"] | None, black: Bool[np.ndarray, "y x"] | None) -> "Excluded":
         """Return the counts; a black pixel outside the mask is masked."""
         both = None if masked is None or black is None else black & masked
-        found = [0 if plane is None else int(np.count_nonzero(plane)) for plane in (masked, black, both)]
-        return cls(masked=found[0], black=found[1] - found[2])
+        counts = [0 if plane is None else int(np.count_nonzero(plane)) for plane in (masked, black, both)]
+        return cls(masked=counts[0], black=counts[1] - counts[2])
 
     def __add__(self, other: "Excluded") -> "Excluded":
         return Excluded(masked=self.masked + other.masked, black=self.black + other.black)
@@ -118,8 +118,8 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
     from tilespec.models.tasks import TASKS
 
     kind = load(TASKS, task, "task")
-    found = tuple(map(metric, kind.metrics))
-    for one in found:
+    metrics = tuple(map(metric, kind.metrics))
+    for one in metrics:
         if one.truth not in (kind.truth, None):
             raise UserError(
                 f"metrics of task {task!r}",
@@ -127,7 +127,7 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
                 expected=f"metrics of {kind.truth}",
                 do="Name those that compare what the task predicts.",
             )
-    return found
+    return metrics
 
 
 def chosen(mask: ValueRaster, piece: Roi) -> Bool[np.ndarray, "y x"]:
@@ -177,8 +177,8 @@ def _strangers(predicted: Raster, true: Raster) -> bool:
 
 def _method(attrs: Mapping[str, Any]) -> str | None:
     """Return the name of the method that made a prediction, if it has one."""
-    found = attrs.get("method") or attrs.get("net")
-    name = found.get("name") if isinstance(found, Mapping) else found
+    source = attrs.get("method") or attrs.get("net")
+    name = source.get("name") if isinstance(source, Mapping) else source
     return None if name is None else str(name)
 
 
@@ -188,11 +188,11 @@ def _overlaps(attrs: Mapping[str, Any], digest: str | None, roi: Roi) -> bool | 
     y0, y1, x0, x1 = (v / scale for v in (roi.y0, roi.y1, roi.x0, roi.x1))
     roi = Roi(y0=floor(y0), y1=ceil(y1), x0=floor(x0), x1=ceil(x1))
     regions = attrs.get("train_regions")
-    known = {digest, attrs.get("scene_digest")} - {None}
-    if regions is None or not known:
+    digests = {digest, attrs.get("scene_digest")} - {None}
+    if regions is None or not digests:
         return None
     far = 1 << 62
-    same = [region for region in regions if region.get("digest") in known]
+    same = [region for region in regions if region.get("digest") in digests]
     if any(roi.overlaps(Roi.of((far, far), _text(r.get("rows")), _text(r.get("cols")))) for r in same):
         return True
     return None if any(not region.get("digest") for region in regions) else False

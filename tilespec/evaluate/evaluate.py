@@ -102,10 +102,10 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
     drawn = Patches.draw(case.roi.shape, count=options.patches, size=side, seed=options.seed)
     split = options.block_size if options.bootstrap or options.blocks else None
     with Peak() as used:
-        folds, patch, found = _statistics(case, case.patches(drawn), split, progress)
+        folds, patch, figures = _statistics(case, case.patches(drawn), split, progress)
         scores = case.result(folds, patch)
-        if found is not None:
-            over = over_blocks(case, found, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
+        if figures is not None:
+            over = over_blocks(case, figures, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
             scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
         if options.patch_size is None and side < PUBLISHED:
             notes = [*notes, f"patches of {side}: the region has no room for the published {PUBLISHED}"]
@@ -120,9 +120,9 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
 def _kind(pred: str) -> tuple[Kind, str]:
     """Return what a store holds, and the task that predicted it: as it says, else by what it holds."""
     group = open_group(pred)
-    named, found = group.attrs.get("task"), group.get("prediction")
-    channels = isinstance(found, zarr.Array) and (found.ndim == 3 or found.dtype.kind == "f")
-    kind: Kind = "field" if channels or (found is None and "cube" in group) else "classes"
+    named, array = group.attrs.get("task"), group.get("prediction")
+    channels = isinstance(array, zarr.Array) and (array.ndim == 3 or array.dtype.kind == "f")
+    kind: Kind = "field" if channels or (array is None and "cube" in group) else "classes"
     return kind, str((named.get("name") if isinstance(named, dict) else named) or UNNAMED[kind])
 
 
@@ -148,10 +148,10 @@ def _statistics(
     done: ScoredBlocks = reduce_blocks(case.pieces, partial(_contribution, case, zero), progress=progress)
     progress.finish()
     score, patch, *rest = done.statistics.parts
-    found = patch.finish() | done.excluded.plain()
+    figures = patch.finish() | done.excluded.plain()
     if not isinstance(score, BlockStatistics):
-        return (score, *rest), found, None
-    return (score.total(), *rest), found, score
+        return (score, *rest), figures, None
+    return (score.total(), *rest), figures, score
 
 
 def _contribution(case: Comparison, zero: JoinedStatistics, piece: Roi) -> ScoredBlocks:

@@ -33,25 +33,25 @@ def check_blocks(roi: Roi, *, bootstrap: int, folds: int, size: int) -> None:
         )
 
 
-def over_blocks(case: Comparison, blocked: BlockStatistics, **asked: int) -> dict[str, Any]:
+def over_blocks(case: Comparison, blocked: BlockStatistics, **wanted: int) -> dict[str, Any]:
     """Return the intervals from ``bootstrap`` draws and the figures of ``folds`` folds, with ``seed``."""
     notes, out = [], {}
     filled, size = blocked.filled, blocked.size
-    if len(filled) < max(2, asked["folds"]):
+    if len(filled) < max(2, wanted["folds"]):
         raise UserError(
             "--block-size",
             found=f"{len(filled)} blocks of {size} pixels with anything to score",
-            expected=f"{max(2, asked['folds'])} or more",
+            expected=f"{max(2, wanted['folds'])} or more",
             do="Give smaller blocks.",
         )
-    if asked["bootstrap"]:
-        found = intervals(blocked, draws=asked["bootstrap"], seed=asked["seed"], scores=case.scores)
-        facts = {"draws": asked["bootstrap"], "level": LEVEL, "block_size": size, "blocks": len(filled)}
-        out["bootstrap"] = {**facts, "intervals": found}
+    if wanted["bootstrap"]:
+        ranges = intervals(blocked, draws=wanted["bootstrap"], seed=wanted["seed"], scores=case.scores)
+        facts = {"draws": wanted["bootstrap"], "level": LEVEL, "block_size": size, "blocks": len(filled)}
+        out["bootstrap"] = {**facts, "intervals": ranges}
         if len(filled) < FEW:
             notes.append(f"intervals over {len(filled)} blocks are too narrow: {FEW} or more are needed")
-    if asked["folds"]:
-        out["folds"] = _folds(case, blocked, asked["folds"], asked["seed"])
+    if wanted["folds"]:
+        out["folds"] = _folds(case, blocked, wanted["folds"], wanted["seed"])
     return {**out, "notes": notes}
 
 
@@ -63,8 +63,8 @@ def _folds(case: Comparison, blocked: BlockStatistics, folds: int, seed: int) ->
     for fold in range(folds):
         keys = [key for key in blocked.filled if member[key] == fold]
         scores = blocked.total(keys).finish()
-        kept = {name: scores[name] for name in (*case.counts, *case.scores) if not isinstance(scores[name], list)}
-        lines.append({"fold": fold, "blocks": len(keys), **kept})
+        figures = {name: scores[name] for name in (*case.counts, *case.scores) if not isinstance(scores[name], list)}
+        lines.append({"fold": fold, "blocks": len(keys), **figures})
     out: dict[str, Any] = {"count": folds, "block_size": size, "scores": lines}
     for name, of in (("mean", np.mean), ("std", np.std)):
         columns = {key: [line[key] for line in lines if line.get(key) is not None] for key in case.scores}

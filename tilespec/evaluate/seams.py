@@ -73,14 +73,14 @@ def seam_score(
     out["seam_score_median"] = float(np.median(alone)) if len(alone) else None
     out["seam_score_edge"] = score(profiles, [axis.edge for axis in borders], borders)
     if "probability" in store:
-        found = _seam_figures(
+        probability = _seam_figures(
             _profiles(_layer(pred, "probability"), region, progress), borders, "seam_score_probability"
         )
-        notes = [note for note in (out["seam_note"], found["seam_note"]) if note]
-        out |= {**found, "seam_note": "; ".join(notes) or None}
+        notes = [note for note in (out["seam_note"], probability["seam_note"]) if note]
+        out |= {**probability, "seam_note": "; ".join(notes) or None}
     if truth is not None and _classes(main) and (place := _place(attrs, truth, region)) is not None:
-        known = _profiles(*place, progress)
-        out["seam_score_truth"] = score(known, [axis.handover for axis in borders], borders)
+        truth_profiles = _profiles(*place, progress)
+        out["seam_score_truth"] = score(truth_profiles, [axis.handover for axis in borders], borders)
     return out
 
 
@@ -103,13 +103,13 @@ NOTHING: dict[str, Any] = {
 
 def _seam_figures(profiles: tuple[Profile, Profile], borders: list[Borders], key: str) -> dict[str, Any]:
     """Return the score with those of shifted grids, or None with a note if it cannot be distinguished from them."""
-    found, moved = score(profiles, [axis.handover for axis in borders], borders), shifted(profiles, borders)
+    figure, moved = score(profiles, [axis.handover for axis in borders], borders), shifted(profiles, borders)
     mean, spread = (float(moved.mean()), float(moved.std())) if len(moved) else (None, None)
-    out = {key: found, f"{key}_shifted": mean, f"{key}_spread": spread, "seam_note": None}
-    if found is None:
+    out = {key: figure, f"{key}_shifted": mean, f"{key}_spread": spread, "seam_note": None}
+    if figure is None:
         return {**out, "seam_note": f"no {key}: nothing changes inside the tiles"}
-    if mean is not None and spread is not None and spread > WIDE and abs(found - mean) <= NEAR * spread:
-        note = f"{key} {found:.2f} says nothing: so few borders score {mean:.2f} ± {spread:.2f} anywhere"
+    if mean is not None and spread is not None and spread > WIDE and abs(figure - mean) <= NEAR * spread:
+        note = f"{key} {figure:.2f} says nothing: so few borders score {mean:.2f} ± {spread:.2f} anywhere"
         return {**out, key: None, "seam_note": note}
     return out
 
@@ -157,16 +157,16 @@ def _layer(url: str, name: str) -> Layer:
 def _region(attrs: Mapping[str, Any], layer: Layer, rows: str | None, cols: str | None) -> Roi:
     """Return ``rows``, ``cols`` of the scene as pixels of the prediction."""
     (y, x), (height, width) = corner_of(attrs), layer.shape[:2]
-    asked = Roi.of((y + height, x + width), rows, cols)
-    y0, x0 = asked.y0 - y if rows else 0, asked.x0 - x if cols else 0
+    region = Roi.of((y + height, x + width), rows, cols)
+    y0, x0 = region.y0 - y if rows else 0, region.x0 - x if cols else 0
     if y0 < 0 or x0 < 0:
         raise UserError(
             "region",
-            found=str(asked),
+            found=str(region),
             expected=f"a part of rows {y}:{y + height}, columns {x}:{x + width}, what was predicted",
             do="Give other --rows, --cols.",
         )
-    return Roi(y0=y0, y1=asked.y1 - y, x0=x0, x1=asked.x1 - x)
+    return Roi(y0=y0, y1=region.y1 - y, x0=x0, x1=region.x1 - x)
 
 
 def _place(attrs: Mapping[str, Any], url: str, region: Roi) -> tuple[Layer, Roi] | None:
@@ -221,5 +221,5 @@ def _unit(layer: Layer, region: Roi) -> float:
     """Return the unit of a jump: a power of two, `BITS` bits below the largest value of the region's middle row."""
     row = (region.y0 + region.y1) // 2
     middle = layer.read(replace(region, y0=row, y1=row + 1)).astype(np.float64)
-    known = np.abs(middle[np.isfinite(middle)])
-    return math.ldexp(1.0, math.frexp(float(known.max(initial=0.0)) or 1.0)[1] - BITS)
+    magnitudes = np.abs(middle[np.isfinite(middle)])
+    return math.ldexp(1.0, math.frexp(float(magnitudes.max(initial=0.0)) or 1.0)[1] - BITS)

@@ -190,9 +190,9 @@ def mean(values: Values, pixels: int, bands: int) -> Values:
     for offset in np.ndindex(steps):
         part = values[tuple(slice(o, None, k) for o, k in zip(offset, steps, strict=True))]
         at = tuple(slice(0, n) for n in part.shape)
-        known = ~np.isnan(part)
-        np.add(total[at], part, out=total[at], where=known)
-        count[at] += known
+        finite = ~np.isnan(part)
+        np.add(total[at], part, out=total[at], where=finite)
+        count[at] += finite
     out = np.full(shape, np.nan)
     np.divide(total, count, out=out, where=count > 0)
     return out.astype(values.dtype)
@@ -267,7 +267,7 @@ def binned_source(source: Source, values: Encoder, calibration: Calibration | No
             raise UserError(flag, found=count, expected=f"at most {size}, as the cube has", do="Give a smaller bin.")
     shape, dtype = bins.size(facts.shape), np.dtype(values.dtype)
     header, notes = _header(facts, bins)
-    told = replace(
+    binned_facts = replace(
         facts,
         shape=shape,
         dtype=dtype,
@@ -279,7 +279,7 @@ def binned_source(source: Source, values: Encoder, calibration: Calibration | No
         header=header,
         notes=(*facts.notes, *notes, *_partial(facts.shape, bins)),
     )
-    return BinnedSource(facts=told, inner=source, values=values, bins=bins, calibration=calibration)
+    return BinnedSource(facts=binned_facts, inner=source, values=values, bins=bins, calibration=calibration)
 
 
 def _header(facts: Facts, bins: Bins) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -216,22 +216,22 @@ class ConstantBands:
                 self.values = narrow(self.values, block, self._nodata)
 
 
-def narrow(known: Float64[np.ndarray, " band"], block: Piece, nodata: float | None) -> Float64[np.ndarray, " band"]:
+def narrow(constants: Float64[np.ndarray, " band"], block: Piece, nodata: float | None) -> Float64[np.ndarray, " band"]:
     """Return the single value of each band so far: NaN without data, infinity when the band varies.
 
     Only bands without variation so far are compared, and first in one line, which is enough for real scenes.
     """
-    known = known.copy()
+    constants = constants.copy()
     for lines in (block[:1], block):
-        left = np.flatnonzero(~np.isinf(known))
+        left = np.flatnonzero(~np.isinf(constants))
         for band in left:
             plane = lines[..., band]
             hidden = np.isnan(plane) if nodata is None else plane == nodata
             data = plane[~hidden]
             if data.size:
-                first = float(data[0]) if np.isnan(known[band]) else known[band]
-                known[band] = first if (data == first).all() else np.inf
-    return known
+                first = float(data[0]) if np.isnan(constants[band]) else constants[band]
+                constants[band] = first if (data == first).all() else np.inf
+    return constants
 
 
 def _saturated(raw: Piece, hidden: float | None) -> Bool[np.ndarray, "_y _x band"] | None:

@@ -77,15 +77,15 @@ def ingest_each(
             expected="at least one",
             do="Correct this one first.",
         )
-    told = [*(f"{name} failed: {message}" for name, message in failed.items())]
-    told += [note for group in axes.values() for note in compare(group)]
+    notes = [*(f"{name} failed: {message}" for name, message in failed.items())]
+    notes += [note for group in axes.values() for note in compare(group)]
     return {
         "out": out,
         "status": INCOMPLETE if failed else COMPLETE,
         "scenes": scenes,
         "failed": failed,
         "bytes": sum(scene["bytes"] for scene in scenes.values()),
-        "notes": [*told, *(f"{name}: {note}" for name, scene in scenes.items() for note in scene["notes"])],
+        "notes": [*notes, *(f"{name}: {note}" for name, scene in scenes.items() for note in scene["notes"])],
     }
 
 
@@ -146,8 +146,10 @@ def compare(axes: dict[str, SpectralAxis | None]) -> tuple[str, ...]:
         kinds.setdefault(None if axis is None else replace(axis, fwhm=None, good=None), []).append(name)
     if len(kinds) < 2:
         return ()
-    told = "; ".join(f"{', '.join(names)}: {_bands(axis)}" for axis, names in kinds.items())
-    return (f"the lines have different spectral axes ({told}): resample them before one recipe or model takes all",)
+    differences = "; ".join(f"{', '.join(names)}: {_bands(axis)}" for axis, names in kinds.items())
+    return (
+        f"the lines have different spectral axes ({differences}): resample them before one recipe or model takes all",
+    )
 
 
 def _bands(axis: SpectralAxis | None) -> str:

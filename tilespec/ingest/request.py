@@ -136,43 +136,43 @@ def prepare(request: Request) -> IngestJob:
         peak=request.peak,
     )
     source = open_source(request.src, options, request.reader)
-    seen = _check_picture(request, source)
+    notes_on_picture = _check_picture(request, source)
     bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
     ways = {key: getattr(request, key) for key in REFLECTANCE}
-    found, references = reflectance(source, **ways, repair=request.repair)
+    calibration, references = reflectance(source, **ways, repair=request.repair)
     labels = _labels(request, facts, bins)
-    single = (source, encoder(facts, request.dtype, found)) if bins.single else None
-    cube, stored = single or binned(source, request.dtype, found, bins)
+    single = (source, encoder(facts, request.dtype, calibration)) if bins.single else None
+    cube, stored = single or binned(source, request.dtype, calibration, bins)
     sources = (cube, *references, *(() if labels is None else (labels.source,)))
     return IngestJob(
         source=cube,
         raw=facts,
         encoder=stored,
-        calibration=found,
+        calibration=calibration,
         labels=labels,
-        settings=_settings(request, sources, () if found is None else found.files),
-        attrs=_attrs(request, cube.facts, found),
-        notes=(*_notes(sources, found), *seen),
+        settings=_settings(request, sources, () if calibration is None else calibration.files),
+        attrs=_attrs(request, cube.facts, calibration),
+        notes=(*_notes(sources, calibration), *notes_on_picture),
     )
 
 
 def _check_picture(request: Request, source: Source) -> tuple[str, ...]:
     """Return notes on the values of a picture; refuse to calibrate one, and a peak beside a calibration."""
-    given = [name for name in REFLECTANCE if getattr(request, name) is not None]
-    if given and (source.facts.colour_space is not None or request.peak is not None):
+    flags = [name for name in REFLECTANCE if getattr(request, name) is not None]
+    if flags and (source.facts.colour_space is not None or request.peak is not None):
         raise UserError(
-            f"--{given[0].replace('_', '-')}",
+            f"--{flags[0].replace('_', '-')}",
             found=f"a picture in sRGB or a --peak ({request.src})",
             expected="counts of a sensor: the values of a picture are not proportional to light",
-            do=f"Leave --{given[0].replace('_', '-')} away.",
+            do=f"Leave --{flags[0].replace('_', '-')} away.",
         )
     return check_range(request.src, source, request.peak)
 
 
-def _notes(sources: tuple[Source, ...], found: Calibration | None) -> tuple[str, ...]:
+def _notes(sources: tuple[Source, ...], calibration: Calibration | None) -> tuple[str, ...]:
     """Return every assumption once; wavelengths concern the cube alone."""
     others = [note for source in sources[1:] for note in source.facts.notes if "wavelength" not in note]
-    return tuple(dict.fromkeys([*sources[0].facts.notes, *others, *(() if found is None else found.notes)]))
+    return tuple(dict.fromkeys([*sources[0].facts.notes, *others, *(() if calibration is None else calibration.notes)]))
 
 
 def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
@@ -199,19 +199,19 @@ def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path,
     }
 
 
-def _attrs(request: Request, facts: Facts, found: Calibration | None) -> dict[str, Any]:
+def _attrs(request: Request, facts: Facts, calibration: Calibration | None) -> dict[str, Any]:
     """Return the scene's attributes: nothing that varies between runs, hosts or folders."""
     names = {key: getattr(request, key) for key in ("src", "white", "dark", "targets", "labels")}
-    given = {key: split(text) for key, text in names.items() if text is not None}
+    files = {key: split(text) for key, text in names.items() if text is not None}
     provenance: dict[str, Any] = {
         "verb": "ingest",
-        **{key: path.name + (f":{variable}" if variable else "") for key, (path, variable) in given.items()},
+        **{key: path.name + (f":{variable}" if variable else "") for key, (path, variable) in files.items()},
     }
-    if found is not None:
-        provenance["calibration"] = {**found.facts, "repair": request.repair}
+    if calibration is not None:
+        provenance["calibration"] = {**calibration.facts, "repair": request.repair}
     if request.bin > 1 or request.bin_bands > 1:
         provenance["binning"] = {"pixels": request.bin, "bands": request.bin_bands}
-    seen = {}
+    picture = {}
     if facts.colour_space is not None:
-        seen = {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
-    return {"title": given["src"][0].stem, "header": facts.header, **seen, "provenance": provenance}
+        picture = {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
+    return {"title": files["src"][0].stem, "header": facts.header, **picture, "provenance": provenance}

@@ -27,13 +27,13 @@ def write(job: IngestJob, out: str, progress: Progress) -> dict[str, Any]:
         product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
         product.ledger.command("ingest", out=out, **job.settings["options"])
         missing = product.missing()
-        known = _rows(job, product, missing, progress)
+        constants = _rows(job, product, missing, progress)
         digest = product.finish()
     whole = len(missing) == product.rows
     facts: dict[str, Any] = {
         **product.counts(),
-        "constant_bands": int(np.isfinite(known).sum()) if whole else None,
-        "empty_bands": int(np.isnan(known).sum()) if whole else None,
+        "constant_bands": int(np.isfinite(constants).sum()) if whole else None,
+        "empty_bands": int(np.isnan(constants).sum()) if whole else None,
         "rows_of_objects": product.rows,
         "resumed": product.rows - len(missing),
         "digest": digest,
@@ -60,15 +60,15 @@ def _check_space(job: IngestJob, out: str) -> None:
 
 def _rows(job: IngestJob, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
     """Write the missing rows of objects; return the single value of each constant band."""
-    known = ConstantBands(job.source.facts.shape[2], job.encoder.nodata)
+    constants = ConstantBands(job.source.facts.shape[2], job.encoder.nodata)
     progress.start("ingest", sum(y1 - y0 for y0, y1 in map(product.span, missing)), "lines")
     with RowWriter(product) as tiles:
         for row in missing:
             y0, y1 = product.span(row)
-            tiles.write(row, _fill(job, y0, y1, known), layers(job, y0, y1))
+            tiles.write(row, _fill(job, y0, y1, constants), layers(job, y0, y1))
             progress.advance(y1 - y0)
     progress.finish()
-    return known.values
+    return constants.values
 
 
 def layers(job: IngestJob, y0: int, y1: int) -> dict[str, np.ndarray]:
@@ -77,7 +77,7 @@ def layers(job: IngestJob, y0: int, y1: int) -> dict[str, np.ndarray]:
     return labels | {plane.name: plane.read(y0, y1) for plane in job.source.facts.layers}
 
 
-def _fill(job: IngestJob, y0: int, y1: int, known: ConstantBands) -> Fill:
+def _fill(job: IngestJob, y0: int, y1: int, constants: ConstantBands) -> Fill:
     """Read the lines of one row of objects; return the function that makes objects of them."""
     raw = job.source.read_rows(y0, y1)
 
@@ -86,7 +86,7 @@ def _fill(job: IngestJob, y0: int, y1: int, known: ConstantBands) -> Fill:
 
         def fill(lines: slice, out: Piece, buffers: Buffers) -> Counts:
             counts = job.encoder.encode(raw[lines, cols], terms, out, buffers)
-            known.see(out)
+            constants.see(out)
             return counts
 
         return fill

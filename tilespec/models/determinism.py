@@ -51,16 +51,16 @@ def agreement(net: Net, shape: tuple[int, int, int], batch: int, threads: int | 
         ``neighbours``: the other tiles of the batch blank. ``threads``: one thread and ``threads`` of them.
     """
     tiles, expected = _reference(net, shape, batch)
-    found = {"repeated": _same(net, tiles, expected, list(range(batch)))}
+    results = {"repeated": _same(net, tiles, expected, list(range(batch)))}
     for name, picked in _batches(batch):
-        found[name] = found.get(name, True) and _same(net, tiles, expected, picked)
-    found["neighbours"] = _same_among_blanks(net, tiles, expected)
+        results[name] = results.get(name, True) and _same(net, tiles, expected, picked)
+    results["neighbours"] = _same_among_blanks(net, tiles, expected)
     answers = []
     for number in (1, threads or cores()):
         with torch_threads(number):
             answers.append(net(tiles.copy(), list(range(batch))).tobytes())
-    found["threads"] = answers[0] == answers[1]
-    return found
+    results["threads"] = answers[0] == answers[1]
+    return results
 
 
 def _reference(net: Net, shape: tuple[int, int, int], batch: int) -> tuple[Tiles, Answers]:

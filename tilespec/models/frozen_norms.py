@@ -140,7 +140,7 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
     places = _places(roi, -(-tile // align) * align, tiles, seed)
     say = progress or Silent()
     stats: dict[str, np.ndarray] = {}
-    kept: Tiles | None = {} if client is None else None
+    cache: Tiles | None = {} if client is None else None
     names = spatial_norms(module)
     say.start("norms", len(names) * len(places), "tiles")
     for _ in names:
@@ -151,12 +151,12 @@ def norm_statistics(  # noqa: PLR0913 - keywords of a pass
             scene=scene,
             roi=roi,
             stats=stats,
-            cache=kept,
+            cache=cache,
         )
-        found = _reduce_tiles(places, pass_, client, say).finish(str(roi) if not stats else None)
-        if not found:
+        frozen = _reduce_tiles(places, pass_, client, say).finish(str(roi) if not stats else None)
+        if not frozen:
             break  # the net does not call the others
-        stats = stats | found
+        stats = stats | frozen
     say.finish()
     return stats
 
@@ -332,12 +332,12 @@ def _moments(
 ) -> NormMoments:
     """Return the moments of the input of the first norm that is not frozen, on a tile with valid pixels."""
     observed = freeze(net, stats) if stats else replica(net)  # a copy, because other threads hook their own layers
-    mask, found = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
+    mask, moments = torch.from_numpy(valid.astype(np.float32))[None, None], [NormMoments.zero()]
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            seen = functional.adaptive_max_pool2d(mask, given[0].shape[2:])[0, 0].numpy() > 0
-            found[0] = NormMoments.zero().of({name: given[0][0].contiguous().numpy()[:, seen]})
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            inside = functional.adaptive_max_pool2d(mask, inputs[0].shape[2:])[0, 0].numpy() > 0
+            moments[0] = NormMoments.zero().of({name: inputs[0][0].contiguous().numpy()[:, inside]})
             raise _ReachedError
 
         return hook
@@ -347,7 +347,7 @@ def _moments(
     set_sample_ids(observed, [number])
     with suppress(_ReachedError):
         observed(task.inputs(torch.from_numpy(x).permute(2, 0, 1)[None]))  # seen as channels_last, without a copy
-    return found[0]
+    return moments[0]
 
 
 @lru_cache(maxsize=1)

@@ -81,9 +81,9 @@ class Model:
         It is computed once: the weights of a model are never changed.
         """
         state = hashlib.blake2b(digest_size=16)
-        said: list[Any] = [self.net, self.task, self.channels, self.recipe.digest]
-        said += [] if self.spectral_out is None else [self.spectral_out.to_json()]
-        state.update(json.dumps(said, sort_keys=True).encode())
+        content: list[Any] = [self.net, self.task, self.channels, self.recipe.digest]
+        content += [] if self.spectral_out is None else [self.spectral_out.to_json()]
+        state.update(json.dumps(content, sort_keys=True).encode())
         for name in sorted(self.weights):
             state.update(name.encode())
             state.update(self.weights[name].contiguous().numpy().tobytes())

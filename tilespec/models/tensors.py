@@ -29,14 +29,14 @@ def read(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def fit(where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def fit(where: object, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Refuse tensors with other names, shapes or types.
 
     Raises:
         UserError: the first tensor that differs, by name.
     """
-    for name in sorted({*found, *expected}):
-        one, other = _shape_and_type(found.get(name)), _shape_and_type(expected.get(name))
+    for name in sorted({*tensors, *expected}):
+        one, other = _shape_and_type(tensors.get(name)), _shape_and_type(expected.get(name))
         if one != other:
             raise UserError(
                 f"{where}: {name}",

@@ -90,10 +90,10 @@ def thumbnail(scene: Scene, roi: Roi, bands: tuple[int, int, int], max_side: int
     sums, counts = np.zeros(shape), np.zeros(shape)
     for block in roi.cut(*scene.chunks[:2]):
         values = scene.read(block)[..., list(bands)].astype(np.float64)
-        known = np.isfinite(values)
+        finite = np.isfinite(values)
         rows, first_rows = np.unique((np.arange(block.y0, block.y1) - roi.y0) // side, return_index=True)
         cols, first_cols = np.unique((np.arange(block.x0, block.x1) - roi.x0) // side, return_index=True)
-        for total, part in ((sums, np.where(known, values, 0.0)), (counts, known.astype(np.float64))):
+        for total, part in ((sums, np.where(finite, values, 0.0)), (counts, finite.astype(np.float64))):
             squares = np.add.reduceat(np.add.reduceat(part, first_rows, axis=0), first_cols, axis=1)
             total[np.ix_(rows, cols)] += squares
     empty = counts == 0
@@ -110,11 +110,11 @@ def _stretched(values: Float32[np.ndarray, "y x 3"], stretch: tuple[float, float
     out = np.zeros(values.shape, np.uint8)
     for channel in range(3):
         plane = values[..., channel]
-        known = np.isfinite(plane)
-        if known.any():
-            low, high = np.percentile(plane[known], stretch)
-            share = np.clip((plane[known] - low) / max(high - low, 1e-12), 0.0, 1.0)
-            out[known, channel] = np.rint(255.0 * share).astype(np.uint8)
+        finite = np.isfinite(plane)
+        if finite.any():
+            low, high = np.percentile(plane[finite], stretch)
+            share = np.clip((plane[finite] - low) / max(high - low, 1e-12), 0.0, 1.0)
+            out[finite, channel] = np.rint(255.0 * share).astype(np.uint8)
     out[~np.isfinite(values).all(axis=-1)] = NO_DATA
     return out
 

@@ -73,18 +73,18 @@ class Projection:
         return f"{text} GB" + (f", {self.workers} workers" if self.workers else "")
 
 
-def budget(asked: str | None) -> int:
+def budget(text_given: str | None) -> int:
     """Return the usable memory in bytes: the requested amount ("4GB", "800MB"), else the available memory."""
-    if asked is None:
+    if text_given is None:
         return int(psutil.virtual_memory().available) + resident()
     units = {"GB": 10**9, "MB": 10**6, "GIB": 1 << 30, "MIB": 1 << 20, "": 1}
-    text = asked.strip().upper()
+    text = text_given.strip().upper()
     number = text.rstrip("GIMB ")
     try:
         return int(float(number) * units[text[len(number) :].strip()])
     except (ValueError, KeyError) as error:
         raise UserError(
-            "--memory", found=repr(asked), expected="a size such as 4GB or 800MB", do="Check it."
+            "--memory", found=repr(text_given), expected="a size such as 4GB or 800MB", do="Check it."
         ) from error
 
 

@@ -52,6 +52,6 @@ class PredictOptions(ProductOptions, Workers, DryRun):
     """A plan that needs more memory than this, such as 4GB, is refused; the default is what is available."""
 
 
-def _one_of(option: str, found: str, names: tuple[str, ...]) -> None:
-    if found not in names:
-        raise UserError(option, found=repr(found), expected=f"one of {', '.join(names)}", do="Check the spelling.")
+def _one_of(option: str, name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise UserError(option, found=repr(name), expected=f"one of {', '.join(names)}", do="Check the spelling.")

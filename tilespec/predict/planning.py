@@ -34,7 +34,7 @@ PANEL_BYTES = 1 << 30
 
 
 def plan_of(
-    model: Model, folder: str, scene: str, out: str, asked: ProductOptions, threads: int
+    model: Model, folder: str, scene: str, out: str, options: ProductOptions, threads: int
 ) -> tuple[PredictPlan, dict[str, Any]]:
     """Return the plan of a prediction and the settings that decide its bytes; no file is written.
 
@@ -43,7 +43,7 @@ def plan_of(
         folder: The absolute path of the model's folder, from which workers load it.
         scene: The URL of the scene.
         out: The URL of the prediction.
-        asked: The options of the user.
+        options: The options of the user.
         threads: The number of threads of one task.
 
     Raises:
@@ -51,8 +51,8 @@ def plan_of(
             or the net has no norms to freeze.
     """
     opened = Scene.open(scene)
-    _check(model, folder, asked)
-    roi = Roi.of(opened.shape, asked.rows, asked.cols)
+    _check(model, folder, options)
+    roi = Roi.of(opened.shape, options.rows, options.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
         check_scale(model.recipe.level, opened, roi)
@@ -62,13 +62,13 @@ def plan_of(
         channels=model.channels,
         classes=model.classes,
         prepared=prepared,
-        probabilities=asked.probabilities,
-        precision=asked.precision,
-        averaging=Averaging(flips=asked.flips, samples=asked.samples, spread=asked.disagreement),
+        probabilities=options.probabilities,
+        precision=options.precision,
+        averaging=Averaging(flips=options.flips, samples=options.samples, spread=options.disagreement),
     )
-    grid = grid_of(model, roi, asked)
-    settings = _settings(opened, model, roi, grid, asked)
-    edge = edge_of(model.channels[1] if asked.probabilities or not model.classes else 1)
+    grid = grid_of(model, roi, options)
+    settings = _settings(opened, model, roi, grid, options)
+    edge = edge_of(model.channels[1] if options.probabilities or not model.classes else 1)
     url = absolute(out)
     product = Product(
         url=url,
@@ -86,21 +86,21 @@ def plan_of(
         spec=spec,
         threads=threads,
         batch=canonical_batch(grid, model.channels),
-        disagreement=asked.disagreement,
+        disagreement=options.disagreement,
     )
     return plan, settings
 
 
-def _check(model: Model, folder: str, asked: ProductOptions) -> None:
+def _check(model: Model, folder: str, options: ProductOptions) -> None:
     """Refuse options that have no meaning for a model."""
-    if asked.norm == "frozen" and not spatial_norms(model.outline):
+    if options.norm == "frozen" and not spatial_norms(model.outline):
         raise UserError(
             "--norm",
             found=f"frozen, for {folder}",
             expected="a net with norms over space; this one has no statistics of a tile to replace",
             do="Leave --norm out: its tiles do not depend on each other.",
         )
-    if asked.probabilities and not model.classes:
+    if options.probabilities and not model.classes:
         raise UserError(
             "--probabilities",
             found=f"a model that predicts {model.channels[1]} values for each pixel",
@@ -109,13 +109,13 @@ def _check(model: Model, folder: str, asked: ProductOptions) -> None:
         )
 
 
-def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
+def grid_of(model: Model, roi: Roi, options: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for missing options."""
     reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
-    side = asked.tile if asked.tile is not None else model.tile or _side(model.channels[0], reach.align)
+    side = options.tile if options.tile is not None else model.tile or _side(model.channels[0], reach.align)
     geometry = task(model.task).geometry
     whole = geometry.scale.numerator  # tiles begin where input pixels do
-    shared = asked.overlap
+    shared = options.overlap
     if shared is None:
         shared = side // 2 // whole * whole if reach.kind == "approximate" else 0
     plane = geometry.plane(roi.shape)
@@ -128,7 +128,7 @@ def grid_of(model: Model, roi: Roi, asked: ProductOptions) -> Grid:
         )
     y, x = axes(plane, side, shared)
     reach = replace(reach, halo=reach.halo + geometry.margin)
-    return Grid(y=y, x=x, window=asked.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
+    return Grid(y=y, x=x, window=options.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
 
 
 def _side(channels: int, align: int) -> int:
@@ -149,7 +149,7 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     return None if panels <= 1 else -(-width // edge) * edge
 
 
-def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: ProductOptions) -> dict[str, Any]:
+def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, options: ProductOptions) -> dict[str, Any]:
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",
@@ -157,12 +157,12 @@ def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, asked: ProductOp
         "region": [roi.y0, roi.y1, roi.x0, roi.x1],
         "model": model.digest,
         "grid": grid.to_json(),
-        "probabilities": asked.probabilities,
-        "disagreement": asked.disagreement,
-        "flips": asked.flips,
-        "samples": asked.samples,
-        "norm": asked.norm,
-        "precision": asked.precision,
+        "probabilities": options.probabilities,
+        "disagreement": options.disagreement,
+        "flips": options.flips,
+        "samples": options.samples,
+        "norm": options.norm,
+        "precision": options.precision,
         "backend": "torch cpu",
         "numerics": NUMERICS,
     }

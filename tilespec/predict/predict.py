@@ -97,8 +97,8 @@ def predict_scene(
     folder = str(Path(folder).absolute())
     with locked(plan.product.url):
         create(plan, model, settings, probabilities=options.probabilities)
-        kept = {"model": folder, "scene": plan.scene, "out": plan.product.url}
-        plan.product.ledger.command("predict", **kept, **values_of(options, ProductOptions))
+        places = {"model": folder, "scene": plan.scene, "out": plan.product.url}
+        plan.product.ledger.command("predict", **places, **values_of(options, ProductOptions))
         where: dict[str, Any] = {
             "tile": plan.grid.y.tile,
             "prepared": model.recipe.applied_to(opened),

@@ -93,8 +93,8 @@ def shadow(pots: Sequence[Pot], surface: Field, y: Y, x: X) -> Field:
             row = (y[window[0]][:, None] + above * light.REACH[0]).astype(np.float32)
             col = (x[window[1]][None, :] + above * light.REACH[1]).astype(np.float32)
             blur = above * np.float32(0.38) + 1
-            taken = local(leaf, row, col).inside(leaf, blur)
-            lit[window] *= 1 - taken * np.minimum(above * np.float32(14 / leaf.length), 1)
+            covered = local(leaf, row, col).inside(leaf, blur)
+            lit[window] *= 1 - covered * np.minimum(above * np.float32(14 / leaf.length), 1)
     return 1 - lit
 
 
@@ -103,11 +103,11 @@ def _window(leaf: Leaf, y: Y, x: X, top: float) -> Window | None:
     tip_y = leaf.y + leaf.length * np.sin(leaf.angle)
     tip_x = leaf.x + leaf.length * np.cos(leaf.angle)
     side = leaf.length * (1.15 * leaf.width + abs(leaf.bend)) + 2 + 0.4 * top
-    found = []
+    slices = []
     for axis, start, end, reach in ((y, leaf.y, tip_y, light.REACH[0]), (x, leaf.x, tip_x, light.REACH[1])):
         low, high = min(start, end) - side, max(start, end) + side - min(reach, 0) * top
         first, last = np.searchsorted(axis, (low, high))
         first, last = int(first) // PER_PIXEL * PER_PIXEL, -(-int(last) // PER_PIXEL) * PER_PIXEL
-        found.append(slice(max(first, 0), min(last, axis.size)))
-    window = (found[0], found[1])
+        slices.append(slice(max(first, 0), min(last, axis.size)))
+    window = (slices[0], slices[1])
     return None if any(part.start >= part.stop for part in window) else window

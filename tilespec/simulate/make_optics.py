@@ -54,10 +54,10 @@ def make(source: Path, out: Path) -> None:
 
 def _find(source: Path, name: str) -> Path:
     """Return the one file called ``name`` below ``source``."""
-    found = sorted(source.rglob(name))
-    if not found:
+    files = sorted(source.rglob(name))
+    if not files:
         raise SystemExit(f"{source}: found no file {name}; expected one below it. See this module's docstring.")
-    return found[0]
+    return files[0]
 
 
 def _columns(path: Path) -> dict[str, Column]:

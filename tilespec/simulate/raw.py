@@ -159,8 +159,8 @@ def _panel(device: Sensor, layout: PlantLayout, reflectance: float, how: tuple[i
     purpose, milliseconds = how
     step = 20
     for first in range(0, REFERENCE_LINES, step):
-        seen = np.full((step, layout.cols, layout.bands), reflectance, np.float32)
-        yield device.counts(seen, milliseconds, (purpose, (first, 0), 0)).transpose(0, 2, 1)
+        spectra = np.full((step, layout.cols, layout.bands), reflectance, np.float32)
+        yield device.counts(spectra, milliseconds, (purpose, (first, 0), 0)).transpose(0, 2, 1)
 
 
 def _totals(ledger: Ledger) -> dict[str, int]:

@@ -39,8 +39,8 @@ def same_bands(before: Bands, now: Bands, where: str) -> None:
     if before.axis is None or now.axis is None:
         return
     if (now.axis.name, now.axis.unit) != (before.axis.name, before.axis.unit):
-        found, expected = (f"bands by {axis.name} in {axis.unit}" for axis in (now.axis, before.axis))
-        raise UserError(where, found=found, expected=expected, do="Ingest it with the recipe's coordinate.")
+        now_axis, expected = (f"bands by {axis.name} in {axis.unit}" for axis in (now.axis, before.axis))
+        raise UserError(where, found=now_axis, expected=expected, do="Ingest it with the recipe's coordinate.")
     _same_places(before.axis, now.axis, where)
 
 

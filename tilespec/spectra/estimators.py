@@ -195,8 +195,8 @@ class EmscScaler(OneToOneFeatureMixin, _Spectral):
         del y
         spectra = _spectra(self, X, reset=True, bands=2)
         bands = _bands(spectra, self.wavelengths)
-        known, reference = _curves(self.interferents, bands), _curves(self.reference, bands)
-        step = Emsc(degree=self.degree, interferents=known, reference=reference)
+        interferents, reference = _curves(self.interferents, bands), _curves(self.reference, bands)
+        step = Emsc(degree=self.degree, interferents=interferents, reference=reference)
         self.operator_ = _fit(step, spectra, wavelengths=self.wavelengths).operator
         return self
 
@@ -369,8 +369,8 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
 def _spectra(estimator: Any, X: Any, *, reset: bool, least: int = 1, bands: int = 1) -> Spectra:
     """Return checked spectra as float32: at least ``least`` spectra of at least ``bands`` bands."""
     limits = {"ensure_min_samples": least, "ensure_min_features": bands}
-    found: Spectra = validate_data(estimator, X, reset=reset, dtype=np.float32, **limits)
-    return found
+    spectra: Spectra = validate_data(estimator, X, reset=reset, dtype=np.float32, **limits)
+    return spectra
 
 
 def _bands(spectra: Spectra, wavelengths: Any = None) -> Bands:
@@ -392,8 +392,8 @@ def _curves(values: Any, bands: Bands) -> Curves | None:
         return None
     rows = np.atleast_2d(np.asarray(values, np.float64))
     if rows.shape[1] != bands.count or not np.isfinite(rows).all():
-        found = f"spectra of shape {rows.shape}"
-        raise UserError("reference", found=found, expected=f"{bands.count} finite bands", do="Give all of them.")
+        shape = f"spectra of shape {rows.shape}"
+        raise UserError("reference", found=shape, expected=f"{bands.count} finite bands", do="Give all of them.")
     at = places(bands, "estimator")
     order = np.argsort(at)
     return Curves(source="the estimator", names=(), places=at[order], values=rows[:, order])

@@ -32,39 +32,39 @@ DEFAULT = "vsn,pca=4"
 """The steps of a fit by default."""
 
 
-def chosen_steps(asked: str | None, before: str | None) -> str:
+def chosen_steps(wanted: str | None, before: str | None) -> str:
     """Return the steps of a fit: the requested steps, those of the recipe to update, or the default."""
-    if asked is not None and before is not None and asked != before:
+    if wanted is not None and before is not None and wanted != before:
         raise UserError(
             "--steps",
-            found=f"{asked!r} with --update",
+            found=f"{wanted!r} with --update",
             expected=f"the steps of the recipe to update, {before!r}",
             do="Leave --steps out, or fit a new recipe without --update.",
         )
-    return asked if asked is not None else before if before is not None else DEFAULT
+    return wanted if wanted is not None else before if before is not None else DEFAULT
 
 
-def counts_weights(asked: Sequence[Step], weights: str | None) -> None:
+def counts_weights(steps: Sequence[Step], weights: str | None) -> None:
     """Refuse weights if no step uses them, or if one step cannot use them."""
-    counted = any(declares(step, "counts_weights") for step in asked)
-    if weights is not None and (not counted or any(declares(step, "refuses_weights") for step in asked)):
+    counted = any(declares(step, "counts_weights") for step in steps)
+    if weights is not None and (not counted or any(declares(step, "refuses_weights") for step in steps)):
         raise UserError(
             "--weights",
-            found=f"steps {', '.join(type(step).__name__.lower() for step in asked)}",
+            found=f"steps {', '.join(type(step).__name__.lower() for step in steps)}",
             expected="pca among them, and no mnf: only a PCA's mean and covariance count weights",
             do="Leave --weights out (--mask chooses pixels for every step), or use pca.",
         )
 
 
-def renewed(asked: Sequence[Step], kept: Stored, text: str) -> int:
+def renewed(steps: Sequence[Step], moments: Stored, text: str) -> int:
     """Return the index of the step that another scene is added to.
 
     Raises:
         UserError: no step has stored moments; or a later step was fitted on pixels that would have to be read again.
     """
-    number = min(kept, default=-1)
-    later = range(number + 1, len(asked))
-    if number < 0 or any(asked[n].kind == "sampled" or needs_pass(asked, n) for n in later):
+    number = min(moments, default=-1)
+    later = range(number + 1, len(steps))
+    if number < 0 or any(steps[n].kind == "sampled" or needs_pass(steps, n) for n in later):
         raise UserError(
             "--update",
             found=f"a recipe of steps {text!r}" + (" without stored moments" if number < 0 else ""),
@@ -98,22 +98,22 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
         update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes together with those
             it was fitted on before; the earlier steps do not change.
     """
-    asked = parse(steps)
+    parsed = parse(steps)
     bands = Bands(count=where[0][0].shape[2], axis=where[0][0].spectral)
     recipe = replace(Recipe.empty(bands.count, bands.axis), text=steps)
     for scene, _ in where:
         (update or recipe).check(scene.shape[2], scene.spectral, scene.url)
         choice.check(scene)
-    plan(asked, bands)
-    first = 0 if update is None else renewed(asked, update.moments, update.text)
+    plan(parsed, bands)
+    first = 0 if update is None else renewed(parsed, update.moments, update.text)
     if update is not None:
         recipe = replace(update, steps=update.steps[:first], facts=update.facts[:first], moments={})
     parts = [block for scene, roi in where for block in blocks(scene, roi, choice)]
-    looks = any(step.kind != "plain" for step in asked)
+    looks = any(step.kind != "plain" for step in parsed)
     opened = {scene.url: scene for scene, _ in where}
-    pixels = sample(parts, seed=seed, opened=opened) if looks else quick_sample(*where[0])
+    pixels = sample(parts, seed=seed, scenes_by_url=opened) if looks else quick_sample(*where[0])
     recipe = replace(recipe, level=recipe.level if update else brightness(pixels))
-    for number, step in enumerate(asked[first:], start=first):
+    for number, step in enumerate(parsed[first:], start=first):
         old = None if update is None else update.moments.get(number)
         recipe = _fitted(recipe, step, pixels, FitPass(parts, recipe.steps, old, client, progress, opened), seed)
     return recipe
@@ -133,10 +133,10 @@ def _fitted(recipe: Recipe, step: Step, pixels: Spectra, over: FitPass, seed: in
         raise _all_invalid(over.where[0].url, recipe.steps)
     with one_blas_thread():  # bits must not depend on the machine's number of cores
         fitted = step.fit(on)
-    kept = {**recipe.moments, len(recipe.steps): over.moments} if over.moments else recipe.moments
+    moments = {**recipe.moments, len(recipe.steps): over.moments} if over.moments else recipe.moments
     notes = [*fitted.facts.get("notes", ()), *over.facts.get("notes", ())]
     facts = fitted.facts | over.facts | ({"notes": notes} if notes else {})
-    return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), moments=kept)
+    return replace(recipe, steps=(*recipe.steps, fitted.operator), facts=(*recipe.facts, facts), moments=moments)
 
 
 @with_options(FitOptions)
@@ -155,7 +155,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     """
     urls = [scene] if isinstance(scene, str) else list(scene)
     where = [
-        (found, Roi.of(found.shape, options.rows, options.cols)) for found in (Scene.open(url).raw() for url in urls)
+        (source, Roi.of(source.shape, options.rows, options.cols)) for source in (Scene.open(url).raw() for url in urls)
     ]
     _free(out)
     from_user_steps(options.steps or "")
@@ -174,8 +174,8 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        told = {"client": client, "progress": progress}
-        recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **told)
+        pass_options = {"client": client, "progress": progress}
+        recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **pass_options)
     _free(out, recipe)
     recipe.save(out)
     return (
@@ -192,9 +192,9 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
 
 def _free(out: str, recipe: Recipe | None = None) -> None:
     """Refuse an output folder that holds anything but the same recipe."""
-    kept = local(out, "a recipe")
-    ours = (kept / "recipe.json").exists()
-    if (kept.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
+    folder = local(out, "a recipe")
+    ours = (folder / "recipe.json").exists()
+    if (folder.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
         raise UserError(
             out,
             found="another recipe" if ours else "something that is no recipe",
@@ -205,17 +205,17 @@ def _free(out: str, recipe: Recipe | None = None) -> None:
 
 def _plan(steps: str, where: Sequence[tuple[Scene, Roi]]) -> dict[str, Any]:
     """Return the plan of a fit: steps, passes, pixels, bands in and out, bytes to read."""
-    asked, first = parse(steps), where[0][0]
-    after = plan(asked, Bands(count=first.shape[2], axis=first.spectral))
+    parsed, first = parse(steps), where[0][0]
+    after = plan(parsed, Bands(count=first.shape[2], axis=first.spectral))
     pixels = sum(roi.shape[0] * roi.shape[1] for _, roi in where)
     return {
         "steps": steps,
-        "passes": passes(asked),
+        "passes": passes(parsed),
         "region": [{"scene": scene.url, "rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]} for scene, roi in where],
         "pixels": pixels,
         "bands_in": first.shape[2],
         "bands_out": after.count,
-        "bytes_to_read": passes(asked) * pixels * first.shape[2] * first.dtype.itemsize,
+        "bytes_to_read": passes(parsed) * pixels * first.shape[2] * first.dtype.itemsize,
     }
 
 
@@ -223,9 +223,9 @@ def _fit_facts(recipe: Recipe) -> dict[str, Any]:
     """Return the facts of all fitted steps; a later step's value replaces an earlier one."""
     facts: dict[str, Any] = {"digest": recipe.digest}
     notes: list[str] = []
-    for found in recipe.facts:
-        facts |= {key: value for key, value in found.items() if key != "notes"}
-        notes += found.get("notes", [])
+    for step_facts in recipe.facts:
+        facts |= {key: value for key, value in step_facts.items() if key != "notes"}
+        notes += step_facts.get("notes", [])
     return facts | {"notes": notes}
 
 

@@ -57,7 +57,7 @@ class FitPass:
         if self.old is not None:
             zero = zero.like({name: _emptied(moments) for name, moments in self.old.items()})
         total = reduce_scene(
-            self.where, self.operators, zero, client=self.client, progress=self.progress, opened=self.scenes
+            self.where, self.operators, zero, client=self.client, progress=self.progress, scenes_by_url=self.scenes
         )
         if not isinstance(total, MomentStatistic):
             return total
@@ -76,29 +76,32 @@ def _emptied(moments: Moments) -> Moments:
 
 
 def self_check(
-    where: Sequence[Block], operators: tuple[Operator, ...], zero: Moments, opened: Mapping[str, Scene] | None = None
+    where: Sequence[Block],
+    operators: tuple[Operator, ...],
+    zero: Moments,
+    scenes_by_url: Mapping[str, Scene] | None = None,
 ) -> float:
     """Return the relative error of the moments of some pixels, compared with the same moments in float64.
 
     Raises:
         UserError: the error is above `LIMIT`.
     """
-    known, ours, exact = opened or scenes(where), zero, (np.zeros_like(zero.sums), np.zeros_like(zero.products))
+    by_url, ours, exact = scenes_by_url or scenes(where), zero, (np.zeros_like(zero.sums), np.zeros_like(zero.products))
     for i in sorted({round(i) for i in np.linspace(0, len(where) - 1, CHECKED)}):
-        spectra, weights = picked(known[where[i].url], where[i])
+        spectra, weights = picked(by_url[where[i].url], where[i])
         part = np.ones(len(spectra), np.float32) if weights is None else weights
         with one_blas_thread():
             single, double = _twice(operators, zero, spectra[:PIXELS].copy(), part[:PIXELS])
         ours, exact = ours + single, (exact[0] + double[0], exact[1] + double[1])
-    found = _error(ours, *exact)
-    if not found <= LIMIT:
+    error = _error(ours, *exact)
+    if not error <= LIMIT:
         raise UserError(
             where[0].url,
-            found=f"moments in float32 that are {found:.1e} (relative) from those in float64",
+            found=f"moments in float32 that are {error:.1e} (relative) from those in float64",
             expected=f"at most {LIMIT:.0e}",
             do="Values far from zero cancel in a step: put `mean` or `minmax` first in --steps, or drop such bands.",
         )
-    return found
+    return error
 
 
 def _twice(

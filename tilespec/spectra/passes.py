@@ -33,7 +33,7 @@ READERS = 2
 
 
 def sample(
-    where: Sequence[Block], *, seed: int, size: int = SAMPLE, opened: Mapping[str, Scene] | None = None
+    where: Sequence[Block], *, seed: int, size: int = SAMPLE, scenes_by_url: Mapping[str, Scene] | None = None
 ) -> Spectra:
     """Return up to ``size`` valid pixels, a few from each of `SPREAD` blocks spread over the region.
 
@@ -43,17 +43,17 @@ def sample(
     Raises:
         UserError: no pixel of the region is valid.
     """
-    order, known = _order(len(where), np.random.default_rng([seed, 2])), opened or scenes(where)
-    quota, found, missing = -(-size // min(SPREAD, len(where))), [], size
+    order, by_url = _order(len(where), np.random.default_rng([seed, 2])), scenes_by_url or scenes(where)
+    quota, samples, missing = -(-size // min(SPREAD, len(where))), [], size
 
     def taken_of(index: int, count: int = quota) -> Spectra:
-        return some(known[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
+        return some(by_url[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
 
     with one_blas_thread(), ThreadPoolExecutor(READERS) as pool:
         first = _ahead(pool, taken_of, order[:SPREAD])
-        for index, taken in zip(order, chain(first, map(taken_of, order[SPREAD:])), strict=True):
-            found.append(taken if len(taken) <= missing else taken_of(index, missing))
-            missing -= len(found[-1])
+        for index, sampled in zip(order, chain(first, map(taken_of, order[SPREAD:])), strict=True):
+            samples.append(sampled if len(sampled) <= missing else taken_of(index, missing))
+            missing -= len(samples[-1])
             if missing == 0:
                 break
     if missing == size:
@@ -64,7 +64,7 @@ def sample(
             expected="a region with data",
             do="Choose other --rows and --cols, or check the nodata value and drop bands that are NaN throughout.",
         )
-    return np.concatenate(found)
+    return np.concatenate(samples)
 
 
 def _ahead(pool: Executor, of: Callable[[int], Spectra], order: Sequence[int]) -> Iterator[Spectra]:
@@ -90,8 +90,8 @@ def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Sp
     with np.errstate(invalid="ignore", over="ignore"):
         whole = np.isfinite(values @ np.ones(values.shape[1], np.float32))
     valid = whole if whole.all() else np.isfinite(values).any(axis=1)
-    kept = block.choice.mask_of(scene, block.roi)
-    index = np.flatnonzero(valid if kept is None else valid & kept.ravel())
+    mask = block.choice.mask_of(scene, block.roi)
+    index = np.flatnonzero(valid if mask is None else valid & mask.ravel())
     return values[np.sort(rng.choice(index, min(count, len(index)), replace=False))]
 
 
@@ -102,7 +102,7 @@ def reduce_scene(
     *,
     client: Any = None,
     progress: Progress | None = None,
-    opened: Mapping[str, Scene] | None = None,
+    scenes_by_url: Mapping[str, Scene] | None = None,
 ) -> Any:
     """Return ``zero`` plus the contribution of every pixel after ``operators``, before `finish`; each is read once.
 
@@ -112,40 +112,40 @@ def reduce_scene(
     tasks = [tuple(where[i : i + GROUP]) for i in range(0, len(where), GROUP)]
     say = progress or Silent()
     say.start(type(zero).__name__.lower(), len(tasks), "blocks")
-    of = partial(_contribution, zero, operators, opened or scenes(where))
+    of = partial(_contribution, zero, operators, scenes_by_url or scenes(where))
     total = reduce_blocks(tasks, of, client=client, progress=say)
     say.finish()
     return total
 
 
 def _contribution(
-    zero: Any, operators: tuple[Operator, ...], opened: Mapping[str, Scene], group: Sequence[Block]
+    zero: Any, operators: tuple[Operator, ...], scenes_by_url: Mapping[str, Scene], group: Sequence[Block]
 ) -> Any:
     """Return the contribution of a few blocks to a statistic."""
     if isinstance(zero, StreamedStatistic):
         return zero.over(
-            (part, weights) for block in group for part, weights in parts(opened[block.url], operators, block)
+            (part, weights) for block in group for part, weights in parts(scenes_by_url[block.url], operators, block)
         )
     total = zero
     for block in group:
         if isinstance(zero, NeighbourStatistic):
-            total = total + zero.of(haloed(opened[block.url], operators, block, zero.halo), block.roi.shape)
+            total = total + zero.of(haloed(scenes_by_url[block.url], operators, block, zero.halo), block.roi.shape)
         else:
-            for part, _ in parts(opened[block.url], operators, block):
+            for part, _ in parts(scenes_by_url[block.url], operators, block):
                 total = total + zero.of(part, (block.roi.y0, block.roi.x0))
     return total
 
 
 def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
     """Yield the selected pixels of a block after ``operators``, piece by piece; each may be overwritten."""
-    kept, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
+    mask, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
     y0 = 0
     for values in scene.lines(block.roi, thread_buffers()):
         spectra, rows = values.reshape(-1, scene.shape[2]), slice(y0, y0 + len(values))
         counted = None
-        if kept is not None:
-            spectra = spectra[kept[rows].ravel()]
-            counted = None if weights is None else weights[rows][kept[rows]]
+        if mask is not None:
+            spectra = spectra[mask[rows].ravel()]
+            counted = None if weights is None else weights[rows][mask[rows]]
         start = 0
         for piece in pieces(operators, spectra, own=True):
             yield piece, None if counted is None else counted[start : start + len(piece)]
@@ -156,10 +156,10 @@ def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterat
 def picked(scene: Scene, block: Block) -> Part:
     """Return the selected pixels of a block, in this thread's buffers, and their weights."""
     spectra = scene.read(block.roi, thread_buffers()).reshape(-1, scene.shape[2])
-    kept, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
-    if kept is None:
+    mask, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
+    if mask is None:
         return spectra, None
-    return spectra[kept.ravel()], None if weights is None else weights[kept]
+    return spectra[mask.ravel()], None if weights is None else weights[mask]
 
 
 def haloed(
@@ -172,7 +172,7 @@ def haloed(
     edge = block.within or scene.roi
     roi = replace(block.roi, y1=min(block.roi.y1 + halo[0], edge.y1), x1=min(block.roi.x1 + halo[1], edge.x1))
     spectra = scene.read(roi, thread_buffers()).reshape(-1, scene.shape[2])
-    kept = block.choice.mask_of(scene, roi)
-    if kept is not None:
-        spectra[~kept.ravel()] = np.nan
+    mask = block.choice.mask_of(scene, roi)
+    if mask is not None:
+        spectra[~mask.ravel()] = np.nan
     return np.concatenate([part.copy() for part in pieces(operators, spectra, own=True)]).reshape(*roi.shape, -1)

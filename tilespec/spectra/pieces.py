@@ -43,11 +43,11 @@ def pieces(operators: tuple[Operator, ...], x: Spectra, *, own: bool = False) ->
         x: The spectra, ``pixel band``.
         own: Whether ``x`` may be overwritten: full pieces are then processed in place. The bits are the same.
     """
-    taken = next((i for i, op in enumerate(operators) if not isinstance(op, Take)), len(operators))
-    buffers, after = np.empty((PIECE, 0), np.float32), _fused(operators[taken:])
+    first = next((i for i, op in enumerate(operators) if not isinstance(op, Take)), len(operators))
+    buffers, after = np.empty((PIECE, 0), np.float32), _fused(operators[first:])
     for start in range(0, len(x), PIECE):
         piece = x[start : start + PIECE]
-        for take in operators[:taken]:
+        for take in operators[:first]:
             piece = take.apply(piece)
         if not (own and len(piece) == PIECE and piece.flags.c_contiguous and piece.flags.writeable):
             buffers = buffers if buffers.shape[1] == piece.shape[1] else np.empty((PIECE, piece.shape[1]), np.float32)

@@ -188,11 +188,11 @@ def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def to_arrays(kept: Stored) -> dict[str, np.ndarray]:
+def to_arrays(stored: Stored) -> dict[str, np.ndarray]:
     """Return stored moments as arrays for a recipe's folder."""
     return {
         f"kept.{step}.{name}.{key}": np.asarray(value)
-        for step, by_name in kept.items()
+        for step, by_name in stored.items()
         for name, moments in by_name.items()
         for key, value in vars(moments).items()
     }
@@ -204,8 +204,8 @@ def from_arrays(stored: Mapping[str, np.ndarray]) -> dict[int, dict[str, Moments
     for key, value in stored.items():
         if key.startswith("kept."):
             _, step, name, attribute = key.split(".")
-            found = value.item() if value.ndim == 0 else value
-            fields.setdefault(int(step), {}).setdefault(name, {})[attribute] = found
+            field = value.item() if value.ndim == 0 else value
+            fields.setdefault(int(step), {}).setdefault(name, {})[attribute] = field
     return {step: {name: _moments(own) for name, own in by_name.items()} for step, by_name in fields.items()}
 
 

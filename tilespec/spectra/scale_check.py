@@ -28,17 +28,17 @@ RATIO: Final = 30.0
 
 def quick_sample(scene: Scene, roi: Roi) -> Spectra:
     """Return some pixels of a few blocks spread over a region; blocks without data or with damage give none."""
-    where, found = blocks(scene, roi), []
+    where, samples = blocks(scene, roi), []
     for index in sorted({round(i) for i in np.linspace(0, len(where) - 1, BLOCKS + 2)[1:-1]}):
         with suppress(UserError):  # a later reading of the block reports its damage
-            found.append(some(scene, where[index], PIXELS, np.random.default_rng(index)))
-    return np.concatenate(found) if found else np.empty((0, scene.shape[2]), np.float32)
+            samples.append(some(scene, where[index], PIXELS, np.random.default_rng(index)))
+    return np.concatenate(samples) if samples else np.empty((0, scene.shape[2]), np.float32)
 
 
 def brightness(spectra: Spectra) -> float | None:
     """Return the size of the bright values of spectra, or None without any value."""
-    seen = np.abs(spectra[np.isfinite(spectra)])
-    return float(np.quantile(seen, BRIGHT)) if len(seen) else None
+    magnitudes = np.abs(spectra[np.isfinite(spectra)])
+    return float(np.quantile(magnitudes, BRIGHT)) if len(magnitudes) else None
 
 
 def check_scale(level: float | None, scene: Scene, roi: Roi) -> None:
@@ -47,11 +47,11 @@ def check_scale(level: float | None, scene: Scene, roi: Roi) -> None:
     Raises:
         UserError: it is larger or smaller than ``level`` by a factor of `RATIO`.
     """
-    found = brightness(quick_sample(scene, roi)) if level else None
-    if level and found and not 1 / RATIO < found / level < RATIO:
+    level_here = brightness(quick_sample(scene, roi)) if level else None
+    if level and level_here and not 1 / RATIO < level_here / level < RATIO:
         raise UserError(
             scene.url,
-            found=f"bright values of about {found:.3g}",
+            found=f"bright values of about {level_here:.3g}",
             expected=f"about {level:.3g}, as the recipe was fitted on",
             do="They are on different scales, such as 0 to 1 and 0 to 10,000. Bring both in as reflectance: ingest "
             "with --white and --dark, or from a source that says its scale factor; then fit again.",

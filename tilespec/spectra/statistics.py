@@ -123,9 +123,9 @@ class Moments:
             counts += [np.count_nonzero(weigh), len(part), weigh.sum(dtype=np.float64), np.vdot(weigh, weigh)]
             sums += root @ part
             products += part.T @ part
-        n, seen, weight, squares = counts.tolist()
-        found = replace(self, n=int(n), invalid=int(seen - n), weight=weight, squares=squares)
-        return replace(found, sums=sums, products=products)
+        n, count, weight, squares = counts.tolist()
+        total = replace(self, n=int(n), invalid=int(count - n), weight=weight, squares=squares)
+        return replace(total, sums=sums, products=products)
 
     def __add__(self, other: "Moments") -> "Moments":
         assert self.shift is other.shift or np.array_equal(self.shift, other.shift), "moments about two shifts"

@@ -214,12 +214,12 @@ def _write_row(work: TransformTask, row: int) -> Counter[str]:
     return Counter(rows=1)
 
 
-def _streamed(work: TransformTask, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
+def _streamed(work: TransformTask, row: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write the objects of a strip, each directly from its source; return the numbers of invalid and clipped pixels."""
     del y0
-    array, root, invalid, clipped = begun.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
+    array, root, invalid, clipped = row.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
     edge, memory = array.chunks[1], Buffers()
-    for number, key in enumerate(begun.keys["cube"]):
+    for number, key in enumerate(row.keys["cube"]):
         x0 = strip.x0 + number * edge
         roi = Roi(y0=strip.y0, y1=strip.y1, x0=x0, x1=min(x0 + edge, strip.x1))
         parts = _applied(work, roi, array.shape[2])
@@ -234,13 +234,13 @@ def _streamed(work: TransformTask, begun: OpenRow, strip: Roi, y0: int) -> dict[
         entry = stream(root / key, array, shape, fill, memory, step_of(roi))
         left = list(parts)  # the source's checksum is checked after its last line
         assert not left, "as many lines go in as come out"
-        begun.store.entries[key] = entry
+        row.store.entries[key] = entry
     return _counted(work, invalid, clipped)
 
 
-def _gathered(work: TransformTask, begun: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
+def _gathered(work: TransformTask, row: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write a strip whose objects are encoded; return the numbers of invalid and clipped pixels."""
-    array, clipped = begun.arrays["cube"], 0
+    array, clipped = row.arrays["cube"], 0
     values, valid = np.empty((*strip.shape, array.shape[2]), array.dtype), np.empty(strip.shape, np.uint8)
     for block in blocks(work.scene, strip):
         columns, top = slice(block.roi.x0 - strip.x0, block.roi.x1 - strip.x0), block.roi.y0 - strip.y0
@@ -248,9 +248,9 @@ def _gathered(work: TransformTask, begun: OpenRow, strip: Roi, y0: int) -> dict[
             valid[top : top + len(part), columns] = ~np.isnan(part[:, :, 0])
             clipped += work.form.put(part, values[top : top + len(part), columns])
             top += len(part)
-    work.product.put(begun, "cube", values, (y0, 0))
+    work.product.put(row, "cube", values, (y0, 0))
     if work.form.whole:
-        work.product.put(begun, "valid", valid, (y0, 0))
+        work.product.put(row, "valid", valid, (y0, 0))
     return _counted(work, int((valid == 0).sum()), clipped)
 
 

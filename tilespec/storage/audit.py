@@ -103,12 +103,12 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
     claims = list(_claims(records, layout["metadata"]))
     with Peak() as peak:
         say.start("verify", sum(claim.size for claim in claims), "B")
-        found = list(_compared(store_path(url), claims, say))
+        comparisons = list(_compared(store_path(url), claims, say))
         say.finish()
     product = _product(url, ledger)
     missing = 0 if product is None else sum(len(product.missing(panel)) for panel in range(product.panels))
-    damaged = [_named(claim, what) for claim, what in found if what is not None and claim.row is not None]
-    metadata = [_named(claim, what) for claim, what in found if what is not None and claim.row is None]
+    damaged = [_named(claim, what) for claim, what in comparisons if what is not None and claim.row is not None]
+    metadata = [_named(claim, what) for claim, what in comparisons if what is not None and claim.row is None]
     metadata += _root(store_path(url), layout["metadata"])
     return {
         "out": url,
@@ -204,19 +204,19 @@ def _named(claim: Claim, what: str) -> dict[str, Any]:
 
 def _root(url: StorePath, recorded: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the fault of the root's metadata: attributes may change, but the arrays that it consolidates may not."""
-    found = read_json(url / ROOT)
-    if found is None:
+    metadata = read_json(url / ROOT)
+    if metadata is None:
         what = "missing" if not (url / ROOT).exists() else "JSON that ends early or is damaged"
         return [{"object": ROOT, "row": None, "panel": 0, "found": what}]
-    kept = found.get("consolidated_metadata") or {}
-    listed = kept.get("metadata", {}) if isinstance(kept, dict) else {}
+    consolidated = metadata.get("consolidated_metadata") or {}
+    listed = consolidated.get("metadata", {}) if isinstance(consolidated, dict) else {}
     wrong = []
     for key in (key for key in recorded if key.endswith(f"/{ROOT}")):
         own = read_json(url / key)
         name = key.removesuffix(f"/{ROOT}")
         if own is not None and listed.get(name) != own:
             wrong.append({"object": ROOT, "row": None, "panel": 0, "found": f"other metadata of {name}"})
-    if "tilespec_status" not in (found.get("attributes") or {}):
+    if "tilespec_status" not in (metadata.get("attributes") or {}):
         wrong.append({"object": ROOT, "row": None, "panel": 0, "found": "no status"})
     return wrong
 
@@ -225,13 +225,13 @@ def _stated_status(url: StorePath) -> str | None:
     """Return the status attribute of the store itself, or None when there is no store yet."""
     if not (url / ROOT).exists():
         return None
-    found = read_json(url / ROOT)
-    return "damaged" if found is None else (found.get("attributes") or {}).get("tilespec_status")
+    metadata = read_json(url / ROOT)
+    return "damaged" if metadata is None else (metadata.get("attributes") or {}).get("tilespec_status")
 
 
-def _unrecorded(root: StorePath, known: set[str]) -> list[str]:
+def _unrecorded(root: StorePath, recorded: set[str]) -> list[str]:
     """Return the keys of objects in a store that are in no record."""
-    return sorted(set(root.sizes()) - known)
+    return sorted(set(root.sizes()) - recorded)
 
 
 def _last_run(ledger: Ledger) -> dict[str, Any] | None:

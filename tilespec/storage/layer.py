@@ -61,15 +61,15 @@ class Layer:
         Raises:
             UserError: the store does not have it; the message names the layers that exist.
         """
-        found = cls.find(store, name)
-        if found is None:
+        layer = cls.find(store, name)
+        if layer is None:
             raise UserError(
                 store,
                 found=f"arrays {sorted(open_group(store).array_keys())}",
                 expected=f"{name}(y, x)",
                 do="Ingest the scene with --labels FILE, or name another store in data.labels.",
             )
-        return found
+        return layer
 
     @property
     def array(self) -> "zarr.Array[Any]":

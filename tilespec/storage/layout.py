@@ -151,21 +151,21 @@ def constants(
     return out
 
 
-def sharded(specs: list[ArraySpec], asked: str | None) -> list[ArraySpec]:
+def sharded(specs: list[ArraySpec], text: str | None) -> list[ArraySpec]:
     """Return the arrays of a product with the requested shards; the first array decides.
 
     Args:
         specs: Arrays whose chunks have one height and width.
-        asked: The shape ``ROWSxCOLS`` in pixels, multiples of a chunk; ``auto``: only where the chunks of the first
+        text: The shape ``ROWSxCOLS`` in pixels, multiples of a chunk; ``auto``: only where the chunks of the first
             array are more than `OBJECTS`; None or ``none``: a chunk is an object.
 
     Raises:
         UserError: the text has another form, or the shape is no multiple of a chunk.
     """
-    if asked in {None, NONE}:
+    if text in {None, NONE}:
         return specs
-    found = _auto(specs[0]) if asked == AUTO else _parse_shards(str(asked), specs[0])
-    return specs if found is None else [_with(spec, found) for spec in specs]
+    size = _auto(specs[0]) if text == AUTO else _parse_shards(str(text), specs[0])
+    return specs if size is None else [_with(spec, size) for spec in specs]
 
 
 def _auto(spec: ArraySpec) -> tuple[int, int] | None:
@@ -175,22 +175,22 @@ def _auto(spec: ArraySpec) -> tuple[int, int] | None:
     return None if prod(counts) <= OBJECTS or wide <= 1 else (spec.chunks[0], wide * spec.chunks[1])
 
 
-def _parse_shards(asked: str, spec: ArraySpec) -> tuple[int, int]:
+def _parse_shards(text: str, spec: ArraySpec) -> tuple[int, int]:
     """Return the rows and the columns of a shard from their text."""
-    match, (height, width) = re.fullmatch(r"(\d+)x(\d+)", asked), spec.chunks[:2]
+    match, (height, width) = re.fullmatch(r"(\d+)x(\d+)", text), spec.chunks[:2]
     rows, cols = (int(match[1]), int(match[2])) if match else (0, 0)
     if not rows or not cols or rows % height or cols % width:
         raise UserError(
             "--shards",
-            found=repr(asked),
+            found=repr(text),
             expected=f"ROWSxCOLS, multiples of the chunk, {height} x {width}; or {AUTO}, or {NONE}",
             do=f"Try {height}x{8 * width}.",
         )
     return rows, cols
 
 
-def _with(spec: ArraySpec, found: tuple[int, int]) -> ArraySpec:
+def _with(spec: ArraySpec, size: tuple[int, int]) -> ArraySpec:
     """Return an array with shards, none larger than the array needs; the axes after ``y, x`` are not divided."""
     whole = [-(-n // edge) * edge for n, edge in zip(spec.shape[:2], spec.chunks, strict=False)]
-    edges = [max(edge, min(side, most)) for edge, side, most in zip(spec.chunks, found, whole, strict=False)]
+    edges = [max(edge, min(side, most)) for edge, side, most in zip(spec.chunks, size, whole, strict=False)]
     return replace(spec, shards=(*edges, *spec.chunks[2:]))

@@ -40,15 +40,15 @@ class Ledger:
     def open(cls, product: str, settings: dict[str, Any]) -> "Ledger":
         """Return the ledger of ``product``; refuse one that was begun with other settings, and name the difference."""
         ledger = cls(folder=sidecar(product), key=fingerprint(settings))
-        kept = ledger.read_note("settings")
-        if kept is not None and fingerprint(kept) != ledger.key:
+        before = ledger.read_note("settings")
+        if before is not None and fingerprint(before) != ledger.key:
             raise UserError(
                 product,
-                found="a product of other settings: " + difference(kept, json.loads(dump_json(settings))),
+                found="a product of other settings: " + difference(before, json.loads(dump_json(settings))),
                 expected="the same settings, to resume it",
                 do="Give another OUT, or remove the old product and its .tilespec folder first.",
             )
-        if kept is None and (ledger.folder / "settings.json").exists():
+        if before is None and (ledger.folder / "settings.json").exists():
             raise UserError(
                 ledger.folder / "settings.json",
                 found="JSON that ends early or is damaged",
@@ -56,7 +56,7 @@ class Ledger:
                 do="Restore the file from a copy, or remove the product and its .tilespec folder and start again.",
             )
         ledger.rows.mkdir(parents=True, exist_ok=True)
-        if kept is None:
+        if before is None:
             ledger.note("settings", settings)
         return ledger
 
@@ -80,8 +80,8 @@ class Ledger:
         listed = self._listed(".json")
         paths = [path for _, path in listed]
         read = map_concurrently(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
-        found = {where: record for (where, _), record in zip(listed, read, strict=True)}
-        return {where: record for where, record in found.items() if record is not None}
+        by_row = {where: record for (where, _), record in zip(listed, read, strict=True)}
+        return {where: record for where, record in by_row.items() if record is not None}
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Return rows and panels that were begun and not recorded: a process writes them, or was killed meanwhile."""

@@ -82,9 +82,9 @@ def _take(lock: StorePath, url: str) -> str:
     """Create the lock, or replace one whose holder has ended if it has not changed; return its token."""
     mine = {**_self(), "token": uuid4().hex}
     tag = lock.tag()  # looked at first: a touch since then changes it
-    found = _describe(lock)
-    if found is not None and found["alive"]:
-        raise _refusal(url, lock, found)
+    owner = _describe(lock)
+    if owner is not None and owner["alive"]:
+        raise _refusal(url, lock, owner)
     text = json.dumps(mine).encode()
     won = lock.claim(text) if tag is None else lock.swap(text, tag)
     if not won and (_read(lock) or {}).get("token") != mine["token"]:  # ours, where only the answer was lost
@@ -92,8 +92,8 @@ def _take(lock: StorePath, url: str) -> str:
     return mine["token"]
 
 
-def _refusal(url: str, lock: StorePath, found: dict[str, Any]) -> UserError:
-    who = f"process {found.get('pid')} on {found.get('host')}, last seen {max(found.get('age', 0), 0):.0f} s ago"
+def _refusal(url: str, lock: StorePath, owner: dict[str, Any]) -> UserError:
+    who = f"process {owner.get('pid')} on {owner.get('host')}, last seen {max(owner.get('age', 0), 0):.0f} s ago"
     return UserError(
         url,
         found=f"another run that writes it: {who}",
@@ -116,28 +116,28 @@ def _beat(lock: StorePath, mine: str, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
         with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
             tag = lock.tag()
-            found = _read(lock) or {}
-            if tag is None or found.get("token") != mine:
+            content = _read(lock) or {}
+            if tag is None or content.get("token") != mine:
                 return
             # other bytes, another tag: who would break it sees that it was touched
-            lock.swap(json.dumps({**found, "beats": found.get("beats", 0) + 1}).encode(), tag)
+            lock.swap(json.dumps({**content, "beats": content.get("beats", 0) + 1}).encode(), tag)
 
 
 def _describe(lock: StorePath) -> dict[str, Any] | None:
     """Return the holder, the age of the heartbeat, and whether the holder is alive; None without a lock."""
-    found = _read(lock)
-    if found is None:
+    content = _read(lock)
+    if content is None:
         return None
     try:
         age = _now(lock.parent) - lock.modified()
     except FileNotFoundError:
         return None
-    known = {key: found.get(key) for key in ("host", "pid")}
-    if found.get("realm") == _self()["realm"]:
-        alive = found.get("started") is not None and _started(found.get("pid")) == found["started"]
+    owner = {key: content.get(key) for key in ("host", "pid")}
+    if content.get("realm") == _self()["realm"]:
+        alive = content.get("started") is not None and _started(content.get("pid")) == content["started"]
     else:
         alive = age < TTL
-    return {**known, "age": age, "alive": alive}
+    return {**owner, "age": age, "alive": alive}
 
 
 def _read(lock: StorePath) -> dict[str, Any] | None:

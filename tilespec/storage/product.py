@@ -195,12 +195,12 @@ class Product:
         objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
         self.ledger.record(row, {"objects": objects, **begun.facts}, panel)
 
-    def put(self, begun: "OpenRow", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
+    def put(self, row: "OpenRow", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
         """Write all objects of an array in a row that was begun, without Zarr where its format is known."""
-        array, named, store = begun.arrays[name], begun.keys[name], begun.store
+        array, named, store = row.arrays[name], row.keys[name], row.store
         root, (y0, x0) = store_path(self.url).on_disk, start
-        known = checked_only(array) or compressed(array)
-        if root is not None and known and array.chunks[2:] == array.shape[2:]:
+        plain = checked_only(array) or compressed(array)
+        if root is not None and plain and array.chunks[2:] == array.shape[2:]:
             edge = array.chunks[1]
             parts = [block[:, left : left + edge] for left in range(0, block.shape[1], edge)]
             with ThreadPoolExecutor(WRITERS, "tilespec-put") as pool:
@@ -296,7 +296,7 @@ def _has_begun(path: StorePath, folder: StorePath) -> bool:
 def metadata(root: StorePath) -> dict[str, Any]:
     """Return the root's metadata, empty when there are none; refuse damaged metadata."""
     try:
-        found: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
+        content: dict[str, Any] = json.loads(root.read_text()) if root.exists() else {}
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             root,
@@ -304,7 +304,7 @@ def metadata(root: StorePath) -> dict[str, Any]:
             expected="whole metadata",
             do="`tilespec repair` writes it again; or remove the store and its .tilespec folder, and run its command.",
         ) from error
-    return found
+    return content
 
 
 def publish(url: str, attrs: Mapping[str, Any]) -> None:
@@ -344,7 +344,7 @@ def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bo
             compressors=compressors(spec.dtype),
             attributes=dict(spec.attrs),
         )
-    for name, (dims, values, given) in constants.items():
+    for name, (dims, values, attributes) in constants.items():
         data = np.asarray(values)
         array = group.create_array(
             name=name,
@@ -352,7 +352,7 @@ def _create(url: str, specs: list[ArraySpec], constants: Constants, *, fresh: bo
             dtype=data.dtype,
             chunks=data.shape or "auto",
             dimension_names=dims,
-            attributes=given,
+            attributes=attributes,
             compressors=compressors(str(data.dtype)),
         )
         array[...] = data

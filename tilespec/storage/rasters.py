@@ -104,8 +104,8 @@ class ValueRaster:
         main = "cube" if "cube" in group else "prediction"
         name = layer or main
         array = group.get(name)
-        known = isinstance(array, zarr.Array) and array.dtype.kind in "iuf"
-        if not known or (array.ndim != 2 and (array.ndim, name) != (3, main)):
+        numeric = isinstance(array, zarr.Array) and array.dtype.kind in "iuf"
+        if not numeric or (array.ndim != 2 and (array.ndim, name) != (3, main)):
             raise UserError(
                 url,
                 found=f"arrays {sorted(group.array_keys())}",
@@ -202,12 +202,12 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
     Raises:
         UserError: a part of the region was not predicted.
     """
-    asked = Roi.of(plane, rows, cols)
+    region = Roi.of(plane, rows, cols)
     roi = Roi(
-        y0=asked.y0 if rows else predicted.y0,
-        y1=asked.y1 if rows else predicted.y1,
-        x0=asked.x0 if cols else predicted.x0,
-        x1=asked.x1 if cols else predicted.x1,
+        y0=region.y0 if rows else predicted.y0,
+        y1=region.y1 if rows else predicted.y1,
+        x0=region.x0 if cols else predicted.x0,
+        x1=region.x1 if cols else predicted.x1,
     )
     if not inside(roi, predicted):
         raise UserError(

@@ -204,13 +204,13 @@ def content_of(attrs: Mapping[str, Any]) -> str | None:
 def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:
     """Return the spectral axis of a store, or None when it has none of the right length."""
     for name in AXES:
-        found = group.get(name)
-        if isinstance(found, zarr.Array) and found.shape == (bands,):
+        array = group.get(name)
+        if isinstance(array, zarr.Array) and array.shape == (bands,):
             fwhm, good = group.get("fwhm"), group.get("good")
             return SpectralAxis(
                 name=name,  # type: ignore[arg-type]
-                unit=str(found.attrs.get("units", "1")),
-                values=tuple(float(v) for v in np.asarray(found[:])),
+                unit=str(array.attrs.get("units", "1")),
+                values=tuple(float(v) for v in np.asarray(array[:])),
                 fwhm=None if fwhm is None else tuple(float(v) for v in np.asarray(fwhm[:])),
                 good=None if good is None else tuple(bool(v) for v in np.asarray(good[:])),
             )

@@ -37,13 +37,13 @@ class PixelSelection:
 
     def mask_of(self, scene: Scene, roi: Roi) -> Bool[np.ndarray, "y x"] | None:
         """Return the selected pixels of a region as bool ``y, x``, or None for all of them."""
-        kept = None
+        mask = None
         if self.mask is not None:
-            kept = _valued(scene, self.mask, roi)
+            mask = _valued(scene, self.mask, roi)
         if self.weights is not None:
             heavy = self._weights(scene, roi) > 0
-            kept = heavy if kept is None else kept & heavy
-        return kept
+            mask = heavy if mask is None else mask & heavy
+        return mask
 
     def weigh(self, scene: Scene, roi: Roi) -> Float32[np.ndarray, "y x"] | None:
         """Return the weights of the pixels of a region ``y, x``, or None when all have the same weight."""
@@ -51,27 +51,27 @@ class PixelSelection:
 
     def _weights(self, scene: Scene, roi: Roi) -> Float32[np.ndarray, "y x"]:
         assert self.weights is not None
-        found = np.nan_to_num(scene.layer(self.weights, roi).astype(np.float32), nan=0.0, posinf=np.inf)
-        if (found < 0).any() or np.isinf(found).any():
+        weights = np.nan_to_num(scene.layer(self.weights, roi).astype(np.float32), nan=0.0, posinf=np.inf)
+        if (weights < 0).any() or np.isinf(weights).any():
             raise UserError(
                 f"{scene.url}, layer {self.weights!r}",
-                found=f"weights from {found.min():g} to {found.max():g} in {roi}",
+                found=f"weights from {weights.min():g} to {weights.max():g} in {roi}",
                 expected="finite weights, 0 or more (NaN counts as 0)",
                 do="Correct the layer, or name another with --weights.",
             )
-        return found
+        return weights
 
 
 def _valued(scene: Scene, name: str, roi: Roi) -> Bool[np.ndarray, "y x"]:
     """Return where a layer has a value other than 0: neither NaN nor the nodata value of its attributes."""
     plane = scene.plane(name)
     values = plane.read(roi)
-    kept = (values != 0) & ~np.isnan(values)
+    mask = (values != 0) & ~np.isnan(values)
     gaps: list[Any] = [plane.attrs[key] for key in ("nodata", "_FillValue") if key in plane.attrs]
     for gap in gaps:
         if isinstance(gap, int | float):
-            kept &= values != gap
-    return kept
+            mask &= values != gap
+    return mask
 
 
 ALL = PixelSelection()

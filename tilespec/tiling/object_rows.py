@@ -78,8 +78,8 @@ class ObjectRows:
         if self.plan.disagreement:
             blocks["disagreement"] = np.where(valid, np.sqrt(values[:, :, -1]), np.float32(np.nan))
         row.blocks = row.blocks or self._memory(blocks)
-        for name, found in blocks.items():
-            row.blocks[name][top : top + len(found), left : left + found.shape[1]] = found
+        for name, block in blocks.items():
+            row.blocks[name][top : top + len(block), left : left + block.shape[1]] = block
         row.pixels += valid.size
         row.nodata += valid.size - int(np.count_nonzero(valid))
 

@@ -78,11 +78,11 @@ class Rows:
         for number, into_y, from_y in rows:
             strip = self.strips[number]
             for piece, into_x, from_x in columns:
-                found = strip.pieces[piece]
+                piece_values = strip.pieces[piece]
                 at = _shifted(from_y, strip.top), _shifted(from_x, int(self.edges[piece]))
-                out[into_y, into_x] = found.values[at]
-                if found.valid is not None:
-                    mask[into_y, into_x] = found.valid[at]
+                out[into_y, into_x] = piece_values.values[at]
+                if piece_values.valid is not None:
+                    mask[into_y, into_x] = piece_values.valid[at]
         return None if mask.all() else mask
 
 
@@ -191,9 +191,9 @@ class RowReader:
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(flat.sum())
         if not finite:
-            seen = np.isfinite(flat).all(axis=1)
-            flat[~seen] = 0
-            valid = None if seen.all() else seen.reshape(roi.shape)
+            valid_pixels = np.isfinite(flat).all(axis=1)
+            flat[~valid_pixels] = 0
+            valid = None if valid_pixels.all() else valid_pixels.reshape(roi.shape)
         piece = Piece(values=values, valid=valid)
         if np.may_share_memory(values, block):
             weakref.finalize(piece, self.free.append, buffers)

@@ -65,11 +65,11 @@ class StripCollector:
 
     def add(self, block: BlendedBlock) -> None:
         """Add the next block of the tile row."""
-        for (first, last), found in self._found.items():
-            found.append(block.values[first - block.top : last - block.top].copy())
+        for (first, last), parts in self._found.items():
+            parts.append(block.values[first - block.top : last - block.top].copy())
 
     def leave(self, strips: StripStore, k: int) -> None:
         """Store the gathered rows for the adjacent slabs, unless the tile row itself came from a stored strip."""
-        for rows, found in self._found.items():
-            if found:
-                strips.leave(k, rows, np.concatenate(found, axis=1))
+        for rows, parts in self._found.items():
+            if parts:
+                strips.leave(k, rows, np.concatenate(parts, axis=1))

@@ -143,5 +143,5 @@ class TileEvaluator:
             return cut
         rows = self.source[0][y0:y1] - grid.read(grid.y, k)[0]
         columns = self.source[1][x0:x1] - grid.read(grid.x, column)[0]
-        seen = mask[np.ix_(rows, columns)]
-        return cut if seen.all() else np.where(seen[:, :, None], cut, np.float32(np.nan))
+        valid = mask[np.ix_(rows, columns)]
+        return cut if valid.all() else np.where(valid[:, :, None], cut, np.float32(np.nan))

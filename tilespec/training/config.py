@@ -103,8 +103,8 @@ def _explain(where: str, error: ValidationError) -> UserError:
     key = ".".join(str(part) for part in first["loc"])
     table = ".".join(str(part) for part in first["loc"][:-1])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(_known(first["loc"][:-1]))
-        expected = f"keys of [{table}]: {known}" if table else f"the tables {known}"
+        names = ", ".join(_known(first["loc"][:-1]))
+        expected = f"keys of [{table}]: {names}" if table else f"the tables {names}"
         return UserError(f"{where}: {key}", found="an unknown key", expected=expected, do="Check the spelling.")
     if first["type"] == "missing":
         do = f"Give it in the file, or with --set {key}=..."

@@ -209,10 +209,10 @@ class Rate:
         kind = load(SCHEDULES, train.schedule.name, "train.schedule")
         options = dict(train.schedule.model_extra or {})
         check_options(kind, options, "train.schedule")
-        told = {"steps": max(1, train.steps - train.warmup), "floor": train.floor}
-        given = {key: value for key, value in told.items() if key in options_of(kind)} | options
-        ends = "steps" in given and "steps" not in options
-        return cls(peak=train.rate, warmup=train.warmup, schedule=kind(**given), ends=ends)
+        defaults = {"steps": max(1, train.steps - train.warmup), "floor": train.floor}
+        arguments = {key: value for key, value in defaults.items() if key in options_of(kind)} | options
+        ends = "steps" in arguments and "steps" not in options
+        return cls(peak=train.rate, warmup=train.warmup, schedule=kind(**arguments), ends=ends)
 
     def at(self, step: int, scores: Scores = ()) -> float:
         """Return the learning rate at ``step``."""

@@ -49,11 +49,11 @@ class Named(BaseModel):
     """The name in the table of plug-ins, or the dotted path ``package.module:Name`` of your own plug-in."""
 
 
-def listed(given: Any) -> Any:
+def listed(value: Any) -> Any:
     """Return a table in which a single scene, or store of labels or of a target, becomes a list with one entry."""
-    if not isinstance(given, Mapping):
-        return given
-    return {k: [v] if k in STORES and isinstance(v, str) else v for k, v in given.items()}
+    if not isinstance(value, Mapping):
+        return value
+    return {k: [v] if k in STORES and isinstance(v, str) else v for k, v in value.items()}
 
 
 @final
@@ -92,8 +92,8 @@ class Validate(SettingsTable):
 
     @model_validator(mode="before")
     @classmethod
-    def _lists(cls, given: Any) -> Any:
-        return listed(given)
+    def _lists(cls, value: Any) -> Any:
+        return listed(value)
 
     @property
     def held_out(self) -> bool:
@@ -154,8 +154,8 @@ class Data(SettingsTable):
 
     @model_validator(mode="before")
     @classmethod
-    def _lists(cls, given: Any) -> Any:
-        return listed(given)
+    def _lists(cls, value: Any) -> Any:
+        return listed(value)
 
 
 @final
@@ -268,8 +268,8 @@ class Train(SettingsTable):
 
     @field_validator("schedule", mode="before")
     @classmethod
-    def _table(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
+    def _table(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @field_serializer("schedule")
     def _name(self, schedule: ScheduleTable) -> str | dict[str, Any]:

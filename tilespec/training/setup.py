@@ -94,9 +94,9 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
         UserError: settings and scenes do not match; nothing has been computed at this point.
     """
     training_set = open_training_set(config)
-    known = config.model_copy(update={"task": config.task.model_copy(update=dict(training_set.options))})
-    outline = Setup.of(known, training_set.bands).outline["generator"]
-    config = adapted(known, training_set, (tile_class_of(outline) or UNDECLARED).align)
+    with_facts = config.model_copy(update={"task": config.task.model_copy(update=dict(training_set.options))})
+    outline = Setup.of(with_facts, training_set.bands).outline["generator"]
+    config = adapted(with_facts, training_set, (tile_class_of(outline) or UNDECLARED).align)
     bands = reaching(config, training_set)
     setup = Setup.of(config, bands.count)
     if ranks < 1:
@@ -165,12 +165,12 @@ def recipe_of(config: Config, training_set: TrainingSet, folder: Path, ranks: Ra
     scene = training_set.regions[0].scene
     if not config.recipe.steps:
         return Recipe.empty(scene.shape[2], scene.spectral)
-    kept = folder / "recipe"
-    if ranks.rank == 0 and not (kept / "recipe.json").exists():
+    path = folder / "recipe"
+    if ranks.rank == 0 and not (path / "recipe.json").exists():
         where = [(region.scene, region.roi) for region in training_set.regions]
-        fit_steps(config.recipe.steps, where, seed=config.train.seed).save(str(kept))
+        fit_steps(config.recipe.steps, where, seed=config.train.seed).save(str(path))
     ranks.agree(0)
-    return Recipe.load(str(kept))
+    return Recipe.load(str(path))
 
 
 def _fitted(path: str, training_set: TrainingSet) -> Recipe:

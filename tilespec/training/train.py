@@ -62,9 +62,9 @@ def train(
         KeyboardInterrupt: the training was stopped by SIGINT, SIGTERM or SIGUSR1; the last step has its checkpoint.
     """
     source = str(config) if isinstance(config, str | Path) else "mapping"
-    asked, first = resolve(config, options.overrides), leads()
+    settings_given, first = resolve(config, options.overrides), leads()
     with rank_runner(options.ranks, options.workers, options.cluster) as hands:
-        settings, training_set, plan = prepared(asked, hands.world)
+        settings, training_set, plan = prepared(settings_given, hands.world)
         plan |= _held_out(settings, training_set, reaching(settings, training_set).count)
         if options.dry_run:
             return {**plan, "model": out, "ranks": hands.world}
@@ -117,9 +117,9 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         validation = Validation.of(settings, training_set, setup, recipe, folder)
         blocks = ScoreCache(training_set.regions, recipe, data.cache, ranks)
         share = ranks.share(options.batch)
-        law = PatchStream.of(settings, training_set)
-        told: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
-        loader = Loader(law, blocks, setup.task, **told, pin=ranks.device.startswith("cuda"))
+        stream = PatchStream.of(settings, training_set)
+        loading: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
+        loader = Loader(stream, blocks, setup.task, **loading, pin=ranks.device.startswith("cuda"))
         start, loop = _resumed(settings, folder, ranks, setup, validation)
         with loop.log or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
@@ -145,15 +145,15 @@ def _resumed(
     config: Config, folder: Path, ranks: Ranks, setup: Setup, validation: Validation | None
 ) -> tuple[int, Loop]:
     """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
-    train, kept, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
+    train, checkpoints, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
     nets = setup.nets(train.seed)
     players = {name: Player.of(net, train, ranks.device) for name, net in nets.items()}
     average = WeightAverage(nets["generator"], train.ema) if train.ema and first else None
-    start = ranks.agree(checkpoint.newest(kept) if first else 0)
+    start = ranks.agree(checkpoint.newest(checkpoints) if first else 0)
     if start:
-        tensors = checkpoint.load(kept, start)
-        checkpoint.restore(players, tensors, average.tensors if average else None, where=kept)
-    lines = checkpoint.validations(kept, start) if start else []
+        tensors = checkpoint.load(checkpoints, start)
+        checkpoint.restore(players, tensors, average.tensors if average else None, where=checkpoints)
+    lines = checkpoint.validations(checkpoints, start) if start else []
     return start, Loop(
         train=train,
         folder=folder,
@@ -170,10 +170,10 @@ def _resumed(
 
 def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
     """Return notes about the training for the user."""
-    asked, steps, skipped = config.train.steps, facts["steps"], facts["skipped"]
-    said = {
-        f"stopped after {steps} of {asked} steps: validations did not become better": steps < asked,
+    wanted, steps, skipped = config.train.steps, facts["steps"], facts["skipped"]
+    notes = {
+        f"stopped after {steps} of {wanted} steps: validations did not become better": steps < wanted,
         f"the model is that of step {step}, the best validated one": step != steps,
         f"{skipped} steps were skipped: losses or gradients were NaN or infinite": skipped > 0,
     }
-    return [note for note, true in said.items() if true]
+    return [note for note, true in notes.items() if true]

@@ -34,9 +34,9 @@ def demo(out: str = "demo", *, options: DemoOptions, progress: Progress) -> dict
         return {"stages": [name for name, _, _ in stages], "out": out, **SIZE}
     results: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
-    for name, verb, given in stages:
+    for name, verb, arguments in stages:
         began = time.monotonic()
-        results[name] = getattr(api, verb)(**given, progress=progress)
+        results[name] = getattr(api, verb)(**arguments, progress=progress)
         seconds[name] = round(time.monotonic() - began, 1)
     methods = [*BASELINES, "cgan"]
     table = {method: {key: results[f"evaluate {method}"][key] for key in COLUMNS} for method in methods}
@@ -63,7 +63,7 @@ def _stages(folder: Path, seed: int) -> list[tuple[str, str, dict[str, Any]]]:
         "recipe.path": recipe,
         "train.seed": str(seed),
     }
-    judged = {"truth": scene, "rows": TEST, "patch_size": PATCH}
+    evaluation = {"truth": scene, "rows": TEST, "patch_size": PATCH}
     stages: list[tuple[str, str, dict[str, Any]]] = [
         ("simulate", "simulate", {"out": raw, **SIZE, "raw": True, "seed": seed}),
         ("ingest", "ingest", {"src": f"{raw}/raw.hdr", "out": scene, **references}),
@@ -72,16 +72,16 @@ def _stages(folder: Path, seed: int) -> list[tuple[str, str, dict[str, Any]]]:
         ("predict", "predict", {"model": model, "scene": scene, "out": str(_prediction(folder, "cgan"))}),
     ]
     for method, options in BASELINES.items():
-        given = {
+        arguments = {
             **options,
             "scene": scene,
             "out": str(_prediction(folder, method)),
             "rows": TRAIN,
             "seed": seed,
         }
-        stages.append((method, "baseline", given))
+        stages.append((method, "baseline", arguments))
     return stages + [
-        (f"evaluate {method}", "evaluate", {"pred": str(_prediction(folder, method)), **judged})
+        (f"evaluate {method}", "evaluate", {"pred": str(_prediction(folder, method)), **evaluation})
         for method in (*BASELINES, "cgan")
     ]
 

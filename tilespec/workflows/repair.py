@@ -45,11 +45,11 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
         return _plan(url, progress) | {"dry_run": True}
     with Peak() as peak, locked(url):
         plan = _plan(url, progress)
-        told = None if plan["whole"] else _again(url, plan, options.workers, progress)
+        result = None if plan["whole"] else _again(url, plan, options.workers, progress)
         after = plan if plan["whole"] else verify(url, progress=progress)
     return plan | {
         "rows_recomputed": len(plan["rows"]),
-        "command_result": told,
+        "command_result": result,
         "damaged_after": [] if plan["whole"] else [*after["damaged"], *after["metadata"]],
         **{key: after[key] for key in ("status", "intact", "whole")},
         "seconds": peak.seconds,
@@ -59,14 +59,14 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
 
 def _plan(url: str, progress: Progress) -> dict[str, Any]:
     """Return the damage, the rows of objects to write again, and the command that does it."""
-    found = verify(url, progress=progress)
+    verdict = verify(url, progress=progress)
     ledger = Ledger.find(url)
     assert ledger is not None, "verify refuses a product without a ledger"
-    rows = {(entry["row"], entry["panel"]) for entry in found["damaged"]}
+    rows = {(entry["row"], entry["panel"]) for entry in verdict["damaged"]}
     rows |= {(row, of) for of, panel in enumerate(status(url)["panels"]) for row in panel["missing"]}
-    kept = ("out", "status", "damaged", "metadata", "unrecorded", "intact", "whole")
+    keys = ("out", "status", "damaged", "metadata", "unrecorded", "intact", "whole")
     return {
-        **{key: found[key] for key in kept},
+        **{key: verdict[key] for key in keys},
         "rows": [{"row": row, "panel": panel} for row, panel in sorted(rows)],
         "command": ledger.read_note("command"),
     }
@@ -83,21 +83,21 @@ def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progre
             return getattr(api, verb)(**options, progress=progress)
 
 
-def _command(url: str, kept: dict[str, Any] | None, workers: int | None) -> tuple[str, dict[str, Any], Path | None]:
+def _command(url: str, record: dict[str, Any] | None, workers: int | None) -> tuple[str, dict[str, Any], Path | None]:
     """Return the verb, the options and the working folder of the recorded command, for the product's present path."""
-    verb, options = str((kept or {}).get("verb")), (kept or {}).get("options")
-    taken = inspect.signature(getattr(api, verb)).parameters if verb in WRITERS else {}
-    if not taken or not isinstance(options, dict):
+    verb, options = str((record or {}).get("verb")), (record or {}).get("options")
+    parameters = inspect.signature(getattr(api, verb)).parameters if verb in WRITERS else {}
+    if not parameters or not isinstance(options, dict):
         raise UserError(
             url,
-            found=f"{verb!r} as the command that wrote it" if kept else "no record of the command that wrote it",
+            found=f"{verb!r} as the command that wrote it" if record else "no record of the command that wrote it",
             expected=f"{url.rstrip('/')}.tilespec/command.json with one of {', '.join(WRITERS)} and its options",
             do="Run the command that wrote it once more, with the same options: it keeps its record and resumes.",
         )
     options = {**options, "out": url}
-    if workers is not None and "workers" in taken:
-        options |= {"workers": workers} | ({"cluster": None} if "cluster" in taken else {})
-    folder = Path(str((kept or {}).get("folder", "")))
+    if workers is not None and "workers" in parameters:
+        options |= {"workers": workers} | ({"cluster": None} if "cluster" in parameters else {})
+    folder = Path(str((record or {}).get("folder", "")))
     return verb, options, folder if folder.is_absolute() and folder.is_dir() else None
 
 
@@ -128,8 +128,8 @@ def _unrecorded(ledger: Ledger, plan: dict[str, Any]) -> Iterator[None]:
     If the command is refused, the records of rows that were not written again are restored.
     """
     records, mend = ledger.records(), ledger.folder / MEND
-    taken = {(entry["row"], entry["panel"]) for entry in plan["rows"]} & records.keys()
-    for row, panel in taken:
+    dropped = {(entry["row"], entry["panel"]) for entry in plan["rows"]} & records.keys()
+    for row, panel in dropped:
         ledger.drop(row, panel)
     if plan["metadata"]:
         ledger.note("mend", {"metadata": [entry["object"] for entry in plan["metadata"]]})
@@ -137,6 +137,6 @@ def _unrecorded(ledger: Ledger, plan: dict[str, Any]) -> Iterator[None]:
         yield
     except UserError:
         mend.unlink(missing_ok=True)
-        for row, panel in taken - ledger.records().keys():
+        for row, panel in dropped - ledger.records().keys():
             ledger.record(row, records[row, panel], panel)
         raise

@@ -34,11 +34,11 @@ def errors(model: Pls, test: Cross, components: int) -> Float64[np.ndarray, " si
     ``|Y - XB|^2 = tr(Y'Y) - 2 tr(B'X'Y) + tr(B'X'XB)`` relative to the means of the model's own pixels.
     """
     about = test.about(model.mean_x, model.mean_y)
-    found = [float(np.trace(about.yy))]
+    curve = [float(np.trace(about.yy))]
     for b in model.coefficients():
-        found.append(found[0] - 2 * float((b * about.xy).sum()) + float((b * (about.xx @ b)).sum()))
-    found += [found[-1]] * (components + 1 - len(found))
-    return np.maximum(found, 0) / (about.weight * len(model.mean_y))
+        curve.append(curve[0] - 2 * float((b * about.xy).sum()) + float((b * (about.xx @ b)).sum()))
+    curve += [curve[-1]] * (components + 1 - len(curve))
+    return np.maximum(curve, 0) / (about.weight * len(model.mean_y))
 
 
 def one_standard_error(curves: Curves) -> int:

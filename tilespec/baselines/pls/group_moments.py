@@ -63,8 +63,8 @@ class Grouped:
         del origin
         x, number = block
         valid = np.isfinite(x[:, 0])
-        found = np.unique(number[valid])
-        groups = {int(g): Group.of(x[valid & (number == g)], scatter=self.scatter) for g in found}
+        numbers = np.unique(number[valid])
+        groups = {int(g): Group.of(x[valid & (number == g)], scatter=self.scatter) for g in numbers}
         return Grouped(scatter=self.scatter, groups=groups, invalid=int((~valid).sum()))
 
     def __add__(self, other: "Grouped") -> "Grouped":

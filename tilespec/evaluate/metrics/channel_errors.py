@@ -139,9 +139,9 @@ class PatchErrors:
         n, squares = (np.zeros(block.shape[1:3], kind) for kind in (np.int64, np.float64))
         for channel in range(block.shape[3]):  # one at a time: no copy of all channels
             error = block[1, :, :, channel].astype(np.float64) - block[0, :, :, channel]
-            known = np.isfinite(error)
-            n += known
-            squares += np.where(known, error, 0.0) ** 2
+            valid = np.isfinite(error)
+            n += valid
+            squares += np.where(valid, error, 0.0) ** 2
         where = corners(self.patches, origin, n.shape)
         return replace(self, n=box_sums(n, where), squares=box_sums(squares, where))
 
@@ -150,13 +150,13 @@ class PatchErrors:
 
     def finish(self) -> dict[str, Any]:
         """Return mean and population deviation of the RMSE of the patches that have data."""
-        kept = self.n > 0
-        rmse = np.sqrt(np.maximum(self.squares[kept], 0.0) / self.n[kept])
-        some = bool(kept.any())
+        filled = self.n > 0
+        rmse = np.sqrt(np.maximum(self.squares[filled], 0.0) / self.n[filled])
+        some = bool(filled.any())
         return {
             "rmse_mean": float(rmse.mean()) if some else None,
             "rmse_std": float(rmse.std()) if some else None,
-            "kept": int(kept.sum()),
+            "kept": int(filled.sum()),
         }
 
 

@@ -105,9 +105,9 @@ class Patches:
         origins = rng.integers(0, free, size=(count, 2), dtype=np.int64)
         return cls(size=size, origins=origins, lots=rng.random(count))
 
-    def redraw(self, kept: Bool[np.ndarray, " patch"]) -> Int64[np.ndarray, " drawn"]:
-        """Return as many indices as there are patches, drawn with replacement from the ``kept`` ones."""
-        index = np.flatnonzero(kept).astype(np.int64)
+    def redraw(self, eligible: Bool[np.ndarray, " patch"]) -> Int64[np.ndarray, " drawn"]:
+        """Return as many indices as there are patches, drawn with replacement from the ``eligible`` ones."""
+        index = np.flatnonzero(eligible).astype(np.int64)
         return index[(self.lots * len(index)).astype(np.int64)] if len(index) else index
 
 
@@ -154,15 +154,15 @@ class PatchCounts:
         """
         true, predicted, both = self.sums
         score = patch_scores(true, predicted, both)
-        kept = (true > 0).sum(axis=1) > 1
-        drawn = score[self.patches.redraw(kept)]
+        eligible = (true > 0).sum(axis=1) > 1
+        drawn = score[self.patches.redraw(eligible)]
         every = score[true.sum(axis=1) > 0]
         return {
             "iou_mean": _statistic(np.mean, drawn),
             "iou_std": _statistic(np.std, drawn),
             "iou_mean_all": _statistic(np.mean, every),
             "iou_std_all": _statistic(np.std, every),
-            "kept": int(kept.sum()),
+            "kept": int(eligible.sum()),
         }
 
 

@@ -106,14 +106,14 @@ class Jumps:
     def _steps(self, a: Any, b: Any) -> tuple[Any, Bool[np.ndarray, "y x"]]:
         """Return the integer jump of each pair, 0 without data, and which pairs have data."""
         if a.ndim == 2:
-            known = (a != UNLABELLED) & (b != UNLABELLED)
-            return (a != b) & known, known
+            valid = (a != UNLABELLED) & (b != UNLABELLED)
+            return (a != b) & valid, valid
         total = np.zeros(a.shape[:2])
         for channel in range(a.shape[2]):  # one at a time: no copy of all channels
             total += np.abs(a[..., channel] - b[..., channel])
-        known = np.isfinite(total)
-        total[~known] = 0
-        return np.rint(total / (a.shape[2] * self.unit)).astype(np.int64), known
+        valid = np.isfinite(total)
+        total[~valid] = 0
+        return np.rint(total / (a.shape[2] * self.unit)).astype(np.int64), valid
 
 
 @final
@@ -158,11 +158,11 @@ def score(profiles: tuple[Profile, Profile], lines: list[Lines], borders: list[B
 
 def by_line(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float64[np.ndarray, " line"]:
     """Return the score of each border line alone."""
-    found = []
+    ratios = []
     for profile, axis in zip(profiles, borders, strict=True):
         jumps, expected = (profile.jumps[axis.handover], profile.pairs[axis.handover] * _rate(profile, axis))
-        found.append(jumps[expected > 0] / expected[expected > 0])
-    return np.concatenate(found)
+        ratios.append(jumps[expected > 0] / expected[expected > 0])
+    return np.concatenate(ratios)
 
 
 def shifted(profiles: tuple[Profile, Profile], borders: list[Borders]) -> Float64[np.ndarray, " grid"]:

@@ -73,12 +73,12 @@ class SpectralErrors:
         floor`` (Arad et al. 2020, NTIRE); ``ratios_left_out``: the number of values up to ``floor``, which have no
         ratio. With one channel there is no GFC.
         """
-        found = {name: _over(total, n) for name, (n, total) in zip(FIGURES, self.sums.tolist(), strict=True)}
+        means = {name: _over(total, n) for name, (n, total) in zip(FIGURES, self.sums.tolist(), strict=True)}
         counted = self.sums[FIGURES.index("gfc"), 0]
         good, exact = (_over(share, counted) for share in self.counts[1:].tolist())
         values, ratio, left = self.ratios.tolist()
         shares = {"gfc_very_good": good, "gfc_exact": exact}
-        return {"pixels": self.known, **found, **shares, "mrae": _over(ratio, values), "ratios_left_out": int(left)}
+        return {"pixels": self.known, **means, **shares, "mrae": _over(ratio, values), "ratios_left_out": int(left)}
 
     def _piece(
         self, truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.ndarray, "pixel channel"]
@@ -109,8 +109,8 @@ def _goodness(
     """Return the GFC of the pixels whose truth is not 0; a prediction of 0 has the GFC 0."""
     lengths = [np.sqrt(np.einsum("ij,ij->i", plane, plane)) for plane in (truth, predicted)]
     norm, dot = lengths[0] * lengths[1], np.abs(np.einsum("ij,ij->i", truth, predicted))
-    found = np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
-    return np.minimum(found, 1.0)[lengths[0] > 0]
+    cosine = np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
+    return np.minimum(cosine, 1.0)[lengths[0] > 0]
 
 
 def _over(part: float, whole: float) -> float | None:

@@ -45,16 +45,16 @@ def metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    found = load(dict.fromkeys(METRICS, ""), name, "metric")
-    taken = {*METRICS, *figures()}
-    if not isinstance(found, Metric) or found.statistic is None or {found.name, found.figure} & taken:
+    value = load(dict.fromkeys(METRICS, ""), name, "metric")
+    names = {*METRICS, *figures()}
+    if not isinstance(value, Metric) or value.statistic is None or {value.name, value.figure} & names:
         raise UserError(
             f"metric {name!r}",
-            found=found,
+            found=value,
             expected="a Metric with a statistic, and with a name that no metric of tilespec has",
             do="Give it a statistic and another name.",
         )
-    return found
+    return value
 
 
 def figures(own: Iterable[Metric] = ()) -> list[str]:

@@ -43,20 +43,20 @@ class EmpiricalLine:
 def empirical_line(
     means: Float64[np.ndarray, "target band"],
     errors: Float64[np.ndarray, "target band"],
-    known: Float64[np.ndarray, "target band"],
+    reflectances: Float64[np.ndarray, "target band"],
 ) -> EmpiricalLine:
     """Return the line of each band.
 
     Args:
         means: The mean value of each target, ``target band``; NaN for a target that cannot be used.
         errors: The standard error of each mean.
-        known: The reflectance of each target, ``target band``; NaN if unknown.
+        reflectances: The reflectance of each target, ``target band``; NaN if unknown.
 
     With one target the line goes through the origin. A band has no line if its targets differ by less than `ERRORS`
     standard errors, if brighter targets have lower values, or if only one of several targets can be used.
     """
-    used = np.isfinite(means) & np.isfinite(known)
-    x, y = np.where(used, means, 0.0), np.where(used, known, 0.0)
+    used = np.isfinite(means) & np.isfinite(reflectances)
+    x, y = np.where(used, means, 0.0), np.where(used, reflectances, 0.0)
     if len(means) == 1:
         good = used[0] & (x[0] > ERRORS * np.nan_to_num(errors[0]))
         gain = np.divide(y[0], x[0], out=np.full(good.shape, np.nan), where=good)
@@ -101,8 +101,8 @@ def line_calibration(source: Source, targets: tuple[ReferencePanel, ...], base: 
     """
     bands = source.facts.shape[2]
     measured = [_measure(source, target.roi, base) for target in targets]
-    known = np.array([target.known.values for target in targets]).reshape(-1, bands)
-    line = empirical_line(np.array([m for m, _ in measured]), np.array([e for _, e in measured]), known)
+    reflectances = np.array([target.known.values for target in targets]).reshape(-1, bands)
+    line = empirical_line(np.array([m for m, _ in measured]), np.array([e for _, e in measured]), reflectances)
     flat = np.isnan(line.gain)
     if flat.all():
         raise UserError(
@@ -148,18 +148,18 @@ def _measure(source: Source, roi: Roi, base: Calibration) -> tuple[np.ndarray, n
         hidden = np.zeros(raw.shape, bool) if facts.nodata is None else raw == facts.nodata
         if facts.dtype.kind in "iu":
             saturated |= ((raw == np.iinfo(facts.dtype).max) & ~hidden).any(axis=(0, 1))
-        seen = np.isfinite(values) & ~hidden
+        valid = np.isfinite(values) & ~hidden
         if shift is None:
-            shift = np.where(seen, values, 0.0).sum(axis=(0, 1)) / np.maximum(seen.sum(axis=(0, 1)), 1)
-        part = np.where(seen, values - shift, 0.0)
+            shift = np.where(valid, values, 0.0).sum(axis=(0, 1)) / np.maximum(valid.sum(axis=(0, 1)), 1)
+        part = np.where(valid, values - shift, 0.0)
         total += part.sum(axis=(0, 1))
         squares += (part * part).sum(axis=(0, 1))
-        count += seen.sum(axis=(0, 1))
+        count += valid.sum(axis=(0, 1))
     none = (count == 0) | saturated
-    known = np.maximum(count, 1)
-    variance = np.maximum(squares - total * total / known, 0.0) / np.maximum(count - 1, 1)
-    mean = np.where(none, np.nan, total / known + (0.0 if shift is None else shift))
-    return mean, np.where(none, np.nan, np.sqrt(variance / known))
+    divisor = np.maximum(count, 1)
+    variance = np.maximum(squares - total * total / divisor, 0.0) / np.maximum(count - 1, 1)
+    mean = np.where(none, np.nan, total / divisor + (0.0 if shift is None else shift))
+    return mean, np.where(none, np.nan, np.sqrt(variance / divisor))
 
 
 def _facts(targets: tuple[ReferencePanel, ...], line: EmpiricalLine) -> dict[str, object]:

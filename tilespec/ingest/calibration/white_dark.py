@@ -257,8 +257,8 @@ def _check_wavelengths(name: str, raw: Facts, reference: Source | None) -> None:
 def integration_time(facts: Facts) -> float | None:
     """Return the integration time in ms from a header key, or from HySpex's description; None when unknown."""
     texts = [facts.header[key] for key in TIMES if key in facts.header]
-    found = re.search(r"integration time\s*[=:,]\s*([^\s,}]+)", facts.header.get("description", ""), re.IGNORECASE)
-    for text in [*texts, found.group(1) if found else ""]:
+    match = re.search(r"integration time\s*[=:,]\s*([^\s,}]+)", facts.header.get("description", ""), re.IGNORECASE)
+    for text in [*texts, match.group(1) if match else ""]:
         try:
             value = float(text.strip("{} ").split(",")[0].split()[0])
         except (ValueError, IndexError):

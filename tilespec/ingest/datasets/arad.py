@@ -40,8 +40,8 @@ def read_arad(path: Path, options: Options) -> Relabelled:
 def members(folder: Path) -> list[Member]:
     """Return the images of all folders; a picture of the test set, which has no spectra, is an image too."""
     cubes = [Member(kind="cube", name=p.stem, src=str(p), reader="arad") for p in sorted(folder.rglob("*.mat"))]
-    found = sorted(path for pattern in PICTURES for path in folder.rglob(pattern))
-    return cubes + [Member(kind="rgb", name=p.stem, src=str(p), reader="image") for p in found]
+    pictures = sorted(path for pattern in PICTURES for path in folder.rglob(pattern))
+    return cubes + [Member(kind="rgb", name=p.stem, src=str(p), reader="image") for p in pictures]
 
 
 def _bands(path: Path) -> list[float]:

@@ -73,29 +73,29 @@ def members(folder: Path) -> list[Member]:
         match = BAND.fullmatch(path.name)
         if match is not None:
             scenes.setdefault(str(path.parent), path.with_name(match["scene"]))
-    found = []
+    listing = []
     for place, named in scenes.items():
-        found.append(Member(kind="cube", name=named.name, src=place, reader="cave"))
+        listing.append(Member(kind="cube", name=named.name, src=place, reader="cave"))
         pictures = sorted(path for path in Path(place).iterdir() if path.name.lower().endswith("_rgb.bmp"))
-        found += [Member(kind="rgb", name=named.name, src=str(path), reader="image") for path in pictures[:1]]
-    return found
+        listing += [Member(kind="rgb", name=named.name, src=str(path), reader="image") for path in pictures[:1]]
+    return listing
 
 
 def _files(path: Path) -> tuple[Path, ...]:
     """Return the files of all bands in order; refuse a folder with missing or additional bands."""
     matches = {file: BAND.fullmatch(file.name) for file in sorted(path.iterdir())} if path.is_dir() else {}
-    found = {int(match["band"]): file for file, match in matches.items() if match is not None}
+    by_band = {int(match["band"]): file for file, match in matches.items() if match is not None}
     wanted = range(1, len(VISIBLE) + 1)
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    missing, extra = sorted(set(wanted) - set(by_band)), sorted(set(by_band) - set(wanted))
     if missing or extra:
-        told = f"no band {', '.join(f'{band:02d}' for band in missing)}" if missing else f"a band {extra[0]:02d}"
+        problem = f"no band {', '.join(f'{band:02d}' for band in missing)}" if missing else f"a band {extra[0]:02d}"
         raise UserError(
             path,
-            found=told if found else "no NAME_ms_01.png",
+            found=problem if by_band else "no NAME_ms_01.png",
             expected=f"{len(VISIBLE)} files NAME_ms_01.png to NAME_ms_{len(VISIBLE)}.png",
             do="Unpack the scene again.",
         )
-    return tuple(found[band] for band in wanted)
+    return tuple(by_band[band] for band in wanted)
 
 
 def _shape(file: Path) -> tuple[int, int]:

@@ -75,12 +75,12 @@ def read_icvl(path: Path, options: Options) -> Upright:
 
 def members(folder: Path) -> list[Member]:
     """Return the images of a folder of ``.mat`` files."""
-    found = []
+    listing = []
     for path in sorted(folder.rglob("*.mat")):
-        found.append(Member(kind="cube", name=path.stem, src=str(path), reader="icvl"))
+        listing.append(Member(kind="cube", name=path.stem, src=str(path), reader="icvl"))
         if _has_picture(path):
-            found.append(Member(kind="rgb", name=path.stem, src=f"{path}:{PICTURE}", reader="icvl"))
-    return found
+            listing.append(Member(kind="rgb", name=path.stem, src=f"{path}:{PICTURE}", reader="icvl"))
+    return listing
 
 
 def _has_picture(path: Path) -> bool:

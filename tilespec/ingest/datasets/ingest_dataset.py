@@ -64,24 +64,24 @@ def ingest_dataset(
 
 def _folder(src: str | Path | Sequence[str | Path]) -> Path:
     """Return the folder of a data set; refuse a path that is no folder."""
-    given = [src] if isinstance(src, str | Path) else list(src)
-    if len(given) != 1 or not Path(given[0]).is_dir():
+    paths = [src] if isinstance(src, str | Path) else list(src)
+    if len(paths) != 1 or not Path(paths[0]).is_dir():
         raise UserError(
             "--dataset",
-            found=", ".join(map(str, given)),
+            found=", ".join(map(str, paths)),
             expected="one folder, where the data set was unpacked",
             do="Give SRC as that folder, then OUT.",
         )
-    return Path(given[0])
+    return Path(paths[0])
 
 
 def _check(name: str, request: Request, members: Sequence[Member]) -> None:
     """Refuse options that a data set decides itself, an empty folder, and two images with one name."""
     plain = vars(Request(src=request.src))
-    given = [key for key, value in vars(request).items() if key not in OWN and value != plain[key]]
-    if given:
+    changed = [key for key, value in vars(request).items() if key not in OWN and value != plain[key]]
+    if changed:
         raise UserError(
-            f"--{given[0].replace('_', '-')}",
+            f"--{changed[0].replace('_', '-')}",
             found="it with --dataset",
             expected=f"only {', '.join('--' + key.replace('_', '-') for key in OWN)}: the data set decides the others",
             do="Leave it away, or ingest one image by itself.",

@@ -54,12 +54,12 @@ def survey(where: str, source: Source, shape: tuple[int, int], ignore: int | Non
         _check_values(where, rows, y0, hidden)
         counts += np.bincount(encode(rows, hidden).ravel(), minlength=256)
     used = np.flatnonzero(counts[:UNLABELLED])
-    given = facts.classes[1:] if hidden == 0 else facts.classes
-    total = max(int(used[-1]) + 1 if used.size else 0, len(given))
+    names = facts.classes[1:] if hidden == 0 else facts.classes
+    total = max(int(used[-1]) + 1 if used.size else 0, len(names))
     return Labels(
         source=source,
         ignore=hidden,
-        classes=(*given, *(f"class_{i}" for i in range(len(given), total))),
+        classes=(*names, *(f"class_{i}" for i in range(len(names), total))),
         counts=tuple(counts[:total].tolist()),
         unlabelled=int(counts[UNLABELLED]),
     )
@@ -76,19 +76,19 @@ def encode(rows: Cube, ignore: float | None) -> ClassMap:
     return labels.astype(np.uint8)
 
 
-def _check_shape(where: str, found: tuple[int, int, int], shape: tuple[int, int]) -> None:
+def _check_shape(where: str, size: tuple[int, int, int], shape: tuple[int, int]) -> None:
     """Refuse several bands, and a size that differs from the cube's."""
-    if found[2] != 1:
+    if size[2] != 1:
         raise UserError(
             where,
-            found=f"{found[2]} bands",
+            found=f"{size[2]} bands",
             expected="one band of class numbers",
             do="Save a mask as palette or grey image, not as colours; name an array with PATH:VARIABLE.",
         )
-    if found[:2] != shape:
+    if size[:2] != shape:
         raise UserError(
             where,
-            found=f"{found[0]} x {found[1]} labels",
+            found=f"{size[0]} x {size[1]} labels",
             expected=f"{shape[0]} x {shape[1]}, as the cube has",
             do="Give labels of the same rows and columns.",
         )
@@ -97,10 +97,10 @@ def _check_shape(where: str, found: tuple[int, int, int], shape: tuple[int, int]
 def _check_values(where: str, rows: Cube, y0: int, ignore: float | None) -> None:
     """Refuse labels that are not whole numbers from 0 to 254."""
     plane = rows[..., 0]
-    known = plane != ignore if ignore is not None else np.ones(plane.shape, bool)
+    labelled = plane != ignore if ignore is not None else np.ones(plane.shape, bool)
     if plane.dtype.kind == "f":
-        known &= ~np.isnan(plane)
-    wrong = known & ((plane < 0) | (plane > LARGEST) | (plane != np.floor(plane)))
+        labelled &= ~np.isnan(plane)
+    wrong = labelled & ((plane < 0) | (plane > LARGEST) | (plane != np.floor(plane)))
     if not wrong.any():
         return
     row, column = np.argwhere(wrong)[0].tolist()

@@ -121,20 +121,20 @@ def read_polygons(
         raise UserError(
             path, found="nothing" if not path.exists() else path.suffix, expected=", ".join(FORMATS), do="Check FILE."
         )
-    found = FORMATS[path.suffix.lower()](path)
-    place, notes = _placement(path, PIXEL if pixels else found.crs, georef)
-    given = [(geometry, values) for geometry, values in found.features if geometry is not None]
-    if len(given) < len(found.features):
-        notes += (f"{path.name}: {len(found.features) - len(given)} features without a geometry were left out",)
+    features = FORMATS[path.suffix.lower()](path)
+    place, notes = _placement(path, PIXEL if pixels else features.crs, georef)
+    located = [(geometry, values) for geometry, values in features.features if geometry is not None]
+    if len(located) < len(features.features):
+        notes += (f"{path.name}: {len(features.features) - len(located)} features without a geometry were left out",)
     shapes = tuple(
         Polygon(parts=_on_grid(f"{path}: feature {i + 1}", geometry, place), values=values)
-        for i, (geometry, values) in enumerate(given)
+        for i, (geometry, values) in enumerate(located)
     )
     plane = Roi(y0=0, y1=shape[0], x0=0, x1=shape[1])
     if not any(polygon.window(plane) for polygon in shapes):
         raise _elsewhere(path, shapes, shape)
     files = (path, *(p for p in map(path.with_suffix, SIDECARS) if path.suffix.lower() == ".shp" and p.exists()))
-    names = tuple(dict.fromkeys(name for _, values in given for name in values))
+    names = tuple(dict.fromkeys(name for _, values in located for name in values))
     return Polygons(shapes=shapes, attributes=names, notes=notes, files=files)
 
 
@@ -146,19 +146,19 @@ def _geojson(path: Path) -> Features:
         raise _no_geojson(path, str(error)) from error
     kind = document.get("type") if isinstance(document, dict) else None
     features = document["features"] if kind == "FeatureCollection" and "features" in document else [document]
-    found = []
+    pairs = []
     for feature in features:
         if not isinstance(feature, dict) or "type" not in feature:
             raise _no_geojson(path, "something that is no feature")
         whole = feature["type"] == "Feature"
         geometry, values = (feature.get("geometry"), feature.get("properties") or {}) if whole else (feature, {})
-        found.append((geometry, dict(values)))
-    return Features(features=found, crs=_geojson_crs(path, document.get("crs", "OGC:CRS84")))
+        pairs.append((geometry, dict(values)))
+    return Features(features=pairs, crs=_geojson_crs(path, document.get("crs", "OGC:CRS84")))
 
 
-def _geojson_crs(path: Path, given: Any) -> Any:
+def _geojson_crs(path: Path, member: Any) -> Any:
     """Return the CRS of a GeoJSON document's ``crs`` member: a name, or the object that GDAL writes."""
-    name = given.get("properties", {}).get("name") if isinstance(given, dict) else given
+    name = member.get("properties", {}).get("name") if isinstance(member, dict) else member
     if name == PIXEL or name is None:
         return name
     crs = crs_of(name)

@@ -77,18 +77,18 @@ def rasterise(path: Path, attribute: str | None, cube: Facts, ignore: int | None
             expected="no such option: what no polygon covers is unlabelled",
             do="Leave out the polygons that mean unlabelled, or make their class null.",
         )
-    found = read_polygons(path, cube.shape[:2], cube.georef)
-    key, notes = _attribute(path, found, attribute)
-    classed = [(shape, shape.values.get(key)) for shape in found.shapes if not _null(shape.values.get(key))]
-    if len(classed) < len(found.shapes):
-        notes += (f"{path.name}: {len(found.shapes) - len(classed)} polygons without a class were left out",)
+    polygons = read_polygons(path, cube.shape[:2], cube.georef)
+    key, notes = _attribute(path, polygons, attribute)
+    classed = [(shape, shape.values.get(key)) for shape in polygons.shapes if not _null(shape.values.get(key))]
+    if len(classed) < len(polygons.shapes):
+        notes += (f"{path.name}: {len(polygons.shapes) - len(classed)} polygons without a class were left out",)
     numbers, names = _numbers(path, key, [value for _, value in classed])
     facts = Facts(
         shape=(*cube.shape[:2], 1),
         dtype=np.dtype("uint8"),
         nodata=UNLABELLED,
         classes=names,
-        files=found.files,
+        files=polygons.files,
     )
     whole = PolygonRaster(facts=facts, shapes=tuple(shape for shape, _ in classed), values=numbers)
     some, several = whole.covered()
@@ -101,21 +101,23 @@ def rasterise(path: Path, attribute: str | None, cube: Facts, ignore: int | None
         )
     if several:
         notes += (f"{path.name}: {several} pixels lie under several polygons; the later polygon's class holds",)
-    return replace(whole, facts=replace(facts, notes=(*found.notes, *notes)))
+    return replace(whole, facts=replace(facts, notes=(*polygons.notes, *notes)))
 
 
-def _attribute(path: Path, found: Polygons, asked: str | None) -> tuple[str, tuple[str, ...]]:
+def _attribute(path: Path, polygons: Polygons, attribute: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the attribute that holds the class, and a note if the user did not name it."""
-    known = found.attributes
-    if asked in known:
-        return asked, ()
-    likely: list[str] = [name for name in NAMES if name in known] or (list(known) if len(known) == 1 else [])
-    if asked is None and len(likely) == 1:
+    attributes = polygons.attributes
+    if attribute in attributes:
+        return attribute, ()
+    likely: list[str] = [name for name in NAMES if name in attributes] or (
+        list(attributes) if len(attributes) == 1 else []
+    )
+    if attribute is None and len(likely) == 1:
         return likely[0], (f"{path.name}: classes are those of the attribute {likely[0]!r}",)
     raise UserError(
         path,
-        found=f"attributes {', '.join(known) or 'none'}",
-        expected="the attribute that holds the class" if asked is None else f"an attribute {asked!r}",
+        found=f"attributes {', '.join(attributes) or 'none'}",
+        expected="the attribute that holds the class" if attribute is None else f"an attribute {attribute!r}",
         do=f"Give --labels {path.name}:ATTRIBUTE.",
     )
 

@@ -41,15 +41,15 @@ def _parts(data: bytes, at: int, kinds: tuple[int, ...] = (POLYGON, MULTIPOLYGON
     if kind not in kinds:
         raise ValueError(f"a geometry of type {kind}")
     count, at = _count(data, at + 5, order), at + 9
-    found: list[list[Any]] = [[]] if kind == POLYGON else []
+    parts: list[list[Any]] = [[]] if kind == POLYGON else []
     for _ in range(count):
         if kind == POLYGON:
             ring, at = _ring(data, at, order)
-            found[0].append(ring)
+            parts[0].append(ring)
         else:
             part, at = _parts(data, at, (POLYGON,))
-            found += part
-    return found, at
+            parts += part
+    return parts, at
 
 
 def _ring(data: bytes, at: int, order: str) -> tuple[Any, int]:

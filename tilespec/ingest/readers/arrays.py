@@ -76,9 +76,9 @@ def _scene(path: Path) -> Source:
     """Return the cube of a scene of tilespec with all its facts; pixels that are not valid have no data."""
     scene = Scene.open(str(path))
     group = zarr.open_group(str(path), mode="r")
-    kept = [name for name in scene.layers if group[name].dtype.kind == "f" and name != "valid"]
-    planes = [_plane(name, group[name]) for name in kept]
-    taken = {plane.name for plane in planes} | {"valid"}
+    names = [name for name in scene.layers if group[name].dtype.kind == "f" and name != "valid"]
+    planes = [_plane(name, group[name]) for name in names]
+    carried = {plane.name for plane in planes} | {"valid"}
     facts = Facts(
         shape=scene.shape,
         dtype=scene.dtype,
@@ -89,7 +89,9 @@ def _scene(path: Path) -> Source:
         colour_space=scene.attrs.get("colour_space"),
         header={key: str(value) for key, value in scene.attrs.get("header", {}).items()},
         layers=tuple(planes),
-        notes=tuple(f"{path.name}: its layer {name} is not taken along" for name in scene.layers if name not in taken),
+        notes=tuple(
+            f"{path.name}: its layer {name} is not taken along" for name in scene.layers if name not in carried
+        ),
         files=(path / "zarr.json",),
         read_bytes=scene.chunks[0] * scene.shape[1] * scene.shape[2] * scene.dtype.itemsize,
     )

@@ -142,12 +142,12 @@ def axes_of(where: str, entry: Entry, options: Options, *, column_major: bool = 
     """Return the names of an array's axes: from the user, else from its dimensions, else y, x, band."""
     wanted = ORDER[: len(entry.shape)]
     if options.axes is not None and len(entry.shape) == 3:
-        given = tuple(word.strip() for word in options.axes.split(","))
-        if sorted(given) != sorted(wanted):
+        axes = tuple(word.strip() for word in options.axes.split(","))
+        if sorted(axes) != sorted(wanted):
             raise UserError(
                 "--axes", found=repr(options.axes), expected="y, x and band in some order", do="Try --axes band,y,x."
             )
-        return given[::-1] if column_major else given
+        return axes[::-1] if column_major else axes
     if entry.dims is not None:
         return _named(where, entry.dims, wanted)
     return wanted[::-1] if column_major else wanted
@@ -155,16 +155,16 @@ def axes_of(where: str, entry: Entry, options: Options, *, column_major: bool = 
 
 def _named(where: str, dims: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Return axes by the names of dimensions; a single unknown name is the remaining axis."""
-    known = [next((axis for axis in wanted if dim.lower() in DIMS[axis]), None) for dim in dims]
-    left = [axis for axis in wanted if axis not in known]
-    named = [axis for axis in known if axis is not None]
+    axes = [next((axis for axis in wanted if dim.lower() in DIMS[axis]), None) for dim in dims]
+    left = [axis for axis in wanted if axis not in axes]
+    named = [axis for axis in axes if axis is not None]
     if not named:
         return wanted
     if len(left) > 1 or len(set(named)) < len(named):
         raise UserError(
             where, found=f"dimensions {dims}", expected="y, x and band", do="Say which is which with --axes."
         )
-    return tuple(axis or left[0] for axis in known)
+    return tuple(axis or left[0] for axis in axes)
 
 
 def _axis_beside(
@@ -175,10 +175,10 @@ def _axis_beside(
     size: Mapping[str, int],
 ) -> tuple[SpectralAxis | None, tuple[str, ...]]:
     """Return the axis from vectors in the same container: the one that the user names, else ``wavelength...``."""
-    given = options.wavelengths if options.wavelengths in entries else None
+    named_entry = options.wavelengths if options.wavelengths in entries else None
     vectors = {name: e.length for name, e in entries.items() if e.numeric and e.length is not None}
     named = [n for n in vectors if n.lower().rpartition("/")[2].startswith("wavelength")]
-    fitting = [given] if given else [n for n in named if vectors[n] == size["band"]]
+    fitting = [named_entry] if named_entry else [n for n in named if vectors[n] == size["band"]]
     if not fitting:
         _refuse_turned(where, [vectors[n] for n in named], size, options)
         return None, ()

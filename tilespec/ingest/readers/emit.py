@@ -96,10 +96,10 @@ def _spectral(where: str, file: h5py.File, bands: int) -> tuple[SpectralAxis, tu
 
 def _layers(path: Path, file: h5py.File, shape: tuple[int, int]) -> tuple[SourceLayer, ...]:
     """Return the layers of ``location``."""
-    found = {name: file["location"].get(name) for name in LAYERS}
+    nodes = {name: file["location"].get(name) for name in LAYERS}
     return tuple(
         plane(path, name, node, LAYERS[name])
-        for name, node in found.items()
+        for name, node in nodes.items()
         if isinstance(node, h5py.Dataset) and node.shape == shape
     )
 

@@ -107,8 +107,8 @@ def cut_short(facts: Facts, whole: int) -> Facts:
 
 def listed_bad(facts: Facts) -> tuple[str, ...]:
     """Return a note on the camera's list of bad elements, if there is one."""
-    known = detector(facts)
-    count = 0 if known is None else int(known.bad.sum())
+    sensor = detector(facts)
+    count = 0 if sensor is None else int(sensor.bad.sum())
     note = f"{facts.files[-1].name}: {count} bad elements listed by the camera (as band * columns + column)"
     return (f"{note}: dead in a calibration, kept in counts",) if count else ()
 
@@ -132,15 +132,15 @@ def find_pair(path: Path) -> tuple[Path, Path]:
     stem = path.name[: -len(".hdr")]
     there = [p for p in sorted(path.parent.iterdir()) if p.is_file() and p != path] if path.exists() else []
     exact = [p for p in there if p.name == stem]
-    found = exact or [p for p in there if p.stem == stem and p.suffix.lower() in SUFFIXES]
-    if len(found) != 1:
+    candidates = exact or [p for p in there if p.stem == stem and p.suffix.lower() in SUFFIXES]
+    if len(candidates) != 1:
         raise UserError(
             path,
-            found=" and ".join(p.name for p in found) or ("no data file" if path.exists() else "nothing"),
+            found=" and ".join(p.name for p in candidates) or ("no data file" if path.exists() else "nothing"),
             expected=f"one data file: {stem} or {stem} with one of {' '.join(SUFFIXES)}",
-            do="Give the data file itself." if found else "Put the data beside the header, or check the path.",
+            do="Give the data file itself." if candidates else "Put the data beside the header, or check the path.",
         )
-    return path, found[0]
+    return path, candidates[0]
 
 
 def header_of(path: Path) -> Path | None:

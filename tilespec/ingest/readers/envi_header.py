@@ -73,7 +73,7 @@ def _kind(line: str) -> str:
 
 def _entries(path: Path, lines: list[str], start: int) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the keys and values of the lines after the word ENVI."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     notes: list[str] = []
     number = start
     while number < len(lines):
@@ -89,8 +89,8 @@ def _entries(path: Path, lines: list[str], start: int) -> tuple[dict[str, str], 
         value = value.strip()
         if value.startswith("{"):
             value, number = _braced(path, key, value, lines, number)
-        _keep(path, found, key, value, notes)
-    return found, tuple(notes)
+        _keep(path, entries, key, value, notes)
+    return entries, tuple(notes)
 
 
 def _braced(path: Path, key: str, value: str, lines: list[str], number: int) -> tuple[str, int]:
@@ -111,15 +111,15 @@ def _braced(path: Path, key: str, value: str, lines: list[str], number: int) -> 
     return "\n".join(parts).partition("}")[0] + "}", number
 
 
-def _keep(path: Path, found: dict[str, str], key: str, value: str, notes: list[str]) -> None:
+def _keep(path: Path, entries: dict[str, str], key: str, value: str, notes: list[str]) -> None:
     """Store one entry; a repeated key is an error if it decides the layout, else a note."""
-    if key in found and found[key] != value:
+    if key in entries and entries[key] != value:
         if key in STRUCTURE:
             raise UserError(
                 f"{path}: {key}",
-                found=f"two values, {found[key]} and {value}",
+                found=f"two values, {entries[key]} and {value}",
                 expected="one value",
                 do="Remove the wrong line.",
             )
         notes.append(f"{path.name}: {key} is given twice, the last one counts")
-    found[key] = value
+    entries[key] = value

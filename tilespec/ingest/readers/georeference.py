@@ -74,12 +74,12 @@ def _transform(where: object, info: tuple[str, ...]) -> Transform:
 
 def _rotation(where: object, info: tuple[str, ...]) -> float:
     """Return the rotation in degrees, or 0 when there is none."""
-    found = [entry.partition("=")[2] for entry in info if entry.lower().replace(" ", "").startswith("rotation=")]
+    angles = [entry.partition("=")[2] for entry in info if entry.lower().replace(" ", "").startswith("rotation=")]
     try:
-        return float(found[0]) if found else 0.0
+        return float(angles[0]) if angles else 0.0
     except ValueError as error:
         raise UserError(
-            f"{where}: map info", found=f"rotation {found[0]!r}", expected="degrees", do="Correct the line."
+            f"{where}: map info", found=f"rotation {angles[0]!r}", expected="degrees", do="Correct the line."
         ) from error
 
 

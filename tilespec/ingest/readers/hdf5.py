@@ -98,14 +98,14 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Return all arrays by name, without MATLAB's contents of cells and structs under #refs#."""
-    found: dict[str, h5py.Dataset] = {}
+    datasets: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and not name.startswith("#") and node.shape is not None:
-            found[name] = node
+            datasets[name] = node
 
     file.visititems(visit)
-    return found
+    return datasets
 
 
 def dataset(path: Path, node: h5py.Dataset) -> Dataset:
@@ -129,13 +129,13 @@ def text(value: Any) -> str:
 
 def attributes(node: Any, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return the attributes of a file, group or dataset as text, without those of the format itself."""
-    kept = {}
+    texts = {}
     for key in sorted(set(node.attrs) - STRUCTURE - without):
         value = node.attrs[key]
         if isinstance(value, h5py.Empty | h5py.Reference) or np.size(value) > LONGEST:
             continue
-        kept[key] = text(value)
-    return kept
+        texts[key] = text(value)
+    return texts
 
 
 def vector(node: Any) -> list[float]:

@@ -59,11 +59,11 @@ def detector(facts: Facts) -> Detector | None:
         listed = np.frombuffer(file.read(4 * int(fields["bad"])), "<u4").astype(np.int64)
     if dark.size < bands * columns or len(listed) < int(fields["bad"]):
         return _none(facts, f"{data.name}: its preamble ends early and is passed over")
-    taken = bool(fields["backgrounds"]) and np.isfinite(dark).all() and bool((dark > 0).any())
+    usable = bool(fields["backgrounds"]) and np.isfinite(dark).all() and bool((dark > 0).any())
     return Detector(
-        dark=dark.reshape(bands, columns).T.copy() if taken else None,
+        dark=dark.reshape(bands, columns).T.copy() if usable else None,
         bad=_mask(listed, bands, columns),
-        notes=_notes(data, listed, bands * columns, taken=taken),
+        notes=_notes(data, listed, bands * columns, usable=usable),
     )
 
 
@@ -88,10 +88,10 @@ def _none(facts: Facts, note: str) -> Detector:
     return Detector(dark=None, bad=np.zeros(facts.shape[1:], bool), notes=(note,))
 
 
-def _notes(data: Path, listed: Int64[np.ndarray, " n"], size: int, *, taken: bool) -> tuple[str, ...]:
+def _notes(data: Path, listed: Int64[np.ndarray, " n"], size: int, *, usable: bool) -> tuple[str, ...]:
     """Return notes about the detector for the user."""
     outside = int((listed >= size).sum())
     notes = [f"{data.name}: {outside} bad elements lie outside the detector and are passed over"] if outside else []
-    if taken:
+    if usable:
         notes.append(f"{data.name}: the camera's own dark frame is used where no dark reference is given")
     return tuple(notes)

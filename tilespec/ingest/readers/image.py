@@ -89,8 +89,8 @@ class PictureFormat:
     def of(self, raw: Lines) -> tuple[Lines, Bool[np.ndarray, "y x"] | None]:
         """Return the colours of some lines, and which pixels have data, or None for all."""
         if self.table is not None:
-            seen = self.table[raw[..., 0]]
-            return seen[..., :3], (seen[..., 3] == PEAKS["uint8"] if self.gaps else None)
+            entries = self.table[raw[..., 0]]
+            return entries[..., :3], (entries[..., 3] == PEAKS["uint8"] if self.gaps else None)
         colours = raw[..., : self.colours]
         if self.alpha is not None:
             return colours, raw[..., self.alpha] == PEAKS[raw.dtype.name]
@@ -111,11 +111,11 @@ class PictureSource:
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``, in a wider type if there may be pixels without data."""
-        colours, known = self.look.of(self.lines.rows(y0, y1))
-        if known is None:
+        colours, visible = self.look.of(self.lines.rows(y0, y1))
+        if visible is None:
             return colours
         wide = colours.astype(self.facts.dtype)
-        wide[~known] = self.facts.nodata
+        wide[~visible] = self.facts.nodata
         return wide
 
 
@@ -168,9 +168,9 @@ def _colours(raster: Any) -> tuple[str, ...]:
 
 def _refuse(path: Path, raster: Any) -> None:
     """Refuse several pictures in one file, and colours that are inks."""
-    said = _header_of(path, raster.driver)
+    header = _header_of(path, raster.driver)
     tiff = raster.driver == "GTiff"  # Pillow also counts the overviews of a TIFF
-    pages = len(raster.subdatasets) if tiff else getattr(said, "n_frames", 1)
+    pages = len(raster.subdatasets) if tiff else getattr(header, "n_frames", 1)
     if pages > 1:
         raise UserError(
             path,
@@ -180,7 +180,7 @@ def _refuse(path: Path, raster: Any) -> None:
             if tiff
             else "Save the one that is meant by itself.",
         )
-    if getattr(said, "mode", "") in ("CMYK", "LAB") or _colours(raster)[:1] == ("cyan",):
+    if getattr(header, "mode", "") in ("CMYK", "LAB") or _colours(raster)[:1] == ("cyan",):
         raise UserError(
             path,
             found="inks or lightness (CMYK or Lab)",
@@ -231,11 +231,11 @@ def _peak(path: Path, raster: Any, options: Options) -> float:
 
 def _notes(path: Path, raster: Any, look: PictureFormat) -> tuple[str, ...]:
     """Return notes on the interpretation of a picture for the user."""
-    said, notes = _header_of(path, raster.driver), []
-    turned = _orientation(said)
+    header, notes = _header_of(path, raster.driver), []
+    turned = _orientation(header)
     if turned != 1:
         notes.append(f"{path.name}: EXIF orientation {turned}: viewers turn it, here pixels stay as they are stored")
-    profile = getattr(said, "info", {}).get("icc_profile") or b""
+    profile = getattr(header, "info", {}).get("icc_profile") or b""
     if profile and b"sRGB" not in profile and b"s\0R\0G\0B" not in profile:
         notes.append(f"{path.name}: its colour profile is not sRGB and is not applied: values are taken as sRGB")
     if look.gaps:
@@ -245,13 +245,13 @@ def _notes(path: Path, raster: Any, look: PictureFormat) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _orientation(said: Any) -> int:
+def _orientation(header: Any) -> int:
     """Return the EXIF orientation, 1 by default; a PNG has it before its pixels or not at all."""
-    if said is None:
+    if header is None:
         return 1
-    tags = getattr(said, "tag_v2", None)
+    tags = getattr(header, "tag_v2", None)
     if tags is None:
-        tags = said.getexif() if "exif" in said.info else {}
+        tags = header.getexif() if "exif" in header.info else {}
     return int(tags.get(ORIENTATION, 1))
 
 
@@ -266,7 +266,7 @@ def _header_of(path: Path, driver: str) -> Any:
         getattr(import_module(f"PIL.{module}"), name),
         (SyntaxError, OSError, ValueError, TypeError, KeyError),
     )
-    with suppress(*mute), opener(path) as said:
-        getattr(said, "n_frames", 1)  # counted while the file is open
-        return said
+    with suppress(*mute), opener(path) as header:
+        getattr(header, "n_frames", 1)  # counted while the file is open
+        return header
     return None

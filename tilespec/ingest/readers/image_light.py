@@ -99,10 +99,10 @@ def check_range(where: str, source: Source, peak: float | None) -> tuple[str, ..
 
 def _largest(source: Source) -> float:
     """Return the largest stored value that is data, by one pass in bounded memory; 0 without data."""
-    facts, found = source.facts, 0.0
+    facts, largest = source.facts, 0.0
     step = lines_per_read(facts)
     for y0 in range(0, facts.shape[0], step):
         rows: Any = source.read_rows(y0, min(y0 + step, facts.shape[0]))
-        known = rows[rows != facts.nodata] if facts.nodata is not None else rows[~np.isnan(rows)]
-        found = max(found, float(known.max(initial=0)))
-    return found
+        valid = rows[rows != facts.nodata] if facts.nodata is not None else rows[~np.isnan(rows)]
+        largest = max(largest, float(valid.max(initial=0)))
+    return largest

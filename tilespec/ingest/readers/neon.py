@@ -58,8 +58,8 @@ def _site(file: h5py.File) -> str | None:
 
 def _packing(path: Path, cube: h5py.Dataset) -> dict[str, float]:
     """Return the scale and the nodata value; refuse integers without a scale."""
-    given = {key.lower(): float(np.ravel(cube.attrs[key])[0]) for key in USED & set(cube.attrs)}
-    factor = given.get("scale_factor", 0.0)
+    values = {key.lower(): float(np.ravel(cube.attrs[key])[0]) for key in USED & set(cube.attrs)}
+    factor = values.get("scale_factor", 0.0)
     if not factor > 0:
         raise UserError(
             f"{path}: {cube.name}",
@@ -67,7 +67,7 @@ def _packing(path: Path, cube: h5py.Dataset) -> dict[str, float]:
             expected="a divisor above 0, such as 10000",
             do="Name the array with --variable to take the numbers as they are.",
         )
-    ignore = given.get("data_ignore_value")
+    ignore = values.get("data_ignore_value")
     return {"scale_factor": 1.0 / factor} | ({} if ignore is None else {"_FillValue": ignore})
 
 
@@ -92,13 +92,13 @@ def _georef(where: str, group: h5py.Group) -> tuple[dict[str, Any] | None, tuple
     place = group.get("Metadata/Coordinate_System")
     if place is None or "Map_Info" not in place:
         return None, (f"{where}: no Map_Info: no georeference",)
-    said = {key: text(node[()]) for key, node in place.items() if isinstance(node, h5py.Dataset) and node.size == 1}
-    wkt = said.get("Coordinate_System_String", "")
-    found, notes = from_envi(where, {"map info": said.get("Map_Info", ""), "coordinate system string": wkt})
-    code = said.get("EPSG Code", "")
+    fields = {key: text(node[()]) for key, node in place.items() if isinstance(node, h5py.Dataset) and node.size == 1}
+    wkt = fields.get("Coordinate_System_String", "")
+    georef, notes = from_envi(where, {"map info": fields.get("Map_Info", ""), "coordinate system string": wkt})
+    code = fields.get("EPSG Code", "")
     crs = crs_of(int(code)) if code.isdigit() else None
-    transform = geotransform("" if found is None else found["GeoTransform"])
-    return (found, notes) if crs is None or transform is None else (grid_mapping(crs, transform), ())
+    transform = geotransform("" if georef is None else georef["GeoTransform"])
+    return (georef, notes) if crs is None or transform is None else (grid_mapping(crs, transform), ())
 
 
 LAYOUT: Final = Hdf5Layout(fits=fits, read=read_neon)

@@ -114,12 +114,12 @@ def _spectral_name(nodes: Mapping[str, h5py.Dataset], cube: h5py.Dataset, axes: 
         return None
     band = axes.index("band")
     fitting = {name: node for name, node in nodes.items() if node.shape == cube.shape[band : band + 1]}
-    said = [name for name, node in fitting.items() if text(node.attrs.get("standard_name", "")) in STANDARD]
-    if said or (dims := _dims(cube)) is None:
-        return said[0] if said else None
+    declared = [name for name, node in fitting.items() if text(node.attrs.get("standard_name", "")) in STANDARD]
+    if declared or (dims := _dims(cube)) is None:
+        return declared[0] if declared else None
     units = {name: text(node.attrs.get("units", "")).lower() for name, node in fitting.items()}
-    known = [name for name in units if _leaf(name) == dims[band].lower() and _is_spectral(units[name])]
-    return known[0] if known else None
+    candidates = [name for name in units if _leaf(name) == dims[band].lower() and _is_spectral(units[name])]
+    return candidates[0] if candidates else None
 
 
 def _leaf(name: str) -> str:
@@ -134,10 +134,10 @@ def _is_spectral(unit: str) -> bool:
 
 def _packing(node: h5py.Dataset) -> dict[str, Any]:
     """Return the packing of a dataset, its units, and its nodata value (CF has two attributes for it)."""
-    found = {key: float(np.ravel(node.attrs[key])[0]) for key in PACKING if key in node.attrs and _number(node, key)}
-    if "missing_value" in found:
-        found.setdefault("_FillValue", found["missing_value"])
-    return found | ({"units": text(node.attrs["units"])} if "units" in node.attrs else {})
+    values = {key: float(np.ravel(node.attrs[key])[0]) for key in PACKING if key in node.attrs and _number(node, key)}
+    if "missing_value" in values:
+        values.setdefault("_FillValue", values["missing_value"])
+    return values | ({"units": text(node.attrs["units"])} if "units" in node.attrs else {})
 
 
 def _number(node: h5py.Dataset, key: str) -> bool:
@@ -156,14 +156,14 @@ def _missing(where: str, chosen: Entry) -> tuple[str, ...]:
 
 def _own(name: str, node: h5py.Dataset) -> dict[str, str]:
     """Return the attributes of the array under their own names."""
-    kept = attributes(node, without=frozenset({*PACKING, "coordinates", "grid_mapping"}))
-    return {f"{name.rpartition('/')[2]} {key}": value for key, value in kept.items()}
+    texts = attributes(node, without=frozenset({*PACKING, "coordinates", "grid_mapping"}))
+    return {f"{name.rpartition('/')[2]} {key}": value for key, value in texts.items()}
 
 
 def _good(nodes: Mapping[str, h5py.Dataset], bands: int) -> list[bool] | None:
     """Return the marks of good bands, or None."""
-    found = [node for name, node in nodes.items() if name.rpartition("/")[2] in MARKS and node.shape == (bands,)]
-    return [value != 0 for value in vector(found[0])] if found else None
+    marks = [node for name, node in nodes.items() if name.rpartition("/")[2] in MARKS and node.shape == (bands,)]
+    return [value != 0 for value in vector(marks[0])] if marks else None
 
 
 def _marked(axis: SpectralAxis | None, good: list[bool] | None) -> SpectralAxis | None:
@@ -179,12 +179,12 @@ def _swath(
     order = [name for axis, name in zip(axes, dims or (), strict=False) if axis in ("y", "x")]
     if dims is None or axes.index("y") > axes.index("x"):
         order.reverse()
-    found = []
+    layers = []
     for layer, (standard, units, attrs) in SWATH.items():
         for node in nodes.values():
-            said = (text(node.attrs.get("standard_name", "")), text(node.attrs.get("units", "")))
+            attributes_of = (text(node.attrs.get("standard_name", "")), text(node.attrs.get("units", "")))
             there = list(_dims(node) or ()) if node.ndim == 2 else []
-            if (standard == said[0] or units == said[1]) and order and sorted(there) == sorted(order):
-                found.append(plane(path, layer, node, attrs, turned=there != order))
+            if (standard == attributes_of[0] or units == attributes_of[1]) and order and sorted(there) == sorted(order):
+                layers.append(plane(path, layer, node, attrs, turned=there != order))
                 break
-    return tuple(found)
+    return tuple(layers)

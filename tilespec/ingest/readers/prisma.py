@@ -229,12 +229,12 @@ def _place(
         georef, notes = _grid(path.name, file, shape)
         return georef, (), notes
     fields = file.get(f"{swath}/Geolocation Fields", {})
-    found = []
+    layers = []
     for name, key, attrs in (("lat", "Latitude", LATITUDE), ("lon", "Longitude", LONGITUDE)):
         nodes = [fields[k] for k in (key, f"{key}_VNIR", f"{key}_SWIR") if k in fields]
-        found += [plane(path, name, node, attrs) for node in nodes[:1] if node.shape == shape[:2]]
+        layers += [plane(path, name, node, attrs) for node in nodes[:1] if node.shape == shape[:2]]
     note = f"{path.name}: a swath: lat and lon of each pixel are kept as layers; there is no georeference"
-    return None, tuple(found), (note,)
+    return None, tuple(layers), (note,)
 
 
 def _grid(where: str, file: h5py.File, shape: tuple[int, int, int]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:

@@ -188,5 +188,5 @@ def _band_tags(raster: Any, band: int) -> dict[str, str]:
     imagery = raster.tags(band, ns="IMAGERY")
     if "CENTRAL_WAVELENGTH_UM" not in imagery:
         return tags
-    found = {"wavelength": imagery["CENTRAL_WAVELENGTH_UM"], "wavelength_units": "um"}
-    return found | ({"fwhm": imagery["FWHM_UM"]} if "FWHM_UM" in imagery else {})
+    wavelength = {"wavelength": imagery["CENTRAL_WAVELENGTH_UM"], "wavelength_units": "um"}
+    return wavelength | ({"fwhm": imagery["FWHM_UM"]} if "FWHM_UM" in imagery else {})

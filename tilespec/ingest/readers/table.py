@@ -114,27 +114,27 @@ def sniff(path: Path) -> str:
             expected="a file or a Zarr store",
             do="Give one file of it.",
         )
-    known = SUFFIXES.get(path.suffix.lower())
-    return known or ("envi" if header_of(path) is not None else "raster")
+    reader = SUFFIXES.get(path.suffix.lower())
+    return reader or ("envi" if header_of(path) is not None else "raster")
 
 
-def _with_wavelengths(source: Source, path: Path, given: str) -> Source:
+def _with_wavelengths(source: Source, path: Path, file: str) -> Source:
     """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
-    if not Path(given).is_file():
+    if not Path(file).is_file():
         if source.facts.spectral is not None and sniff(path) not in ("envi", "raster", "image"):
             return source
         raise UserError(
             "--wavelengths",
-            found=f"neither a file nor a variable {given!r} in {path.name}",
+            found=f"neither a file nor a variable {file!r} in {path.name}",
             expected="a text file, one wavelength a line, or the name of a vector",
             do="Check the path.",
         )
-    axis, notes = spectral_axis(given, wavelengths_file(Path(given)), bands=source.facts.shape[2])
+    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2])
     before = tuple(note for note in source.facts.notes if "wavelength" not in note)
     facts = replace(
         source.facts,
         spectral=axis,
         notes=(*before, *notes),
-        files=(*source.facts.files, Path(given)),
+        files=(*source.facts.files, Path(file)),
     )
     return Relabelled(facts=facts, inner=source)

@@ -96,8 +96,8 @@ def wavelengths_file(path: Path) -> tuple[float, ...]:
         raise UserError(
             path, found=str(error), expected="a text file, one wavelength a line", do="Check the path."
         ) from error
-    found = [_first_number(line) for line in lines if not line.lstrip().startswith(("#", ";"))]
-    values = tuple(value for value in found if value is not None)
+    numbers_read = [_first_number(line) for line in lines if not line.lstrip().startswith(("#", ";"))]
+    values = tuple(value for value in numbers_read if value is not None)
     if len(values) == 1 and len(lines) == 1:
         return numbers(path, lines[0])
     return values

@@ -47,8 +47,8 @@ class BranchedDiscriminator(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch judgement v u"]:
         """Return the logit of "real" for each patch; `probability` is its sigmoid."""
-        judged: Tensor = self.layers(x)
-        return judged
+        logits: Tensor = self.layers(x)
+        return logits
 
     def probability(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch judgement v u"]:
         """Return the published map: the probability, in (0, 1), that each patch is real."""

@@ -42,11 +42,11 @@ class Opening(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch class y x"]:
         """Return the class of each pixel, one-hot ``batch, class, y, x``."""
-        found = self.inner(x).argmax(dim=1)
-        planes = torch.stack([found == c for c in range(1, self.classes)], dim=1)
-        kept = self._dilated(self._eroded(planes))
-        background = ~kept.any(dim=1, keepdim=True)
-        return torch.cat([background, kept], dim=1).to(x.dtype)
+        classes = self.inner(x).argmax(dim=1)
+        planes = torch.stack([classes == c for c in range(1, self.classes)], dim=1)
+        opened = self._dilated(self._eroded(planes))
+        background = ~opened.any(dim=1, keepdim=True)
+        return torch.cat([background, opened], dim=1).to(x.dtype)
 
     def _eroded(self, planes: Bool[Tensor, "batch class y x"]) -> Bool[Tensor, "batch class y x"]:
         return self._covered(planes) == self.disk.sum()

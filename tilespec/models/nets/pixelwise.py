@@ -176,12 +176,12 @@ def each_pixel(net: Callable[[Tensor], Tensor], x: Image) -> Answer:
     return torch.cat([part.flatten(0, 1) for part in out]).reshape(*last.shape[:-1], -1).permute(0, 3, 1, 2)
 
 
-def _expect(name: str, found: int, expected: int) -> None:
+def _expect(name: str, count: int, expected: int) -> None:
     """Refuse a number of channels that the net does not support."""
-    if found != expected:
+    if count != expected:
         raise UserError(
             f"net {name!r}",
-            found=f"{found} channels out",
+            found=f"{count} channels out",
             expected=f"{expected}",
             do="Use another net for this number of classes.",
         )

@@ -94,8 +94,8 @@ def monomials(channels: int, degree: int, *, root: bool) -> tuple[Monomial, ...]
             expected=f"at most {TERMS}",
             do="Choose a lower degree, or fewer channels (--recipe pca=4).",
         )
-    found = [m for n in range(1, degree + 1) for m in combinations_with_replacement(range(channels), n)]
-    return tuple(m for m in found if not root or _irreducible(m))
+    combinations = [m for n in range(1, degree + 1) for m in combinations_with_replacement(range(channels), n)]
+    return tuple(m for m in combinations if not root or _irreducible(m))
 
 
 def _irreducible(monomial: Monomial) -> bool:

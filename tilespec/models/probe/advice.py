@@ -10,26 +10,26 @@ WIDE = 2
 """The excess of a declared halo over the needed one, in alignments, from which it is mentioned."""
 
 
-def governing(declared: TileClass | None, found: Measurement | None) -> TileClass:
+def governing(declared: TileClass | None, measured: Measurement | None) -> TileClass:
     """Return the tile class for planning: the declared one unless the measured one contradicts it."""
-    if found is None:
+    if measured is None:
         return declared or TileClass(kind="approximate")
-    return declared if declared is not None and agrees(declared, found) else found.tile_class
+    return declared if declared is not None and agrees(declared, measured) else measured.tile_class
 
 
-def agrees(declared: TileClass | None, found: Measurement | None) -> bool | None:
+def agrees(declared: TileClass | None, measured: Measurement | None) -> bool | None:
     """Return whether a declared class is correct; None when no class is declared or measured.
 
     An approximate class is always correct, because it claims no equality.
     """
-    if declared is None or found is None:
+    if declared is None or measured is None:
         return None
     if declared.kind == "approximate":
         return True
-    reach, error = found.reach, found.tile_error
+    reach, error = measured.reach, measured.tile_error
     if reach is None or (error is not None and error > TOLERANCE):
         return False
-    return reach.halo <= declared.halo and declared.align % found.line.align == 0
+    return reach.halo <= declared.halo and declared.align % measured.line.align == 0
 
 
 def notes(report: Mapping[str, Any], trained: int | None) -> list[str]:

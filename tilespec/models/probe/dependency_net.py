@@ -47,10 +47,10 @@ class Structure(TorchFunctionMode):
             return args[0]
         if _writes(func, args, kwargs or {}):
             args = (args[0].clone(), *args[1:])  # channels that share memory cannot be written one by one
-        made = STANDS_FOR.get(func, func)(*args, **(kwargs or {}))
-        if isinstance(made, Tensor) and made.untyped_storage().nbytes() > LARGEST:
-            raise OversizedError(f"{made.untyped_storage().nbytes()} bytes")
-        return made
+        result = STANDS_FOR.get(func, func)(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.untyped_storage().nbytes() > LARGEST:
+            raise OversizedError(f"{result.untyped_storage().nbytes()} bytes")
+        return result
 
 
 def _writes(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -29,10 +29,10 @@ def effective_reach(
     total = np.zeros(max(x.shape[2:]))
     for start in range(0, len(x), BATCH):
         for _ in range(positions):
-            found = _profile(module, line, x[start : start + BATCH], rng, len(total))
-            if found is None:
+            profile = _profile(module, line, x[start : start + BATCH], rng, len(total))
+            if profile is None:
                 return None
-            total += found
+            total += profile
     if total.sum() == 0:
         return None
     held = np.cumsum(total) / total.sum()
@@ -43,15 +43,15 @@ def _profile(
     module: nn.Module, line: AxisMap, x: Float32[Tensor, "n channel y x"], rng: np.random.Generator, length: int
 ) -> Float64[np.ndarray, " distance"] | None:
     """Return the absolute gradient at each distance from one output pixel of each window, with sum 1 for a window."""
-    given = x.clone().requires_grad_(True)
+    leaf = x.clone().requires_grad_(True)
     set_sample_ids(module, range(len(x)))
-    out = module(given)
+    out = module(leaf)
     if not out.requires_grad:
         return None
     rows, columns = (rng.integers(side * 3 // 8, side - side * 3 // 8, size=len(x)) for side in out.shape[2:])
     direction = torch.from_numpy(rng.standard_normal((len(x), out.shape[1]), dtype=np.float32))
     picked = out[torch.arange(len(x)), :, torch.from_numpy(rows), torch.from_numpy(columns)]
-    gradient = torch.autograd.grad((picked * direction).sum(), given)[0].abs().sum(1).double().numpy()
+    gradient = torch.autograd.grad((picked * direction).sum(), leaf)[0].abs().sum(1).double().numpy()
     profile = np.zeros(length)
     for plane, row, column in zip(gradient, rows.tolist(), columns.tolist(), strict=True):
         away = [

@@ -20,16 +20,16 @@ def spread_by(strip: NarrowInput) -> list[str]:
     The output of such a module is replaced by that of a local one, so that later modules are detected too. The net of
     ``strip`` gets hooks: pass a copy.
     """
-    found: list[str] = []
+    layers: list[str] = []
     hooks = [
-        module.register_forward_hook(_hook(name, strip, found))
+        module.register_forward_hook(_hook(name, strip, layers))
         for name, module in reversed(list(strip.module.named_modules()))
     ]
     length = max(128, LENGTH * strip.line.align)
     strip.marked(length, slice(length * 3 // 4, None))
     for hook in hooks:
         hook.remove()
-    return found
+    return layers
 
 
 def random_layers(module: nn.Module) -> list[str]:
@@ -43,18 +43,18 @@ def _is_random(layer: nn.Module) -> bool:
     return isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training and layer.p > 0  # noqa: SLF001
 
 
-def _hook(name: str, strip: NarrowInput, found: list[str]) -> Any:
+def _hook(name: str, strip: NarrowInput, layers: list[str]) -> Any:
     """Return a hook that compares a module's input and output, and repairs the output if the module is global."""
 
-    def look(_: nn.Module, given: tuple[Any, ...], made: Any) -> Any:
-        if not given or not (_is_image(given[0]) and _is_image(made)):
+    def look(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if not inputs or not (_is_image(inputs[0]) and _is_image(output)):
             return None
-        before, after = given[0].isnan(), made.isnan()
+        before, after = inputs[0].isnan(), output.isnan()
         columns = before.flatten(0, 2).any(dim=0)
         if 2 * int(columns.sum()) > len(columns) or not bool(after.flatten(0, 2).any(dim=0).all()) or not columns.any():
             return None
-        found.append(f"{name or NAMELESS} ({type(strip.module.get_submodule(name)).__name__})")
-        return torch.where(_stretched(columns, made.shape[-1]), torch.nan, torch.ones_like(made))
+        layers.append(f"{name or NAMELESS} ({type(strip.module.get_submodule(name)).__name__})")
+        return torch.where(_stretched(columns, output.shape[-1]), torch.nan, torch.ones_like(output))
 
     return look
 

@@ -131,11 +131,11 @@ class NarrowInput:
     def answer(self, x: Image, *, thin: bool = True) -> Answer:
         """Return the output with its long axis last; ``thin`` evaluates the net's `Structure`."""
         set_sample_ids(self.module, range(len(x)))
-        given = x.transpose(2, 3) if self.vertical else x
+        image = x.transpose(2, 3) if self.vertical else x
         with torch.inference_mode():
             if thin and not self.hides:
                 with Structure(norms=self.norms):
-                    y = self.module(given)
+                    y = self.module(image)
             else:
-                y = self.module(given)
+                y = self.module(image)
         return y.transpose(2, 3) if self.vertical else y

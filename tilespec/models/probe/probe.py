@@ -65,8 +65,8 @@ def probe(model: str, options: ProbeOptions, progress: Progress) -> dict[str, An
     if options.dry_run:
         return plan | {"windows": WINDOWS, "positions": POSITIONS, "overlaps": [round(v * side) for v in OVERLAPS]}
     with Peak() as peak:
-        found = _probed(Subject.of(loaded, scene, side, seed), progress)
-    return plan | found | {"seconds": peak.seconds, "peak_memory": peak.bytes}
+        results = _probed(Subject.of(loaded, scene, side, seed), progress)
+    return plan | results | {"seconds": peak.seconds, "peak_memory": peak.bytes}
 
 
 @final
@@ -124,15 +124,15 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     """Return all results of the probe."""
     say.start("probe", 4, "steps")
     channels = on.model.channels[0]
-    found = measure(on.module, channels)
-    align = found.line.align if found else (on.declared.align if on.declared else 1)
-    line = found.line if found else AxisMap(align=align)
+    measured = measure(on.module, channels)
+    align = measured.line.align if measured else (on.declared.align if on.declared else 1)
+    line = measured.line if measured else AxisMap(align=align)
     say.advance(1, "effective receptive field")
     side = on.side(align)
     effective = effective_reach(on.module, line, on.windows(side, WINDOWS), positions=POSITIONS, seed=on.seed)
     say.advance(1, "seams")
-    reach = governing(on.declared, found)
-    local = found is not None and found.inner is not None  # else the cost may grow with the square of the window
+    reach = governing(on.declared, measured)
+    local = measured is not None and measured.inner is not None  # else the cost may grow with the square of the window
     errors = _seams(on, side, align) if reach.kind == "approximate" and local and _plain(line) else []
     say.advance(1, "determinism")
     shape = (min(side, on.side(align) if side <= TILE else -(-TILE // align) * align),) * 2
@@ -141,7 +141,7 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
     say.finish()
     spread = (
         spread_by(NarrowInput(module=replica(on.module), channels=channels, line=line))
-        if found and not found.reach
+        if measured and not measured.reach
         else []
     )
     report = {
@@ -149,10 +149,10 @@ def _probed(on: Subject, say: Progress) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in on.module.parameters()),
         "channels": list(on.model.channels),
         "declared": None if on.declared is None else _class(on.declared),
-        "measured": _class(found.tile_class if found else TileClass(kind="approximate", align=align)),
-        "agrees": agrees(on.declared, found),
-        "tile_error": None if found is None else found.tile_error,
-        "receptive_field": None if found is None else _field(found),
+        "measured": _class(measured.tile_class if measured else TileClass(kind="approximate", align=align)),
+        "agrees": agrees(on.declared, measured),
+        "tile_error": None if measured is None else measured.tile_error,
+        "receptive_field": None if measured is None else _field(measured),
         "effective": None if effective is None else effective | {"window": side},
         "spatial_norms": spatial_norms(on.module),
         "global_layers": spread,
@@ -177,7 +177,7 @@ def _plain(line: AxisMap) -> bool:
     return line.scale == 1 and line.margin == 0
 
 
-def _field(found: Measurement) -> dict[str, Any]:
+def _field(measured: Measurement) -> dict[str, Any]:
     """Return the theoretical receptive field as plain data."""
 
     def plain(reach: Reach | None) -> dict[str, Any]:
@@ -186,11 +186,11 @@ def _field(found: Measurement) -> dict[str, Any]:
         return {name: side.pixels for name, side in reach.sides.items()} | {"halo": reach.halo, "global": False}
 
     return {
-        **plain(found.reach),
-        "without_norms": plain(found.inner),
-        "lower_bound": not found.certain,
-        "scale": str(found.line.scale),
-        "margin": str(found.line.margin),
+        **plain(measured.reach),
+        "without_norms": plain(measured.inner),
+        "lower_bound": not measured.certain,
+        "scale": str(measured.line.scale),
+        "margin": str(measured.line.margin),
     }
 
 

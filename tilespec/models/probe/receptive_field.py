@@ -96,10 +96,10 @@ class Measurement:
 
 def measured_class(module: nn.Module, channels: int) -> TileClass:
     """Return the tile class of any net from its behaviour; approximate if that is inconclusive."""
-    found = measure(module, channels)
-    if found is None:
+    measured = measure(module, channels)
+    if measured is None:
         return TileClass(kind="approximate")
-    return found.tile_class if found.certain else TileClass(kind="approximate", align=found.line.align)
+    return measured.tile_class if measured.certain else TileClass(kind="approximate", align=measured.line.align)
 
 
 def measure(module: nn.Module, channels: int) -> Measurement | None:
@@ -133,10 +133,10 @@ def _line(module: nn.Module, channels: int) -> AxisMap | None:
         strip = NarrowInput(module=module, channels=channels, line=AxisMap(align=align))
         cells = max(2, -(-64 // align))
         lengths = [align * k for k in (cells, cells + 1, cells + 2, 3 * cells - 1)]
-        found = [strip.output(length) for length in lengths]
-        if None in found:
+        sizes = [strip.output(length) for length in lengths]
+        if None in sizes:
             continue
-        line = AxisMap.through(align, lengths, [out for out in found if out is not None])
+        line = AxisMap.through(align, lengths, [out for out in sizes if out is not None])
         if line is not None:
             return line
     return None
@@ -148,10 +148,10 @@ def _reach(strip: NarrowInput) -> Reach | None:
     for vertical, names in ((True, ("top", "bottom")), (False, ("left", "right"))):
         turned = replace(strip, vertical=vertical)
         for name, forward in zip(names, (False, True), strict=True):
-            found = _side(turned, forward=forward)
-            if found is None:
+            side = _side(turned, forward=forward)
+            if side is None:
                 return None
-            sides[name] = found
+            sides[name] = side
     return Reach(**sides)
 
 
@@ -167,9 +167,9 @@ def _side(strip: NarrowInput, *, forward: bool) -> Side | None:
     align = strip.line.align
     length = _up(max(128, PERIODS * align), align)
     while length <= LONGEST:
-        found = _farthest(strip, length, forward=forward)
-        if found is not None:
-            return found
+        side = _farthest(strip, length, forward=forward)
+        if side is not None:
+            return side
         length *= 2
     return None
 
@@ -191,15 +191,15 @@ def _farthest(strip: NarrowInput, length: int, *, forward: bool) -> Side | None:
         low, high = spans.pop(0)
         if high - low > 1 and ends[low] != ends[high]:
             cut = (low + high) // 2
-            found = _end(strip, length, cut, forward=forward)
-            if found is None:
+            farthest = _end(strip, length, cut, forward=forward)
+            if farthest is None:
                 return None
-            ends[cut] = found
+            ends[cut] = farthest
             spans += [(low, cut), (cut, high)]
     if forward:
-        pairs = [(cut - seen, cut // align * align - seen) for cut, seen in ends.items()]
+        pairs = [(cut - changed, cut // align * align - changed) for cut, changed in ends.items()]
     else:
-        pairs = [(seen - cut, seen + 1 - (cut // align + 1) * align) for cut, seen in ends.items()]
+        pairs = [(changed - cut, changed + 1 - (cut // align + 1) * align) for cut, changed in ends.items()]
     return Side(pixels=max(0, *(pixels for pixels, _ in pairs)), halo=max(0, *(halo for _, halo in pairs)))
 
 
@@ -229,8 +229,8 @@ def _longer_input(strip: NarrowInput, reach: Reach | None) -> int:
         step = multiple * align * line.scale
         if step.denominator != 1:
             continue
-        kept = columns[: len(columns) - int(step)] if len(columns) > step else []
-        if kept and _moves_alike(strip, length, multiple * align, kept[0], kept[-1] + 1):
+        columns_inside = columns[: len(columns) - int(step)] if len(columns) > step else []
+        if columns_inside and _moves_alike(strip, length, multiple * align, columns_inside[0], columns_inside[-1] + 1):
             return multiple * align
     return align
 

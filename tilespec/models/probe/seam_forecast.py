@@ -72,12 +72,12 @@ def seam_errors(
             apart = np.abs(blended - whole)
             changed = float((blended.argmax(2) != whole.argmax(2)).mean()) if classes else float("nan")
             errors[share].append((float(np.square(apart).mean()), float(apart.max()), changed))
-    return [_row(share, window.tile, found, classes=classes) for share, found in errors.items()]
+    return [_row(share, window.tile, differences, classes=classes) for share, differences in errors.items()]
 
 
-def _row(share: float, tile: int, found: list[tuple[float, float, float]], *, classes: bool) -> dict[str, Any]:
+def _row(share: float, tile: int, differences: list[tuple[float, float, float]], *, classes: bool) -> dict[str, Any]:
     """Return one line of the table."""
-    squares, largest, changed = np.asarray(found).T
+    squares, largest, changed = np.asarray(differences).T
     overlap = round(share * tile)
     row = {"overlap": overlap, "rms": float(np.sqrt(squares.mean())), "max": float(largest.max())}
     return row | ({"changed": float(changed.mean())} if classes else {}) | {"work": (tile / (tile - overlap)) ** 2}

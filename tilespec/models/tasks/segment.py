@@ -71,9 +71,9 @@ class Segment:
 
     def planes(self, target: Shaped[Tensor, "batch y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return one 0/1 plane for each class; all planes are 0 where the target is unlabelled."""
-        known = target != UNLABELLED
-        hot = one_hot(torch.where(known, target, 0).long(), self.classes)
-        return (hot * known.unsqueeze(-1)).permute(0, 3, 1, 2).float()
+        labelled = target != UNLABELLED
+        hot = one_hot(torch.where(labelled, target, 0).long(), self.classes)
+        return (hot * labelled.unsqueeze(-1)).permute(0, 3, 1, 2).float()
 
     def answer(self, raw: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return the activated values, which have the units of planes."""

@@ -55,8 +55,8 @@ def header(exported: ExportSource) -> str:
         "byte order": 0,
     }
     fields |= _values(exported) | _spectral(exported) | _classes(exported) | _place(exported)
-    kept = {key: value for key, value in exported.header.items() if key not in fields}
-    lines = [f"{key} = {value}" for key, value in {**fields, **kept}.items()]
+    others = {key: value for key, value in exported.header.items() if key not in fields}
+    lines = [f"{key} = {value}" for key, value in {**fields, **others}.items()]
     return "\n".join(["ENVI", *lines, ""])
 
 

@@ -38,9 +38,9 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     """
     path = local(out, "a file")
     suffix = path.suffix.lower()
-    known = {**WRITERS, **plugins("export")}
-    if suffix not in known:
-        raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(known), do="Choose one of these.")
+    writers = {**WRITERS, **plugins("export")}
+    if suffix not in writers:
+        raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(writers), do="Choose one of these.")
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)

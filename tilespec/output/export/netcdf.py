@@ -44,8 +44,8 @@ def _create(file: h5py.File, exported: ExportSource) -> h5py.Dataset:
     if exported.nodata is not None and not exported.plane:
         cube.attrs["_FillValue"] = np.asarray(exported.nodata, exported.dtype)
     place = exported.georef or None
-    for name, (at, values, given) in constants(exported.spectral, place).items():
-        _constant(file, name, at, np.asarray(values), given)
+    for name, (at, values, attributes) in constants(exported.spectral, place).items():
+        _constant(file, name, at, np.asarray(values), attributes)
     file.attrs["Conventions"] = "CF-1.10"
     for key, value in exported.header.items():
         file.attrs[key.replace("/", "_")] = value

@@ -111,8 +111,8 @@ def _check_bands(bands: tuple[int, int, int] | None, shape: tuple[int, ...]) -> 
 
 def _header(group: zarr.Group) -> dict[str, str]:
     """Return the source's unknown keys."""
-    kept: Any = group.attrs.get("header", {})
-    return {str(key): str(value) for key, value in dict(kept).items()}
+    header: Any = group.attrs.get("header", {})
+    return {str(key): str(value) for key, value in dict(header).items()}
 
 
 def _nodata(array: zarr.Array[Any]) -> float | None:

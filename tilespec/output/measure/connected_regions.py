@@ -75,11 +75,11 @@ class RegionStrips:
         Regions are numbered from 1 in the order of their first pixels; regions of fewer than ``least`` pixels are 0.
         """
         roots = np.unique(self.root)
-        kept = roots[self.pixels[roots] >= least]
-        kept = kept[np.argsort(self.first[kept])]
+        large = roots[self.pixels[roots] >= least]
+        large = large[np.argsort(self.first[large])]
         number = np.zeros(len(self.root), np.int64)
-        number[kept] = np.arange(1, len(kept) + 1)
-        return np.split(number[self.root], np.cumsum(self.counts)[:-1]), self.pixels[kept]
+        number[large] = np.arange(1, len(large) + 1)
+        return np.split(number[self.root], np.cumsum(self.counts)[:-1]), self.pixels[large]
 
     @property
     def regions(self) -> int:
@@ -97,13 +97,13 @@ def label(mask: Bool[np.ndarray, "y x"]) -> tuple[Int64[np.ndarray, "y x"], int]
 
 def _pairs(root: Parts, above: Row, below: Row) -> Int64[np.ndarray, "_pair 2"]:
     """Return the roots of parts that touch across a border, each pair once."""
-    found = []
+    pairs = []
     for shift in (-1, 0, 1):
         a = above[max(shift, 0) : len(above) + min(shift, 0)]
         b = below[max(-shift, 0) : len(below) + min(-shift, 0)]
         touch = (a != NOTHING) & (b != NOTHING)
-        found.append(np.stack([root[a[touch]], root[b[touch]]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+        pairs.append(np.stack([root[a[touch]], root[b[touch]]], axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def _joined(pairs: Int64[np.ndarray, "_pair 2"], first: Parts) -> Parts:

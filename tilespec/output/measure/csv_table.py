@@ -55,8 +55,8 @@ def columns(
     own |= indices(mean, axis)
     own |= {f"mean_{band}": mean[:, i] for i, band in enumerate(bands)}
     own |= {f"sd_{band}": deviation[:, i] for i, band in enumerate(bands)}
-    given = {f"polygon_{key}" if key in own or key == "id" else key: values for key, values in attributes.items()}
-    return {"id": tally.ids, **given, **own}
+    renamed = {f"polygon_{key}" if key in own or key == "id" else key: values for key, values in attributes.items()}
+    return {"id": tally.ids, **renamed, **own}
 
 
 def band_names(axis: SpectralAxis | None, count: int) -> list[str]:

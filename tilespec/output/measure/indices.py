@@ -140,8 +140,8 @@ def indices(mean: Float64[np.ndarray, "_object _band"], axis: SpectralAxis | Non
     for name, index in INDICES.items():
         places = _places(index, axis)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = missing if places is None else index.formula(*(mean[:, place] for place in places))
-        out[name] = np.where(np.isfinite(found), found, np.nan)
+            values = missing if places is None else index.formula(*(mean[:, place] for place in places))
+        out[name] = np.where(np.isfinite(values), values, np.nan)
     return out
 
 

@@ -95,11 +95,9 @@ def sum_objects(job: MeasureJob, objects: ObjectMasks, client: Any, progress: Pr
     """Return the sums of all objects; every block with an object is read once."""
     say = progress or Silent()
     say.start("measure", len(job.strips), "strips")
-    found: ObjectSums = reduce_blocks(
-        range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say
-    )
+    sums: ObjectSums = reduce_blocks(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
     say.finish()
-    return found
+    return sums
 
 
 def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str]]:
@@ -151,8 +149,8 @@ def _classes(job: MeasureJob, roi: Roi) -> ClassMap:
 
 def _wanted(names: tuple[str, ...], only: str | None) -> Bool[np.ndarray, " class_and_nodata"]:
     """Return whether the spectra of each class count."""
-    asked = [] if only is None else [class_of(names, text.strip(), "--class") for text in only.split(",")]
-    take = [number in asked if only is not None else name != BACKGROUND for number, name in enumerate(names)]
+    classes = [] if only is None else [class_of(names, text.strip(), "--class") for text in only.split(",")]
+    take = [number in classes if only is not None else name != BACKGROUND for number, name in enumerate(names)]
     return np.array([*take, False])
 
 

@@ -53,28 +53,28 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
     if options.dry_run:
-        told = dict(objects.facts)
-        return {**plan, **told, "notes": [*notes, *told.get("notes", [])], "dry_run": True}
+        facts = dict(objects.facts)
+        return {**plan, **facts, "notes": [*notes, *facts.get("notes", [])], "dry_run": True}
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         objects = objects.prepared(job.strips, client, progress)
-        found = sum_objects(job, objects, client, progress)
+        sums = sum_objects(job, objects, client, progress)
     if objects.count is not None:
-        found = found.among(np.arange(1, 1 + objects.count))
+        sums = sums.among(np.arange(1, 1 + objects.count))
     source = Scene.open(scene)
     area, area_notes = pixel_area(source.georef)
-    table = columns(found, job.names, source.spectral, area, objects.attributes)
+    table = columns(sums, job.names, source.spectral, area, objects.attributes)
     write_atomic(place, as_csv(table))
-    told = {
+    facts = {
         **objects.facts,
-        "objects": len(found.ids),
-        "without_pixels": int((found.pixels == 0).sum()),
-        "object_pixels": int(found.pixels.sum()),
-        "invalid_pixels": int(found.invalid.sum()),
+        "objects": len(sums.ids),
+        "without_pixels": int((sums.pixels == 0).sum()),
+        "object_pixels": int(sums.pixels.sum()),
+        "invalid_pixels": int(sums.invalid.sum()),
         "columns": len(table),
         "pixel_area_m2": area,
     }
-    told["notes"] = [*notes, *objects.facts.get("notes", []), *area_notes]
-    return {**plan, **told, "seconds": peak.seconds, "peak_memory": peak.bytes}
+    facts["notes"] = [*notes, *objects.facts.get("notes", []), *area_notes]
+    return {**plan, **facts, "seconds": peak.seconds, "peak_memory": peak.bytes}
 
 
 def _place(out: str | Path) -> StorePath:
@@ -93,10 +93,10 @@ def _place(out: str | Path) -> StorePath:
 def _objects(job: MeasureJob, options: MeasureOptions) -> ObjectMasks:
     """Return the requested objects: of a layer, a file, or a class."""
     polygons, regions, least, pixels = options.polygons, options.regions, options.min_area, options.pixel_coordinates
-    asked = {"--by": options.by, "--polygons": polygons, "--regions": regions}
-    given = [flag for flag, value in asked.items() if value is not None]
-    if len(given) > 1:
-        raise UserError(" ".join(given), found="several", expected="one of them", do="Measure one after the other.")
+    sources = {"--by": options.by, "--polygons": polygons, "--regions": regions}
+    flags = [flag for flag, value in sources.items() if value is not None]
+    if len(flags) > 1:
+        raise UserError(" ".join(flags), found="several", expected="one of them", do="Measure one after the other.")
     for flag, value, owner in (("--min-area", least != 1, regions), ("--pixel-coordinates", pixels, polygons)):
         if value and owner is None:
             raise UserError(flag, found="nothing it applies to", expected="its objects", do=f"Leave {flag} away.")

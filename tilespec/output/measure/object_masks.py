@@ -128,9 +128,9 @@ class ByRegions:
             strips, partial(_parts, self.pred, self.value), client=client, progress=say
         )
         say.finish()
-        numbers, kept = joined.numbered(self.least)
+        numbers, sizes = joined.numbered(self.least)
         total = int(joined.pixels[np.unique(joined.root)].sum())
-        return replace(self, numbers=tuple(numbers), dropped=(joined.regions - len(kept), total - int(kept.sum())))
+        return replace(self, numbers=tuple(numbers), dropped=(joined.regions - len(sizes), total - int(sizes.sum())))
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -152,8 +152,8 @@ class ByRegions:
         parts, _ = label(class_map(self.pred).read(roi) == self.value)
         numbers = np.append(self.numbers[strip], 0)  # the index `NOTHING` is the last entry
         assert NOTHING == -1
-        found = numbers[parts]
-        yield np.where(found == 0, NONE, found)
+        ids = numbers[parts]
+        yield np.where(ids == 0, NONE, ids)
 
 
 @final

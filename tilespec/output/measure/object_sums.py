@@ -96,20 +96,20 @@ class ObjectSums:
         column = np.minimum(block.classes[there].astype(np.int64), width - 1)
         values = block.values[there]
         finite = np.isfinite(values)
-        known = finite.sum(axis=1)
-        taken = self.wanted[column] & (known > 0)
-        n, mean, squares = _moments(index[taken], values[taken], finite[taken], count)
+        valid = finite.sum(axis=1)
+        usable = self.wanted[column] & (valid > 0)
+        n, mean, squares = _moments(index[usable], values[usable], finite[usable], count)
         return replace(
             self,
             ids=ids,
             pixels=_count(index, count),
-            invalid=_count(index[known == 0], count),
-            partial=_count(index[(known > 0) & (known < values.shape[1])], count),
+            invalid=_count(index[valid == 0], count),
+            partial=_count(index[(valid > 0) & (valid < values.shape[1])], count),
             low=low,
             high=high,
             places=np.stack([_sum(index, place[:, axis], count) for axis in (0, 1)], axis=1),
             classes=_count(index * width + column, count * width).reshape(count, width),
-            taken=_count(index[taken], count),
+            taken=_count(index[usable], count),
             n=n,
             mean=mean,
             squares=squares,
@@ -174,11 +174,11 @@ def _moments(
         return n, mean, squares
     order = np.argsort(index, kind="stable")
     sorted_, wide = index[order], np.where(finite, values, 0)[order].astype(np.float64)
-    known, starts = finite[order], np.flatnonzero(np.r_[True, sorted_[1:] != sorted_[:-1]])
+    valid, starts = finite[order], np.flatnonzero(np.r_[True, sorted_[1:] != sorted_[:-1]])
     groups = sorted_[starts]
-    n[groups] = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
+    n[groups] = np.add.reduceat(valid, starts, axis=0, dtype=np.int64)
     mean[groups] = np.add.reduceat(wide, starts, axis=0) / np.maximum(n[groups], 1)
     wide -= mean[sorted_]
-    wide *= known
+    wide *= valid
     squares[groups] = np.add.reduceat(np.square(wide, out=wide), starts, axis=0)
     return n, mean, squares

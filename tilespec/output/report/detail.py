@@ -19,12 +19,12 @@ SIDE = 288
 
 def of_detail(compared: list[MapComparison], runs: Runs) -> Section:
     """Return one region of the scene, the truth and every method, each pixel; empty if it would show nothing new."""
-    known = [one for one in compared if one.truth is not None]
-    same = bool(known) and all(a.run.map.roi == b.run.map.roi for a, b in pairwise(known))
-    if not same or max(known[0].run.map.roi.shape) <= 2 * SIDE:
+    with_truth = [one for one in compared if one.truth is not None]
+    same = bool(with_truth) and all(a.run.map.roi == b.run.map.roi for a, b in pairwise(with_truth))
+    if not same or max(with_truth[0].run.map.roi.shape) <= 2 * SIDE:
         return Section(key="detail", title="A closer look", lead="")
-    roi = worst(known)
-    near = [cut(one.run, runs, roi) for one in known]
+    roi = worst(with_truth)
+    near = [cut(one.run, runs, roi) for one in with_truth]
     pictures = [
         Picture(source=_picture(scene, roi), title="False colour", caption="") for scene in _scenes(runs, roi)[:1]
     ]

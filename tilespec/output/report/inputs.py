@@ -113,13 +113,13 @@ class Runs:
         """
         if not paths:
             raise UserError("report", found="no RUN", expected="at least one", do="Name a scene, model or prediction.")
-        found = [item for path in dict.fromkeys(paths) for item in _open(path)]
-        recipes = {run.recipe.digest: run for run in reversed(found) if isinstance(run, RecipeRun) and run.recipe.steps}
+        items = [item for path in dict.fromkeys(paths) for item in _open(path)]
+        recipes = {run.recipe.digest: run for run in reversed(items) if isinstance(run, RecipeRun) and run.recipe.steps}
         return cls(
-            scenes=tuple(run for run in found if isinstance(run, Scene)),
-            predictions=tuple(run for run in found if isinstance(run, PredictionRun)),
-            fields=tuple(run for run in found if isinstance(run, FieldRun)),
-            models=tuple(run for run in found if isinstance(run, ModelRun)),
+            scenes=tuple(run for run in items if isinstance(run, Scene)),
+            predictions=tuple(run for run in items if isinstance(run, PredictionRun)),
+            fields=tuple(run for run in items if isinstance(run, FieldRun)),
+            models=tuple(run for run in items if isinstance(run, ModelRun)),
             recipes=tuple(reversed(recipes.values())),
         )
 
@@ -149,12 +149,12 @@ def _open(path: str) -> list[Any]:
 def _store(url: str) -> Scene | PredictionRun | FieldRun:
     """Return the scene, the class map or the predicted channels in a store."""
     group = open_group(url)
-    found = group.get("prediction")
-    dimensions = 0 if found is None else getattr(found, "ndim", 0)
+    array = group.get("prediction")
+    dimensions = 0 if array is None else getattr(array, "ndim", 0)
     if dimensions not in (2, 3) or "cube" in group:
         return Scene.open(url)
-    kept = sidecar(url) / "evaluation.json"
-    scores = json.loads(kept.read_text()) if kept.exists() else None
+    scores_file = sidecar(url) / "evaluation.json"
+    scores = json.loads(scores_file.read_text()) if scores_file.exists() else None
     name, failed = name_of(url), _failed(url)
     if dimensions == 3:
         return FieldRun(name=name, map=ValueRaster.open(url), scores=scores, failed=failed)
@@ -187,5 +187,5 @@ def _model(folder: Path) -> list[Any]:
 
 def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str:
     """Return the metric that is compared among a training's validations."""
-    asked = (read_note(folder, "config") or {}).get("validate") or {}
-    return asked.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")
+    settings = (read_note(folder, "config") or {}).get("validate") or {}
+    return settings.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")

@@ -94,12 +94,12 @@ def cut(run: PredictionRun, runs: Runs, roi: Roi) -> MapComparison:
 
 def legend(compared: list[MapComparison]) -> tuple[Key, ...]:
     """Return the legend of error maps, with the meanings that occur."""
-    seen = {int(value) for one in compared if one.verdicts is not None for value in np.unique(one.verdicts)}
+    present = {int(value) for one in compared if one.verdicts is not None for value in np.unique(one.verdicts)}
     names = compared[0].classes
     other, target = names if len(names) == 2 else ("any class", "")
     return tuple(
         Key.of(VERDICTS[i][1], VERDICTS[i][0].replace("{other}", other).replace("{target}", target))
-        for i in sorted(seen)
+        for i in sorted(present)
     )
 
 

@@ -34,13 +34,13 @@ class MetamerPair:
     """The root mean square difference of their spectra, divided by the root mean square of both."""
 
 
-def metamer_pair(found: ReconstructionSet) -> MetamerPair | None:
+def metamer_pair(reconstructions: ReconstructionSet) -> MetamerPair | None:
     """Return the pair of sampled pixels of nearly one colour whose spectra differ most; None without such a pair.
 
     Colours are those of reflectance under D65 for the 10-degree observer. The result is also None if the wavelengths do
     not cover the visible range, or colour-science is not installed.
     """
-    axis, spectra = found.truth.axis, found.sample.astype(np.float64)
+    axis, spectra = reconstructions.truth.axis, reconstructions.sample.astype(np.float64)
     if axis is None or axis.name != "wavelength" or len(spectra) < 2:
         return None
     try:
@@ -58,21 +58,23 @@ def metamer_pair(found: ReconstructionSet) -> MetamerPair | None:
     pair = int(one[best]), int(other[best])
     delta = ciede2000(colours[pair[0]][None], colours[pair[1]][None])
     return MetamerPair(
-        places=(found.places[pair[0]], found.places[pair[1]]), delta_e=float(delta[0]), apart=float(apart[best])
+        places=(reconstructions.places[pair[0]], reconstructions.places[pair[1]]),
+        delta_e=float(delta[0]),
+        apart=float(apart[best]),
     )
 
 
-def of_metamers(found: ReconstructionSet) -> list[Row]:
+def of_metamers(reconstructions: ReconstructionSet) -> list[Row]:
     """Return the spectra of such a pair, true and predicted by each method."""
-    pair = metamer_pair(found)
+    pair = metamer_pair(reconstructions)
     if pair is None:
         return []
-    spectra = [found.spectra(*place) for place in pair.places]
-    known = np.concatenate([np.ravel(curve) for curves in spectra for curve in curves])
-    top = float(np.nanmax(known)) * 1.05
+    spectra = [reconstructions.spectra(*place) for place in pair.places]
+    values = np.concatenate([np.ravel(curve) for curves in spectra for curve in curves])
+    top = float(np.nanmax(values)) * 1.05
     pictures = tuple(
         Picture(
-            source=plots.compared(found.truth.axis, truth, predicted, top=top),
+            source=plots.compared(reconstructions.truth.axis, truth, predicted, top=top),
             title=f"row {y}, column {x}",
             caption="",
             plot=True,
@@ -81,10 +83,13 @@ def of_metamers(found: ReconstructionSet) -> list[Row]:
     )
     note = (
         f"ΔE00 {pair.delta_e:.2f} between them, yet the true spectra differ by {100 * pair.apart:.0f} %; of "
-        f"{len(found.sample)} pixels the pair that differs most"
+        f"{len(reconstructions.sample)} pixels the pair that differs most"
     )
     keys = [Key.of(plots.INK, "truth")]
-    keys += [Key.of(plots.COLOURS[i % len(plots.COLOURS)], one.run.name) for i, one in enumerate(found.reconstructions)]
+    keys += [
+        Key.of(plots.COLOURS[i % len(plots.COLOURS)], one.run.name)
+        for i, one in enumerate(reconstructions.reconstructions)
+    ]
     return [Row(pictures=pictures, title="Two pixels of nearly one colour", note=note, legend=tuple(keys))]
 
 

@@ -46,9 +46,9 @@ class ClassSpectra:
     def of(cls, values: Reflectance, labels: UInt8[np.ndarray, "y x"], classes: int) -> "ClassSpectra":
         """Return the sums of a block, without pixels that have no data."""
         spectra, which = values.reshape(-1, values.shape[2]), np.minimum(labels.ravel(), classes)
-        known = np.isfinite(spectra.sum(axis=1))
-        spectra = np.where(known[:, None], spectra, np.float32(0))
-        member = ((which[:, None] == np.arange(classes + 1)) & known[:, None]).astype(np.float32)
+        finite = np.isfinite(spectra.sum(axis=1))
+        spectra = np.where(finite[:, None], spectra, np.float32(0))
+        member = ((which[:, None] == np.arange(classes + 1)) & finite[:, None]).astype(np.float32)
         return cls(
             count=member.sum(axis=0, dtype=np.int64),
             sums=(member.T @ spectra).astype(np.float64),
@@ -99,14 +99,14 @@ def overview(scene: Scene, recipes: Mapping[str, Recipe], progress: Progress, si
         return planes, labels, ClassSpectra.of(values, labels, classes)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        seen = list(pool.map(look, strips))
+        parts = list(pool.map(look, strips))
     progress.finish()
     return Overview(
         scene=scene,
         stride=stride,
-        planes={name: np.concatenate([planes[name] for planes, _, _ in seen]) for name in measures},
-        labels=np.concatenate([labels for _, labels, _ in seen]) if classes else None,
-        spectra=reduce(ClassSpectra.__add__, (spectra for _, _, spectra in seen)),
+        planes={name: np.concatenate([planes[name] for planes, _, _ in parts]) for name in measures},
+        labels=np.concatenate([labels for _, labels, _ in parts]) if classes else None,
+        spectra=reduce(ClassSpectra.__add__, (spectra for _, _, spectra in parts)),
     )
 
 

@@ -50,7 +50,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
     local(out, "a page")
-    asked = pixels(options.pixel)
+    chosen_pixels = pixels(options.pixel)
     opened = Runs.open(runs)
     plan = {
         "out": out,
@@ -63,7 +63,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     if options.dry_run:
         return {**plan, "dry_run": True}
     with Peak() as peak:
-        sections = _sections(opened, asked, progress)
+        sections = _sections(opened, chosen_pixels, progress)
         html = render(options.title or _title(opened), sections)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(out), html)
@@ -83,30 +83,30 @@ def render(title: str, sections: Sequence[Section]) -> str:
     return environment.get_template("page.html").render(title=title, sections=sections)
 
 
-def _sections(runs: Runs, asked: Sequence[tuple[int, int]], progress: Progress) -> list[Section]:
+def _sections(runs: Runs, chosen_pixels: Sequence[tuple[int, int]], progress: Progress) -> list[Section]:
     """Return all sections with contents in reading order."""
     recipes = {run.recipe.digest: run.recipe for run in runs.recipes}
     alone = [Scene.open(run.map.url, allow_partial=True) for run in runs.fields if truth_of(run, runs) is None]
-    seen = [overview(scene, recipes, progress) for scene in (*runs.scenes, *alone)]
+    overviews = [overview(scene, recipes, progress) for scene in (*runs.scenes, *alone)]
     compared = [compare(run, runs) for run in runs.predictions]
-    found = [
+    sections = [
         methods(runs),
-        *of_reconstructions(runs, asked),
-        *(of_scene(one) for one in seen),
+        *of_reconstructions(runs, chosen_pixels),
+        *(of_scene(one) for one in overviews),
         of_predictions(compared),
         of_detail(compared, runs),
-        *(of_recipe(run, _fitting(run, seen)) for run in runs.recipes),
+        *(of_recipe(run, _fitting(run, overviews)) for run in runs.recipes),
         *(of_training(run) for run in runs.models),
         by_class(runs),
         *(load({}, name, "report")(runs) for name in plugins("report")),
         of_provenance(runs),
     ]
-    return [section for section in found if not section.empty]
+    return [section for section in sections if not section.empty]
 
 
-def _fitting(run: RecipeRun, seen: Sequence[Overview]) -> Overview | None:
+def _fitting(run: RecipeRun, overviews: Sequence[Overview]) -> Overview | None:
     """Return the first scene that fits a recipe."""
-    return next((one for one in seen if takes(run.recipe, one.scene)), None)
+    return next((one for one in overviews if takes(run.recipe, one.scene)), None)
 
 
 def _title(runs: Runs) -> str:

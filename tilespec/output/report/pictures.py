@@ -20,21 +20,21 @@ FEW = 4
 ORDINALS = {2: "second", 3: "third"}
 
 
-def of_scene(seen: Overview) -> Section:
+def of_scene(view: Overview) -> Section:
     """Return the rows with false colour, truth, spectra and NDVI of a scene."""
-    scene = seen.scene
-    names = scene.classes() if seen.labels is not None else ()
-    note = f"Every {ORDINALS.get(seen.stride, f'{seen.stride}th')} pixel." if seen.stride > 1 else "Every pixel."
-    stretch = f"{_channels(seen)} as red, green and blue, stretched from the 2nd to the 98th percentile. {note}"
-    pictures = [Picture(source=plots.png(plots.colour(seen.planes["rgb"])), title="False colour", caption=stretch)]
-    if seen.labels is not None:
-        pictures.append(Picture(source=plots.png(class_picture(seen.labels)), title="Truth", caption="The labels."))
+    scene = view.scene
+    names = scene.classes() if view.labels is not None else ()
+    note = f"Every {ORDINALS.get(view.stride, f'{view.stride}th')} pixel." if view.stride > 1 else "Every pixel."
+    stretch = f"{_channels(view)} as red, green and blue, stretched from the 2nd to the 98th percentile. {note}"
+    pictures = [Picture(source=plots.png(plots.colour(view.planes["rgb"])), title="False colour", caption=stretch)]
+    if view.labels is not None:
+        pictures.append(Picture(source=plots.png(class_picture(view.labels)), title="Truth", caption="The labels."))
     rows = [
         Row(
-            pictures=tuple(pictures), legend=class_keys(names, seen.labels) if names and seen.labels is not None else ()
+            pictures=tuple(pictures), legend=class_keys(names, view.labels) if names and view.labels is not None else ()
         )
     ]
-    rows += [row for row in (_spectra(seen, names), _ndvi(seen, names)) if row is not None]
+    rows += [row for row in (_spectra(view, names), _ndvi(view, names)) if row is not None]
     return Section(
         key=f"scene-{name_of(scene.url)}",
         title=str(scene.attrs.get("title") or name_of(scene.url)),
@@ -114,31 +114,31 @@ def _scale(top: float) -> tuple[Key, ...]:
     return tuple(Key.of(plots.shade(share), text) for share, text in zip(shares, texts, strict=True))
 
 
-def _spectra(seen: Overview, names: tuple[str, ...]) -> Row | None:
+def _spectra(view: Overview, names: tuple[str, ...]) -> Row | None:
     """Return mean spectra by class."""
-    mean, deviation = seen.spectra.finish()
-    shown = [i for i, n in enumerate(seen.spectra.count) if n > 1 and (i < len(names) or not names)]
-    if not shown or seen.scene.shape[2] < 2:
+    mean, deviation = view.spectra.finish()
+    shown = [i for i, n in enumerate(view.spectra.count) if n > 1 and (i < len(names) or not names)]
+    if not shown or view.scene.shape[2] < 2:
         return None
     colours = [css(i) for i in shown]
     few = len(shown) <= FEW
     around = [deviation[i] if few else np.zeros_like(deviation[i]) for i in shown]
-    plot = plots.banded(seen.scene.spectral, [mean[i] for i in shown], around, colours)
+    plot = plots.banded(view.scene.spectral, [mean[i] for i in shown], around, colours)
     keys = tuple(Key.of(c, names[i] if names else "all pixels") for c, i in zip(colours, shown, strict=True))
     caption = "Mean spectrum of each class" + (", and one standard deviation on either side." if few else ".")
     return Row(pictures=(Picture(source=plot, title="Spectra", caption=caption, plot=True),), legend=keys, columns=1)
 
 
-def _ndvi(seen: Overview, names: tuple[str, ...]) -> Row | None:
+def _ndvi(view: Overview, names: tuple[str, ...]) -> Row | None:
     """Return the histogram of NDVI by class."""
-    pair, axis = ndvi_bands(seen.scene), seen.scene.spectral
-    if pair is None or axis is None or "ndvi" not in seen.planes:
+    pair, axis = ndvi_bands(view.scene), view.scene.spectral
+    if pair is None or axis is None or "ndvi" not in view.planes:
         return None
-    values = seen.planes["ndvi"][..., 0]
-    known = np.isfinite(values)
-    groups = {"all pixels": known}
-    if seen.labels is not None and 0 < len(names) <= FEW:
-        groups = {name: known & (seen.labels == i) for i, name in enumerate(names)}
+    values = view.planes["ndvi"][..., 0]
+    finite = np.isfinite(values)
+    groups = {"all pixels": finite}
+    if view.labels is not None and 0 < len(names) <= FEW:
+        groups = {name: finite & (view.labels == i) for i, name in enumerate(names)}
     edges = np.linspace(-0.4, 1.0, 141)
     colours = [css(i) for i in range(len(groups))]
     counts = [np.histogram(values[mask], edges)[0] for mask in groups.values()]
@@ -151,9 +151,9 @@ def _ndvi(seen: Overview, names: tuple[str, ...]) -> Row | None:
     return Row(pictures=(Picture(source=plot, title="NDVI", caption=caption, plot=True),), legend=keys, columns=1)
 
 
-def _channels(seen: Overview) -> str:
+def _channels(view: Overview) -> str:
     """Return the bands of the false-colour picture."""
-    axis, bands = seen.scene.spectral, picture_bands(seen.scene.spectral, seen.scene.shape[2])
+    axis, bands = view.scene.spectral, picture_bands(view.scene.spectral, view.scene.shape[2])
     if axis is None or axis.unit == "1":
         return "Bands " + ", ".join(str(band + 1) for band in bands)
     return ", ".join(f"{axis.values[band]:.0f}" for band in bands) + f" {axis.unit}"

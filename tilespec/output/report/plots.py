@@ -93,8 +93,8 @@ def shade(share: float) -> tuple[int, int, int]:
 
 def top(planes: Sequence[Float[np.ndarray, "y x"]]) -> float:
     """Return the end of the common scale of all ``planes``: the largest of their 99.5th percentiles, rounded up."""
-    known = [plane[np.isfinite(plane)] for plane in planes]
-    largest = max((float(np.percentile(values, 99.5)) for values in known if len(values)), default=0.0)
+    finite = [plane[np.isfinite(plane)] for plane in planes]
+    largest = max((float(np.percentile(values, 99.5)) for values in finite if len(values)), default=0.0)
     if largest <= 0:
         return 1.0
     digit = 10.0 ** (np.floor(np.log10(largest)) - 1)
@@ -114,25 +114,25 @@ def colour(planes: Float[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "y x 3"]:
 
 def stretched(plane: Float[np.ndarray, "y x"], percentiles: tuple[float, float]) -> UInt8[np.ndarray, "y x"]:
     """Return values as bytes between two percentiles of the finite ones; 0 for the others."""
-    known = np.isfinite(plane)
-    low, high = np.percentile(plane[known], percentiles) if known.any() else (0.0, 1.0)
-    share = (np.where(known, plane, low) - low) / max(float(high - low), 1e-12)
+    finite = np.isfinite(plane)
+    low, high = np.percentile(plane[finite], percentiles) if finite.any() else (0.0, 1.0)
+    share = (np.where(finite, plane, low) - low) / max(float(high - low), 1e-12)
     bytes_: UInt8[np.ndarray, "y x"] = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
     return bytes_
 
 
 def limits(planes: Float[np.ndarray, "y x 3"]) -> list[tuple[float, float]]:
     """Return the 2nd and the 98th percentile of the finite values of three planes; 0 and 1 without any."""
-    known = [plane[np.isfinite(plane)] for plane in np.moveaxis(planes, -1, 0)]
-    return [tuple(np.percentile(plane, (2, 98)).tolist()) if plane.size else (0.0, 1.0) for plane in known]
+    finite = [plane[np.isfinite(plane)] for plane in np.moveaxis(planes, -1, 0)]
+    return [tuple(np.percentile(plane, (2, 98)).tolist()) if plane.size else (0.0, 1.0) for plane in finite]
 
 
 def between(planes: Float[np.ndarray, "y x 3"], ends: Sequence[tuple[float, float]]) -> UInt8[np.ndarray, "y x 3"]:
     """Return three planes as red, green and blue, each stretched between two values; black without data."""
     low, high = (np.array(values) for values in zip(*ends, strict=True))
     share = (planes - low) / np.maximum(high - low, 1e-12)
-    known = np.isfinite(planes).all(axis=-1, keepdims=True)
-    bytes_: UInt8[np.ndarray, "y x 3"] = np.rint(255 * np.clip(np.where(known, share, 0), 0, 1)).astype(np.uint8)
+    finite = np.isfinite(planes).all(axis=-1, keepdims=True)
+    bytes_: UInt8[np.ndarray, "y x 3"] = np.rint(255 * np.clip(np.where(finite, share, 0), 0, 1)).astype(np.uint8)
     return bytes_
 
 

@@ -17,7 +17,7 @@ UNSAID = ("explained_variance", "explained_variance_ratio", "notes")
 """The facts of a fit that are drawn and not listed."""
 
 
-def of_recipe(run: RecipeRun, seen: Overview | None) -> Section:
+def of_recipe(run: RecipeRun, view: Overview | None) -> Section:
     """Return VSN weights, loadings, shares of variance and score pictures of a recipe."""
     bands = Bands(count=run.recipe.bands_in, axis=run.recipe.axis_in)
     rows: list[Row] = []
@@ -27,12 +27,15 @@ def of_recipe(run: RecipeRun, seen: Overview | None) -> Section:
         if isinstance(step, Project):
             rows.append(_loadings(step, bands.axis))
         bands = step.out(bands)
-    if seen is not None and run.recipe.digest in seen.planes:
-        rows.append(_scores(seen.planes[run.recipe.digest], bands.axis))
+    if view is not None and run.recipe.digest in view.planes:
+        rows.append(_scores(view.planes[run.recipe.digest], bands.axis))
     facts = {
-        key.replace("_", " "): plain(v) for found in run.recipe.facts for key, v in found.items() if key not in UNSAID
+        key.replace("_", " "): plain(v)
+        for step_facts in run.recipe.facts
+        for key, v in step_facts.items()
+        if key not in UNSAID
     }
-    notes = " ".join(note for found in run.recipe.facts for note in found.get("notes", ()))
+    notes = " ".join(note for step_facts in run.recipe.facts for note in step_facts.get("notes", ()))
     return Section(
         key=f"recipe-{run.name}",
         title=f"Preprocessing: {run.recipe.text}",

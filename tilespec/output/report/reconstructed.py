@@ -64,7 +64,10 @@ class ReconstructionSet:
     def spectra(self, y: int, x: int) -> list[Float32[np.ndarray, " band"]]:
         """Return the spectra of a pixel of the scene: the true one, and that of each method."""
         one = Roi(y0=y, y1=y + 1, x0=x, x1=x + 1)
-        return [field.read(one)[0, 0] for field in (self.truth, *(seen.run.map for seen in self.reconstructions))]
+        return [
+            field.read(one)[0, 0]
+            for field in (self.truth, *(reconstruction.run.map for reconstruction in self.reconstructions))
+        ]
 
 
 def reconstruction_sets(runs: Runs, side: int = SIDE) -> list[ReconstructionSet]:
@@ -76,7 +79,7 @@ def reconstruction_sets(runs: Runs, side: int = SIDE) -> list[ReconstructionSet]
         if truth is not None:
             truths[truth.url] = truth
             groups.setdefault((truth.url, run.map.roi), []).append(run)
-    return [_look(truths[url], roi, found, side) for (url, roi), found in groups.items()]
+    return [_look(truths[url], roi, members, side) for (url, roi), members in groups.items()]
 
 
 def truth_of(run: FieldRun, runs: Runs) -> ValueRaster | None:
@@ -95,34 +98,34 @@ def truth_of(run: FieldRun, runs: Runs) -> ValueRaster | None:
     return None
 
 
-def chosen(rebuilt: ReconstructionSet, quantiles: Sequence[float] = QUANTILES) -> Mapping[tuple[int, int], str]:
+def chosen(reconstructions: ReconstructionSet, quantiles: Sequence[float] = QUANTILES) -> Mapping[tuple[int, int], str]:
     """Return pixels of the scene, each with its description: one at each quantile of the methods' mean error.
 
     It is the pixel whose error is nearest to the quantile, and the first one from the upper left among equals.
     """
     with np.errstate(invalid="ignore"):
-        errors = np.mean([one.errors for one in rebuilt.reconstructions], axis=0)
-    known = np.flatnonzero(np.isfinite(errors))
-    found: dict[tuple[int, int], str] = {}
-    for quantile in quantiles if len(known) else ():
-        values = errors.flat[known]
-        at = known[np.abs(values - np.quantile(values, quantile)).argmin()]
-        y, x = (int(v) * rebuilt.stride for v in np.unravel_index(at, errors.shape))
+        errors = np.mean([one.errors for one in reconstructions.reconstructions], axis=0)
+    finite = np.flatnonzero(np.isfinite(errors))
+    texts: dict[tuple[int, int], str] = {}
+    for quantile in quantiles if len(finite) else ():
+        values = errors.flat[finite]
+        at = finite[np.abs(values - np.quantile(values, quantile)).argmin()]
+        y, x = (int(v) * reconstructions.stride for v in np.unravel_index(at, errors.shape))
         share = f"{100 * quantile:g} %"
         text = "The median error." if quantile == 0.5 else f"{share} of the pixels have a smaller error."
-        found.setdefault((rebuilt.roi.y0 + y, rebuilt.roi.x0 + x), text)
-    return found
+        texts.setdefault((reconstructions.roi.y0 + y, reconstructions.roi.x0 + x), text)
+    return texts
 
 
 def pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Return the pixels ``Y,X`` from the user's text."""
-    found = []
+    places = []
     for text in texts:
         y, comma, x = text.partition(",")
         if not (comma and y.strip().isdecimal() and x.strip().isdecimal()):
             raise UserError("--pixel", found=repr(text), expected="Y,X: row and column", do="Give --pixel 120,48.")
-        found.append((int(y), int(x)))
-    return found
+        places.append((int(y), int(x)))
+    return places
 
 
 def _alike(truth: ValueRaster, field: ValueRaster) -> bool:
@@ -133,8 +136,8 @@ def _alike(truth: ValueRaster, field: ValueRaster) -> bool:
     if not all(axis is not None and axis.name in ("wavelength", "wavenumber") for axis in axes):
         return True
     try:
-        true, found = (Bands(count=truth.channels, axis=axis) for axis in axes)
-        same_bands(true, found, field.url)
+        true, own = (Bands(count=truth.channels, axis=axis) for axis in axes)
+        same_bands(true, own, field.url)
     except UserError:
         return False
     return True
@@ -154,9 +157,9 @@ def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> 
         at = (slice(y, y + true.shape[0]), slice(x, x + true.shape[1]))
         colours[0][at] = true[..., list(bands)]
         for index, run in enumerate(runs):
-            found = _thin(run.map, block, roi, stride)
-            colours[index + 1][at] = found[..., list(bands)]
-            errors[index][at] = np.sqrt(np.square(found - true).mean(axis=2))
+            values = _thin(run.map, block, roi, stride)
+            colours[index + 1][at] = values[..., list(bands)]
+            errors[index][at] = np.sqrt(np.square(values - true).mean(axis=2))
         for place in _grid(block, roi, spread):
             spectrum = true[
                 tuple((a - b) // stride - c for a, b, c in zip(place, (roi.y0, roi.x0), (y, x), strict=True))
@@ -164,14 +167,16 @@ def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> 
             if np.isfinite(spectrum).all():
                 sample.append(spectrum)
                 places.append(place)
-    seen = [Reconstruction(run=run, colours=c, errors=e) for run, c, e in zip(runs, colours[1:], errors, strict=True)]
+    reconstructions = [
+        Reconstruction(run=run, colours=c, errors=e) for run, c, e in zip(runs, colours[1:], errors, strict=True)
+    ]
     return ReconstructionSet(
         truth=truth,
         roi=roi,
         stride=stride,
         bands=bands,
         colours=colours[0],
-        reconstructions=tuple(seen),
+        reconstructions=tuple(reconstructions),
         sample=np.array(sample, np.float32).reshape(-1, truth.channels),
         places=tuple(places),
     )
@@ -179,14 +184,14 @@ def _look(truth: ValueRaster, roi: Roi, runs: Sequence[FieldRun], side: int) -> 
 
 def _blocks(roi: Roi, stride: int) -> list[tuple[int, int, Roi]]:
     """Return the blocks of a region with used pixels, each with the position of its first one among those."""
-    found = []
+    listing = []
     for y0 in range(roi.y0, roi.y1, CHUNK):
         for x0 in range(roi.x0, roi.x1, CHUNK):
             block = Roi(y0=y0, y1=min(y0 + CHUNK, roi.y1), x0=x0, x1=min(x0 + CHUNK, roi.x1))
             y, x = (-(-(a - b) // stride) for a, b in ((y0, roi.y0), (x0, roi.x0)))
             if y * stride < block.y1 - roi.y0 and x * stride < block.x1 - roi.x0:
-                found.append((y, x, block))
-    return found
+                listing.append((y, x, block))
+    return listing
 
 
 def _grid(block: Roi, roi: Roi, step: int) -> list[tuple[int, int]]:

@@ -33,38 +33,38 @@ LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TRUTH: Final = "truth"
 
 
-def of_reconstructions(runs: Runs, asked: Sequence[tuple[int, int]] = ()) -> list[Section]:
+def of_reconstructions(runs: Runs, marked: Sequence[tuple[int, int]] = ()) -> list[Section]:
     """Return a section for each truth of reconstructed spectra.
 
     Args:
         runs: The inputs of the report.
-        asked: The pixels of the scene (row, column) whose spectra are drawn in addition to those at quantiles of the
+        marked: The pixels of the scene (row, column) whose spectra are drawn in addition to those at quantiles of the
             error.
     """
-    return [_section(one, asked) for one in reconstruction_sets(runs)]
+    return [_section(one, marked) for one in reconstruction_sets(runs)]
 
 
-def _section(found: ReconstructionSet, asked: Sequence[tuple[int, int]]) -> Section:
+def _section(reconstructions: ReconstructionSet, marked: Sequence[tuple[int, int]]) -> Section:
     """Return table, pictures, errors and spectra of reconstructions of one truth."""
-    roi, name = found.roi, name_of(found.truth.url)
-    named = {pixel: "" for pixel in asked if roi.y0 <= pixel[0] < roi.y1 and roi.x0 <= pixel[1] < roi.x1}
-    shown = dict(list(({**chosen(found), **named}).items())[: len(LETTERS)])
+    roi, name = reconstructions.roi, name_of(reconstructions.truth.url)
+    named = {pixel: "" for pixel in marked if roi.y0 <= pixel[0] < roi.y1 and roi.x0 <= pixel[1] < roi.x1}
+    shown = dict(list(({**chosen(reconstructions), **named}).items())[: len(LETTERS)])
     rows = [
-        _pictures(found, list(shown)),
-        *_errors(found),
-        *_curves(found),
-        *_spectra(found, shown),
-        *of_metamers(found),
+        _pictures(reconstructions, list(shown)),
+        *_errors(reconstructions),
+        *_curves(reconstructions),
+        *_spectra(reconstructions, shown),
+        *of_metamers(reconstructions),
     ]
-    judged = [one.run for one in found.reconstructions if one.run.scores is not None]
-    every = "Every pixel" if found.stride == 1 else f"One pixel of {found.stride} in each direction"
+    scored = [one.run for one in reconstructions.reconstructions if one.run.scores is not None]
+    every = "Every pixel" if reconstructions.stride == 1 else f"One pixel of {reconstructions.stride} in each direction"
     return Section(
         key=f"reconstruction-{name}",
         title=f"Reconstructed spectra: {name}",
-        lead=f"{found.truth.channels} channels, {roi}. {every} is shown. {METAMERS}",
-        tables=(_table(judged),) if judged else (),
+        lead=f"{reconstructions.truth.channels} channels, {roi}. {every} is shown. {METAMERS}",
+        tables=(_table(scored),) if scored else (),
         rows=tuple(rows),
-        facts=tuple(fact for one in found.reconstructions for fact in failures(one.run)),
+        facts=tuple(fact for one in reconstructions.reconstructions for fact in failures(one.run)),
     )
 
 
@@ -95,8 +95,8 @@ def _seam(run: FieldRun, scores: Mapping[str, Any]) -> str:
     """Return the seam score and, in brackets, the truth's; no figure if the net cannot make seams."""
     if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
         return "exact"
-    found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
-    return _digits(found, 3) + ("" if found is None or truth is None else f" ({_digits(truth, 3)})")
+    score, truth = scores.get("seam_score"), scores.get("seam_score_truth")
+    return _digits(score, 3) + ("" if score is None or truth is None else f" ({_digits(truth, 3)})")
 
 
 def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ...]:
@@ -115,27 +115,27 @@ def _notes(lines: Sequence[tuple[FieldRun, Mapping[str, Any]]]) -> tuple[str, ..
     return tuple(notes)
 
 
-def _pictures(found: ReconstructionSet, marks: Sequence[tuple[int, int]]) -> Row:
+def _pictures(group: ReconstructionSet, marks: Sequence[tuple[int, int]]) -> Row:
     """Return the truth and the reconstructions in the same colours, stretched as the truth is."""
-    limits = plots.limits(found.colours)
-    at = {letter: _thinned(found, pixel) for letter, pixel in zip(LETTERS, marks, strict=False)}
-    pictures = [Picture(source=plots.png(plots.between(found.colours, limits), at), title=TRUTH.title(), caption="")]
+    limits = plots.limits(group.colours)
+    at = {letter: _thinned(group, pixel) for letter, pixel in zip(LETTERS, marks, strict=False)}
+    pictures = [Picture(source=plots.png(plots.between(group.colours, limits), at), title=TRUTH.title(), caption="")]
     pictures += [
         Picture(source=plots.png(plots.between(one.colours, limits)), title=one.run.name, caption="")
-        for one in found.reconstructions
+        for one in group.reconstructions
     ]
-    note = f"{_channels(found)} as red, green and blue, all stretched from the 2nd to the 98th percentile of the truth"
+    note = f"{_channels(group)} as red, green and blue, all stretched from the 2nd to the 98th percentile of the truth"
     return Row(pictures=tuple(pictures), title="Side by side", note=note, columns=_columns(len(pictures)))
 
 
-def _errors(found: ReconstructionSet) -> list[Row]:
+def _errors(reconstructions: ReconstructionSet) -> list[Row]:
     """Return the maps of errors on one scale, and the legend of the scale."""
-    top = plots.top([one.errors for one in found.reconstructions])
+    top = plots.top([one.errors for one in reconstructions.reconstructions])
     pictures = tuple(
         Picture(
             source=plots.sequential(one.errors, top), title=one.run.name, caption=_middle(one), frame=scored(one.run)
         )
-        for one in found.reconstructions
+        for one in reconstructions.reconstructions
     )
     framed = ". The frame is the region that was scored" if any(picture.frame for picture in pictures) else ""
     note = f"root mean square over the channels of a pixel, in the scene's unit; one scale for all{framed}"
@@ -148,23 +148,23 @@ def _errors(found: ReconstructionSet) -> list[Row]:
 
 def _middle(one: Reconstruction) -> str:
     """Return the median error of a map, in a sentence."""
-    known = one.errors[np.isfinite(one.errors)]
-    return f"Half of the pixels are below {float(np.median(known)):.4g}." if known.size else "Nothing to compare."
+    finite = one.errors[np.isfinite(one.errors)]
+    return f"Half of the pixels are below {float(np.median(finite)):.4g}." if finite.size else "Nothing to compare."
 
 
-def _curves(found: ReconstructionSet) -> list[Row]:
+def _curves(reconstructions: ReconstructionSet) -> list[Row]:
     """Return the error of each channel for the evaluated methods."""
     curves = {
         one.run.name: np.array([np.nan if v is None else v for v in one.run.scores["channels"]["rmse"]], np.float64)
-        for one in found.reconstructions
+        for one in reconstructions.reconstructions
         if one.run.scores is not None and "channels" in one.run.scores
     }
-    if not curves or found.truth.channels < 2:
+    if not curves or reconstructions.truth.channels < 2:
         return []
-    order = [one.run.name for one in found.reconstructions]
+    order = [one.run.name for one in reconstructions.reconstructions]
     colours = [_colour(order.index(name)) for name in curves]
     keys = tuple(Key.of(colour, name) for colour, name in zip(colours, curves, strict=True))
-    plot = plots.lines(found.truth.axis, list(curves.values()), ylabel="RMSE", colours=colours)
+    plot = plots.lines(reconstructions.truth.axis, list(curves.values()), ylabel="RMSE", colours=colours)
     caption = "Root mean square error of each channel, over the pixels that were evaluated."
     return [
         Row(
@@ -173,35 +173,37 @@ def _curves(found: ReconstructionSet) -> list[Row]:
     ]
 
 
-def _spectra(found: ReconstructionSet, shown: Mapping[tuple[int, int], str]) -> list[Row]:
+def _spectra(reconstructions: ReconstructionSet, shown: Mapping[tuple[int, int], str]) -> list[Row]:
     """Return true and predicted spectra of some pixels."""
-    if not shown or found.truth.channels < 2:
+    if not shown or reconstructions.truth.channels < 2:
         return []
     pictures = []
     for letter, ((y, x), text) in zip(LETTERS, shown.items(), strict=False):
-        truth, *predicted = found.spectra(y, x)
-        plot = plots.compared(found.truth.axis, truth, predicted)
+        truth, *predicted = reconstructions.spectra(y, x)
+        plot = plots.compared(reconstructions.truth.axis, truth, predicted)
         title = f"{letter}: row {y}, column {x}"
         pictures.append(Picture(source=plot, title=title, caption=text or "Chosen.", plot=True))
     keys = [
         Key.of(plots.INK, TRUTH),
-        *(Key.of(_colour(i), one.run.name) for i, one in enumerate(found.reconstructions)),
+        *(Key.of(_colour(i), one.run.name) for i, one in enumerate(reconstructions.reconstructions)),
     ]
     note = "pixels at quantiles of the methods' mean error, and the requested ones"
     return [Row(pictures=tuple(pictures), title="Spectra", note=note, legend=tuple(keys))]
 
 
-def _thinned(found: ReconstructionSet, pixel: tuple[int, int]) -> tuple[int, int]:
+def _thinned(reconstructions: ReconstructionSet, pixel: tuple[int, int]) -> tuple[int, int]:
     """Return the position of a pixel of the scene in the pictures."""
-    return (pixel[0] - found.roi.y0) // found.stride, (pixel[1] - found.roi.x0) // found.stride
+    return (pixel[0] - reconstructions.roi.y0) // reconstructions.stride, (
+        pixel[1] - reconstructions.roi.x0
+    ) // reconstructions.stride
 
 
-def _channels(found: ReconstructionSet) -> str:
+def _channels(reconstructions: ReconstructionSet) -> str:
     """Return the channels that are shown."""
-    axis = found.truth.axis
+    axis = reconstructions.truth.axis
     if axis is None or axis.unit == "1":
-        return "Channels " + ", ".join(str(band + 1) for band in found.bands)
-    return ", ".join(f"{axis.values[band]:.0f}" for band in found.bands) + f" {axis.unit}"
+        return "Channels " + ", ".join(str(band + 1) for band in reconstructions.bands)
+    return ", ".join(f"{axis.values[band]:.0f}" for band in reconstructions.bands) + f" {axis.unit}"
 
 
 def _columns(count: int) -> int:

@@ -72,8 +72,8 @@ def by_class(runs: Runs) -> Section:
 
 
 def _rank(scores: Mapping[str, Any]) -> float:
-    found = scores.get("iou_mean")
-    return -1.0 if found is None else float(found)
+    score = scores.get("iou_mean")
+    return -1.0 if score is None else float(score)
 
 
 def _line(run: PredictionRun, scores: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,10 +98,10 @@ def seams(run: PredictionRun, scores: Mapping[str, Any]) -> str:
     """Return the seam score and, in brackets, that of the truth; no figure if the net cannot make seams."""
     if (run.map.attrs.get("grid") or {}).get("kind") in EXACT:
         return "exact"
-    found, truth = scores.get("seam_score"), scores.get("seam_score_truth")
-    if found is None:
+    score, truth = scores.get("seam_score"), scores.get("seam_score_truth")
+    if score is None:
         return "–"
-    return f"{found:.2f}" if truth is None else f"{found:.2f} ({truth:.2f})"
+    return f"{score:.2f}" if truth is None else f"{score:.2f} ({truth:.2f})"
 
 
 def digits(value: float | None) -> str:
@@ -111,8 +111,14 @@ def digits(value: float | None) -> str:
 
 def _protocol(runs: Runs, scores: Mapping[str, Any]) -> str:
     """Return the protocol of the figures, and the scored region."""
-    known = [simulated(scene) for scene in runs.scenes]
-    where = "a simulated scene" if known and all(known) else "the scene named below" if known else "the user's scene"
+    simulations = [simulated(scene) for scene in runs.scenes]
+    where = (
+        "a simulated scene"
+        if simulations and all(simulations)
+        else "the scene named below"
+        if simulations
+        else "the user's scene"
+    )
     size = scores["patch_size"]
     return (
         f"Intersection over union, mean ± standard deviation over {scores['patches']} random {size} × {size} "

@@ -77,8 +77,8 @@ def _summary(run: ModelRun) -> str:
     value = next(line[run.metric] for line in run.validations if line["step"] == top)
     count = len(run.validations)
     many, steps = "" if count == 1 else "s", (run.card.get("provenance") or {}).get("steps")
-    kept = "" if steps is None else f" The model is that of step {steps}."
-    return f"Of {count} validation{many} the best is that after {top} steps: {run.metric} {digits(value)}.{kept}"
+    remark = "" if steps is None else f" The model is that of step {steps}."
+    return f"Of {count} validation{many} the best is that after {top} steps: {run.metric} {digits(value)}.{remark}"
 
 
 def _named(name: str, run: ModelRun) -> str:
@@ -88,12 +88,12 @@ def _named(name: str, run: ModelRun) -> str:
 
 def _curves(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Curve]:
     """Return the curves of some names in their order, without values that are NaN or infinite."""
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for name in dict.fromkeys(names):
-        known = [(line["step"], line[name]) for line in lines if _number(line.get(name))]
-        if known:
-            found[str(name)] = [float(step) for step, _ in known], [float(value) for _, value in known]
-    return found
+        points = [(line["step"], line[name]) for line in lines if _number(line.get(name))]
+        if points:
+            curves[str(name)] = [float(step) for step, _ in points], [float(value) for _, value in points]
+    return curves
 
 
 def _number(value: Any) -> bool:

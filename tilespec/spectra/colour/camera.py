@@ -44,9 +44,9 @@ def camera_primaries(
         )
     light = illumination(centres, illuminant)
     mean = [curves.values[group].mean(axis=0) for group in groups]
-    seen = np.stack([np.interp(centres, curves.places, of, left=0, right=0) for of in mean], axis=1)
-    seen *= widths(centres)[:, None]
-    white = light @ seen
+    response = np.stack([np.interp(centres, curves.places, of, left=0, right=0) for of in mean], axis=1)
+    response *= widths(centres)[:, None]
+    white = light @ response
     if not (white > 0).all():
         raise UserError(
             f"{WHERE} {path}",
@@ -54,4 +54,4 @@ def camera_primaries(
             expected="responses to wavelengths in nm from 400 to 700",
             do="Check the unit of the first column.",
         )
-    return (seen if radiance else seen * light[:, None]) / white
+    return (response if radiance else response * light[:, None]) / white

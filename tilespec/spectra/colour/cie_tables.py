@@ -58,15 +58,15 @@ def _observer(degrees: int) -> tuple[Places, Float64[np.ndarray, "_place 3"]]:
 @lru_cache(maxsize=64)
 def _illuminant(name: str) -> tuple[Places, Float64[np.ndarray, " _place"]]:
     """Return the table of an illuminant from colour-science."""
-    known = _science().SDS_ILLUMINANTS
-    if name not in known:
+    illuminants = _science().SDS_ILLUMINANTS
+    if name not in illuminants:
         raise UserError(
             "--illuminant",
             found=repr(name),
-            expected=f"one of {', '.join(sorted(known))}",
+            expected=f"one of {', '.join(sorted(illuminants))}",
             do="Choose one of these: D65 is daylight, A a filament lamp, E equal energy.",
         )
-    table = known[name]
+    table = illuminants[name]
     return np.asarray(table.wavelengths, np.float64), np.asarray(table.values, np.float64)
 
 

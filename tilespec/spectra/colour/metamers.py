@@ -38,8 +38,8 @@ def metamers(
     rng, eye = np.random.default_rng(seed), observer or Observer.at(wavelengths)
     bumps = np.exp(-0.5 * ((places[:, None] - places) / (SMOOTH / 2)) ** 2)
     curves = bumps @ rng.normal(size=(len(places), count))
-    seen, _ = np.linalg.qr(eye.weights)
-    black = curves - seen @ (seen.T @ curves)
+    visible, _ = np.linalg.qr(eye.weights)
+    black = curves - visible @ (visible.T @ curves)
     return base + strength * _largest_step(base, black.T) * black.T
 
 

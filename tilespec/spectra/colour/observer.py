@@ -63,8 +63,11 @@ class Observer:
         """
         centres = np.asarray(wavelengths, np.float64)
         check_visible(centres)
-        light, seen = illumination(centres, illuminant), matching(centres, degrees) * widths(centres)[:, None]
-        scaled = seen * (100.0 / (light @ seen[:, 1]))
+        light, matching_curves = (
+            illumination(centres, illuminant),
+            matching(centres, degrees) * widths(centres)[:, None],
+        )
+        scaled = matching_curves * (100.0 / (light @ matching_curves[:, 1]))
         lit = scaled * light[:, None]
         return cls(weights=scaled if radiance else lit, white=lit.sum(axis=0))
 

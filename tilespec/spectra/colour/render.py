@@ -79,13 +79,13 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
     began = time.monotonic()
     with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        told: dict[str, Any] = {"client": client, "progress": progress}
-        black, top = _limits(source, roi, take, options, told)
+        pass_options: dict[str, Any] = {"client": client, "progress": progress}
+        black, top = _limits(source, roi, take, options, pass_options)
         operators = (take, Rendering.of(primaries, black, top))
         product = _open(source, out, roi, form, operators, _attrs(source, roi, options, (black, top)))
-        given = values_of(options, ColourOptions, Region, Workers)
-        product.ledger.command("render", scene=scene, out=out, dtype=options.dtype, **given)
-        counts = write_scene(source, operators, product, roi=roi, form=form, **told)
+        values = values_of(options, ColourOptions, Region, Workers)
+        product.ledger.command("render", scene=scene, out=out, dtype=options.dtype, **values)
+        counts = write_scene(source, operators, product, roi=roi, form=form, **pass_options)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | {"black": black, "white": top, "notes": _notes(source, counts)} | spent
 
@@ -144,24 +144,26 @@ def _visible_spectra(source: Scene) -> Take:
     return Take(index=np.flatnonzero((centres >= SEEN[0]) & (centres <= SEEN[1]) & good))
 
 
-def _limits(source: Scene, roi: Roi, take: Take, options: ColourOptions, told: dict[str, Any]) -> tuple[float, float]:
+def _limits(
+    source: Scene, roi: Roi, take: Take, options: ColourOptions, pass_options: dict[str, Any]
+) -> tuple[float, float]:
     """Return the values that become black and white."""
     if options.scale == "fixed":
         _plausible(source, roi, take, options)
         return 0.0, 1.0 if options.white is None else options.white
-    found: Spread = reduce_scene(
+    spread: Spread = reduce_scene(
         blocks(source, roi, PixelSelection(mask=options.mask)),
         (take,),
         Spread.zero(np.zeros(len(take.index), np.float32)),
-        **told,
+        **pass_options,
     )
     centres = _centres(source)[take.index]
     visible = (centres >= VISIBLE[0]) & (centres <= VISIBLE[1])
-    low, high = float(found.low[visible].min()), float(found.high[visible].max())
-    if not (found.n and high > low):
+    low, high = float(spread.low[visible].min()), float(spread.high[visible].max())
+    if not (spread.n and high > low):
         raise UserError(
             f"{source.url}, {roi}",
-            found=f"values from {low:g} to {high:g}" if found.n else "no pixel with data",
+            found=f"values from {low:g} to {high:g}" if spread.n else "no pixel with data",
             expected="more than one value from 400 to 700 nm, for --scale image",
             do="Choose another region or --mask, or --scale fixed with --white VALUE.",
         )

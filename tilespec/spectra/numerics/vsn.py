@@ -180,9 +180,9 @@ class _Search:
         sums, used = np.zeros(spectra.shape[1]), 0
         for i, j in pairs:
             steep, shallow = (i, j) if spans[i] >= spans[j] else (j, i)
-            found = mine.inliers(spectra[steep], spectra[shallow])
-            if found is not None:
-                sums += found
+            inliers = mine.inliers(spectra[steep], spectra[shallow])
+            if inliers is not None:
+                sums += inliers
                 used += 1
         return sums, used
 

@@ -36,8 +36,8 @@ def asls(y: Any, smoothness: float, asymmetry: float, iterations: int) -> Any:
     above, below = xp.full_like(y[:, :1], asymmetry), xp.full_like(y[:, :1], 1 - asymmetry)
 
     def weigh(y: Any, z: Any, weights: Any) -> tuple[Any, Any]:
-        found = xp.where(y > z, above, below)
-        return found, (found != weights).any(0)
+        new_weights = xp.where(y > z, above, below)
+        return new_weights, (new_weights != weights).any(0)
 
     return _reweighted(y, smoothness, iterations, weigh)
 
@@ -70,9 +70,9 @@ def _logistic(y: Any, z: Any, weights: Any) -> tuple[Any, Any]:
     square = _sum(xp.where(below, residual - mean, 0.0) ** 2)
     deviation = (square / xp.maximum(count - 1, xp.ones_like(count))) ** 0.5 + TINY
     # 1 / (1 + exp(2 t)) is (1 - tanh(t)) / 2, which cannot overflow.
-    found = (1 - xp.tanh((residual - (2 * deviation - mean)) / deviation)) / 2
-    change = _sum((found - weights) ** 2) >= CHANGE**2 * _sum(weights**2)
-    return found, change & (count >= 2)
+    new_weights = (1 - xp.tanh((residual - (2 * deviation - mean)) / deviation)) / 2
+    change = _sum((new_weights - weights) ** 2) >= CHANGE**2 * _sum(weights**2)
+    return new_weights, change & (count >= 2)
 
 
 def _sum(values: Any) -> Any:

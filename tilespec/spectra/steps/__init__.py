@@ -73,8 +73,8 @@ def plan(steps: tuple[Step, ...], bands: Bands) -> Bands:
 def needs_pass(steps: Sequence[Step], number: int) -> bool:
     """Return whether the fit of step ``number`` reads every pixel; `scale` just after `pca` does not."""
     before = steps[number - 1] if number else None
-    given = declares(steps[number], "takes_deviations") and declares(before, "gives_deviations")
-    return steps[number].kind == "folded" and not given
+    has_deviations = declares(steps[number], "takes_deviations") and declares(before, "gives_deviations")
+    return steps[number].kind == "folded" and not has_deviations
 
 
 def passes(steps: Sequence[Step]) -> int:

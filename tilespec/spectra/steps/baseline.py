@@ -38,8 +38,8 @@ class Als:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Als":
         """Return the step ``als[=LAMBDA[:P[:ITERATIONS]]]``."""
-        given = numbers("als", args, ALS, (float, float, int))
-        return cls(**dict(zip(("smoothness", "asymmetry", "iterations"), given, strict=False)))
+        values = numbers("als", args, ALS, (float, float, int))
+        return cls(**dict(zip(("smoothness", "asymmetry", "iterations"), values, strict=False)))
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands."""
@@ -69,8 +69,8 @@ class Arpls:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Arpls":
         """Return the step ``arpls[=LAMBDA[:ITERATIONS]]``."""
-        given = numbers("arpls", args, ARPLS, (float, int))
-        return cls(**dict(zip(("smoothness", "iterations"), given, strict=False)))
+        values = numbers("arpls", args, ARPLS, (float, int))
+        return cls(**dict(zip(("smoothness", "iterations"), values, strict=False)))
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands."""

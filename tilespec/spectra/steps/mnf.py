@@ -103,10 +103,10 @@ class Mnf:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Mnf":
         """Return the step ``mnf=COMPONENTS[:DIRECTION]``."""
-        given = numbers("mnf", args, USAGE, (int, str))
-        if not given:
+        values = numbers("mnf", args, USAGE, (int, str))
+        if not values:
             raise bad_step("mnf", "", USAGE)
-        return cls(components=given[0], direction=given[1] if len(given) > 1 else "lowerright")
+        return cls(components=values[0], direction=values[1] if len(values) > 1 else "lowerright")
 
     def plan(self, bands: Bands) -> Bands:
         """Return the components, with numbers from 1; refuse more components than bands."""
@@ -118,12 +118,12 @@ class Mnf:
     def fit(self, on: Fitting) -> Fitted:
         """Return the projection, from one pass over all pixels and pairs."""
         shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        found: SignalAndNoise = on.reduce(SignalAndNoise.zero(shift, DIRECTIONS[self.direction]))
-        operator, lost = adjust(found, self.components)
+        statistics: SignalAndNoise = on.reduce(SignalAndNoise.zero(shift, DIRECTIONS[self.direction]))
+        operator, lost = adjust(statistics, self.components)
         facts = {
-            "pixels": found.signal.n,
-            "invalid_pixels": found.signal.invalid,
-            "noise_pairs": found.noise.n,
+            "pixels": statistics.signal.n,
+            "invalid_pixels": statistics.signal.invalid,
+            "noise_pairs": statistics.noise.n,
             "signal_to_noise": operator.snr.tolist(),
         }
         note = (
@@ -133,7 +133,7 @@ class Mnf:
         return Fitted(operator=operator, facts=facts | ({"notes": notes} if notes else {}))
 
 
-def adjust(found: SignalAndNoise, components: int) -> tuple[NoiseAdjust, int]:
+def adjust(statistics: SignalAndNoise, components: int) -> tuple[NoiseAdjust, int]:
     """Return the leading noise-adjusted components, and the number of directions with too little noise.
 
     With noise covariance ``N = E diag(l) E'`` and signal covariance ``S``, the components are eigenvectors ``U`` of
@@ -143,14 +143,14 @@ def adjust(found: SignalAndNoise, components: int) -> tuple[NoiseAdjust, int]:
         UserError: there are fewer than two pairs of valid neighbours, no noise, or fewer directions with noise than
             components.
     """
-    if min(found.signal.n, found.noise.n) < 2:
+    if min(statistics.signal.n, statistics.noise.n) < 2:
         raise UserError(
             "step 'mnf'",
-            found=f"{found.signal.n} valid pixels in {found.noise.n} pairs of neighbours",
+            found=f"{statistics.signal.n} valid pixels in {statistics.noise.n} pairs of neighbours",
             expected="at least 2 pairs",
             do="Choose a region with data that is more than one pixel high and wide.",
         )
-    signal, noise = found.finish()
+    signal, noise = statistics.finish()
     values, vectors = np.linalg.eigh(noise)
     has = values > max(values[-1], 0) * LEAST
     if components > has.sum():
@@ -162,7 +162,7 @@ def adjust(found: SignalAndNoise, components: int) -> tuple[NoiseAdjust, int]:
     loadings = (white @ turned).T
     signs = np.sign(loadings[np.arange(components), np.abs(loadings).argmax(axis=1)])[:, None]
     operator = NoiseAdjust(
-        mean=found.signal.mean.astype(np.float32),
+        mean=statistics.signal.mean.astype(np.float32),
         loadings=np.ascontiguousarray(loadings * signs, dtype=np.float32),
         back=np.ascontiguousarray(((vectors * root) @ turned).T * signs, dtype=np.float32),
         snr=ratio[::-1][:components] - 1,
@@ -170,11 +170,11 @@ def adjust(found: SignalAndNoise, components: int) -> tuple[NoiseAdjust, int]:
     return operator, int((~has).sum())
 
 
-def _too_many(found: int, limit: int, why: str) -> UserError:
+def _too_many(components: int, limit: int, why: str) -> UserError:
     """Return the error for more components than possible."""
     return UserError(
         "step 'mnf'",
-        found=f"mnf={found}",
+        found=f"mnf={components}",
         expected=f"at most {limit} components, {why}",
         do=f"Give --steps with mnf={limit} or less." if limit else "Noise-free or constant data have no MNF: use pca.",
     )

@@ -69,22 +69,22 @@ class Vsn:
     def parse(cls, args: tuple[str, ...]) -> "Vsn":
         """Return the step ``vsn[=PARAMETERS[:TOLERANCE[:DENOMINATOR]]]``."""
         n_params, tol, denominator = (*args, *("2", "auto", "paper")[len(args) :])[:3]
-        given = numbers(
+        values = numbers(
             "vsn", (n_params, "0" if tol == "auto" else tol, denominator, *args[3:]), USAGE, (int, float, str)
         )
-        return cls(n_params=given[0], tol=None if tol == "auto" else given[1], denominator=given[2])
+        return cls(n_params=values[0], tol=None if tol == "auto" else values[1], denominator=values[2])
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands."""
         least = self.n_params if self.tol is not None else self.n_params + 1
         if bands.count < least:
-            found = f"{self.n_params} parameters on {bands.count} bands"
-            raise bad_step("vsn", found, f"at least {least} bands, to leave any to compare")
+            sizes = f"{self.n_params} parameters on {bands.count} bands"
+            raise bad_step("vsn", sizes, f"at least {least} bands, to leave any to compare")
         return two_bands("vsn", bands)
 
     def fit(self, on: Fitting) -> Fitted:
         """Return the normalisation with the weights from the sampled pixels."""
-        found = weigh(
+        weights = weigh(
             on.sample,
             n_params=self.n_params,
             tol=self.tol,
@@ -94,10 +94,10 @@ class Vsn:
         )
         operator: Operator
         if self.n_params == 2:
-            operator = normalise(found.raw, self.denominator)
+            operator = normalise(weights.raw, self.denominator)
         else:
-            operator = scatter(on.sample, found.raw, degree=self.n_params - 2)
-        return Fitted(operator=operator, facts=found.facts)
+            operator = scatter(on.sample, weights.raw, degree=self.n_params - 2)
+        return Fitted(operator=operator, facts=weights.facts)
 
 
 def normalise(raw: Float64[np.ndarray, " band"], denominator: str = "paper") -> Normalise:

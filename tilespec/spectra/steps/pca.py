@@ -32,10 +32,10 @@ class Pca:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Pca":
         """Return the step ``pca=COMPONENTS``."""
-        given = numbers("pca", args, USAGE, (int,))
-        if not given:
+        values = numbers("pca", args, USAGE, (int,))
+        if not values:
             raise bad_step("pca", "", USAGE)
-        return cls(components=given[0])
+        return cls(components=values[0])
 
     def plan(self, bands: Bands) -> Bands:
         """Return the components, with numbers from 1; refuse more components than bands."""

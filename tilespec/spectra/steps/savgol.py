@@ -39,10 +39,10 @@ class SavGol:
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "SavGol":
         """Return the step ``sg=WINDOW:POLYORDER[:DERIVATIVE]``."""
-        given = numbers("sg", args, USAGE, (int, int, int))
-        if len(given) < 2:
+        values = numbers("sg", args, USAGE, (int, int, int))
+        if len(values) < 2:
             raise bad_step("sg", ":".join(args), USAGE)
-        return cls(window=given[0], polyorder=given[1], deriv=given[2] if len(given) == 3 else 0)
+        return cls(window=values[0], polyorder=values[1], deriv=values[2] if len(values) == 3 else 0)
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands; refuse a window that is wider than the spectrum."""

@@ -62,8 +62,8 @@ class Emsc:
         if self.interferents is not None and not len(self.interferents.values):
             raise bad_step(self.name, f"no spectrum in {self.interferents.source}", "places and one spectrum or more")
         if self.reference is not None and len(self.reference.values) != 1:
-            found = f"{len(self.reference.values)} spectra in {self.reference.source}"
-            raise bad_step(self.name, found, "places and one spectrum")
+            description = f"{len(self.reference.values)} spectra in {self.reference.source}"
+            raise bad_step(self.name, description, "places and one spectrum")
 
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "Emsc":
@@ -127,8 +127,8 @@ def correction(reference: Curve, curves: Basis, weights: Curve, step: str) -> Sc
         UserError: the curves explain the reference, so the gain is undefined.
     """
     solve = (curves * weights).T
-    kept = (reference @ solve) @ curves
-    rest = reference - kept
+    fitted = (reference @ solve) @ curves
+    rest = reference - fitted
     square, whole = rest**2 @ weights, reference**2 @ weights
     if square <= DISTINCT**2 * whole:
         raise _explained(step, "the reference spectrum")
@@ -137,7 +137,7 @@ def correction(reference: Curve, curves: Basis, weights: Curve, step: str) -> Sc
         solve=solve.astype(np.float32),
         gain=(rest * weights / square).astype(np.float32),
         energy=(weights / square).astype(np.float32),
-        kept=kept.astype(np.float32),
+        kept=fitted.astype(np.float32),
     )
 
 

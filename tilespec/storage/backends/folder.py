@@ -39,10 +39,10 @@ class FolderPath(PosixPath, StorePath):
     def tag(self) -> str | None:
         """Return the number, the size and the last change of the file, or None without a file."""
         try:
-            found = self.stat()
+            status = self.stat()
         except FileNotFoundError:
             return None
-        return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+        return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
     def modified(self) -> float:
         """Return the time when the file was last written or touched, in seconds, by the clock of the file system."""
@@ -168,7 +168,7 @@ def _guarded(guard: Path) -> int | None:
 def _has_size(path: Path, size: int) -> bool:
     """Return whether a file of ``size`` bytes exists; a symbolic link to a place outside does not count."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size
+    return stat.S_ISREG(status.st_mode) and status.st_size == size

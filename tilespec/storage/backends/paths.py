@@ -45,8 +45,8 @@ def store_path(url: str | Path | StorePath) -> StorePath:
 @lru_cache
 def _kind(scheme: str, _named: str | None) -> type[StorePath] | None:
     """Return the class of a scheme, or None; it is looked up once for the modules that the user has named."""
-    known = ":" in scheme or scheme in SCHEMES or scheme in plugins("store")
-    return load(SCHEMES, scheme, "store") if known else None
+    registered = ":" in scheme or scheme in SCHEMES or scheme in plugins("store")
+    return load(SCHEMES, scheme, "store") if registered else None
 
 
 def absolute(url: str | Path) -> str:

@@ -126,20 +126,20 @@ def _open_store(bucket: str, prefix: str | None, settings: tuple[tuple[str, str]
             expected="the extra `cloud`",
             do='Run `pip install "tilespec[cloud]"`.',
         ) from error
-    given = dict(settings)
-    if not any(given.get(key) for key in KEYS):
+    options = dict(settings)
+    if not any(options.get(key) for key in KEYS):
         raise UserError(
             f"s3://{bucket}",
             found="no credentials",
             expected=f"one of {', '.join(KEYS)} in the environment",
             do="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_SKIP_SIGNATURE=true for a public bucket.",
         )
-    endpoint = next((given[key] for key in ENDPOINTS if given.get(key)), None)
+    endpoint = next((options[key] for key in ENDPOINTS if options.get(key)), None)
     return S3Store(
         bucket,
         prefix=prefix,
         **({} if endpoint is None else {"endpoint": endpoint}),
-        region=given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION") or "us-east-1",
+        region=options.get("AWS_REGION") or options.get("AWS_DEFAULT_REGION") or "us-east-1",
         client_options={"allow_http": _plain(endpoint), "timeout": TIMEOUT},
         retry_config={"max_retries": RETRIES, "retry_timeout": PATIENCE},
     )
@@ -147,12 +147,12 @@ def _open_store(bucket: str, prefix: str | None, settings: tuple[tuple[str, str]
 
 def _plain(endpoint: str | None) -> bool:
     """Return whether an endpoint uses plain http, which is allowed on this machine only."""
-    found = urlparse(endpoint or "")
-    if found.scheme == "http" and found.hostname not in LOOPBACK:
+    parts = urlparse(endpoint or "")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise UserError(
             endpoint,
             found="plain http to another machine",
             expected="https",
             do="Give AWS_ENDPOINT_URL with https://; plain http is for 127.0.0.1 only.",
         )
-    return found.scheme == "http"
+    return parts.scheme == "http"

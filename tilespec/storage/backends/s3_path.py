@@ -60,15 +60,15 @@ class S3Path(StorePath):
 
     def tag(self) -> str | None:
         """Return the server's tag of the object's content (ETag), or None when there is no object."""
-        found = self._head()
-        return None if found is None else str(found["e_tag"])
+        head = self._head()
+        return None if head is None else str(head["e_tag"])
 
     def modified(self) -> float:
         """Return the time when the object was put, in seconds, by the server's clock."""
-        found = self._head()
-        if found is None:
+        head = self._head()
+        if head is None:
             raise FileNotFoundError(str(self))
-        return float(found["last_modified"].timestamp())
+        return float(head["last_modified"].timestamp())
 
     def read_bytes(self) -> bytes:
         """Return the bytes of the object."""
@@ -118,7 +118,7 @@ class S3Path(StorePath):
     def sizes(self) -> dict[str, int]:
         """Return the size in bytes of each object below, by its name below this prefix."""
         cut = len(self.key) + 1
-        return again(self, lambda: {found["path"][cut:]: int(found["size"]) for found in self._listed()})
+        return again(self, lambda: {entry["path"][cut:]: int(entry["size"]) for entry in self._listed()})
 
     def zarr_store(self) -> "S3ZarrStore":
         """Return Zarr's store of the objects below."""

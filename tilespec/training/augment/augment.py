@@ -40,10 +40,10 @@ ON_ONE_PLANE = ("rotate", *PAIRED)
 
 def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float) -> Batch:
     """Return the batch with changed spectra in the chosen patches, at pixels with data."""
-    seen = (batch.x != 0).any(dim=1)
-    if batch.y.shape[-2:] == seen.shape[-2:]:
-        seen |= ~unknown(batch.y)
-    there = (seen & draws.chosen[:, None, None]).unsqueeze(1)
+    real = (batch.x != 0).any(dim=1)
+    if batch.y.shape[-2:] == real.shape[-2:]:
+        real |= ~unknown(batch.y)
+    there = (real & draws.chosen[:, None, None]).unsqueeze(1)
     return replace(batch, x=torch.where(there, change(batch.x, draws, strength), batch.x))
 
 

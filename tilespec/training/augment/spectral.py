@@ -57,11 +57,11 @@ def noise(x: Patches, draws: Draws, strength: float) -> Patches:
 def drop(x: Patches, draws: Draws, strength: float) -> Patches:
     """Return each patch with a share ``strength`` of its bands set to 0, like dead bands; at least one band remains."""
 
-    def kept(stream: np.random.Generator) -> np.ndarray:
+    def mask(stream: np.random.Generator) -> np.ndarray:
         drawn = stream.random(x.shape[1])
         return (drawn >= strength) | (drawn == drawn.max())
 
-    return x * _on_bands(draws.each(kept))
+    return x * _on_bands(draws.each(mask))
 
 
 def shift(x: Patches, draws: Draws, strength: float) -> Patches:

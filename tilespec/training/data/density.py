@@ -85,16 +85,16 @@ class WeightedRegion:
         labels = np.zeros(roi.shape, np.uint8) if self.labels is None else self.labels.read(roi).astype(np.uint8)
         if self.weight is None:
             return labels, np.ones(roi.shape)
-        found = self.weight.read(roi).astype(np.float64)
-        found[np.isnan(found)] = 0
-        if found.min() < 0 or np.isinf(found).any():
+        weights = self.weight.read(roi).astype(np.float64)
+        weights[np.isnan(weights)] = 0
+        if weights.min() < 0 or np.isinf(weights).any():
             raise UserError(
                 f"{self.weight.store}, layer {self.weight.name!r}",
-                found=f"weights from {found.min():g} to {found.max():g} in {roi}",
+                found=f"weights from {weights.min():g} to {weights.max():g} in {roi}",
                 expected="finite weights, 0 or more (NaN counts as 0)",
                 do="Correct the layer, or name another in data.weight.",
             )
-        return labels, found
+        return labels, weights
 
 
 def even(regions: Sequence[Roi], shares: tuple[float, ...] | None = None) -> Density:
@@ -170,15 +170,15 @@ def _table(field: WeightedRegion, classes: int) -> Float64[np.ndarray, "cell cla
     rows = []
     for cell in squares(field.roi):
         labels, weights = (plane.ravel() for plane in field.read(cell))
-        kept = labels < classes if classes > 1 else slice(None)
-        rows.append(np.bincount(labels[kept] if classes > 1 else 0 * labels, weights[kept], minlength=classes))
+        labelled = labels < classes if classes > 1 else slice(None)
+        rows.append(np.bincount(labels[labelled] if classes > 1 else 0 * labels, weights[labelled], minlength=classes))
     return np.stack(rows).astype(np.float64)
 
 
 def _factors(totals: Float64[np.ndarray, " class"], power: float) -> Float64[np.ndarray, " class"]:
     """Return the factor of each class from the weights of all classes."""
-    seen = totals > 0
-    return np.where(seen, np.where(seen, totals, 1.0) ** -power, 0.0)
+    present = totals > 0
+    return np.where(present, np.where(present, totals, 1.0) ** -power, 0.0)
 
 
 def _weights(field: WeightedRegion, factors: Float64[np.ndarray, " class"], *, by_class: bool) -> Weights:
@@ -187,11 +187,11 @@ def _weights(field: WeightedRegion, factors: Float64[np.ndarray, " class"], *, b
     if by_class:
         of_label[: len(factors)] = factors
 
-    def found(roi: Roi) -> Float64[np.ndarray, "y x"]:
+    def weights_of(roi: Roi) -> Float64[np.ndarray, "y x"]:
         labels, weights = field.read(roi)
         return weights * of_label[labels]
 
-    return found
+    return weights_of
 
 
 def _ones(roi: Roi) -> Float64[np.ndarray, "y x"]:

@@ -30,7 +30,7 @@ class Loader:
 
     def __init__(  # noqa: PLR0913 - what a batch is made of
         self,
-        law: PatchStream,
+        stream: PatchStream,
         blocks: ScoreCache,
         task: Task,
         *,
@@ -42,7 +42,7 @@ class Loader:
         """Prepare slices ``share`` of each ``batch`` of the stream.
 
         Args:
-            law: The stream of patches.
+            stream: The stream of patches.
             blocks: The cache from which pixels are read.
             task: The task, which defines the net's input and target on a patch.
             batch: The number of patches of all ranks.
@@ -50,9 +50,9 @@ class Loader:
             threads: The number of threads that prepare batches ahead; 0: none.
             pin: Whether to store batches in page-locked memory, which a GPU reads directly.
         """
-        self._stream, self._blocks, self._task = law, blocks, task
+        self._stream, self._blocks, self._task = stream, blocks, task
         self._size, self._share, self._threads, self._pin = batch, share, threads, pin
-        blank = tuple(np.zeros_like(plane) for plane in blocks.empty((law.side, law.side)))
+        blank = tuple(np.zeros_like(plane) for plane in blocks.empty((stream.side, stream.side)))
         self._forms = tuple((plane.shape, plane.dtype) for plane in (*blank, *task.pair(*blank)))
         self.waited = 0.0
         """The seconds that the loop has waited for batches."""
@@ -77,8 +77,8 @@ class Loader:
     def batch(self, step: int) -> Batch:
         """Return this rank's slice of the batch of one step."""
         ids = tuple(step * self._size + i for i in self._share)
-        *_, seen, answer = self._forms
-        x, y = (self._memory((len(ids), *shape), dtype) for shape, dtype in (seen, answer))
+        *_, inputs, answer = self._forms
+        x, y = (self._memory((len(ids), *shape), dtype) for shape, dtype in (inputs, answer))
         for index, *pair in zip(ids, x.numpy(), y.numpy(), strict=True):
             self._fill(self._stream.patch(index), *pair)
         x, y = (planes.permute(0, 3, 1, 2) if planes.ndim == 4 else planes for planes in (x, y))
@@ -97,9 +97,9 @@ class Loader:
         )
         back = undone(patch.turn)
         self._blocks.read(patch.scene, self._stream.roi(patch), (turned(scores, back), turned(truth, back)))
-        for plane, made in zip((x, y), self._task.pair(scores, truth), strict=True):
-            if made is not plane:  # a task without changes returns its argument
-                plane[...] = made
+        for plane, values in zip((x, y), self._task.pair(scores, truth), strict=True):
+            if values is not plane:  # a task without changes returns its argument
+                plane[...] = values
 
     def _timed(self, batch: Future[Batch], team: "_Team") -> Batch:
         """Return a batch when it is ready, and add the waiting time."""

@@ -64,7 +64,7 @@ class PatchStream:
     def of(cls, config: Config, training_set: TrainingSet) -> "PatchStream":
         """Return the stream of a configuration."""
         data = config.data
-        law = cls(
+        stream = cls(
             seed=config.train.seed,
             regions=tuple(region.roi for region in training_set.regions),
             side=data.patch,
@@ -76,7 +76,7 @@ class PatchStream:
             density=training_set.density,
             shares=data.shares,
         )
-        return law.keeping(training_set.regions) if data.drop_single_class else law
+        return stream.keeping(training_set.regions) if data.drop_single_class else stream
 
     @property
     def length(self) -> int:
@@ -99,49 +99,53 @@ class PatchStream:
         As published by Mishra and Herrmann (2021). If no patch does, all are used.
         """
         drawn = _drawn(self, np.random.default_rng([self.seed, 1]))
-        kept = tuple(p for p in drawn if _mixed(regions[p.scene].answers(self.roi(p))))
-        return replace(self, chosen=kept or tuple(drawn))
+        patches = tuple(p for p in drawn if _mixed(regions[p.scene].answers(self.roi(p))))
+        return replace(self, chosen=patches or tuple(drawn))
 
 
 @lru_cache(maxsize=8)
-def _epoch(law: PatchStream, epoch: int) -> tuple[Patch, ...]:
+def _epoch(stream: PatchStream, epoch: int) -> tuple[Patch, ...]:
     """Return all patches of an epoch in order."""
-    rng = np.random.default_rng([law.seed, 0, epoch])
-    drawn = [law.chosen[i] for i in rng.integers(law.length, size=law.length)] if law.chosen else _drawn(law, rng)
-    near = sorted(drawn, key=lambda p: (p.scene, p.y // law.side, p.x)) if law.window > 1 else drawn
-    windows = [near[i : i + law.window] for i in range(0, len(near), law.window)]
+    rng = np.random.default_rng([stream.seed, 0, epoch])
+    drawn = (
+        [stream.chosen[i] for i in rng.integers(stream.length, size=stream.length)]
+        if stream.chosen
+        else _drawn(stream, rng)
+    )
+    near = sorted(drawn, key=lambda p: (p.scene, p.y // stream.side, p.x)) if stream.window > 1 else drawn
+    windows = [near[i : i + stream.window] for i in range(0, len(near), stream.window)]
     shuffled = [windows[i] for i in rng.permutation(len(windows))]
     return tuple(window[i] for window in shuffled for i in rng.permutation(len(window)))
 
 
-def _drawn(law: PatchStream, rng: np.random.Generator) -> list[Patch]:
+def _drawn(stream: PatchStream, rng: np.random.Generator) -> list[Patch]:
     """Return the random patches of an epoch, each centred on a pixel, or as near to it as the region allows."""
-    n, half = law.patches, law.side // 2
+    n, half = stream.patches, stream.side // 2
     quantiles = rng.random(n)
-    if law.stratify:
+    if stream.stratify:
         quantiles = (np.arange(n) + quantiles) / n
-    pixels = (law.density or _equal(law)).at(quantiles)
-    turns = rng.integers(TURNS, size=n) if law.augment else np.zeros(n, int)
+    pixels = (stream.density or _equal(stream)).at(quantiles)
+    turns = rng.integers(TURNS, size=n) if stream.augment else np.zeros(n, int)
     drawn = []
     for (scene, y, x), turn in zip(pixels.tolist(), turns.tolist(), strict=True):
-        roi = law.regions[scene]
-        top, left = min(max(y - half, roi.y0), roi.y1 - law.side), min(max(x - half, roi.x0), roi.x1 - law.side)
-        drawn.append(Patch(scene, top - top % law.step, left - left % law.step, turn))
+        roi = stream.regions[scene]
+        top, left = min(max(y - half, roi.y0), roi.y1 - stream.side), min(max(x - half, roi.x0), roi.x1 - stream.side)
+        drawn.append(Patch(scene, top - top % stream.step, left - left % stream.step, turn))
     return drawn
 
 
 @lru_cache(maxsize=8)
-def _equal(law: PatchStream) -> Density:
+def _equal(stream: PatchStream) -> Density:
     """Return the density of centres without weights: of complete patches, or stratified of all pixels of the regions.
 
     A patch near the border also represents all pixels that are nearer to it, so borders are as frequent as the inside.
     """
-    if law.stratify:
-        return even(law.regions, law.shares)
-    half = law.side // 2
-    rest = law.side - half - 1
-    centres = [Roi(y0=roi.y0 + half, y1=roi.y1 - rest, x0=roi.x0 + half, x1=roi.x1 - rest) for roi in law.regions]
-    return even(centres, law.shares)
+    if stream.stratify:
+        return even(stream.regions, stream.shares)
+    half = stream.side // 2
+    rest = stream.side - half - 1
+    centres = [Roi(y0=roi.y0 + half, y1=roi.y1 - rest, x0=roi.x0 + half, x1=roi.x1 - rest) for roi in stream.regions]
+    return even(centres, stream.shares)
 
 
 def turned(plane: Shaped[np.ndarray, "y x *_"], turn: int) -> Shaped[np.ndarray, "y x *_"]:

@@ -36,7 +36,9 @@ class ReadForecast:
         return self.decoded / self.used
 
 
-def forecast(law: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> list[ReadForecast]:
+def forecast(
+    stream: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int
+) -> list[ReadForecast]:
     """Return the reading of each of the first epochs with a cache of ``budget`` bytes for ``bands`` scores and target.
 
     The order is that of one thread; several threads are a few patches ahead of each other.
@@ -45,20 +47,20 @@ def forecast(law: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: in
     epochs = []
     for epoch in range(EPOCHS):
         decoded: list[int] = []
-        for k in range(law.length):
-            patch = law.patch(epoch * law.length + k)
+        for k in range(stream.length):
+            patch = stream.patch(epoch * stream.length + k)
             region = regions[patch.scene]
-            for part in parts(region, law.roi(patch)):
+            for part in parts(region, stream.roi(patch)):
                 make = partial(decoded.append, stored(region, part))
                 with cache.lent((patch.scene, part), size(region, part, bands), make):
                     pass
-        epochs.append(ReadForecast(decoded=sum(decoded), used=law.length * law.side**2))
+        epochs.append(ReadForecast(decoded=sum(decoded), used=stream.length * stream.side**2))
     return epochs
 
 
-def summary(law: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> dict[str, Any]:
+def summary(stream: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> dict[str, Any]:
     """Return the expected reading of a training as plain data, and notes when each pixel will be decoded repeatedly."""
-    first, later = forecast(law, regions, bands=bands, budget=budget)
+    first, later = forecast(stream, regions, bands=bands, budget=budget)
     whole = sum(size(region, part, bands) for region in regions for part in parts(region, region.roi))
     notes = []
     if later.amplification > MUCH:

@@ -69,21 +69,21 @@ class ScoreCache:
             make, room = partial(self._transform, scene, part), 0 if self._shared else size(region, part, self.bands)
             with self.cache.lent((scene, part), room, make) as block:
                 places = (roi, part), (region.geometry.target(roi), region.geometry.beneath(part))
-                for values, found, (whole, piece) in zip(wanted, block, places, strict=True):
+                for values, stored_values, (whole, piece) in zip(wanted, block, places, strict=True):
                     if whole.overlaps(piece):  # a margin has no truth
                         inner, outer = _shared(whole, piece)
-                        _pixels(values)[outer] = _pixels(found)[inner]
+                        _pixels(values)[outer] = _pixels(stored_values)[inner]
         with self._counting:
             self.used += roi.shape[0] * roi.shape[1]
         return wanted
 
     def _kinds(self) -> dict[Hashable, list[Kind]]:
         """Return the shapes and data types of the arrays of all blocks."""
-        found: dict[Hashable, list[Kind]] = {}
+        kinds: dict[Hashable, list[Kind]] = {}
         for scene, region in enumerate(self._regions):
             for part in parts(region, region.roi):
-                found[scene, part] = [(values.shape, values.dtype) for values in self._block(region, part)]
-        return found
+                kinds[scene, part] = [(values.shape, values.dtype) for values in self._block(region, part)]
+        return kinds
 
     def _block(self, region: TrainingRegion, part: Roi) -> Block:
         """Return memory for one block."""

@@ -129,8 +129,8 @@ class LabelTarget:
     @property
     def digest(self) -> str | None:
         """The hash of the store, if a run has recorded one."""
-        found = open_group(self.store).attrs.get("tilespec_digest")
-        return None if found is None else str(found)
+        digest = open_group(self.store).attrs.get("tilespec_digest")
+        return None if digest is None else str(digest)
 
     @property
     def axis(self) -> None:
@@ -163,14 +163,14 @@ class LabelTarget:
         """
         names = _names(truths)
         counts = sum(np.stack([_count(truth, roi) for truth, roi in zip(truths, regions, strict=True)]))
-        seen = np.flatnonzero(counts[:UNLABELLED])
-        if not len(seen):
+        present = np.flatnonzero(counts[:UNLABELLED])
+        if not len(present):
             raise _unknown("a labelled pixel", "labels other than 255", "label some of it")
-        classes = int(options.get("classes") or max(len(names), int(seen[-1]) + 1, 2))
-        if seen[-1] >= classes:
+        classes = int(options.get("classes") or max(len(names), int(present[-1]) + 1, 2))
+        if present[-1] >= classes:
             raise UserError(
                 "task.classes",
-                found=f"label {seen[-1]} in the training region",
+                found=f"label {present[-1]} in the training region",
                 expected=f"labels below {classes}, or 255 for unlabelled",
                 do="Raise task.classes, or leave it out to take it from the labels.",
             )
@@ -252,14 +252,14 @@ class ValueTarget:
         """
         _same_channels(truths, options)
         where = [(truth, roi) for truth, roi in zip(truths, regions, strict=True)]
-        told = {key: float(options[key]) for key in ("low", "high") if options.get(key) is not None}
-        found = {"channels": truths[0].channels}
-        if len(told) == 2 and any(_known(truth, roi) for truth, roi in where):
-            return TargetSummary(options=found | told, facts=told, axis=truths[0].axis)
+        ends_given = {key: float(options[key]) for key in ("low", "high") if options.get(key) is not None}
+        task_options = {"channels": truths[0].channels}
+        if len(ends_given) == 2 and any(_known(truth, roi) for truth, roi in where):
+            return TargetSummary(options=task_options | ends_given, facts=ends_given, axis=truths[0].axis)
         span = reduce_blocks([block for truth, roi in where for block in blocks(truth.cube, roi)], _Span.of)
         if not span.known.any():
             raise _unknown("a known value of the target", "a target with numbers", "choose another target")
-        ends = {"low": min(span.low, 0.0), "high": span.high} | told
+        ends = {"low": min(span.low, 0.0), "high": span.high} | ends_given
         if not ends["low"] < ends["high"]:
             raise UserError(
                 truths[0].store,
@@ -268,7 +268,7 @@ class ValueTarget:
                 do="Choose another region or target, or set task.low and task.high.",
             )
         facts = ends | {"known_pixels": span.known.tolist()}
-        return TargetSummary(options=found | ends, facts=facts, axis=truths[0].axis)
+        return TargetSummary(options=task_options | ends, facts=facts, axis=truths[0].axis)
 
 
 @final
@@ -284,9 +284,9 @@ class _Span:
     def of(cls, block: Block) -> "_Span":
         """Return the numbers and the ranges for a block of a cube."""
         values = Scene.open(block.url).read(block.roi, thread_buffers())
-        known = np.isfinite(values)
-        low, high = (float(f(values, where=known, initial=i)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
-        return cls(known=known.sum(axis=(0, 1)), low=low, high=high)
+        finite = np.isfinite(values)
+        low, high = (float(f(values, where=finite, initial=i)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
+        return cls(known=finite.sum(axis=(0, 1)), low=low, high=high)
 
     def __add__(self, other: "_Span") -> "_Span":
         low, high = min(self.low, other.low), max(self.high, other.high)
@@ -341,11 +341,11 @@ def _same_channels(truths: Sequence[ValueTarget], options: Mapping[str, Any]) ->
                 expected="targets of one training with the same bands",
                 do="Resample one of them to the bands of the other.",
             ) from error
-    asked = options.get("channels")
-    if asked is not None and int(asked) != first.channels:
+    channels = options.get("channels")
+    if channels is not None and int(channels) != first.channels:
         raise UserError(
             "task.channels",
-            found=f"{asked}, where {first.store} has {first.channels} bands",
+            found=f"{channels}, where {first.store} has {first.channels} bands",
             expected=str(first.channels),
             do="Leave it out: it is taken from the target.",
         )

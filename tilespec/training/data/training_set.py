@@ -96,17 +96,17 @@ def open_training_set(config: Config) -> TrainingSet:
     data, kind = config.data, KINDS[load(TASKS, config.task.name, "task").truth]
     _check_keys(config, kind.KEY, kind.LACKS)
     stores = _stores(data, kind.KEY)
-    told = config.task.model_extra or {}
-    geometry = task({"name": config.task.name, **kind.LEAST, **told}).geometry
+    task_options = config.task.model_extra or {}
+    geometry = task({"name": config.task.name, **kind.LEAST, **task_options}).geometry
     _check_geometry(config, geometry)
-    grounds = tuple(
+    training_regions = tuple(
         _ground(data, url, kind.open, store, geometry) for url, store in zip(data.scene, stores, strict=True)
     )
-    _same_bands(grounds)
-    truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in grounds), strict=True)
-    survey = kind.survey(truths, regions, told)
-    density = _density(data, grounds, len(survey.classes))
-    return TrainingSet(regions=grounds, density=density, **vars(survey))
+    _same_bands(training_regions)
+    truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
+    survey = kind.survey(truths, regions, task_options)
+    density = _density(data, training_regions, len(survey.classes))
+    return TrainingSet(regions=training_regions, density=density, **vars(survey))
 
 
 def adapted(config: Config, training_set: TrainingSet, align: int) -> Config:
@@ -122,8 +122,8 @@ def adapted(config: Config, training_set: TrainingSet, align: int) -> Config:
     """
     region, geometry = training_set.fits(), training_set.regions[0].geometry
     sides = [side for side in range(align, min(region) + 1, align) if geometry.fits(side)]
-    asked = config.data.patch
-    patch = max((side for side in sides if side <= asked), default=asked) if config.data.adapt else asked
+    wanted = config.data.patch
+    patch = max((side for side in sides if side <= wanted), default=wanted) if config.data.adapt else wanted
     _check_patch(patch, align, sides, region, geometry)
     recipe = config.recipe
     if config.data.adapt and recipe.steps:
@@ -178,7 +178,9 @@ def _stores(data: Data, key: str) -> tuple[str, ...]:
     return tuple(stores)
 
 
-def _ground(data: Data, url: str, opened: Callable[[str], Target], store: str, geometry: Geometry) -> TrainingRegion:
+def _ground(
+    data: Data, url: str, open_target: Callable[[str], Target], store: str, geometry: Geometry
+) -> TrainingRegion:
     """Return the training region of one scene, with a region of whole output pixels that keeps off the test region."""
     scene = Scene.open(url).raw()
     roi = geometry.within(Roi.of(scene.shape, data.rows, data.cols))
@@ -191,7 +193,7 @@ def _ground(data: Data, url: str, opened: Callable[[str], Target], store: str, g
                 expected=f"no pixel of the test region ({test})",
                 do="Move one of the two regions; scores on training pixels are too good.",
             )
-    truth = opened(store)
+    truth = open_target(store)
     height, width = (int(length * geometry.scale) for length in scene.shape[:2])
     if truth.shape != (height, width):
         times = "the size" if geometry.scale == 1 else f"{geometry.scale} times the size"
@@ -227,15 +229,15 @@ def _weight(data: Data, region: TrainingRegion) -> Layer | None:
     if data.weight is None:
         return None
     stores = (region.scene.url, region.truth.store)
-    found = next(filter(None, (Layer.find(store, data.weight) for store in stores)), None)
-    if found is None or found.shape != region.scene.shape[:2]:
+    layer = next(filter(None, (Layer.find(store, data.weight) for store in stores)), None)
+    if layer is None or layer.shape != region.scene.shape[:2]:
         raise UserError(
             "data.weight",
             found=f"no {data.weight}(y, x) of {region.scene.shape[0]} x {region.scene.shape[1]} pixels",
             expected=f"one of {', '.join(region.scene.layers)}, or a layer of {region.truth.store}",
             do="Bring it in as a layer of that size, or name another.",
         )
-    return found
+    return layer
 
 
 def _same_bands(regions: tuple[TrainingRegion, ...]) -> None:

@@ -64,11 +64,11 @@ class TrainingState(NamedTuple):
     bad: int = 0
     """The number of skipped steps in a row until now."""
 
-    def after(self, made: StepResult) -> "TrainingState":
+    def after(self, result: StepResult) -> "TrainingState":
         """Return the counts after one more step."""
-        if made.good:
-            return TrainingState(self.done + 1, made.losses, self.skipped)
-        return TrainingState(self.done + 1, made.losses, self.skipped + 1, self.bad + 1)
+        if result.good:
+            return TrainingState(self.done + 1, result.losses, self.skipped)
+        return TrainingState(self.done + 1, result.losses, self.skipped + 1, self.bad + 1)
 
 
 @final
@@ -109,16 +109,16 @@ class Loop:
         progress.start("train", last - start, "steps")
         with closing(loader.batches(start, last)) as batches:
             for step, batch in enumerate(batches, start):
-                made = self._step(step, batch)
-                tally = tally.after(made)
-                self._settle(tally, made)
-                judged = self._validate(tally.done, progress)
+                result = self._step(step, batch)
+                tally = tally.after(result)
+                self._settle(tally, result)
+                figures_now = self._validate(tally.done, progress)
                 end = tally.done == last or self.judge.stopped
-                self._keep(tally, {"step": step, **_line(made, judged)}, throughput, now=end or made.stopping)
-                progress.advance(1, _readable(made.losses))
+                self._keep(tally, {"step": step, **_line(result, figures_now)}, throughput, now=end or result.stopping)
+                progress.advance(1, _readable(result.losses))
                 if end:
                     break
-                if made.stopping:
+                if result.stopping:
                     self.ranks.agree(0)  # no rank ends before the checkpoint is written
                     raise KeyboardInterrupt
         progress.finish()
@@ -139,20 +139,20 @@ class Loop:
         own = torch.stack([*losses.values()])
         means = self.ranks.mean(torch.cat([own, own.new_full((1,), float(self.ranks.stopping()))]))
         values = torch.cat([means, torch.stack([*norms.values()])]).tolist()  # the only wait for the device in a step
-        shared, told, moved = values[: len(losses)], values[len(losses)], values[len(losses) + 1 :]
+        shared, stop, moved = values[: len(losses)], values[len(losses)], values[len(losses) + 1 :]
         named = dict(zip(losses, shared, strict=True)), dict(zip(norms, moved, strict=True))
-        return StepResult(*named, rate=rate, stopping=told > 0)
+        return StepResult(*named, rate=rate, stopping=stop > 0)
 
-    def _settle(self, tally: TrainingState, made: StepResult) -> None:
+    def _settle(self, tally: TrainingState, result: StepResult) -> None:
         """Accept a valid step, or undo an invalid one; end the training after too many."""
         step = tally.done - 1
-        if made.good:
+        if result.good:
             if self.average is not None:
                 self.average.update(step)
             return
         self.runner.statistics.put_back()
         if tally.bad > self.train.bad_steps or tally.done == self.train.steps:
-            figures = {**made.losses, **{f"gradient of {name}": norm for name, norm in made.norms.items()}}
+            figures = {**result.losses, **{f"gradient of {name}": norm for name, norm in result.norms.items()}}
             values = ", ".join(f"{name} {value:g}" for name, value in figures.items())
             raise _hopeless(self.folder, f"losses at step {step}: {values}", tally.bad)
 
@@ -160,9 +160,9 @@ class Loop:
         """Return the metrics of the weights after ``done`` steps, empty when no validation is due."""
         if not self.judge.due(done):
             return {}
-        judged = self.judge.look(done, self.weights)
-        progress.say(f"validated after {done} steps: {_readable(judged)}")
-        return judged
+        figures = self.judge.look(done, self.weights)
+        progress.say(f"validated after {done} steps: {_readable(figures)}")
+        return figures
 
     def _keep(self, tally: TrainingState, line: dict[str, Any], throughput: Throughput, *, now: bool) -> None:
         """Write the log and a checkpoint when they are due, or ``now``; an invalid step has no checkpoint."""
@@ -182,10 +182,10 @@ def _readable(figures: Mapping[str, float | None]) -> str:
     return " ".join(f"{name} {'-' if value is None else format(value, '.3g')}" for name, value in figures.items())
 
 
-def _line(made: StepResult, judged: Mapping[str, Any]) -> dict[str, Any]:
+def _line(result: StepResult, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return the log line of a step; NaN and infinity become None, because JSON does not have them."""
-    losses, norms = ({k: v if math.isfinite(v) else None for k, v in f.items()} for f in (made.losses, made.norms))
-    return {**losses, "rate": made.rate, "norms": norms, **({"validation": judged} if judged else {})}
+    losses, norms = ({k: v if math.isfinite(v) else None for k, v in f.items()} for f in (result.losses, result.norms))
+    return {**losses, "rate": result.rate, "norms": norms, **({"validation": figures} if figures else {})}
 
 
 def _hopeless(folder: Path, found: str, bad: int) -> UserError:

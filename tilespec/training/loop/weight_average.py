@@ -36,5 +36,5 @@ class WeightAverage:
         """Add the weights after ``step`` to the average."""
         # all tensors in one pass, as torch.optim.swa_utils does it
         torch._foreach_lerp_(self._kept, self._live, 1 - decay_at(step, self._decay))
-        for kept, live in self._counts:
-            kept.copy_(live)
+        for average, live in self._counts:
+            average.copy_(live)

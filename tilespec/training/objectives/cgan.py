@@ -93,10 +93,10 @@ class Cgan:
 
     def _known(self, batch: Batch) -> Tensor:
         """Return which values are known, and for a mixture, in which share of it."""
-        known = self.task.known(batch.y)
+        mask = self.task.known(batch.y)
         if batch.mixed is None:
-            return known
-        return _mixture(batch.mixed, known.float(), self.task.known(batch.mixed.y).float())
+            return mask
+        return _mixture(batch.mixed, mask.float(), self.task.known(batch.mixed.y).float())
 
     def _answer(self, batch: Batch) -> Tensor:
         """Return the real output; for a mixture, both by their shares: masks add up to the known share."""

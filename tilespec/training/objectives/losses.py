@@ -125,11 +125,11 @@ def _weighed(values: Float32[Tensor, "batch channel y x"], weights: Weights) -> 
 
 
 def _mean(
-    values: Float32[Tensor, "batch _channel y x"], known: Bool[Tensor, "batch _known y x"], share: Share
+    values: Float32[Tensor, "batch _channel y x"], valid: Bool[Tensor, "batch _known y x"], share: Share
 ) -> Float32[Tensor, ""]:
     """Return the mean over samples of the means over known values; a sample without any counts as 0."""
-    if known.shape[1] == 1:
+    if valid.shape[1] == 1:
         values = values.mean(dim=1, keepdim=True)
-    seen = known.float()
-    each = (values * seen).sum(dim=(1, 2, 3)) / seen.sum(dim=(1, 2, 3)).clamp(min=1)
+    mask = valid.float()
+    each = (values * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1)
     return (each if share is None else each * share).mean()

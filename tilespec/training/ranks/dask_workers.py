@@ -64,22 +64,22 @@ def workers_for(client: Any, wanted: int) -> list[str]:
     Raises:
         UserError: there are fewer, there are none, or they are threads of this process.
     """
-    found = sorted(addresses(client), key=lambda address: (urlparse(address).hostname or "", address))
-    if any(address.startswith("inproc:") for address in found):
+    workers = sorted(addresses(client), key=lambda address: (urlparse(address).hostname or "", address))
+    if any(address.startswith("inproc:") for address in workers):
         raise UserError(
             "--cluster",
             found="workers that are threads of this process",
             expected="workers that are processes",
             do="Start the cluster with processes=True.",
         )
-    if not found or len(found) < wanted:
+    if not workers or len(workers) < wanted:
         raise UserError(
             "--cluster",
-            found=f"{len(found)} workers",
+            found=f"{len(workers)} workers",
             expected=f"{wanted or 'at least 1'}, a rank on each",
             do="Start more workers, or give a smaller --workers.",
         )
-    return found[: wanted or None]
+    return workers[: wanted or None]
 
 
 def present(client: Any, ranks: int, batch: int) -> list[str]:
@@ -188,8 +188,8 @@ def _ending(future: Any, place: RankAddress, address: str, there: Sequence[str])
     """Return how a rank ended, or None while it runs."""
     host = _host(address)
     if future.status == "finished":
-        found: ExitReport = future.result()
-        return found
+        ending: ExitReport = future.result()
+        return ending
     if future.status in ("error", "lost", "cancelled"):
         try:
             future.result(timeout=POLL)
@@ -211,14 +211,14 @@ def free_port(address: str) -> int:
 
 def _environments(client: Any, hosts: Sequence[str]) -> list[dict[str, str]]:
     """Return the GPU of each rank if workers have different ones, each its own first."""
-    seen = client.run(_visible, workers=list(hosts))
-    given = {host: [seen[a] for a in hosts if _host(a) == host] for host in map(_host, hosts)}
-    return [_device(seen[address], given[_host(address)]) for address in hosts]
+    visible = client.run(_visible, workers=list(hosts))
+    by_host = {host: [visible[a] for a in hosts if _host(a) == host] for host in map(_host, hosts)}
+    return [_device(visible[address], by_host[_host(address)]) for address in hosts]
 
 
-def _device(visible: str | None, given: Sequence[str | None]) -> dict[str, str]:
-    """Return the GPUs that a rank sees: those of its worker, besides those ``given`` to workers of its machine."""
-    if visible is None or len(given) < 2 or len(set(given)) < len(given):
+def _device(visible: str | None, devices: Sequence[str | None]) -> dict[str, str]:
+    """Return the GPUs that a rank sees: those of its worker, besides those ``devices`` to workers of its machine."""
+    if visible is None or len(devices) < 2 or len(set(devices)) < len(devices):
         return {}
     return {"CUDA_VISIBLE_DEVICES": visible.partition(",")[0]}
 
@@ -270,8 +270,8 @@ def _held(work: RankTask) -> bool:
     """Return whether the command that started the ranks is alive and holds its product's lock."""
     if holder_token(work.out) != work.token:
         return False
-    found = holder(work.out)
-    return found is not None and bool(found["alive"])
+    owner = holder(work.out)
+    return owner is not None and bool(owner["alive"])
 
 
 def _ask(launch: str) -> None:

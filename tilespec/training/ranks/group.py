@@ -100,27 +100,32 @@ def joined(device: str, timeout: float = TIMEOUT) -> Iterator[Ranks]:
         IncompleteError: another rank is lost; all end, and the same command resumes.
         UserError: the device does not exist, or the ranks cannot connect.
     """
-    kind, found = _device(device), place()
+    kind, address = _device(device), place()
     with ExitStack() as stack:
         heard = tuple(number for number in NOTICE if signal.getsignal(number) is not signal.SIG_IGN)
-        told = stack.enter_context(catch_signals(LocalFlag(), heard))
-        if found is None:
-            yield Ranks(device=kind, hosts=(socket.gethostname(),), stopping=told)
+        stop_asked = stack.enter_context(catch_signals(LocalFlag(), heard))
+        if address is None:
+            yield Ranks(device=kind, hosts=(socket.gethostname(),), stopping=stop_asked)
             return
         try:
-            rendezvous = stack.enter_context(Rendezvous(found, timeout))
+            rendezvous = stack.enter_context(Rendezvous(address, timeout))
             hosts = rendezvous.hosts()
-            kind = _settled(found, hosts, kind)
-            _grouped(found, hosts, kind, rendezvous)
+            kind = _settled(address, hosts, kind)
+            _grouped(address, hosts, kind, rendezvous)
             stack.callback(_parted)
             yield Ranks(
-                rank=found.rank, world=found.world, device=kind, hosts=hosts, rendezvous=rendezvous, stopping=told
+                rank=address.rank,
+                world=address.world,
+                device=kind,
+                hosts=hosts,
+                rendezvous=rendezvous,
+                stopping=stop_asked,
             )
         except RuntimeError as error:
             if not _lost(error):
                 raise
             raise IncompleteError(
-                f"rank {found.rank} lost another one ({str(error).splitlines()[0]}). The same command resumes."
+                f"rank {address.rank} lost another one ({str(error).splitlines()[0]}). The same command resumes."
             ) from error
 
 
@@ -153,30 +158,30 @@ def shared(folder: Path, ranks: Ranks) -> None:
         time.sleep(LOOK)
 
 
-def _settled(found: RankAddress, hosts: tuple[str, ...], kind: str) -> str:
+def _settled(address: RankAddress, hosts: tuple[str, ...], kind: str) -> str:
     """Set this process's share of the machine: threads of its cores, and one of its GPUs. Return the device."""
-    mine = hosts[found.rank]
-    torch.set_num_threads(found.threads or max(1, torch.get_num_threads() // hosts.count(mine)))
+    mine = hosts[address.rank]
+    torch.set_num_threads(address.threads or max(1, torch.get_num_threads() // hosts.count(mine)))
     if kind != "cuda":
         return kind
-    kind = f"cuda:{hosts[: found.rank].count(mine) % torch.cuda.device_count()}"
+    kind = f"cuda:{hosts[: address.rank].count(mine) % torch.cuda.device_count()}"
     torch.cuda.set_device(kind)
     return kind
 
 
-def _grouped(found: RankAddress, hosts: tuple[str, ...], kind: str, meeting: Rendezvous) -> None:
+def _grouped(address: RankAddress, hosts: tuple[str, ...], kind: str, rendezvous: Rendezvous) -> None:
     """Connect with the other ranks: by NCCL if each has a GPU of its own, else by gloo.
 
     No rank waits for a dead one as long as `STUCK`: the monitoring of ranks ends this process earlier.
     """
     own = kind.startswith("cuda") and max(map(hosts.count, hosts)) <= torch.cuda.device_count()
-    if "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface(found.address)) is not None:
+    if "GLOO_SOCKET_IFNAME" not in os.environ and (name := interface(address.address)) is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = name
     dist.init_process_group(
         "nccl" if own else "gloo",
-        store=dist.PrefixStore("group", meeting.store),  # type: ignore[attr-defined]
-        rank=found.rank,
-        world_size=found.world,
+        store=dist.PrefixStore("group", rendezvous.store),  # type: ignore[attr-defined]
+        rank=address.rank,
+        world_size=address.world,
         timeout=STUCK,
     )
 
@@ -187,10 +192,10 @@ def _lost(error: RuntimeError) -> bool:
     return isinstance(error, kinds) or "gloo" in str(error)
 
 
-def _device(asked: str) -> str:
+def _device(name: str) -> str:
     """Return ``cpu`` or ``cuda``; refuse a GPU that torch does not see."""
-    if asked == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "train.device", found="cuda", expected="a GPU that torch can use", do="Set train.device=cpu, or auto."
         )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

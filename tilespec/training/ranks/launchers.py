@@ -55,20 +55,20 @@ def place(environment: Environment | None = None) -> RankAddress | None:
     Raises:
         UserError: a launcher's variable is missing, or is invalid.
     """
-    known = os.environ if environment is None else environment
-    return next((found for launcher in LAUNCHERS if (found := launcher(known)) is not None), None)
+    variables = os.environ if environment is None else environment
+    return next((address for launcher in LAUNCHERS if (address := launcher(variables)) is not None), None)
 
 
 def launched() -> int:
     """Return the number of ranks that a launcher has started, 0 for a plain process."""
-    found = place()
-    return found.world if found else 0
+    address = place()
+    return address.world if address else 0
 
 
 def leads() -> bool:
     """Return whether this process is rank 0 or a single process."""
-    found = place()
-    return found is None or found.rank == 0
+    address = place()
+    return address is None or address.rank == 0
 
 
 def torchrun(environment: Environment) -> RankAddress | None:
@@ -104,14 +104,14 @@ def slurm(environment: Environment) -> RankAddress | None:
     tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS"
     if "SLURM_PROCID" not in environment or script or _number(environment, tasks, 1) < 2:
         return None
-    given = [name for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS") if name in environment]
+    names = [name for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS") if name in environment]
     return _checked(
         RankAddress(
             rank=_number(environment, "SLURM_PROCID"),
             world=_number(environment, tasks),
             address=environment.get("MASTER_ADDR") or first_host(_nodes(environment)),
             port=_number(environment, "MASTER_PORT", _port(environment)),
-            threads=min(_number(environment, name) for name in given) if given else None,
+            threads=min(_number(environment, name) for name in names) if names else None,
         )
     )
 
@@ -129,15 +129,15 @@ def first_host(nodes: str) -> str:
 def _nodes(environment: Environment) -> str:
     """Return the list of hosts from Slurm."""
     names = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
-    found = next((environment[name] for name in names if environment.get(name)), "")
-    if not found:
+    nodes = next((environment[name] for name in names if environment.get(name)), "")
+    if not nodes:
         raise UserError(
             "SLURM_JOB_NODELIST",
             found="nothing, beside SLURM_PROCID",
             expected="the hosts of this step",
             do="Start ranks with srun, or set MASTER_ADDR to the machine of rank 0.",
         )
-    return found
+    return nodes
 
 
 def _port(environment: Environment) -> int:
@@ -154,10 +154,13 @@ def _number(environment: Environment, name: str, default: int | None = None) -> 
     return int(text)
 
 
-def _checked(found: RankAddress) -> RankAddress:
+def _checked(address: RankAddress) -> RankAddress:
     """Return the rank after checking that it is valid in its world."""
-    if found.rank >= found.world:
+    if address.rank >= address.world:
         raise UserError(
-            "RANK", found=found.rank, expected=f"0 to {found.world - 1}", do="Number the ranks from 0, or use torchrun."
+            "RANK",
+            found=address.rank,
+            expected=f"0 to {address.world - 1}",
+            do="Number the ranks from 0, or use torchrun.",
         )
-    return found
+    return address

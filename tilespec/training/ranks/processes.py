@@ -191,39 +191,39 @@ def run_processes(
     from tilespec.training.ranks.rendezvous import listening
 
     store = listening("127.0.0.1")
-    seats: list[RankProcess] = []
+    rank_processes: list[RankProcess] = []
     try:
         for rank in range(world):
             place = RankAddress(rank=rank, world=world, address="127.0.0.1", port=store.port, hosted=True)
-            seats.append(RankProcess.start(place, function, arguments, local=world, path=sys.path))
-        watch(seats, progress or Silent(), stop)
+            rank_processes.append(RankProcess.start(place, function, arguments, local=world, path=sys.path))
+        watch(rank_processes, progress or Silent(), stop)
     finally:
-        for rank_process in seats:
+        for rank_process in rank_processes:
             rank_process.kill()
-    return outcome([rank_process.ending() for rank_process in seats])
+    return outcome([rank_process.ending() for rank_process in rank_processes])
 
 
-def watch(seats: Sequence[RankProcess], progress: Progress, stop: Callable[[], bool]) -> None:
+def watch(rank_processes: Sequence[RankProcess], progress: Progress, stop: Callable[[], bool]) -> None:
     """Watch ranks until all have ended; forward a stop request; end ranks that do not end together with the others."""
-    asked, limit = False, float("inf")
-    while any(rank_process.running() for rank_process in seats):
-        _pass(seats, progress)
-        if stop() and not asked:
-            asked = True
-            for rank_process in seats:
+    stopping_now, limit = False, float("inf")
+    while any(rank_process.running() for rank_process in rank_processes):
+        _pass(rank_processes, progress)
+        if stop() and not stopping_now:
+            stopping_now = True
+            for rank_process in rank_processes:
                 rank_process.ask()
-        if any(rank_process.process.poll() for rank_process in seats):
+        if any(rank_process.process.poll() for rank_process in rank_processes):
             limit = min(limit, time.monotonic() + GRACE)
         if time.monotonic() > limit:
-            for rank_process in seats:
+            for rank_process in rank_processes:
                 rank_process.kill()
         time.sleep(LOOK)
-    _pass(seats, progress)
+    _pass(rank_processes, progress)
 
 
-def _pass(seats: Sequence[RankProcess], progress: Progress) -> None:
+def _pass(rank_processes: Sequence[RankProcess], progress: Progress) -> None:
     """Forward the messages of the ranks so far."""
-    for rank_process in seats:
+    for rank_process in rank_processes:
         for word in drained(rank_process.reports):
             tell(progress, word)
 

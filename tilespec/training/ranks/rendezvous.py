@@ -103,8 +103,8 @@ class _Watch:
             now = time.monotonic()
             silent = [rank for rank, until in enumerate(self._until) if rank != self._place.rank and now > until]
             if silent and not self._end.is_set():
-                known = all(self._beats[rank] for rank in silent)
-                _leave(self._place.rank, silent, self._seconds if known else max(START, self._seconds))
+                all_came = all(self._beats[rank] for rank in silent)
+                _leave(self._place.rank, silent, self._seconds if all_came else max(START, self._seconds))
 
 
 def _leave(rank: int, silent: list[int], seconds: float) -> None:
@@ -167,5 +167,5 @@ def interface(address: str) -> str | None:
 
 def _named(address: str) -> str | None:
     """Return the name of this machine's interface that has an address."""
-    found = psutil.net_if_addrs().items()
-    return next((name for name, own in found if any(one.address == address for one in own)), None)
+    interfaces = psutil.net_if_addrs().items()
+    return next((name for name, own in interfaces if any(one.address == address for one in own)), None)

@@ -56,9 +56,9 @@ class SharedBlocks:
         lost.
         """
         arrays, sign = self._arrays(key), self.signs[key]
-        made = self.memory[sign]
+        filled = self.memory[sign]
         self._ordered()  # the flag is read before the arrays
-        if not made:
+        if not filled:
             make(arrays)
             self._ordered()  # and is set after them
             self.memory[sign] = 1

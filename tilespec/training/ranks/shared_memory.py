@@ -24,13 +24,13 @@ def common(ranks: Ranks, size: int) -> mmap.mmap | None:
     if not ranks.together:
         return None
     with ExitStack() as stack:
-        made = _create(size) if ranks.rank == 0 else None
-        if made is not None:
-            stack.callback(os.close, made)  # when all have opened it, or could not
-        told = (os.getpid(), -1 if made is None else made, _identity(made))
-        pid, number, identity = (ranks.agree(one) for one in told)
-        fd = made if ranks.rank == 0 else _open(Path(f"/proc/{pid}/fd/{number}"), identity)
-        if fd is not None and fd != made:
+        own = _create(size) if ranks.rank == 0 else None
+        if own is not None:
+            stack.callback(os.close, own)  # when all have opened it, or could not
+        shared_facts = (os.getpid(), -1 if own is None else own, _identity(own))
+        pid, number, identity = (ranks.agree(one) for one in shared_facts)
+        fd = own if ranks.rank == 0 else _open(Path(f"/proc/{pid}/fd/{number}"), identity)
+        if fd is not None and fd != own:
             stack.callback(os.close, fd)
         memory = _mapped(fd, size)
         everyone = float(ranks.mean(torch.tensor([float(memory is not None)], device=ranks.device))) == 1

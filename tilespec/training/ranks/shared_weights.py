@@ -83,9 +83,9 @@ def share_weights(players: Mapping[str, Player], ranks: Ranks) -> dict[str, Shar
     if memory is None:
         return {}
     parts = dict(zip(plans, torch.split(torch.frombuffer(memory, dtype=torch.float32), sizes), strict=True))
-    found = {name: plan.place(parts[name], ranks) for name, plan in plans.items()}
+    weights = {name: plan.place(parts[name], ranks) for name, plan in plans.items()}
     dist.barrier()  # the values of rank 0 are visible to all
-    return found
+    return weights
 
 
 def _with_moments(optimiser: torch.optim.Optimizer) -> None:

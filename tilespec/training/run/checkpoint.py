@@ -50,18 +50,18 @@ def restore(
     Raises:
         UserError: names, shapes or types of tensors differ from those of the players; then no tensor is changed.
     """
-    kept, moments = _split(tensors)
+    states, moments = _split(tensors)
     if average is None:
-        kept = {key: value for key, value in kept.items() if not key.startswith("average/")}
-    fit(where, kept, _nets(players, average or {}))
+        states = {key: value for key, value in states.items() if not key.startswith("average/")}
+    fit(where, states, _nets(players, average or {}))
     slots = {name: _slots(name, player, moments) for name, player in players.items()}
     fit(where, moments, {key: value for own in slots.values() for key, value in own.items()})
     for name, player in players.items():
         prefix = f"net/{name}/"
-        player.module.load_state_dict({key: kept[prefix + key] for key in player.module.state_dict()})
+        player.module.load_state_dict({key: states[prefix + key] for key in player.module.state_dict()})
         _restore_optimiser(name, player, moments)
     for key, value in (average or {}).items():
-        value.copy_(kept[f"average/{key}"])  # in the same memory layout, so that it rounds equally
+        value.copy_(states[f"average/{key}"])  # in the same memory layout, so that it rounds equally
 
 
 def _nets(players: Mapping[str, Player], average: Named) -> dict[str, Tensor]:
@@ -72,8 +72,8 @@ def _nets(players: Mapping[str, Player], average: Named) -> dict[str, Tensor]:
 
 def _split(tensors: Named) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the tensors of nets and averages, and those of optimisers."""
-    kept = {key: value for key, value in tensors.items() if not key.startswith("optimiser/")}
-    return kept, {key: value for key, value in tensors.items() if key not in kept}
+    states = {key: value for key, value in tensors.items() if not key.startswith("optimiser/")}
+    return states, {key: value for key, value in tensors.items() if key not in states}
 
 
 def _slots(name: str, player: Player, moments: Named) -> dict[str, Tensor]:

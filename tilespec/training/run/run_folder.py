@@ -33,45 +33,47 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
             something other than a training.
     """
     settings = json.loads(json.dumps({**config.deciding(), "data.scenes": regions}))
-    kept = folder / CHECKPOINTS / "settings.json"
-    if kept.exists():
-        before = _completed(json.loads(kept.read_text()), settings)
+    file = folder / CHECKPOINTS / "settings.json"
+    if file.exists():
+        before = _completed(json.loads(file.read_text()), settings)
         if fingerprint(before) == fingerprint(settings):
             return
         _check_longer(folder, config, before, settings)
         (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first, because it is the result of fewer steps
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(folder, found="files that no training wrote", expected="a free place", do="Give another --out.")
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.json", config.model_dump_json(indent=1) + "\n")
-    write_atomic(kept, json.dumps(settings, indent=1) + "\n")
+    write_atomic(file, json.dumps(settings, indent=1) + "\n")
 
 
 def _completed(before: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored settings with the defaults of keys that did not exist at the time."""
     defaults = Config(data=Data(scene=("any",))).deciding()
-    known = {table: {key: defaults[table][key] for key in now[table] if key in defaults[table]} for table in defaults}
-    return {**before, **{table: {**known[table], **before.get(table, {})} for table in known}}
+    filled_in = {
+        table: {key: defaults[table][key] for key in now[table] if key in defaults[table]} for table in defaults
+    }
+    return {**before, **{table: {**filled_in[table], **before.get(table, {})} for table in filled_in}}
 
 
 def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse settings that differ in more than the steps, or in the steps if these change the course."""
-    asked, done = config.train.steps, newest(folder / CHECKPOINTS)
-    steps = {**before, "train": {**before["train"], "steps": asked}}
+    total, done = config.train.steps, newest(folder / CHECKPOINTS)
+    steps = {**before, "train": {**before["train"], "steps": total}}
     others = difference(steps, now)
     if others:
-        found, do = f"a training begun with other settings: {difference(before, now)}", ""
+        problem, do = f"a training begun with other settings: {difference(before, now)}", ""
     elif Rate.of(config.train).ends:
         course = config.train.schedule.name
-        found = f"a training of {before['train']['steps']} steps, whose {course} schedule ends with the last one"
-        do = f"So {asked} steps are another course from the first step on; others, such as constant, can be prolonged. "
-    elif asked < done:
-        found, do = f"a training that has done {done} steps, more than {asked}", ""
+        problem = f"a training of {before['train']['steps']} steps, whose {course} schedule ends with the last one"
+        do = f"So {total} steps are another course from the first step on; others, such as constant, can be prolonged. "
+    elif total < done:
+        problem, do = f"a training that has done {done} steps, more than {total}", ""
     else:
         return
     raise UserError(
         folder,
-        found=found,
+        found=problem,
         expected="the same settings, to resume it or to find it finished",
         do=f"{do}Give another --out, or remove that folder first.",
     )

@@ -17,16 +17,16 @@ def held_out(config: Config, training_set: TrainingSet) -> TrainingSet | None:
         UserError: a held-out region overlaps the training or the test region, has no labels or target, or other bands
             or classes; tile and overlap do not match; or labels or targets are given without scenes.
     """
-    asked = config.validation
+    validation = config.validation
     for key in ("labels", "target"):
-        if getattr(asked, key) is not None and asked.scene is None:
+        if getattr(validation, key) is not None and validation.scene is None:
             raise UserError(
                 f"validate.{key}",
                 found=f"{key} without validate.scene",
                 expected="both, or neither",
                 do=f"The {key} of data.scene are named in data.{key}.",
             )
-    if not asked.held_out:
+    if not validation.held_out:
         return None
     held = _open_held_out(config)
     _check_classes(training_set, held)
@@ -37,14 +37,14 @@ def held_out(config: Config, training_set: TrainingSet) -> TrainingSet | None:
 
 def _open_held_out(config: Config) -> TrainingSet:
     """Open the held-out regions in the same way as the training regions."""
-    asked = config.validation
-    of: Data | Validate = config.data if asked.scene is None else asked
-    data = Data(scene=of.scene or (), labels=of.labels, target=of.target, rows=asked.rows, cols=asked.cols)
+    validation = config.validation
+    of: Data | Validate = config.data if validation.scene is None else validation
+    data = Data(scene=of.scene or (), labels=of.labels, target=of.target, rows=validation.rows, cols=validation.cols)
     try:
         held = open_training_set(config.model_copy(update={"data": data}))
         for region in held.regions:
             side, _ = region.geometry.plane((config.data.patch, config.data.patch))
-            axes(region.geometry.plane(region.roi.shape), asked.tile or side, asked.overlap or 0)
+            axes(region.geometry.plane(region.roi.shape), validation.tile or side, validation.overlap or 0)
     except UserError as error:
         raise UserError(
             "[validate]",

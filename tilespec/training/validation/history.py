@@ -15,8 +15,8 @@ Line = Mapping[str, Any]
 
 def best(history: Sequence[Line], metric: Metric) -> int | None:
     """Return the step of the best validation, the earliest of equals; None when none has a finite score."""
-    found = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
-    return -int(max(found)[1]) if found else None
+    ranked = [(value, -line["step"]) for line in history if (value := worth(line, metric)) is not None]
+    return -int(max(ranked)[1]) if ranked else None
 
 
 def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
@@ -52,10 +52,10 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
 def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
     """Delete the validations after ``step`` steps, because they are done again; return the others."""
     before = read(folder)
-    kept = [line for line in before if line["step"] <= step]
-    if len(kept) < len(before):
-        write(folder, kept)
-    return kept
+    lines = [line for line in before if line["step"] <= step]
+    if len(lines) < len(before):
+        write(folder, lines)
+    return lines
 
 
 def _line(text: str) -> dict[str, Any] | None:

@@ -54,23 +54,25 @@ def as_is(region: TrainingRegion, *, recipe: bool) -> bool:
 
 
 def source(
-    ground: TrainingRegion, recipe: Recipe, classes: tuple[str, ...], url: str, progress: Progress
+    held: TrainingRegion, recipe: Recipe, classes: tuple[str, ...], url: str, progress: Progress
 ) -> ValidationScene:
     """Return the stores for a held-out region: the scene itself, or its scores, written to ``url`` if missing.
 
     An interrupted writing is resumed. One row of objects, ``128 x`` the region's width, is in memory.
     """
-    roi = ground.roi
-    if as_is(ground, recipe=bool(recipe.steps)):
+    roi = held.roi
+    if as_is(held, recipe=bool(recipe.steps)):
         region = {"rows": f"{roi.y0}:{roi.y1}", "cols": f"{roi.x0}:{roi.x1}"}
-        return ValidationScene(scene=ground.scene.url, truth=ground.truth.store, region=region)
+        return ValidationScene(scene=held.scene.url, truth=held.truth.store, region=region)
     scores = cube_spec((*roi.shape, recipe.bands_out), "float32", spectral=recipe.axis_out)
-    settings = {"scene": ground.scene.digest or ground.scene.url, "region": str(roi), "recipe": recipe.digest}
-    kept, plane = partial(_write_once, progress=progress), ground.geometry.beneath(roi)
-    kept(roi, url, scores, recipe.axis_out, settings, partial(_scores, ground, recipe), recipe_digest=recipe.digest)
+    settings = {"scene": held.scene.digest or held.scene.url, "region": str(roi), "recipe": recipe.digest}
+    write_scene_once, plane = partial(_write_once, progress=progress), held.geometry.beneath(roi)
+    write_scene_once(
+        roi, url, scores, recipe.axis_out, settings, partial(_scores, held, recipe), recipe_digest=recipe.digest
+    )
     truth = f"{url.removesuffix('.zarr')}-truth.zarr"
-    settings = {"truth": ground.truth.digest or ground.truth.store, "region": str(roi)}
-    kept(plane, truth, ground.truth.spec(plane.shape, classes), ground.truth.axis, settings, ground.truth.read)
+    settings = {"truth": held.truth.digest or held.truth.store, "region": str(roi)}
+    write_scene_once(plane, truth, held.truth.spec(plane.shape, classes), held.truth.axis, settings, held.truth.read)
     return ValidationScene(scene=url, truth=truth, region={"rows": None, "cols": None})
 
 

@@ -109,8 +109,8 @@ class Validation:
     @property
     def metric(self) -> Metric:
         """What is compared: as asked, else the leading one of the task."""
-        asked = self.config.validation.metric
-        return next(metric for metric in self.metrics if asked in (None, metric.name))
+        wanted = self.config.validation.metric
+        return next(metric for metric in self.metrics if wanted in (None, metric.name))
 
     def due(self, done: int) -> bool:
         """Return whether a validation follows after ``done`` steps."""
@@ -176,14 +176,14 @@ class Validation:
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
         """Return the figures of all regions together."""
-        made: dict[str, Any] = {
+        contents: dict[str, Any] = {
             "training_set": self.corpus,
             "setup": self.cast,
             "recipe": self.recipe,
             "weights": tensors,
         }
         with torch.random.fork_rng(devices=[]), torch_threads():
-            model = run_folder.publish(self._scratch / "model", self.config, **made, source=SCRATCH)
+            model = run_folder.publish(self._scratch / "model", self.config, **contents, source=SCRATCH)
             try:
                 parts = [self._region(n, region, model, progress) for n, region in enumerate(self.held.regions)]
             finally:
@@ -195,15 +195,20 @@ class Validation:
         self, number: int, region: TrainingRegion, model: Model, progress: Progress
     ) -> tuple[Comparison, JoinedStatistics]:
         """Predict one region, and return its contribution to the scores."""
-        asked, out = self.config.validation, str(self._scratch / "prediction.zarr")
+        settings, out = self.config.validation, str(self._scratch / "prediction.zarr")
         url = str(self._scratch / f"scores-{number}.zarr")
-        found = source(region, self.recipe, self.held.classes, url, progress)
-        options: dict[str, Any] = {**found.region, "tile": asked.tile, "overlap": asked.overlap, "norm": asked.norm}
+        held_scene = source(region, self.recipe, self.held.classes, url, progress)
+        options: dict[str, Any] = {
+            **held_scene.region,
+            "tile": settings.tile,
+            "overlap": settings.overlap,
+            "norm": settings.norm,
+        }
         remove(out)
         try:
             folder = str(self._scratch / "model")
-            predict_scene(model, folder, found.scene, out, PredictOptions(**options), progress)
-            case = CASES[self.cast.task.truth](out, found.truth, None, None, None, JUDGING).adding(self.metrics)
+            predict_scene(model, folder, held_scene.scene, out, PredictOptions(**options), progress)
+            case = CASES[self.cast.task.truth](out, held_scene.truth, None, None, None, JUDGING).adding(self.metrics)
             return case, reduce_blocks(case.pieces, partial(_contribution, case))
         finally:
             remove(out)
@@ -232,11 +237,11 @@ class Validation:
 def _check_metrics(config: Config, metrics: Sequence[Metric]) -> None:
     """Refuse a metric that the task does not have, that has no better values, or that pixels alone do not decide."""
     compared = [metric.name for metric in metrics if metric.pixels and metric.better]
-    asked = config.validation.metric or (metrics[0].name if metrics else None)
-    if asked not in compared:
+    wanted = config.validation.metric or (metrics[0].name if metrics else None)
+    if wanted not in compared:
         raise UserError(
             "validate.metric",
-            found=repr(asked),
+            found=repr(wanted),
             expected=f"one of the metrics of {config.task.name}: {', '.join(compared) or 'it has none'}",
             do="Leave it out for the first of them." if compared else "Leave [validate] out.",
         )

@@ -86,8 +86,8 @@ class Run:
     def config(self) -> Config:
         """The resolved configuration of its training, including the test region."""
         scenes = [item.scene for item in self.fold.train]
-        told = {**self.place.overrides, **self.variant.changes, "train.seed": str(self.seed)}
-        return resolve(self.variant.config, {**told, "data.scene": toml(scenes), **self._truths()})
+        overrides = {**self.place.overrides, **self.variant.changes, "train.seed": str(self.seed)}
+        return resolve(self.variant.config, {**overrides, "data.scene": toml(scenes), **self._truths()})
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
@@ -96,8 +96,8 @@ class Run:
 
     def tables(self) -> dict[str, Any]:
         """Return the configuration of its training, without the test region if that is in other scenes."""
-        kept = {} if self.place.split else {"test_rows": None, "test_cols": None}
-        data = self.config.data.model_copy(update=kept)
+        changes = {} if self.place.split else {"test_rows": None, "test_cols": None}
+        data = self.config.data.model_copy(update=changes)
         whole = self.config.model_copy(update={"data": data})
         return whole.model_dump(mode="json", exclude_unset=True)
 
@@ -134,14 +134,14 @@ class Run:
     def carry_out(self, progress: Progress) -> dict[str, Any]:
         """Train, predict every test scene and score it, or resume an interrupted run; return the result."""
         if self.variant.baseline is None:
-            told, model = api.train(self.tables(), str(self.model), progress=progress), str(self.model)
+            results, model = api.train(self.tables(), str(self.model), progress=progress), str(self.model)
         else:
-            told = api.baseline(**self._fitted(), out=f"{self.model}.zarr", progress=progress)
-            model = told["model"]
+            results = api.baseline(**self._fitted(), out=f"{self.model}.zarr", progress=progress)
+            model = results["model"]
         scenes = [self._evaluate(model, item, progress) for item in self.fold.test]
         if self.variant.baseline is not None and self.place.discard:
             _drop(f"{self.model}.zarr")
-        learned = {name: told[name] for name in LEARNED if name in told}
+        learned = {name: results[name] for name in LEARNED if name in results}
         return {"learned": learned, **averaged(scenes, self.metrics), "scenes": scenes}
 
     def _learns(self) -> list[Any]:
@@ -155,8 +155,8 @@ class Run:
     def _predicts(self) -> list[Any]:
         """Return the settings that decide its predictions."""
         data = self.config.data
-        region, asked = [data.test_rows, data.test_cols], {**self.place.predict, **self.variant.predict}
-        return [self._learns(), self.place.contents(self.fold.test), region, asked]
+        region, options = [data.test_rows, data.test_cols], {**self.place.predict, **self.variant.predict}
+        return [self._learns(), self.place.contents(self.fold.test), region, options]
 
     def _truths(self) -> dict[str, str]:
         """Return the key that names the truths, if they are in other stores than the scenes."""
@@ -184,22 +184,22 @@ class Run:
 
     def _evaluate(self, model: str, item: StudyScene, progress: Progress) -> dict[str, Any]:
         """Return the scores of one test scene, or the stored ones of a finished scene."""
-        kept = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
-        done = read_json(kept)
+        file = self.place.out / "scores" / self.key[:16] / f"{item.name}.json"
+        done = read_json(file)
         if done is not None:
             return done
         maps = self.place.out / "maps" / fingerprint(self._predicts())[:16]
         roi, pred = self._region(item), str(maps / f"{item.name}.zarr")
         where = {"rows": f"{roi.y0}:{roi.y1}", "cols": f"{roi.x0}:{roi.x1}"}
         maps.mkdir(parents=True, exist_ok=True)
-        asked = {**self.place.predict, **self.variant.predict}
-        told = api.predict(model, item.scene, pred, **where, **asked, progress=progress)
-        found = api.evaluate(pred, item.truth or item.scene, **self.place.evaluate, progress=progress)
-        weight = next(found[name] for name in WEIGHTS if name in found)
-        scores = {name: found[name] for name in figures(self.metrics) if name in found}
-        facts = {"scene": item.name, "weight": weight, "scores": scores, "status": told["status"]}
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, json.dumps(facts, indent=1) + "\n")
+        options = {**self.place.predict, **self.variant.predict}
+        predicted = api.predict(model, item.scene, pred, **where, **options, progress=progress)
+        evaluated = api.evaluate(pred, item.truth or item.scene, **self.place.evaluate, progress=progress)
+        weight = next(evaluated[name] for name in WEIGHTS if name in evaluated)
+        scores = {name: evaluated[name] for name in figures(self.metrics) if name in evaluated}
+        facts = {"scene": item.name, "weight": weight, "scores": scores, "status": predicted["status"]}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps(facts, indent=1) + "\n")
         if self.place.discard:
             _drop(pred)
         return facts
@@ -226,10 +226,10 @@ def averaged(scenes: list[dict[str, Any]], own: Sequence[Metric] = ()) -> dict[s
         )
     scores = {}
     for name in figures(own):
-        known = [(scene["scores"][name], scene["weight"]) for scene in scenes if scene["scores"].get(name) is not None]
-        weight = sum(one for _, one in known)
+        values = [(scene["scores"][name], scene["weight"]) for scene in scenes if scene["scores"].get(name) is not None]
+        weight = sum(one for _, one in values)
         if weight:
-            scores[name] = math.fsum(value * one for value, one in known) / weight
+            scores[name] = math.fsum(value * one for value, one in values) / weight
     return {"pixels": total, "scores": scores}
 
 
@@ -258,8 +258,8 @@ class Results:
     def keep(self, line: Mapping[str, Any]) -> None:
         """Add a line, which replaces an older one with its key."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {**self.lines(), line["key"]: dict(line)}
-        write_atomic(self.path, "".join(json.dumps(one) + "\n" for one in kept.values()))
+        lines = {**self.lines(), line["key"]: dict(line)}
+        write_atomic(self.path, "".join(json.dumps(one) + "\n" for one in lines.values()))
 
     def _all(self) -> Iterator[dict[str, Any]]:
         if self.path.exists():

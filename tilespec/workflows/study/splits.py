@@ -52,12 +52,12 @@ def items_of(data: Data) -> tuple[StudyScene, ...]:
     """Return the scenes of a configuration with the names of their stores; a repeated name gets a number."""
     truths: Sequence[str | None] = data.target or data.labels or (None,) * len(data.scene)
     key = "labels" if data.labels else "target"
-    found: list[StudyScene] = []
+    scenes: list[StudyScene] = []
     for scene, truth in zip(data.scene, truths, strict=True):
-        stem, taken = store_path(scene).stem, {item.name for item in found}
-        name = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(found) + 3))) if one not in taken)
-        found.append(StudyScene(name=name, scene=scene, truth=truth, key=key))
-    return tuple(found)
+        stem, names = store_path(scene).stem, {item.name for item in scenes}
+        name = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(scenes) + 3))) if one not in names)
+        scenes.append(StudyScene(name=name, scene=scene, truth=truth, key=key))
+    return tuple(scenes)
 
 
 def among(items: Sequence[StudyScene]) -> Find:
@@ -91,25 +91,25 @@ def folds_of(groups: Mapping[str, Sequence[str]], find: Find, others: Sequence[S
     Raises:
         UserError: a name does not exist or is in two groups, or there are no training scenes.
     """
-    found = {group: tuple(find(name) for name in names) for group, names in groups.items()}
-    _check_apart(found)
+    members = {group: tuple(find(name) for name in names) for group, names in groups.items()}
+    _check_apart(members)
     folds = []
-    for group, test in found.items():
-        train = [item for other, items in found.items() if other != group for item in items]
-        if len(found) == 1:
+    for group, test in members.items():
+        train = [item for other, items in members.items() if other != group for item in items]
+        if len(members) == 1:
             train = [item for item in others if item.scene not in {one.scene for one in test}]
         folds.append(_checked(Split(name=group, train=tuple(train), test=test)))
     return tuple(folds)
 
 
-def groups_of(files: Sequence[str], told: Sequence[str]) -> dict[str, list[str]]:
+def groups_of(files: Sequence[str], texts: Sequence[str]) -> dict[str, list[str]]:
     """Return the names in lists, one group for each file, and in ``NAME=scene1,scene2``.
 
     Raises:
         UserError: a file does not exist or is empty, or a group is given twice.
     """
     pairs = [(Path(file).stem, _listed(file)) for file in files]
-    for text in told:
+    for text in texts:
         name, equals, names = text.partition("=")
         if not equals or not names.strip(", "):
             raise UserError("--fold", found=repr(text), expected="NAME=scene1,scene2", do="Name its scenes.")
@@ -128,18 +128,18 @@ def read_folds(file: str, find: Find) -> tuple[Split, ...]:
             sides.
     """
     try:
-        told = tomllib.loads(_text(file)).get("fold", [])
+        tables = tomllib.loads(_text(file)).get("fold", [])
     except tomllib.TOMLDecodeError as error:
         raise UserError(file, found=f"no TOML: {error}", expected="TOML", do="Correct that line.") from error
     keys = {"name", "train", "test"}
-    if not told or not isinstance(told, list) or any(set(one) != keys for one in told):
+    if not tables or not isinstance(tables, list) or any(set(one) != keys for one in tables):
         raise UserError(
             file,
-            found=f"{len(told)} folds" if not told else f"keys {', '.join(sorted(set().union(*told)))}",
+            found=f"{len(tables)} folds" if not tables else f"keys {', '.join(sorted(set().union(*tables)))}",
             expected="tables [[fold]], each with name, train and test",
             do="List the names of the training scenes, and of the test scenes.",
         )
-    return tuple(_fold_of_text(one, find) for one in told)
+    return tuple(_fold_of_text(one, find) for one in tables)
 
 
 def _fold_of_text(one: Mapping[str, Any], find: Find) -> Split:
@@ -151,17 +151,17 @@ def _fold_of_text(one: Mapping[str, Any], find: Find) -> Split:
 
 def _check_apart(groups: Mapping[str, Sequence[StudyScene]]) -> None:
     """Refuse a scene in two groups, or twice in one."""
-    seen: dict[str, str] = {}
+    group_of: dict[str, str] = {}
     for group, items in groups.items():
         for item in items:
-            if item.scene in seen:
+            if item.scene in group_of:
                 raise UserError(
                     f"fold {group}",
-                    found=f"{item.name}, which is in {seen[item.scene]} already",
+                    found=f"{item.name}, which is in {group_of[item.scene]} already",
                     expected="lists without a scene in common",
                     do="A scene is either for training or for test: remove it from one of the two.",
                 )
-            seen[item.scene] = group
+            group_of[item.scene] = group
 
 
 def _checked(fold: Split) -> Split:
@@ -192,8 +192,8 @@ def _text(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        found = getattr(error, "strerror", None) or "no text"
-        raise UserError(file, found=found, expected="a list of names, or TOML", do="Check the path.") from error
+        problem = getattr(error, "strerror", None) or "no text"
+        raise UserError(file, found=problem, expected="a list of names, or TOML", do="Check the path.") from error
 
 
 def _store(root: str, name: str) -> str:

@@ -74,20 +74,24 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
     """
     place = Path(local(out, "a study"))
     configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
-    told = {key: toml(value) for key, value in options.settings().items()}
-    given = [{key: plain(value) for key, value in (one or {}).items()} for one in (options.predict, options.evaluate)]
+    settings = {key: toml(value) for key, value in options.settings().items()}
+    own_options = [
+        {key: plain(value) for key, value in (one or {}).items()} for one in (options.predict, options.evaluate)
+    ]
     varied = {key: values_of(one) if isinstance(one, str) else one for key, one in (options.vary or {}).items()}
     baselines = [name for text in options.baselines for name in text.split(",") if name]
     grid = variants_of(configs, varied, baselines, options.variants)
-    _check_asked(options.seeds, {key for one in grid for key in one.changes} | set(told) - {"data.scene"}, *given)
+    _check_asked(
+        options.seeds, {key for one in grid for key in one.changes} | set(settings) - {"data.scene"}, *own_options
+    )
     folds, fold = list(options.folds), list(options.fold)
-    division = _division(configs[0], told, folds, fold, (options.root, options.target_root))
+    division = _division(configs[0], settings, folds, fold, (options.root, options.target_root))
     shared = StudySettings(
         out=place,
-        overrides=told,
+        overrides=settings,
         split=not (folds or fold),
-        predict=given[0],
-        evaluate=given[1],
+        predict=own_options[0],
+        evaluate=own_options[1],
         discard=options.discard,
     )
     runs = [
@@ -107,7 +111,7 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
 
 
 def _division(
-    config: Source, told: Mapping[str, str], folds: list[str], fold: list[str], roots: tuple[str | None, str | None]
+    config: Source, settings: Mapping[str, str], folds: list[str], fold: list[str], roots: tuple[str | None, str | None]
 ) -> tuple[Split, ...]:
     """Return the folds of scenes, or the single fold of a test region within the scenes."""
     root, target_root = roots
@@ -116,10 +120,10 @@ def _division(
     if root is not None and not (folds or fold):
         raise UserError("--root", found="no folds", expected="lists of names", do="Give --folds or --fold.")
     items: tuple[StudyScene, ...] = ()
-    if root is not None and "data.scene" in told:
+    if root is not None and "data.scene" in settings:
         raise UserError("--root", found="data.scene too", expected="one of them", do="Leave data.scene out.")
     if root is None:
-        items = items_of(resolve(config, told).data)
+        items = items_of(resolve(config, settings).data)
     find = under(root, target_root) if root is not None else among(items)
     if not folds and not fold:
         return (Split(name=WHOLE, train=items, test=items),)
@@ -140,10 +144,10 @@ def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any],
     for key in keys & set(OURS):
         raise UserError(key, found="a setting that the study makes", expected=OURS[key], do="Use that.")
     kinds = {"predict": PredictOptions, "evaluate": EvaluateOptions}
-    known = {verb: {option.name for option in options_of(kind)} - OURS_ALONE for verb, kind in kinds.items()}
-    for verb, given in (("predict", predict), ("evaluate", evaluate)):
-        for name in sorted(set(given) - known[verb]):
-            expected = f"options of {verb}: {', '.join(sorted(known[verb]))}"
+    names = {verb: {option.name for option in options_of(kind)} - OURS_ALONE for verb, kind in kinds.items()}
+    for verb, options in (("predict", predict), ("evaluate", evaluate)):
+        for name in sorted(set(options) - names[verb]):
+            expected = f"options of {verb}: {', '.join(sorted(names[verb]))}"
             raise UserError(f"--{verb} {name}", found="an unknown option", expected=expected, do="Check the spelling.")
 
 
@@ -201,11 +205,11 @@ def _written(place: Path, runs: Sequence[Run], results: Results) -> dict[str, An
 
 def _notes(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return notes on the table for the user."""
-    said = [f"{run.name} failed: {lines[run.key]['error']}" for run in runs if "error" in lines[run.key]]
+    notes = [f"{run.name} failed: {lines[run.key]['error']}" for run in runs if "error" in lines[run.key]]
     for run in runs:
         torn = [scene["scene"] for scene in lines[run.key].get("scenes", ()) if scene["status"] != COMPLETE]
-        said += [f"{run.name}: the prediction of {', '.join(torn)} is not whole"] if torn else []
-    return said
+        notes += [f"{run.name}: the prediction of {', '.join(torn)} is not whole"] if torn else []
+    return notes
 
 
 def _names(items: Sequence[StudyScene]) -> list[str]:

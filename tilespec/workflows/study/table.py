@@ -26,11 +26,13 @@ def rows_of(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Any]]) -> list
         mine = [run for run in runs if run.variant.name == variant]
         folds = list(dict.fromkeys(run.fold.name for run in mine))
         seeds = list(dict.fromkeys(run.seed for run in mine))
-        found = {(run.fold.name, run.seed): lines[run.key] for run in mine if run.key in lines}
-        rows += [_row(variant, fold, [found[fold, seed] for seed in seeds if (fold, seed) in found]) for fold in folds]
+        by_fold = {(run.fold.name, run.seed): lines[run.key] for run in mine if run.key in lines}
+        rows += [
+            _row(variant, fold, [by_fold[fold, seed] for seed in seeds if (fold, seed) in by_fold]) for fold in folds
+        ]
         if len(folds) > 1:
-            whole = [seed for seed in seeds if all((fold, seed) in found for fold in folds)]
-            rows.append(_row(variant, EVERY, [_weighted([found[fold, seed] for fold in folds]) for seed in whole]))
+            whole = [seed for seed in seeds if all((fold, seed) in by_fold for fold in folds)]
+            rows.append(_row(variant, EVERY, [_weighted([by_fold[fold, seed] for fold in folds]) for seed in whole]))
     return rows
 
 

@@ -73,9 +73,9 @@ def values_of(text: str) -> list[str]:
     """
     text = text.strip()
     for array in (text, f"[{text}]"):
-        found = plain(array)
-        if isinstance(found, list):
-            return [_toml(value) for value in found]
+        values = plain(array)
+        if isinstance(values, list):
+            return [_toml(value) for value in values]
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in OPEN) - (letter in CLOSE)
@@ -123,9 +123,9 @@ def _combinations(vary: Mapping[str, Sequence[Any]]) -> Iterator[tuple[tuple[str
 
 def _name(config: Source, pairs: Sequence[tuple[str, str]], *, several: bool) -> str:
     """Return the name of a variant, from its differences to the others."""
-    said = [f"{key.rpartition('.')[2]}={value}" for key, value in pairs]
+    parts = [f"{key.rpartition('.')[2]}={value}" for key, value in pairs]
     base = "configuration" if isinstance(config, Mapping) else Path(str(config).removeprefix("preset:")).stem
-    return ", ".join([base, *said] if several or not said else said)
+    return ", ".join([base, *parts] if several or not parts else parts)
 
 
 def _plain(one: Mapping[str, Any]) -> dict[str, Any]:
