@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from tilespec.baselines.baseline import baseline
+from tilespec.baselines.least_squares import RIDGE, least_squares
 from tilespec.baselines.paired_pixels import draw
-from tilespec.baselines.regression import RIDGE, least_squares
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model

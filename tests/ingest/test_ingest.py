@@ -19,8 +19,8 @@ from PIL import Image
 
 from tilespec.core.errors import UserError
 from tilespec.ingest.ingest import info, ingest
+from tilespec.ingest.readers.reader_table import READERS
 from tilespec.ingest.readers.source import Facts, Source
-from tilespec.ingest.readers.table import READERS
 from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

@@ -13,8 +13,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.ingest.ingest import info, ingest
 from tilespec.ingest.readers.hdf5 import LAYOUTS
+from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options, Source
-from tilespec.ingest.readers.table import open_source
 from tilespec.storage.scene import Scene
 
 matmul = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own

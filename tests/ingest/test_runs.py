@@ -15,7 +15,7 @@ from ingest_files import cube
 from tilespec.core.errors import UserError
 from tilespec.core.memory import resident
 from tilespec.ingest.ingest import info, ingest
-from tilespec.ingest.object_rows import RowWriter
+from tilespec.ingest.row_writer import RowWriter
 from tilespec.storage.scene import Scene
 
 

@@ -265,7 +265,7 @@ def test_a_dry_run_writes_nothing(tmp_path):
 def test_a_failed_export_leaves_no_file_of_the_name(tmp_path, monkeypatch):
     scene = make(tmp_path)
     monkeypatch.setattr(
-        "tilespec.output.export.source.ExportSource.blocks", lambda self: (_ for _ in ()).throw(OSError("disk"))
+        "tilespec.output.export.export_source.ExportSource.blocks", lambda self: (_ for _ in ()).throw(OSError("disk"))
     )
     for name in ("out.tif", "out.hdr", "out.nc"):
         with pytest.raises(OSError, match="disk"):

@@ -15,7 +15,7 @@ from tilespec.core.progress import Silent
 from tilespec.core.types import SpectralAxis
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.output.report.inputs import Runs
-from tilespec.output.report.metamers import metamer_pair, of_metamers
+from tilespec.output.report.metamer_pairs import metamer_pair, of_metamers
 from tilespec.output.report.overview import overview
 from tilespec.output.report.page import report
 from tilespec.output.report.plots import between, enlarged, limits, scale, shade

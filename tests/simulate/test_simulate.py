@@ -11,7 +11,7 @@ from interrupts import After, StoppedError, stop
 
 from tilespec.core.errors import UserError
 from tilespec.simulate.block import EDGE, GREEN, MATERIALS, mix, render
-from tilespec.simulate.layout import PlantLayout, plant
+from tilespec.simulate.plant_layout import PlantLayout, plant
 from tilespec.simulate.sensor import DEAD, sensor
 from tilespec.simulate.simulate import simulate
 from tilespec.simulate.texture import cells, smooth

@@ -16,7 +16,7 @@ from tilespec.spectra.numerics.whittaker import arpls, asls, solve
 from tilespec.spectra.pieces import transform as apply
 from tilespec.spectra.steps import parse, plan
 from tilespec.spectra.steps.base import Fitting
-from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.baseline_correction import Als, Arpls
 from tilespec.spectra.steps.continuum import ContinuumRemoval
 
 

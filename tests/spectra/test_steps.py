@@ -32,7 +32,7 @@ from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Spread
 from tilespec.spectra.steps import STEPS, parse, passes, plan
 from tilespec.spectra.steps.base import Fitting
-from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.baseline_correction import Als, Arpls
 from tilespec.spectra.steps.continuum import ContinuumRemoval
 from tilespec.spectra.steps.crop import Crop
 from tilespec.spectra.steps.normalise import normalise

@@ -12,7 +12,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.seams import seam_score
 from tilespec.ingest.ingest import ingest
-from tilespec.output.export.source import open_exported
+from tilespec.output.export.export_source import open_exported
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import compressors
 from tilespec.storage.rasters import ClassRaster, ValueRaster

@@ -57,7 +57,7 @@ def test_a_torn_shard_in_a_bucket_is_repaired_by_the_command_that_wrote_it(bucke
 
 
 def test_an_ingest_into_a_bucket_resumes(bucket, cube, tmp_path, monkeypatch):
-    from tilespec.ingest.object_rows import RowWriter
+    from tilespec.ingest.row_writer import RowWriter
 
     kept = RowWriter.write
 

@@ -3,7 +3,7 @@
 Files in reading order: `baseline` (the verb and the table of methods), `base` (the input and the result of a fit),
 `options`, `labelled_pixels`, `paired_pixels`, `reference_spectra` and `spatial_folds` (the data of a fit); then
 the methods: `ndvi`, `sam`, `plsda` (with `pls/` and `diagnostics`), `linear_classifiers`, `kmeans`, `mlp`,
-`regression`.
+`least_squares`.
 
 They are listed beside a network in the table of results, because only the comparison shows whether context helps.
 """

@@ -36,9 +36,9 @@ BASELINES = {
     "logistic": "tilespec.baselines.linear_classifiers:Logistic",
     "kmeans": "tilespec.baselines.kmeans:KMeans",
     "mlp": "tilespec.baselines.mlp:Perceptron",
-    "linear": "tilespec.baselines.regression:LinearRegression",
-    "polynomial": "tilespec.baselines.regression:PolynomialRegression",
-    "rbf": "tilespec.baselines.regression:RbfRegression",
+    "linear": "tilespec.baselines.least_squares:LinearRegression",
+    "polynomial": "tilespec.baselines.least_squares:PolynomialRegression",
+    "rbf": "tilespec.baselines.least_squares:RbfRegression",
 }
 """The methods by name, each a class with ``STEPS`` (its default recipe, or None), ``USES`` (options), ``fit(on)``.
 

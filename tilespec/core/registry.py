@@ -39,7 +39,7 @@ MOVED = {
     "tilespec.objectives.cgan": "tilespec.training.objectives.cgan",
     "tilespec.objectives.supervised": "tilespec.training.objectives.supervised",
     "tilespec.spectra.absorbance": "tilespec.spectra.steps.absorbance",
-    "tilespec.spectra.baseline": "tilespec.spectra.steps.baseline",
+    "tilespec.spectra.baseline": "tilespec.spectra.steps.baseline_correction",
     "tilespec.spectra.continuum": "tilespec.spectra.steps.continuum",
     "tilespec.spectra.normalise": "tilespec.spectra.steps.normalise",
     "tilespec.spectra.resample": "tilespec.spectra.steps.resample",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
-from tilespec.ingest.readers.table import split
+from tilespec.ingest.readers.reader_table import split
 from tilespec.ingest.request import Request, prepare
 from tilespec.ingest.write import write
 from tilespec.storage.backends.paths import store_path

@@ -7,8 +7,8 @@ import numpy as np
 import zarr
 
 from tilespec.core.types import SpectralAxis
+from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
-from tilespec.ingest.readers.table import open_source
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE
 from tilespec.storage.scene import Scene

@@ -10,7 +10,7 @@ from tilespec.ingest.datasets.ingest_dataset import ingest_dataset
 from tilespec.ingest.flight_lines import ingest_lines
 from tilespec.ingest.info import describe
 from tilespec.ingest.options import IngestOptions, SceneOptions
-from tilespec.ingest.readers.table import READERS
+from tilespec.ingest.readers.reader_table import READERS
 from tilespec.ingest.request import Request, prepare
 from tilespec.ingest.write import write
 from tilespec.storage.backends.paths import store_path

@@ -14,11 +14,11 @@ from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
-from tilespec.ingest.object_rows import THREADS
 from tilespec.ingest.options import SceneOptions
 from tilespec.ingest.readers.image_light import COLOURS, check_range
+from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
-from tilespec.ingest.readers.table import open_source, split
+from tilespec.ingest.row_writer import THREADS
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
 
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")

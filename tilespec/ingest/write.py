@@ -13,8 +13,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress
 from tilespec.ingest.encode import ConstantBands, Counts, Piece
-from tilespec.ingest.object_rows import Fill, Lines, RowWriter
 from tilespec.ingest.request import IngestJob
+from tilespec.ingest.row_writer import Fill, Lines, RowWriter
 from tilespec.storage.backends.paths import free_bytes, store_path
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product

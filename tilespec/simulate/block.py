@@ -10,10 +10,10 @@ from tilespec.core.types import Reflectance
 from tilespec.simulate import light
 from tilespec.simulate.canopy import Blade, Canopy, canopy, shadow
 from tilespec.simulate.ground import GroundLayers, ground
-from tilespec.simulate.layout import PlantLayout, plant
 from tilespec.simulate.leaf import PER_PIXEL
 from tilespec.simulate.palette import GROUND, MOSS_DRAWS, greens
 from tilespec.simulate.palette import ground as ground_spectra
+from tilespec.simulate.plant_layout import PlantLayout, plant
 from tilespec.simulate.texture import Field, X, Y, smooth
 
 EDGE = 128

@@ -7,8 +7,8 @@ from typing import final
 import numpy as np
 
 from tilespec.simulate import light
-from tilespec.simulate.layout import Leaf, Pot
 from tilespec.simulate.leaf import PER_PIXEL, Local, Relief, height, local, relief
+from tilespec.simulate.plant_layout import Leaf, Pot
 from tilespec.simulate.texture import Field, X, Y
 
 Window = tuple[slice, slice]

@@ -6,9 +6,9 @@ from typing import final
 import numpy as np
 
 from tilespec.simulate import litter, pots
-from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.litter import side
 from tilespec.simulate.palette import GROUND
+from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.texture import Field, LatticePoints, X, Y, cells, smooth
 
 

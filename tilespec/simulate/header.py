@@ -6,8 +6,8 @@ from typing import Any, final
 
 import numpy as np
 
-from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.optics import SensorBands
+from tilespec.simulate.plant_layout import PlantLayout
 
 DATA_TYPE = {"u1": 1, "<u2": 12}
 ACQUIRED = {"acquisition date": "2021-06-15", "acquisition start time": "10:00:00"}

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from tilespec.simulate.layout import Leaf
+from tilespec.simulate.plant_layout import Leaf
 from tilespec.simulate.texture import Field, X, Y
 
 STEPS = 1024

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tilespec.simulate import light
-from tilespec.simulate.layout import PlantLayout
+from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.pots import level
 from tilespec.simulate.texture import Field, LatticePoints, X, Y, cells, smooth
 

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tilespec.simulate import laws
-from tilespec.simulate.layout import PlantLayout, plant
 from tilespec.simulate.optics import Optics, SensorBands
+from tilespec.simulate.plant_layout import PlantLayout, plant
 from tilespec.simulate.prospect import Traits, prospect
 
 MOSS_DRAWS = 12

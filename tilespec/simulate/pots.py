@@ -3,7 +3,7 @@
 import numpy as np
 
 from tilespec.simulate import light
-from tilespec.simulate.layout import PlantLayout
+from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.texture import Field, X, Y, uniform
 
 RIM, TRAY, CORNER, RIM_HEIGHT = 0.016, 0.006, 0.05, 0.05

@@ -18,7 +18,7 @@ from tilespec.core.progress import Progress
 from tilespec.simulate import sensor as camera
 from tilespec.simulate.block import EDGE, MATERIALS
 from tilespec.simulate.header import Image, header
-from tilespec.simulate.layout import PlantLayout
+from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.sensor import Sensor, sensor
 from tilespec.simulate.stripes import Stripe, painter
 from tilespec.storage.files import write_atomic

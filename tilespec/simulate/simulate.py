@@ -7,8 +7,8 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.simulate.block import EDGE
-from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.options import SimulateOptions
+from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.raw import images, write_raw
 from tilespec.simulate.store import default_workers, write_scene
 from tilespec.storage.backends.paths import local

@@ -8,8 +8,8 @@ from tilespec.core.cpu import cores
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
 from tilespec.simulate.block import EDGE, MATERIALS
-from tilespec.simulate.layout import PlantLayout
 from tilespec.simulate.optics import SensorBands
+from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.sensor import sensor
 from tilespec.simulate.stripes import painter
 from tilespec.storage.layout import constants, cube_spec, layer_spec

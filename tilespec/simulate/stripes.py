@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8, UInt16
 from threadpoolctl import threadpool_limits
 
 from tilespec.simulate.block import EDGE, MATERIALS, render
-from tilespec.simulate.layout import PlantLayout
+from tilespec.simulate.plant_layout import PlantLayout
 
 Finish = Callable[[Float32[np.ndarray, "y x band"], tuple[int, int], int], np.ndarray]
 """A function from a block's reflectance, the block and its first column to the sensor's values."""

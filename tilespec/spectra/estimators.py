@@ -23,7 +23,7 @@ from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Moments, Spread
 from tilespec.spectra.steps.absorbance import Absorbance, Reflectance
 from tilespec.spectra.steps.base import Fitted, Fitting, Step
-from tilespec.spectra.steps.baseline import Als, Arpls
+from tilespec.spectra.steps.baseline_correction import Als, Arpls
 from tilespec.spectra.steps.continuum import ContinuumRemoval
 from tilespec.spectra.steps.normalise import Snv, Vsn
 from tilespec.spectra.steps.pca import Pca, decompose

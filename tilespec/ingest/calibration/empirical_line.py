@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.ingest.calibration.targets import ReferencePanel
+from tilespec.ingest.calibration.reference_panels import ReferencePanel
 from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
 from tilespec.ingest.readers.source import Facts, Source, lines_per_read
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.ingest.calibration.targets import KnownReflectance, rectangle
+from tilespec.ingest.calibration.reference_panels import KnownReflectance, rectangle
 from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
 from tilespec.ingest.readers.source import Source, lines_per_read
 

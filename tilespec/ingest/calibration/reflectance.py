@@ -6,10 +6,10 @@ from pathlib import Path
 from tilespec.core.errors import UserError
 from tilespec.ingest.calibration.empirical_line import line_calibration, nothing_before
 from tilespec.ingest.calibration.panel import panel_calibration
-from tilespec.ingest.calibration.targets import known, read_targets
+from tilespec.ingest.calibration.reference_panels import known, read_targets
 from tilespec.ingest.calibration.white_dark import Calibration, calibration, zero_of
+from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options, Source
-from tilespec.ingest.readers.table import open_source
 
 
 def reflectance(  # noqa: PLR0913 - the verb's options, all by name

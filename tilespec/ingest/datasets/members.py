@@ -22,7 +22,7 @@ class Member:
     src: str
     """The source ``PATH`` or ``PATH:VARIABLE``."""
     reader: str
-    """The name of the reader in `tilespec.ingest.readers.table.READERS`."""
+    """The name of the reader in `tilespec.ingest.readers.reader_table.READERS`."""
 
 
 def visible_axis() -> SpectralAxis:

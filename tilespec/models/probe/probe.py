@@ -19,10 +19,10 @@ from tilespec.models.nets.norms import set_sample_ids, spatial_norms
 from tilespec.models.probe.advice import agrees, governing, notes
 from tilespec.models.probe.effective_field import effective_reach
 from tilespec.models.probe.global_layers import random_layers, spread_by
-from tilespec.models.probe.inputs import windows
 from tilespec.models.probe.narrow_input import AxisMap, NarrowInput, replica
 from tilespec.models.probe.options import ProbeOptions
 from tilespec.models.probe.receptive_field import Measurement, Reach, measure
+from tilespec.models.probe.sample_windows import windows
 from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task

@@ -9,7 +9,7 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.ingest.readers.envi_fields import DTYPES
-from tilespec.output.export.source import ExportSource
+from tilespec.output.export.export_source import ExportSource
 from tilespec.output.pictures import NO_DATA, class_colours
 
 UNITS: Final = {"wavelength": "Nanometers", "wavenumber": "cm-1", "component": "Index", "channel": "Index"}

@@ -8,8 +8,8 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
+from tilespec.output.export.export_source import open_exported
 from tilespec.output.export.options import ExportOptions
-from tilespec.output.export.source import open_exported
 from tilespec.storage.backends.paths import local
 
 WRITERS: Final = {

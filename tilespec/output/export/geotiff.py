@@ -8,7 +8,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
-from tilespec.output.export.source import ExportSource
+from tilespec.output.export.export_source import ExportSource
 from tilespec.output.pictures import class_colours
 
 TILE: Final = 128

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from tilespec.core.progress import Progress
-from tilespec.output.export.source import ExportSource
+from tilespec.output.export.export_source import ExportSource
 from tilespec.storage.layout import constants
 
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"

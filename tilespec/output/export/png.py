@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tilespec.core.progress import Progress
-from tilespec.output.export.source import ExportSource
+from tilespec.output.export.export_source import ExportSource
 from tilespec.output.pictures import Picture, class_picture, false_colour
 from tilespec.storage.scene import Scene
 

@@ -7,10 +7,10 @@ import numpy as np
 from tilespec.core.types import Roi
 from tilespec.output.pictures import class_picture, picture_bands
 from tilespec.output.report import plots
+from tilespec.output.report.figures import errors
 from tilespec.output.report.inputs import Runs
 from tilespec.output.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG, MapComparison, cut, legend
 from tilespec.output.report.page_parts import Picture, Row, Section
-from tilespec.output.report.pictures import errors
 from tilespec.storage.scene import Scene
 
 SIDE = 288

@@ -16,12 +16,12 @@ from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
 from tilespec.output.report.detail import of_detail
+from tilespec.output.report.figures import of_predictions, of_scene
 from tilespec.output.report.inputs import RecipeRun, Runs, name_of
 from tilespec.output.report.maps import compare
 from tilespec.output.report.options import ReportOptions
 from tilespec.output.report.overview import Overview, overview, takes
 from tilespec.output.report.page_parts import Section
-from tilespec.output.report.pictures import of_predictions, of_scene
 from tilespec.output.report.provenance import of_provenance
 from tilespec.output.report.recipes import of_recipe
 from tilespec.output.report.reconstructed import pixels, truth_of

@@ -8,7 +8,7 @@ import numpy as np
 from tilespec.output.report import plots
 from tilespec.output.report.inputs import FieldRun, Runs, name_of
 from tilespec.output.report.maps import scored
-from tilespec.output.report.metamers import of_metamers
+from tilespec.output.report.metamer_pairs import of_metamers
 from tilespec.output.report.page_parts import Key, PageTable, Picture, Row, Section
 from tilespec.output.report.reconstructed import Reconstruction, ReconstructionSet, chosen, reconstruction_sets
 from tilespec.output.report.scores import EXACT

@@ -23,7 +23,7 @@ from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.geometry import rotate
 from tilespec.training.augment.mixing import cutmix, mixup, partners
 from tilespec.training.augment.spectral import background, drop, gain, noise, offset, reverse, shift, slope
-from tilespec.training.augment.targets import unknown
+from tilespec.training.augment.target_planes import unknown
 from tilespec.training.objectives.base import Batch
 from tilespec.training.settings import AugmentTable, Kind
 

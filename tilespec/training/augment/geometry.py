@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from tilespec.training.augment.draws import Draws
-from tilespec.training.augment.targets import Answers, Filler, blank, first, last
+from tilespec.training.augment.target_planes import Answers, Filler, blank, first, last
 from tilespec.training.objectives.base import Batch
 
 

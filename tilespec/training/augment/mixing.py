@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.training.augment.draws import Draws
-from tilespec.training.augment.targets import blank, each, first, last, unknown
+from tilespec.training.augment.target_planes import blank, each, first, last, unknown
 from tilespec.training.objectives.base import Batch, Mixed
 
 

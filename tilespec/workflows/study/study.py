@@ -23,6 +23,7 @@ from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import locked
 from tilespec.training.config import resolve
 from tilespec.workflows.study.options import StudyOptions
+from tilespec.workflows.study.result_table import as_csv, as_markdown, rows_of
 from tilespec.workflows.study.run import Results, Run, StudySettings
 from tilespec.workflows.study.splits import (
     WHOLE,
@@ -35,7 +36,6 @@ from tilespec.workflows.study.splits import (
     read_folds,
     under,
 )
-from tilespec.workflows.study.table import as_csv, as_markdown, rows_of
 from tilespec.workflows.study.variants import Source, Variant, plain, toml, values_of, variants_of
 
 __all__ = ["Variant", "study"]
