@@ -1,8 +1,10 @@
 """A file imports from its own room or from one further down, importing stays light, and each room has its sign."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 import tilespec
 from tilespec.core.registry import MOVED, load
+from tilespec.models.nets import NETS
 from tilespec.spectra.steps import STEPS
 
 PACKAGE = Path(tilespec.__file__).parent
@@ -70,6 +73,9 @@ PURE = (
 IMPURE = {"spectra/colour/render.py"}
 TABLES = {"spectra/steps", "models/nets", "models/tasks", "training/objectives", "training/presets", "cli"}
 """Faces that hold more than a sign: tables of plug-ins with their look-up, and the entry point of the command line."""
+BANNED = {"asked", "begun", "crew", "found", "judged", "kept", "learned", "made", "meeting", "moved", "noted", "opened"}
+BANNED |= {"placed", "room", "said", "seat", "seats", "seen", "shelf", "taken", "told"}
+"""Participles and metaphors, which say nothing of a thing; an error's ``found`` is what it is called in the message."""
 HEAVY = ("torch", "dask", "distributed", "sklearn", "rasterio", "matplotlib", "xarray", "scipy")
 
 
@@ -212,6 +218,39 @@ def test_files_and_functions_stay_small():
                 assert length <= 50, f"{name_of(path)}: {node.name} has {length} lines"
 
 
+def definitions(*kinds):
+    """Yield the file, and the node, of each class or function of the package."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, kinds):
+                yield path, node
+
+
+def test_a_class_name_is_defined_in_one_place():
+    homes = defaultdict(list)
+    for path, node in definitions(ast.ClassDef):
+        homes[node.name].append(name_of(path))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+def test_no_file_class_function_or_parameter_has_a_name_that_names_nothing():
+    wrong = [name_of(path) for path in modules() if path.stem in BANNED]
+    for path, node in definitions(ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef):
+        names = [node.name]
+        if not isinstance(node, ast.ClassDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            beside = {argument.arg for argument in arguments}
+            names += beside - ({"found"} if "expected" in beside or returns_error(node) else set())
+        wrong += [f"{name_of(path)}: {name}" for name in names if name.strip("_").lower() in BANNED]
+    assert wrong == []
+
+
+def returns_error(node):
+    """Return whether a function builds, or raises, the error of which ``found`` is a part."""
+    names = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    return bool(names & {"UserError", "bad_step"})
+
+
 def test_the_map_of_the_readme_has_a_row_for_each_room_in_their_order():
     text = (PACKAGE.parent / "README.md").read_text().partition("## Map")[2]
     at = [text.find(f"| `{room}.py` |" if room == "api" else f"| `{room}/` |") for room in ROOMS]
@@ -219,12 +258,17 @@ def test_the_map_of_the_readme_has_a_row_for_each_room_in_their_order():
     assert all(one < other for one, other in pairwise(at))
 
 
-def file_of(module):
-    return PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+def is_there(path):
+    """Return whether a dotted path, ``package.module`` or ``package.module:Name``, names something of the package."""
+    module, _, name = path.partition(":")
+    file = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    return file.exists() and (not name or re.search(rf"^class {name}\b", file.read_text(), re.MULTILINE) is not None)
 
 
 def test_a_dotted_path_of_before_is_read_under_its_new_name():
-    assert [old for old in MOVED if file_of(old).exists()] == []
-    assert [new for new in MOVED.values() if not file_of(new).exists()] == []
+    assert [old for old in MOVED if is_there(old)] == []
+    assert [new for new in MOVED.values() if not is_there(new)] == []
     assert load(STEPS, "tilespec.pca:Pca", "step") is load(STEPS, "pca", "step")
+    assert load(NETS, "tilespec.nets.opened:Opened", "net") is load(NETS, "opened", "net")
+    assert load(NETS, "tilespec.nets.branched_judge:BranchedJudge", "net") is load(NETS, "branched_judge", "net")
     assert load(STEPS, "tilespec.spectra.select:Crop", "step") is load(STEPS, "crop", "step")

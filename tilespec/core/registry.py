@@ -54,6 +54,15 @@ MOVED = {
     "tilespec.ingest.icvl": "tilespec.ingest.datasets.icvl",
     "tilespec.ingest.cave": "tilespec.ingest.datasets.cave",
     "tilespec.ingest.arad": "tilespec.ingest.datasets.arad",
+    "tilespec.models.nets.opening:Opened": "tilespec.models.nets.opening:Opening",
+    "tilespec.models.nets.branched_discriminator:BranchedJudge": (
+        "tilespec.models.nets.branched_discriminator:BranchedDiscriminator"
+    ),
+    "tilespec.training.schedules:Step": "tilespec.training.schedules:StepDecay",
+    "tilespec.baselines.regression": "tilespec.baselines.least_squares",
+    "tilespec.baselines.least_squares:Linear": "tilespec.baselines.least_squares:LinearRegression",
+    "tilespec.baselines.least_squares:Polynomial": "tilespec.baselines.least_squares:PolynomialRegression",
+    "tilespec.baselines.least_squares:Rbf": "tilespec.baselines.least_squares:RbfRegression",
 }
 """The old dotted paths of plug-in modules and their new ones; paths that users wrote before remain valid."""
 
@@ -154,7 +163,8 @@ def only_named_before() -> Iterator[None]:
 def _current(path: str) -> str:
     """Return the present name of a dotted path or a module."""
     module, colon, attribute = path.partition(":")
-    return f"{MOVED.get(module, module)}{colon}{attribute}"
+    path = f"{MOVED.get(module, module)}{colon}{attribute}"
+    return MOVED.get(path, path)
 
 
 def _allowed(path: str) -> bool:
