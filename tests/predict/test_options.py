@@ -278,7 +278,7 @@ def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
 def test_a_product_that_may_not_fit_the_disk_is_told_beforehand(scene, tmp_path, monkeypatch):
     model, told = save_model(tmp_path / "model", scene), []
     assert predict(model, scene, str(tmp_path / "out"), dry_run=True)["bytes_to_write"] == 90 * 70
-    monkeypatch.setattr("tilespec.storage.backends.paths.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr("tilespec.storage.backends.folder.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     monkeypatch.setattr(Silent, "say", lambda _, text: told.append(text))
     predict(model, scene, str(tmp_path / "out"))
     assert "6300 bytes may not fit into the 100 that are free" in told

@@ -185,7 +185,7 @@ def sent(work):
     """Return work by ranks that have no memory in common."""
 
     def apart(ranks):
-        with patch.object(shared_memory, "_made", lambda size: None):
+        with patch.object(shared_memory, "_create", lambda size: None):
             return work(ranks)
 
     return apart

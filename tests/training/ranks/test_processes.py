@@ -60,7 +60,7 @@ def test_a_rank_has_a_fair_share_of_threads_and_waits_passively(monkeypatch):
     names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MASTER_ADDR"]
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setattr(processes, "_cores", lambda: 7)
+    monkeypatch.setattr(processes, "cores", lambda: 7)
     assert run_processes("rank_work:surroundings", {"names": names}, 2) == dict(
         zip(names, ("3", "passive", "127.0.0.1"), strict=True)
     )
