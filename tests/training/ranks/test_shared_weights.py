@@ -73,7 +73,7 @@ def test_all_tensors_of_all_ranks_fit_and_none_lies_on_another(shapes, world, op
     players = [player(shapes, optimiser) for _ in range(world)]
     memory = torch.zeros(_Plan.of(players[0], world).size)
     before = [(value.detach().clone(), value.stride()) for value in players[0].parameters]
-    found = [_Plan.of(one, world).placed(memory, Ranks(rank=rank, world=world)) for rank, one in enumerate(players)]
+    found = [_Plan.of(one, world).place(memory, Ranks(rank=rank, world=world)) for rank, one in enumerate(players)]
     slots = [[v for p in one.parameters for v in one.optimiser.state[p].values()] for one in players]
     for one, own in zip(players, slots, strict=True):
         assert [*map(span, one.parameters)] == [*map(span, players[0].parameters)]
@@ -81,7 +81,7 @@ def test_all_tensors_of_all_ranks_fit_and_none_lies_on_another(shapes, world, op
         for (value, stride), parameter in zip(before, one.parameters, strict=True):
             assert torch.equal(parameter.detach(), value)
             assert parameter.stride() == stride, "channels last stay last"
-    every = [*players[0].parameters, *slots[0], *found[0].found, *(g for each in found for g in each.gradients)]
+    every = [*players[0].parameters, *slots[0], *found[0].has_gradient, *(g for each in found for g in each.gradients)]
     spans = sorted(span(value) for value in every)
     assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
     assert memory.data_ptr() <= spans[0][0]
@@ -138,7 +138,7 @@ def together(work, world):
 def test_owners_get_the_mean_of_what_ranks_found_and_all_get_its_norm(shapes, world, data):
     players = [player(shapes) for _ in range(world)]
     memory = torch.zeros(_Plan.of(players[0], world).size)
-    found = [_Plan.of(one, world).placed(memory, Ranks(rank=rank, world=world)) for rank, one in enumerate(players)]
+    found = [_Plan.of(one, world).place(memory, Ranks(rank=rank, world=world)) for rank, one in enumerate(players)]
     scale = data.draw(st.sampled_from([1e-15, 1.0, 1e15]))
     owners = _Plan.of(players[0], world).owners
     with patch.object(shared_weights, "dist", Threads(world)):
