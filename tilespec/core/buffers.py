@@ -14,13 +14,13 @@ class Buffers:
     """Memory that one caller at a time uses again and again; it grows to the largest size that was requested."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, np.ndarray] = {}
+        self._memory: dict[str, np.ndarray] = {}
 
     def bytes(self, name: str, size: int) -> np.ndarray:
         """Return ``size`` bytes of memory; earlier contents under this name are overwritten."""
-        if name not in self._kept or self._kept[name].size < size:
-            self._kept[name] = np.empty(size, np.uint8)
-        return self._kept[name][:size]
+        if name not in self._memory or self._memory[name].size < size:
+            self._memory[name] = np.empty(size, np.uint8)
+        return self._memory[name][:size]
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return an array with undefined values; earlier contents under this name are overwritten."""

@@ -54,14 +54,14 @@ class Lines:
     def start(self, what: str, total: float, unit: str) -> None:
         """Begin the work ``what``, which has ``total`` units."""
         self._what, self._total, self._unit, self._done = what, total, unit, 0.0
-        self._began = self._said = time.monotonic()
+        self._began = self._last = time.monotonic()
 
     def advance(self, units: float, note: str = "") -> None:
         """Count ``units`` and write the progress when the next line is due."""
         self._done += units
         now = time.monotonic()
-        if now - self._said >= self._every:
-            self._said = now
+        if now - self._last >= self._every:
+            self._last = now
             self._say(now - self._began, note)
 
     def finish(self) -> None:

@@ -33,19 +33,19 @@ class LocalFlag:
     """A flag that only this process sees."""
 
     def __init__(self) -> None:
-        self._told = threading.Event()
+        self._event = threading.Event()
 
     def exists(self) -> bool:
         """Return whether the flag exists."""
-        return self._told.is_set()
+        return self._event.is_set()
 
     def touch(self) -> None:
         """Create the flag if it does not exist."""
-        self._told.set()
+        self._event.set()
 
     def unlink(self, *, missing_ok: bool = False) -> None:  # noqa: ARG002 - the interface of files
         """Delete the flag if it exists."""
-        self._told.clear()
+        self._event.clear()
 
 
 @contextmanager

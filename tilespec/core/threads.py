@@ -50,8 +50,8 @@ class Prefetch(Generic[T, R]):
 class BackgroundWriter(Generic[T]):
     """A function that runs on a background thread, one item at a time, while at most one more waits.
 
-    ``with Behind(write) as behind: behind.put(item)``; an exception in ``write`` is raised again by the next `put`, or
-    at the end of the block.
+    ``with BackgroundWriter(write) as writer: writer.put(item)``; an exception in ``write`` is raised again by the next
+    `put`, or at the end of the block.
     """
 
     def __init__(self, function: Callable[[T], Any]) -> None:

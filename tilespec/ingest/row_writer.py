@@ -33,7 +33,7 @@ Fill = Callable[[slice], Lines]
 
 @final
 class RowWriter:
-    """The cube of a product, written by rows: ``with Tiles(product) as tiles: tiles.write(row, fill, layers)``."""
+    """The cube of a product, written by rows: ``with RowWriter(product) as rows: rows.write(row, fill, layers)``."""
 
     def __init__(self, product: Product, name: str = "cube") -> None:
         self._product, self._name, self._root = product, name, store_path(product.url).on_disk
