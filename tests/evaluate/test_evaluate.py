@@ -333,12 +333,14 @@ def test_one_quantity_is_scored_against_a_layer(tmp_path):
     assert result["region"] == {"rows": [5, 30], "cols": [7, 40]}
 
 
-def test_a_prediction_of_another_scale_is_scored_against_a_truth_of_its_own_plane_only(tmp_path):
-    values, grid = np.random.default_rng(0).normal(size=(20, 30, 3)), {"scale": "1/2", "tile": 8, "overlap": 0}
-    pred = write_field(tmp_path / "p", values, origin=[4, 4], grid={**grid, "window": "none"})
-    assert evaluate(pred, write_field(tmp_path / "t", values, "cube"), patch_size=9)["rmse"] == 0
-    message = refusal(pred, write_field(tmp_path / "large", np.zeros((40, 60, 3)), "cube"), patch_size=9)
-    assert "one of rows 0:40" in message
+def test_a_prediction_of_another_scale_is_scored_against_a_truth_of_its_own_scale_only(tmp_path):
+    values, whole = np.random.default_rng(0).normal(size=(20, 30, 3)), np.zeros((24, 36, 3))
+    whole[2:22, 2:32] = values  # half the scene's pixels along each axis: 4 pixels of the scene are 2 of the truth
+    grid = {"scale": "1/2", "tile": 8, "overlap": 0, "window": "none"}
+    pred = write_field(tmp_path / "p", values, origin=[4, 4], plane=[48, 72], grid=grid)
+    assert evaluate(pred, write_field(tmp_path / "t", whole, "cube"), patch_size=9)["rmse"] == 0
+    message = refusal(pred, write_field(tmp_path / "large", np.zeros((48, 72, 3)), "cube"), patch_size=9)
+    assert "one of rows 0:48" in message
 
 
 def test_channels_that_do_not_match_are_refused(tmp_path, make_scene, fields):
