@@ -242,7 +242,7 @@ def test_two_pixels_of_one_colour_are_found(tmp_path):
     (row,) = of_metamers(found)
     assert [picture.title for picture in row.pictures] == ["row 3, column 4", "row 15, column 11"]
     assert not metamer_pair(replace(found, sample=found.sample[:1]))
-    assert not of_metamers(replace(found, truth=replace(found.truth, axis=None)))
+    assert not of_metamers(replace(found, truth=replace(found.truth, scene=replace(found.truth.scene, spectral=None))))
 
 
 def test_a_scene_is_still_looked_at_once(pair):

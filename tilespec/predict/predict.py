@@ -64,6 +64,8 @@ def predict(
         KeyboardInterrupt: stopped by a signal; what was in flight is finished, and the same command resumes.
     """
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
+    for first in list(places)[:1]:
+        Scene.open(first)  # if scene and model are both missing, the scene is reported
     loaded = Model.load(model)
     with torch_threads():  # predictors set their own
         done = {
