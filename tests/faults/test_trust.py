@@ -145,6 +145,15 @@ def test_a_module_in_the_environment_is_named_by_the_user(canary, monkeypatch):
     assert load({}, "strange:Net", "net").__name__ == "Net"
 
 
+def test_a_named_module_that_cannot_be_imported_hinders_nothing_and_is_reported_with_a_name_that_is_missing(
+    monkeypatch,
+):
+    monkeypatch.setenv(PLUGINS, "gone, fractions")
+    assert load({"fraction": "fractions:Fraction"}, "fraction", "number").__name__ == "Fraction"
+    with pytest.raises(UserError, match="an unknown name; 'gone' in TILESPEC_PLUGINS cannot be imported"):
+        load({}, "mine", "net")
+
+
 def test_what_a_record_names_is_not_named_by_the_user(canary):
     with only_named_before(), pytest.raises(UserError, match="which a file names"):
         load({}, from_user("strange:Net"), "net")

@@ -15,7 +15,7 @@ Options of a plug-in are checked against what its constructor takes.
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -81,9 +81,9 @@ def load(table: Mapping[str, str], name: str, kind: str) -> Any:
     if ":" not in path:
         raise UserError(
             f"{kind} {name!r}",
-            found="an unknown name",
+            found="an unknown name" + "".join(f"; {module!r} in {PLUGINS} cannot be imported" for module in _absent()),
             expected=f"one of {', '.join(sorted({*table, *plugins(kind)}))}, or a dotted path package.module:Name",
-            do=f"Check the spelling; {PLUGINS} names modules of your own.",
+            do=f"Check the spelling; {PLUGINS} names modules of your own, whose folder is in PYTHONPATH.",
         )
     if path not in table.values() and not _allowed(path):
         module = path.partition(":")[0]
@@ -99,14 +99,25 @@ def load(table: Mapping[str, str], name: str, kind: str) -> Any:
 def plugins(kind: str) -> dict[str, str]:
     """Return the plug-ins of a kind that the user's modules list: names to dotted paths.
 
-    Raises:
-        UserError: a module that the user named cannot be imported.
+    A module that this process cannot import is passed over, because another process may have named it: `load` reports
+    it where a name is missing. A module that a dotted path named may have no table.
     """
     names: dict[str, str] = {}
     for module in _named():
-        # a dotted path in an option names a module that may have no table
-        names |= getattr(_module(module, f"{PLUGINS} {module!r}"), "TILESPEC", {}).get(kind.rpartition(".")[2], {})
+        with suppress(ImportError, ValueError):
+            names |= getattr(import_module(module), "TILESPEC", {}).get(kind.rpartition(".")[2], {})
     return names
+
+
+def _absent() -> list[str]:
+    """Return the modules that the user named and that cannot be imported."""
+    absent = []
+    for module in _named():
+        try:
+            import_module(module)
+        except (ImportError, ValueError):
+            absent.append(module)
+    return absent
 
 
 def import_object(path: str, kind: str) -> Any:
