@@ -57,7 +57,7 @@ def trained(scene, out, **tables):
 
 
 def test_every_example_is_short():
-    assert len(EXAMPLES) >= 9
+    assert len(EXAMPLES) == 11
     assert {name: text.count("\n") for name, text in EXAMPLES.items() if text.count("\n") > 40} == {}
 
 
@@ -173,6 +173,17 @@ def test_a_type_of_cluster(example, scene, tmp_path):
         for cluster, workers in ((None, 0), ("threads", 2))
     }
     assert len(digests) == 1
+
+
+def test_a_kind_of_store(example, scene, tmp_path, monkeypatch):
+    example("laboratory_store")
+    monkeypatch.setenv("LAB_SCENES", str(Path(scene).parent))
+    there = api.fit("lab://scene", str(tmp_path / "recipe"), steps="pca=2")
+    assert there["digest"] == api.fit(scene, str(tmp_path / "same"), steps="pca=2")["digest"]
+    monkeypatch.setenv("LAB_SCENES", str(tmp_path))
+    api.transform(str(tmp_path / "recipe"), scene, "lab://scores")
+    assert api.verify("lab://scores")["whole"]
+    assert (tmp_path / "scores" / "zarr.json").exists()
 
 
 def test_a_section_of_the_report(example, scene, tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS, load, plugins
@@ -39,12 +39,13 @@ def store_path(url: str | Path | StorePath) -> StorePath:
     kind = _kind(scheme, os.environ.get(PLUGINS))
     if kind is None:
         raise unknown(url, f"the scheme {scheme}://")
-    return kind.of(str(url))
+    path: StorePath = kind.of(str(url))
+    return path
 
 
 @lru_cache
-def _kind(scheme: str, _named: str | None) -> type[StorePath] | None:
-    """Return the class of a scheme, or None; it is looked up once for the modules that the user has named."""
+def _kind(scheme: str, _named: str | None) -> Any:
+    """Return the class of a scheme, whose ``of`` gives a `StorePath`; None if there is none. It is looked up once."""
     registered = ":" in scheme or scheme in SCHEMES or scheme in plugins("store")
     return load(SCHEMES, scheme, "store") if registered else None
 
