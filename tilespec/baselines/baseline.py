@@ -92,6 +92,7 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
             target=target,
         )
         learned = method.fit(on)
+        opened.check_unchanged()
         model = _model(name, on, learned, options.opening)
         _free(folder, model)
         _save(folder, model, learned)

@@ -107,7 +107,7 @@ def predict_scene(
             "folder": folder,
         }
         statistics = partial(norm_statistics, model, opened, plan.roi, **where) if options.norm == "frozen" else None
-        return _execute(plan, statistics, options, progress) | expected
+        return _execute(plan, opened, statistics, options, progress) | expected
 
 
 def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
@@ -129,7 +129,7 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 
 
 def _execute(
-    plan: PredictPlan, statistics: Statistics | None, options: PredictOptions, progress: Progress
+    plan: PredictPlan, scene: Scene, statistics: Statistics | None, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Run the missing parts, publish the product, and return the counts.
 
@@ -156,6 +156,7 @@ def _execute(
         progress.finish()
         if interrupted:
             raise KeyboardInterrupt
+        scene.check_unchanged()
         status = _publish(plan, failed)
     result = _result(plan, total, parts, failed) | {
         "status": status,

@@ -8,8 +8,9 @@ import numpy as np
 import zarr
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
+from tilespec.core.types import UNLABELLED, Cube, Roi, SpectralAxis
 from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 
 
@@ -57,10 +58,10 @@ class ExportSource:
 
     def blocks(self) -> Iterator[tuple[int, Cube]]:
         """Yield the first row and the values of each row of objects."""
-        array = self.array
-        for y0 in range(0, self.shape[0], self.edge):
-            block = np.asarray(array[y0 : y0 + self.edge])
-            yield y0, block.reshape(block.shape[0], *self.shape[1:])
+        layer, (height, width, bands) = Layer.of(self.url, self.array), self.shape
+        for y0 in range(0, height, self.edge):
+            block = layer.read(Roi(y0=y0, y1=min(y0 + self.edge, height), x0=0, x1=width))
+            yield y0, block.reshape(len(block), width, bands)
 
 
 def open_exported(

@@ -49,6 +49,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         UserError: the two lie on different planes, there are no such objects, or no such class.
     """
     place = _place(out)
+    source = Scene.open(scene)
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
     objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
@@ -60,7 +61,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         sums = sum_objects(job, objects, client, progress)
     if objects.count is not None:
         sums = sums.among(np.arange(1, 1 + objects.count))
-    source = Scene.open(scene)
+    source.check_unchanged()
     area, area_notes = pixel_area(source.georef)
     table = columns(sums, job.names, source.spectral, area, objects.attributes)
     write_atomic(place, as_csv(table))
