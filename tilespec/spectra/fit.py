@@ -26,7 +26,7 @@ from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import ALL, PixelSelection
+from tilespec.storage.selection import ALL, PixelSelection, mask_notes
 
 DEFAULT = "vsn,pca=4"
 """The steps of a fit by default."""
@@ -169,6 +169,8 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
         choice.check(opened)
     pixels = {"mask": options.mask, "weights": options.weights, "update": options.update}
     planned = _plan(text, where) | {key: value for key, value in pixels.items() if value is not None}
+    masks = [] if choice.mask is None else [opened.plane(choice.mask).attrs for opened, _ in where]
+    planned["notes"] = list(dict.fromkeys(note for attrs in masks for note in mask_notes(str(choice.mask), attrs)))
     if options.dry_run:
         return planned | {"out": out, "dry_run": True}
     began = time.monotonic()
@@ -178,10 +180,12 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
         recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **pass_options)
     _free(out, recipe)
     recipe.save(out)
+    fitted = _fit_facts(recipe)
     return (
         planned
-        | _fit_facts(recipe)
+        | fitted
         | {
+            "notes": [*planned["notes"], *fitted["notes"]],
             "out": out,
             "seconds": peak.seconds,
             "startup_seconds": startup,
