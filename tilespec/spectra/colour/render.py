@@ -22,7 +22,7 @@ from tilespec.spectra.colour.options import ColourOptions, RenderOptions
 from tilespec.spectra.colour.rendering import Rendering
 from tilespec.spectra.operators import Take
 from tilespec.spectra.passes import reduce_scene
-from tilespec.spectra.scale_check import brightness, quick_sample
+from tilespec.spectra.scale_check import BRIGHTEST, DARKEST, brightness, quick_sample
 from tilespec.spectra.statistics import Spread
 from tilespec.spectra.transform import StoredForm, open_product, write_scene
 from tilespec.storage.blocks import blocks
@@ -40,7 +40,6 @@ FORMS: Final = {
 """The stored forms of sRGB values 0..1, by the name of the data type."""
 SEEN: Final = (360.0, 830.0)
 """The wavelengths (nm) to which the CIE's observers respond."""
-BRIGHTEST, DARKEST = 10.0, 1e-3
 """The largest and the smallest plausible ratio of a scene's bright values to its white."""
 
 
