@@ -130,9 +130,10 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     return product.counts()
 
 
-def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
-    """Open the store of a scene after the recipe of hash ``digest``, with all layers of ``scene``."""
-    return open_product(scene, bands, out, settings={"recipe": digest}, attrs={"recipe_digest": digest})
+def transformed(scene: Scene, bands: Bands, out: str, recipe: Recipe) -> Product:
+    """Open the store of a scene after a recipe, with all layers of ``scene``."""
+    attrs = {"recipe_digest": recipe.digest, "recipe_steps": recipe.text}
+    return open_product(scene, bands, out, settings={"recipe": recipe.digest}, attrs=attrs)
 
 
 def open_product(  # noqa: PLR0913 - what is written, and how
@@ -289,7 +290,7 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
-        product = transformed(source, bands, out, fitted.digest)
+        product = transformed(source, bands, out, fitted)
         product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **values_of(options, Workers))
         counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
