@@ -20,8 +20,9 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import FitOptions
 from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe, Stored
-from tilespec.spectra.scale_check import brightness, quick_sample
+from tilespec.spectra.scale_check import brightness, check_encoding, quick_sample
 from tilespec.spectra.steps import from_user_steps, needs_pass, parse, passes, plan
+from tilespec.spectra.steps.absorbance import LinearLight
 from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
@@ -104,6 +105,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
     for scene, _ in where:
         (update or recipe).check(scene.shape[2], scene.spectral, scene.url)
         choice.check(scene)
+        check_encoding(scene, decodes=any(isinstance(step, LinearLight) for step in parsed))
     plan(parsed, bands)
     first = 0 if update is None else renewed(parsed, update.moments, update.text)
     if update is not None:

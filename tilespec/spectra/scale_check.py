@@ -55,6 +55,21 @@ def not_reflectance(scene: Scene, spectra: Values) -> str | None:
     return None
 
 
+def check_encoding(scene: Scene, *, decodes: bool) -> None:
+    """Refuse to take the values of a scene for sRGB (the step ``light``) where the scene does not say that they are.
+
+    Raises:
+        UserError: a recipe ``decodes`` sRGB, and the scene has no ``colour_space`` of sRGB.
+    """
+    if decodes and scene.attrs.get("colour_space") != "sRGB":
+        raise UserError(
+            scene.url,
+            found="a scene that is not marked as sRGB",
+            expected="a picture: the step light decodes sRGB, and reflectance or counts are not encoded",
+            do="Ingest the picture from PNG, JPEG or with --rgb, or leave the step light away.",
+        )
+
+
 def check_scale(level: float | None, scene: Scene, roi: Roi) -> None:
     """Refuse a scene whose brightness differs much from ``level``, if both are known.
 

@@ -113,16 +113,17 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     *,
     roi: Roi | None = None,
     form: StoredForm = PLAIN,
+    what: str = "transform",
     client: Any = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write ``scene``, or a region, after ``operators`` into ``product``; return the product's counts.
 
-    The cube is read once; a task writes one row of objects.
+    The cube is read once; a task writes one row of objects. The progress calls the work ``what``.
     """
     missing, say = product.missing(), progress or Silent()
     work = TransformTask(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
-    say.start("transform", len(missing), "rows")
+    say.start(what, len(missing), "rows of objects")
     if missing:
         reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
     product.finish()

@@ -17,7 +17,7 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.colour.camera import camera_primaries
-from tilespec.spectra.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
+from tilespec.spectra.colour.observer import CHANNELS, NEAR, VISIBLE, Observer, check_visible
 from tilespec.spectra.colour.options import ColourOptions, RenderOptions
 from tilespec.spectra.colour.rendering import Rendering
 from tilespec.spectra.operators import Take
@@ -84,7 +84,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
         product = _open(source, out, roi, form, operators, _attrs(source, roi, options, (black, top)))
         values = values_of(options, ColourOptions, Region, Workers)
         product.ledger.command("render", scene=scene, out=out, dtype=options.dtype, **values)
-        counts = write_scene(source, operators, product, roi=roi, form=form, **pass_options)
+        counts = write_scene(source, operators, product, roi=roi, form=form, what="render", **pass_options)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | {"black": black, "white": top, "notes": _notes(source, counts)} | spent
 
@@ -221,6 +221,11 @@ def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
     if counts["clipped_pixels"]:
         share = f"{counts['clipped_pixels']:,} pixels ({counts['clipped_pixels'] / whole:.2%} of those with data)"
         notes.append(f"{share} have a colour out of gamut, which was clipped")
+    centres = _centres(source)
+    gaps = (centres.min() - VISIBLE[0], VISIBLE[1] - centres.max())
+    ends = [f"{end:g}" for end, gap in zip(VISIBLE, gaps, strict=True) if gap > NEAR]
+    if ends:
+        notes.append(f"no band near {' and '.join(ends)} nm: colours are approximate, and white stays white")
     if "recipe_digest" in source.attrs:
         notes.append("the scene went through a recipe: its colours are of what that left, not of the scene's light")
     return notes
