@@ -10,7 +10,7 @@ from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
 from tilespec.storage.group import open_group
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.layout import COMPLETE, class_names
 from tilespec.storage.scene import Scene
 
 
@@ -71,7 +71,7 @@ def _array(array: zarr.Array[Any]) -> dict[str, Any]:
 
 def _layer(array: zarr.Array[Any]) -> dict[str, Any]:
     """Return a layer's facts, with the names of its classes."""
-    classes = str(array.attrs.get("flag_meanings", "")).split()
+    classes = list(class_names(array.attrs))
     return _array(array) | ({"classes": classes} if classes else {})
 
 

@@ -3,6 +3,8 @@
 import re
 from typing import Any, Final
 
+import numpy as np
+
 from tilespec.ingest.readers.envi_header import unbraced
 from tilespec.ingest.readers.map_info import MapInfo, Transform
 
@@ -53,6 +55,24 @@ def crs_of(definition: Any) -> Any:
     except (CRSError, KeyError, TypeError, ValueError):
         return None
     return crs
+
+
+def displacement(crs: Any, other: Any, transform: Transform, shape: tuple[int, ...]) -> float:
+    """Return how many pixels the corners of a grid move when their coordinates are read in another CRS; may be inf."""
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    if crs.equals(other, ignore_axis_order=True):
+        return 0.0
+    c, a, b, f, d, e = transform
+    pixels = np.array([[0, shape[1], 0, shape[1]], [0, 0, shape[0], shape[0]]], float)
+    corners = np.array([[a, b], [d, e]]) @ pixels + np.array([[c], [f]])
+    try:
+        seen = np.stack(Transformer.from_crs(crs, other, always_xy=True).transform(*corners))
+        away = np.linalg.solve(np.array([[a, b], [d, e]]), seen - corners)
+    except (ProjError, np.linalg.LinAlgError):
+        return float("inf")
+    return float(np.nan_to_num(np.abs(away), nan=np.inf).max())
 
 
 def from_envi(

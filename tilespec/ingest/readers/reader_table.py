@@ -113,7 +113,9 @@ def _with_wavelengths(source: Source, path: Path, file: str) -> Source:
             expected="a text file, one wavelength a line, or the name of a vector",
             do="Check the path.",
         )
-    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2])
+    old = source.facts.spectral
+    good = None if old is None else old.good  # the owner's marks of bad bands do not depend on their centres
+    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], good=good)
     before = tuple(note for note in source.facts.notes if "wavelength" not in note)
     facts = replace(
         source.facts,
