@@ -118,7 +118,7 @@ def test_labels_go_out_and_come_back_with_names_and_unlabelled(tmp_path):
         ingest(tmp_path / "x.npy", folder / "scene", labels=folder / name)
         again = Scene.open(str(folder / "scene"))
         assert_array_equal(again.labels(), [[255, 0, 1], [1, 0, 255]])
-        assert again.classes() == ("soil", "leaf_area")
+        assert again.classes() == ("soil", "leaf area")
 
 
 def prediction(folder, *, channels=None):

@@ -10,7 +10,7 @@ from tilespec.ingest.info_folder import axis_facts, is_described, of_folder
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
 from tilespec.storage.group import open_group
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.layout import COMPLETE, class_names
 from tilespec.storage.ledger import read_note, sidecar
 from tilespec.storage.scene import Scene
 
@@ -101,7 +101,7 @@ def _layer(array: zarr.Array[Any]) -> dict[str, Any]:
 
 def _classes(array: zarr.Array[Any]) -> dict[str, Any]:
     """Return the names of the classes of an array, if it has any."""
-    classes = str(array.attrs.get("flag_meanings", "")).split()
+    classes = list(class_names(array.attrs))
     return {"classes": classes} if classes else {}
 
 

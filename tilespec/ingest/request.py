@@ -12,6 +12,7 @@ from tilespec.ingest.calibration.reflectance import reflectance
 from tilespec.ingest.calibration.white_dark import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
+from tilespec.ingest.labels.placement import placed
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.options import SceneOptions
@@ -181,7 +182,7 @@ def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
         return None
     path, attribute = split(request.labels)
     polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
-    source = polygons or open_source(request.labels, Options(kind="labels"))
+    source = polygons or placed(request.labels, open_source(request.labels, Options(kind="labels")), facts)
     labels = survey(request.labels, source, facts.shape[:2], request.ignore_label)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 

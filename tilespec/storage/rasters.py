@@ -12,7 +12,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.layout import COMPLETE, class_names
 from tilespec.storage.scene import Scene
 
 
@@ -53,7 +53,7 @@ class ClassRaster:
             )
         check_complete(url, group.attrs, partial=True)
         roi = _place(group.attrs, array.shape)
-        named = group.attrs.get("classes") or str(array.attrs.get("flag_meanings", "")).split()
+        named = group.attrs.get("classes") or class_names(array.attrs)
         classes = tuple(str(value) for value in named)
         return cls(
             url=url,

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float32
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.layer import Layer
+from tilespec.storage.layout import class_names
 from tilespec.storage.scene import Scene
 
 
@@ -89,7 +90,7 @@ def selected(layer: Layer, roi: Roi) -> Bool[np.ndarray, "y x"]:
 
 def mask_notes(name: str, attrs: Mapping[str, Any]) -> list[str]:
     """Return a note on what a class map selects, which users of 0 for nothing may not expect."""
-    first = str(attrs.get("flag_meanings", "")).split(" ")[0]
+    first = next(iter(class_names(attrs)), "")
     return [f"{name} is a class map: its labelled pixels are taken, of class 0 ({first}) too"] * is_class_map(attrs)
 
 

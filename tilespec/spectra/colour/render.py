@@ -24,7 +24,7 @@ from tilespec.spectra.operators import Take
 from tilespec.spectra.passes import reduce_scene
 from tilespec.spectra.scale_check import BRIGHTEST, DARKEST, brightness, quick_sample
 from tilespec.spectra.statistics import Spread
-from tilespec.spectra.transform import StoredForm, open_product, write_scene
+from tilespec.spectra.transform import StoredForm, header_of, open_product, write_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
@@ -205,11 +205,16 @@ def _attrs(source: Scene, roi: Roi, options: ColourOptions, limits: tuple[float,
     return {
         "title": f"Colours of {source.attrs.get('title') or Path(source.url).name}",
         "channels": list(CHANNELS),
-        "header": {**source.attrs.get("header", {}), "band names": f"{{{', '.join(CHANNELS)}}}"},
+        "header": {**_header(source, roi), "band names": f"{{{', '.join(CHANNELS)}}}"},
         "colour_space": "sRGB",
         "rendering": {**values_of(options, ColourOptions), "camera": camera, "black": limits[0], "white": limits[1]},
         **part,
     }
+
+
+def _header(source: Scene, roi: Roi) -> dict[str, str]:
+    """Return the header of the scene without what speaks of its bands."""
+    return header_of(source, Bands(count=len(CHANNELS), axis=None), moved=roi != source.roi)[0]
 
 
 def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
