@@ -67,11 +67,15 @@ def placed(where: str, source: Source, scene: Facts) -> Source:
     rows = _index(across[1, 1], across[1, 2], height, lines)
     cols = _index(across[0, 0], across[0, 2], width, samples)
     if not (rows >= 0).any() or not (cols >= 0).any():
-        raise _elsewhere(where, f"{_extent(theirs, source.facts.shape)}, beside the scene, {_extent(ours, scene.shape)}")
+        raise _elsewhere(
+            where, f"{_extent(theirs, source.facts.shape)}, beside the scene, {_extent(ours, scene.shape)}"
+        )
     same = source.facts.shape[:2] == scene.shape[:2]
     if same and (rows == np.arange(height)).all() and (cols == np.arange(width)).all():
         shift = max(abs(across[k] @ [*at, 1.0] - at[k]) for at in ((0, 0), (width, height)) for k in (0, 1))
-        notes += (f"{where}: its grid is shifted by up to {shift:.2g} pixels: taken as the scene's",) if shift > NEAR else ()
+        notes += (
+            (f"{where}: its grid is shifted by up to {shift:.2g} pixels: taken as the scene's",) if shift > NEAR else ()
+        )
         return source if not notes else _with(source, notes)
     outside = height * width - int((rows >= 0).sum()) * int((cols >= 0).sum())
     return _laid(where, source, rows, cols, outside, notes)

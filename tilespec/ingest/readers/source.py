@@ -11,7 +11,6 @@ from jaxtyping import Bool, Shaped
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube, SpectralAxis
 
-
 HUGE: Final = (3.4e38, 1.79e308)
 """The sizes from which a float is the largest of its type, in whatever rounding: the texts of it differ."""
 

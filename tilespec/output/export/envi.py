@@ -98,7 +98,9 @@ def _values(exported: ExportSource) -> dict[str, Any]:
     fields["data gain values"] = _list((exported.scale,) * exported.shape[2])
     if exported.offset:
         fields["data offset values"] = _list((exported.offset,) * exported.shape[2])
-        exported.notes.append("ENVI: the offset of values is in 'data offset values', which Spectral Python passes over")
+        exported.notes.append(
+            "ENVI: the offset of values is in 'data offset values', which Spectral Python passes over"
+        )
     else:
         fields["reflectance scale factor"] = f"{1.0 / exported.scale:.15g}"
     return fields
@@ -185,7 +187,11 @@ def _named(crs: Any) -> dict[str, Any]:
     metres = crs.is_projected and math.isclose(crs.axis_info[0].unit_conversion_factor, 1.0)
     base = str(crs.geodetic_crs.name) if crs.geodetic_crs else "?"
     words: tuple[str, ...] = (DATUMS.get(base, base).replace(",", " "),)
-    name = "Geographic Lat/Lon" if crs.is_geographic else str(crs.name).replace(",", " ").translate(str.maketrans("{}=", "()-"))
+    name = (
+        "Geographic Lat/Lon"
+        if crs.is_geographic
+        else str(crs.name).replace(",", " ").translate(str.maketrans("{}=", "()-"))
+    )
     if crs.utm_zone and metres:
         zone, side = crs.utm_zone[:-1], "North" if crs.utm_zone.endswith("N") else "South"
         name, words = "UTM", (zone, side, *words)
