@@ -80,8 +80,8 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
     }
     if options.dry_run:
         return planned | {"out": out, "dry_run": True}
-    asked = _asked(name, options, method, opened, roi)
-    _free_of_others(folder, asked)
+    fit_settings = _fit_settings(name, options, method, opened, roi)
+    _free_of_others(folder, fit_settings)
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
@@ -98,7 +98,7 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
         )
         learned = method.fit(on)
         model = _model(name, on, learned, options.opening)
-        model = replace(model, provenance={**model.provenance, "asked": asked})
+        model = replace(model, provenance={**model.provenance, "fit_settings": fit_settings})
         _free(folder, model)
         _save(folder, model, learned)
         extra = _extra(out, on, model, learned)
@@ -203,7 +203,7 @@ def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, clien
     return fit_steps(steps, [(scene, roi)], seed=options.seed, client=client)
 
 
-def _asked(name: str, options: BaselineOptions, method: Any, scene: Scene, roi: Roi) -> dict[str, Any]:
+def _fit_settings(name: str, options: BaselineOptions, method: Any, scene: Scene, roi: Roi) -> dict[str, Any]:
     """Return what decides a fit, as plain data."""
     uses = getattr(method, "USES", ())
     given = {each: str(getattr(options, each)) for each in uses if each != "diagnostics"}
@@ -211,12 +211,12 @@ def _asked(name: str, options: BaselineOptions, method: Any, scene: Scene, roi: 
     return {"method": name, **given, **chosen, "scene": scene.digest, "region": str(roi)}
 
 
-def _free_of_others(folder: str, asked: Mapping[str, Any]) -> None:
+def _free_of_others(folder: str, wanted: Mapping[str, Any]) -> None:
     """Refuse a place where other settings made a model, before anything is fitted."""
     card = read_json(Path(folder) / "model.json") or {}
-    before = (card.get("provenance") or {}).get("asked")
-    if before is not None and before != asked:
-        changed = ", ".join(key for key in asked if before.get(key) != asked[key]) or "settings"
+    before = (card.get("provenance") or {}).get("fit_settings")
+    if before is not None and before != wanted:
+        changed = ", ".join(key for key in wanted if before.get(key) != wanted[key]) or "settings"
         raise _other(folder, f"the model of a product of other settings ({changed})")
 
 

@@ -115,7 +115,7 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
             scores |= {"notes": [*scores.get("notes", []), *notes]}
         seams = _seams(pred, truth, case.roi, progress)
     result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
-    return _kept(pred, result)
+    return _stored_beside(pred, result)
 
 
 def _kind(pred: str) -> tuple[Kind, str]:
@@ -183,7 +183,7 @@ def _check_patches(roi: Roi, patches: int, size: int) -> None:
         raise UserError("--patches", found=patches, expected="1 or more", do="The published number is 1000.")
 
 
-def _kept(pred: str, result: dict[str, Any]) -> dict[str, Any]:
+def _stored_beside(pred: str, result: dict[str, Any]) -> dict[str, Any]:
     """Write the result beside the prediction, for `report`; return it, with a note where nothing can be written."""
     folder = sidecar(pred)
     try:

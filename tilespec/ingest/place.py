@@ -33,8 +33,8 @@ def with_place(request: Any, source: Source) -> tuple[Source, list[str]]:
     numbers = [float(value) for value in str(place["GeoTransform"]).split()]
     a, b, c, d, e, f = numbers
     mapping = grid_mapping(crs, (a, b, c, d, e, f))
-    said = tuple(note for note in source.facts.notes if "no CRS" not in note)
-    return Relabelled(facts=replace(source.facts, georef=mapping, notes=said), inner=source), notes
+    notes_left = tuple(note for note in source.facts.notes if "no CRS" not in note)
+    return Relabelled(facts=replace(source.facts, georef=mapping, notes=notes_left), inner=source), notes
 
 
 def size_attrs(size: float | None, pixels: int) -> dict[str, float]:

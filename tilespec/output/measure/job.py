@@ -98,9 +98,9 @@ class Measured:
     """What a pass finds out of objects, a statistic of strips."""
 
     sums: ObjectSums
-    """Their sums over pixels."""
+    """The sums over the pixels of the objects."""
     outlines: Outlines
-    """Their shapes."""
+    """The shapes of the objects."""
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(sums=self.sums + other.sums, outlines=self.outlines + other.outlines)
