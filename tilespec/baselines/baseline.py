@@ -97,6 +97,7 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
             target=target,
         )
         learned = method.fit(on)
+        opened.check_unchanged()
         model = _model(name, on, learned, options.opening)
         model = replace(model, provenance={**model.provenance, "fit_settings": fit_settings})
         _free(folder, model)

@@ -16,6 +16,7 @@ from tilespec.core.types import Roi
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import metric
+from tilespec.storage.inventory import digests
 from tilespec.storage.rasters import (
     ClassRaster,
     Raster,
@@ -26,7 +27,6 @@ from tilespec.storage.rasters import (
     scale_of,
     within,
 )
-from tilespec.storage.scene import content_of
 from tilespec.storage.selection import selected
 
 
@@ -173,7 +173,7 @@ def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
         "method": _method(predicted.attrs),
         "status": predicted.status,
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "overlaps_training": _overlaps(predicted.attrs, content_of(true.attrs), roi),
+        "overlaps_training": _overlaps(predicted.attrs, digests(true.url).cube, roi),
     }
 
 
@@ -207,7 +207,7 @@ def _strangers(predicted: Raster, true: Raster) -> bool:
     plane, scale = predicted.attrs.get("plane"), Fraction(scale_of(predicted.attrs))
     if (isinstance(true, ValueRaster) or scale != 1) and plane is not None:
         return true.whole_scene and [int(length * scale) for length in plane] != [true.roi.y1, true.roi.x1]
-    ours, theirs = predicted.attrs.get("scene_digest"), content_of(true.attrs)
+    ours, theirs = predicted.attrs.get("scene_digest"), digests(true.url).cube
     return true.whole_scene and None not in (ours, theirs) and ours != theirs
 
 
@@ -224,11 +224,11 @@ def _overlaps(attrs: Mapping[str, Any], digest: str | None, roi: Roi) -> bool | 
     y0, y1, x0, x1 = (v / scale for v in (roi.y0, roi.y1, roi.x0, roi.x1))
     roi = Roi(y0=floor(y0), y1=ceil(y1), x0=floor(x0), x1=ceil(x1))
     regions = attrs.get("train_regions")
-    digests = {digest, attrs.get("scene_digest")} - {None}
-    if regions is None or not digests:
+    known = {digest, attrs.get("scene_digest")} - {None}
+    if regions is None or not known:
         return None
     far = 1 << 62
-    same = [region for region in regions if region.get("digest") in digests]
+    same = [region for region in regions if region.get("digest") in known]
     if any(roi.overlaps(Roi.of((far, far), _text(r.get("rows")), _text(r.get("cols")))) for r in same):
         return True
     return None if any(not region.get("digest") for region in regions) else False

@@ -155,7 +155,7 @@ def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, options: Product
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",
-        "scene": scene.digest or scene.content_digest(),
+        "scene": scene.digest,
         "region": [roi.y0, roi.y1, roi.x0, roi.x1],
         "model": model.digest,
         "grid": grid.to_json(),

@@ -107,7 +107,7 @@ def predict_scene(
             "folder": folder,
         }
         statistics = partial(norm_statistics, model, opened, plan.roi, **where) if options.norm == "frozen" else None
-        result = _execute(plan, statistics, options, progress) | expected
+        result = _execute(plan, opened, statistics, options, progress) | expected
     return result | {"notes": _notes(model, opened, plan, result)}
 
 
@@ -142,7 +142,7 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 
 
 def _execute(
-    plan: PredictPlan, statistics: Statistics | None, options: PredictOptions, progress: Progress
+    plan: PredictPlan, scene: Scene, statistics: Statistics | None, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Run the missing parts, publish the product, and return the counts.
 
@@ -169,6 +169,7 @@ def _execute(
         progress.finish()
         if interrupted:
             raise KeyboardInterrupt
+        scene.check_unchanged()
         status = _publish(plan, failed)
     result = _result(plan, total, parts, failed) | {
         "status": status,

@@ -180,6 +180,8 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
         startup = time.monotonic() - began
         pass_options = {"client": client, "progress": progress}
         recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **pass_options)
+    for opened, _ in where:
+        opened.check_unchanged()
     _free(out, recipe)
     recipe.save(out)
     fitted = _fit_facts(recipe)

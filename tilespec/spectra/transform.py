@@ -127,6 +127,7 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     say.start(what, len(missing), "rows of objects")
     if missing:
         reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
+    scene.check_unchanged()
     product.finish()
     say.finish()
     return product.counts()
@@ -178,7 +179,7 @@ def open_product(  # noqa: PLR0913 - what is written, and how
         out,
         [cube, *layers],
         settings={
-            "scene": scene.digest or scene.url,
+            "scene": scene.digest,
             **settings,
             "layers": list(scene.layers),
             "numerics": NUMERICS,

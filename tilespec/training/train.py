@@ -124,6 +124,8 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         with loop.log or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
+            for region in training_set.regions:
+                region.scene.check_unchanged()
             step, weights = loop.judge.chosen or (facts["steps"], plain(loop.weights()))
             run_folder.publish(
                 folder,

@@ -11,7 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.ingest.readers.containers import ORDER, ArraySource, Entry, from_entries, guard
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
-from tilespec.storage.group import check_complete
+from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.scene import Scene
 
 
@@ -75,7 +75,7 @@ def read_zarr(path: Path, options: Options) -> Source:
 def _scene(path: Path) -> Source:
     """Return the cube of a scene of tilespec with all its facts; pixels that are not valid have no data."""
     scene = Scene.open(str(path))
-    group = zarr.open_group(str(path), mode="r")
+    group = open_group(str(path))
     names = [name for name in scene.layers if group[name].dtype.kind == "f" and name != "valid"]
     planes = [_plane(name, group[name]) for name in names]
     carried = {plane.name for plane in planes} | {"valid"}

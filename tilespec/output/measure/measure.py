@@ -56,6 +56,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     """
     place = _place(out)
     picture = None if options.picture is None else _place(options.picture, "--picture", ".png")
+    source = Scene.open(scene)
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
     objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
@@ -66,7 +67,8 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         objects = objects.prepared(job.strips, client, progress)
         found = sum_objects(job, objects, client, progress)
     sums = found.sums if objects.count is None else found.sums.among(np.arange(1, 1 + objects.count))
-    source, ids = Scene.open(scene), sums.ids.tolist()
+    source.check_unchanged()
+    ids = sums.ids.tolist()
     area, area_notes = pixel_area(source.georef, source.attrs.get("pixel_size_m"))
     means = sums.finish()[0]
     unfit = not_reflectance(source, means)
