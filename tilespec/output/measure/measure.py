@@ -87,7 +87,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         "columns": len(table),
         "pixel_area_m2": area,
     }
-    of_indices = index_notes(source.spectral, unfit)
+    of_indices = index_notes(source.spectral, unfit) if ids else ["there are no such objects: the table has no rows"]
     facts["notes"] = [*notes, *objects.facts.get("notes", []), *area_notes, *of_indices]
     if picture is not None:
         facts["picture"] = str(options.picture)
