@@ -62,7 +62,7 @@ def test_a_scene_gives_back_what_it_was_given(tmp_path):
     assert scene.georef == GEOREF
     assert sorted(scene.layers) == ["labels", "plant"]
     assert scene.attrs["header"] == {"a": "b"}
-    assert scene.classes() == ("soil", "green_leaf")
+    assert scene.classes() == ("soil", "green leaf")
     assert scene.classes("plant") == ()
     assert_array_equal(scene.labels(), labels)
     assert_array_equal(scene.layer("plant", Roi(y0=3, y1=5, x0=1, x1=4)), labels[3:5, 1:4])

@@ -10,13 +10,24 @@ import numpy as np
 from jaxtyping import Bool
 
 from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.core.registry import load
 from tilespec.core.types import Roi
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import metric
 from tilespec.storage.inventory import digests
-from tilespec.storage.rasters import Raster, ValueRaster, asked_region, inside, lies_on_pixels, scale_of
+from tilespec.storage.rasters import (
+    ClassRaster,
+    Raster,
+    ValueRaster,
+    asked_region,
+    inside,
+    lies_on_pixels,
+    scale_of,
+    within,
+)
+from tilespec.storage.selection import selected
 
 
 @final
@@ -71,6 +82,8 @@ class Comparison:
     """The figures of the score that give the number of compared values."""
     result: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
     """The function that returns all figures, from the statistics and the figures of patches."""
+    prepared: "Callable[[Comparison, Progress], Comparison] | None" = None
+    """The function that returns the comparison with what a reading beforehand finds out; None: nothing to find out."""
 
     def adding(self, metrics: Iterable[Metric]) -> "Comparison":
         """Return the case with the statistics that metrics bring beside those that every comparison has."""
@@ -130,10 +143,26 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
     return metrics
 
 
+def mask_of(truth: str, name: str | None) -> ValueRaster | None:
+    """Return the layer of the truth that selects pixels, or None without one.
+
+    Raises:
+        UserError: there is no such layer, or it has bands.
+    """
+    mask = None if name is None else ValueRaster.open(truth, name)
+    if mask is not None and mask.scene is not None:
+        raise UserError(
+            "--mask",
+            found=f"{name}, of {mask.channels} bands",
+            expected="a layer y, x of the truth",
+            do="Name a layer such as labels or plant; `tilespec info` lists them.",
+        )
+    return mask
+
+
 def chosen(mask: ValueRaster, piece: Roi) -> Bool[np.ndarray, "y x"]:
-    """Return where a mask has a value other than 0."""
-    values = mask.read(piece)[..., 0]
-    return np.isfinite(values) & (values != 0)
+    """Return the pixels of a region of the scene that a mask selects, as in `fit`."""
+    return selected(mask.layer, within(piece, mask.roi))
 
 
 def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
@@ -150,8 +179,15 @@ def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
 
 def region_of(predicted: Raster, true: Raster, rows: str | None, cols: str | None) -> Roi:
     """Return the region to score: ``rows``, ``cols`` of the scene, or the whole predicted region."""
-    whole = predicted.roi
-    part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not _strangers(predicted, true)
+    whole, strangers = predicted.roi, _strangers(predicted, true)
+    if strangers and isinstance(true, ClassRaster):
+        raise UserError(
+            predicted.url,
+            found=f"the prediction of another scene than {true.url}",
+            expected="the scene that was predicted, as it was then",
+            do="Name the scene that was predicted; other labels come in beside its cube: `ingest --labels`.",
+        )
+    part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not strangers
     if not (inside(whole, true.roi) if part else whole == true.roi):
         raise UserError(
             predicted.url,

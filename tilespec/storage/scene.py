@@ -20,6 +20,7 @@ from tilespec.storage.backends.paths import store_path
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.layer import Layer
+from tilespec.storage.layout import class_names
 
 AXES = ("wavelength", "wavenumber", "component", "channel")
 
@@ -163,7 +164,7 @@ class Scene:
 
     def classes(self, layer: str = "labels") -> tuple[str, ...]:
         """Return the names of the classes 0, 1, ... of a layer."""
-        return tuple(str(open_group(self.url)[layer].attrs.get("flag_meanings", "")).split())
+        return class_names(open_group(self.url)[layer].attrs)
 
     def raw(self) -> "Scene":
         """Return the scene itself; refuse one that `transform` wrote: a recipe applied twice is another recipe."""

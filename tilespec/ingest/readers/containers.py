@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-import psutil
 
 from tilespec.core.errors import UserError
+from tilespec.core.limits import usable
 from tilespec.core.types import Cube, SpectralAxis
 from tilespec.ingest.readers.source import Facts, Options
 from tilespec.ingest.readers.wavelengths import spectral_axis
@@ -243,7 +243,7 @@ def _scale(where: str, entry: Entry) -> float:
 def guard(where: object, entry: Entry) -> None:
     """Refuse to unpack an array that is larger than half of the free memory."""
     size = int(np.prod(entry.shape, dtype=object)) * entry.dtype.itemsize
-    free = psutil.virtual_memory().available // 2
+    free = usable() // 2
     if size > free:
         raise UserError(
             where,

@@ -1,17 +1,25 @@
 """Source: a cube, a prediction or a layer to export, with all its facts."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, final
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, final
 
 import numpy as np
 import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, Roi, SpectralAxis
+from tilespec.ingest.readers.source import possible_nodata
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
+from tilespec.storage.layout import class_names
 from tilespec.storage.scene import Scene
+from tilespec.storage.source_header import fitting
+
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""The characters that no format can hold as text."""
 
 
 @final
@@ -33,6 +41,8 @@ class ExportSource:
     """The spectral axis of the bands."""
     scale: float
     """The factor from stored values to values."""
+    offset: float
+    """The value of a stored 0."""
     nodata: float | None
     """The stored value for no data; NaN for floats."""
     classes: tuple[str, ...]
@@ -41,15 +51,23 @@ class ExportSource:
     """The attributes of ``spatial_ref``, empty without a georeference."""
     header: dict[str, str]
     """The other facts of the original source."""
+    about: dict[str, str]
+    """The title and the provenance of the store as text."""
+    layer: Layer
+    """The stored values."""
+    layers: tuple[Layer, ...]
+    """The ``y, x`` layers beside a cube, for formats that hold several arrays."""
     max_side: int
     """The longer side of a picture in pixels."""
     bands: tuple[int, int, int] | None
     """The bands shown as red, green, blue; None: chosen by wavelength."""
+    notes: list[str] = field(default_factory=list)
+    """What the format cannot hold: a writer appends to it."""
 
     @property
     def plane(self) -> bool:
         """Whether the array is a layer or class map without bands."""
-        return len(self.array.shape) == 2
+        return len(self.layer.shape) == 2
 
     @property
     def array(self) -> zarr.Array[Any]:
@@ -58,14 +76,13 @@ class ExportSource:
 
     def blocks(self) -> Iterator[tuple[int, Cube]]:
         """Yield the first row and the values of each row of objects."""
-        layer, (height, width, bands) = Layer.of(self.url, self.array), self.shape
-        for y0 in range(0, height, self.edge):
-            block = layer.read(Roi(y0=y0, y1=min(y0 + self.edge, height), x0=0, x1=width))
-            yield y0, block.reshape(len(block), width, bands)
+        for y0 in range(0, self.shape[0], self.edge):
+            block = self.layer.read(Roi(y0=y0, y1=min(y0 + self.edge, self.shape[0]), x0=0, x1=self.shape[1]))
+            yield y0, block.reshape(block.shape[0], *self.shape[1:])
 
 
 def open_exported(
-    url: str, layer: str | None, *, max_side: int = 2048, bands: tuple[int, int, int] | None = None
+    url: str, layer: str | None, *, max_side: int = 2048, bands: str | tuple[int, int, int] | None = None
 ) -> ExportSource:
     """Return the cube, the prediction or a layer of a whole store.
 
@@ -85,42 +102,88 @@ def open_exported(
         )
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None
-    _check_bands(bands, array.shape)
+    shown = bands_shown(bands, None if scene is None else scene.spectral, array.shape)
+    nodata, notes = _nodata(f"{url}: {name}", array)
+    count = array.shape[2] if array.ndim == 3 else 1
+    header, stale = fitting(_header(group), count) if scene is not None else (_header(group), ())
+    if stale:
+        notes += (f"header: {', '.join(stale)} are lists of another number of bands and are left out",)
     return ExportSource(
         url=url,
         name=name,
-        shape=(*array.shape[:2], array.shape[2] if array.ndim == 3 else 1),
+        shape=(*array.shape[:2], count),
         dtype=np.dtype(array.dtype),
         edge=array.chunks[0],
         spectral=None if scene is None else scene.spectral,
         scale=1.0 if scene is None else scene.scale,
-        nodata=_nodata(array),
-        classes=tuple(str(array.attrs.get("flag_meanings", "")).split()),
+        offset=float(array.attrs.get("add_offset", 0.0)),
+        nodata=nodata,
+        classes=class_names(array.attrs),
         georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {},
-        header=_header(group),
+        header=header,
+        about=_about(group.attrs),
+        layer=Layer.of(url, array),
+        layers=() if scene is None else tuple(scene.planes.values()),
         max_side=max_side,
-        bands=bands,
+        bands=shown,
+        notes=list(notes),
     )
 
 
-def _check_bands(bands: tuple[int, int, int] | None, shape: tuple[int, ...]) -> None:
-    """Refuse bands that do not exist."""
+def bands_shown(
+    bands: str | tuple[int, int, int] | None, axis: SpectralAxis | None, shape: tuple[int, ...]
+) -> tuple[int, int, int] | None:
+    """Return the bands of a picture by number, from numbers, or from a text of places on the axis or of numbers.
+
+    Raises:
+        UserError: they are not three, do not exist, or lie beyond the ends of the axis.
+    """
     count = shape[2] if len(shape) == 3 else 1
-    if bands is not None and not (len(bands) == 3 and all(0 <= band < count for band in bands)):
-        raise UserError("--bands", found=bands, expected=f"three bands from 0 to {count - 1}", do="Correct them.")
+    if bands is None:
+        return None
+    wanted = [_band(word.strip(), axis) for word in bands.split(",")] if isinstance(bands, str) else list(bands)
+    if len(wanted) != 3 or not all(isinstance(band, int) and 0 <= band < count for band in wanted):
+        span = (
+            "" if axis is None else f"three places from {min(axis.values):g} to {max(axis.values):g} {axis.unit}, or "
+        )
+        expected = f"{span}three bands from #0 to #{count - 1}"
+        raise UserError("--bands", found=bands, expected=expected, do="Write --bands 640,550,460, or #12,#7,#2.")
+    red, green, blue = wanted
+    return red, green, blue
+
+
+def _band(word: str, axis: SpectralAxis | None) -> int | None:
+    """Return the number of a band from ``#7``, or from a place on the axis; None if there is none."""
+    try:
+        if word.startswith("#") or axis is None:
+            return int(word.removeprefix("#"))
+        place = float(word)
+    except ValueError:
+        return None
+    inside = min(axis.values) - 20 <= place <= max(axis.values) + 20
+    return axis.nearest(place) if inside else None
 
 
 def _header(group: zarr.Group) -> dict[str, str]:
-    """Return the source's unknown keys."""
+    """Return the source's unknown keys, without characters that no format can hold."""
     header: Any = group.attrs.get("header", {})
-    return {str(key): str(value) for key, value in dict(header).items()}
+    pairs = ((CONTROL.sub("", str(key)).strip(), CONTROL.sub("", str(value))) for key, value in dict(header).items())
+    return {key: value for key, value in pairs if key}
 
 
-def _nodata(array: zarr.Array[Any]) -> float | None:
-    """Return the stored value for no data."""
-    if np.dtype(array.dtype).kind == "f":
-        return float("nan")
+def _about(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the title and the provenance of a store as text."""
+    title, made = attrs.get("title"), attrs.get("provenance")
+    texts = {"title": title, "provenance": json.dumps(made, ensure_ascii=False) if made else None}
+    return {key: CONTROL.sub("", str(text)) for key, text in texts.items() if text}
+
+
+def _nodata(where: str, array: zarr.Array[Any]) -> tuple[float | None, tuple[str, ...]]:
+    """Return the stored value for no data, and a note if the data type cannot hold it."""
+    dtype = np.dtype(array.dtype)
+    if dtype.kind == "f":
+        return float("nan"), ()
     value: Any = array.attrs.get("_FillValue", array.attrs.get("nodata"))
     if value is None and array.ndim == 2 and array.dtype == np.uint8 and "flag_meanings" in array.attrs:
         value = UNLABELLED
-    return None if value is None else float(value)
+    return possible_nodata(where, None if value is None else float(value), dtype)

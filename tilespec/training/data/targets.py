@@ -20,7 +20,7 @@ from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.inventory import digests
 from tilespec.storage.layer import Layer
-from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec
+from tilespec.storage.layout import ArraySpec, class_names, cube_spec, layer_spec
 from tilespec.storage.scene import Scene
 
 STRIP: Final = 512
@@ -139,7 +139,7 @@ class LabelTarget:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the classes, none if the layer has none."""
-        return tuple(str(self.plane.attrs.get("flag_meanings", "")).split())
+        return class_names(self.plane.attrs)
 
     def empty(self, shape: tuple[int, int]) -> ClassMap:
         """Return memory for the labels of a region."""

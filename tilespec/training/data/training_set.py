@@ -286,7 +286,7 @@ def _fewer(steps: str, bands: int) -> str:
     name, count = "pca=", str(bands)
     return ",".join(
         name + count
-        if p.startswith(name) and p.removeprefix(name).isdigit() and int(p.removeprefix(name)) > bands
+        if p.lower().startswith(name) and p[len(name) :].isdigit() and int(p[len(name) :]) > bands
         else p
         for p in parts
     )
