@@ -18,11 +18,15 @@ from tilespec.ingest.options import SceneOptions
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
+from tilespec.ingest.readers.wavelengths import checked_unit
 from tilespec.ingest.row_writer import THREADS
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
 
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""
+
+LATER: Final = {"wavelength_unit"}
+"""Options that earlier versions did not have: where they are not given, a scene that was begun then is finished."""
 
 Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
@@ -79,7 +83,7 @@ class IngestJob:
     @property
     def constants(self) -> Constants:
         """The small arrays of the scene."""
-        return constants(self.source.facts.spectral, self.source.facts.georef)
+        return constants(self.source.facts.spectral, self.source.facts.georef, self.source.facts.shape[:2])
 
     def plan(self) -> dict[str, Any]:
         """Return what will be written, as plain data."""
@@ -131,6 +135,7 @@ def prepare(request: Request) -> IngestJob:
         variable=request.variable,
         axes=request.axes,
         wavelengths=request.wavelengths,
+        wavelength_unit=checked_unit(request.wavelength_unit),
         allow_truncated=request.allow_truncated,
         rgb=request.rgb,
         peak=request.peak,
@@ -195,7 +200,7 @@ def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path,
             {"path": str(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
             for path in sorted(files)
         ],
-        "options": {**vars(request)},
+        "options": {key: value for key, value in vars(request).items() if value is not None or key not in LATER},
     }
 
 

@@ -182,7 +182,7 @@ def open_product(  # noqa: PLR0913 - what is written, and how
             **stored,
         },
         attrs={**keep, **attrs},
-        constants=constants(bands.axis, georef),
+        constants=constants(bands.axis, georef, region.shape),
     )
 
 

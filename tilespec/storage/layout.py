@@ -6,7 +6,7 @@ the same.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final, final
@@ -16,6 +16,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.storage.georeference import coordinates
 
 ENCODED, ENCODING_BYTES = 10, 1 << 25
 """The largest number of objects that are encoded at once, and the largest sum of their bytes."""
@@ -133,9 +134,15 @@ def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def constants(
-    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None
+    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None, plane: Sequence[int] = ()
 ) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
-    """Return the small arrays of a scene: its spectral coordinate and its georeference."""
+    """Return the small arrays of a scene: its spectral coordinate, its georeference, and coordinates of its ``plane``.
+
+    Args:
+        spectral: The axis of the bands.
+        georef: The attributes of the grid mapping.
+        plane: The height and the width in pixels; on a grid that is not rotated a plane has coordinates ``y``, ``x``.
+    """
     out: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
     if spectral is not None:
         attrs = {"units": spectral.unit}
@@ -148,7 +155,7 @@ def constants(
             out["good"] = (("band",), np.asarray(spectral.good, bool), {"long_name": "band is usable"})
     if georef is not None:
         out["spatial_ref"] = ((), np.int64(0), dict(georef))
-    return out
+    return out | coordinates(georef, plane)
 
 
 def sharded(specs: list[ArraySpec], text: str | None) -> list[ArraySpec]:

@@ -9,6 +9,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.scene import Scene
 
@@ -95,7 +96,7 @@ def open_exported(
         scale=1.0 if scene is None else scene.scale,
         nodata=_nodata(array),
         classes=tuple(str(array.attrs.get("flag_meanings", "")).split()),
-        georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {},
+        georef=georef_of(group, array) or {},
         header=_header(group),
         max_side=max_side,
         bands=bands,
