@@ -93,7 +93,7 @@ def agrees(transform: Transform, axis: str, values: Vector) -> bool:
     return bool((np.abs(values - expected) <= max(UNEVEN * step, rounding)).all())
 
 
-def placed(stated: Transform | None, vectors: Mapping[str, Vector | None]) -> tuple[Transform | None, bool]:
+def transform_by(stated: Transform | None, vectors: Mapping[str, Vector | None]) -> tuple[Transform | None, bool]:
     """Return the transform of a grid from its coordinates and the one in its attributes; and whether the latter counts.
 
     Args:
@@ -156,7 +156,7 @@ def georef_of(group: "zarr.Group", array: "zarr.Array[Any]") -> dict[str, Any] |
     vectors, units = _vectors(group, array)
     if stated is None and not attrs and not all(units.values()):
         return None  # numbers of pixels, and no place
-    transform, kept = placed(stated, vectors)
+    transform, kept = transform_by(stated, vectors)
     if kept:
         return attrs or None
     bare = {key: value for key, value in attrs.items() if key != "GeoTransform"}

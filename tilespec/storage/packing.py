@@ -37,7 +37,7 @@ class Packing:
     dtype: np.dtype[Any]
     """The data type of the stored numbers after ``_Unsigned``, of the size that is stored."""
     scale: float = 1.0
-    """The factor."""
+    """The difference in value for a stored step of 1."""
     offset: float = 0.0
     """The value of a stored 0."""
     fills: tuple[Number, ...] = ()
@@ -57,7 +57,7 @@ class Packing:
             dtype: The stored data type.
 
         Raises:
-            UserError: an attribute of the packing is no number, or a scale is 0 or not finite.
+            UserError: an attribute of the packing does not hold a number, or a scale is 0 or not finite.
         """
         unsigned = _reinterpreted(attrs, dtype)
         scale, offset = (_single(where, attrs, key, default) for key, default in ((SCALE, 1.0), (OFFSET, 0.0)))
@@ -177,8 +177,9 @@ def _single(where: object, attrs: Mapping[str, Any], key: str, default: float) -
 
 
 def _stored(value: Number, dtype: np.dtype[Any], turned: bool) -> Number:
-    """Return a number as the data type holds it: the largest float from rounded text, and where the type is ``turned``
-    into another sign, the number that the same bits are then.
+    """Return a number as the data type holds it, such as the largest float from rounded text.
+
+    Where the type is ``turned`` into one of another sign, it is the number that the same bits are then.
     """
     if dtype.kind == "f":
         top = float(np.finfo(dtype).max)

@@ -37,7 +37,7 @@ def axes_of(
     where: str,
     shape: tuple[int, ...],
     dims: tuple[str, ...] | None,
-    asked: str | None,
+    order: str | None,
     known: Mapping[str, str],
     *,
     column_major: bool = False,
@@ -48,12 +48,12 @@ def axes_of(
         where: The array, for messages.
         shape: Its shape.
         dims: The names of its dimensions, if it has them.
-        asked: The user's ``--axes``.
+        order: The user's ``--axes``.
         known: The axes of dimensions by their coordinates.
         column_major: Whether axes are stored reversed (MATLAB 7.3); the user's names are then in MATLAB's order.
     """
-    if asked is not None and len(shape) > 2:
-        return _asked(asked, shape, column_major=column_major), ()
+    if order is not None and len(shape) > 2:
+        return _by_user(order, shape, column_major=column_major), ()
     if dims is not None:
         return _named(where, shape, dims, known)
     wanted = ORDER[: min(len(shape), 3)]
@@ -75,15 +75,15 @@ def _short(shape: tuple[int, ...], axes: Sequence[str | None]) -> list[int]:
     return short if len(short) == len(shape) - 3 else short[: max(0, len(shape) - 3)]
 
 
-def _asked(asked: str, shape: tuple[int, ...], *, column_major: bool) -> Axes:
+def _by_user(order: str, shape: tuple[int, ...], *, column_major: bool) -> Axes:
     """Return the axes in the user's words; other words than y, x and band name axes of length one."""
-    words = tuple(word.strip() for word in asked.split(","))
+    words = tuple(word.strip() for word in order.split(","))
     words = words[::-1] if column_major else words
     others = [size for word, size in zip(words, shape, strict=False) if word not in ORDER]
     if len(words) != len(shape) or sorted(w for w in words if w in ORDER) != sorted(ORDER) or set(others) - {1}:
         raise UserError(
             "--axes",
-            found=repr(asked),
+            found=repr(order),
             expected=f"y, x and band in some order, and any name for another axis of length one, of {shape}",
             do="Try --axes band,y,x.",
         )

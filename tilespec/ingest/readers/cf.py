@@ -13,7 +13,7 @@ from tilespec.ingest.readers.cf_grid import mapped
 from tilespec.ingest.readers.containers import Chosen, Container, chosen_array
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Options, Source, SourceLayer
-from tilespec.ingest.readers.spectral_vectors import Bands, axis_beside
+from tilespec.ingest.readers.spectral_vectors import BandCount, axis_beside
 from tilespec.ingest.readers.unpacked import unpack
 from tilespec.storage.packing import PACKING, Packing
 
@@ -67,11 +67,11 @@ def read_cf(container: Container, options: Options) -> Source:
     return _visible(container, chosen, unpack(chosen.source, facts, chosen.packing), options)
 
 
-def _bands(container: Container, chosen: Chosen) -> Bands:
+def _bands(container: Container, chosen: Chosen) -> BandCount:
     """Return what is known of the bands of the selected array."""
     y, x, band = chosen.source.facts.shape
     dims, axes = container.entries[chosen.name].dims, chosen.source.axes
-    return Bands(
+    return BandCount(
         where=f"{container.path.name}: {chosen.name}",
         name=chosen.name,
         dim=dims[axes.index("band")] if dims is not None and "band" in axes else None,

@@ -13,8 +13,8 @@ from tilespec.storage.georeference import (
     Transform,
     Vector,
     metres_in,
-    placed,
     span,
+    transform_by,
     transform_of,
 )
 
@@ -40,7 +40,7 @@ def mapped(container: Container, name: str, axes: tuple[str, ...]) -> tuple[dict
     notes = (*notes, *said)
     if crs is None and not attrs and stated is None and _counted(container, name, axes, vectors):
         return None, notes
-    transform, kept = placed(stated, vectors)
+    transform, kept = transform_by(stated, vectors)
     if stated is not None and not kept:
         notes = (*notes, f"{where}: its coordinates say otherwise than its GeoTransform, and count")
     if transform is None:

@@ -118,9 +118,9 @@ class Chosen:
     name: str
     """The name of the entry."""
     source: ArraySource
-    """Its stored numbers, with facts of shape and data type."""
+    """The source of its stored numbers, with their shape and data type."""
     packing: Packing
-    """How they are packed."""
+    """The packing of its stored numbers."""
 
 
 def chosen_array(container: Container, options: Options) -> Chosen:

@@ -45,7 +45,7 @@ class Guarded:
     """A source whose parser's errors are messages, when it is opened and when its rows are read."""
 
     path: Path
-    """The file."""
+    """The path of the file, for messages."""
     facts: Facts
     """The facts, with layers that are guarded too."""
     inner: Source

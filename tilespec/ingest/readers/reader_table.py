@@ -127,7 +127,7 @@ def sniff(path: Path) -> str:
     return reader or ("envi" if header_of(path) is not None else "raster")
 
 
-def _with_wavelengths(source: Source, path: Path, file: str, asked: str | None) -> Source:
+def _with_wavelengths(source: Source, path: Path, file: str, unit: str | None) -> Source:
     """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
     if not Path(file).is_file():
         if source.facts.spectral is not None and sniff(path) not in ("envi", "raster", "image"):
@@ -138,8 +138,8 @@ def _with_wavelengths(source: Source, path: Path, file: str, asked: str | None) 
             expected="a text file, one wavelength a line, or the name of a vector",
             do="Check the path.",
         )
-    unit = asked or unit_in_head(Path(file))
-    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], unit=unit)
+    said = unit or unit_in_head(Path(file))
+    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], unit=said)
     before = tuple(note for note in source.facts.notes if "wavelength" not in note)
     facts = replace(
         source.facts,

@@ -26,6 +26,8 @@ WIDTHS: Final = re.compile(r"(fwhms?|(band_?)?widths?|full_?width)(?![a-z])", re
 """The names of vectors of widths at half maximum."""
 MARKS: Final = re.compile(r"(good(_wavelengths|_bands)?|bbl)$", re.IGNORECASE)
 """The names of vectors that are zero for bad bands."""
+UNITS: Final = re.compile(r"(wavelength|wavenumber)s?_?units?", re.IGNORECASE)
+"""The attributes that hold the unit of such a list."""
 STANDARD: Final = {"radiation_wavelength", "radiation_wavenumber"}
 """CF's standard names of a spectral coordinate."""
 
@@ -34,7 +36,7 @@ Found = tuple[SpectralAxis | None, tuple[str, ...]]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Bands:
+class BandCount:
     """The bands of the selected array."""
 
     where: str
@@ -52,9 +54,11 @@ class Bands:
         return self.size["band"]
 
 
-def axis_beside(container: Container, bands: Bands, options: Options) -> Found:
-    """Return the axis of the bands, and notes: from the vector that the user names, from one known by its name, its
-    standard name or its unit, or from the attributes of the array or of the file.
+def axis_beside(container: Container, bands: BandCount, options: Options) -> Found:
+    """Return the axis of the bands, and notes.
+
+    It is the vector that the user names, or one known by its name, its standard name or its unit, or a list among the
+    attributes of the array or of the file.
 
     Raises:
         UserError: the number of wavelengths fits another axis than the bands.
@@ -86,7 +90,7 @@ def _leaf(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _centres(container: Container, bands: Bands, vectors: Mapping[str, int]) -> list[str]:
+def _centres(container: Container, bands: BandCount, vectors: Mapping[str, int]) -> list[str]:
     """Return the vectors that may be the centres of the bands, the most certain first."""
     alike = [name for name, length in vectors.items() if length == bands.count and _over(container, name, bands)]
     by_standard = [n for n in alike if str(container.entries[n].attrs.get("standard_name", "")) in STANDARD]
@@ -95,7 +99,7 @@ def _centres(container: Container, bands: Bands, vectors: Mapping[str, int]) -> 
     return by_standard or by_name or by_unit
 
 
-def _over(container: Container, name: str, bands: Bands) -> bool:
+def _over(container: Container, name: str, bands: BandCount) -> bool:
     """Return whether a vector lies over the dimension of the bands, as far as names of dimensions say so."""
     dims = container.entries[name].dims
     return bands.dim is None or dims is None or len(dims) != 1 or _leaf(dims[0]) == bands.dim
@@ -115,7 +119,9 @@ def unit_of(attrs: Mapping[str, Any]) -> str:
     return str(value).strip()
 
 
-def _from_vectors(container: Container, bands: Bands, name: str, vectors: Mapping[str, int], options: Options) -> Found:
+def _from_vectors(
+    container: Container, bands: BandCount, name: str, vectors: Mapping[str, int], options: Options
+) -> Found:
     """Return the axis of a vector of centres, with widths and marks from vectors beside it."""
     unit = options.wavelength_unit or unit_of(container.entries[name].attrs) or unit_in(_leaf(name))
     widths, marks = (_companion(bands, vectors, pattern, near=name) for pattern in (WIDTHS, MARKS))
@@ -134,7 +140,7 @@ def _from_vectors(container: Container, bands: Bands, name: str, vectors: Mappin
     return axis, (*said, *notes)
 
 
-def _companion(bands: Bands, vectors: Mapping[str, int], pattern: re.Pattern[str], *, near: str) -> str | None:
+def _companion(bands: BandCount, vectors: Mapping[str, int], pattern: re.Pattern[str], *, near: str) -> str | None:
     """Return a vector over the bands by its name, that of the same group before others."""
     alike = [n for n, length in vectors.items() if length == bands.count and pattern.match(_leaf(n)) and n != near]
     group = near.rpartition("/")[0]
@@ -151,16 +157,14 @@ def _same_unit(where: str, fwhm: list[float], own: str, unit: str) -> tuple[list
     return [value * widths[1] / centres[1] for value in fwhm], ()
 
 
-def _from_attributes(attrs: Mapping[str, Any], bands: Bands, options: Options) -> Found | None:
+def _from_attributes(attrs: Mapping[str, Any], bands: BandCount, options: Options) -> Found | None:
     """Return the axis from lists of numbers among attributes, one for each band; None without such a list."""
     lists = {key: _numbers(value) for key, value in attrs.items() if key not in PACKING}
     alike = {key: values for key, values in lists.items() if values is not None and len(values) == bands.count > 1}
     centres = next((key for key in alike if CENTRES.match(key) and not WIDTHS.match(key)), None)
     if centres is None:
         return None
-    units = next(
-        (str(v) for k, v in attrs.items() if re.fullmatch(r"(wavelength|wavenumber)s?_?units?", k, re.IGNORECASE)), ""
-    )
+    units = next((str(value) for key, value in attrs.items() if UNITS.fullmatch(key)), "")
     widths, marks = (next((alike[k] for k in alike if pattern.match(k)), None) for pattern in (WIDTHS, MARKS))
     return spectral_axis(
         bands.where,
@@ -184,7 +188,7 @@ def _numbers(value: Any) -> list[float] | None:
         return None
 
 
-def _refuse_turned(bands: Bands, lengths: list[int], options: Options) -> None:
+def _refuse_turned(bands: BandCount, lengths: list[int], options: Options) -> None:
     """Refuse a cube whose number of wavelengths fits another axis than the bands: its axes are in another order."""
     other = [axis for axis in ("y", "x") if bands.size[axis] in lengths]
     if other and options.axes is None and bands.dim is None:

@@ -24,7 +24,7 @@ class Unpacked:
     inner: Source
     """The source of the packed numbers."""
     packing: Packing
-    """How they are packed."""
+    """The packing of the numbers."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows in the data type of the facts."""
