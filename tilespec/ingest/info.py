@@ -9,6 +9,7 @@ import zarr
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE, class_names
 from tilespec.storage.scene import Scene
@@ -40,7 +41,7 @@ def _store(url: str) -> dict[str, Any]:
     if main is not None and arrays[main].ndim == 3:
         scene = Scene.open(url, allow_partial=True)
         facts |= {"scale": scene.scale, "nodata": scene.nodata, "spectral": _axis(scene.spectral)}
-    place = dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {}
+    place = {} if main is None else georef_of(group, arrays[main]) or {}
     return facts | {"crs": _crs(place), "geotransform": place.get("GeoTransform")}
 
 

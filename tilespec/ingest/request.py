@@ -12,18 +12,22 @@ from tilespec.ingest.calibration.reflectance import reflectance
 from tilespec.ingest.calibration.white_dark import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
-from tilespec.ingest.labels.placement import placed
+from tilespec.ingest.labels.placement import lay_on_scene
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.options import SceneOptions
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
+from tilespec.ingest.readers.wavelengths import checked_unit
 from tilespec.ingest.row_writer import THREADS
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
 
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""
+
+LATER: Final = {"wavelength_unit"}
+"""Options that earlier versions did not have: where they are not given, a scene that was begun then is finished."""
 
 Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
@@ -72,15 +76,15 @@ class IngestJob:
             georeferenced=facts.georef is not None,
         )
         planes = [_plane_spec(layer, facts.shape[:2]) for layer in facts.layers]
-        placed = _with_coordinates(cube, [spec.name for spec in planes if "standard_name" in spec.attrs])
+        lay_on_scene = _with_coordinates(cube, [spec.name for spec in planes if "standard_name" in spec.attrs])
         classes = None if self.labels is None else self.labels.classes
         labels = [] if classes is None else [layer_spec("labels", facts.shape[:2], classes=classes)]
-        return sharded([placed, *labels, *planes], self.settings["options"]["shards"])
+        return sharded([lay_on_scene, *labels, *planes], self.settings["options"]["shards"])
 
     @property
     def constants(self) -> Constants:
         """The small arrays of the scene."""
-        return constants(self.source.facts.spectral, self.source.facts.georef)
+        return constants(self.source.facts.spectral, self.source.facts.georef, self.source.facts.shape[:2])
 
     def plan(self) -> dict[str, Any]:
         """Return what will be written, as plain data."""
@@ -132,6 +136,7 @@ def prepare(request: Request) -> IngestJob:
         variable=request.variable,
         axes=request.axes,
         wavelengths=request.wavelengths,
+        wavelength_unit=checked_unit(request.wavelength_unit),
         allow_truncated=request.allow_truncated,
         rgb=request.rgb,
         peak=request.peak,
@@ -182,7 +187,7 @@ def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
         return None
     path, attribute = split(request.labels)
     polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
-    source = polygons or placed(request.labels, open_source(request.labels, Options(kind="labels")), facts)
+    source = polygons or lay_on_scene(request.labels, open_source(request.labels, Options(kind="labels")), facts)
     labels = survey(request.labels, source, facts.shape[:2], request.ignore_label)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 
@@ -196,7 +201,7 @@ def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path,
             {"path": str(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
             for path in sorted(files)
         ],
-        "options": {**vars(request)},
+        "options": {key: value for key, value in vars(request).items() if value is not None or key not in LATER},
     }
 
 

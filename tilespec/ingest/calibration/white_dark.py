@@ -246,7 +246,11 @@ def mean_lines(name: str, raw: Facts, reference: Source) -> MeanLines:
     filled = len(flat)
     if filled and not count.any():  # a reference of constant lines alone, such as a simulated one, is one
         counts = [value for value in flat if 0 <= value < top] or flat
-        total, count, filled = np.full(count.shape, sum(counts)), np.full(count.shape, len(counts)), filled - len(counts)
+        total, count, filled = (
+            np.full(count.shape, sum(counts)),
+            np.full(count.shape, len(counts)),
+            filled - len(counts),
+        )
         saturated |= top in counts
     if not count.any():
         raise UserError(
@@ -255,7 +259,10 @@ def mean_lines(name: str, raw: Facts, reference: Source) -> MeanLines:
             expected="a reference of which some lines have data",
             do="Check its ignore value, and that it is the right file.",
         )
-    texts = ((gaps, "lines with elements without data, which do not count"), (filled, "lines of one number are left out"))
+    texts = (
+        (gaps, "lines with elements without data, which do not count"),
+        (filled, "lines of one number are left out"),
+    )
     return MeanLines(
         values=np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0) * _unit(facts, raw),
         saturated=saturated,

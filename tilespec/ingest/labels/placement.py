@@ -23,7 +23,7 @@ Matrix = Float64[np.ndarray, "3 3"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlacedSource:
-    """A source on the grid of a scene: each pixel is the one of the file that holds its centre; NaN outside the file."""
+    """A source on the grid of a scene: each pixel is the one of the file at its centre; NaN outside the file."""
 
     facts: Facts
     """The facts, with the scene's rows and columns."""
@@ -46,7 +46,7 @@ class PlacedSource:
         return out
 
 
-def placed(where: str, source: Source, scene: Facts) -> Source:
+def lay_on_scene(where: str, source: Source, scene: Facts) -> Source:
     """Return a source on the rows and columns of a scene; one without a place of its own as it is.
 
     Files of the same CRS may be shifted, larger or smaller, upside down, or have pixels of another size.
@@ -67,17 +67,21 @@ def placed(where: str, source: Source, scene: Facts) -> Source:
     rows = _index(across[1, 1], across[1, 2], height, lines)
     cols = _index(across[0, 0], across[0, 2], width, samples)
     if not (rows >= 0).any() or not (cols >= 0).any():
-        raise _elsewhere(where, f"{_extent(theirs, source.facts.shape)}, beside the scene, {_extent(ours, scene.shape)}")
+        raise _elsewhere(
+            where, f"{_extent(theirs, source.facts.shape)}, beside the scene, {_extent(ours, scene.shape)}"
+        )
     same = source.facts.shape[:2] == scene.shape[:2]
     if same and (rows == np.arange(height)).all() and (cols == np.arange(width)).all():
         shift = max(abs(across[k] @ [*at, 1.0] - at[k]) for at in ((0, 0), (width, height)) for k in (0, 1))
-        notes += (f"{where}: its grid is shifted by up to {shift:.2g} pixels: taken as the scene's",) if shift > NEAR else ()
+        notes += (
+            (f"{where}: its grid is shifted by up to {shift:.2g} pixels: taken as the scene's",) if shift > NEAR else ()
+        )
         return source if not notes else _with(source, notes)
     outside = height * width - int((rows >= 0).sum()) * int((cols >= 0).sum())
     return _laid(where, source, rows, cols, outside, notes)
 
 
-def _laid(  # noqa: PLR0913 - what is laid, where, and what is said of it
+def _laid(
     where: str,
     source: Source,
     rows: Int64[np.ndarray, " y"],

@@ -70,5 +70,8 @@ def _check_space(exported: ExportSource, path: Path, suffix: str) -> None:
     free, size = free_bytes(path.parent), prod(exported.shape) * exported.dtype.itemsize
     if suffix in UNCOMPRESSED and size > free:
         raise UserError(
-            path, found=f"{free:,} bytes free", expected=f"{size:,} for the file", do="Free space, or choose another place."
+            path,
+            found=f"{free:,} bytes free",
+            expected=f"{size:,} for the file",
+            do="Free space, or choose another place.",
         )
