@@ -34,9 +34,7 @@ class FreshMetadata(LocalStore):
         value = await super().get(key, prototype, byte_range)
         if key != ROOT or value is None:
             return value
-        root = json.loads(value.to_bytes())
-        if not isinstance(root, dict):
-            raise TypeError("metadata that are no JSON object")
+        root = _read(self.root / ROOT)
         nodes = dict(_nodes(self.root))
         root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": nodes}
         return type(value).from_bytes(json.dumps(root).encode())

@@ -33,7 +33,7 @@ def read_arad(path: Path, options: Options) -> Relabelled:
     axis, notes = spectral_axis(path.name, listed, bands=source.facts.shape[2], unit="nm")
     dtype = np.dtype(np.float32) if source.facts.dtype.kind == "f" else source.facts.dtype
     facts = replace(source.facts, dtype=dtype, spectral=axis, notes=notes)
-    return Relabelled(facts=facts, inner=replace(source, facts=facts))
+    return Relabelled(facts=facts, inner=replace(source, facts=facts))  # type: ignore[type-var]
 
 
 def members(folder: Path) -> list[Member]:
