@@ -99,7 +99,7 @@ def _product(url: str, scene: Scene, model: Model, residuals: PlsResiduals) -> P
         specs,
         settings={"diagnostics": model.digest, "scene": scene.digest, "limits": limits},
         attrs={"title": "Q residuals and Hotelling's T2", "model_digest": model.digest},
-        constants=constants(None, scene.georef),
+        constants=constants(None, scene.georef, plane),
     )
 
 

@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 
 from tilespec import __version__
 from tilespec.cli.commands import LazyCommand
-from tilespec.cli.verbs import COMMANDS
 from tilespec.cli.shared import answer, open_streams
+from tilespec.cli.verbs import COMMANDS
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.memory import one_heap
 from tilespec.core.progress import tell
@@ -37,7 +37,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _options(
-    version: Annotated[  # noqa: ARG001 - its callback does it
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:

@@ -9,6 +9,7 @@ import zarr
 from tilespec.ingest.info_folder import axis_facts, is_described, of_folder
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE, class_names
 from tilespec.storage.ledger import read_note, sidecar
@@ -55,7 +56,7 @@ def _store(url: str) -> dict[str, Any]:
     if main is not None and arrays[main].ndim == 3:
         scene = Scene.open(url, allow_partial=True)
         facts |= {"scale": scene.scale, "nodata": scene.nodata, "spectral": axis_facts(scene.spectral)}
-    place = dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {}
+    place = {} if main is None else georef_of(group, arrays[main]) or {}
     return facts | {"crs": _crs(place), "geotransform": place.get("GeoTransform")}
 
 

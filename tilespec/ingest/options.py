@@ -40,6 +40,8 @@ class SceneOptions:
     or float32 for a cube that is calibrated."""
     wavelengths: str | None = None
     """A text file of one wavelength a line, or a variable beside the array, gives the band centres."""
+    wavelength_unit: str | None = field(default=None, metadata={"metavar": "UNIT"})
+    """The band centres are in nm, um or cm-1 (wavenumbers, Raman shifts), whatever the source says."""
     variable: str | None = None
     """This variable of a .mat, .npz or Zarr source is the cube."""
     axes: str | None = None

@@ -15,7 +15,7 @@ from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.labels.class_names import label_notes, named
 from tilespec.ingest.labels.named_layers import named_layers
-from tilespec.ingest.labels.placement import placed
+from tilespec.ingest.labels.placement import lay_on_scene
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.options import SceneOptions
@@ -23,6 +23,7 @@ from tilespec.ingest.place import size_attrs, with_place
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
+from tilespec.ingest.readers.wavelengths import checked_unit
 from tilespec.ingest.row_writer import THREADS
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
 from tilespec.storage.selection import is_class_map
@@ -30,7 +31,7 @@ from tilespec.storage.selection import is_class_map
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""
 
-LATER: Final = {"class_names", "layer", "pixel_size", "crs"}
+LATER: Final = {"class_names", "layer", "pixel_size", "crs", "wavelength_unit"}
 """Options that earlier versions did not have: where they are not given, a scene that was begun then is finished."""
 
 Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
@@ -90,7 +91,7 @@ class IngestJob:
     @property
     def constants(self) -> Constants:
         """The small arrays of the scene."""
-        return constants(self.source.facts.spectral, self.source.facts.georef)
+        return constants(self.source.facts.spectral, self.source.facts.georef, self.source.facts.shape[:2])
 
     def plan(self) -> dict[str, Any]:
         """Return what will be written, as plain data."""
@@ -143,6 +144,7 @@ def prepare(request: Request) -> IngestJob:
         variable=request.variable,
         axes=request.axes,
         wavelengths=request.wavelengths,
+        wavelength_unit=checked_unit(request.wavelength_unit),
         allow_truncated=request.allow_truncated,
         rgb=request.rgb,
         peak=request.peak,
@@ -195,7 +197,7 @@ def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
         return None
     path, attribute = split(request.labels)
     polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
-    source = polygons or placed(request.labels, open_source(request.labels, Options(kind="labels")), facts)
+    source = polygons or lay_on_scene(request.labels, open_source(request.labels, Options(kind="labels")), facts)
     labels = named(survey(request.labels, source, facts.shape[:2], request.ignore_label), request.class_names)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 

@@ -36,7 +36,7 @@ from tilespec.storage.lock import locked
 from tilespec.storage.product import OpenRow, Product
 from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene, step_of
-from tilespec.storage.source_header import carried as carried_header
+from tilespec.storage.source_header import header_after
 
 NUMERICS = 1
 """The version of the operators' arithmetic; it is raised when bits of a transformed scene change, so that no run mixes
@@ -172,7 +172,7 @@ def open_product(  # noqa: PLR0913 - what is written, and how
     layers = [_layer(scene, name, region.shape, cube.chunks[0]) for name in carried(scene, form)]
     layers += [layer_spec("valid", region.shape)] if form.whole else []
     keep = {k: v for k, v in scene.attrs.items() if not k.startswith("tilespec_") and k != "recipe_digest"}
-    keep |= {"header": header_of(scene, bands, moved=region != scene.roi)[0]} if "header" in keep else {}
+    keep |= {"header": header_of(scene, bands, other_pixels=region != scene.roi)[0]} if "header" in keep else {}
     part = {} if region == scene.roi else {"region": str(region)}
     stored = {} if form == PLAIN else {"form": [form.dtype, form.scale, form.limits]}
     return Product.open(
@@ -187,14 +187,14 @@ def open_product(  # noqa: PLR0913 - what is written, and how
             **stored,
         },
         attrs={**keep, **attrs},
-        constants=constants(bands.axis, georef),
+        constants=constants(bands.axis, georef, region.shape),
     )
 
 
-def header_of(scene: Scene, bands: Bands, *, moved: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the header of a scene for other bands (``moved``: and other pixels), and the keys that are left out."""
+def header_of(scene: Scene, bands: Bands, *, other_pixels: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the header of a scene for other bands and pixels, and the keys left out."""
     counts = scene.shape[2], bands.count
-    return carried_header(scene.attrs.get("header", {}), scene.spectral, bands.axis, counts, moved=moved)
+    return header_after(scene.attrs.get("header", {}), scene.spectral, bands.axis, counts, other_pixels=other_pixels)
 
 
 def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> ArraySpec:

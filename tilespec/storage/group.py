@@ -8,6 +8,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
+from tilespec.storage.array_metadata import FreshMetadata, open_local
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.inventory import CheckedStore, inventory
 from tilespec.storage.layout import COMPLETE, WRITING
@@ -29,13 +30,13 @@ def open_group(url: str) -> zarr.Group:
         )
     known = inventory(url)
     try:
+        if place.on_disk is not None:
+            return open_local(CheckedStore(FreshMetadata(place.on_disk), known))
         # where each key costs a round trip, the root's copy of the arrays' metadata serves
-        consolidated = None if place.on_disk is None else False
-        store = CheckedStore(place.zarr_store(), known)
-        return zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=consolidated)
+        return zarr.open_group(CheckedStore(place.zarr_store(), known), mode="r", zarr_format=3)
     except UserError:  # of the object store
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:
         raise UserError(
             url,
             found=f"damaged metadata, or no group ({error})",

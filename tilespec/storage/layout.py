@@ -16,6 +16,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.storage.georeference import coordinates
 
 ENCODED, ENCODING_BYTES = 10, 1 << 25
 """The largest number of objects that are encoded at once, and the largest sum of their bytes."""
@@ -140,6 +141,7 @@ def class_names(attrs: Mapping[str, Any]) -> tuple[str, ...]:
     CF's ``flag_meanings`` are single words; ``class_names`` are the names themselves, as long as they belong together.
     """
     words, exact = tuple(str(attrs.get("flag_meanings", "")).split()), attrs.get("class_names")
+    exact = exact.tolist() if isinstance(exact, np.ndarray) else exact
     whole = isinstance(exact, list | tuple) and all(isinstance(name, str) for name in exact)
     return tuple(exact) if exact and whole and _words(tuple(exact)) == words else words
 
@@ -158,9 +160,15 @@ def _words(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def constants(
-    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None
+    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None, plane: Sequence[int] = ()
 ) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
-    """Return the small arrays of a scene: its spectral coordinate and its georeference."""
+    """Return the small arrays of a scene: its spectral coordinate, its georeference, and coordinates of its ``plane``.
+
+    Args:
+        spectral: The axis of the bands.
+        georef: The attributes of the grid mapping.
+        plane: The height and the width in pixels; on a grid that is not rotated a plane has coordinates ``y``, ``x``.
+    """
     out: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
     if spectral is not None:
         attrs = {"units": spectral.unit}
@@ -173,7 +181,7 @@ def constants(
             out["good"] = (("band",), np.asarray(spectral.good, bool), {"long_name": "band is usable"})
     if georef is not None:
         out["spatial_ref"] = ((), np.int64(0), dict(georef))
-    return out
+    return out | coordinates(georef, plane)
 
 
 def sharded(specs: list[ArraySpec], text: str | None) -> list[ArraySpec]:

@@ -13,6 +13,7 @@ from tilespec.core.types import Reflectance, Roi, SpectralAxis
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import COMPLETE, class_names
+from tilespec.storage.packing import Packing
 from tilespec.storage.scene import Scene
 
 
@@ -141,12 +142,8 @@ class ValueRaster:
         here = within(roi, self.roi)
         if self.scene is not None:
             return self.scene.read(here)
-        stored, attrs = self.layer.read(here), self.layer.attrs
-        values = stored.astype(np.float32) * np.float32(attrs.get("scale_factor", 1.0))
-        for nodata in (attrs.get("_FillValue"), attrs.get("nodata")):
-            if nodata is not None:
-                values[stored == nodata] = np.nan
-        return values[..., None]
+        packing = Packing.of(f"{self.url}: {self.layer.name}", self.layer.attrs, self.layer.dtype)
+        return packing.values(self.layer.read(here), np.float32)[..., None]
 
 
 Raster = ClassRaster | ValueRaster

@@ -37,7 +37,9 @@ def listed(words: Sequence[str]) -> str:
     return "{" + ", ".join(words) + "}"
 
 
-def followed(before: SpectralAxis | None, after: SpectralAxis | None, counts: tuple[int, int]) -> tuple[int, ...] | None:
+def followed(
+    before: SpectralAxis | None, after: SpectralAxis | None, counts: tuple[int, int]
+) -> tuple[int, ...] | None:
     """Return the band before for each band after, or None where bands are new ones.
 
     Args:
@@ -52,36 +54,44 @@ def followed(before: SpectralAxis | None, after: SpectralAxis | None, counts: tu
     return tuple(places[v] for v in after.values) if known and set(after.values) <= set(places) else None
 
 
-def carried(
+def header_after(
     header: Mapping[str, str],
     before: SpectralAxis | None,
     after: SpectralAxis | None,
     counts: tuple[int, int],
     *,
-    moved: bool,
+    other_pixels: bool,
 ) -> tuple[Header, Left]:
-    """Return a scene's header for a scene that is made of it, and the keys that are left out; ``moved``: other pixels."""
+    """Return the header of a scene that is made of another one, and the keys that are left out.
+
+    Args:
+        header: The keys and values of the other scene.
+        before: The spectral axis of the other scene.
+        after: The spectral axis of the new scene.
+        counts: The numbers of bands of the other and the new scene.
+        other_pixels: Whether the new scene has other pixels.
+    """
     banded, lists = with_bands(header, counts[0], followed(before, after, counts))
-    placed, pixels = without_pixels(banded) if moved else (banded, ())
+    placed, pixels = without_pixels(banded) if other_pixels else (banded, ())
     return placed, (*lists, *pixels)
 
 
-def with_bands(header: Mapping[str, str], count: int, kept: Sequence[int] | None) -> tuple[Header, Left]:
+def with_bands(header: Mapping[str, str], count: int, selected: Sequence[int] | None) -> tuple[Header, Left]:
     """Return a header for other bands, and the keys that are left out.
 
     Args:
         header: The keys and their values.
         count: The number of bands that the header speaks of.
-        kept: The number of the old band for each new one; None for bands that are no old ones.
+        selected: The number of the old band for each new one; None for bands that are no old ones.
     """
-    if kept is not None and list(kept) == list(range(count)):
+    if selected is not None and list(selected) == list(range(count)):
         return dict(header), ()
     out: Header = {}
     for key, value in header.items():
         if not isinstance(value, str):
             out[key] = value
             continue
-        new = _shown(value, count, kept) if key == SHOWN else _picked(key, value, count, kept)
+        new = _shown(value, count, selected) if key == SHOWN else _picked(key, value, count, selected)
         if new is not None:
             out[key] = new
     return out, tuple(key for key in header if key not in out)
@@ -100,20 +110,20 @@ def fitting(header: Mapping[str, str], count: int) -> tuple[Header, Left]:
     return {key: value for key, value in header.items() if key not in stale}, tuple(stale)
 
 
-def _picked(key: str, value: str, count: int, kept: Sequence[int] | None) -> str | None:
+def _picked(key: str, value: str, count: int, selected: Sequence[int] | None) -> str | None:
     """Return a value with the entries of the new bands; None when there are none."""
     words = entries(value)
     if len(words) != count or (count == 1 and key not in BAND_LISTS):
         return None if key in BAND_LISTS else value
-    return None if kept is None else listed([words[i] for i in kept])
+    return None if selected is None else listed([words[i] for i in selected])
 
 
-def _shown(value: str, count: int, kept: Sequence[int] | None) -> str | None:
+def _shown(value: str, count: int, selected: Sequence[int] | None) -> str | None:
     """Return the shown bands in the new numbers; None if one of them is gone."""
     try:
         shown = [int(float(word)) - 1 for word in entries(value)]
     except (ValueError, OverflowError):
         return None
-    place = {old: new for new, old in enumerate(kept or ())}
+    place = {old: new for new, old in enumerate(selected or ())}
     whole = all(0 <= band < count and band in place for band in shown)
     return listed([str(place[band] + 1) for band in shown]) if whole else None

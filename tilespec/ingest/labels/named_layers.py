@@ -13,17 +13,17 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.ingest.labels.class_map import Labels, survey
-from tilespec.ingest.labels.placement import placed
+from tilespec.ingest.labels.placement import lay_on_scene
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
 from tilespec.storage.layout import class_attrs
-from tilespec.storage.scene import AXES
+from tilespec.storage.spectral_axis import NAMES
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TAKEN: Final = frozenset(
-    (*AXES, "cube", "labels", "prediction", "probability", "fwhm", "good", "spatial_ref", "band", "x", "y")
+    (*NAMES, "cube", "labels", "prediction", "probability", "fwhm", "good", "spatial_ref", "band", "x", "y")
 )
 """Names of arrays that mean something else in a scene."""
 
@@ -46,7 +46,7 @@ def named_layers(files: Mapping[str, str], facts: Facts, pixels: int) -> tuple[l
         _check_name(name, here)
         path, attribute = split(where)
         polygons = rasterise(path, attribute, facts, None) if is_vector(path) else None
-        source = polygons or placed(where, open_source(where, Options(kind="labels")), facts)
+        source = polygons or lay_on_scene(where, open_source(where, Options(kind="labels")), facts)
         layer = _classes(name, where, source, facts) if source.facts.classes else _numbers(name, where, source, facts)
         layers.append(layer if pixels == 1 else replace(layer, read=partial(_middles, layer, pixels, facts.shape[0])))
         sources.append(source)

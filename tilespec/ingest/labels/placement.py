@@ -23,7 +23,7 @@ Matrix = Float64[np.ndarray, "3 3"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlacedSource:
-    """A source on the grid of a scene: each pixel is the one of the file that holds its centre; NaN outside the file."""
+    """A source on the grid of a scene: each pixel is the one of the file at its centre; NaN outside the file."""
 
     facts: Facts
     """The facts, with the scene's rows and columns."""
@@ -46,7 +46,7 @@ class PlacedSource:
         return out
 
 
-def placed(where: str, source: Source, scene: Facts) -> Source:
+def lay_on_scene(where: str, source: Source, scene: Facts) -> Source:
     """Return a source on the rows and columns of a scene; one without a place of its own as it is.
 
     Files of the same CRS may be shifted, larger or smaller, upside down, or have pixels of another size.
@@ -81,7 +81,7 @@ def placed(where: str, source: Source, scene: Facts) -> Source:
     return _laid(where, source, rows, cols, outside, notes)
 
 
-def _laid(  # noqa: PLR0913 - what is laid, where, and what is said of it
+def _laid(
     where: str,
     source: Source,
     rows: Int64[np.ndarray, " y"],

@@ -75,9 +75,7 @@ def displacement(crs: Any, other: Any, transform: Transform, shape: tuple[int, .
     return float(np.nan_to_num(np.abs(away), nan=np.inf).max())
 
 
-def from_envi(
-    where: object, header: dict[str, str]
-) -> tuple[dict[str, Any] | None, dict[str, str], tuple[str, ...]]:
+def from_envi(where: object, header: dict[str, str]) -> tuple[dict[str, Any] | None, dict[str, str], tuple[str, ...]]:
     """Return the grid mapping of an ENVI header, or None; the keys that are not understood, as text; and notes."""
     text = header.get("map info", "")
     if not unbraced(text):

@@ -42,10 +42,12 @@ def linear(where: object, source: Source, gain: tuple[float, ...], offset: tuple
         return source
     if len(set(gain)) <= 1 and not any(offset):
         return Relabelled(facts=replace(facts, scale=facts.scale * gain[0]), inner=source)
-    wide = facts.dtype.itemsize > np.dtype(np.float32).itemsize or facts.dtype.kind != "f" and facts.dtype.itemsize > 2
+    wide = facts.dtype.itemsize > (4 if facts.dtype.kind == "f" else 2)  # more digits than float32 holds
     note = f"{where}: gains and offsets of its bands are applied: values are stored as floats"
     decoded = replace(
         facts, dtype=np.dtype(np.float64 if wide else np.float32), nodata=None, scale=1.0, notes=(*facts.notes, note)
     )
-    gains, offsets = (np.broadcast_to(v or d, facts.shape[2]).astype(np.float64) for v, d in ((gain, 1.0), (offset, 0.0)))
+    gains, offsets = (
+        np.broadcast_to(v or d, facts.shape[2]).astype(np.float64) for v, d in ((gain, 1.0), (offset, 0.0))
+    )
     return LinearSource(facts=decoded, inner=source, gain=gains * facts.scale, offset=offsets)

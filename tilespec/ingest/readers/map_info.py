@@ -100,7 +100,7 @@ class MapInfo:
 
     @property
     def south_up(self) -> bool:
-        """Whether GDAL wrote the line for rows that go up: a rotation by 180 degrees, and no units, as ENVI has them."""
+        """Whether GDAL wrote the line for rows that go up: a rotation by 180 degrees, but not the units of ENVI."""
         return self.half_turn and not self.units
 
     @property
@@ -110,7 +110,7 @@ class MapInfo:
 
     @property
     def transform(self) -> Transform:
-        """GDAL's transform."""
+        """The transform in the order of GDAL."""
         (column, row), (x, y), (width, height) = self.tie, self.origin, self.size
         angle = math.radians(0.0 if self.south_up else math.remainder(self.rotation, 360.0))
         cos, sin = _exact(math.cos(angle)), _exact(math.sin(angle))
@@ -142,7 +142,9 @@ class MapInfo:
     @property
     def datum(self) -> str:
         """The name of the datum; empty without one."""
-        names_left = [word for word in self.words if not re.match(r"\d{1,2}\s*[NS]?$|north$|south$", word, re.IGNORECASE)]
+        names_left = [
+            word for word in self.words if not re.match(r"\d{1,2}\s*[NS]?$|north$|south$", word, re.IGNORECASE)
+        ]
         return names_left[0] if names_left else ""
 
 

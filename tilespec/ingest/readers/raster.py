@@ -108,7 +108,11 @@ def _mask(where: str, raster: Any) -> tuple[bool, bool, tuple[str, ...]]:
     colours = tuple(colour.name for colour in raster.colorinterp)
     alpha = raster.count > 1 and colours[-1] == "alpha"
     if alpha and colours == RGBA and raster.dtypes[0] == "uint8":
-        return False, False, (f"{where}: band 4 is marked as alpha, as GDAL marks any fourth byte band: it is data here",)
+        return (
+            False,
+            False,
+            (f"{where}: band 4 is marked as alpha, as GDAL marks any fourth byte band: it is data here",),
+        )
     flags = {flag.name for flag in raster.mask_flag_enums[0]}
     if alpha or PER_DATASET in flags:
         what = "alpha band" if alpha else "mask"
@@ -259,7 +263,9 @@ def _spectral(where: str, raster: Any, bands: int) -> tuple[SpectralAxis | None,
     except ValueError as error:
         return None, (f"{where}: wavelengths are not kept: {error}",)
     full = {key: values if len(values) == bands else None for key, values in lists.items()}
-    some = [f"{where}: some bands have no {key}, none is kept" for key, values in lists.items() if 0 < len(values) < bands]
+    some = [
+        f"{where}: some bands have no {key}, none is kept" for key, values in lists.items() if 0 < len(values) < bands
+    ]
     units = {tag.get("wavelength_units", "") for tag in tags}
     if len(units) > 1 and full["wavelength"] is not None:
         return None, (f"{where}: wavelengths are not kept: units {', '.join(sorted(units))}",)
@@ -271,9 +277,7 @@ def _spectral(where: str, raster: Any, bands: int) -> tuple[SpectralAxis | None,
             return None, tuple(some)
         axis, _ = spectral_axis(where, list(map(float, range(bands))), bands=bands, unit="index", good=good)
         return axis, (*some, f"{where}: no wavelengths; bad bands are marked on an axis of band numbers")
-    axis, notes = spectral_axis(
-        where, full["wavelength"], bands=bands, unit=units.pop(), fwhm=full["fwhm"], good=good
-    )
+    axis, notes = spectral_axis(where, full["wavelength"], bands=bands, unit=units.pop(), fwhm=full["fwhm"], good=good)
     return axis, (*some, *notes)
 
 

@@ -28,6 +28,8 @@ class Options:
     """The order of the array's axes, such as ``band,y,x``; None: by the format, else ``y,x,band``."""
     wavelengths: str | None = None
     """The text file of wavelengths, or the name of a variable in the same file."""
+    wavelength_unit: str | None = None
+    """The unit of the wavelengths, whatever the source says: nm, um or cm-1."""
     allow_truncated: bool = False
     """Whether to read the complete lines of a file that ends early; the others have no data."""
     rgb: bool = False
@@ -132,9 +134,7 @@ def refuse_array_options(path: Path, options: Options) -> None:
             )
 
 
-def possible_nodata(
-    where: object, value: float | None, dtype: np.dtype[Any]
-) -> tuple[float | None, tuple[str, ...]]:
+def possible_nodata(where: object, value: float | None, dtype: np.dtype[Any]) -> tuple[float | None, tuple[str, ...]]:
     """Return a value for no data; if the data type cannot hold it, return None and a note."""
     if value is None or dtype.kind not in "iu":
         return value, ()

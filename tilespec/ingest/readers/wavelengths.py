@@ -8,32 +8,14 @@ from typing import Final
 import numpy as np
 
 from tilespec.core.errors import UserError
+from tilespec.core.spectral_units import CHOICES, quantity, unit_in
 from tilespec.core.types import SpectralAxis
 
 COMMA: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 """A number with a decimal comma."""
 INNER: Final = re.compile(r"(?<=\d),(?=\d)")
 """A comma between two digits."""
-NANOMETRES: Final = {
-    "nm": 1.0,
-    "nanometer": 1.0,
-    "nanometre": 1.0,
-    "um": 1e3,
-    "µm": 1e3,
-    "μm": 1e3,
-    "micron": 1e3,
-    "micrometer": 1e3,
-    "micrometre": 1e3,
-    "mm": 1e6,
-    "millimeter": 1e6,
-    "m": 1e9,
-    "meter": 1e9,
-    "angstrom": 0.1,
-}
-"""The nanometres in one unit; a final s is ignored."""
-WAVENUMBERS: Final = {"cm-1", "cm^-1", "1/cm", "wavenumber"}
 UNKNOWN: Final = {"", "unknown", "none", "n/a"}
-CHANNELS: Final = {"index", "channel", "band", "1"}
 
 
 def spectral_axis(
@@ -73,6 +55,13 @@ def spectral_axis(
     return axis, (*notes, *_order(where, centres))
 
 
+def checked_unit(unit: str | None) -> str | None:
+    """Return the user's ``--wavelength-unit``; refuse what is no unit of a spectral axis."""
+    if unit is not None and (quantity(unit) or ("channel",))[0] == "channel":
+        raise UserError("--wavelength-unit", found=repr(unit), expected=", ".join(CHOICES), do="Choose one of these.")
+    return unit
+
+
 def check_count(where: object, values: Sequence[object] | None, bands: int) -> None:
     """Refuse a list whose length differs from the number of bands."""
     if values is not None and len(values) != bands:
@@ -88,7 +77,7 @@ def decimal(text: str) -> float:
     """Return one number, written with a decimal point or with a decimal comma.
 
     Raises:
-        ValueError: the text is no number.
+        ValueError: the text has another form.
     """
     word = text.strip()
     return float(word.replace(",", ".") if COMMA.fullmatch(word) else word)
@@ -151,6 +140,16 @@ def wavelengths_file(path: Path) -> tuple[float, ...]:
     return tuple(value for value in found if value is not None)
 
 
+def unit_in_head(path: Path) -> str:
+    """Return the unit that the first lines of a text file hold, before its first number; empty without one."""
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        if unit := unit_in(line):
+            return unit
+        if not line.lstrip().startswith(("#", ";")) and _first_number(re.split(r"[,;\s]+", line)) is not None:
+            break
+    return ""
+
+
 def _first_number(words: Sequence[str]) -> float | None:
     """Return the first number of some words, or None."""
     for word in words:
@@ -163,20 +162,17 @@ def _first_number(words: Sequence[str]) -> float | None:
 
 def _unit(where: object, values: np.ndarray, unit: str) -> tuple[str, float, tuple[str, ...]]:
     """Return the axis' name, the factor to its unit inside tilespec, and notes."""
-    key = unit.strip().lower()
-    if key in WAVENUMBERS:
-        return "wavenumber", 1.0, ()
-    if key in CHANNELS:
-        return "channel", 1.0, (f"{where}: the bands are numbered, not placed on a wavelength axis",)
-    factor = NANOMETRES.get(key, NANOMETRES.get(key.removesuffix("s")))
-    if factor is not None:
-        return "wavelength", factor, ()
-    if key not in UNKNOWN:
+    spectral = quantity(unit)
+    if spectral is not None:
+        numbered = spectral[0] == "channel"
+        notes = (f"{where}: the bands are numbered, not placed on a wavelength axis",) if numbered else ()
+        return *spectral, notes
+    if unit.strip().lower() not in UNKNOWN:
         raise UserError(
             f"{where}: wavelength units",
             found=repr(unit),
             expected="Nanometers, Micrometers, Angstroms, cm-1 or Index",
-            do="Correct the unit, or remove it: below 100 is then read as micrometres, else as nanometres.",
+            do="Name it with --wavelength-unit nm, um or cm-1; or remove it: below 100 is then read as micrometres.",
         )
     counted = np.arange(len(values))
     if len(values) > 1 and (np.array_equal(values, counted) or np.array_equal(values, counted + 1)):

@@ -93,15 +93,8 @@ def _values(exported: ExportSource) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if exported.nodata is not None and not math.isnan(exported.nodata):
         fields["data ignore value"] = f"{exported.nodata:.17g}"
-    if exported.scale == 1.0 and exported.offset == 0.0:
-        return fields
-    fields["data gain values"] = _list((exported.scale,) * exported.shape[2])
-    if exported.offset:
-        fields["data offset values"] = _list((exported.offset,) * exported.shape[2])
-        exported.notes.append(
-            "ENVI: the offset of values is in 'data offset values', which Spectral Python passes over"
-        )
-    else:
+    if exported.scale != 1.0:
+        fields["data gain values"] = _list((exported.scale,) * exported.shape[2])
         fields["reflectance scale factor"] = f"{1.0 / exported.scale:.15g}"
     return fields
 

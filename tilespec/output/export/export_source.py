@@ -11,10 +11,11 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, Roi, SpectralAxis
-from tilespec.ingest.readers.source import possible_nodata
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import class_names
+from tilespec.storage.packing import Packing
 from tilespec.storage.scene import Scene
 from tilespec.storage.source_header import fitting
 
@@ -34,17 +35,15 @@ class ExportSource:
     shape: tuple[int, int, int]
     """The shape ``y, x, band``."""
     dtype: np.dtype[Any]
-    """The stored data type."""
+    """The data type of the written numbers."""
     edge: int
     """The height of a stored object in pixels."""
     spectral: SpectralAxis | None
     """The spectral axis of the bands."""
     scale: float
-    """The factor from stored values to values."""
-    offset: float
-    """The value of a stored 0."""
+    """The factor from written numbers to values."""
     nodata: float | None
-    """The stored value for no data; NaN for floats."""
+    """The written number for no data; NaN for floats."""
     classes: tuple[str, ...]
     """The names of the classes of a class map."""
     georef: dict[str, Any]
@@ -54,7 +53,9 @@ class ExportSource:
     about: dict[str, str]
     """The title and the provenance of the store as text."""
     layer: Layer
-    """The stored values."""
+    """The stored numbers."""
+    packing: Packing | None
+    """How stored numbers become values, if these are written in their place; None: numbers are written as stored."""
     layers: tuple[Layer, ...]
     """The ``y, x`` layers beside a cube, for formats that hold several arrays."""
     max_side: int
@@ -75,9 +76,10 @@ class ExportSource:
         return open_group(self.url)[self.name]
 
     def blocks(self) -> Iterator[tuple[int, Cube]]:
-        """Yield the first row and the values of each row of objects."""
+        """Yield the first row and the numbers of each row of objects."""
         for y0 in range(0, self.shape[0], self.edge):
             block = self.layer.read(Roi(y0=y0, y1=min(y0 + self.edge, self.shape[0]), x0=0, x1=self.shape[1]))
+            block = block if self.packing is None else self.packing.values(block, self.dtype)
             yield y0, block.reshape(block.shape[0], *self.shape[1:])
 
 
@@ -103,7 +105,9 @@ def open_exported(
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None
     shown = bands_shown(bands, None if scene is None else scene.spectral, array.shape)
-    nodata, notes = _nodata(f"{url}: {name}", array)
+    layer_read, classes = Layer.of(url, array), class_names(array.attrs)
+    packing, dtype = _packing(f"{url}: {name}", layer_read, classes)
+    notes = packing.notes
     count = array.shape[2] if array.ndim == 3 else 1
     header, stale = fitting(_header(group), count) if scene is not None else (_header(group), ())
     if stale:
@@ -112,17 +116,17 @@ def open_exported(
         url=url,
         name=name,
         shape=(*array.shape[:2], count),
-        dtype=np.dtype(array.dtype),
+        dtype=dtype or layer_read.dtype,
         edge=array.chunks[0],
         spectral=None if scene is None else scene.spectral,
-        scale=1.0 if scene is None else scene.scale,
-        offset=float(array.attrs.get("add_offset", 0.0)),
-        nodata=nodata,
-        classes=class_names(array.attrs),
-        georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {},
+        scale=packing.scale if dtype is None else 1.0,
+        nodata=_nodata(packing, dtype or layer_read.dtype, classes),
+        classes=classes,
+        georef=georef_of(group, array) or {},
         header=header,
         about=_about(group.attrs),
-        layer=Layer.of(url, array),
+        layer=layer_read,
+        packing=None if dtype is None else packing,
         layers=() if scene is None else tuple(scene.planes.values()),
         max_side=max_side,
         bands=shown,
@@ -179,12 +183,23 @@ def _about(attrs: Mapping[str, Any]) -> dict[str, str]:
     return {key: CONTROL.sub("", str(text)) for key, text in texts.items() if text}
 
 
-def _nodata(where: str, array: zarr.Array[Any]) -> tuple[float | None, tuple[str, ...]]:
-    """Return the stored value for no data, and a note if the data type cannot hold it."""
-    dtype = np.dtype(array.dtype)
+def _packing(where: str, layer: Layer, classes: tuple[str, ...]) -> tuple[Packing, np.dtype[Any] | None]:
+    """Return the packing of an array, and the data type of its values if these are written in place of its numbers.
+
+    No format knows several numbers for no data, or both NaN and a number.
+    """
+    packing = Packing.of(where, layer.attrs, layer.dtype)
+    as_stored = packing.simple(layer.dtype) and not (layer.dtype.kind == "f" and packing.fills)
+    if as_stored or classes:
+        return packing, None
+    exact = layer.dtype.itemsize > 4 or (layer.dtype.kind in "iu" and layer.dtype.itemsize > 2)
+    return packing, np.dtype(np.float64 if exact else np.float32)
+
+
+def _nodata(packing: Packing, dtype: np.dtype[Any], classes: tuple[str, ...]) -> float | None:
+    """Return the written number for no data; that of a class map is 255 if it names none."""
     if dtype.kind == "f":
-        return float("nan"), ()
-    value: Any = array.attrs.get("_FillValue", array.attrs.get("nodata"))
-    if value is None and array.ndim == 2 and array.dtype == np.uint8 and "flag_meanings" in array.attrs:
-        value = UNLABELLED
-    return possible_nodata(where, None if value is None else float(value), dtype)
+        return float("nan")
+    default = UNLABELLED if classes and dtype == np.uint8 else None
+    value = next(iter(packing.fills), default)
+    return None if value is None else float(value)

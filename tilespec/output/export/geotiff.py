@@ -95,8 +95,6 @@ def _describe(raster: Any, exported: ExportSource) -> None:
     """Write scale, names of bands, wavelengths in the forms of GDAL and QGIS, and colours of classes."""
     if exported.scale != 1.0:
         raster.scales = (exported.scale,) * exported.shape[2]
-    if exported.offset:
-        raster.offsets = (exported.offset,) * exported.shape[2]
     keys = {WORDS.get(key, key).replace("=", "_"): value for key, value in exported.header.items()}
     raster.update_tags(**{key: value for key, value in keys.items() if value})
     if exported.classes:

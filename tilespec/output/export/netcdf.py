@@ -1,6 +1,6 @@
 """NetCDF 4, written by rows through HDF5: dimensions, CF coordinates, scale and grid mapping as in the store."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
-from tilespec.ingest.readers.source import possible_nodata
 from tilespec.output.export.export_source import ExportSource
 from tilespec.output.export.partial_file import whole_file
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import constants
+from tilespec.storage.packing import PACKING, Packing
 
 DIMS: Final = ("y", "x", "band")
 LONGEST: Final = 60_000
@@ -27,7 +27,10 @@ def write_netcdf(exported: ExportSource, path: Path, progress: Progress) -> list
     progress.start("export", exported.shape[0], "lines")
     with whole_file(path) as partial, h5py.File(partial, "w") as file:
         _frame(file, exported)
-        cube, others = _create(file, exported), {layer.name: _array(file, layer) for layer in exported.layers}
+        cube, others = (
+            _create(file, exported),
+            {layer.name: _array(file, layer, layer.dtype) for layer in exported.layers},
+        )
         for y0, block in exported.blocks():
             y1 = y0 + block.shape[0]
             cube[y0:y1] = block[..., 0] if exported.plane else block
@@ -40,7 +43,7 @@ def write_netcdf(exported: ExportSource, path: Path, progress: Progress) -> list
 
 def _frame(file: h5py.File, exported: ExportSource) -> None:
     """Create dimensions, coordinates, the grid mapping and the attributes of the file."""
-    small = constants(exported.spectral, exported.georef or None)
+    small = constants(exported.spectral, exported.georef or None, exported.shape[:2])
     shape = exported.shape[:2] if exported.plane else exported.shape
     for dim, size in zip(DIMS, shape, strict=False):
         if dim not in small:
@@ -60,20 +63,23 @@ def _frame(file: h5py.File, exported: ExportSource) -> None:
 
 def _create(file: h5py.File, exported: ExportSource) -> h5py.Dataset:
     """Create the cube, or the layer, that is exported."""
-    cube = _array(file, exported.layer)
+    cube = _array(file, exported.layer, exported.dtype, drop=() if exported.packing is None else PACKING)
     if exported.nodata is not None:
         cube.attrs["_FillValue"] = np.asarray(exported.nodata, exported.dtype)
     return cube
 
 
-def _array(file: h5py.File, layer: Layer) -> h5py.Dataset:
-    """Create an empty array with the attributes of a stored one; a class map has its nodata as fill value too."""
-    array = file.create_dataset(layer.name, shape=layer.shape, dtype=layer.dtype, chunks=layer.chunks)
+def _array(file: h5py.File, layer: Layer, dtype: np.dtype[Any], drop: Collection[str] = ()) -> h5py.Dataset:
+    """Create an empty array with the attributes of a stored one, without those of ``drop``.
+
+    The fill value has the type of the array, as NetCDF demands; that of a class map is its nodata.
+    """
+    array = file.create_dataset(layer.name, shape=layer.shape, dtype=dtype, chunks=layer.chunks)
     _attach(file, array, DIMS[: len(layer.shape)])
-    _put(array, {key: value for key, value in layer.attrs.items() if key != "_FillValue"}, [])
-    fill, dtype = layer.attrs.get("nodata", layer.attrs.get("_FillValue")), np.dtype(layer.dtype)
-    if isinstance(fill, int) and dtype.kind in "iu" and possible_nodata(layer.name, fill, dtype)[0] is not None:
-        array.attrs["_FillValue"] = np.asarray(fill, dtype)
+    _put(array, {key: value for key, value in layer.attrs.items() if key != "_FillValue" and key not in drop}, [])
+    fill = next(iter(Packing.of(layer.name, layer.attrs, layer.dtype).fills), None)
+    if fill is not None and not drop:
+        array.attrs["_FillValue"] = np.asarray(fill).astype(dtype)
     return array
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as Tree
+from xml.etree import ElementTree as ET
 
 from tilespec.core.types import UNLABELLED
 from tilespec.output.export.partial_file import whole_file
@@ -21,19 +21,19 @@ def write_sidecar(path: Path, *, classes: tuple[str, ...] = (), georef: dict[str
         classes: The names of the classes 0, 1, ... of its only band.
         georef: The attributes of the grid mapping, for formats that cannot hold a place.
     """
-    root = Tree.Element("PAMDataset")
+    root = ET.Element("PAMDataset")
     if georef and georef.get("crs_wkt"):
-        Tree.SubElement(root, "SRS").text = str(georef["crs_wkt"])
+        ET.SubElement(root, "SRS").text = str(georef["crs_wkt"])
     if georef and georef.get("GeoTransform"):
-        Tree.SubElement(root, "GeoTransform").text = ", ".join(str(georef["GeoTransform"]).split())
+        ET.SubElement(root, "GeoTransform").text = ", ".join(str(georef["GeoTransform"]).split())
     if classes:
-        band = Tree.SubElement(root, "PAMRasterBand", band="1")
-        names = Tree.SubElement(band, "CategoryNames")
+        band = ET.SubElement(root, "PAMRasterBand", band="1")
+        names = ET.SubElement(band, "CategoryNames")
         for name in classes[:UNLABELLED]:
-            Tree.SubElement(names, "Category").text = name
+            ET.SubElement(names, "Category").text = name
     if not len(root):
         return []
     out = sidecar_of(path)
     with whole_file(out) as partial:
-        Tree.ElementTree(root).write(partial, encoding="utf-8", xml_declaration=True)
+        ET.ElementTree(root).write(partial, encoding="utf-8", xml_declaration=True)
     return [out]

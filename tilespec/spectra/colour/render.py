@@ -214,7 +214,7 @@ def _attrs(source: Scene, roi: Roi, options: ColourOptions, limits: tuple[float,
 
 def _header(source: Scene, roi: Roi) -> dict[str, str]:
     """Return the header of the scene without what speaks of its bands."""
-    return header_of(source, Bands(count=len(CHANNELS), axis=None), moved=roi != source.roi)[0]
+    return header_of(source, Bands(count=len(CHANNELS), axis=None), other_pixels=roi != source.roi)[0]
 
 
 def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
