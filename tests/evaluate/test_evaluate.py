@@ -261,6 +261,8 @@ def test_the_prediction_of_another_scene_of_the_same_size_is_refused(tmp_path, m
     assert first.digest != other.digest
     assert evaluate(pred, scenes[0], patch_size=9)["oa"] == 1
     assert "the prediction of another scene" in refusal(pred, scenes[1], patch_size=9)
+    beside = write_map(tmp_path / "q", first.labels(), scene_digest=other.digest, origin=[0, 0])
+    assert "the prediction of another scene" in refusal(pred, beside, patch_size=9)
 
 
 def test_figures_of_classes_stand_under_their_names(tmp_path):
