@@ -201,8 +201,8 @@ def region_of(predicted: Raster, true: Raster, rows: str | None, cols: str | Non
 def _strangers(predicted: Raster, true: Raster) -> bool:
     """Return whether the truth is known to be of another scene than the prediction.
 
-    Labels belong to the scene that holds them, and a prediction to the scene that it was made of. Channels, and labels of another scale, may be those of another store, a
-    target: of the same plane.
+    Labels belong to the scene that holds them, and a prediction to the scene that it was made of. Channels, and labels
+    of another scale, may be those of another store, a target: of the same plane.
     """
     plane, scale = predicted.attrs.get("plane"), Fraction(scale_of(predicted.attrs))
     if (isinstance(true, ValueRaster) or scale != 1) and plane is not None:
