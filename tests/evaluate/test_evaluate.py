@@ -30,6 +30,7 @@ from tilespec.evaluate.evaluate import evaluate
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.seams import seam_score
 from tilespec.storage.layer import Layer
+from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
 
 
@@ -358,7 +359,7 @@ def test_stores_that_are_no_class_maps_or_not_complete_are_refused(tmp_path, mak
     scene = make_scene(tmp_path / "s", 72, 88, 4, labelled=False)
     assert "labels(y, x)" in refusal(stores[0], scene, patch_size=9)
     assert "prediction(y, x)" in refusal(scene, stores[1], patch_size=9)
-    zarr.open_group(stores[0]).attrs["tilespec_status"] = "writing"
+    publish(stores[0], {"tilespec_status": "writing"})
     assert "status 'writing'" in refusal(*stores, patch_size=9)
     assert "found nothing" in refusal(str(tmp_path / "nowhere"), stores[1])
 
@@ -379,7 +380,7 @@ def test_the_seam_score_stands_beside_the_score(tmp_path, maps, stores):
 
 
 def test_an_incomplete_prediction_is_scored_and_said_to_be_incomplete(stores):
-    zarr.open_group(stores[0]).attrs["tilespec_status"] = "incomplete"
+    publish(stores[0], {"tilespec_status": "incomplete"})
     assert evaluate(*stores, patch_size=9)["status"] == "incomplete"
 
 
