@@ -114,26 +114,29 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     *,
     roi: Roi | None = None,
     form: StoredForm = PLAIN,
+    what: str = "transform",
     client: Any = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write ``scene``, or a region, after ``operators`` into ``product``; return the product's counts.
 
-    The cube is read once; a task writes one row of objects.
+    The cube is read once; a task writes one row of objects. The progress calls the work ``what``.
     """
     missing, say = product.missing(), progress or Silent()
     work = TransformTask(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
-    say.start("transform", len(missing), "rows")
+    say.start(what, len(missing), "rows of objects")
     if missing:
         reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
+    scene.check_unchanged()
     product.finish()
     say.finish()
     return product.counts()
 
 
-def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
-    """Open the store of a scene after the recipe of hash ``digest``, with all layers of ``scene``."""
-    return open_product(scene, bands, out, settings={"recipe": digest}, attrs={"recipe_digest": digest})
+def transformed(scene: Scene, bands: Bands, out: str, recipe: Recipe) -> Product:
+    """Open the store of a scene after a recipe, with all layers of ``scene``."""
+    attrs = {"recipe_digest": recipe.digest, "recipe_steps": recipe.text}
+    return open_product(scene, bands, out, settings={"recipe": recipe.digest}, attrs=attrs)
 
 
 def open_product(  # noqa: PLR0913 - what is written, and how
@@ -176,7 +179,7 @@ def open_product(  # noqa: PLR0913 - what is written, and how
         out,
         [cube, *layers],
         settings={
-            "scene": scene.digest or scene.url,
+            "scene": scene.digest,
             **settings,
             "layers": list(scene.layers),
             "numerics": NUMERICS,
@@ -299,7 +302,7 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     began = time.monotonic()
     with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        product = transformed(source, bands, out, fitted.digest)
+        product = transformed(source, bands, out, fitted)
         product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **values_of(options, Workers))
         counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}

@@ -72,7 +72,7 @@ class ClassRaster:
 
     def read(self, roi: Roi) -> np.ndarray:
         """Return the classes ``y, x`` of a region, given in pixels of the scene."""
-        return self.layer.read(_within(roi, self.roi))
+        return self.layer.read(within(roi, self.roi))
 
 
 @final
@@ -139,7 +139,7 @@ class ValueRaster:
 
     def read(self, roi: Roi) -> Reflectance:
         """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
-        here = _within(roi, self.roi)
+        here = within(roi, self.roi)
         if self.scene is not None:
             return self.scene.read(here)
         packing = Packing.of(f"{self.url}: {self.layer.name}", self.layer.attrs, self.layer.dtype)
@@ -216,7 +216,7 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
     return roi
 
 
-def _within(roi: Roi, plane: Roi) -> Roi:
+def within(roi: Roi, plane: Roi) -> Roi:
     """Return a region of the scene in pixels of a part of the scene."""
     return Roi(y0=roi.y0 - plane.y0, y1=roi.y1 - plane.y0, x0=roi.x0 - plane.x0, x1=roi.x1 - plane.x0)
 

@@ -29,7 +29,7 @@ def spectral_of(url: str, group: "zarr.Group", bands: int) -> SpectralAxis | Non
             factor = _factor(f"{url}: {name}", name, str(array.attrs.get("units", "")), centres)
             fwhm, good = (_vector(url, group, key, bands) for key in ("fwhm", "good"))
             return SpectralAxis(
-                name=name,  # type: ignore[arg-type]
+                name=name,
                 unit=UNITS.get(name, str(array.attrs.get("units", "1"))),
                 values=_scaled(centres, factor),
                 fwhm=None if fwhm is None else _scaled(fwhm, factor),

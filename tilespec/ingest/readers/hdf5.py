@@ -6,6 +6,7 @@ A sensor's layout is one file and one line in `LAYOUTS`; it is recognised by its
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
+from tilespec.ingest.readers.apart import run_apart
 from tilespec.ingest.readers.cf import plane, text, texts
 from tilespec.ingest.readers.containers import Container, Entry
 from tilespec.ingest.readers.source import Options, Source, SourceLayer
@@ -26,6 +28,9 @@ LAYOUTS: Final = {
 }
 """The layouts in the order of trial; a file with none of them is read as NetCDF or plain HDF5."""
 PLAIN: Final = "tilespec.ingest.readers.netcdf:read_netcdf"
+SCRIPT: Final = Path(__file__).with_name("hdf5_process.py")
+SECONDS: Final = 60.0
+"""The time in which a process visits all arrays of a file."""
 EMPTY: Final = "This is a netCDF dimension but not a netCDF variable"
 """The text that NetCDF 4 writes into a dimension without a coordinate."""
 
@@ -85,12 +90,22 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             expected="HDF5 or NetCDF 4",
             do="Convert NetCDF 3 with `nccopy -k nc4 IN OUT`; else check the path.",
         )
+    status = path.stat()
+    _look(path, status.st_size, status.st_mtime_ns)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise UserError(path, found=str(error), expected="a whole HDF5 file", do="Copy it again.") from error
     with file:
         yield file
+
+
+@lru_cache(maxsize=64)
+def _look(path: Path, size: int, modified: int) -> None:
+    """Refuse a file on which the HDF5 library crashes or hangs; each version of a file is looked at once."""
+    del size, modified  # they make the version
+    with run_apart(SCRIPT, path, seconds=SECONDS):
+        pass
 
 
 def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:

@@ -47,6 +47,8 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
+    if options.bands is not None and suffix != ".png":
+        exported.notes.append("--bands choose the colours of a picture: this file has all bands")
     plan = {
         "store": str(store),
         "out": str(out),

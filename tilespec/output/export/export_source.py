@@ -84,7 +84,7 @@ class ExportSource:
 
 
 def open_exported(
-    url: str, layer: str | None, *, max_side: int = 2048, bands: tuple[int, int, int] | None = None
+    url: str, layer: str | None, *, max_side: int = 2048, bands: str | tuple[int, int, int] | None = None
 ) -> ExportSource:
     """Return the cube, the prediction or a layer of a whole store.
 
@@ -104,7 +104,7 @@ def open_exported(
         )
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None
-    _check_bands(bands, array.shape)
+    shown = bands_shown(bands, None if scene is None else scene.spectral, array.shape)
     layer_read, classes = Layer.of(url, array), class_names(array.attrs)
     packing, dtype = _packing(f"{url}: {name}", layer_read, classes)
     notes = packing.notes
@@ -129,16 +129,43 @@ def open_exported(
         packing=None if dtype is None else packing,
         layers=() if scene is None else tuple(scene.planes.values()),
         max_side=max_side,
-        bands=bands,
+        bands=shown,
         notes=list(notes),
     )
 
 
-def _check_bands(bands: tuple[int, int, int] | None, shape: tuple[int, ...]) -> None:
-    """Refuse bands that do not exist."""
+def bands_shown(
+    bands: str | tuple[int, int, int] | None, axis: SpectralAxis | None, shape: tuple[int, ...]
+) -> tuple[int, int, int] | None:
+    """Return the bands of a picture by number, from numbers, or from a text of places on the axis or of numbers.
+
+    Raises:
+        UserError: they are not three, do not exist, or lie beyond the ends of the axis.
+    """
     count = shape[2] if len(shape) == 3 else 1
-    if bands is not None and not (len(bands) == 3 and all(0 <= band < count for band in bands)):
-        raise UserError("--bands", found=bands, expected=f"three bands from 0 to {count - 1}", do="Correct them.")
+    if bands is None:
+        return None
+    wanted = [_band(word.strip(), axis) for word in bands.split(",")] if isinstance(bands, str) else list(bands)
+    if len(wanted) != 3 or not all(isinstance(band, int) and 0 <= band < count for band in wanted):
+        span = (
+            "" if axis is None else f"three places from {min(axis.values):g} to {max(axis.values):g} {axis.unit}, or "
+        )
+        expected = f"{span}three bands from #0 to #{count - 1}"
+        raise UserError("--bands", found=bands, expected=expected, do="Write --bands 640,550,460, or #12,#7,#2.")
+    red, green, blue = wanted
+    return red, green, blue
+
+
+def _band(word: str, axis: SpectralAxis | None) -> int | None:
+    """Return the number of a band from ``#7``, or from a place on the axis; None if there is none."""
+    try:
+        if word.startswith("#") or axis is None:
+            return int(word.removeprefix("#"))
+        place = float(word)
+    except ValueError:
+        return None
+    inside = min(axis.values) - 20 <= place <= max(axis.values) + 20
+    return axis.nearest(place) if inside else None
 
 
 def _header(group: zarr.Group) -> dict[str, str]:
