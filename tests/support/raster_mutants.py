@@ -1,6 +1,6 @@
 """Damaged ENVI headers and TIFF files, read in processes of their own, each of which a crash or a hang may end.
 
-Run by itself it prints what became of many: ``python raster_mutants.py envi 100000 FIRST``.
+Run by itself it prints what became of them as JSON: ``python raster_mutants.py envi 100000 FIRST``.
 """
 
 import json
@@ -48,9 +48,37 @@ class names = {soil, leaf, stem}
 tint = 10 ms
 """
 WORDS = (
-    *(b"=", b"{", b"}", b",", b";", b"\n", b"\0", b"-1", b"0", b"1e400", b"nan", b"inf", b"99999999999999999999", b"\xff"),
-    *(b"samples = 3\n", b"bands = 1000000000\n", b"lines = 0\n", b"wavelengths = {1 2 3}\n", b"bbl = {}\n", b"rotation=180"),
-    *(b"Geographic Lat/Lon", b"units=Feet", b"reflectance scale factor = 0\n", b"interleave = bsq\n", b"data type = 6\n"),
+    *(
+        b"=",
+        b"{",
+        b"}",
+        b",",
+        b";",
+        b"\n",
+        b"\0",
+        b"-1",
+        b"0",
+        b"1e400",
+        b"nan",
+        b"inf",
+        b"99999999999999999999",
+        b"\xff",
+    ),
+    *(
+        b"samples = 3\n",
+        b"bands = 1000000000\n",
+        b"lines = 0\n",
+        b"wavelengths = {1 2 3}\n",
+        b"bbl = {}\n",
+        b"rotation=180",
+    ),
+    *(
+        b"Geographic Lat/Lon",
+        b"units=Feet",
+        b"reflectance scale factor = 0\n",
+        b"interleave = bsq\n",
+        b"data type = 6\n",
+    ),
 )
 
 
@@ -206,6 +234,6 @@ def fates(kind, count, first=0):
 if __name__ == "__main__":
     kind, count, first = sys.argv[1], int(sys.argv[2]), int((sys.argv[3:] or ["0"])[0])
     total, faults = fates(kind, count, first)
-    print(kind, count, dict(total))  # noqa: T201
-    for seed, fate in sorted(faults.items())[:40]:
-        print(seed, fate)  # noqa: T201
+    print(
+        json.dumps({"kind": kind, "files": count, "read": total["read"], "refused": total["refused"], "faults": faults})
+    )
