@@ -234,6 +234,6 @@ def fates(kind, count, first=0):
 if __name__ == "__main__":
     kind, count, first = sys.argv[1], int(sys.argv[2]), int((sys.argv[3:] or ["0"])[0])
     total, faults = fates(kind, count, first)
-    print(
+    print(  # noqa: T201
         json.dumps({"kind": kind, "files": count, "read": total["read"], "refused": total["refused"], "faults": faults})
     )
