@@ -5,14 +5,20 @@ Exit codes: 0 done, 2 the user's mistake, 3 finished but incomplete, 130 interru
 """
 
 import os
-from typing import Any, final
+import sys
+from typing import Annotated, Any, final
 
 import typer
 from typer.core import TyperGroup
 
+from tilespec import __version__
 from tilespec.cli.commands import LazyCommand
+from tilespec.cli.shared import answer, open_streams
 from tilespec.cli.verbs import COMMANDS
+from tilespec.core.errors import EXIT_USER
 from tilespec.core.memory import one_heap
+from tilespec.core.progress import tell
+from tilespec.core.signals import end_at_once
 
 
 @final
@@ -23,11 +29,26 @@ class Verbs(TyperGroup):
         super().__init__(**options | {"commands": {command.name: LazyCommand(command) for command in COMMANDS}})
 
 
+def _print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        answer("--version", f"tilespec {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options before the verb."""
+
+
 app = typer.Typer(
     cls=Verbs,
     name="tilespec",
     help="Hyperspectral scenes larger than memory, from raw counts to a blended prediction.",
-    callback=lambda: None,
+    callback=_options,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,5 +60,11 @@ def main() -> None:
     """Run the command line."""
     # Idle OpenMP threads that spin cost half the speed beside one busy neighbour; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    open_streams()
     one_heap()
-    app()
+    end_at_once()
+    try:
+        app()
+    except OSError as error:  # the help, or a message of the parser, that nobody can read
+        tell(f"tilespec: standard output: {error.strerror}\n")
+        sys.exit(EXIT_USER)

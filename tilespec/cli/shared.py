@@ -1,14 +1,26 @@
 """What all commands share: how a verb is called, and how its result or its error is shown."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 from tilespec import api
-from tilespec.core.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
+from tilespec.core.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    IncompleteError,
+    UserError,
+    without_credentials,
+)
+from tilespec.core.progress import tell
+from tilespec.core.results import human
 
 
 def run(
@@ -31,9 +43,9 @@ def run(
     else:
         answering = answers()
         for note in result.get("notes", []) if answering and sets_exit_code else []:
-            print(f"tilespec {verb}: note: {note}", file=sys.stderr)  # noqa: T201 - what users should know
+            tell(without_credentials(f"tilespec {verb}: note: {note}") + "\n")
         if answering:
-            print(json.dumps(result) if as_json else human(result))  # noqa: T201 - the verb's answer
+            answer(verb, json.dumps(result) if as_json else human(result))
         if sets_exit_code and (result.get("status") == "incomplete" or result.get("whole") is False):
             raise typer.Exit(EXIT_INCOMPLETE)
 
@@ -50,26 +62,35 @@ def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]
 
 def fail(message: str, code: int) -> None:
     """Say why, and end with an exit code."""
-    print(message, file=sys.stderr)  # noqa: T201 - the message is the product here
+    tell(without_credentials(message) + "\n")
     raise typer.Exit(code)
 
 
-def human(result: dict[str, Any], indent: str = "") -> str:
-    """Return a result as aligned lines."""
-    width = max((len(key) for key in result), default=0)
-    lines = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}", human(value, indent + "  ")]
-        elif isinstance(value, str) and "\n" in value:
-            lines += [f"{indent}{key}", value]
-        else:
-            lines.append(f"{indent}{key:<{width}}  {_short(value)}")
-    return "\n".join(lines)
+def answer(verb: str, text: str) -> None:
+    """Print the answer of a verb on stdout; a reader that has gone away has seen enough of it.
+
+    Where it cannot be written (a full disk), one message says so: the work itself is done.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):  # what is left in the buffer is not written again at the end of the process
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            fail(f"tilespec {verb}: standard output: {error.strerror}; the work is done", EXIT_USER)
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = json.dumps(value) if isinstance(value, list) else str(value)
-    return text if len(text) <= 160 else text[:157] + "..."
+def open_streams() -> None:
+    """Open the standard streams that who started this process has closed, so that no file takes their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(AttributeError, ValueError):  # a locale without umlauts is no reason to end
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -5,18 +5,27 @@ task sets its own torch and BLAS threads.
 """
 
 import logging
-import signal
-import threading
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing import spawn
 from typing import Any
 from urllib.parse import urlparse
 
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.registry import from_user, load
+from tilespec.core.signals import terminal_ignored
 
 CLUSTERS = {"local": "tilespec.cluster.connect:local"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SCHEMES = ("tcp", "tls")
+"""The schemes of addresses: plain on this machine, encrypted anywhere."""
+LOGGERS = ("distributed", "tornado")
+"""The loggers that are silent while a cluster is used."""
+ANSWERS = 30.0
+"""The seconds in which a scheduler must answer."""
+MAIN, WORKER = ("init_main_from_name", "init_main_from_path"), "Dask Worker process"
+"""What `multiprocessing` tells a new process of the script that started it, and how Dask names its workers."""
 
 STARTS = 3
 """The number of attempts to start workers when one of them dies during the start."""
@@ -37,9 +46,22 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
         with _scheduler(cluster) as client:
             yield client
     else:
-        opener: Callable[[int], Any] = load(CLUSTERS, from_user(cluster or "local"), "cluster")
-        with opener(max(workers, 1)) as client:
+        name = cluster or "local"
+        opener: Callable[[int], Any] = load(CLUSTERS, from_user(name), "cluster")
+        with _entered(name, _opened(name, lambda: opener(max(workers, 1)))) as client:
             yield client
+
+
+def _entered(name: str, manager: Any) -> Any:
+    """Return a context manager; refuse what a dotted path to something else has given."""
+    if not (hasattr(manager, "__enter__") and hasattr(manager, "__exit__")):
+        raise UserError(
+            f"--cluster {name}",
+            found=f"a function that gives a {type(manager).__name__}",
+            expected="a context manager that takes the number of workers and yields a client",
+            do="See docs/extending.md for an example.",
+        )
+    return manager
 
 
 @contextmanager
@@ -50,10 +72,22 @@ def local(workers: int) -> Iterator[Any]:
 
     from tilespec.cluster.worker_plugin import Settings
 
-    settings = {"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}
+    if multiprocessing.current_process().daemon:
+        raise UserError(
+            "workers",
+            found=f"{workers} in a process of a pool, which may start none",
+            expected="0, which works in this process",
+            do="Leave workers out, or call the verb outside of the pool.",
+        )
+    settings = {
+        "distributed.worker.memory.terminate": False,
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.admin.log-format": "%(message)s",
+    }
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
-        with _ignore_sigint():
+        stack.enter_context(_without_main())  # workers that die are started again
+        with terminal_ignored():
             cluster = stack.enter_context(_started(workers))
         client = stack.enter_context(Client(cluster))
         client.register_plugin(Settings())
@@ -84,33 +118,81 @@ def _started(workers: int, tries: int = STARTS) -> Any:
 
 
 @contextmanager
-def _ignore_sigint() -> Iterator[None]:
-    """Ignore SIGINT inside the block: processes that start meanwhile inherit this, so Ctrl-C does not reach them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _without_main() -> Iterator[None]:
+    """Open a block in which Dask's workers do not import the script that started them.
+
+    A worker runs tilespec's own functions. `multiprocessing` would import the script again, which fails when the script
+    comes from standard input, and never ends when it has no ``if __name__ == "__main__":``.
+    """
+    whole = spawn.get_preparation_data
+
+    def without(name: str) -> dict[str, Any]:
+        data = whole(name)
+        return {key: value for key, value in data.items() if not (key in MAIN and name.startswith(WORKER))}
+
+    spawn.get_preparation_data = without
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        spawn.get_preparation_data = whole
 
 
 @contextmanager
 def _scheduler(address: str) -> Iterator[Any]:
-    """Yield a client of the scheduler at ``address``; refuse plain TCP off this machine, which is not secure."""
+    """Yield a client of the scheduler at ``address``; only ``tls://`` leaves this machine.
+
+    Whoever speaks with a scheduler unpickles what it sends: an address of another scheme could be anybody's.
+    """
     from distributed import Client
 
-    parts = urlparse(address)
-    if parts.scheme == "tcp" and parts.hostname not in LOOPBACK:
-        raise UserError(
-            "--cluster",
-            found=address,
-            expected="tls:// for a scheduler on another machine",
-            do="Start scheduler and workers with certificates (distributed.comm.tls), then give tls://HOST:PORT.",
-        )
-    for name in ("distributed", "tornado"):  # lost connections are reported by our own messages
+    _check_address(address)
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:  # lost connections are reported by our own messages
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with Client(address, timeout="30s") as client:
-        client.get_versions(check=True)
-        yield client
+    try:
+        with _opened(address, lambda: Client(address, timeout=f"{ANSWERS:.0f}s")) as client:
+            client.get_versions(check=True)
+            yield client
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address that is no scheduler's, that is not encrypted and leaves this machine, or that has a user."""
+    try:
+        parts = urlparse(address)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if not host or not port:
+        found = "an address without a host and a port"
+    elif parts.username or parts.password or parts.path.strip("/") or parts.query:
+        found = "an address with more than host and port"
+    elif scheme not in SCHEMES:
+        found = f"the scheme {scheme}://"
+    elif scheme == "tcp" and host not in LOOPBACK:
+        found = f"tcp:// to {host}, another machine, to which nothing is encrypted"
+    else:
+        return
+    raise UserError(
+        f"--cluster {address}",
+        found=found,
+        expected="tls://HOST:PORT, or tcp://127.0.0.1:PORT for a scheduler on this machine",
+        do="Start scheduler and workers with certificates (distributed.comm.tls), then give tls://HOST:PORT.",
+    )
+
+
+def _opened(where: str, open_client: Callable[[], Any]) -> Any:
+    """Return an open client; a scheduler that does not answer, or does not fit, is a message."""
+    try:
+        return open_client()
+    except (UserError, IncompleteError):
+        raise
+    except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
+        raise UserError(
+            f"--cluster {where}",
+            found=f"no scheduler: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
+            expected="a scheduler that answers",
+            do="Start it, check the address and the certificates, or leave --cluster out.",
+        ) from error

@@ -5,10 +5,11 @@ a small value. Windows of tasks bound the graph, so a scheduler's load does not 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from tilespec.core.cpu import one_blas_thread
+from tilespec.core.cpu import cores, one_blas_thread
 from tilespec.core.progress import Progress, Silent
 
 LEAF = "of"
@@ -96,8 +97,9 @@ def _local(graph: dict[str, Any], key: str, progress: Progress) -> Any:
         if done.startswith(LEAF):
             progress.advance(1)
 
-    with one_blas_thread(), Callback(posttask=count):
-        return get(graph, key)
+    threads = cores()  # a pool of its own: the scheduler's default pool has no threads in a forked process
+    with one_blas_thread(), ThreadPoolExecutor(threads, "tilespec-reduce") as pool, Callback(posttask=count):
+        return get(graph, key, pool=pool, num_workers=threads)
 
 
 def _remote(client: Any) -> Callable[[dict[str, Any], str, Progress], Any]:

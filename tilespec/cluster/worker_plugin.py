@@ -1,11 +1,11 @@
 """Worker plugin: the settings of each worker process."""
 
-import signal
 from typing import Any, final
 
 from distributed import WorkerPlugin
 
 from tilespec.core.memory import one_heap
+from tilespec.core.signals import ignore_terminal
 
 
 @final
@@ -20,4 +20,4 @@ class Settings(WorkerPlugin):
     def setup(self, worker: Any) -> None:  # noqa: ARG002 - the interface of plugins
         """Apply both settings; the worker's event loop runs in its main thread, where signal handlers are set."""
         one_heap()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_terminal()

@@ -10,6 +10,8 @@ from typing import Any
 _lock = threading.Lock()
 _depth = 0
 _before: list[int] = []
+_forked = False
+"""Whether this process was forked from one that had loaded this file, whose threads it lacks."""
 
 
 @contextmanager
@@ -56,5 +58,26 @@ def _libraries() -> list[Any]:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores that this process may use; a forked process uses one.
+
+    Pools of threads that the parent process has started, OpenMP's above all, do not exist in a forked process: it would
+    wait for them for ever.
+    """
+    if _forked:
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_forked() -> bool:
+    """Return whether this process was forked from one that had loaded tilespec."""
+    return _forked
+
+
+def _after_fork() -> None:
+    """Note the fork; a lock that a thread of the parent held stays locked for ever, so this process gets a new one."""
+    global _forked, _lock, _depth
+    _forked, _lock, _depth = True, threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

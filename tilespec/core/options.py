@@ -11,13 +11,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache, wraps
-from pathlib import Path
 from typing import Any, Final, final, get_type_hints
 
+from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
+from tilespec.core.values import listed, plain, span
 
 PYTHON: Final = {"flag": None}
 """Metadata of a field that is an option of the Python function alone."""
+SEEDS: Final = 2**63 - 1
+"""The largest seed that all generators of random numbers take."""
 SPAN: Final = {"metavar": "A:B"}
 """Metadata of a field that is a span of rows or columns: the first, and the one behind the last."""
 KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
@@ -47,7 +50,7 @@ class Region:
 class Seeded:
     """The option of verbs that draw random numbers."""
 
-    seed: int = 0
+    seed: int = field(default=0, metadata={"between": (0, SEEDS)})
     """The seed decides everything that is random."""
 
 
@@ -78,6 +81,8 @@ class Option:
     """The command line names the option so; None for an option of the Python function alone."""
     metavar: str | None
     """What the help shows in the place of a value; None for the name of the type."""
+    between: tuple[int, int] | None = None
+    """The smallest and the largest number that it takes; None for any."""
 
     @property
     def help(self) -> str:
@@ -85,8 +90,30 @@ class Option:
         return SENTENCE.split(self.text)[0].replace("``", "")
 
     def read(self, value: Any) -> Any:
-        """Return a value as the field holds it: an option of text takes paths and numbers too."""
-        return str(value) if self.kind in {str, str | None} and isinstance(value, Path | float | int) else value
+        """Return a value as the field holds it.
+
+        An option of text takes paths, numbers and lists of texts too; a span of rows or columns takes slices and pairs.
+        """
+        if self.metavar == SPAN["metavar"]:
+            return span(value)
+        value = plain(value)
+        if self.kind in {str, str | None}:
+            value = listed(value)
+            return str(value) if isinstance(value, float | int) and not isinstance(value, bool) else value
+        return self._number(value) if self.kind in {int, int | None} else value
+
+    def _number(self, value: Any) -> Any:
+        """Return a whole number; refuse other values, and one beyond the option's limits."""
+        low, high = self.between or (-SEEDS, SEEDS)
+        if value is None and self.kind == int | None:
+            return None
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if not whole or isinstance(value, bool) or not low <= value <= high:
+            limits = f" from {self.between[0]} to {self.between[1]}" if self.between else ""
+            raise UserError(
+                self.flag or self.name, found=repr(value), expected=f"a whole number{limits}", do="Give another number."
+            )
+        return int(value)
 
 
 @cache
@@ -104,6 +131,7 @@ def options_of(kind: type) -> tuple[Option, ...]:
             text=texts[name],
             flag=declared[name].metadata.get("flag", f"--{name.replace('_', '-')}"),
             metavar=declared[name].metadata.get("metavar"),
+            between=declared[name].metadata.get("between"),
         )
         for name in dict.fromkeys(name for base in ordered for name in inspect.get_annotations(base))
     )

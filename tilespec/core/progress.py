@@ -1,8 +1,13 @@
-"""Progress on stderr: a live line on a terminal, a plain line every few seconds in a log."""
+"""Progress on stderr: a live line on a terminal or in a notebook, a plain line every few seconds in a log.
+
+Progress is not the work: where nobody reads it any more (a closed terminal, a full disk, a pipe without a reader) it is
+lost, and the work goes on.
+"""
 
 import sys
 import time
-from typing import Protocol, final, runtime_checkable
+from contextlib import suppress
+from typing import Any, Protocol, TextIO, final, runtime_checkable
 
 
 @runtime_checkable
@@ -41,11 +46,15 @@ class Silent:
 
 @final
 class Lines:
-    """Rate and time left on stderr: one live line on a terminal, else a line every ``every`` seconds."""
+    """Rate and time left on stderr: one live line on a terminal or in a notebook, else a line every ``every`` seconds.
+
+    A notebook shows it as plain text, on stdout, because it paints stderr red.
+    """
 
     def __init__(self, every: float = 10.0) -> None:
-        self._tty = sys.stderr.isatty()
-        self._every = 0.2 if self._tty else every
+        self._notebook, self._width = in_notebook(), 0
+        self._tty = not self._notebook and _is_terminal(sys.stderr)
+        self._every = 0.2 if self._tty or self._notebook else every
 
     def say(self, text: str) -> None:
         """Write ``text`` on a line of its own."""
@@ -75,11 +84,44 @@ class Lines:
         left = _clock((self._total - self._done) / rate) if rate > 0 else "?"
         share = 100 * self._done / self._total if self._total else 100.0
         text = f"{self._what}: {share:5.1f} %  {_human(rate)} {self._unit}/s  {left} left  {note}"
-        self._write(text.rstrip(), end="" if self._tty else "\n")
+        self._write(text.rstrip(), end="" if self._tty or self._notebook else "\n")
 
     def _write(self, text: str, end: str) -> None:
-        sys.stderr.write((f"\r\x1b[2K{text}" if self._tty else text) + end)
-        sys.stderr.flush()
+        if self._notebook:  # blanks cover the rest of a longer line, which notebooks cannot erase
+            tell(f"\r{text:<{self._width}}{end}", sys.stdout)
+            self._width = 0 if end else len(text)
+        else:
+            tell((f"\r\x1b[2K{text}" if self._tty else text) + end)
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Write a text to stderr, or to another stream, if anybody can still read it."""
+    with suppress(OSError, ValueError, AttributeError):  # full, closed, or None
+        file: Any = stream or sys.stderr
+        file.write(text)
+        file.flush()
+
+
+def default_progress() -> Progress:
+    """Return the progress of a verb that was called without one: lines where somebody watches, else none.
+
+    Somebody watches in a notebook and at an interactive prompt; a script and a library are silent.
+    """
+    return Lines() if in_notebook() or (hasattr(sys, "ps1") and _is_terminal(sys.stderr)) else Silent()
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal; one that is closed or missing is none."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
 
 
 def _human(x: float) -> str:
@@ -99,4 +141,4 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-__all__ = ["Lines", "Progress", "Silent"]
+__all__ = ["Lines", "Progress", "Silent", "default_progress", "in_notebook", "tell"]

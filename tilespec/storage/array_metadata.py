@@ -16,6 +16,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from tilespec.core.errors import UserError
+from tilespec.storage.inventory import CheckedStore
 
 LARGEST: Final = 1 << 50
 """The largest number of elements of an array; a petabyte of them is in no store."""
@@ -39,19 +40,20 @@ class FreshMetadata(LocalStore):
         return type(value).from_bytes(json.dumps(root).encode())
 
 
-def open_local(folder: Path) -> zarr.Group:
-    """Open a group in a folder for reading, with the metadata of all its arrays.
+def open_local(store: CheckedStore) -> zarr.Group:
+    """Open a group in a folder for reading, of a store of `FreshMetadata`, with the metadata of all its arrays.
 
     Raises:
         UserError: the metadata of an array are damaged, of another version, or of a codec or a data type that Zarr does
             not know; or its shape is that of no array.
     """
     try:
-        return zarr.open_group(FreshMetadata(folder), mode="r", zarr_format=3, use_consolidated=True)
+        return zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
     except UserError:
         raise
     except Exception:
-        _name_unreadable(folder)
+        if store.folder is not None:
+            _name_unreadable(store.folder)
         raise
 
 

@@ -129,8 +129,34 @@ def layer_spec(
 
 def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:
     """Return the attributes of a class map: CF flags, and 255 for unlabelled or nodata."""
-    meanings = " ".join(name.strip().replace(" ", "_") or f"class_{i}" for i, name in enumerate(classes))
-    return {"nodata": UNLABELLED, "flag_values": list(range(len(classes))), "flag_meanings": meanings}
+    names = distinct(classes)
+    words = _words(names)
+    exact = {} if words == names else {"class_names": list(names)}
+    return {"nodata": UNLABELLED, "flag_values": list(range(len(names))), "flag_meanings": " ".join(words), **exact}
+
+
+def class_names(attrs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the classes of a map from its attributes.
+
+    CF's ``flag_meanings`` are single words; ``class_names`` are the names themselves, as long as they belong together.
+    """
+    words, exact = tuple(str(attrs.get("flag_meanings", "")).split()), attrs.get("class_names")
+    exact = exact.tolist() if isinstance(exact, np.ndarray) else exact
+    whole = isinstance(exact, list | tuple) and all(isinstance(name, str) for name in exact)
+    return tuple(exact) if exact and whole and _words(tuple(exact)) == words else words
+
+
+def distinct(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return one name for each class: ``class_3`` for an empty one, and its number behind one that was there before."""
+    names: list[str] = []
+    for i, name in enumerate(" ".join(name.split()) for name in classes):
+        names.append(name if name and name not in names else f"{name or 'class'}_{i}")
+    return tuple(names)
+
+
+def _words(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a single word for each name, no two the same."""
+    return distinct(tuple(name.replace(" ", "_") for name in names))
 
 
 def constants(

@@ -5,7 +5,6 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 ``channel``), ``fwhm``, ``good`` over ``band``; the CRS as CF ``spatial_ref``.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -20,7 +19,9 @@ from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.layer import Layer
+from tilespec.storage.layout import class_names
 from tilespec.storage.packing import Packing
 from tilespec.storage.spectral_axis import spectral_of
 
@@ -52,6 +53,8 @@ class Scene:
     """The cube with its stored values."""
     planes: Mapping[str, Layer]
     """The layers by name, with their stored values."""
+    stamp: str | None
+    """The tag of the root's metadata when the scene was opened."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -88,6 +91,7 @@ class Scene:
             georef=georef_of(group, cube),
             cube=Layer.of(url, cube),
             planes={name: Layer.of(url, array) for name, array in planes.items()},
+            stamp=inventory(url).stamp,
         )
 
     @property
@@ -176,7 +180,7 @@ class Scene:
 
     def classes(self, layer: str = "labels") -> tuple[str, ...]:
         """Return the names of the classes 0, 1, ... of a layer."""
-        return tuple(str(open_group(self.url)[layer].attrs.get("flag_meanings", "")).split())
+        return class_names(open_group(self.url)[layer].attrs)
 
     def raw(self) -> "Scene":
         """Return the scene itself; refuse one that `transform` wrote: a recipe applied twice is another recipe."""
@@ -190,17 +194,17 @@ class Scene:
         return self
 
     @property
-    def digest(self) -> str | None:
-        """The hash of the stored cube, from the ledger of the run that wrote it; None for foreign stores."""
-        return content_of(self.attrs)
+    def digest(self) -> str:
+        """The hash of the stored cube, as `digests` says; a store without records is read for it."""
+        return digests(self.url).cube
 
-    def content_digest(self) -> str:
-        """Return the hash of the contents of a foreign store, by reading it once."""
-        state = hashlib.blake2b(digest_size=16)
-        for y0 in range(0, self.shape[0], self.chunks[0]):
-            block = np.asarray(self.array[y0 : y0 + self.chunks[0]])
-            state.update(np.ascontiguousarray(block).data)
-        return state.hexdigest()
+    def check_unchanged(self) -> None:
+        """Refuse a scene that was moved, removed or written again since it was opened.
+
+        Raises:
+            UserError: it was; what was computed belongs to two scenes.
+        """
+        inventory(self.url, self.stamp).check_unchanged()
 
     def to_xarray(self) -> xr.Dataset:
         """Return the store as an xarray dataset that loads lazily."""
@@ -226,8 +230,3 @@ def _is_plane(array: "zarr.Array[Any]", cube: "zarr.Array[Any]") -> bool:
 def step_of(roi: Roi) -> int:
     """Return how many lines of a region `Scene.lines` yields at a time."""
     return max(1, PIECE // roi.shape[1])
-
-
-def content_of(attrs: Mapping[str, Any]) -> str | None:
-    """Return the content hash in a store's root attributes: that of its cube, if it has one, without the labels."""
-    return attrs.get("tilespec_cube", attrs.get("tilespec_digest"))

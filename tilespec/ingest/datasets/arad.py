@@ -14,8 +14,7 @@ import numpy as np
 from tilespec.ingest.datasets.members import VISIBLE, Member, check_bands
 from tilespec.ingest.readers.hdf5 import vector
 from tilespec.ingest.readers.matlab import read_matlab
-from tilespec.ingest.readers.reader_table import Relabelled
-from tilespec.ingest.readers.source import Options
+from tilespec.ingest.readers.source import Options, Relabelled
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
 VARIABLE: Final = "cube"

@@ -15,6 +15,7 @@ from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Options, Source, SourceLayer
 from tilespec.ingest.readers.spectral_vectors import BandCount, axis_beside
 from tilespec.ingest.readers.unpacked import unpack
+from tilespec.storage.layout import class_names as class_names_of
 from tilespec.storage.packing import PACKING, Packing
 
 LATITUDE: Final = {"units": "degrees_north", "standard_name": "latitude"}
@@ -100,9 +101,9 @@ def class_names(container: Container, options: Options) -> tuple[str, ...]:
 
 def _flags(attrs: Mapping[str, Any], options: Options) -> tuple[str, ...]:
     """Return the names of classes from CF's flags, where these are the classes 0, 1, 2, ..."""
-    names = str(attrs.get("flag_meanings", "")).split()
+    names = class_names_of(attrs)
     values = np.ravel(attrs.get("flag_values", [])).tolist()
-    return tuple(names) if options.kind == "labels" and names and values == list(range(len(names))) else ()
+    return names if options.kind == "labels" and names and values == list(range(len(names))) else ()
 
 
 def text(value: Any) -> str:

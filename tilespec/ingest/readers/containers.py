@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-import psutil
 from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
+from tilespec.core.limits import usable
 from tilespec.core.types import Cube
 from tilespec.ingest.readers.array_axes import LEFT_OUT, axes_of, fits, meaning
 from tilespec.ingest.readers.source import Facts, Options
@@ -204,7 +204,7 @@ def _read_bytes(array: Any, axes: tuple[str, ...], size: Mapping[str, int]) -> i
 def guard(where: object, entry: Entry) -> None:
     """Refuse to unpack an array that is larger than half of the free memory."""
     size = int(np.prod(entry.shape, dtype=object)) * entry.dtype.itemsize
-    free = psutil.virtual_memory().available // 2
+    free = usable() // 2
     if size > free:
         raise UserError(
             where,

@@ -99,7 +99,7 @@ def _georef(where: str, group: h5py.Group) -> tuple[dict[str, Any] | None, tuple
         return None, (f"{where}: no Map_Info: no georeference",)
     fields = {key: text(node[()]) for key, node in place.items() if isinstance(node, h5py.Dataset) and node.size == 1}
     wkt = fields.get("Coordinate_System_String", "")
-    georef, notes = from_envi(where, {"map info": fields.get("Map_Info", ""), "coordinate system string": wkt})
+    georef, _, notes = from_envi(where, {"map info": fields.get("Map_Info", ""), "coordinate system string": wkt})
     code = fields.get("EPSG Code", "")
     crs = crs_of(int(code)) if code.isdigit() else None
     transform = transform_of("" if georef is None else georef["GeoTransform"])

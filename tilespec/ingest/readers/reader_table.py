@@ -1,16 +1,15 @@
 """Table: the readers by name, and the reader for a path. A reader is a callable ``(path, options) -> Source``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, final
+from typing import Final
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user, load
-from tilespec.core.types import Cube
 from tilespec.ingest.readers.envi import header_of
 from tilespec.ingest.readers.image_light import ranged
 from tilespec.ingest.readers.readable import Guarded, guarded_facts, readable
-from tilespec.ingest.readers.source import Facts, Options, Source
+from tilespec.ingest.readers.source import Options, Relabelled, Source
 from tilespec.ingest.readers.wavelengths import spectral_axis, unit_in_head, wavelengths_file
 
 READERS: Final = {
@@ -52,21 +51,6 @@ SUFFIXES: Final = {
 """The reader by the ending of a name. Other files are ENVI if they have a header, else they are read by GDAL."""
 STORES: Final = ("zarr.json", ".zgroup", ".zarray")
 """The names of files at the root of a Zarr store."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Relabelled:
-    """A source with changed facts."""
-
-    facts: Facts
-    """The changed facts."""
-    inner: Source
-    """The source of the values."""
-
-    def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows of the inner source."""
-        return self.inner.read_rows(y0, y1)
 
 
 def open_source(text: str, options: Options, reader: str | None = None) -> Source:
@@ -139,7 +123,9 @@ def _with_wavelengths(source: Source, path: Path, file: str, unit: str | None) -
             do="Check the path.",
         )
     said = unit or unit_in_head(Path(file))
-    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], unit=said)
+    old = source.facts.spectral
+    good = None if old is None else old.good  # the owner's marks of bad bands do not depend on their centres
+    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], unit=said, good=good)
     before = tuple(note for note in source.facts.notes if "wavelength" not in note)
     facts = replace(
         source.facts,

@@ -13,9 +13,8 @@ from tilespec.ingest.readers.containers import ArraySource, Container, Entry
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Facts, Options, Source
 from tilespec.ingest.readers.unpacked import unpack
-from tilespec.storage.array_metadata import open_local
 from tilespec.storage.axes import ORDER, dims_of
-from tilespec.storage.group import check_complete
+from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.packing import PACKING
 from tilespec.storage.scene import Scene
 
@@ -39,7 +38,7 @@ def read_zarr(path: Path, options: Options) -> Source:
 def _open(path: Path) -> Any:
     """Open the root of a store."""
     if (path / "zarr.json").exists():
-        return open_local(path)
+        return open_group(str(path))
     return zarr.open(str(path), mode="r")
 
 

@@ -1,5 +1,6 @@
 """Export: a scene, a layer or a prediction is written to GeoTIFF, ENVI, NetCDF or PNG, streamed by rows of objects."""
 
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,9 +9,9 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
-from tilespec.output.export.export_source import open_exported
+from tilespec.output.export.export_source import ExportSource, open_exported
 from tilespec.output.export.options import ExportOptions
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import free_bytes, local
 
 WRITERS: Final = {
     ".tif": "tilespec.output.export.geotiff:write_geotiff",
@@ -20,16 +21,18 @@ WRITERS: Final = {
     ".png": "tilespec.output.export.png:write_png",
 }
 """The writer for each ending of a name, a callable ``(exported, path, progress) -> files written``."""
+UNCOMPRESSED: Final = (".hdr", ".nc")
+"""The endings of the formats whose files are as large as the values."""
 
 
 @with_options(ExportOptions)
 def export(store: str | Path, out: str | Path, options: ExportOptions, progress: Progress) -> dict[str, Any]:
-    """Write a store in the format that the end of ``out`` names; return the files and their sizes.
+    """Write a store in the format that the end of ``out`` names; return the files, their sizes and notes.
 
     Args:
         store: A scene or a prediction.
         out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
-            (false colour of a cube, colours of a class map).
+            (false colour of a cube, colours of a class map). The names of classes lie in ``OUT.aux.xml`` beside.
         options: What is written; given by name.
         progress: Where progress is shown.
 
@@ -44,6 +47,8 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     if path.exists():
         raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
+    if options.bands is not None and suffix != ".png":
+        exported.notes.append("--bands choose the colours of a picture: this file has all bands")
     plan = {
         "store": str(store),
         "out": str(out),
@@ -54,7 +59,21 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     if options.dry_run:
         return plan
     path.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(exported, path, suffix)
     with Peak() as peak:
         written = load(WRITERS, suffix, "export")(exported, path, progress)
     files = {str(file): file.stat().st_size for file in written}
-    return plan | {"files": files, "seconds": peak.seconds, "peak_memory": peak.bytes}
+    notes = list(dict.fromkeys(exported.notes))
+    return plan | {"files": files, "notes": notes, "seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+def _check_space(exported: ExportSource, path: Path, suffix: str) -> None:
+    """Refuse to begin a file that is not compressed on a disk with too little space."""
+    free, size = free_bytes(path.parent), prod(exported.shape) * exported.dtype.itemsize
+    if suffix in UNCOMPRESSED and size > free:
+        raise UserError(
+            path,
+            found=f"{free:,} bytes free",
+            expected=f"{size:,} for the file",
+            do="Free space, or choose another place.",
+        )

@@ -55,7 +55,12 @@ def from_user_steps(text: str) -> str:
 def _parts(text: str) -> list[tuple[str, str]]:
     """Return the name and the parameters of every step in ``text``."""
     parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
-    return [(name.strip(), args) for name, _, args in parts]
+    return [(_known(name.strip()), args) for name, _, args in parts]
+
+
+def _known(name: str) -> str:
+    """Return the name of a step in the letters of the table, such as ``snv`` for ``SNV``."""
+    return name.lower() if name not in STEPS and name.lower() in STEPS else name
 
 
 def _step(name: str, args: str) -> Step:

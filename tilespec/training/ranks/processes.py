@@ -24,8 +24,9 @@ from typing import IO, Any, final
 from tilespec.core.cpu import cores
 from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.core.memory import one_heap
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.progress import Progress, Silent, tell
 from tilespec.core.registry import import_object
+from tilespec.core.signals import ignore_terminal
 from tilespec.training.ranks.launchers import RankAddress
 
 GRACE = 10.0
@@ -158,7 +159,7 @@ def drained(words: "SimpleQueue[list[Any]]") -> Iterator[list[Any]]:
             yield words.get_nowait()
 
 
-def tell(progress: Progress, word: Sequence[Any]) -> None:
+def forward(progress: Progress, word: Sequence[Any]) -> None:
     """Forward one message of a `Relay` to a progress."""
     getattr(progress, word[0])(*word[1:])
 
@@ -225,7 +226,7 @@ def _pass(rank_processes: Sequence[RankProcess], progress: Progress) -> None:
     """Forward the messages of the ranks so far."""
     for rank_process in rank_processes:
         for word in drained(rank_process.reports):
-            tell(progress, word)
+            forward(progress, word)
 
 
 def outcome(endings: Sequence[ExitReport]) -> Any:
@@ -318,7 +319,7 @@ def _main() -> None:
     one_heap()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of libraries must not mix with the messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starting process requests a stop
+    ignore_terminal()
     task = json.loads(_line())
     threading.Thread(target=_orphaned, daemon=True, name="tilespec-orphaned").start()
     sys.path.extend(entry for entry in task["path"] if entry not in sys.path)
@@ -333,7 +334,7 @@ def _main() -> None:
         last = {"text": str(error) if code != 1 else traceback.format_exc()}
     out.write(json.dumps(last) + "\n")
     out.flush()
-    sys.stderr.flush()
+    tell("")
     # All is said. Leave without C++ destructors: gloo's and autograd's threads race with them, and now and then a rank
     # that did its work would end in "terminate called without an active exception".
     os._exit(code)
