@@ -5,8 +5,11 @@ import warnings
 import h5py
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 import rioxarray  # noqa: F401 - gives xarray its .rio
 import xarray as xr
+import zarr
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -209,3 +212,52 @@ def test_a_mask_of_valid_pixels_counts_in_other_stores_too(tmp_path):
     api.ingest(written(tmp_path, data, {}, "zarr3"), tmp_path / "scene")
     scene = Scene.open(str(tmp_path / "scene"))
     assert_array_equal(np.isnan(scene.read(scene.roi)).all(axis=-1), valid == 0)
+
+
+@pytest.mark.parametrize("bottom", ["YES", "NO"])
+def test_the_netcdf_of_gdal_is_what_gdal_reads(tmp_path, bottom):
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(30, 0, 366000, 0, -30, 5806000)}
+    profile = {"driver": "GTiff", "height": 6, "width": 5, "count": 12, "dtype": "uint16", "nodata": 65535}
+    values = np.random.default_rng(0).integers(0, 9000, (12, 6, 5)).astype(np.uint16)
+    with rasterio.open(tmp_path / "x.tif", "w", **profile, **place) as file:
+        file.write(values)
+    rasterio.shutil.copy(tmp_path / "x.tif", tmp_path / "x.nc", driver="netCDF", FORMAT="NC4", WRITE_BOTTOMUP=bottom)
+    api.ingest(tmp_path / "x.nc", tmp_path / "scene")
+    scene = Scene.open(str(tmp_path / "scene"))
+    rows, y, dy = (slice(None, None, -1), 5805820, 30) if bottom == "YES" else (slice(None), 5806000, -30)
+    assert_array_equal(scene.array[...], np.moveaxis(values, 0, -1)[rows])
+    assert scene.nodata == 65535
+    assert transform_of(scene.georef["GeoTransform"]) == (366000, 30, 0, y, 0, dy)
+    assert CRS.from_wkt(scene.georef["crs_wkt"]).to_epsg() == 32633
+
+
+def test_a_zarr_of_gdal_keeps_its_place(tmp_path):
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(30, 0, 366000, 0, -30, 5806000)}
+    with rasterio.open(
+        tmp_path / "x.tif", "w", driver="GTiff", height=6, width=5, count=4, dtype="float32", **place
+    ) as file:
+        file.write(np.moveaxis(CUBE, -1, 0))
+    rasterio.shutil.copy(tmp_path / "x.tif", tmp_path / "x.zarr", driver="Zarr", FORMAT="ZARR_V2")
+    notes = api.ingest(tmp_path / "x.zarr", tmp_path / "scene")["notes"]
+    scene = Scene.open(str(tmp_path / "scene"))
+    assert_array_equal(scene.read(scene.roi), CUBE)
+    assert transform_of(scene.georef["GeoTransform"]) == (366000, 30, 0, 5806000, 0, -30)
+    assert "crs_wkt" in scene.georef or any("without a CRS" in note for note in notes)
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_bare_array_of_zarr_is_a_cube(tmp_path, form):
+    zarr.create_array(tmp_path / "x.zarr", data=CUBE, zarr_format=form)
+    api.ingest(tmp_path / "x.zarr", tmp_path / "scene")
+    scene = Scene.open(str(tmp_path / "scene"))
+    assert_array_equal(scene.read(scene.roi), CUBE)
+
+
+def test_a_header_of_envi_is_overruled_by_the_user(tmp_path):
+    CUBE.tofile(tmp_path / "x.raw")
+    text = (
+        "ENVI\nsamples = 5\nlines = 6\nbands = 4\nheader offset = 0\ndata type = 4\ninterleave = bip\nbyte order = 0\n"
+    )
+    (tmp_path / "x.hdr").write_text(text + "wavelength units = Nanometers\nwavelength = {200, 900, 1600, 3000}\n")
+    axis, _ = spectral(tmp_path, tmp_path / "x.hdr", wavelength_unit="cm-1")
+    assert (axis.name, axis.values) == ("wavenumber", tuple(SHIFT))
