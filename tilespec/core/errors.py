@@ -36,7 +36,7 @@ class UserError(ValueError):
 
 @final
 class OccupiedError(UserError):
-    """The place of an output holds something else; ``overwrite`` replaces it if tilespec made it, or if it is a file."""
+    """The place of an output holds something else; ``overwrite`` replaces a file, or what tilespec made."""
 
 
 @final

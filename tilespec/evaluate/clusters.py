@@ -5,7 +5,7 @@ Logistics Quarterly 2, 83); the pixels of a cluster without a class are errors. 
 normalised mutual information need no assignment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def _information(shares: np.ndarray) -> float:
     return 1.0 if entropies == 0 else max(0.0, 2 * information / entropies)
 
 
-def lookup(assignment: dict[int, int], classes: int, none: int) -> Any:
+def lookup(assignment: Mapping[int, int], classes: int, none: int) -> Any:
     """Return the class of each cluster in a table of 256: ``classes`` for a cluster without one; ``none`` stays."""
     table = np.full(256, classes, np.uint8)
     table[none] = none

@@ -229,7 +229,7 @@ def _attrs(request: Request, facts: Facts, calibration: Calibration | None) -> d
         provenance["binning"] = {"pixels": request.bin, "bands": request.bin_bands}
     if request.layer:
         provenance["layers"] = {name: split(where)[0].name for name, where in request.layer.items()}
-    picture = size_attrs(request.pixel_size, request.bin)
+    picture: dict[str, Any] = size_attrs(request.pixel_size, request.bin)
     if facts.colour_space is not None:
         picture |= {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
     return {"title": files["src"][0].stem, "header": facts.header, **picture, "provenance": provenance}

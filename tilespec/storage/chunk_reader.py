@@ -152,7 +152,7 @@ class ChunkReader:
         (lines, *others), _ = self._inside(index, [(s.start, s.stop) for s in region])
         key, path, known = self._key(index), self._path(index), inventory(self.store, self.stamp)
         recorded, state, crc, size = key in known.entries, xxhash.xxh3_128(), 0, 0
-        with _opened(path) as file:
+        with _open_file(path) as file:
             for start, stop in pairwise(sorted({0, *range(lines.start, lines.stop, step), lines.stop, self.edges[0]})):
                 out = buffers.array("lines", (stop - start, *self.edges[1:]), self.dtype)
                 data = out.reshape(-1).view(np.uint8)
@@ -221,12 +221,12 @@ class ChunkReader:
 
 def _contents(path: Path, buffers: Buffers) -> np.ndarray:
     """Return the bytes of a file."""
-    with _opened(path) as file:
+    with _open_file(path) as file:
         data = buffers.bytes("file", os.fstat(file.fileno()).st_size)
         return data[: _fill(file, data)]
 
 
-def _opened(path: Path) -> FileIO:
+def _open_file(path: Path) -> FileIO:
     """Open a file for reading; refuse a folder, or a pipe, which would be waited for."""
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(number).st_mode):

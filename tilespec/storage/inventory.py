@@ -151,11 +151,11 @@ def _entries(metadata: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) 
             yield key, size, digest
 
 
-def _check_root(url: str, published: Mapping[str, Any], noted: Mapping[str, Any] | None) -> None:
+def _check_root(url: str, published: Mapping[str, Any], last: Mapping[str, Any] | None) -> None:
     """Refuse root metadata other than those that were published last; older products have no record of them."""
-    if noted is None or noted == published:
+    if last is None or last == published:
         return
-    before, now = noted.get("attributes") or {}, published.get("attributes") or {}
+    before, now = last.get("attributes") or {}, published.get("attributes") or {}
     raise UserError(
         store_path(url) / ROOT,
         found=difference(before, now) or "other arrays",
@@ -260,10 +260,14 @@ def _computed(url: str, server: str | None, stamp: str | None) -> Digests:
     arrays = {key.split("/")[0] for key in planes}
     metadata = {name: read_json(root / name / ROOT) for name in sorted(arrays)}
 
-    def digest(of: Callable[[str], bool], said: str) -> str:
+    def digest(of: Callable[[str], bool], hash_stated: str) -> str:
         found = fingerprint({key: value for key, value in hashes.items() if of(key)})
-        ours = found == said and _is_ours(url, published)
-        return said if ours else fingerprint([found, {name: meta for name, meta in metadata.items() if of(f"{name}/")}])
+        ours = found == hash_stated and _is_ours(url, published)
+        return (
+            hash_stated
+            if ours
+            else fingerprint([found, {name: meta for name, meta in metadata.items() if of(f"{name}/")}])
+        )
 
     store = digest(lambda _: True, stated.store)
     cube = digest(lambda key: key.startswith("cube/"), stated.cube) if "cube" in arrays else store

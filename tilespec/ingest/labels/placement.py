@@ -134,12 +134,12 @@ def _same_crs(
 ) -> tuple[str, ...]:
     """Return notes; refuse a CRS in which the corners of the scene have other coordinates than in the scene's own."""
     named = [crs_of(georef["crs_wkt"]) if georef.get("crs_wkt") else None for georef in (theirs, ours)]
-    if None in named:
-        alike = named == [None, None]
-        return () if alike else (f"{where}: one of file and scene has no CRS: taken to be in the same",)
+    other, own = named
+    if other is None or own is None:
+        return () if other is own else (f"{where}: one of file and scene has no CRS: taken to be in the same",)
     c, a, b, f, d, e = (matrix[i, j] for i in (0, 1) for j in (2, 0, 1))
-    if displacement(named[1], named[0], (c, a, b, f, d, e), shape) > NEAR:
-        raise _elsewhere(where, f"the CRS {named[0].name}, where the scene has {named[1].name}")
+    if displacement(own, other, (c, a, b, f, d, e), shape) > NEAR:
+        raise _elsewhere(where, f"the CRS {other.name}, where the scene has {own.name}")
     return ()
 
 

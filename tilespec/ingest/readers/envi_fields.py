@@ -159,7 +159,7 @@ def _spectral(path: Path, header: dict[str, str], bands: int) -> tuple[SpectralA
             fwhm=lists["fwhm"] or None,
             good=good,
         )
-    notes = (f"{path.name}: no wavelengths",)
+    notes: tuple[str, ...] = (f"{path.name}: no wavelengths",)
     if lists["fwhm"]:
         notes += (f"{path.name}: fwhm belongs to no wavelengths and is kept as text",)
     check_count(f"{path}: bbl", good, bands)

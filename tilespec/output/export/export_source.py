@@ -152,7 +152,7 @@ def bands_shown(
         )
         expected = f"{span}three bands from #0 to #{count - 1}"
         raise UserError("--bands", found=bands, expected=expected, do="Write --bands 640,550,460, or #12,#7,#2.")
-    red, green, blue = wanted
+    red, green, blue = (int(band) for band in wanted if band is not None)
     return red, green, blue
 
 

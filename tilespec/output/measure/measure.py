@@ -74,7 +74,8 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     unfit = not_reflectance(source, means)
     attributes = {"scene": [_name(scene)] * len(ids), **objects.attributes(ids)}
     of_bands = indices(means, source.spectral if unfit is None else None)
-    table = columns(sums, job.names, source.spectral, area, attributes, found.outlines.columns(sums.ids) | of_bands)
+    shapes = {**found.outlines.columns(sums.ids), **of_bands}
+    table = columns(sums, job.names, source.spectral, area, attributes, shapes)
     write_atomic(place, as_csv(table))
     if picture is not None:
         picture.write_bytes(numbered_picture(job, objects, sums))

@@ -1,7 +1,7 @@
 """PCA: exact, in one pass over the scene, from shifted moments, with deterministic signs."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
