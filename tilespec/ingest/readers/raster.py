@@ -75,7 +75,7 @@ def read_raster(path: Path, options: Options) -> Source:
         _refuse(path, raster)
         alpha, masked, mask_notes = _mask(path.name, raster)
         bands = raster.count - alpha
-        spectral, notes = _spectral(path.name, raster, bands)
+        spectral, notes = _spectral(path.name, raster, bands, options.wavelength_unit)
         tags = {key: str(value) for key, value in raster.tags().items() if key not in ("AREA_OR_POINT", "class_names")}
         nodata, nodata_notes = possible_nodata(path.name, raster.nodata, np.dtype(raster.dtypes[0]))
         facts = Facts(
@@ -251,7 +251,7 @@ def _written(raster: Any, band: int) -> str:
         return ""
 
 
-def _spectral(where: str, raster: Any, bands: int) -> tuple[SpectralAxis | None, tuple[str, ...]]:
+def _spectral(where: str, raster: Any, bands: int, unit: str | None) -> tuple[SpectralAxis | None, tuple[str, ...]]:
     """Return the axis from the bands' tags: ``wavelength``, or GDAL's IMAGERY domain in micrometres.
 
     Bad bands without wavelengths are marked on an axis of band numbers.
@@ -266,7 +266,7 @@ def _spectral(where: str, raster: Any, bands: int) -> tuple[SpectralAxis | None,
     some = [
         f"{where}: some bands have no {key}, none is kept" for key, values in lists.items() if 0 < len(values) < bands
     ]
-    units = {tag.get("wavelength_units", "") for tag in tags}
+    units = {unit} if unit is not None else {tag.get("wavelength_units", "") for tag in tags}
     if len(units) > 1 and full["wavelength"] is not None:
         return None, (f"{where}: wavelengths are not kept: units {', '.join(sorted(units))}",)
     good = None if full["bbl"] is None else [value != 0 for value in full["bbl"]]
