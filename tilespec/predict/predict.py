@@ -86,7 +86,8 @@ def predict_scene(
     opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(model, folder, scene, out, options, threads)
-    limit, projection = budget(options.memory), project(plan, workers)
+    limit = budget(options.memory)
+    projection = project(plan, workers, limit)
     lanes = projection.lanes(plan.threads, limit)
     plan = replace(plan, threads=lanes, spec=plan.spec.with_intra(max(1, plan.threads // lanes)))
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
