@@ -68,6 +68,7 @@ def _verb(name: str) -> Callable[..., Any]:
             result = function(*first, *values[len(names) :], **taken)
         return Result(result) if isinstance(result, Mapping) else result
 
+    verb.__wrapped__ = inspect.unwrap(function)  # type: ignore[attr-defined]
     return verb
 
 

@@ -13,7 +13,7 @@ from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import diagnose
 from tilespec.baselines.options import BaselineOptions, unused
 from tilespec.cluster.connect import connect
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
@@ -194,7 +194,7 @@ def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, clien
 def _free(folder: str, model: Model) -> None:
     """Refuse to replace another model, because a prediction of it may exist."""
     if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
-        raise UserError(
+        raise OccupiedError(
             folder,
             found="the model of a product of other settings",
             expected="a free place, or the same model",

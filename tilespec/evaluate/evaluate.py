@@ -113,8 +113,7 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
             scores |= {"notes": [*scores.get("notes", []), *notes]}
         seams = _seams(pred, truth, case.roi, progress)
     result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
-    _keep(pred, result)
-    return result
+    return result | _keep(pred, result)
 
 
 def _kind(pred: str) -> tuple[Kind, str]:
@@ -182,8 +181,13 @@ def _check_patches(roi: Roi, patches: int, size: int) -> None:
         raise UserError("--patches", found=patches, expected="1 or more", do="The published number is 1000.")
 
 
-def _keep(pred: str, result: dict[str, Any]) -> None:
-    """Write the result beside the prediction, for `report`."""
+def _keep(pred: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Write the result beside the prediction, for `report`; return a note if nothing can be written there."""
     folder = sidecar(pred)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    except OSError as error:
+        note = f"{folder}: {error.strerror or error}: the scores are not kept for `report`"
+        return {"notes": [*result.get("notes", []), note]}
+    return {}

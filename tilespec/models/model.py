@@ -14,12 +14,12 @@ from weakref import WeakValueDictionary
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.models.nets import NETS, build, limited, outlined
-from tilespec.models.tensors import fit, outline
+from tilespec.models.tensors import fit, outline, write
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 
@@ -119,7 +119,7 @@ class Model:
         """Write the folder; the card is written last, so a folder with a card is complete."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.weights.items()}, path / "model.safetensors")
+        write(path / "model.safetensors", {k: v.contiguous() for k, v in self.weights.items()})
         self.recipe.save(str(path / "recipe"))
         card = {
             "format": FORMAT,

@@ -1,17 +1,22 @@
 """Tensors: contents of safetensors files, which are checked against the expected ones; nothing is unpickled."""
 
+import errno
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tilespec.core.errors import UserError
 
 
+SYSTEM: Final = re.compile(r"os error (\d+)")
+"""The number of an error of the operating system in a message of safetensors."""
 TYPES: Final = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -58,6 +63,20 @@ def outline(path: Path) -> dict[str, Tensor]:
             name: torch.empty(part.get_shape(), dtype=TYPES[part.get_dtype()], device="meta")
             for name, part in parts.items()
         }
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors into a file.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        number = SYSTEM.search(str(error))
+        code = int(number.group(1)) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def fit(where: object, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

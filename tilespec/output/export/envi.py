@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.progress import Progress
 from tilespec.ingest.readers.envi_fields import DTYPES
 from tilespec.output.export.export_source import ExportSource
@@ -20,7 +20,7 @@ def write_envi(exported: ExportSource, path: Path, progress: Progress) -> list[P
     text = header(exported)
     data = path.with_suffix(".bil")
     if data.exists():
-        raise UserError(data, found="a file that is there already", expected="a free name", do="Remove it first.")
+        raise OccupiedError(data, found="a file that is there already", expected="a free name", do="Remove it first.")
     partial = data.with_name(f"{data.name}.partial")
     progress.start("export", exported.shape[0], "lines")
     with partial.open("wb") as file:

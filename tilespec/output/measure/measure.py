@@ -21,10 +21,13 @@ from tilespec.output.measure.options import MeasureOptions
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
+from tilespec.storage.outputs import check_file
 from tilespec.storage.scene import Scene
 
 __all__ = ["measure"]
 
+MARK = b"invalid_pixels,partial_pixels,spectrum_pixels"
+"""The names of columns by which a table that this verb wrote is known."""
 PLANTS = "plant"
 """The default layer, whose values are the numbers of objects."""
 
@@ -49,6 +52,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         UserError: the two lie on different planes, there are no such objects, or no such class.
     """
     place = _place(out)
+    check_file(out, MARK, "a table")
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
     objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
