@@ -49,7 +49,9 @@ def test_the_limit_of_any_cgroup_above_counts(tmp_path, version, where):
 def test_pages_of_files_are_dropped_before_anybody_is_killed(tmp_path, version):
     limit, use = NAMES[version]
     total = "total_" if version == 1 else ""
-    stat = f"active_file 1\ninactive_file 1\nanon 7\n{total}active_file {LARGE // 8}\n{total}inactive_file {LARGE // 8}\n"
+    stat = (
+        f"active_file 1\ninactive_file 1\nanon 7\n{total}active_file {LARGE // 8}\n{total}inactive_file {LARGE // 8}\n"
+    )
     files = {"/job": {limit: str(LARGE), use: str(LARGE // 2), "memory.stat": stat}}
     found = enforced(system(tmp_path, version, inside="/job", files=files))
     assert min(found) == pytest.approx(LARGE // 2 + LARGE // 4 + resident(), abs=64 * MIB)

@@ -9,7 +9,14 @@ from tilespec.core.results import Result, human, in_bytes
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (710049792, "710 MB"), (194848768, "195 MB"), (5.5e9, "5.5 GB"), (2e12, "2 TB")],
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (710049792, "710 MB"),
+        (194848768, "195 MB"),
+        (5.5e9, "5.5 GB"),
+        (2e12, "2 TB"),
+    ],
 )
 def test_bytes_have_a_unit(size, text):
     assert in_bytes(size) == text

@@ -73,7 +73,7 @@ def test_on_request_a_product_of_other_settings_is_replaced_with_its_records(wor
     _, scene, model = work
     out = tmp_path / "out"
     api.predict(model, scene, out, tile=16)
-    with pytest.raises(OccupiedError, match="other settings.*--overwrite replaces it"):
+    with pytest.raises(OccupiedError, match=r"other settings.*--overwrite replaces it"):
         api.predict(model, scene, out, tile=32, overlap=0)
     api.predict(model, scene, out, tile=32, overlap=0, overwrite=True)
     api.predict(model, scene, tmp_path / "fresh", tile=32, overlap=0)

@@ -13,11 +13,11 @@ from typer.core import TyperGroup
 
 from tilespec import __version__
 from tilespec.cli.commands import LazyCommand
-from tilespec.cli.verbs import COMMANDS
 from tilespec.cli.shared import answer, open_streams
+from tilespec.cli.verbs import COMMANDS
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.memory import one_heap
-from tilespec.core.progress import tell
+from tilespec.core.progress import to_stderr
 from tilespec.core.signals import end_at_once
 
 
@@ -37,7 +37,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _options(
-    version: Annotated[  # noqa: ARG001 - its callback does it
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -66,5 +66,5 @@ def main() -> None:
     try:
         app()
     except OSError as error:  # the help, or a message of the parser, that nobody can read
-        tell(f"tilespec: standard output: {error.strerror}\n")
+        to_stderr(f"tilespec: standard output: {error.strerror}\n")
         sys.exit(EXIT_USER)

@@ -67,7 +67,11 @@ COMMANDS: Final = (
     Command("fit", "Fit a recipe of spectral steps, out of core.", (SCENE, OUT)),
     Command("transform", "Write the scene that a recipe makes of a scene.", (Argument("recipe"), SCENE, OUT)),
     Command("render", "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.", (SCENE, OUT)),
-    Command("export", "Hand a store on in the format that the end of OUT names: .tif, .tiff, .hdr (ENVI), .nc, .png.", (STORE, OUT)),
+    Command(
+        "export",
+        "Hand a store on in the format that the end of OUT names: .tif, .tiff, .hdr (ENVI), .nc, .png.",
+        (STORE, OUT),
+    ),
     Command(
         "train",
         TRAIN,

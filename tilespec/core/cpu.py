@@ -75,7 +75,7 @@ def is_forked() -> bool:
 
 def _after_fork() -> None:
     """Note the fork; a lock that a thread of the parent held stays locked for ever, so this process gets a new one."""
-    global _forked, _lock, _depth  # noqa: PLW0603 - the state of the process
+    global _forked, _lock, _depth
     _forked, _lock, _depth = True, threading.Lock(), 0
 
 

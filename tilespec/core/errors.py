@@ -6,7 +6,10 @@ from typing import Any, Final, final
 CREDENTIALS: Final = (
     (re.compile(r"(?<=://)[^/\s'\"@]*@"), ""),
     (re.compile(r"(?<![^\s'\"])[^\s:@/'\"]+:[^\s@/'\"]+@(?=[\w\[])"), ""),
-    (re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|password|secret|token|sig)=)[^&\s'\"]+"), r"\1..."),
+    (
+        re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|password|secret|token|sig)=)[^&\s'\"]+"),
+        r"\1...",
+    ),
 )
 """The parts of an address that nobody else may read, and what a message has in their place."""
 

@@ -45,4 +45,6 @@ def is_array(value: Any) -> bool:
 def is_scalar(value: Any) -> bool:
     """Return whether a value is a single number of NumPy."""
     numpy = sys.modules.get("numpy")
-    return numpy is not None and (isinstance(value, numpy.generic) or (isinstance(value, numpy.ndarray) and not value.ndim))
+    return numpy is not None and (
+        isinstance(value, numpy.generic) or (isinstance(value, numpy.ndarray) and not value.ndim)
+    )

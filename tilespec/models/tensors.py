@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 
-
 SYSTEM: Final = re.compile(r"os error (\d+)")
 """The number of an error of the operating system in a message of safetensors."""
 TYPES: Final = {

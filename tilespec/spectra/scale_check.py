@@ -56,9 +56,7 @@ def same_scale(where: Sequence[tuple[Scene, Roi]]) -> None:
         check_scale(level, scene, roi, of=f"as in {first[0].url}")
 
 
-def check_scale(
-    level: float | None, scene: Scene, roi: Roi, *, of: str = "as the recipe was fitted on"
-) -> None:
+def check_scale(level: float | None, scene: Scene, roi: Roi, *, of: str = "as the recipe was fitted on") -> None:
     """Refuse a scene whose brightness differs much from ``level``, that ``of`` something, if both are known.
 
     Raises:

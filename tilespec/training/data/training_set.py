@@ -287,8 +287,6 @@ def _fewer(steps: str, bands: int) -> str:
     parts = [part.strip() for part in steps.split(",")]
     name, count = "pca=", str(bands)
     return ",".join(
-        name + count
-        if p.lower().startswith(name) and p[len(name) :].isdigit() and int(p[len(name) :]) > bands
-        else p
+        name + count if p.lower().startswith(name) and p[len(name) :].isdigit() and int(p[len(name) :]) > bands else p
         for p in parts
     )

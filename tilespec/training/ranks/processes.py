@@ -25,7 +25,7 @@ from typing import IO, Any, final
 from tilespec.core.cpu import cores
 from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.core.memory import one_heap
-from tilespec.core.progress import Progress, Silent, tell
+from tilespec.core.progress import Progress, Silent, to_stderr
 from tilespec.core.registry import import_object
 from tilespec.core.signals import ignore_terminal
 from tilespec.training.ranks.launchers import RankAddress
@@ -340,7 +340,7 @@ def _main() -> None:
         last = {"text": text if code != 1 else traceback.format_exc()}
     out.write(json.dumps(last) + "\n")
     out.flush()
-    tell("")
+    to_stderr("")
     # All is said. Leave without C++ destructors: gloo's and autograd's threads race with them, and now and then a rank
     # that did its work would end in "terminate called without an active exception".
     os._exit(code)

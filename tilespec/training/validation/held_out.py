@@ -3,10 +3,10 @@
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.spectra.bands import same_bands
+from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import axes
-from tilespec.spectra.scale_check import same_scale
 from tilespec.training.data.training_set import TrainingRegion, TrainingSet, open_training_set
 from tilespec.training.settings import Config, Data, Validate
 
