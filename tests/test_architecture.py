@@ -1,8 +1,10 @@
 """A file imports from its own room or from one further down, importing stays light, and each room has its sign."""
 
 import ast
+import builtins
 import re
 import subprocess
+import symtable
 import sys
 from collections import defaultdict
 from itertools import pairwise
@@ -272,3 +274,25 @@ def test_a_dotted_path_of_before_is_read_under_its_new_name():
     assert load(NETS, "tilespec.nets.opened:Opened", "net") is load(NETS, "opened", "net")
     assert load(NETS, "tilespec.nets.branched_judge:BranchedJudge", "net") is load(NETS, "branched_judge", "net")
     assert load(STEPS, "tilespec.spectra.select:Crop", "step") is load(STEPS, "crop", "step")
+
+
+def undefined(table, known):
+    """Yield the names that a scope, or one in it, takes from its module, which does not define them."""
+    module = table.get_type() == "function" and table.get_name() == "top"  # which symtable takes for the module
+    for symbol in table.get_symbols() if not module else ():
+        if symbol.is_referenced() and symbol.is_global() and symbol.get_name() not in known:
+            yield symbol.get_name()
+    for scope in table.get_children():
+        yield from undefined(scope, known)
+
+
+def test_every_name_is_defined():
+    """Linters cannot say so here: to them the axes in the types of arrays are undefined names too."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        table = symtable.symtable(path.read_text(), str(path), "exec")
+        own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+        own |= {scope.get_name() for scope in table.get_children()}
+        known = own | set(dir(builtins)) | {"__file__", "__name__", "__doc__"}
+        found += [(str(path.relative_to(PACKAGE)), name) for name in undefined(table, known)]
+    assert found == []

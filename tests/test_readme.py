@@ -61,10 +61,18 @@ def test_the_readme_and_the_walkthrough_name_every_verb():
 
 @pytest.mark.slow
 @pytest.mark.timeout(60 * MINUTES)
-def test_the_commands_of_the_readme_run_word_for_word_one_after_another(tmp_path):
+@pytest.mark.parametrize(
+    ("page", "files"),
+    [
+        (README, {"first.html", "plants.csv", "plants.png", "map.tif"}),
+        (ROOT / "docs" / "walkthrough.md", {"plants.csv", "regions.csv", "report.html", "cgan.tif"}),
+    ],
+    ids=["README.md", "docs/walkthrough.md"],
+)
+def test_the_commands_of_a_page_run_word_for_word_one_after_another(tmp_path, page, files):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    for line in lines_of(README):
+    for line in lines_of(page):
         words = [sys.executable, "-m", *shlex.split(line)]
         done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
-    assert {"first.html", "plants.csv", "map.tif"} <= {path.name for path in tmp_path.iterdir()}
+    assert files <= {path.name for path in tmp_path.iterdir()}

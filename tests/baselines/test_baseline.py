@@ -1,5 +1,6 @@
 """Baselines: each is a model, predicted by the same predictor; what they cannot do is refused."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -248,3 +249,35 @@ def test_a_dry_run_writes_nothing(scene, tmp_path):
     planned = baseline("plsda", scene, str(tmp_path / "out"), rows="0:40", dry_run=True)
     assert planned["region"] == {"rows": [0, 40], "cols": [0, 140]}
     assert not (tmp_path / "out.model").exists()
+
+
+def test_a_place_with_other_settings_is_refused_before_the_fit(three, tmp_path, monkeypatch):
+    out = str(tmp_path / "out")
+    first = baseline("sam", three, out)
+    assert baseline("sam", three, out)["fingerprint"] == first["fingerprint"]
+    monkeypatch.setattr("tilespec.baselines.sam.SpectralAngle.fit", lambda on: pytest.fail("it was fitted"))
+    for name, options in (("sam", {"max_angle": 0.2}), ("sam", {"rows": "0:50"}), ("svm", {})):
+        with pytest.raises(UserError, match=r"other settings \(.*(max_angle|region|method)"):
+            baseline(name, three, out, **options)
+
+
+def test_what_a_user_may_not_expect_is_noted(three, tmp_path):
+    """A class without pixels in the region, bands without wavelengths, and a scene without data."""
+    labels = Scene.open(three).labels()
+    group = zarr.open_group(three, mode="r+")
+    rows = "0:40"
+    group["labels"][:40] = np.where(labels[:40] == 2, 0, labels[:40])
+    try:
+        found = baseline("sam", three, str(tmp_path / "out"), rows=rows)
+    finally:
+        group["labels"][:] = labels
+    assert any("never predicted" in note and Scene.open(three).classes()[2] in note for note in found["notes"])
+    bare = tmp_path / "bare"
+    shutil.copytree(three, bare)
+    shutil.rmtree(bare / "wavelength")
+    notes = predict(str(tmp_path / "out.model"), str(bare), str(tmp_path / "of-bare"))["notes"]
+    assert any("no wavelengths" in note for note in notes)
+    empty = zarr.open_group(str(tmp_path / "bare"), mode="r+")
+    empty["cube"][:] = np.nan
+    notes = predict(str(tmp_path / "out.model"), str(bare), str(tmp_path / "of-nothing"))["notes"]
+    assert any("every pixel is nodata" in note for note in notes)

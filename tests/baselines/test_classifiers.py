@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 from tilespec.baselines import labelled_pixels
 from tilespec.baselines.baseline import BASELINES, baseline
 from tilespec.baselines.kmeans import KMeans, Nearest, lloyd
+from tilespec.baselines.reference_spectra import read
 from tilespec.baselines.sam import SpectralAngle
 from tilespec.cli.verbs import BASELINE
 from tilespec.cluster.connect import connect
@@ -86,6 +87,18 @@ def test_references_of_a_table_are_the_classes(scene, tmp_path):
     np.testing.assert_array_equal(prediction(tmp_path / "out")[clear], angles.argmin(axis=2)[clear])
 
 
+def test_references_of_another_sensor_are_interpolated(scene, tmp_path):
+    """As in a spectral library: more places than the scene has bands, in any order, linear between them."""
+    centres = np.asarray(Scene.open(scene).spectral.values)
+    fine = np.arange(350.0, 1101.0)[::-1]
+    curves = np.stack([0.1 + 1e-4 * np.abs(fine - 650), 0.3 + np.sin(fine / 90) / 10])
+    path = table(tmp_path / "library.csv", "wavelength,stone,paint", zip(fine, *curves.tolist(), strict=True))
+    names, found = read(path, Scene.open(scene).spectral, len(centres))
+    assert names == ("stone", "paint")
+    expected = [np.interp(centres, fine[::-1], curve[::-1]) for curve in curves]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_a_gain_changes_no_spectral_angle_and_tiles_equal_the_scene(scene):
     net = build("sam", 12, 3)
     net.load_state_dict(SpectralAngle.fit(training(scene)).weights)
@@ -106,8 +119,9 @@ def test_a_gain_changes_no_spectral_angle_and_tiles_equal_the_scene(scene):
 @pytest.mark.parametrize(
     ("header", "change", "match"),
     [
-        ("wavelength,a,b", lambda w: w[:-1], "found 11 bands from 400 to .*; expected 12 bands"),
-        ("wavelength,a,b", lambda w: [*w[:-1], 2500.0], "row 12 at 2500 nm; expected 1000 nm"),
+        ("wavelength,a,b", lambda w: w[:-1], "found 11 bands from 400 to .*; expected values from 400 to 1000 nm"),
+        ("wavelength,a,b", lambda w: [*w[:-1], w[0]], "a place twice"),
+        ("band,a,b", lambda w: w[:-1], "found 11 bands; expected 12 bands"),
         ("wavenumber,a,b", lambda w: w, "expected band or wavelength"),
         ("wavelength,a,a", lambda w: w, "classes of different names"),
         ("wavelength,a,", lambda w: w, "classes of different names"),

@@ -3,7 +3,7 @@
 import ikpls.numpy
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from locations import DATA
 from scipy.io import loadmat
@@ -12,7 +12,7 @@ from sklearn.cross_decomposition import PLSRegression
 
 from tilespec.baselines.pls.cross_validation import cross_validate, errors, one_standard_error
 from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
-from tilespec.baselines.pls.limits import q_limit, residual_variances, t2_limit
+from tilespec.baselines.pls.limits import box_limit, q_limit, residual_variances, t2_limit
 from tilespec.baselines.pls.pls import fit
 from tilespec.core.errors import UserError
 
@@ -203,6 +203,27 @@ def test_one_in_twenty_normal_spectra_lies_beyond_each_limit():
 def test_the_limit_of_equal_variances_is_that_of_chi_square():
     for p in (10, 30, 100):  # equal variances make it Wilson and Hilferty's approximation
         assert q_limit(np.full(p, 0.25)) == pytest.approx(0.25 * chi2.ppf(0.95, p), rel=2e-3)
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize("tail", [0.0, 1e-3, 1e-2, 5e-2])
+def test_the_limit_of_q_is_that_of_box_and_of_the_quantile_whatever_the_sign_of_h0(decay, tail):
+    """Many small variances behind a few large ones make h0 negative: bands with noise, after a few components."""
+    variances = np.r_[decay ** np.arange(40), np.full(100, tail)]
+    q = (np.random.default_rng(11).standard_normal((20_000, 140)) ** 2) @ variances
+    assert q_limit(variances) == pytest.approx(box_limit(variances), rel=0.15)
+    assert q_limit(variances) == pytest.approx(np.quantile(q, 0.95), rel=0.15)
+    assert 0.025 < (q > q_limit(variances)).mean() < 0.06
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=60), st.floats(0.5, 0.999))
+def test_limits_of_q_are_finite_grow_with_the_level_and_scale_with_the_variances(values, level):
+    variances = np.array(values)
+    limit = q_limit(variances, level)
+    assert 0 < limit < np.inf
+    assert q_limit(variances, level + 0.0005) >= limit * (1 - 1e-9)
+    assert q_limit(7 * variances, level) == pytest.approx(7 * limit, rel=1e-6)
 
 
 def test_limits_of_nothing():

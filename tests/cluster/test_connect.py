@@ -69,5 +69,6 @@ def test_workers_need_no_main_guard(make_scene, tmp_path, source):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(text))
     word, given_text = (str(script), None) if source == "file" else ("-", text)
-    done = subprocess.run([sys.executable, word], input=given_text, capture_output=True, text=True, timeout=150)
+    words = [sys.executable, word]
+    done = subprocess.run(words, check=False, input=given_text, capture_output=True, text=True, timeout=150)
     assert (done.returncode, done.stdout) == (0, "complete\n"), done.stderr

@@ -276,7 +276,8 @@ def test_a_mask_counts_for_classes_and_options_of_values_do_not(tmp_path, make_s
 def write_two(path, truth, region):
     """Write labels and a layer ``region`` into one store."""
     planes = {"labels": truth.astype(np.uint8), "region": region}
-    specs = [layer_spec(name, plane.shape, classes=("background", "plant")) for name, plane in planes.items()]
+    names = {"labels": ("background", "plant"), "region": ()}
+    specs = [layer_spec(name, plane.shape, classes=names[name]) for name, plane in planes.items()]
     product = Product.open(str(path), specs, settings={"two": 1}, attrs={}, constants={})
     for row in product.missing():
         y0, y1 = product.span(row)

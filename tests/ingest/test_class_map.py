@@ -66,7 +66,7 @@ def test_names_of_classes_come_from_an_envi_classification(tmp_path):
     extra = "file type = ENVI Classification\nclasses = 3\nclass names = {Unclassified, soil, leaf area}\n"
     header = write_envi(tmp_path, labels, name="labels", extra=extra)
     np.save(tmp_path / "x.npy", cube((2, 2, 3)))
-    for ignore, classes in ((None, ("Unclassified", "soil", "leaf_area")), (0, ("soil", "leaf_area"))):
+    for ignore, classes in ((None, ("Unclassified", "soil", "leaf area")), (0, ("soil", "leaf area"))):
         out = tmp_path / f"scene{ignore}"
         ingest(tmp_path / "x.npy", out, labels=header, ignore_label=ignore)
         assert Scene.open(str(out)).classes() == classes

@@ -61,7 +61,7 @@ def test_names_are_classes_in_alphabetical_order_and_null_is_none(tmp_path):
     ]
     result, found = labelled(tmp_path, f"{saved(tmp_path, collection(*named))}:kind")
     assert found[0].tolist() == [1, 0, 255, 255, 255]
-    assert Scene.open(str(tmp_path / "scene")).classes() == ("leaf_area", "soil")
+    assert Scene.open(str(tmp_path / "scene")).classes() == ("leaf area", "soil")
     assert "1 features without a geometry" in " ".join(result["notes"])
     assert "1 polygons without a class" in " ".join(result["notes"])
 

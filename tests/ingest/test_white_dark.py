@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from raw_counts import calibrated, counts
 
 from tilespec.core.errors import UserError
-from tilespec.ingest.calibration.white_dark import integration_time
+from tilespec.ingest.calibration.exposure import exposure_of
 from tilespec.ingest.ingest import ingest
 from tilespec.ingest.readers.source import Facts
 from tilespec.storage.scene import Scene
@@ -177,7 +177,7 @@ def test_a_panel_in_percent_is_refused(tmp_path):
 )
 def test_the_integration_time_is_found_where_cameras_write_it(header, time):
     facts = Facts(shape=(1, 1, 1), dtype=np.dtype("u2"), header=header)
-    assert integration_time(facts) == time
+    assert exposure_of(facts).time == time
 
 
 def test_a_dark_of_another_time_is_used_as_it_is_with_a_note(tmp_path):

@@ -118,7 +118,7 @@ def test_labels_go_out_and_come_back_with_names_and_unlabelled(tmp_path):
         ingest(tmp_path / "x.npy", folder / "scene", labels=folder / name)
         again = Scene.open(str(folder / "scene"))
         assert_array_equal(again.labels(), [[255, 0, 1], [1, 0, 255]])
-        assert again.classes() == ("soil", "leaf_area")
+        assert again.classes() == ("soil", "leaf area")
 
 
 def prediction(folder, *, channels=None):
@@ -272,3 +272,17 @@ def test_a_failed_export_leaves_no_file_of_the_name(tmp_path, monkeypatch):
             export(scene, tmp_path / name)
         assert not (tmp_path / name).exists()
     assert not (tmp_path / "out.bil").exists()
+
+
+def test_a_picture_shows_bands_by_wavelength_or_by_number(tmp_path, make_scene):
+    scene = make_scene(tmp_path / "s", 20, 30, 13)  # 400 to 1000 nm in steps of 50
+    pictures = {}
+    for name, bands in {"nm": "660,540,445", "#": "#5,#3,#1", "numbers": (5, 3, 1)}.items():
+        export(scene, str(tmp_path / f"{name}.png"), bands=bands)
+        pictures[name] = np.asarray(Image.open(tmp_path / f"{name}.png"))
+    assert (pictures["nm"] == pictures["#"]).all()
+    assert (pictures["nm"] == pictures["numbers"]).all()
+    for bad in ("660,540", "660,540,2500", "#1,#2,#13", "a,b,c"):
+        with pytest.raises(UserError, match=r"--bands.*from 400 to 1000 nm"):
+            export(scene, str(tmp_path / "bad.png"), bands=bad)
+    assert "all bands" in str(export(scene, str(tmp_path / "all.tif"), bands="660,540,445")["notes"])

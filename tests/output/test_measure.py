@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from geojson_files import collection, saved, square
+from PIL import Image
 from scenes import write_scene
 from scipy import ndimage
 from stored_predictions import write_map
@@ -137,7 +138,7 @@ def test_the_cut_into_blocks_changes_no_count_and_no_digit_that_counts(tmp_path,
         for kind in ({}, {"regions": "leaf", "min_area": 5}):
             measure(pred, scene, tmp_path / "out.csv", **kind)
             rows = table(tmp_path / "out.csv")
-            found.append({key: [float(v) for v in row.values()] for key, row in rows.items()})
+            found.append({key: [float(v) for name, v in row.items() if name != "scene"] for key, row in rows.items()})
     for one, other in zip(found[:2], found[2:4], strict=True):
         assert one.keys() == other.keys()
     for several in (found[::2], found[1::2]):
@@ -275,6 +276,60 @@ def test_maps_of_other_planes_scales_and_classes_are_refused(tmp_path, stores):
     for message, pred in cases.items():
         with pytest.raises(UserError, match=message):
             measure(pred, stores[1], tmp_path / "out.csv")
+
+
+def shapes(row):
+    names = ("perimeter", "hull_area", "solidity", "ellipse_major", "ellipse_minor", "eccentricity", "height", "width")
+    return {name: float(row[name]) for name in names}
+
+
+@pytest.mark.parametrize("kind", [{}, {"regions": "leaf"}])
+def test_shapes_are_those_of_the_whole_plane_in_any_blocks(tmp_path, kind):
+    cube, plant, predicted = planes()
+    tables = []
+    for chunk in (8, 96):
+        scene = write_planted(tmp_path / f"scene{chunk}", cube, plant, chunk=chunk)
+        measure(write_map(tmp_path / f"pred{chunk}", predicted, classes=NAMES), scene, tmp_path / "out.csv", **kind)
+        tables.append({number: shapes(row) for number, row in table(tmp_path / "out.csv").items()})
+    assert tables[0].keys() == tables[1].keys()
+    for number, expected in tables[1].items():
+        assert tables[0][number] == pytest.approx(expected), number
+
+
+def test_a_table_names_its_scene_and_the_classes_of_a_class_map(tmp_path):
+    scene = write_scene(tmp_path / "scene.zarr", 50, 60, 4)
+    measure(scene, scene, tmp_path / "out.csv", by="labels")
+    rows = table(tmp_path / "out.csv")
+    assert {row["scene"] for row in rows.values()} == {"scene"}
+    assert {number: row["class"] for number, row in rows.items()} == dict(enumerate(Scene.open(scene).classes()))
+
+
+def test_indices_need_reflectance(tmp_path):
+    """Counts have ratios too, but no indices: NaN and a note."""
+    cube, plant, predicted = planes()
+    pred = write_map(tmp_path / "pred", predicted, classes=NAMES)
+    for name, scale, known in (("a", 1, True), ("b", 4000, False)):
+        scene = write_planted(tmp_path / name, cube * np.float32(scale), plant)
+        found = measure(pred, scene, tmp_path / "out.csv")
+        assert (table(tmp_path / "out.csv")[1]["NDVI"] != "NaN") == known
+        assert any("no vegetation indices" in note for note in found["notes"]) != known
+
+
+def test_a_picture_has_the_outline_and_the_number_of_every_object(tmp_path, stores):
+    plant = planes()[1]
+    found = measure(*stores, tmp_path / "out.csv", picture=str(tmp_path / "objects.png"))
+    assert found["picture"].endswith("objects.png")
+    pixels = np.asarray(Image.open(tmp_path / "objects.png"))
+    times = pixels.shape[0] // SHAPE[0]
+    assert pixels.shape == (SHAPE[0] * times, SHAPE[1] * times, 3)
+    yellow = (pixels[times // 2 :: times, times // 2 :: times] == (255, 230, 0)).all(axis=2)
+    edge = np.zeros(SHAPE, bool)
+    edge[:, :-1] |= plant[:, :-1] != plant[:, 1:]
+    edge[:-1] |= plant[:-1] != plant[1:]
+    covered = (yellow != edge).mean()
+    assert covered < 0.1  # numbers lie over some
+    with pytest.raises(UserError, match=r"a file NAME\.png"):
+        measure(*stores, tmp_path / "out2.csv", picture=str(tmp_path / "objects.jpg"))
 
 
 def test_what_may_surprise_is_noted(tmp_path, stores):

@@ -1,19 +1,22 @@
 """What measure is made of: tallies add, regions join as on the whole plane, indices are their formulas."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from tilespec.core.types import SpectralAxis
 from tilespec.output.measure.connected_regions import RegionStrips
 from tilespec.output.measure.csv_table import as_csv, band_names
-from tilespec.output.measure.indices import INDICES, indices
+from tilespec.output.measure.indices import INDICES, index_notes, indices
 from tilespec.output.measure.object_sums import NONE, ObjectBlock, ObjectSums
+from tilespec.output.measure.outlines import Outlines
 
 sides = st.integers(1, 12)
 
@@ -142,6 +145,90 @@ def test_indices_of_no_wavelengths_of_nan_and_of_zero_are_nan():
     wavenumbers = SpectralAxis(name="wavenumber", unit="cm-1", values=tuple(map(float, SPECTRUM)))
     for axis in (None, wavenumbers):
         assert all(np.isnan(values).all() for values in indices(spectra, axis).values())
+
+
+def test_a_red_edge_lies_between_680_and_760_nm():
+    """Counts and other surfaces give any number; that is no position of a red edge."""
+    axis = nm(670, 700, 740, 780)
+    spectra = np.array([[0.05, 0.15, 0.42, 0.5], [0.4, 0.1, 0.11, 0.4], [0.5, 0.42, 0.15, 0.05]])
+    found = indices(spectra, axis)["REP"]
+    assert 680 <= found[0] <= 760
+    assert np.isnan(found[1])
+
+
+def test_a_note_says_why_there_are_no_indices():
+    assert index_notes(nm(*SPECTRUM), None) == []
+    assert "counts" in index_notes(nm(*SPECTRUM), "counts")[0]
+    assert "no wavelengths" in index_notes(None, None)[0]
+    assert "all indices" in index_notes(nm(2000, 2100), None)[0]
+    some = index_notes(nm(531, 570, 900), None)[0]
+    assert "NDVI" in some
+    assert "PRI" not in some
+
+
+def perimeter(mask):
+    """Return the perimeter as scikit-image defines it, pixel by pixel."""
+    padded = np.pad(mask, 2)
+
+    def edge(y, x):
+        return padded[y, x] and not all(padded[y + dy, x + dx] for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)))
+
+    weights = dict.fromkeys((5, 7, 15, 17, 25, 27), 1) | dict.fromkeys((21, 33), math.sqrt(2))
+    weights |= dict.fromkeys((13, 23), (1 + math.sqrt(2)) / 2)
+    total = 0.0
+    for y, x in zip(*np.nonzero(padded), strict=True):
+        if edge(y, x):
+            near = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy or dx) and edge(y + dy, x + dx)]
+            total += weights.get(1 + sum(10 if dy and dx else 2 for dy, dx in near), 0)
+    return total
+
+
+def outlines(ids, cuts=()):
+    """Return the outlines of a plane that is read in strips, each with two rows around it."""
+    ends = [0, *cuts, len(ids)]
+    total = Outlines()
+    for y0, y1 in pairwise(ends):
+        low, high = max(y0 - 2, 0), min(y1 + 2, len(ids))
+        total = total + Outlines.of(ids[low:high], slice(y0 - low, y1 - low), (y0, 0))
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), height=st.integers(1, 14), width=st.integers(1, 14))
+def test_outlines_are_those_of_the_whole_in_any_strips(data, height, width):
+    values = data.draw(st.lists(st.sampled_from([NONE, 1, 2]), min_size=height * width, max_size=height * width))
+    ids = np.array(values, np.int64).reshape(height, width)
+    cuts = sorted(data.draw(st.sets(st.integers(1, height - 1)))) if height > 1 else []
+    found = outlines(ids, cuts)
+    assert set(found.parts) == set(np.unique(ids)) - {NONE}
+    for number, outline in found.parts.items():
+        mask = ids == number
+        traits, (y, x) = outline.traits(), np.nonzero(mask)
+        assert traits["perimeter"] == pytest.approx(perimeter(mask))
+        spread = np.atleast_2d(np.cov(np.stack([y, x]), ddof=0)) if len(y) > 1 else np.zeros((2, 2))
+        small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
+        assert (traits["ellipse_major"], traits["ellipse_minor"]) == pytest.approx((4 * large, 4 * small), abs=1e-6)
+        corners = np.concatenate([np.stack([y + dy, x + dx], axis=1) for dy in (0, 1) for dx in (0, 1)])
+        assert traits["hull_area"] == pytest.approx(ConvexHull(corners).volume)
+        assert traits["solidity"] == pytest.approx(mask.sum() / traits["hull_area"])
+
+
+def test_shapes_have_the_traits_of_their_formulas():
+    y, x = np.mgrid[:201, :241] - 100
+    disc = outlines(np.where(y**2 + x**2 <= 80**2, 1, NONE), (17, 100)).parts[1].traits()
+    assert disc["perimeter"] == pytest.approx(2 * np.pi * 80, rel=0.06)
+    assert (disc["ellipse_major"], disc["ellipse_minor"]) == pytest.approx((160, 160), rel=0.01)
+    assert disc["hull_area"] == pytest.approx(np.pi * 80**2, rel=0.02)
+    assert disc["eccentricity"] == pytest.approx(0, abs=1e-6)
+    box = outlines(np.where((abs(y) <= 20) & (abs(x) <= 50), 1, NONE)).parts[1].traits()
+    assert (box["hull_area"], box["solidity"], box["perimeter"]) == (41 * 101, 1, 2 * (40 + 100))
+    assert box["ellipse_angle"] == pytest.approx(0)
+    turn = np.radians(30)
+    along, across = x * np.cos(turn) - y * np.sin(turn), -x * np.sin(turn) - y * np.cos(turn)
+    ellipse = outlines(np.where((along / 80) ** 2 + (across / 30) ** 2 <= 1, 1, NONE)).parts[1].traits()
+    assert (ellipse["ellipse_major"], ellipse["ellipse_minor"]) == pytest.approx((160, 60), rel=0.01)
+    assert ellipse["ellipse_angle"] == pytest.approx(30, abs=0.5)
+    assert ellipse["eccentricity"] == pytest.approx(math.sqrt(1 - (30 / 80) ** 2), rel=0.01)
 
 
 def test_names_of_bands_have_as_many_digits_as_tell_them_apart():

@@ -1,5 +1,7 @@
 """Estimators: scikit-learn's own contract, and the same numbers as the recipe's steps."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.signal import savgol_filter
@@ -129,3 +131,15 @@ def test_a_resampler_gives_the_other_sensors_bands():
         resampler.transform((2 * at + 1)[None].astype(np.float32)), [[901, 1001, 1101]], rtol=1e-5
     )
     assert list(resampler.get_feature_names_out()) == ["bandresampler0", "bandresampler1", "bandresampler2"]
+
+
+def test_spectra_that_become_nan_are_told_of():
+    """Absorbance may have hulls below 0; nothing else says so until another estimator fails."""
+    x = np.random.default_rng(0).uniform(0.2, 0.8, (5, 30)).astype(np.float32)
+    with pytest.warns(UserWarning, match="ContinuumRemover: 5 of 5 spectra became NaN: .*absorbance"):
+        ContinuumRemover().fit(x).transform(-x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(ContinuumRemover().fit(x).transform(x)).all()
+        x[0] = np.nan
+        SnvScaler().fit(x[1:]).transform(x[1:])

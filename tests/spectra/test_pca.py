@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 
 from tilespec.core.errors import UserError
 from tilespec.spectra.bands import Bands
+from tilespec.spectra.fit import fit
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Moments
 from tilespec.spectra.steps.pca import Pca, decompose
@@ -74,3 +75,9 @@ def test_what_has_no_variance_is_refused(x, match):
     x = x.astype(np.float32)
     with pytest.raises(UserError, match=match):
         decompose(Moments.zero(x[0]).of(x), 1)
+
+
+def test_more_components_than_spectra_have_is_noted(tmp_path, make_scene):
+    scene = make_scene(tmp_path / "s", 3, 4, 20)
+    assert any("only 11 components" in note for note in fit(scene, str(tmp_path / "r"), steps="pca=15")["notes"])
+    assert fit(scene, str(tmp_path / "r2"), steps="pca=3")["notes"] == []

@@ -113,6 +113,8 @@ def test_the_step_light_gives_what_is_in_proportion_to_the_spectra(tmp_path):
     for name, factor in (("dim", np.float32(1)), ("bright", np.float32(2))):
         url = write(tmp_path / name, factor * cube, axis_of(NM))
         verb(url, str(tmp_path / f"{name}-rgb"))
+        with pytest.raises(UserError, match="not marked as sRGB"):  # reflectance is not encoded
+            fit(url, str(tmp_path / "never"), steps="light")
         fit(str(tmp_path / f"{name}-rgb"), str(tmp_path / f"{name}-recipe"), steps="light")
         recipe = Recipe.load(str(tmp_path / f"{name}-recipe"))
         light.append(recipe.apply(values(tmp_path / f"{name}-rgb").reshape(-1, 3)))
@@ -387,6 +389,16 @@ def test_memory_does_not_grow_with_the_scene(tmp_path, monkeypatch):
 
 
 # Bad input
+
+
+def test_a_sensor_that_begins_at_427_nm_has_colours_and_a_note(tmp_path):
+    """Grey stays grey; what is missing is little, and is said."""
+    nm = np.arange(427.0, 760.0, 10.0)
+    url = write(tmp_path / "s", np.full((20, 20, len(nm)), 0.5, np.float32), axis_of(nm))
+    found = verb(url, str(tmp_path / "rgb"))
+    assert any("no band near 400 nm" in note for note in found["notes"])
+    rgb = values(tmp_path / "rgb")
+    assert np.ptp(rgb[0, 0]) < 0.02
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_damaged_object_is_named_whatever_reads_it(scene, tmp_path, read):
     for name in ("cube", "labels"):
         for path in filter(Path.is_file, (tmp_path / "scene" / name / "c").rglob("*")):
             path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
-    with pytest.raises(UserError, match=r"scene: found a damaged object in rows 3:37, columns 5:30"):
+    with pytest.raises(UserError, match=r"scene/(cube|labels)/c/.*: found a damaged object"):
         read(scene)
 
 

@@ -369,6 +369,8 @@ def test_a_product_of_an_older_version_is_refused_and_left(tmp_path):
     fill(product)
     product.finish()
     (tmp_path / "p.tilespec" / "layout.json").unlink()
+    for record in (tmp_path / "p.tilespec").rglob("row-*.json"):
+        record.write_text('{"objects": {"cube": "00ff"}}')  # a hash of the row, as version 1 had it
     before = tree(tmp_path / "p")
     with pytest.raises(UserError, match=r"records of format 1; expected format 3\. It can be read as it is"):
         begin(tmp_path / "p")

@@ -42,20 +42,26 @@ def spectra(url):
     return opened.read(opened.roi).reshape(-1, opened.shape[2]).astype(np.float64)
 
 
-def test_a_mask_leaves_out_what_is_zero_or_has_no_value(scene, tmp_path):
-    found = fit(scene, str(tmp_path / "r"), steps="pca=2", mask="labels")
+@pytest.mark.parametrize("mask", ["labels", "importance"])
+def test_a_class_map_selects_what_is_labelled_and_another_layer_what_is_not_zero(scene, tmp_path, mask):
+    found = fit(scene, str(tmp_path / "r"), steps="pca=2", mask=mask)
     x, labels = spectra(scene), Scene.open(scene).labels().ravel()
-    kept = x[np.isfinite(x[:, 0]) & (labels != 0) & (labels != 255)]
+    chosen = labels != 255 if mask == "labels" else np.nan_to_num(importance()).ravel() != 0
+    kept = x[np.isfinite(x[:, 0]) & chosen]
     theirs = PCA(2, svd_solver="covariance_eigh").fit(kept)
-    assert found["pixels"] == len(kept) < len(x) / 2
-    assert found["mask"] == "labels"
+    assert found["pixels"] == len(kept) < len(x)
+    assert (labels[chosen] == 0).any()
+    assert found["mask"] == mask
+    assert found["notes"] == ["labels is a class map: its labelled pixels are taken, of class 0 (background) too"] * (
+        mask == "labels"
+    )
     np.testing.assert_allclose(found["explained_variance"], theirs.explained_variance_, rtol=1e-5)
 
 
 def test_a_mask_holds_for_the_sample_and_for_every_folded_step(scene, tmp_path):
     fit(scene, str(tmp_path / "r"), steps="minmax,vsn,pca=2", mask="labels")
     labels = Scene.open(scene).labels().ravel()
-    low = np.nanmin(spectra(scene)[(labels != 0) & (labels != 255)], axis=0)
+    low = np.nanmin(spectra(scene)[labels != 255], axis=0)
     np.testing.assert_array_equal(Recipe.load(str(tmp_path / "r")).steps[0].offset, low.astype(np.float32))
 
 

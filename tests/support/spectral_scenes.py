@@ -15,7 +15,7 @@ def write_cube(path, values, *, nm=NM, mask=None):
     axis = SpectralAxis(name="wavelength", unit="nm", values=nm)
     specs, planes = [cube_spec(values.shape, "float32", spectral=axis)], {"cube": values}
     if mask is not None:
-        specs.append(layer_spec("region", mask.shape, classes=("out", "in")))
+        specs.append(layer_spec("region", mask.shape))
         planes["region"] = mask.astype(np.uint8)
     product = Product.open(
         str(path), specs, settings={"cube": float(np.nansum(values))}, attrs={}, constants=constants(axis)

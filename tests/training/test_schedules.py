@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from tilespec.core.errors import UserError
-from tilespec.training.schedules import SCHEDULES, Rate
+from tilespec.training.schedules import SCHEDULES, Rate, warm_up_notes
 from tilespec.training.settings import Train
 
 PEAK = 0.02
@@ -156,3 +156,12 @@ def test_only_schedules_that_know_the_last_step_end_with_it():
 def test_mistakes_are_refused(schedule, text):
     with pytest.raises(UserError, match=text):
         rate(**schedule)
+
+
+@pytest.mark.parametrize(("warmup", "steps", "told"), [(100, 1000, 0), (100, 40, 1), (30, 40, 1), (0, 1, 0)])
+def test_a_warm_up_that_fills_the_training_is_noted(warmup, steps, told):
+    notes = warm_up_notes(Train(steps=steps, warmup=warmup, rate=0.01))
+    assert bool(notes) == told
+    if warmup > steps:
+        assert f"of {steps} steps" in notes[0]
+        assert "0.004 of 0.01" in notes[0]

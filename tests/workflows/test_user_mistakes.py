@@ -98,7 +98,7 @@ def test_a_flipped_bit_in_a_scene_is_told_with_its_place(scene, tmp_path):
     data = bytearray(victim.read_bytes())
     data[100] ^= 1
     victim.write_bytes(bytes(data))
-    with pytest.raises(UserError, match="a damaged object in rows"):
+    with pytest.raises(UserError, match="found a damaged object"):
         api.fit(scene, str(tmp_path / "recipe"), steps="pca=2")
 
 

@@ -4,6 +4,8 @@ Baselines are listed beside a network in the table of results, because only the 
 """
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import STEPS, from_user_steps
 from tilespec.storage.backends.paths import local
+from tilespec.storage.files import read_json
 from tilespec.storage.scene import Scene
 
 BASELINES = {
@@ -77,6 +80,8 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
     }
     if options.dry_run:
         return planned | {"out": out, "dry_run": True}
+    fit_settings = _fit_settings(name, options, method, opened, roi)
+    _free_of_others(folder, fit_settings)
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
@@ -92,7 +97,9 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
             target=target,
         )
         learned = method.fit(on)
+        opened.check_unchanged()
         model = _model(name, on, learned, options.opening)
+        model = replace(model, provenance={**model.provenance, "fit_settings": fit_settings})
         _free(folder, model)
         _save(folder, model, learned)
         extra = _extra(out, on, model, learned)
@@ -104,8 +111,14 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
         "startup_seconds": startup + predicted["startup_seconds"],
         "peak_memory": max(peak.bytes, predicted["peak_memory"]),
     }
-    said = {"notes": [*notes, *learned.notes]}
+    said = {"notes": [*notes, *learned.notes, *_absent(learned), *predicted.get("notes", [])]}
     return predicted | planned | learned.facts | extra | spent | said
+
+
+def _absent(learned: FittedBaseline) -> list[str]:
+    """Return a note on the classes that have no pixel in the region."""
+    names = learned.facts.get("absent_classes") or []
+    return [f"never predicted, for want of labelled pixels in the region: {', '.join(names)}"] if names else []
 
 
 def _suited(method: Any, options: BaselineOptions) -> list[str]:
@@ -191,15 +204,36 @@ def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, clien
     return fit_steps(steps, [(scene, roi)], seed=options.seed, client=client)
 
 
+def _fit_settings(name: str, options: BaselineOptions, method: Any, scene: Scene, roi: Roi) -> dict[str, Any]:
+    """Return what decides a fit, as plain data."""
+    uses = getattr(method, "USES", ())
+    given = {each: str(getattr(options, each)) for each in uses if each != "diagnostics"}
+    chosen = {key: getattr(options, key) for key in ("recipe", "target", "opening", "seed")}
+    return {"method": name, **given, **chosen, "scene": scene.digest, "region": str(roi)}
+
+
+def _free_of_others(folder: str, wanted: Mapping[str, Any]) -> None:
+    """Refuse a place where other settings made a model, before anything is fitted."""
+    card = read_json(Path(folder) / "model.json") or {}
+    before = (card.get("provenance") or {}).get("fit_settings")
+    if before is not None and before != wanted:
+        changed = ", ".join(key for key in wanted if before.get(key) != wanted[key]) or "settings"
+        raise _other(folder, f"the model of a product of other settings ({changed})")
+
+
 def _free(folder: str, model: Model) -> None:
     """Refuse to replace another model, because a prediction of it may exist."""
     if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
-        raise OccupiedError(
-            folder,
-            found="the model of a product of other settings",
-            expected="a free place, or the same model",
-            do="Give another OUT, or remove the old product, its .tilespec and its .model folder first.",
-        )
+        raise _other(folder, "the model of a product of other settings")
+
+
+def _other(folder: str, found: str) -> OccupiedError:
+    return OccupiedError(
+        folder,
+        found=found,
+        expected="a free place, or the same model",
+        do="Give another OUT, or remove the old product, its .tilespec and its .model folder first.",
+    )
 
 
 def _model(name: str, on: FitInput, fitted: FittedBaseline, opening: int) -> Model:

@@ -70,6 +70,7 @@ def diagnose(
         if missing:
             write = partial(_write_row, scene, model.recipe, residuals, product)
             counts = reduce_blocks(missing, write, client=client, progress=progress)
+        scene.check_unchanged()
         product.finish()
         progress.finish()
     limits = {"q_limit_95": residuals.q_limit, "t2_limit_95": residuals.t2_limit}
@@ -96,9 +97,9 @@ def _product(url: str, scene: Scene, model: Model, residuals: PlsResiduals) -> P
     return Product.open(
         url,
         specs,
-        settings={"diagnostics": model.digest, "scene": scene.digest or scene.url, "limits": limits},
+        settings={"diagnostics": model.digest, "scene": scene.digest, "limits": limits},
         attrs={"title": "Q residuals and Hotelling's T2", "model_digest": model.digest},
-        constants=constants(None, scene.georef),
+        constants=constants(None, scene.georef, plane),
     )
 
 

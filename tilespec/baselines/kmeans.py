@@ -116,6 +116,7 @@ class KMeans:
     def fit(on: FitInput) -> FittedBaseline:
         """Return the net whose largest score belongs to the nearest centre."""
         parts = blocks(on.scene, on.roi)
+        on.progress.say(f"fit: {STARTS} starts on a sample, then at most {on.options.passes} passes over the region")
         start = _start(on, on.options.clusters)
 
         def look(zero: Nearest) -> Nearest:

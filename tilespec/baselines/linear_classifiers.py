@@ -37,6 +37,7 @@ class _Linear:
         x = labelled.spectra.astype(np.float64)
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         gain = 1 / np.where(deviation > 0, deviation, 1)
+        on.progress.say(f"fit: {len(x):,} spectra of {len(labelled.names) - len(labelled.absent)} classes")
         with one_blas_thread():
             weight, bias = cls.SOLVE((x - mean) * gain, labelled.classes, on.options.penalty)
         fitted = cls._fitted(labelled, weight * gain, bias, mean)

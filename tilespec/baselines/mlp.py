@@ -7,6 +7,7 @@ import torch
 
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.labelled_pixels import Labelled, draw
+from tilespec.core.progress import Progress
 from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.pixelwise import Mlp
 
@@ -30,7 +31,7 @@ class Perceptron:
         """Return the trained perceptron."""
         labelled = draw(on, on.in_memory(SAMPLES), balanced=False)
         with torch_threads(1):  # a batch is too small to share, and bits do not depend on the machine's cores
-            net = _trained(labelled, on.seed)
+            net = _trained(labelled, on.seed, on.progress)
         with torch.inference_mode():
             guess = (
                 net(torch.from_numpy(labelled.spectra)[None].permute(0, 2, 1)[..., None]).argmax(dim=1).numpy().ravel()
@@ -49,7 +50,7 @@ class Perceptron:
         )
 
 
-def _trained(labelled: Labelled, seed: int) -> Mlp:
+def _trained(labelled: Labelled, seed: int, progress: Progress) -> Mlp:
     """Return the perceptron after `EPOCHS` passes over the pixels, in an order by the seed."""
     x, y = torch.from_numpy(labelled.spectra), torch.from_numpy(labelled.classes)
     net = _initial(x, len(labelled.names), seed)
@@ -57,6 +58,7 @@ def _trained(labelled: Labelled, seed: int) -> Mlp:
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = np.random.default_rng([seed, 5])
+    progress.start("fit", steps, "steps")
     for _ in range(steps):
         batch = torch.from_numpy(rng.integers(0, len(x), min(BATCH, len(x))))
         loss = torch.nn.functional.cross_entropy(net.logits(x[batch][None])[0], y[batch])
@@ -64,6 +66,8 @@ def _trained(labelled: Labelled, seed: int) -> Mlp:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+        progress.advance(1)
+    progress.finish()
     return net.eval()
 
 

@@ -15,12 +15,12 @@ BAND = "band"
 
 
 def read(path: str, axis: SpectralAxis | None, bands: int) -> tuple[tuple[str, ...], Float32[np.ndarray, "class band"]]:
-    """Return the names of classes and their spectra at the bands of a scene, without interpolation.
+    """Return the names of classes and their spectra at the bands of a scene, by linear interpolation.
 
     The header is ``wavelength,NAME,NAME,...`` (or ``wavenumber``, or ``band`` for plain numbers), in the scene's unit.
 
     Raises:
-        UserError: the table does not exist, cells are not finite numbers, or its bands differ from the scene's.
+        UserError: the table does not exist, cells are not finite numbers, or it does not reach all bands of the scene.
     """
     header, values = _table(path)
     first, names = header[0].strip().lower(), tuple(name.strip() for name in header[1:])
@@ -29,12 +29,11 @@ def read(path: str, axis: SpectralAxis | None, bands: int) -> tuple[tuple[str, .
     kinds = (BAND,) if axis is None else (BAND, axis.name)
     if first not in kinds:
         raise _broken(path, f"{header[0]!r} as first column", f"{' or '.join(kinds)}: what the scene's bands are")
-    if len(values) != bands:
-        span = f" from {values[0, 0]:g} to {values[-1, 0]:g}" if len(values) else ""
-        raise _broken(path, f"{len(values)} bands{span}", f"{bands} bands, as the scene has")
     if first != BAND:
         assert axis is not None, "only BAND is there without an axis"
-        _same_places(path, values[:, 0], axis)
+        return names, _at_bands(path, values, axis)
+    if len(values) != bands:
+        raise _broken(path, f"{len(values)} bands", f"{bands} bands, as the scene has")
     return names, values[:, 1:].T.astype(np.float32)
 
 
@@ -57,17 +56,25 @@ def _table(path: str) -> tuple[list[str], np.ndarray]:
     return rows[0], values
 
 
-def _same_places(path: str, given_places: np.ndarray, axis: SpectralAxis) -> None:
-    """Refuse references at other wavelengths than the scene's bands."""
-    places = np.asarray(axis.values)
-    spacing = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else 0.0
-    moved = np.abs(given_places - places)
-    if moved.max() > max(NEAR, spacing / 10):
-        worst = int(moved.argmax())
-        at = f"row {worst + 1} at {given_places[worst]:g} {axis.unit}"
-        raise _broken(path, at, f"{places[worst]:g} {axis.unit}, the {axis.name} of the scene's band {worst}")
+def _at_bands(path: str, table: np.ndarray, axis: SpectralAxis) -> Float32[np.ndarray, "class band"]:
+    """Return the columns of a table at the centres of the scene's bands, without extrapolation.
+
+    A centre that lies beyond an end of the table by no more than `NEAR`, as after rounding, has the value of the end.
+    """
+    places, wanted = table[:, 0], np.asarray(axis.values)
+    if len(np.unique(places)) < max(2, len(places)):
+        raise _broken(path, "a place twice, or one only", f"2 or more different places by {axis.name}")
+    order = np.argsort(places)
+    places, curves = places[order], table[order, 1:].T
+    slack = NEAR if len(wanted) < 2 else max(NEAR, float(np.median(np.abs(np.diff(wanted)))) / 10)
+    outside = (wanted < places[0] - slack) | (wanted > places[-1] + slack)
+    if outside.any():
+        reach = f"{len(places)} bands from {places[0]:g} to {places[-1]:g}"
+        more = f"values from {wanted.min():g} to {wanted.max():g} {axis.unit}, for {int(outside.sum())} more bands"
+        raise _broken(path, reach, more)
+    return np.stack([np.interp(wanted, places, curve) for curve in curves]).astype(np.float32)
 
 
 def _broken(path: str, found: str, expected: str) -> UserError:
-    do = "Write it as wavelength,NAME,NAME,... with one row for each band of the scene, resampled to its bands."
+    do = "Write it as wavelength,NAME,NAME,... in the unit of the scene's axis, over all of its bands."
     return UserError(path, found=found, expected=expected, do=do)

@@ -93,4 +93,4 @@ def open_streams() -> None:
                 os.open(os.devnull, os.O_RDWR)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(AttributeError, ValueError):  # a locale without umlauts is no reason to end
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="backslashreplace")

@@ -45,9 +45,28 @@ def human(result: Mapping[str, Any], indent: str = "") -> str:
             lines += [f"{indent}{key}", human(value, indent + "  ")]
         elif isinstance(value, str) and "\n" in value:
             lines += [f"{indent}{key}", value]
+        elif isinstance(value, list) and value and all(isinstance(row, Mapping) and row for row in value):
+            lines += [f"{indent}{key}", *_table(value, indent + "  ")]
         else:
             lines.append(f"{indent}{key!s:<{width}}  {_short(str(key), value)}")
     return "\n".join(lines)
+
+
+def _table(rows: list[Mapping[str, Any]], indent: str) -> list[str]:
+    """Return values with the same names as the lines of a table, the names above; others line by line."""
+    heads = [str(key) for key in rows[0]]
+    if any(list(map(str, row)) != heads for row in rows):
+        return [line for row in rows for line in (human(row, indent), "")][:-1]
+    cells = [heads, *([_short(key, row[key]) for key in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = [isinstance(value, str) for value in rows[0].values()]
+    return [
+        (
+            indent
+            + "  ".join(c.ljust(w) if text else c.rjust(w) for c, w, text in zip(line, widths, left, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
 
 
 def _short(name: str, value: Any) -> str:
@@ -57,7 +76,8 @@ def _short(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = json.dumps(_rounded(value), ensure_ascii=False) if isinstance(value, list) else str(value)
-    return text if len(text) <= LONG else text[: LONG - 3] + "..."
+    whole = isinstance(value, list) and all(isinstance(each, str) for each in value)  # names are of use as a whole
+    return text if len(text) <= LONG or whole else text[: LONG - 3] + "..."
 
 
 def _rounded(value: Any) -> Any:

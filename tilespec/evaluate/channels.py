@@ -9,12 +9,13 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
-from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, region_of
+from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, mask_of, region_of
 from tilespec.evaluate.metrics.channel_errors import ChannelErrors, FieldPair, PatchErrors
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.rasters import ValueRaster
+from tilespec.storage.selection import mask_notes
 
 VALUES = 1 << 22
 """The approximate number of values of each array in memory, if stored objects are no larger."""
@@ -33,8 +34,9 @@ def channels_case(
     predicted, true = ValueRaster.open(pred), ValueRaster.open(truth, layer)
     roi = region_of(predicted, true, rows, cols)
     _check_channels(predicted, true)
-    mask = None if options.mask is None else ValueRaster.open(truth, options.mask)
+    mask = mask_of(truth, options.mask)
     colours, notes = colours_of(true.axis, options)
+    notes = (*notes, *mask_notes(str(options.mask), {} if mask is None else mask.layer.attrs))
     spectra = SpectralErrors.zero(options.floor * options.factor)
     parts = (ChannelErrors.zero(predicted.channels), spectra, *colours)
     return Comparison(

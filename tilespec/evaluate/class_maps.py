@@ -1,17 +1,23 @@
 """Class maps: a class map is compared with labels."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
 import numpy as np
 
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
-from tilespec.core.types import UNLABELLED, Roi
-from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, region_of
+from tilespec.core.progress import Progress
+from tilespec.core.types import UNLABELLED, ClassMap, Roi
+from tilespec.evaluate.class_names import are_clusters, common_classes
+from tilespec.evaluate.clusters import agreement, assigned, best_assignment, lookup
+from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, mask_of, region_of
 from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
 from tilespec.evaluate.options import ScoreOptions
 from tilespec.storage.rasters import ClassRaster, ValueRaster
+from tilespec.storage.selection import mask_notes
 
 PIXELS = 1 << 22
 """The approximate number of pixels in memory."""
@@ -46,75 +52,146 @@ def classes_case(
     """Return the comparison of a class map with the labels of a scene (or its ``layer``), or another class map.
 
     Raises:
-        UserError: the two have different planes or classes, or the mask does not exist.
+        UserError: the two have different planes, scenes or classes, or the mask does not exist.
     """
     options.for_classes()
     predicted = ClassRaster.open(pred, "prediction")
     true = ClassRaster.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
     roi = region_of(predicted, true, rows, cols)
-    mask = None if options.mask is None else ValueRaster.open(truth, options.mask)
-    names = _classes(predicted, true)
+    mask = mask_of(truth, options.mask)
+    clusters = are_clusters(predicted.classes) and predicted.classes != true.classes
+    names = true.classes if clusters else common_classes(pred, predicted.classes, truth, true.classes)
     edge = predicted.layer.chunks[0]
     height = max(edge, PIXELS // roi.shape[1] // edge * edge)  # of strips of whole rows of objects
-    count = max(len(predicted.classes), len(true.classes), 2)
+    pair = ClassPair(predicted=predicted, true=true, mask=mask, classes=max(len(names), 2), clusters=clusters)
     return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
         plan={**facts(predicted, true, roi), "classes": list(names), "mask": options.mask},
         pieces=roi.cut(height, roi.x1),
-        read=partial(_pair, predicted, true, mask, count),
-        channels=count,
-        statistics=(JoinedStatistics(parts=(Confusion.zero(count),)), Nodata()),
-        patches=partial(PatchCounts.zero, classes=count),
-        scores=("oa", "kappa", "miou", "iou", "f1", "precision", "recall"),
+        read=pair.read,
+        channels=pair.classes,
+        statistics=(JoinedStatistics(parts=(Confusion.zero(pair.classes),)), Nodata()),
+        patches=partial(PatchCounts.zero, classes=pair.classes),
+        scores=("oa", "aa", "kappa", "miou", "iou", "f1", "precision", "recall"),
         counts=("labelled",),
-        result=_result,
+        result=partial(_result, names, mask_notes(str(options.mask), {} if mask is None else mask.layer.attrs)),
+        prepared=partial(_assigned, pair) if clusters else None,
     )
 
 
-def _result(folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
+@final
+@dataclass(frozen=True, kw_only=True)
+class ClassPair:
+    """A class map and its truth, read strip by strip."""
+
+    predicted: ClassRaster
+    """The predicted classes, or clusters."""
+    true: ClassRaster
+    """The true classes."""
+    mask: ValueRaster | None
+    """Only the pixels that this selects count."""
+    classes: int
+    """The number of classes."""
+    clusters: bool = False
+    """Whether the prediction is of clusters."""
+    assignment: Mapping[int, int] | None = None
+    """The class of each cluster, where that is known."""
+
+    def read(self, strip: Roi) -> tuple[MapPair, Excluded]:
+        """Return the truth and the prediction of a strip after checking their values, and the pixels left out.
+
+        Outside the mask the truth is 255: no label. A cluster without a class has the number of no class.
+        """
+        most = max(len(self.predicted.classes), self.classes)
+        pair = np.stack([_checked(self.true, strip, self.classes), _checked(self.predicted, strip, most)])
+        if self.assignment is not None:
+            pair[1] = lookup(self.assignment, self.classes, UNLABELLED)[pair[1]]
+        outside = None
+        if self.mask is not None:
+            outside = ~chosen(self.mask, strip)
+            pair[0, outside] = UNLABELLED
+        return pair, Excluded.of(outside, None)
+
+    def confusion(self, strip: Roi) -> Confusion:
+        """Return the number of pixels of each pair of true class and predicted number of a strip."""
+        return Confusion.zero(max(len(self.predicted.classes), self.classes)).of(self.read(strip)[0])
+
+
+def _assigned(pair: ClassPair, case: Comparison, progress: Progress) -> Comparison:
+    """Return the comparison of the classes that clusters stand for, from one more reading of both."""
+    progress.start("assign clusters to classes", len(case.pieces), "blocks")
+    counts = reduce_blocks(case.pieces, pair.confusion, progress=progress).counts
+    progress.finish()
+    between = counts[: pair.classes, : len(pair.predicted.classes)]
+    assignment = best_assignment(between)
+    named = {
+        "assignment": assigned(assignment, pair.predicted.classes, pair.true.classes),
+        **agreement(between[:, between.any(axis=0)]),
+        "unassigned": int(between.sum() - sum(between[:, list(assignment)].sum(axis=0))),
+    }
+    note = "clusters have no classes: oa and the like are of the best assignment; ari and nmi need none"
+    result = partial(_with_clusters, case.result, named, note)
+    return replace(case, read=replace(pair, assignment=assignment).read, result=result)
+
+
+def _with_clusters(
+    result: Callable[..., dict[str, Any]], named: dict[str, Any], note: str, folds: tuple[Any, ...], patch: Any
+) -> dict[str, Any]:
+    """Return the figures, those of clusters before them."""
+    scores = result(folds, patch)
+    scores["nodata_labelled"] -= named["unassigned"]
+    return {**named, **scores, "notes": [*scores["notes"], note]}
+
+
+def _result(names: tuple[str, ...], notes: list[str], folds: tuple[Any, ...], patch: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
     score, nodata = folds
     confusion, whole = score.parts[0], score.finish()
     scene_iou = whole["iou"][1] if confusion.classes == 2 else whole["miou"]
     lost = {"nodata": nodata.finish(), "nodata_labelled": whole.pop("nodata")}
-    return {**patch, "scene_iou": scene_iou, **whole, **lost, "confusion": confusion.counts.tolist()}
+    table = _by_class(names, confusion, whole)
+    leading = {key: whole.pop(key) for key in ("oa", "aa", "kappa", "miou")}
+    absent = [row["class"] for row in table if row["predicted"] and not row["pixels"]]
+    if absent:
+        miou = f"miou and aa are over the classes of the truth; predicted besides: {', '.join(absent)}"
+        notes = [*notes, miou]
+    return {
+        **leading,
+        "miou_over": [row["class"] for row in table if row["pixels"]],
+        "per_class": table,
+        "scene_iou": scene_iou,
+        **patch,
+        **whole,
+        **lost,
+        "confusion": confusion.counts.tolist(),
+        "notes": notes,
+    }
 
 
-def _pair(
-    predicted: ClassRaster, true: ClassRaster, mask: ValueRaster | None, classes: int, strip: Roi
-) -> tuple[MapPair, Excluded]:
-    """Return the truth and the prediction of a strip after checking their values, and the number of pixels left out.
-
-    Outside the mask the truth is 255: no label.
-    """
-    planes = []
-    for source in (true, predicted):
-        plane = source.read(strip)
-        wrong = (plane != UNLABELLED) & ((plane < 0) | (plane >= classes))
-        if wrong.any():
-            raise UserError(
-                source.url,
-                found=f"the value {int(plane[wrong][0])} in {strip}",
-                expected=f"classes 0 to {classes - 1}, and {UNLABELLED} for none",
-                do="Ingest the labels with --ignore-label, or predict with a model of the same classes.",
-            )
-        planes.append(plane.astype(np.uint8, copy=False))
-    pair, outside = np.stack(planes), None
-    if mask is not None:
-        outside = ~chosen(mask, strip)
-        pair[0, outside] = UNLABELLED
-    return pair, Excluded.of(outside, None)
+def _by_class(names: tuple[str, ...], confusion: Confusion, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a line of figures for each class by name."""
+    true, predicted = confusion.counts.sum(axis=1), confusion.counts.sum(axis=0)
+    return [
+        {
+            "class": names[i] if i < len(names) else f"class_{i}",
+            "pixels": int(true[i]),
+            "predicted": int(predicted[i]),
+            **{figure: figures[figure][i] for figure in ("recall", "precision", "f1", "iou")},
+        }
+        for i in range(max(len(names), confusion.classes))
+    ]
 
 
-def _classes(predicted: ClassRaster, true: ClassRaster) -> tuple[str, ...]:
-    """Return the names of the classes; refuse the same names in another order."""
-    ours, theirs = predicted.classes, true.classes
-    if ours != theirs and sorted(ours) == sorted(theirs):
+def _checked(source: ClassRaster, strip: Roi, classes: int) -> ClassMap:
+    """Return the classes of a strip after checking their values."""
+    plane = source.read(strip)
+    wrong = (plane != UNLABELLED) & ((plane < 0) | (plane >= classes))
+    if wrong.any():
         raise UserError(
-            predicted.url,
-            found=f"classes {', '.join(ours)}",
-            expected=f"the order of the labels: {', '.join(theirs)}",
-            do="Ingest the labels again in the order of the model's classes.",
+            source.url,
+            found=f"the value {int(plane[wrong][0])} in {strip}",
+            expected=f"classes 0 to {classes - 1}, and {UNLABELLED} for none",
+            do="Ingest the labels with --ignore-label, or predict with a model of the same classes.",
         )
-    return theirs if len(theirs) >= len(ours) else ours
+    return plane.astype(np.uint8, copy=False)

@@ -10,13 +10,24 @@ import numpy as np
 from jaxtyping import Bool
 
 from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.core.registry import load
 from tilespec.core.types import Roi
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import metric
-from tilespec.storage.rasters import Raster, ValueRaster, asked_region, inside, lies_on_pixels, scale_of
-from tilespec.storage.scene import content_of
+from tilespec.storage.inventory import digests
+from tilespec.storage.rasters import (
+    ClassRaster,
+    Raster,
+    ValueRaster,
+    asked_region,
+    inside,
+    lies_on_pixels,
+    scale_of,
+    within,
+)
+from tilespec.storage.selection import selected
 
 
 @final
@@ -71,6 +82,8 @@ class Comparison:
     """The figures of the score that give the number of compared values."""
     result: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
     """The function that returns all figures, from the statistics and the figures of patches."""
+    prepared: "Callable[[Comparison, Progress], Comparison] | None" = None
+    """The function that returns the comparison with what a reading beforehand finds out; None: nothing to find out."""
 
     def adding(self, metrics: Iterable[Metric]) -> "Comparison":
         """Return the case with the statistics that metrics bring beside those that every comparison has."""
@@ -130,10 +143,26 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
     return metrics
 
 
+def mask_of(truth: str, name: str | None) -> ValueRaster | None:
+    """Return the layer of the truth that selects pixels, or None without one.
+
+    Raises:
+        UserError: there is no such layer, or it has bands.
+    """
+    mask = None if name is None else ValueRaster.open(truth, name)
+    if mask is not None and mask.scene is not None:
+        raise UserError(
+            "--mask",
+            found=f"{name}, of {mask.channels} bands",
+            expected="a layer y, x of the truth",
+            do="Name a layer such as labels or plant; `tilespec info` lists them.",
+        )
+    return mask
+
+
 def chosen(mask: ValueRaster, piece: Roi) -> Bool[np.ndarray, "y x"]:
-    """Return where a mask has a value other than 0."""
-    values = mask.read(piece)[..., 0]
-    return np.isfinite(values) & (values != 0)
+    """Return the pixels of a region of the scene that a mask selects, as in `fit`."""
+    return selected(mask.layer, within(piece, mask.roi))
 
 
 def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
@@ -144,14 +173,21 @@ def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
         "method": _method(predicted.attrs),
         "status": predicted.status,
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "overlaps_training": _overlaps(predicted.attrs, content_of(true.attrs), roi),
+        "overlaps_training": _overlaps(predicted.attrs, digests(true.url).cube, roi),
     }
 
 
 def region_of(predicted: Raster, true: Raster, rows: str | None, cols: str | None) -> Roi:
     """Return the region to score: ``rows``, ``cols`` of the scene, or the whole predicted region."""
-    whole = predicted.roi
-    part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not _strangers(predicted, true)
+    whole, strangers = predicted.roi, _strangers(predicted, true)
+    if strangers and isinstance(true, ClassRaster):
+        raise UserError(
+            predicted.url,
+            found=f"the prediction of another scene than {true.url}",
+            expected="the scene that was predicted, as it was then",
+            do="Name the scene that was predicted; other labels come in beside its cube: `ingest --labels`.",
+        )
+    part = "origin" in predicted.attrs and lies_on_pixels(predicted.attrs) and not strangers
     if not (inside(whole, true.roi) if part else whole == true.roi):
         raise UserError(
             predicted.url,
@@ -171,7 +207,7 @@ def _strangers(predicted: Raster, true: Raster) -> bool:
     plane, scale = predicted.attrs.get("plane"), Fraction(scale_of(predicted.attrs))
     if (isinstance(true, ValueRaster) or scale != 1) and plane is not None:
         return true.whole_scene and [int(length * scale) for length in plane] != [true.roi.y1, true.roi.x1]
-    ours, theirs = predicted.attrs.get("scene_digest"), content_of(true.attrs)
+    ours, theirs = predicted.attrs.get("scene_digest"), digests(true.url).cube
     return true.whole_scene and None not in (ours, theirs) and ours != theirs
 
 
@@ -188,11 +224,11 @@ def _overlaps(attrs: Mapping[str, Any], digest: str | None, roi: Roi) -> bool | 
     y0, y1, x0, x1 = (v / scale for v in (roi.y0, roi.y1, roi.x0, roi.x1))
     roi = Roi(y0=floor(y0), y1=ceil(y1), x0=floor(x0), x1=ceil(x1))
     regions = attrs.get("train_regions")
-    digests = {digest, attrs.get("scene_digest")} - {None}
-    if regions is None or not digests:
+    known = {digest, attrs.get("scene_digest")} - {None}
+    if regions is None or not known:
         return None
     far = 1 << 62
-    same = [region for region in regions if region.get("digest") in digests]
+    same = [region for region in regions if region.get("digest") in known]
     if any(roi.overlaps(Roi.of((far, far), _text(r.get("rows")), _text(r.get("cols")))) for r in same):
         return True
     return None if any(not region.get("digest") for region in regions) else False

@@ -70,9 +70,12 @@ class ScoredBlocks:
 def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress) -> dict[str, Any]:
     """Return the metrics of the prediction ``pred`` against ``truth``; keep them beside ``pred``.
 
-    Classes: pixels without a label count nowhere; labelled pixels that the prediction leaves as nodata count as errors
-    (`tilespec.evaluate.metrics.confusion`). Channels: RMSE, MAE, bias, R2, PSNR and spectral angle, of all and of each
-    channel (`tilespec.evaluate.metrics.channel_errors`); ``pixels``, ``rmse_pixel``, ``rmse_relative``,
+    Classes: those of one name are compared (`tilespec.evaluate.class_names`), clusters by their best assignment
+    (`tilespec.evaluate.clusters`). Pixels without a label count nowhere; labelled pixels that the prediction leaves as
+    nodata count as errors (`tilespec.evaluate.metrics.confusion`).
+
+    Channels: RMSE, MAE, bias, R2, PSNR and spectral angle, of all and of each channel
+    (`tilespec.evaluate.metrics.channel_errors`); ``pixels``, ``rmse_pixel``, ``rmse_relative``,
     ``rmse_relative_mean``, ``gfc``, ``mrae`` and more of the spectra of pixels
     (`tilespec.evaluate.metrics.spectral_errors`); ``delta_e``, their colour difference CIEDE2000, where the wavelengths
     cover the visible range (`tilespec.evaluate.colours`); ``psnr_peak`` over ``peak``. ``docs/evaluate.md`` says what
@@ -86,8 +89,8 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
         progress: Where progress is shown.
 
     Raises:
-        UserError: the two lie on different planes, their classes or channels differ, or a patch or enough blocks do not
-            fit into the region.
+        UserError: the two lie on different planes or are of different scenes, their classes or channels differ, or a
+            patch or enough blocks do not fit into the region.
     """
     kind, task = _kind(pred)
     own, notes = _own(task)
@@ -102,18 +105,17 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
     drawn = Patches.draw(case.roi.shape, count=options.patches, size=side, seed=options.seed)
     split = options.block_size if options.bootstrap or options.blocks else None
     with Peak() as used:
+        case = case if case.prepared is None else case.prepared(case, progress)
         folds, patch, figures = _statistics(case, case.patches(drawn), split, progress)
         scores = case.result(folds, patch)
         if figures is not None:
             over = over_blocks(case, figures, bootstrap=options.bootstrap, folds=options.blocks, seed=options.seed)
             scores |= {**over, "notes": [*scores.get("notes", []), *over["notes"]]}
-        if options.patch_size is None and side < PUBLISHED:
-            notes = [*notes, f"patches of {side}: the region has no room for the published {PUBLISHED}"]
         if notes:
             scores |= {"notes": [*scores.get("notes", []), *notes]}
         seams = _seams(pred, truth, case.roi, progress)
     result = {**plan, **scores, **seams, "seconds": used.seconds, "peak_memory": used.bytes}
-    return result | _keep(pred, result)
+    return _stored_beside(pred, result)
 
 
 def _kind(pred: str) -> tuple[Kind, str]:
@@ -181,13 +183,13 @@ def _check_patches(roi: Roi, patches: int, size: int) -> None:
         raise UserError("--patches", found=patches, expected="1 or more", do="The published number is 1000.")
 
 
-def _keep(pred: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Write the result beside the prediction, for `report`; return a note if nothing can be written there."""
+def _stored_beside(pred: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Write the result beside the prediction, for `report`; return it, with a note where nothing can be written."""
     folder = sidecar(pred)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
     except OSError as error:
-        note = f"{folder}: {error.strerror or error}: the scores are not kept for `report`"
-        return {"notes": [*result.get("notes", []), note]}
-    return {}
+        note = f"not kept for `report`: {folder / 'evaluation.json'}: {error.strerror or error}"
+        return result | {"notes": [*result.get("notes", []), note]}
+    return result

@@ -16,7 +16,7 @@ class ScoreOptions:
     """The options of `evaluate` that decide the score of a pixel."""
 
     mask: str | None = None
-    """Only pixels count where this layer of TRUTH has a value that is not 0."""
+    """Only pixels count that have a label in this class map of TRUTH, or a value that is not 0 in another layer."""
     peak: float | None = None
     """The truth has at most this value: both are scaled by 255 / peak first, so that errors are of a scale of 0 to 255,
     as published ones are."""
@@ -80,8 +80,7 @@ class EvaluateOptions(ScoreOptions, Region, Seeded, DryRun):
     patches: int = 1000
     """The score is the mean over this many random patches."""
     patch_size: int | None = None
-    """A patch has this many pixels on each side; the default is 512, or what the region has room for, which a note
-    says."""
+    """A patch has this many pixels on each side; the default is 512, or what the region has room for."""
     layer: str | None = None
     """This layer of TRUTH is the truth, such as a reference map of one quantity."""
     bootstrap: int = 0

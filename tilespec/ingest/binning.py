@@ -22,9 +22,9 @@ from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
 from tilespec.ingest.calibration.white_dark import Calibration, Terms
 from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
-from tilespec.ingest.readers.envi_header import names
 from tilespec.ingest.readers.source import Facts, Source, SourceLayer, lines_per_read
 from tilespec.spectra.numerics.srgb import decode, encode
+from tilespec.storage.source_header import with_bands, without_pixels
 
 Values = Float[np.ndarray, "_y _x _band"]
 """A cube whose size changes by binning."""
@@ -283,10 +283,11 @@ def binned_source(source: Source, values: Encoder, calibration: Calibration | No
 
 
 def _header(facts: Facts, bins: Bins) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return a header without lists that have an entry for each band before binning."""
-    lists = [key for key, value in facts.header.items() if bins.bands > 1 and len(names(value)) == facts.shape[2] > 1]
-    notes = (f"{', '.join(lists)} of the unbinned bands left out",) if lists else ()
-    return {key: value for key, value in facts.header.items() if key not in lists}, notes
+    """Return a header without what speaks of bands or pixels before binning, and a note on it."""
+    header, lists = with_bands(facts.header, facts.shape[2], None) if bins.bands > 1 else (facts.header, ())
+    header, pixels = without_pixels(header) if bins.pixels > 1 else (header, ())
+    notes = ((lists, "bands"), (pixels, "pixels"))
+    return dict(header), tuple(f"{', '.join(left)} of the unbinned {what} left out" for left, what in notes if left)
 
 
 def _partial(shape: tuple[int, int, int], bins: Bins) -> tuple[str, ...]:

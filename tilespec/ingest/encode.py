@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.ingest.calibration.white_dark import Calibration, Terms
-from tilespec.ingest.readers.source import Facts
+from tilespec.ingest.readers.source import Facts, without_data
 
 LINES: Final = 8
 """The number of lines in a piece: 0.8 MB of float32 for 128 columns and 186 bands."""
@@ -134,7 +134,7 @@ class Measure:
             counts["saturated"] = 0 if full is None else int(full.sum())
             if full is not None:
                 work[full] = np.nan
-        gaps = None if self.hidden is None else raw == self.hidden
+        gaps = None if self.hidden is None else without_data(raw, self.hidden)
         if gaps is not None:
             work[gaps] = np.nan
         if terms is None:

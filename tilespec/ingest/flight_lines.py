@@ -14,7 +14,7 @@ from tilespec.ingest.write import write
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 
-OF_ONE: Final = ("labels", "panel", "targets")
+OF_ONE: Final = ("labels", "layer", "panel", "targets")
 """The options that concern the pixels of one image."""
 
 
@@ -117,7 +117,7 @@ def _name(src: str) -> str:
 def _check(request: Request, out: str) -> None:
     """Refuse options that cannot apply to several lines."""
     for option in OF_ONE:
-        if getattr(request, option) is not None:
+        if getattr(request, option):
             raise UserError(
                 f"--{option}",
                 found="one place in the image for several flight lines",

@@ -1,21 +1,33 @@
 """Info: the contents of a store or a file as plain data."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import zarr
 
-from tilespec.core.types import SpectralAxis
+from tilespec.ingest.info_folder import axis_facts, is_described, of_folder
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import open_group
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.layout import COMPLETE, class_names
+from tilespec.storage.ledger import read_note, sidecar
 from tilespec.storage.scene import Scene
+
+MADE: Final = ("method", "task", "model_digest", "scene_digest", "train_regions", "origin", "grid")
+"""What the attributes of a prediction say of its making."""
+SCORES: Final = ("oa", "aa", "kappa", "miou", "iou_mean", "rmse", "rmse_pixel", "r2", "sam", "region", "truth")
+"""The figures of an evaluation that are shown."""
 
 
 def describe(url: str) -> dict[str, Any]:
-    """Return shape, data type, chunks, spectral axis, CRS, status, provenance and layers of a store or a file."""
+    """Return shape, data type, chunks, spectral axis, CRS, status, provenance and layers of a store or a file.
+
+    Of a model or a recipe: steps, bands, classes, training regions.
+    """
+    if "://" not in url and is_described(Path(url)):
+        return of_folder(Path(url))
     if "://" in url or (Path(url) / "zarr.json").exists():
         return _store(url)
     return _file(url)
@@ -31,17 +43,31 @@ def _store(url: str) -> dict[str, Any]:
         "status": group.attrs.get("tilespec_status", COMPLETE),
         "digest": group.attrs.get("tilespec_digest"),
         "title": group.attrs.get("title"),
-        "provenance": group.attrs.get("provenance"),
-        "layers": {name: _layer(a) for name, a in arrays.items() if a.ndim == 2},
+        **_origin(dict(group.attrs)),
+        "layers": {name: _layer(a) for name, a in arrays.items() if a.ndim in (2, 3) and name != main},
         "bytes": int(sum(a.nbytes for a in arrays.values())),
     }
     if main is not None:
-        facts |= {"array": main, **_array(arrays[main])}
+        classes = _classes(arrays[main])
+        facts |= {"array": main, **_array(arrays[main]), **classes}
+    scores = read_note(sidecar(url), "evaluation")
+    if scores is not None:
+        facts["evaluated"] = {key: scores[key] for key in SCORES if scores.get(key) is not None}
     if main is not None and arrays[main].ndim == 3:
         scene = Scene.open(url, allow_partial=True)
-        facts |= {"scale": scene.scale, "nodata": scene.nodata, "spectral": _axis(scene.spectral)}
-    place = dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {}
+        facts |= {"scale": scene.scale, "nodata": scene.nodata, "spectral": axis_facts(scene.spectral)}
+    place = {} if main is None else georef_of(group, arrays[main]) or {}
     return facts | {"crs": _crs(place), "geotransform": place.get("GeoTransform")}
+
+
+def _origin(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return where a scene comes from, or what made a prediction."""
+    made = {key: attrs[key] for key in MADE if attrs.get(key)}
+    provenance = attrs.get("provenance")
+    recipe = {key: attrs[key] for key in ("recipe_steps", "recipe_digest") if key in attrs}
+    if not made and not recipe:
+        return {"provenance": provenance}
+    return {"provenance": {**(provenance or {}), **made, **recipe}}
 
 
 def _file(url: str) -> dict[str, Any]:
@@ -54,7 +80,7 @@ def _file(url: str) -> dict[str, Any]:
         "dtype": facts.dtype.name,
         "scale": facts.scale,
         "nodata": facts.nodata,
-        "spectral": _axis(facts.spectral),
+        "spectral": axis_facts(facts.spectral),
         "crs": _crs(place),
         "geotransform": place.get("GeoTransform"),
         "classes": list(facts.classes),
@@ -71,22 +97,13 @@ def _array(array: zarr.Array[Any]) -> dict[str, Any]:
 
 def _layer(array: zarr.Array[Any]) -> dict[str, Any]:
     """Return a layer's facts, with the names of its classes."""
-    classes = str(array.attrs.get("flag_meanings", "")).split()
-    return _array(array) | ({"classes": classes} if classes else {})
+    return _array(array) | _classes(array)
 
 
-def _axis(axis: SpectralAxis | None) -> dict[str, Any] | None:
-    """Return the first and the last value of a spectral axis."""
-    if axis is None:
-        return None
-    return {
-        "name": axis.name,
-        "unit": axis.unit,
-        "first": axis.values[0],
-        "last": axis.values[-1],
-        "count": len(axis.values),
-        "bad": 0 if axis.good is None else axis.good.count(False),
-    }
+def _classes(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Return the names of the classes of an array, if it has any."""
+    classes = list(class_names(array.attrs))
+    return {"classes": classes} if classes else {}
 
 
 def _crs(place: dict[str, Any]) -> str | None:

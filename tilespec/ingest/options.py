@@ -1,5 +1,6 @@
 """Options of `ingest`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -24,12 +25,23 @@ class SceneOptions:
     """Class labels of the same size come from FILE or FILE:VARIABLE. Any of the formats of a scene will do, a picture
     of classes, or polygons."""
     ignore_label: int | None = None
-    """This label means unlabelled and is stored as 255. When it is 0, the other labels shift down by one."""
+    """This label means unlabelled and is stored as 255; when it is 0, all other labels move down by one, so that label
+    1 becomes class 0."""
+    class_names: str | None = field(default=None, metadata={"metavar": "A,B,C"})
+    """The names of the classes 0, 1, ... of the labels, after ``ignore_label``. Quote a name with a comma."""
+    layer: Mapping[str, str] = field(default_factory=dict, metadata={"metavar": "NAME=FILE"})
+    """A further layer, such as plant numbers, comes from FILE or FILE:VARIABLE; the option may be repeated."""
+    pixel_size: float | None = None
+    """A pixel has this width in metres, on a scene without coordinates; `measure` gives areas then."""
+    crs: str | None = None
+    """The coordinates of the source are in this system (EPSG:32632, WKT), whatever it says itself."""
     dtype: str | None = None
     """The cube is stored as float32, or as uint16 in steps of 1e-4 reflectance. The default is the type of the source,
     or float32 for a cube that is calibrated."""
     wavelengths: str | None = None
     """A text file of one wavelength a line, or a variable beside the array, gives the band centres."""
+    wavelength_unit: str | None = field(default=None, metadata={"metavar": "UNIT"})
+    """The band centres are in nm, um or cm-1 (wavenumbers, Raman shifts), whatever the source says."""
     variable: str | None = None
     """This variable of a .mat, .npz or Zarr source is the cube."""
     axes: str | None = None

@@ -7,22 +7,32 @@ from typing import Any, Final, final
 import numpy as np
 
 from tilespec.core.errors import UserError
+from tilespec.core.types import UNLABELLED
 from tilespec.ingest.binning import Bins, binned, binned_labels
 from tilespec.ingest.calibration.reflectance import reflectance
 from tilespec.ingest.calibration.white_dark import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
+from tilespec.ingest.labels.class_names import label_notes, named
+from tilespec.ingest.labels.named_layers import named_layers
+from tilespec.ingest.labels.placement import lay_on_scene
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.options import SceneOptions
+from tilespec.ingest.place import size_attrs, with_place
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
+from tilespec.ingest.readers.wavelengths import checked_unit
 from tilespec.ingest.row_writer import THREADS
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
+from tilespec.storage.selection import is_class_map
 
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""
+
+LATER: Final = {"class_names", "layer", "pixel_size", "crs", "wavelength_unit"}
+"""Options that earlier versions did not have: where they are not given, a scene that was begun then is finished."""
 
 Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
@@ -57,6 +67,8 @@ class IngestJob:
     """Root attributes of the scene."""
     notes: tuple[str, ...]
     """The assumptions, each reported once."""
+    layers: tuple[SourceLayer, ...] = ()
+    """All layers beside the cube and its labels."""
 
     @property
     def specs(self) -> list[ArraySpec]:
@@ -70,7 +82,7 @@ class IngestJob:
             nodata=self.encoder.nodata,
             georeferenced=facts.georef is not None,
         )
-        planes = [_plane_spec(layer, facts.shape[:2]) for layer in facts.layers]
+        planes = [_plane_spec(layer, facts.shape[:2]) for layer in self.layers]
         placed = _with_coordinates(cube, [spec.name for spec in planes if "standard_name" in spec.attrs])
         classes = None if self.labels is None else self.labels.classes
         labels = [] if classes is None else [layer_spec("labels", facts.shape[:2], classes=classes)]
@@ -79,7 +91,7 @@ class IngestJob:
     @property
     def constants(self) -> Constants:
         """The small arrays of the scene."""
-        return constants(self.source.facts.spectral, self.source.facts.georef)
+        return constants(self.source.facts.spectral, self.source.facts.georef, self.source.facts.shape[:2])
 
     def plan(self) -> dict[str, Any]:
         """Return what will be written, as plain data."""
@@ -108,9 +120,10 @@ def memory(facts: Facts, spec: ArraySpec) -> int:
 
 
 def _plane_spec(layer: SourceLayer, shape: tuple[int, int]) -> ArraySpec:
-    """Return how a layer is stored: an object of floats that is lost is no value."""
+    """Return how a layer is stored: an object of floats, or of classes, that is lost is no value."""
     spec = layer_spec(layer.name, shape, layer.dtype.name)
-    return replace(spec, attrs=layer.attrs, fill=float("nan") if layer.dtype.kind == "f" else 0)
+    none = UNLABELLED if is_class_map(layer.attrs) else 0
+    return replace(spec, attrs=layer.attrs, fill=float("nan") if layer.dtype.kind == "f" else none)
 
 
 def _with_coordinates(cube: ArraySpec, layers: list[str]) -> ArraySpec:
@@ -131,11 +144,12 @@ def prepare(request: Request) -> IngestJob:
         variable=request.variable,
         axes=request.axes,
         wavelengths=request.wavelengths,
+        wavelength_unit=checked_unit(request.wavelength_unit),
         allow_truncated=request.allow_truncated,
         rgb=request.rgb,
         peak=request.peak,
     )
-    source = open_source(request.src, options, request.reader)
+    source, notes_on_place = with_place(request, open_source(request.src, options, request.reader))
     notes_on_picture = _check_picture(request, source)
     bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
     ways = {key: getattr(request, key) for key in REFLECTANCE}
@@ -143,7 +157,8 @@ def prepare(request: Request) -> IngestJob:
     labels = _labels(request, facts, bins)
     single = (source, encoder(facts, request.dtype, calibration)) if bins.single else None
     cube, stored = single or binned(source, request.dtype, calibration, bins)
-    sources = (cube, *references, *(() if labels is None else (labels.source,)))
+    extra, files = named_layers(request.layer, facts, bins.pixels)
+    sources = (cube, *references, *(() if labels is None else (labels.source,)), *files)
     return IngestJob(
         source=cube,
         raw=facts,
@@ -152,7 +167,8 @@ def prepare(request: Request) -> IngestJob:
         labels=labels,
         settings=_settings(request, sources, () if calibration is None else calibration.files),
         attrs=_attrs(request, cube.facts, calibration),
-        notes=(*_notes(sources, calibration), *notes_on_picture),
+        notes=(*_notes(sources, calibration), *notes_on_picture, *notes_on_place, *label_notes(request, labels)),
+        layers=(*cube.facts.layers, *extra),
     )
 
 
@@ -181,8 +197,8 @@ def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
         return None
     path, attribute = split(request.labels)
     polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
-    source = polygons or open_source(request.labels, Options(kind="labels"))
-    labels = survey(request.labels, source, facts.shape[:2], request.ignore_label)
+    source = polygons or lay_on_scene(request.labels, open_source(request.labels, Options(kind="labels")), facts)
+    labels = named(survey(request.labels, source, facts.shape[:2], request.ignore_label), request.class_names)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 
 
@@ -195,7 +211,7 @@ def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path,
             {"path": str(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
             for path in sorted(files)
         ],
-        "options": {**vars(request)},
+        "options": {key: value for key, value in vars(request).items() if value or key not in LATER},
     }
 
 
@@ -211,7 +227,9 @@ def _attrs(request: Request, facts: Facts, calibration: Calibration | None) -> d
         provenance["calibration"] = {**calibration.facts, "repair": request.repair}
     if request.bin > 1 or request.bin_bands > 1:
         provenance["binning"] = {"pixels": request.bin, "bands": request.bin_bands}
-    picture = {}
+    if request.layer:
+        provenance["layers"] = {name: split(where)[0].name for name, where in request.layer.items()}
+    picture: dict[str, Any] = size_attrs(request.pixel_size, request.bin)
     if facts.colour_space is not None:
-        picture = {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
+        picture |= {"colour_space": facts.colour_space, "channels": list(COLOURS.get(facts.shape[2], ()))}
     return {"title": files["src"][0].stem, "header": facts.header, **picture, "provenance": provenance}

@@ -74,7 +74,7 @@ def _rows(job: IngestJob, product: Product, missing: list[int], progress: Progre
 def layers(job: IngestJob, y0: int, y1: int) -> dict[str, np.ndarray]:
     """Return rows of all layers beside the cube."""
     labels = {} if job.labels is None else {"labels": job.labels.read_rows(y0, y1)}
-    return labels | {plane.name: plane.read(y0, y1) for plane in job.source.facts.layers}
+    return labels | {plane.name: plane.read(y0, y1) for plane in job.layers}
 
 
 def _fill(job: IngestJob, y0: int, y1: int, constants: ConstantBands) -> Fill:

@@ -47,7 +47,7 @@ def create(plan: PredictPlan, model: Model, settings: Mapping[str, Any], *, prob
         _arrays(plan, model, mapped=georef is not None, probabilities=probabilities),
         settings=dict(settings),
         attrs=_attrs(plan, scene, model, str(settings["norm"])),
-        constants=constants(axis, georef),
+        constants=constants(axis, georef, (plan.grid.y.length, plan.grid.x.length)),
         panel=plan.product.panel,
     )
 

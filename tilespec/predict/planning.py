@@ -15,7 +15,8 @@ from tilespec.models.tasks import task
 from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
-from tilespec.spectra.scale_check import check_scale
+from tilespec.spectra.operators import Light
+from tilespec.spectra.scale_check import check_encoding, check_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.product import Product
@@ -55,6 +56,7 @@ def plan_of(
     roi = Roi.of(opened.shape, options.rows, options.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
+        check_encoding(opened, decodes=any(isinstance(step, Light) for step in model.recipe.steps))
         check_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
         folder=str(Path(folder).absolute()),
@@ -153,7 +155,7 @@ def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, options: Product
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",
-        "scene": scene.digest or scene.content_digest(),
+        "scene": scene.digest,
         "region": [roi.y0, roi.y1, roi.x0, roi.x1],
         "model": model.digest,
         "grid": grid.to_json(),

@@ -140,7 +140,20 @@ def predict_scene(
             "folder": folder,
         }
         statistics = partial(norm_statistics, model, opened, plan.roi, **where) if options.norm == "frozen" else None
-        return _execute(plan, statistics, options, progress) | expected
+        result = _execute(plan, opened, statistics, options, progress) | expected
+    return result | {"notes": _notes(model, opened, plan, result)}
+
+
+def _notes(model: Model, scene: Scene, plan: PredictPlan, result: dict[str, Any]) -> list[str]:
+    """Return what the user should know about a prediction."""
+    pixels = plan.grid.y.length * plan.grid.x.length
+    notes = {
+        "the scene has no wavelengths: its bands are taken for those of the model, in their order": (
+            scene.spectral is None and model.spectral is not None
+        ),
+        "every pixel is nodata: the scene has no valid spectrum there": result["nodata"] >= pixels > 0,
+    }
+    return [note for note, true in notes.items() if true]
 
 
 def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
@@ -162,7 +175,7 @@ def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
 
 
 def _execute(
-    plan: PredictPlan, statistics: Statistics | None, options: PredictOptions, progress: Progress
+    plan: PredictPlan, scene: Scene, statistics: Statistics | None, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Run the missing parts, publish the product, and return the counts.
 
@@ -189,6 +202,7 @@ def _execute(
         progress.finish()
         if interrupted:
             raise KeyboardInterrupt
+        scene.check_unchanged()
         status = _publish(plan, failed)
     result = _result(plan, total, parts, failed) | {
         "status": status,

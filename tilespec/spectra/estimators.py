@@ -7,8 +7,9 @@ Parameters are typed ``Any``: scikit-learn requires that a constructor stores it
 checks them.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin, TransformerMixin
@@ -37,12 +38,19 @@ class _Spectral(TransformerMixin, BaseEstimator):
     """A transformer that applies one operator."""
 
     operator_: Operator
+    UNDEFINED: ClassVar[str] = "they have no variation, or values that the step is not defined for"
+    """Why finite spectra may have no result."""
 
     def transform(self, X: Any) -> Any:
         """Return the transformed spectra, float32 ``pixel band``."""
         check_is_fitted(self)
         spectra = _spectra(self, X, reset=False)
-        return transform((self.operator_,), spectra, self.operator_.out(_bands(spectra)).count)
+        out = transform((self.operator_,), spectra, self.operator_.out(_bands(spectra)).count)
+        lost = np.isfinite(spectra).all(axis=1) & ~np.isfinite(out).all(axis=1)
+        if lost.any():
+            name, count = type(self).__name__, int(lost.sum())
+            warnings.warn(f"{name}: {count} of {len(out)} spectra became NaN: {self.UNDEFINED}", stacklevel=2)
+        return out
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -270,6 +278,8 @@ class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
         mode: The operation: ``divide`` (NaN where a hull is not positive) or ``subtract``.
         wavelengths: The centres of the bands, evenly spaced or not; None takes a step of 1.
     """
+
+    UNDEFINED: ClassVar[str] = "their hulls are not positive, as of absorbance; use mode='subtract', or reflectance"
 
     def __init__(self, mode: Any = "divide", *, wavelengths: Any = None) -> None:
         self.mode = mode

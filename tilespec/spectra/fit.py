@@ -20,13 +20,14 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import FitOptions
 from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe, Stored
-from tilespec.spectra.scale_check import brightness, check_scale, quick_sample, same_scale
+from tilespec.spectra.scale_check import brightness, check_encoding, check_scale, quick_sample, same_scale
 from tilespec.spectra.steps import from_user_steps, needs_pass, parse, passes, plan
+from tilespec.spectra.steps.absorbance import LinearLight
 from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import ALL, PixelSelection
+from tilespec.storage.selection import ALL, PixelSelection, mask_notes
 
 DEFAULT = "vsn,pca=4"
 """The steps of a fit by default."""
@@ -104,6 +105,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
     for scene, _ in where:
         (update or recipe).check(scene.shape[2], scene.spectral, scene.url)
         choice.check(scene)
+        check_encoding(scene, decodes=any(isinstance(step, LinearLight) for step in parsed))
     plan(parsed, bands)
     same_scale(where)
     if update is not None:
@@ -173,6 +175,8 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
         choice.check(opened)
     pixels = {"mask": options.mask, "weights": options.weights, "update": options.update}
     planned = _plan(text, where) | {key: value for key, value in pixels.items() if value is not None}
+    masks = [] if choice.mask is None else [opened.plane(choice.mask).attrs for opened, _ in where]
+    planned["notes"] = list(dict.fromkeys(note for attrs in masks for note in mask_notes(str(choice.mask), attrs)))
     if options.dry_run:
         same_scale(where)
         return planned | {"out": out, "dry_run": True}
@@ -181,12 +185,16 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
         startup = time.monotonic() - began
         pass_options = {"client": client, "progress": progress}
         recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **pass_options)
+    for opened, _ in where:
+        opened.check_unchanged()
     _free(out, recipe)
     recipe.save(out)
+    fitted = _fit_facts(recipe)
     return (
         planned
-        | _fit_facts(recipe)
+        | fitted
         | {
+            "notes": [*planned["notes"], *fitted["notes"]],
             "out": out,
             "seconds": peak.seconds,
             "startup_seconds": startup,

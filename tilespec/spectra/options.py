@@ -15,7 +15,7 @@ class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
     """Steps are separated by commas, e.g. crop=450:950,sg=11:2:1,vsn,pca=4 (the default is vsn,pca=4); see
     docs/steps.md. With ``update`` they are those of the recipe."""
     mask: str | None = None
-    """Fit only on pixels where this layer has a value that is not 0 (plant, labels, ...)."""
+    """Fit only on pixels that have a label in this class map (labels), or a value that is not 0 in another layer."""
     weights: str | None = None
     """This layer says how much each pixel counts in pca. Pixels without weight are left out of all steps."""
     update: str | None = None

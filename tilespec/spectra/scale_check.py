@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, Spectra
@@ -17,12 +18,15 @@ from tilespec.spectra.passes import some
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 
+Values = Float[np.ndarray, "pixel band"]
 BLOCKS: Final = 4
 """The number of blocks in the sample."""
 PIXELS: Final = 128
 """The number of pixels from each of these blocks."""
 BRIGHT: Final = 0.95
 """The quantile of all values that is compared: dark backgrounds differ more between scenes than bright values."""
+DARKEST, BRIGHTEST = 1e-3, 3.0
+"""Bright values of reflectance lie between these, with specular highlights and dark scenes among them."""
 RATIO: Final = 30.0
 """The smallest ratio between two scales; percent and fractions differ by a factor of 100."""
 
@@ -36,10 +40,35 @@ def quick_sample(scene: Scene, roi: Roi) -> Spectra:
     return np.concatenate(samples) if samples else np.empty((0, scene.shape[2]), np.float32)
 
 
-def brightness(spectra: Spectra) -> float | None:
+def brightness(spectra: Values) -> float | None:
     """Return the size of the bright values of spectra, or None without any value."""
     magnitudes = np.abs(spectra[np.isfinite(spectra)])
     return float(np.quantile(magnitudes, BRIGHT)) if len(magnitudes) else None
+
+
+def not_reflectance(scene: Scene, spectra: Values) -> str | None:
+    """Return why spectra of a scene are no reflectance of 0 to 1, as words for a note; None where they may be."""
+    if scene.attrs.get("recipe_digest") is not None:
+        return "the scene went through a recipe"
+    level = brightness(spectra)
+    if level and not DARKEST < level < BRIGHTEST:
+        return f"bright values are about {level:.3g}, where reflectance is 0 to 1"
+    return None
+
+
+def check_encoding(scene: Scene, *, decodes: bool) -> None:
+    """Refuse to take the values of a scene for sRGB (the step ``light``) where the scene does not say that they are.
+
+    Raises:
+        UserError: a recipe ``decodes`` sRGB, and the scene has no ``colour_space`` of sRGB.
+    """
+    if decodes and scene.attrs.get("colour_space") != "sRGB":
+        raise UserError(
+            scene.url,
+            found="a scene that is not marked as sRGB",
+            expected="a picture: the step light decodes sRGB, and reflectance or counts are not encoded",
+            do="Ingest the picture from PNG, JPEG or with --rgb, or leave the step light away.",
+        )
 
 
 def same_scale(where: Sequence[tuple[Scene, Roi]]) -> None:

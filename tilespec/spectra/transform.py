@@ -36,6 +36,7 @@ from tilespec.storage.lock import locked
 from tilespec.storage.product import OpenRow, Product
 from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene, step_of
+from tilespec.storage.source_header import header_after
 
 NUMERICS = 1
 """The version of the operators' arithmetic; it is raised when bits of a transformed scene change, so that no run mixes
@@ -113,26 +114,29 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     *,
     roi: Roi | None = None,
     form: StoredForm = PLAIN,
+    what: str = "transform",
     client: Any = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write ``scene``, or a region, after ``operators`` into ``product``; return the product's counts.
 
-    The cube is read once; a task writes one row of objects.
+    The cube is read once; a task writes one row of objects. The progress calls the work ``what``.
     """
     missing, say = product.missing(), progress or Silent()
     work = TransformTask(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
-    say.start("transform", len(missing), "rows")
+    say.start(what, len(missing), "rows of objects")
     if missing:
         reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
+    scene.check_unchanged()
     product.finish()
     say.finish()
     return product.counts()
 
 
-def transformed(scene: Scene, bands: Bands, out: str, digest: str) -> Product:
-    """Open the store of a scene after the recipe of hash ``digest``, with all layers of ``scene``."""
-    return open_product(scene, bands, out, settings={"recipe": digest}, attrs={"recipe_digest": digest})
+def transformed(scene: Scene, bands: Bands, out: str, recipe: Recipe) -> Product:
+    """Open the store of a scene after a recipe, with all layers of ``scene``."""
+    attrs = {"recipe_digest": recipe.digest, "recipe_steps": recipe.text}
+    return open_product(scene, bands, out, settings={"recipe": recipe.digest}, attrs=attrs)
 
 
 def open_product(  # noqa: PLR0913 - what is written, and how
@@ -168,13 +172,14 @@ def open_product(  # noqa: PLR0913 - what is written, and how
     layers = [_layer(scene, name, region.shape, cube.chunks[0]) for name in carried(scene, form)]
     layers += [layer_spec("valid", region.shape)] if form.whole else []
     keep = {k: v for k, v in scene.attrs.items() if not k.startswith("tilespec_") and k != "recipe_digest"}
+    keep |= {"header": header_of(scene, bands, other_pixels=region != scene.roi)[0]} if "header" in keep else {}
     part = {} if region == scene.roi else {"region": str(region)}
     stored = {} if form == PLAIN else {"form": [form.dtype, form.scale, form.limits]}
     return Product.open(
         out,
         [cube, *layers],
         settings={
-            "scene": scene.digest or scene.url,
+            "scene": scene.digest,
             **settings,
             "layers": list(scene.layers),
             "numerics": NUMERICS,
@@ -182,8 +187,14 @@ def open_product(  # noqa: PLR0913 - what is written, and how
             **stored,
         },
         attrs={**keep, **attrs},
-        constants=constants(bands.axis, georef),
+        constants=constants(bands.axis, georef, region.shape),
     )
+
+
+def header_of(scene: Scene, bands: Bands, *, other_pixels: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the header of a scene for other bands and pixels, and the keys left out."""
+    counts = scene.shape[2], bands.count
+    return header_after(scene.attrs.get("header", {}), scene.spectral, bands.axis, counts, other_pixels=other_pixels)
 
 
 def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> ArraySpec:
@@ -283,13 +294,15 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
         "bytes_to_write": int(np.prod(source.shape[:2])) * fitted.bands_out * 4,
         "recipe_digest": fitted.digest,
     }
+    bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
+    left = header_of(source, bands)[1]
+    planned |= {"notes": [f"header: {', '.join(left)} speak of bands that are gone: left out"]} if left else {}
     if options.dry_run:
         return planned | {"dry_run": True}
     began = time.monotonic()
     with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
-        product = transformed(source, bands, out, fitted.digest)
+        product = transformed(source, bands, out, fitted)
         product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **values_of(options, Workers))
         counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}

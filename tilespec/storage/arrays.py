@@ -67,7 +67,7 @@ def _dataset(cube: Any) -> xr.Dataset:
     array = cube if isinstance(cube, xr.DataArray) else xr.DataArray(cube, dims=("y", "x", "band"))
     others = [dim for dim in array.dims if dim not in {"y", "x"}]
     if "band" not in array.dims and len(others) == 1:
-        (last,) = others
+        last: Any = others[0]
         axis = {last: ("band", array[last].values, array[last].attrs)} if last in array.coords else {}
         array = array.drop_vars(last, errors="ignore").rename({last: "band"}).assign_coords(axis)
     return array.to_dataset(name="cube")

@@ -7,25 +7,26 @@ Neither changes anything; `tilespec.workflows.repair.repair` does.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from tilespec.core.errors import UserError
+from tilespec.core.fingerprint import difference
 from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import read_json
+from tilespec.storage.inventory import PUBLISHED, ROOT, fault_of
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import holder
 from tilespec.storage.product import Product
-from tilespec.storage.stored_objects import place, size_and_hash
 
 THREADS = 4
 """The number of objects that are read and hashed at the same time; one block of each is in memory."""
 AHEAD = 256
 """The number of objects that wait for a thread."""
-ROOT = "zarr.json"
 
 
 @final
@@ -58,7 +59,7 @@ def status(out: str | Path) -> dict[str, Any]:
     url = str(out)
     ledger = _ledger(url)
     records = ledger.records()
-    product = _product(url, ledger)
+    product = product_of(url, ledger)
     panels = [] if product is None else [_panel(product, panel) for panel in range(product.panels)]
     rows = 0 if product is None else product.rows * product.panels
     missing = rows - sum(panel["done"] for panel in panels)
@@ -92,24 +93,27 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
     """
     url, say = str(out), progress or Silent()
     ledger = _ledger(url)
-    layout, records = ledger.read_note("layout"), ledger.records()
-    if layout is None or "metadata" not in layout:
+    product, records = product_of(url, ledger), ledger.records()
+    if product is None and not (store_path(url) / ROOT).exists():
         raise UserError(
             url,
             found="a product without records of its objects",
             expected="records of size and hash, which ingest, simulate, transform and predict write",
             do="Compare it with a copy; or remove it with its .tilespec folder and write it again.",
         )
-    claims = list(_claims(records, layout["metadata"]))
+    described = {} if product is None else ledger.read_layout()["metadata"]
+    claims = list(_claims(records, described))
     with Peak() as peak:
         say.start("verify", sum(claim.size for claim in claims), "B")
         comparisons = list(_compared(store_path(url), claims, say))
         say.finish()
-    product = _product(url, ledger)
     missing = 0 if product is None else sum(len(product.missing(panel)) for panel in range(product.panels))
     damaged = [_named(claim, what) for claim, what in comparisons if what is not None and claim.row is not None]
     metadata = [_named(claim, what) for claim, what in comparisons if what is not None and claim.row is None]
-    metadata += _root(store_path(url), layout["metadata"])
+    metadata += _root(store_path(url), described, read_json(ledger.folder / PUBLISHED))
+    beside = {"layout.json": product, "settings.json": ledger.read_note("settings")}
+    found = "missing or damaged"
+    metadata += [{"object": key, "row": None, "panel": 0, "found": found} for key, it in beside.items() if it is None]
     return {
         "out": url,
         "status": _stated_status(store_path(url)),
@@ -140,12 +144,14 @@ def _ledger(url: str) -> Ledger:
     return ledger
 
 
-def _product(url: str, ledger: Ledger) -> Product | None:
-    """Return the product as described by its layout, or None when the run has not written the layout yet."""
-    layout = ledger.read_note("layout")
-    if layout is None or "metadata" not in layout:
+def product_of(url: str, ledger: Ledger) -> Product | None:
+    """Return the product as its layout describes it, or None: the layout is not written yet, or is damaged."""
+    layout, root = ledger.read_layout(), read_json(store_path(url) / ROOT) or {}
+    listed = ((root.get("consolidated_metadata") or {}).get("metadata") or {}).values()
+    planes = [array["shape"][:2] for array in listed if len(array.get("shape") or ()) > 1]
+    sizes: dict[str, Any] = {key: layout.get(key) for key in ("height", "width", "edge", "panel")}
+    if not layout or (planes and [sizes["height"], sizes["width"]] not in planes):
         return None
-    sizes = {key: layout[key] for key in ("height", "width", "edge", "panel")}
     return Product(url=url, ledger=ledger, **sizes)
 
 
@@ -174,51 +180,33 @@ def _compared(root: StorePath, claims: list[Claim], progress: Progress) -> Itera
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, len(claims), AHEAD):
             batch = claims[first : first + AHEAD]
-            for claim, what in zip(batch, pool.map(lambda c: _wrong(root, c), batch), strict=True):
+            for claim, what in zip(batch, pool.map(partial(_fault, root), batch), strict=True):
                 progress.advance(claim.size)
                 yield claim, what
 
 
-def _wrong(root: StorePath, claim: Claim) -> str | None:
-    """Return the fault of an object, or None when it is intact."""
-    try:
-        path = place(root, claim.key)
-    except UserError:
-        return "a place outside the store"
-    try:
-        if path.is_symlink():
-            return "a link"
-        size, digest = size_and_hash(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError as error:
-        return f"unreadable ({error.strerror})"
-    if size != claim.size:
-        return f"{size} bytes instead of {claim.size}"
-    return None if digest == claim.hash else "other bytes"
+def _fault(root: StorePath, claim: Claim) -> str | None:
+    return fault_of(root, claim.key, claim.size, claim.hash)
 
 
 def _named(claim: Claim, what: str) -> dict[str, Any]:
     return {"object": claim.key, "row": claim.row, "panel": claim.panel, "found": what}
 
 
-def _root(url: StorePath, recorded: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the fault of the root's metadata: attributes may change, but the arrays that it consolidates may not."""
-    metadata = read_json(url / ROOT)
+def _root(url: StorePath, recorded: dict[str, Any], published: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the faults of the root's metadata: other attributes than published, or other arrays than there are."""
+    metadata, found = read_json(url / ROOT), []
     if metadata is None:
-        what = "missing" if not (url / ROOT).exists() else "JSON that ends early or is damaged"
-        return [{"object": ROOT, "row": None, "panel": 0, "found": what}]
-    consolidated = metadata.get("consolidated_metadata") or {}
-    listed = consolidated.get("metadata", {}) if isinstance(consolidated, dict) else {}
-    wrong = []
-    for key in (key for key in recorded if key.endswith(f"/{ROOT}")):
-        own = read_json(url / key)
-        name = key.removesuffix(f"/{ROOT}")
-        if own is not None and listed.get(name) != own:
-            wrong.append({"object": ROOT, "row": None, "panel": 0, "found": f"other metadata of {name}"})
-    if "tilespec_status" not in (metadata.get("attributes") or {}):
-        wrong.append({"object": ROOT, "row": None, "panel": 0, "found": "no status"})
-    return wrong
+        found = ["missing" if not (url / ROOT).exists() else "JSON that ends early or is damaged"]
+    else:
+        listed = (metadata.get("consolidated_metadata") or {}).get("metadata") or {}
+        arrays = {key.removesuffix(f"/{ROOT}"): read_json(url / key) for key in recorded if key.endswith(f"/{ROOT}")}
+        found = [f"other metadata of {name}" for name, own in arrays.items() if own not in (None, listed.get(name))]
+        if published is not None and not found and metadata != published:
+            found = [difference(*(root.get("attributes") or {} for root in (published, metadata))) or "other metadata"]
+        if "tilespec_status" not in (metadata.get("attributes") or {}) and not found:
+            found = ["no status"]
+    return [{"object": ROOT, "row": None, "panel": 0, "found": what} for what in found]
 
 
 def _stated_status(url: StorePath) -> str | None:

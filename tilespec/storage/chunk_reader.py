@@ -6,6 +6,8 @@ memory of the object before. Zarr reads the arrays that this file does not suppo
 stores).
 """
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,11 +19,13 @@ from typing import Any, Final, final
 
 import google_crc32c
 import numpy as np
+import xxhash
 import zarr
 from numcodecs import blosc, zstd
-from zarr.storage import LocalStore
 
 from tilespec.core.buffers import Buffers
+from tilespec.core.errors import UserError
+from tilespec.storage.inventory import CheckedStore, inventory
 
 CRC = 4
 """The number of bytes of the crc32c at the end of an object."""
@@ -33,21 +37,22 @@ Decoder = Callable[[np.ndarray, Buffers, int], np.ndarray]
 def _checked(data: np.ndarray, _buffers: Buffers, _size: int) -> np.ndarray:
     """Return the bytes before the crc32c after checking them against it."""
     body = data[:-CRC]
-    if google_crc32c.value(body) != int.from_bytes(data[-CRC:].tobytes(), "little"):
+    if data.size < CRC or google_crc32c.value(body) != int.from_bytes(data[-CRC:].tobytes(), "little"):
         raise ValueError("its crc32c does not hold")
     return body
 
 
 def _unblosced(data: np.ndarray, buffers: Buffers, size: int) -> np.ndarray:
+    stated = int.from_bytes(data[4:8].tobytes(), "little")  # of the decoded bytes, in the header of 16
+    if data.size < 16 or stated != size:
+        raise ValueError(f"{stated} bytes where {size} are expected")
     out = buffers.bytes("blosc", size)
     blosc.decompress(data, out)
     return out
 
 
-def _unzstandarded(data: np.ndarray, buffers: Buffers, size: int) -> np.ndarray:
-    out = buffers.bytes("zstd", size)
-    zstd.decompress(data, out)
-    return out
+def _unzstandarded(data: np.ndarray, _buffers: Buffers, _size: int) -> np.ndarray:
+    return np.frombuffer(zstd.decompress(data), np.uint8)  # shorter values would leave the rest of a reused buffer
 
 
 DECODERS: Final[dict[str, Decoder]] = {"Crc32cCodec": _checked, "BloscCodec": _unblosced, "ZstdCodec": _unzstandarded}
@@ -59,6 +64,12 @@ DECODERS: Final[dict[str, Decoder]] = {"Crc32cCodec": _checked, "BloscCodec": _u
 class ChunkReader:
     """The location and the codecs of an array's objects in a folder: a small value that is read once."""
 
+    store: str
+    """The URL of the store."""
+    stamp: str | None
+    """The tag of the store's root when it was opened: objects of another store in its place are refused."""
+    name: str
+    """The name of the array."""
     folder: str
     """The folder of the array."""
     shape: tuple[int, ...]
@@ -78,7 +89,7 @@ class ChunkReader:
     def of(cls, array: "zarr.Array[Any]") -> "ChunkReader | None":
         """Return how the objects of ``array`` are read, or None when only Zarr can read them."""
         meta, store = array.metadata, array.store
-        if not isinstance(store, LocalStore) or meta.zarr_format != 3:
+        if not isinstance(store, CheckedStore) or store.folder is None or meta.zarr_format != 3:
             return None
         first, *others = meta.codecs
         codecs = tuple(type(codec).__name__ for codec in reversed(others))
@@ -87,7 +98,10 @@ class ChunkReader:
         if not plain or not set(codecs) <= set(DECODERS) or key["name"] != "default" or grid["name"] != "regular":
             return None
         return cls(
-            folder=str(Path(store.root) / array.path),
+            store=store.known.url,
+            stamp=store.known.stamp,
+            name=array.path,
+            folder=str(store.folder / array.path),
             shape=array.shape,
             edges=array.chunks,
             dtype=array.dtype.newbyteorder("<").str,
@@ -136,18 +150,28 @@ class ChunkReader:
         """Yield a region of one object; then compare the object's checksum."""
         index = tuple(s.start // edge for s, edge in zip(region, self.edges, strict=True))
         (lines, *others), _ = self._inside(index, [(s.start, s.stop) for s in region])
-        path, crc = self._path(index), 0
-        with path.open("rb", buffering=0) as file:
+        key, path, known = self._key(index), self._path(index), inventory(self.store, self.stamp)
+        recorded, state, crc, size = key in known.entries, xxhash.xxh3_128(), 0, 0
+        with _open_file(path) as file:
             for start, stop in pairwise(sorted({0, *range(lines.start, lines.stop, step), lines.stop, self.edges[0]})):
                 out = buffers.array("lines", (stop - start, *self.edges[1:]), self.dtype)
                 data = out.reshape(-1).view(np.uint8)
                 if _fill(file, data) < data.size:
                     raise ValueError(f"{path}: it ends early")
-                crc = google_crc32c.extend(crc, data)
+                size += data.size
+                if recorded:
+                    state.update(data.data)
+                else:
+                    crc = google_crc32c.extend(crc, data)
                 if lines.start <= start < lines.stop:
                     yield out[(slice(None), *others)]
-            if file.read(CRC + 1) != crc.to_bytes(CRC, "little"):
-                raise ValueError(f"{path}: its crc32c does not hold")
+            end = file.read(CRC + 1)
+        if recorded:
+            state.update(end)
+            known.check(key, size + len(end), state.hexdigest())
+        elif end != crc.to_bytes(CRC, "little"):
+            raise ValueError(f"{path}: its crc32c does not hold")
+        known.check_unchanged()
 
     def _inside(
         self, index: tuple[int, ...], spans: list[tuple[int, int]]
@@ -162,25 +186,34 @@ class ChunkReader:
 
     def object(self, index: tuple[int, ...], buffers: Buffers) -> np.ndarray:
         """Return one complete object, including its elements outside of the array, in the memory of ``buffers``."""
-        path = self._path(index)
+        key, path, known = self._key(index), self._path(index), inventory(self.store, self.stamp)
         try:
-            return self._decoded(_contents(path, buffers), buffers).view(self.dtype).reshape(self.edges)
+            data = _contents(path, buffers)
+            recorded = known.compare(key, data)
+            return self._decoded(data, buffers, recorded=recorded).view(self.dtype).reshape(self.edges)
         except FileNotFoundError:
+            known.missing(key)
             out = buffers.array("fill", self.edges, self.dtype)
             out[...] = self.fill
             return out
+        except UserError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+    def _key(self, index: tuple[int, ...]) -> str:
+        """Return the key of an object in the store."""
+        return f"{self.name}/{self.separator.join(('c', *map(str, index)))}"
 
     def _path(self, index: tuple[int, ...]) -> Path:
         """Return the path of an object."""
         return Path(self.folder, self.separator.join(("c", *map(str, index))))
 
-    def _decoded(self, data: np.ndarray, buffers: Buffers) -> np.ndarray:
-        """Return the decoded bytes of an object."""
+    def _decoded(self, data: np.ndarray, buffers: Buffers, *, recorded: bool) -> np.ndarray:
+        """Return the decoded bytes of an object; the bytes of a ``recorded`` one are known to be right."""
         size = prod(self.edges) * np.dtype(self.dtype).itemsize
         for codec in self.codecs:
-            data = DECODERS[codec](data, buffers, size)
+            data = data[:-CRC] if recorded and codec == "Crc32cCodec" else DECODERS[codec](data, buffers, size)
         if data.size != size:
             raise ValueError(f"{data.size} bytes where {size} are expected")
         return data
@@ -188,9 +221,18 @@ class ChunkReader:
 
 def _contents(path: Path, buffers: Buffers) -> np.ndarray:
     """Return the bytes of a file."""
-    with path.open("rb", buffering=0) as file:
-        data = buffers.bytes("file", path.stat().st_size)
+    with _open_file(path) as file:
+        data = buffers.bytes("file", os.fstat(file.fileno()).st_size)
         return data[: _fill(file, data)]
+
+
+def _open_file(path: Path) -> FileIO:
+    """Open a file for reading; refuse a folder, or a pipe, which would be waited for."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise ValueError(f"{path}: it is no file")
+    return FileIO(number, "rb")
 
 
 def _fill(file: FileIO, data: np.ndarray) -> int:

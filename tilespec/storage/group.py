@@ -8,12 +8,18 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
+from tilespec.storage.array_metadata import FreshMetadata, open_local
 from tilespec.storage.backends.paths import store_path
+from tilespec.storage.inventory import CheckedStore, inventory
 from tilespec.storage.layout import COMPLETE, WRITING
 
 
 def open_group(url: str) -> zarr.Group:
-    """Open the Zarr group at ``url`` for reading."""
+    """Open the Zarr group at ``url`` for reading; its objects are compared with the `inventory` as they are read.
+
+    Raises:
+        UserError: there is no store, or its metadata are damaged or were changed after it was written.
+    """
     place = store_path(url)
     if not (place / "zarr.json").exists():
         raise UserError(
@@ -22,13 +28,15 @@ def open_group(url: str) -> zarr.Group:
             expected="a Zarr v3 store that tilespec or xarray wrote",
             do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
         )
+    known = inventory(url)
     try:
+        if place.on_disk is not None:
+            return open_local(CheckedStore(FreshMetadata(place.on_disk), known))
         # where each key costs a round trip, the root's copy of the arrays' metadata serves
-        consolidated = None if place.on_disk is None else False
-        return zarr.open_group(place.zarr_store(), mode="r", zarr_format=3, use_consolidated=consolidated)
+        return zarr.open_group(CheckedStore(place.zarr_store(), known), mode="r", zarr_format=3)
     except UserError:  # of the object store
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:
         raise UserError(
             url,
             found=f"damaged metadata, or no group ({error})",

@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
+from tilespec.storage.axes import check_order
 from tilespec.storage.chunk_reader import ChunkReader
 from tilespec.storage.group import name_damage, open_group
 
@@ -37,7 +38,8 @@ class Layer:
 
     @classmethod
     def of(cls, store: str, array: "zarr.Array[Any]") -> "Layer":
-        """Return an array of a store as a layer."""
+        """Return an array of a store as a layer; refuse one whose axes are in another order."""
+        check_order(store, array)
         return cls(
             store=store,
             name=array.basename,

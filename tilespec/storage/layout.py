@@ -6,7 +6,7 @@ the same.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final, final
@@ -16,6 +16,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.storage.georeference import coordinates
 
 ENCODED, ENCODING_BYTES = 10, 1 << 25
 """The largest number of objects that are encoded at once, and the largest sum of their bytes."""
@@ -128,14 +129,46 @@ def layer_spec(
 
 def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:
     """Return the attributes of a class map: CF flags, and 255 for unlabelled or nodata."""
-    meanings = " ".join(name.strip().replace(" ", "_") or f"class_{i}" for i, name in enumerate(classes))
-    return {"nodata": UNLABELLED, "flag_values": list(range(len(classes))), "flag_meanings": meanings}
+    names = distinct(classes)
+    words = _words(names)
+    exact = {} if words == names else {"class_names": list(names)}
+    return {"nodata": UNLABELLED, "flag_values": list(range(len(names))), "flag_meanings": " ".join(words), **exact}
+
+
+def class_names(attrs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the classes of a map from its attributes.
+
+    CF's ``flag_meanings`` are single words; ``class_names`` are the names themselves, as long as they belong together.
+    """
+    words, exact = tuple(str(attrs.get("flag_meanings", "")).split()), attrs.get("class_names")
+    exact = exact.tolist() if isinstance(exact, np.ndarray) else exact
+    whole = isinstance(exact, list | tuple) and all(isinstance(name, str) for name in exact)
+    return tuple(exact) if exact and whole and _words(tuple(exact)) == words else words
+
+
+def distinct(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return one name for each class: ``class_3`` for an empty one, and its number behind one that was there before."""
+    names: list[str] = []
+    for i, name in enumerate(" ".join(name.split()) for name in classes):
+        names.append(name if name and name not in names else f"{name or 'class'}_{i}")
+    return tuple(names)
+
+
+def _words(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a single word for each name, no two the same."""
+    return distinct(tuple(name.replace(" ", "_") for name in names))
 
 
 def constants(
-    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None
+    spectral: SpectralAxis | None, georef: Mapping[str, Any] | None = None, plane: Sequence[int] = ()
 ) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
-    """Return the small arrays of a scene: its spectral coordinate and its georeference."""
+    """Return the small arrays of a scene: its spectral coordinate, its georeference, and coordinates of its ``plane``.
+
+    Args:
+        spectral: The axis of the bands.
+        georef: The attributes of the grid mapping.
+        plane: The height and the width in pixels; on a grid that is not rotated a plane has coordinates ``y``, ``x``.
+    """
     out: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
     if spectral is not None:
         attrs = {"units": spectral.unit}
@@ -148,7 +181,7 @@ def constants(
             out["good"] = (("band",), np.asarray(spectral.good, bool), {"long_name": "band is usable"})
     if georef is not None:
         out["spatial_ref"] = ((), np.int64(0), dict(georef))
-    return out
+    return out | coordinates(georef, plane)
 
 
 def sharded(specs: list[ArraySpec], text: str | None) -> list[ArraySpec]:

@@ -14,7 +14,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.fingerprint import difference, fingerprint
@@ -24,6 +24,8 @@ from tilespec.storage.files import dump_json, read_json, write_atomic
 
 STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 """The pattern of the name of a record or a marker; a plane without panels has panel 0."""
+RECORD = re.compile(rf"[0-9a-f]{{32}}/{STEM.pattern}\.json")
+"""The pattern of the key of a record below the folder of the ledger."""
 
 
 @final
@@ -38,7 +40,10 @@ class Ledger:
 
     @classmethod
     def open(cls, product: str, settings: dict[str, Any]) -> "Ledger":
-        """Return the ledger of ``product``; refuse one that was begun with other settings, and name the difference."""
+        """Return the ledger of ``product``; refuse one that was begun with other settings, and name the difference.
+
+        Damaged settings are written again if records lie under the fingerprint of ``settings``: they were begun so.
+        """
         ledger = cls(folder=sidecar(product), key=fingerprint(settings))
         before = ledger.read_note("settings")
         if before is not None and fingerprint(before) != ledger.key:
@@ -48,7 +53,7 @@ class Ledger:
                 expected="the same settings, to resume it",
                 do="Give another OUT, or remove the old product and its .tilespec folder first.",
             )
-        if before is None and (ledger.folder / "settings.json").exists():
+        if before is None and (ledger.folder / "settings.json").exists() and not ledger.rows.exists():
             raise UserError(
                 ledger.folder / "settings.json",
                 found="JSON that ends early or is damaged",
@@ -62,9 +67,16 @@ class Ledger:
 
     @classmethod
     def find(cls, product: str) -> "Ledger | None":
-        """Return the ledger beside ``product``, or None when no run has begun one."""
-        settings = read_note(sidecar(product), "settings")
-        return None if settings is None else cls(folder=sidecar(product), key=fingerprint(settings))
+        """Return the ledger beside ``product``, or None when no run has begun one.
+
+        If the settings are damaged, the name of the only folder of records is their fingerprint.
+        """
+        folder = sidecar(product)
+        settings = read_note(folder, "settings")
+        if settings is not None:
+            return cls(folder=folder, key=fingerprint(settings))
+        keys = {key.split("/")[0] for key in folder.sizes() if RECORD.fullmatch(key)}
+        return cls(folder=folder, key=keys.pop()) if len(keys) == 1 else None
 
     @property
     def rows(self) -> StorePath:
@@ -76,12 +88,15 @@ class Ledger:
         return {row: record for (row, of), record in self.records().items() if of == panel}
 
     def records(self) -> dict[tuple[int, int], dict[str, Any]]:
-        """Return all records by row and panel; an unreadable record counts as absent."""
+        """Return all records by row and panel; a damaged record counts as absent."""
         listed = self._listed(".json")
         paths = [path for _, path in listed]
         read = map_concurrently(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
-        by_row = {where: record for (where, _), record in zip(listed, read, strict=True)}
-        return {where: record for where, record in by_row.items() if record is not None}
+        return {where: record for (where, _), record in zip(listed, read, strict=True) if _is_record(record)}
+
+    def is_older(self) -> bool:
+        """Return whether there are records, and none of the present form."""
+        return bool(self._listed(".json")) and not self.records()
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Return rows and panels that were begun and not recorded: a process writes them, or was killed meanwhile."""
@@ -118,6 +133,13 @@ class Ledger:
         """Return the facts that were stored as ``name``, if there are any."""
         return read_note(self.folder, name)
 
+    def read_layout(self) -> dict[str, Any]:
+        """Return the layout of the product: sizes, and its metadata with sizes and hashes; empty if it is damaged."""
+        layout = self.read_note("layout") or {}
+        sizes = [layout.get(key) for key in ("height", "width", "edge")]
+        sound = all(isinstance(size, int) and size > 0 for size in sizes) and is_entries(layout.get("metadata"))
+        return layout if sound and isinstance(layout.get("panel"), int | None) else {}
+
     def command(self, verb: str, **options: Any) -> None:
         """Store the command that writes the product, so that `repair` can run it again."""
         self.note("command", {"verb": verb, "options": options, "folder": str(Path.cwd())})
@@ -129,6 +151,21 @@ class Ledger:
         """Return row, panel and path of the records or markers in ascending order; none when no run has begun."""
         named = [(STEM.fullmatch(path.stem), path) for path in self.rows.glob(f"row-*{suffix}")]
         return sorted(((int(m[1]), int(m[2] or 0)), path) for m, path in named if m is not None)
+
+
+def _is_record(record: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    """Return whether JSON has the form of a record: objects with size and hash, counts, and poison tiles."""
+    if record is None or not all(isinstance(record.get(key, {}), dict) for key in ("objects", "counts")):
+        return False
+    arrays, poison = record.get("objects", {}).values(), record.get("poison", [])
+    numbers = [*record.get("counts", {}).values(), *(poison if isinstance(poison, list) else [None])]
+    return all(is_entries(objects) for objects in arrays) and all(isinstance(number, int | float) for number in numbers)
+
+
+def is_entries(objects: Any) -> bool:
+    """Return whether JSON has the form ``{key: [size, hash]}``."""
+    entries = objects.values() if isinstance(objects, dict) else [None]
+    return all(isinstance(e, list) and len(e) == 2 and isinstance(e[0], int) and isinstance(e[1], str) for e in entries)
 
 
 def sidecar(product: str) -> StorePath:

@@ -25,7 +25,8 @@ from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import checked_only, compressed, put
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import dump_json, write_atomic
+from tilespec.storage.inventory import LAYOUT, PUBLISHED, ROOT, layout_hash
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
 from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.stored_objects import keys, remove
@@ -106,10 +107,10 @@ class Product:
         if not begun:
             ledger.forget()  # records without a store speak of objects that are gone
             product._create(specs, attrs, constants, fresh=True)
-        elif mended.exists():
+        elif mended.exists() or (not ledger.read_layout() and not ledger.is_older()):
             _strip(url, [*(spec.name for spec in specs), *constants])
             product._create(specs, attrs, constants, fresh=False)
-            mended.unlink()
+            mended.unlink(missing_ok=True)
         product._resume()
         return product
 
@@ -312,15 +313,27 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
 
     Metadata are consolidated too if they are not yet, so that plain `xarray.open_zarr` opens without a warning.
     """
-    path = store_path(url) / "zarr.json"
+    path = store_path(url) / ROOT
     root = metadata(path)
     root["attributes"] = {**root.get("attributes", {}), **json.loads(json.dumps(dict(attrs)))}
-    write_atomic(path, json.dumps(root, indent=2))
     if "consolidated_metadata" not in root:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-            warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
-            zarr.consolidate_metadata(store_path(url).zarr_store())
+        write_atomic(path, json.dumps(root, indent=2))
+        consolidate(url)
+        root = metadata(path)
+    write_atomic(sidecar(url) / PUBLISHED, dump_json(root))  # first: a run that is killed here publishes again
+    write_atomic(path, json.dumps(root, indent=2))
+
+
+def consolidate(url: str) -> None:
+    """Copy the metadata of all arrays into the root's, and note their hash there."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")  # somebody's notes
+        zarr.consolidate_metadata(store_path(url).zarr_store())
+    path = store_path(url) / ROOT
+    root = metadata(path)
+    root["attributes"][LAYOUT] = layout_hash(root)
+    write_atomic(path, json.dumps(root, indent=2))
 
 
 def _strip(url: str, names: list[str]) -> None:

@@ -12,7 +12,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
-from tilespec.storage.layout import COMPLETE
+from tilespec.storage.layout import COMPLETE, class_names
+from tilespec.storage.packing import Packing
 from tilespec.storage.scene import Scene
 
 
@@ -53,7 +54,7 @@ class ClassRaster:
             )
         check_complete(url, group.attrs, partial=True)
         roi = _place(group.attrs, array.shape)
-        named = group.attrs.get("classes") or str(array.attrs.get("flag_meanings", "")).split()
+        named = group.attrs.get("classes") or class_names(array.attrs)
         classes = tuple(str(value) for value in named)
         return cls(
             url=url,
@@ -71,7 +72,7 @@ class ClassRaster:
 
     def read(self, roi: Roi) -> np.ndarray:
         """Return the classes ``y, x`` of a region, given in pixels of the scene."""
-        return self.layer.read(_within(roi, self.roi))
+        return self.layer.read(within(roi, self.roi))
 
 
 @final
@@ -138,15 +139,11 @@ class ValueRaster:
 
     def read(self, roi: Roi) -> Reflectance:
         """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
-        here = _within(roi, self.roi)
+        here = within(roi, self.roi)
         if self.scene is not None:
             return self.scene.read(here)
-        stored, attrs = self.layer.read(here), self.layer.attrs
-        values = stored.astype(np.float32) * np.float32(attrs.get("scale_factor", 1.0))
-        for nodata in (attrs.get("_FillValue"), attrs.get("nodata")):
-            if nodata is not None:
-                values[stored == nodata] = np.nan
-        return values[..., None]
+        packing = Packing.of(f"{self.url}: {self.layer.name}", self.layer.attrs, self.layer.dtype)
+        return packing.values(self.layer.read(here), np.float32)[..., None]
 
 
 Raster = ClassRaster | ValueRaster
@@ -219,7 +216,7 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
     return roi
 
 
-def _within(roi: Roi, plane: Roi) -> Roi:
+def within(roi: Roi, plane: Roi) -> Roi:
     """Return a region of the scene in pixels of a part of the scene."""
     return Roi(y0=roi.y0 - plane.y0, y1=roi.y1 - plane.y0, x0=roi.x0 - plane.x0, x1=roi.x1 - plane.x0)
 

@@ -5,7 +5,6 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 ``channel``), ``fwhm``, ``good`` over ``band``; the CRS as CF ``spatial_ref``.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -18,10 +17,13 @@ from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import store_path
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.layer import Layer
-
-AXES = ("wavelength", "wavenumber", "component", "channel")
+from tilespec.storage.layout import class_names
+from tilespec.storage.packing import Packing
+from tilespec.storage.spectral_axis import spectral_of
 
 
 @final
@@ -39,10 +41,8 @@ class Scene:
     """The shape of one stored object."""
     spectral: SpectralAxis | None
     """The spectral axis of the bands; None when the source did not give it."""
-    scale: float
-    """The factor from stored integers to values."""
-    nodata: float | None
-    """The stored value of pixels without data (NaN always means no data)."""
+    packing: Packing
+    """How stored numbers become values."""
     layers: tuple[str, ...]
     """The names of the ``y, x`` arrays beside the cube."""
     attrs: Mapping[str, Any]
@@ -53,6 +53,8 @@ class Scene:
     """The cube with its stored values."""
     planes: Mapping[str, Layer]
     """The layers by name, with their stored values."""
+    stamp: str | None
+    """The tag of the root's metadata when the scene was opened."""
 
     @classmethod
     def open(cls, url: str, *, allow_partial: bool = False) -> "Scene":
@@ -73,27 +75,39 @@ class Scene:
                 expected="an array cube(y, x, band)",
                 do="Bring other formats in with `tilespec ingest SRC OUT`.",
             )
-        axis = _spectral(group, cube.shape[2])
-        planes = {name: array for name, array in sorted(group.arrays()) if array.shape == cube.shape[:2]}
+        _check_numbers(url, cube)
+        axis = spectral_of(url, group, cube.shape[2])
+        packing = Packing.of(f"{url}: {name}", cube.attrs, np.dtype(cube.dtype))
+        planes = {name: array for name, array in sorted(group.arrays()) if _is_plane(array, cube)}
         return cls(
             url=url,
             shape=cube.shape,
             dtype=cube.dtype,
             chunks=cube.chunks,
             spectral=axis,
-            scale=float(cube.attrs.get("scale_factor", 1.0)),
-            nodata=cube.attrs.get("_FillValue"),
+            packing=packing,
             layers=tuple(planes),
             attrs=dict(group.attrs),
-            georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else None,
+            georef=georef_of(group, cube),
             cube=Layer.of(url, cube),
             planes={name: Layer.of(url, array) for name, array in planes.items()},
+            stamp=inventory(url).stamp,
         )
 
     @property
     def array(self) -> zarr.Array[Any]:
         """The stored cube as a Zarr array."""
         return self.cube.array
+
+    @property
+    def scale(self) -> float:
+        """The factor from stored integers to values."""
+        return self.packing.scale
+
+    @property
+    def nodata(self) -> float | None:
+        """The first stored number that means no data (NaN always does), or None."""
+        return next(iter(self.packing.fills), None)
 
     @property
     def roi(self) -> Roi:
@@ -122,7 +136,9 @@ class Scene:
 
     def _values(self, stored: np.ndarray, roi: Roi, buffers: Buffers) -> Reflectance:
         """Return stored values as float32, scaled, and NaN for no data."""
-        gaps = None if self.nodata is None or np.isnan(self.nodata) else stored == self.nodata
+        if not self.packing.simple(self.dtype):
+            return self._visible(self.packing.values(stored, np.float32), roi)
+        gaps = None if self.nodata is None else stored == self.nodata
         values = stored
         if stored.dtype != np.float32:
             values = buffers.array("values", stored.shape, np.float32)
@@ -131,6 +147,10 @@ class Scene:
             values *= np.float32(self.scale)
         if gaps is not None:
             values[gaps] = np.nan
+        return self._visible(values, roi)
+
+    def _visible(self, values: Reflectance, roi: Roi) -> Reflectance:
+        """Return values with NaN where the layer ``valid`` says that there is no data."""
         if "valid" in self.layers:
             values[self.layer("valid", roi) == 0] = np.nan
         return values
@@ -160,7 +180,7 @@ class Scene:
 
     def classes(self, layer: str = "labels") -> tuple[str, ...]:
         """Return the names of the classes 0, 1, ... of a layer."""
-        return tuple(str(open_group(self.url)[layer].attrs.get("flag_meanings", "")).split())
+        return class_names(open_group(self.url)[layer].attrs)
 
     def raw(self) -> "Scene":
         """Return the scene itself; refuse one that `transform` wrote: a recipe applied twice is another recipe."""
@@ -174,44 +194,39 @@ class Scene:
         return self
 
     @property
-    def digest(self) -> str | None:
-        """The hash of the stored cube, from the ledger of the run that wrote it; None for foreign stores."""
-        return content_of(self.attrs)
+    def digest(self) -> str:
+        """The hash of the stored cube, as `digests` says; a store without records is read for it."""
+        return digests(self.url).cube
 
-    def content_digest(self) -> str:
-        """Return the hash of the contents of a foreign store, by reading it once."""
-        state = hashlib.blake2b(digest_size=16)
-        for y0 in range(0, self.shape[0], self.chunks[0]):
-            block = np.asarray(self.array[y0 : y0 + self.chunks[0]])
-            state.update(np.ascontiguousarray(block).data)
-        return state.hexdigest()
+    def check_unchanged(self) -> None:
+        """Refuse a scene that was moved, removed or written again since it was opened.
+
+        Raises:
+            UserError: it was; what was computed belongs to two scenes.
+        """
+        inventory(self.url, self.stamp).check_unchanged()
 
     def to_xarray(self) -> xr.Dataset:
         """Return the store as an xarray dataset that loads lazily."""
         return xr.open_zarr(store_path(self.url).zarr_store(), chunks=None, decode_coords="all")
 
 
+def _check_numbers(url: str, cube: "zarr.Array[Any]") -> None:
+    """Refuse a cube that does not hold real numbers."""
+    if cube.dtype.kind not in "iuf":
+        raise UserError(
+            f"{url}: {cube.basename}",
+            found=f"data type {cube.dtype}",
+            expected="integers or floats",
+            do="Convert it, for example to float32.",
+        )
+
+
+def _is_plane(array: "zarr.Array[Any]", cube: "zarr.Array[Any]") -> bool:
+    """Return whether an array is a layer of numbers on the pixels of a cube."""
+    return array.shape == cube.shape[:2] and array.dtype.kind in "biuf"
+
+
 def step_of(roi: Roi) -> int:
     """Return how many lines of a region `Scene.lines` yields at a time."""
     return max(1, PIECE // roi.shape[1])
-
-
-def content_of(attrs: Mapping[str, Any]) -> str | None:
-    """Return the content hash in a store's root attributes: that of its cube, if it has one, without the labels."""
-    return attrs.get("tilespec_cube", attrs.get("tilespec_digest"))
-
-
-def _spectral(group: zarr.Group, bands: int) -> SpectralAxis | None:
-    """Return the spectral axis of a store, or None when it has none of the right length."""
-    for name in AXES:
-        array = group.get(name)
-        if isinstance(array, zarr.Array) and array.shape == (bands,):
-            fwhm, good = group.get("fwhm"), group.get("good")
-            return SpectralAxis(
-                name=name,  # type: ignore[arg-type]
-                unit=str(array.attrs.get("units", "1")),
-                values=tuple(float(v) for v in np.asarray(array[:])),
-                fwhm=None if fwhm is None else tuple(float(v) for v in np.asarray(fwhm[:])),
-                good=None if good is None else tuple(bool(v) for v in np.asarray(good[:])),
-            )
-    return None

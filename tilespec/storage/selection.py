@@ -1,5 +1,6 @@
 """Selection: the pixels of a scene that enter a statistic, and their weights, by ``y, x`` layers of the scene."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -8,6 +9,8 @@ from jaxtyping import Bool, Float32
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
+from tilespec.storage.layer import Layer
+from tilespec.storage.layout import class_names
 from tilespec.storage.scene import Scene
 
 
@@ -17,7 +20,7 @@ class PixelSelection:
     """The names of a mask and a weight layer; without them every pixel is used and has the same weight."""
 
     mask: str | None = None
-    """The layer that selects pixels: those with a value other than 0."""
+    """The layer that selects pixels: those that have a label, of a class map; else those with a value other than 0."""
     weights: str | None = None
     """The layer of pixel weights, finite and not negative; a pixel without a weight is left out."""
 
@@ -39,7 +42,7 @@ class PixelSelection:
         """Return the selected pixels of a region as bool ``y, x``, or None for all of them."""
         mask = None
         if self.mask is not None:
-            mask = _valued(scene, self.mask, roi)
+            mask = selected(scene.plane(self.mask), roi)
         if self.weights is not None:
             heavy = self._weights(scene, roi) > 0
             mask = heavy if mask is None else mask & heavy
@@ -62,16 +65,33 @@ class PixelSelection:
         return weights
 
 
-def _valued(scene: Scene, name: str, roi: Roi) -> Bool[np.ndarray, "y x"]:
-    """Return where a layer has a value other than 0: neither NaN nor the nodata value of its attributes."""
-    plane = scene.plane(name)
-    values = plane.read(roi)
-    mask = (values != 0) & ~np.isnan(values)
-    gaps: list[Any] = [plane.attrs[key] for key in ("nodata", "_FillValue") if key in plane.attrs]
+def is_class_map(attrs: Mapping[str, Any]) -> bool:
+    """Return whether a layer of these attributes holds classes, 0 among them, and a number for pixels without one.
+
+    Flags of another store, such as 0 for bad and 1 for good, have no such number.
+    """
+    return "flag_values" in attrs and "nodata" in attrs
+
+
+def selected(layer: Layer, roi: Roi) -> Bool[np.ndarray, "y x"]:
+    """Return the pixels of a region, in pixels of the layer, that a mask selects.
+
+    They have a label, where the layer is a class map. Else their value is not 0, and neither NaN nor the nodata value
+    of the layer's attributes.
+    """
+    values = layer.read(roi)
+    mask = ~np.isnan(values) if is_class_map(layer.attrs) else (values != 0) & ~np.isnan(values)
+    gaps: list[Any] = [layer.attrs[key] for key in ("nodata", "_FillValue") if key in layer.attrs]
     for gap in gaps:
         if isinstance(gap, int | float):
             mask &= values != gap
     return mask
+
+
+def mask_notes(name: str, attrs: Mapping[str, Any]) -> list[str]:
+    """Return a note on what a class map selects, which users of 0 for nothing may not expect."""
+    first = next(iter(class_names(attrs)), "")
+    return [f"{name} is a class map: its labelled pixels are taken, of class 0 ({first}) too"] * is_class_map(attrs)
 
 
 ALL = PixelSelection()

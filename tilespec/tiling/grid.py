@@ -7,6 +7,7 @@ reflected on the global index, so that its padded values do not depend on where 
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
@@ -92,13 +93,22 @@ class Axis:
 
         The gain is 1 where no earlier tile covers a pixel, so that the mean begins with the tile itself.
         """
-        total = self.weights(k, window)
-        own = total.copy()
-        for earlier in range(max(0, k - (self.tile - 1) // self.step), k):
-            shift = (k - earlier) * self.step
-            total[: self.tile - shift] += self.weights(earlier, window)[shift:]
-        first = np.arange(self.tile) >= (self.overlap if k else 0)
-        return np.divide(own, total, out=first.astype(np.float64), where=total > 0)
+        inner = (self.tile - 1) // self.step + 1  # from here on all tiles but the last have equal neighbours
+        return _gains(self, k if k == self.count - 1 else min(k, inner), window)
+
+
+@lru_cache(maxsize=256)
+def _gains(axis: Axis, k: int, window: str) -> Float64[np.ndarray, " tile"]:
+    """Return the gains of tile ``k`` of an axis; they are needed for each tile of the other axis."""
+    total = axis.weights(k, window)
+    own = total.copy()
+    for earlier in range(max(0, k - (axis.tile - 1) // axis.step), k):
+        shift = (k - earlier) * axis.step
+        total[: axis.tile - shift] += axis.weights(earlier, window)[shift:]
+    first = np.arange(axis.tile) >= (axis.overlap if k else 0)
+    gains = np.divide(own, total, out=first.astype(np.float64), where=total > 0)
+    gains.flags.writeable = False
+    return gains
 
 
 @final

@@ -14,6 +14,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import check_options, load, options_of
 from tilespec.training.settings import Train
 
+WARM = 0.34
+"""The share of the steps that a warm-up may take without a note."""
 Scores = tuple[float, ...]
 """The scores of the validations so far, in order; larger is better, and -inf stands for NaN."""
 
@@ -218,6 +220,15 @@ class Rate:
         """Return the learning rate at ``step``."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
         return self.peak * warm * self.schedule.share(max(0, step - self.warmup), scores)
+
+
+def warm_up_notes(train: Train) -> list[str]:
+    """Return a note on a warm-up that takes a large part of a training, as of a preset with fewer steps."""
+    if train.warmup <= WARM * train.steps:
+        return []
+    reached = train.rate * min(1.0, train.steps / (train.warmup + 1))
+    found = f"the warm-up has {train.warmup} of {train.steps} steps: the rate gets to {reached:.2g} of {train.rate:g}"
+    return [f"{found}: set train.warmup={max(1, train.steps // 10)}"]
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from tilespec.core.options import SEEDS
 from tilespec.core.values import plain, span
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.group import open_group
+from tilespec.storage.inventory import digests
 
 STORES = ("scene", "labels", "target")
 """The keys that name stores, one or a list."""
@@ -367,5 +367,5 @@ class Config(SettingsTable):
 
 
 def _content(store: str) -> str:
-    """Return the hash of a store's contents, independent of its path; or the path if no run has recorded a hash."""
-    return str(open_group(store).attrs.get("tilespec_digest", store))
+    """Return the hash of a store's contents, independent of its path."""
+    return digests(store).store

@@ -25,7 +25,7 @@ from tilespec.training.data.training_set import TrainingSet, adapted, open_train
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Objective
 from tilespec.training.ranks.group import Ranks
-from tilespec.training.schedules import Rate
+from tilespec.training.schedules import Rate, warm_up_notes
 from tilespec.training.settings import Config
 
 PLAIN = ("logits", "linear")
@@ -108,7 +108,8 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     reading = summary(
         PatchStream.of(config, training_set), training_set.regions, bands=bands.count, budget=config.data.cache
     )
-    return config, training_set, {**_plan(config, training_set, setup), "reading": reading}
+    plan = {**_plan(config, training_set, setup), "reading": reading}
+    return config, training_set, {**plan, "notes": [*plan.get("notes", []), *warm_up_notes(config.train)]}
 
 
 def _check_classes(training_set: TrainingSet) -> None:

@@ -32,7 +32,7 @@ from tilespec.training.ranks.launchers import leads
 from tilespec.training.ranks.start import RankRunner, rank_runner
 from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import TrainingLog
-from tilespec.training.schedules import Rate
+from tilespec.training.schedules import Rate, warm_up_notes
 from tilespec.training.settings import Config
 from tilespec.training.setup import Setup, prepared, reaching, recipe_of
 from tilespec.training.validation.judge import Judge
@@ -130,6 +130,8 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         with loop.log or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
+            for region in training_set.regions:
+                region.scene.check_unchanged()
             step, weights = loop.judge.chosen or (facts["steps"], plain(loop.weights()))
             run_folder.publish(
                 folder,
@@ -182,4 +184,4 @@ def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
         f"the model is that of step {step}, the best validated one": step != steps,
         f"{skipped} steps were skipped: losses or gradients were NaN or infinite": skipped > 0,
     }
-    return [note for note, true in notes.items() if true]
+    return [*(note for note, true in notes.items() if true), *warm_up_notes(config.train)]

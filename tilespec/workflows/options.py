@@ -24,3 +24,5 @@ class RepairOptions:
     """This many processes run the command, where it takes them; the default is as it was run."""
     dry_run: bool = field(default=False, metadata=PYTHON)
     """Write nothing; the result is the damage and the command."""
+    accept: bool = False
+    """Record what is stored now as right, for a store that you changed yourself; it becomes another scene."""

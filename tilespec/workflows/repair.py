@@ -1,10 +1,14 @@
 """Repair: damaged objects are written again by the command that wrote them, and no others."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import zarr
 
 from tilespec import api
 from tilespec.core.errors import UserError
@@ -12,11 +16,14 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import only_named_before
-from tilespec.storage.audit import status, verify
-from tilespec.storage.backends.paths import absolute
-from tilespec.storage.ledger import Ledger
+from tilespec.storage.audit import product_of, status, verify
+from tilespec.storage.backends.paths import absolute, store_path
+from tilespec.storage.files import read_json, write_atomic
+from tilespec.storage.inventory import PUBLISHED, ROOT
+from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.lock import locked
-from tilespec.storage.product import MEND
+from tilespec.storage.product import MEND, Product, consolidate
+from tilespec.storage.stored_objects import place, size_and_hash
 from tilespec.workflows.options import RepairOptions
 
 WRITERS = ("simulate", "ingest", "transform", "render", "predict")
@@ -45,7 +52,9 @@ def repair(out: str | Path, options: RepairOptions, progress: Progress) -> dict[
         return _plan(url, progress) | {"dry_run": True}
     with Peak() as peak, locked(url):
         plan = _plan(url, progress)
-        result = None if plan["whole"] else _again(url, plan, options.workers, progress)
+        again = partial(_again, plan=plan, workers=options.workers, progress=progress)
+        done = plan["whole"] or (not options.accept and _restore_root(url, plan))
+        result = None if done else (_accept if options.accept else again)(url)
         after = plan if plan["whole"] else verify(url, progress=progress)
     return plan | {
         "rows_recomputed": len(plan["rows"]),
@@ -70,6 +79,54 @@ def _plan(url: str, progress: Progress) -> dict[str, Any]:
         "rows": [{"row": row, "panel": panel} for row, panel in sorted(rows)],
         "command": ledger.read_note("command"),
     }
+
+
+def _restore_root(url: str, plan: dict[str, Any]) -> bool:
+    """Write the root's metadata again as they were published; return whether nothing else is damaged.
+
+    No source and no model is needed for that.
+    """
+    published = read_json(sidecar(url) / PUBLISHED)
+    if published is None or {entry["object"] for entry in plan["metadata"]} != {ROOT}:
+        return False
+    write_atomic(store_path(url) / ROOT, json.dumps(published, indent=2))
+    return not plan["damaged"] and not plan["rows"]
+
+
+def _accept(url: str) -> dict[str, Any]:
+    """Record the objects and the metadata of a complete product as they are now; each must be there and decode."""
+    ledger, root = Ledger.find(url), store_path(url)
+    product = None if ledger is None else product_of(url, ledger)
+    if ledger is None or product is None or not _decodes(url, product):
+        raise UserError(
+            url,
+            found="objects that are missing or damaged",
+            expected="a complete store, to record it as it is",
+            do="`tilespec repair` without --accept writes them again; see `tilespec verify` for their names.",
+        )
+    for (row, panel), record in ledger.records().items():
+        objects = {name: {key: size_and_hash(place(root, key)) for key in of} for name, of in record["objects"].items()}
+        ledger.record(row, {**record, "objects": objects}, panel)
+    layout = ledger.read_layout()
+    described = {key: size_and_hash(place(root, key)) for key in layout["metadata"]}
+    ledger.note("layout", {**layout, "metadata": described})
+    consolidate(url)
+    return {"digest": product.finish()}
+
+
+def _decodes(url: str, product: Product) -> bool:
+    """Return whether every recorded object is there, and every row of objects can be read without its record."""
+    root, records = store_path(url), product.ledger.records().values()
+    keys = [key for record in records for of in record["objects"].values() for key in of]
+    group = zarr.open_group(root.zarr_store(), mode="r", use_consolidated=False)
+    planes = [array for _, array in group.arrays() if array.shape[:2] == (product.height, product.width)]
+    try:
+        for array in planes:
+            for row in range(product.rows):
+                array[slice(*product.span(row))]
+    except (ValueError, RuntimeError, OSError):
+        return False
+    return len(records) == product.rows * product.panels and all((root / key).exists() for key in keys)
 
 
 def _again(url: str, plan: dict[str, Any], workers: int | None, progress: Progress) -> dict[str, Any]:

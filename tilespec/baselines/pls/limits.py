@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.stats import f, norm
+from scipy.stats import chi2, f, norm
 
 from tilespec.baselines.pls.group_moments import Cross
 from tilespec.baselines.pls.pls import Pls
@@ -23,14 +23,27 @@ def t2_limit(n: int, components: int, level: float = LEVEL) -> float:
 def q_limit(eigenvalues: Float64[np.ndarray, " value"], level: float = LEVEL) -> float:
     """Return the limit of Q, from the eigenvalues of the residuals' covariance.
 
-    Jackson and Mudholkar, Technometrics 21 (1979), equation 3.4; 0 without residuals.
+    Jackson and Mudholkar, Technometrics 21 (1979), equation 3.4: a power h of Q is nearly normal, and its quantile has
+    the sign of h. Where h is so far below 0 that no power of a positive Q is that quantile, it is Box' limit. 0
+    without residuals.
     """
     one, two, three = (float((eigenvalues**k).sum()) for k in (1, 2, 3))
     if one <= 0:
         return 0.0
     h = 1 - 2 * one * three / (3 * two**2)
-    inside = norm.ppf(level) * np.sqrt(2 * two * h**2) / one + 1 + two * h * (h - 1) / one**2
-    return float(one * max(inside, 0.0) ** (1 / h))
+    slope = norm.ppf(level) * np.sqrt(2 * two) / one + two * (h - 1) / one**2
+    if h * slope <= -1:
+        return box_limit(eigenvalues, level)
+    return float(one * np.exp(np.log1p(h * slope) / h if h else slope))
+
+
+def box_limit(eigenvalues: Float64[np.ndarray, " value"], level: float = LEVEL) -> float:
+    """Return the limit of Q by a multiple of chi-square with its mean and variance; 0 without residuals.
+
+    Box, Annals of Mathematical Statistics 25 (1954), theorem 3.1.
+    """
+    one, two = (float((eigenvalues**k).sum()) for k in (1, 2))
+    return two / one * float(chi2.ppf(level, one**2 / two)) if one > 0 else 0.0
 
 
 def residual_variances(model: Pls, cross: Cross) -> Float64[np.ndarray, " band"]:

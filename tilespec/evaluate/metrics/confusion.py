@@ -7,6 +7,7 @@ Pixels without a label in the truth are not counted. A labelled pixel that is no
 is missing in its class, and no class gains it, so a method cannot improve its score by leaving out difficult pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -57,10 +58,10 @@ class Confusion:
         return replace(self, counts=self.counts + other.counts)
 
     def finish(self) -> dict[str, Any]:
-        """Return overall accuracy, kappa, mean IoU, and by class IoU, F1, precision and recall.
+        """Return overall and average accuracy, kappa, mean IoU, and by class IoU, F1, precision and recall.
 
-        The mean IoU is over the classes that occur in the truth. An undefined figure (division by 0) is None. Kappa
-        follows Cohen (1960), with nodata as a class that is absent in the truth.
+        The average accuracy is the mean recall; both means are over the classes that occur in the truth. An undefined
+        figure (division by 0) is None. Kappa follows Cohen (1960), with nodata as a class that is absent in the truth.
         """
         total = int(self.counts.sum())
         hits, true = np.diag(self.counts), self.counts.sum(axis=1)
@@ -70,15 +71,16 @@ class Confusion:
             _ratio(float(hits.sum()), float(total)),
             _ratio(float(true.astype(float) @ predicted), float(total) ** 2),
         )
-        present = [value for value, n in zip(iou, true, strict=True) if n and value is not None]
+        recall = _ratios(hits, true)
         return {
             "oa": agreed,
+            "aa": _mean(recall),
             "kappa": None if agreed is None or chance is None else _ratio(agreed - chance, 1.0 - chance),
-            "miou": float(np.mean(present)) if present else None,
+            "miou": _mean([value for value, n in zip(iou, true, strict=True) if n]),
             "iou": iou,
             "f1": _ratios(2 * hits, true + predicted),
             "precision": _ratios(hits, predicted),
-            "recall": _ratios(hits, true),
+            "recall": recall,
             "labelled": total,
             "nodata": int(self.counts[:, -1].sum()),
         }
@@ -210,6 +212,12 @@ def _ratio(part: float, whole: float) -> float | None:
 def _ratios(parts: Int64[np.ndarray, " class"], wholes: Int64[np.ndarray, " class"]) -> list[float | None]:
     """Return the ratio of each class."""
     return [_ratio(part, whole) for part, whole in zip(map(float, parts), map(float, wholes), strict=True)]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the defined values, None when there are none."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _statistic(of: Any, values: Float64[np.ndarray, " patch"]) -> float | None:

@@ -15,6 +15,7 @@ METRICS: Final = {
         Metric(name="iou", truth="classes", better="larger", reported_as="scene_iou"),
         Metric(name="miou", truth="classes", better="larger"),
         Metric(name="oa", truth="classes", better="larger"),
+        Metric(name="aa", truth="classes", better="larger"),
         Metric(name="kappa", truth="classes", better="larger"),
         Metric(name="rmse_pixel", truth="field", better="smaller"),
         Metric(name="rmse_relative", truth="field", better="smaller"),

@@ -19,7 +19,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.ingest.calibration.reference_panels import ReferencePanel
 from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
-from tilespec.ingest.readers.source import Facts, Source, lines_per_read
+from tilespec.ingest.readers.source import Facts, Source, lines_per_read, without_data
 
 ERRORS: Final = 3.0
 """The smallest difference of the darkest and the brightest target of a band, in standard errors."""
@@ -145,7 +145,7 @@ def _measure(source: Source, roi: Roi, base: Calibration) -> tuple[np.ndarray, n
     for y0 in range(roi.y0, roi.y1, step):
         raw = source.read_rows(y0, min(y0 + step, roi.y1))[:, cols]
         values = (raw.astype(np.float64) - base.dark[cols]) * base.gain[cols]
-        hidden = np.zeros(raw.shape, bool) if facts.nodata is None else raw == facts.nodata
+        hidden = without_data(raw, facts.nodata)
         if facts.dtype.kind in "iu":
             saturated |= ((raw == np.iinfo(facts.dtype).max) & ~hidden).any(axis=(0, 1))
         valid = np.isfinite(values) & ~hidden

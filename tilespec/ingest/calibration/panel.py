@@ -12,7 +12,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.ingest.calibration.reference_panels import KnownReflectance, rectangle
 from tilespec.ingest.calibration.white_dark import Calibration, Zero, repairs
-from tilespec.ingest.readers.source import Source, lines_per_read
+from tilespec.ingest.readers.source import Source, lines_per_read, without_data
 
 
 def panel_calibration(
@@ -95,7 +95,7 @@ def _mean(source: Source, roi: Roi, dark: np.ndarray) -> tuple[np.ndarray, np.nd
     step = lines_per_read(facts)
     for y0 in range(roi.y0, roi.y1, step):
         rows = source.read_rows(y0, min(y0 + step, roi.y1))[:, cols]
-        hidden = rows == facts.nodata if facts.nodata is not None else np.zeros(rows.shape, bool)
+        hidden = without_data(rows, facts.nodata)
         if facts.dtype.kind == "f":
             hidden |= ~np.isfinite(rows)
         else:

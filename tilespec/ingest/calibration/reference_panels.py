@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.ingest.readers.source import Facts
+from tilespec.ingest.readers.wavelengths import decimal, rows_of
 
 BRIGHTEST: Final = 1.2
 """The highest valid reflectance; larger values are percent."""
@@ -84,7 +85,7 @@ def known(where: str, text: str, facts: Facts, folder: Path | None = None) -> Kn
     """
     bands = facts.shape[2]
     try:
-        value = float(text)
+        value = decimal(text)
     except ValueError:
         path = Path(text) if folder is None else _inside(where, folder, text)
         return _at_bands(where, path, facts)
@@ -100,7 +101,9 @@ def read_targets(path: Path, facts: Facts) -> tuple[ReferencePanel, ...]:
             invalid.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        apart = ";" if lines and ";" in lines[0] else ","
+        rows = list(csv.DictReader(lines, skipinitialspace=True, delimiter=apart))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(path, found=str(error), expected="a CSV file of targets", do="Check the path.") from error
     if not rows or not set(COLUMNS) <= {str(key).strip() for key in rows[0]}:
@@ -170,7 +173,7 @@ def _table(where: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, .
             expected="a number, or a text file of wavelength and reflectance",
             do="Check the path.",
         ) from error
-    pairs = [pair for line in lines if (pair := _pair(line)) is not None]
+    pairs = [pair for words in rows_of(path, lines) if (pair := _pair(words)) is not None]
     table = np.array(sorted(pairs), np.float64).reshape(-1, 2)
     if len(table) < 2 or not np.isfinite(table).all() or (np.diff(table[:, 0]) <= 0).any():
         raise UserError(
@@ -184,11 +187,10 @@ def _table(where: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, .
     return table[:, 0] * 1e3, table[:, 1], (f"{path.name}: wavelengths below {MICROMETRES:g}, taken as micrometres",)
 
 
-def _pair(line: str) -> tuple[float, float] | None:
-    """Return the two numbers of a line, or None for titles and comments."""
-    words = line.replace(",", " ").replace(";", " ").split()
+def _pair(words: list[str]) -> tuple[float, float] | None:
+    """Return the first two numbers of a line, or None for titles and comments."""
     try:
-        return (float(words[0]), float(words[1])) if len(words) >= 2 else None
+        return (decimal(words[0]), decimal(words[1])) if len(words) >= 2 else None
     except ValueError:
         return None
 

@@ -5,7 +5,6 @@
 A line camera images every line with the same row of detector elements, so references are means over their lines.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, final
@@ -14,14 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
 from tilespec.core.errors import UserError
+from tilespec.ingest.calibration.exposure import exposure_of, relative_light
 from tilespec.ingest.readers.hyspex import detector
-from tilespec.ingest.readers.source import Facts, Source, lines_per_read
-from tilespec.ingest.readers.wavelengths import check_count, numbers
+from tilespec.ingest.readers.source import Facts, Source, lines_per_read, without_data
+from tilespec.ingest.readers.wavelengths import COMMA, check_count, decimal, numbers
 
 Element = Float32[np.ndarray, "x band"]
 
-TIMES: Final = ("integration time", "integration time (ms)", "exposure time", "tint")
-"""The header keys of the integration time in ms; ``tint`` is Specim's."""
 LARGEST: Final = 1e15
 """The gain below which the reflectance of every integer is finite in float32."""
 RUN: Final = 3
@@ -132,6 +130,19 @@ class Zero:
     """The files that decide the values."""
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class MeanLines:
+    """The mean over the lines of a reference."""
+
+    values: Float64[np.ndarray, "x band"]
+    """The mean counts of each element; NaN for one without data."""
+    saturated: Bool[np.ndarray, "x band"]
+    """The elements with any saturated count."""
+    notes: tuple[str, ...]
+    """The lines that were left out."""
+
+
 def zero_of(raw: Facts, dark: Source | None, name: str) -> Zero:
     """Return the dark counts of a file: from a dark reference, else from the camera, else 0.
 
@@ -149,7 +160,10 @@ def zero_of(raw: Facts, dark: Source | None, name: str) -> Zero:
     facts: dict[str, object] = {} if own is None else {"listed_bad_elements": int(bad.sum())}
     if dark is not None:
         _check_wavelengths(name, raw, dark)
-        return Zero(values=mean_lines(name, raw, dark)[0], bad=bad, facts=facts, notes=notes)
+        means = mean_lines(name, raw, dark)
+        unknown = np.isnan(means.values)
+        values = np.where(unknown, 0.0, means.values)
+        return Zero(values=values, bad=bad | means.saturated | unknown, facts=facts, notes=(*notes, *means.notes))
     if own is not None and own.dark is not None:
         return Zero(values=own.dark, bad=bad, facts={**facts, "dark": "of the camera"}, notes=notes)
     notes = (*notes, "no dark reference: dark counts are taken as 0")
@@ -172,9 +186,11 @@ def calibration(
         UserError: a reference has another width or other bands, or white is nowhere brighter than dark.
     """
     _check_wavelengths(names[0], raw, white)
-    bright, saturated = mean_lines(names[0], raw, white)
+    means = mean_lines(names[0], raw, white)
+    bright, saturated = means.values, means.saturated
     zero = zero_of(raw, dark, names[1])
-    light = bright - (zero if dark is not None else zero_of(white.facts, None, names[1])).values
+    shutter = zero.values if dark is not None else zero_of(white.facts, None, names[1]).values * _unit(white.facts, raw)
+    light = bright - shutter
     alive = _alive(names[0], light, saturated) & ~zero.bad
     ratio, times, notes = _times(raw, white.facts, None if dark is None else dark.facts)
     panel, panel_notes = _panel(names[0], white.facts)
@@ -194,14 +210,16 @@ def calibration(
         gain=gain.astype(np.float32),
         repair=fix,
         facts=facts,
-        notes=(*zero.notes, *notes, *panel_notes),
+        notes=(*means.notes, *zero.notes, *notes, *panel_notes),
     )
 
 
-def mean_lines(
-    name: str, raw: Facts, reference: Source
-) -> tuple[Float64[np.ndarray, "x band"], Bool[np.ndarray, "x band"]]:
-    """Return the mean over the lines of a reference, ``x band``, and which elements have any saturated count."""
+def mean_lines(name: str, raw: Facts, reference: Source) -> MeanLines:
+    """Return the mean over the lines of a reference in the stored unit of the scene.
+
+    Elements without data do not count, nor do lines in which every element has one and the same number: no detector
+    writes these, but software fills gaps with them.
+    """
     facts = reference.facts
     if facts.shape[1:] != raw.shape[1:]:
         raise UserError(
@@ -210,15 +228,58 @@ def mean_lines(
             expected=f"{raw.shape[1]} columns x {raw.shape[2]} bands, as the scene has",
             do="Give the reference that was taken with the same camera settings.",
         )
-    total, saturated = np.zeros(facts.shape[1:]), np.zeros(facts.shape[1:], bool)
-    small = facts.dtype.kind == "u" and facts.dtype.itemsize <= 2  # sums of few lines are exact, and cheaper
+    total, count = np.zeros(facts.shape[1:]), np.zeros(facts.shape[1:], np.int64)
+    saturated, top = np.zeros(facts.shape[1:], bool), np.iinfo(facts.dtype).max if facts.dtype.kind in "iu" else np.inf
+    flat: list[float] = []
+    gaps = 0
     step = min(lines_per_read(facts), 1 << 16)
     for y0 in range(0, facts.shape[0], step):
         rows = reference.read_rows(y0, min(y0 + step, facts.shape[0]))
-        total += rows.sum(axis=0, dtype=np.uint32 if small else np.float64)
-        if facts.dtype.kind in "iu":
-            saturated |= rows.max(axis=0) == np.iinfo(facts.dtype).max
-    return total / facts.shape[0], saturated
+        hidden = without_data(rows, facts.nodata)
+        constant = _constant(rows) & ~hidden.all(axis=(1, 2))
+        flat += rows[constant, 0, 0].tolist()
+        gaps += int((hidden.any(axis=(1, 2))).sum())
+        hidden[constant] = True
+        total += np.where(hidden, 0, rows).sum(axis=0, dtype=np.float64)
+        count += (~hidden).sum(axis=0)
+        saturated |= ((rows == top) & ~hidden).any(axis=0)
+    filled = len(flat)
+    if filled and not count.any():  # a reference of constant lines alone, such as a simulated one, is one
+        counts = [value for value in flat if 0 <= value < top] or flat
+        total, count, filled = (
+            np.full(count.shape, sum(counts)),
+            np.full(count.shape, len(counts)),
+            filled - len(counts),
+        )
+        saturated |= top in counts
+    if not count.any():
+        raise UserError(
+            name,
+            found="lines without data alone",
+            expected="a reference of which some lines have data",
+            do="Check its ignore value, and that it is the right file.",
+        )
+    texts = (
+        (gaps, "lines with elements without data, which do not count"),
+        (filled, "lines of one number are left out"),
+    )
+    return MeanLines(
+        values=np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0) * _unit(facts, raw),
+        saturated=saturated,
+        notes=tuple(f"{name}: {lines} of {facts.shape[0]} {text}" for lines, text in texts if lines),
+    )
+
+
+def _constant(rows: Shaped[np.ndarray, "y x band"]) -> Bool[np.ndarray, " y"]:
+    """Return which lines of several elements have one number in all of them."""
+    if rows.shape[1] * rows.shape[2] < 2:
+        return np.zeros(len(rows), bool)
+    return np.asarray((rows == rows[:, :1, :1]).all(axis=(1, 2)))
+
+
+def _unit(reference: Facts, raw: Facts) -> float:
+    """Return the stored units of the scene in one stored unit of a reference."""
+    return reference.scale / raw.scale
 
 
 def _alive(
@@ -254,32 +315,14 @@ def _check_wavelengths(name: str, raw: Facts, reference: Source | None) -> None:
         )
 
 
-def integration_time(facts: Facts) -> float | None:
-    """Return the integration time in ms from a header key, or from HySpex's description; None when unknown."""
-    texts = [facts.header[key] for key in TIMES if key in facts.header]
-    match = re.search(r"integration time\s*[=:,]\s*([^\s,}]+)", facts.header.get("description", ""), re.IGNORECASE)
-    for text in [*texts, match.group(1) if match else ""]:
-        try:
-            value = float(text.strip("{} ").split(",")[0].split()[0])
-        except (ValueError, IndexError):
-            continue
-        if np.isfinite(value) and value > 0:
-            return value
-    return None
-
-
 def _times(raw: Facts, white: Facts, dark: Facts | None) -> tuple[float, dict[str, object], tuple[str, ...]]:
-    """Return white's integration time divided by the scene's, the two times, and notes."""
-    t_raw, t_white = integration_time(raw), integration_time(white)
-    t_dark = None if dark is None else integration_time(dark)
+    """Return white's exposure divided by the scene's, the times, and notes."""
+    ratio, notes = relative_light(raw, white)
+    t_raw, t_white, t_dark = (None if one is None else exposure_of(one).time for one in (raw, white, dark))
     facts: dict[str, object] = {"integration_time_ms": t_raw, "white_ms": t_white, "dark_ms": t_dark}
-    notes = []
-    if t_raw is None or t_white is None:
-        notes.append("integration times are not in both headers: taken as equal")
-        return 1.0, facts, tuple(notes)
-    if t_dark is not None and t_dark not in (t_raw, t_white):
-        notes.append(f"dark was taken with {t_dark:g} ms, the scene with {t_raw:g} ms: used as it is")
-    return t_white / t_raw, facts, tuple(notes)
+    if None not in (t_raw, t_white, t_dark) and t_dark not in (t_raw, t_white):
+        notes = (*notes, f"dark was taken with {t_dark:g} ms, the scene with {t_raw:g} ms: used as it is")
+    return ratio, facts, notes
 
 
 def _panel(name: str, white: Facts) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -287,7 +330,8 @@ def _panel(name: str, white: Facts) -> tuple[np.ndarray, tuple[str, ...]]:
     text = white.header.get("panel reflectance", "").strip("{} ")
     if not text:
         return np.array(1.0), ("no 'panel reflectance' in the white header: taken as 1",)
-    values = numbers(f"{name}: panel reflectance", text.replace("\n", " "))
+    single = COMMA.fullmatch(text) is not None and white.shape[2] != 2
+    values = (decimal(text),) if single else numbers(f"{name}: panel reflectance", text.replace("\n", " "))
     if len(values) > 1:
         check_count(f"{name}: panel reflectance", values, white.shape[2])
     if not all(0 < value <= 1.2 for value in values):

@@ -14,8 +14,7 @@ import numpy as np
 from tilespec.ingest.datasets.members import VISIBLE, Member, check_bands
 from tilespec.ingest.readers.hdf5 import vector
 from tilespec.ingest.readers.matlab import read_matlab
-from tilespec.ingest.readers.reader_table import Relabelled
-from tilespec.ingest.readers.source import Options
+from tilespec.ingest.readers.source import Options, Relabelled
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
 VARIABLE: Final = "cube"
@@ -34,7 +33,7 @@ def read_arad(path: Path, options: Options) -> Relabelled:
     axis, notes = spectral_axis(path.name, listed, bands=source.facts.shape[2], unit="nm")
     dtype = np.dtype(np.float32) if source.facts.dtype.kind == "f" else source.facts.dtype
     facts = replace(source.facts, dtype=dtype, spectral=axis, notes=notes)
-    return Relabelled(facts=facts, inner=replace(source, facts=facts))
+    return Relabelled(facts=facts, inner=replace(source, facts=facts))  # type: ignore[type-var]
 
 
 def members(folder: Path) -> list[Member]:

@@ -15,7 +15,7 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
 from tilespec.ingest.datasets.members import VISIBLE, Member, check_bands
-from tilespec.ingest.readers.containers import ArraySource, from_entries
+from tilespec.ingest.readers.containers import ArraySource, Container, chosen_array
 from tilespec.ingest.readers.hdf5 import arrays, dataset, entry, open_hdf5, vector
 from tilespec.ingest.readers.source import Facts, Options
 from tilespec.ingest.readers.wavelengths import spectral_axis
@@ -62,7 +62,8 @@ def read_icvl(path: Path, options: Options) -> Upright:
         node = nodes[name]
         entries, reader = {name: entry(node, DIMS)}, dataset(path, node)
         bands = vector(nodes["bands"]) if "bands" in nodes else []
-    source = from_entries(path, entries, lambda _: reader, Options(variable=name))
+    container = Container(path=path, entries=entries, read=lambda _: reader)
+    source = chosen_array(container, Options(variable=name)).source
     facts = replace(source.facts, dtype=_single(source.facts.dtype))
     if name == SPECTRA:
         check_bands(f"{path}: {name}", facts.shape[2], "ICVL")

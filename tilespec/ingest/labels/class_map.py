@@ -1,13 +1,14 @@
 """Class map: a class map of any format as uint8, 255 = unlabelled, checked before anything is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Cube
-from tilespec.ingest.readers.source import Source, lines_per_read
+from tilespec.ingest.readers.source import Relabelled, Source, lines_per_read
+from tilespec.storage.layout import distinct
 
 LARGEST: Final = UNLABELLED - 1
 """The highest valid class number."""
@@ -54,12 +55,18 @@ def survey(where: str, source: Source, shape: tuple[int, int], ignore: int | Non
         _check_values(where, rows, y0, hidden)
         counts += np.bincount(encode(rows, hidden).ravel(), minlength=256)
     used = np.flatnonzero(counts[:UNLABELLED])
-    names = facts.classes[1:] if hidden == 0 else facts.classes
+    names = (facts.classes[1:] if hidden == 0 else facts.classes)[:UNLABELLED]
     total = max(int(used[-1]) + 1 if used.size else 0, len(names))
+    classes = distinct((*names, *[""] * (total - len(names))))
+    again = [i for i, name in enumerate(names) if name.strip() and " ".join(name.split()) != classes[i]]
+    if again:
+        text = ", ".join(f"{i} {classes[i]!r}" for i in again[:8])
+        facts = replace(facts, notes=(*facts.notes, f"{where}: names of classes occur twice, told apart: {text}"))
+        source = Relabelled(facts=facts, inner=source)
     return Labels(
         source=source,
         ignore=hidden,
-        classes=(*names, *(f"class_{i}" for i in range(len(names), total))),
+        classes=classes,
         counts=tuple(counts[:total].tolist()),
         unlabelled=int(counts[UNLABELLED]),
     )

@@ -1,58 +1,101 @@
-"""CF grid: the georeference of a scene from the grid mapping and the coordinate vectors of a CF file."""
+"""CF grid: georeference of an array by its grid mapping, coordinates, and GDAL's and rioxarray's attributes."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-import h5py
 import numpy as np
 
-from tilespec.ingest.readers.georeference import Transform, crs_of, grid_mapping
-from tilespec.ingest.readers.hdf5 import text, vector
+from tilespec.ingest.readers.array_axes import meaning
+from tilespec.ingest.readers.containers import Container
+from tilespec.ingest.readers.georeference import crs_of, grid_mapping
+from tilespec.storage.georeference import (
+    DEGREES,
+    Transform,
+    Vector,
+    metres_in,
+    span,
+    transform_by,
+    transform_of,
+)
 
-LENGTHS: Final = {"": 1.0, "m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "km": 1000.0}
-"""The metres in one unit of a projected coordinate."""
-UNEVEN: Final = 0.01
-"""The largest difference between steps of a coordinate, as a share of a step; degrees in float32 differ by less."""
+CRS_KEYS: Final = ("crs_wkt", "spatial_ref", "_CRS", "proj:wkt2", "proj:projjson", "proj:code", "esri_pe_string")
+"""The attributes of an array, or its grid mapping, that define a CRS: CF, rioxarray, GDAL, and Zarr's conventions."""
+TRANSFORM_KEYS: Final = ("GeoTransform", "spatial:transform")
+DEFAULT_MAPPING: Final = "spatial_ref"
+"""The grid mapping of rioxarray, which is not always named by the array."""
+
+Notes = tuple[str, ...]
 
 
-def mapped(
-    where: str, file: h5py.File, cube: h5py.Dataset, axes: tuple[str, ...]
-) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the grid mapping of a CF variable, or None, and notes.
+def mapped(container: Container, name: str, axes: tuple[str, ...]) -> tuple[dict[str, Any] | None, Notes]:
+    """Return the grid mapping of an array of a CF file, or None, and notes.
 
-    Coordinate vectors hold the centres of pixels; without them GDAL's ``GeoTransform`` is used. A grid without a known
-    CRS has its transform only; unevenly spaced coordinates give no transform.
+    Coordinates hold the centres of pixels and count where GDAL's ``GeoTransform`` says otherwise. A grid without a
+    known CRS has its transform only; uneven coordinates, or those in another unit than the CRS, give no transform.
     """
-    crs, attrs, notes = _crs(where, file, cube)
-    transform, place_notes = _transform(where, cube, axes)
-    if transform is None and "GeoTransform" in attrs:
-        transform = geotransform(attrs["GeoTransform"])
-    notes = (*notes, *place_notes)
+    where = container.path.name
+    crs, attrs, notes = _crs(container, name)
+    stated = _stated(attrs, container.entries[name].attrs)
+    vectors, said = _vectors(container, name, axes, crs)
+    notes = (*notes, *said)
+    if crs is None and not attrs and stated is None and _counted(container, name, axes, vectors):
+        return None, notes
+    transform, kept = transform_by(stated, vectors)
+    if stated is not None and not kept:
+        notes = (*notes, f"{where}: its coordinates say otherwise than its GeoTransform, and count")
     if transform is None:
-        return None, notes if crs is None else (*notes, f"{where}: no even coordinates: the CRS is not kept")
+        told = bool(said) or all(vector is None for vector in vectors.values())
+        if not told:
+            notes = (*notes, f"{where}: {_why(vectors)}: no georeference")
+        lost = f"{where}: no even coordinates: the CRS is not kept"
+        return None, notes if crs is None else (*notes, lost)
     if crs is None and not attrs:
         notes = (*notes, f"{where}: no grid mapping: the transform is kept, without a CRS")
     return grid_mapping(crs, transform), notes
 
 
-def _crs(where: str, file: h5py.File, cube: h5py.Dataset) -> tuple[Any, Mapping[str, Any], tuple[str, ...]]:
-    """Return the CRS of the variable's grid mapping, the mapping's attributes, and notes."""
-    name = text(cube.attrs.get("grid_mapping", "")).partition(":")[0].strip()
-    if not name:
-        return None, {}, ()
-    node = next((group[name] for group in (cube.parent, file) if name in group), None)
-    if node is None:
-        return None, {}, (f"{where}: its grid mapping {name!r} is not in the file",)
-    attrs = {key: _plain(node.attrs[key]) for key in node.attrs}
-    crs = next((crs_of(attrs[key]) for key in ("crs_wkt", "spatial_ref") if attrs.get(key)), None) or _from_cf(attrs)
-    return crs, attrs, () if crs is not None else (f"{where}: its grid mapping {name!r} is unknown: no CRS",)
+def _why(vectors: Mapping[str, Vector | None]) -> str:
+    """Return why coordinates give no transform."""
+    short = [axis for axis, v in vectors.items() if v is not None and len(v) == 1]
+    if short:
+        return f"a single coordinate along {' and '.join(short)} has no step"
+    uneven = any(v is not None and span(v) is None for v in vectors.values())
+    return "the coordinates of its rows or columns are not even" if uneven else "coordinates along one axis only"
+
+
+def _crs(container: Container, name: str) -> tuple[Any, Mapping[str, Any], Notes]:
+    """Return the CRS of an array, the attributes of its grid mapping, and notes."""
+    where, own = container.path.name, container.entries[name].attrs
+    said = str(own.get("grid_mapping", "")).partition(":")[0].strip()
+    at = container.beside(name, said or DEFAULT_MAPPING)
+    attrs = {} if at is None else {key: _plain(value) for key, value in container.entries[at].attrs.items()}
+    for source in (attrs, own, container.attrs):
+        definitions = [_definition(source[key]) for key in CRS_KEYS if source.get(key)]
+        crs = next((crs for crs in map(crs_of, definitions) if crs is not None), None)
+        if crs is None and source is attrs:
+            crs = _from_cf(attrs)
+        if crs is not None:
+            return crs, attrs or {"crs": definitions}, ()
+    if at is None:
+        return None, {}, (f"{where}: its grid mapping {said!r} is not in the file",) if said else ()
+    unknown = f"{where}: its grid mapping {at!r} is unknown: no CRS"
+    return None, attrs, (unknown,) if set(attrs) - set(TRANSFORM_KEYS) else ()
+
+
+def _definition(value: Any) -> Any:
+    """Return the definition of a CRS from an attribute; GDAL's ``_CRS`` holds several spellings."""
+    if isinstance(value, Mapping) and {"wkt", "url"} & set(value):
+        return value.get("wkt") or str(value["url"]).rstrip("/").replace(
+            "http://www.opengis.net/def/crs/EPSG/0/", "EPSG:"
+        )
+    return _plain(value)
 
 
 def _plain(value: Any) -> Any:
     """Return an attribute as a type that pyproj accepts."""
     if isinstance(value, np.ndarray):
         return value.item() if value.size == 1 else value.tolist()
-    return value.decode() if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _from_cf(attrs: Mapping[str, Any]) -> Any:
@@ -62,50 +105,89 @@ def _from_cf(attrs: Mapping[str, Any]) -> Any:
 
     try:
         return CRS.from_cf(dict(attrs)) if "grid_mapping_name" in attrs else None
-    except (CRSError, KeyError, TypeError):
+    except (CRSError, KeyError, TypeError, ValueError):
         return None
 
 
-def geotransform(value: Any) -> Transform | None:
-    """Return GDAL's transform from its text, or None for invalid text."""
-    try:
-        a, b, c, d, e, f = (float(word) for word in str(value).split())
-    except ValueError:
+def _stated(*sources: Mapping[str, Any]) -> Transform | None:
+    """Return the transform of the first attributes that have one."""
+    for attrs in sources:
+        if (gdal := transform_of(attrs.get(TRANSFORM_KEYS[0]))) is not None:
+            return gdal
+        if (affine := transform_of(attrs.get(TRANSFORM_KEYS[1]))) is not None:
+            a, b, c, d, e, f = affine
+            return c, a, b, f, d, e
+    return None
+
+
+def _vectors(
+    container: Container, name: str, axes: tuple[str, ...], crs: Any
+) -> tuple[dict[str, Vector | None], Notes]:
+    """Return the coordinates of rows and columns in the unit of the CRS (or in metres or degrees), and notes."""
+    vectors: dict[str, Vector | None] = {"y": None, "x": None}
+    notes: list[str] = []
+    for axis in vectors:
+        at = coordinate(container, name, axes, axis)
+        if at is None:
+            continue
+        unit = str(container.entries[at].attrs.get("units", "")).strip()
+        factor = _factor(unit, crs)
+        if factor is None:
+            of = "an unknown unit" if crs is None else f"no unit of its CRS, {crs.name}"
+            notes.append(f"{container.path.name}: its coordinate {at} is in {unit!r}, {of}: no georeference")
+            continue
+        vectors[axis] = container.vector(at) * factor
+    return (vectors if not notes else {"y": None, "x": None}), tuple(notes)
+
+
+def coordinate(container: Container, name: str, axes: tuple[str, ...], axis: str) -> str | None:
+    """Return the entry of the coordinate of an axis of an array; None when it has none.
+
+    It is called as the dimension; or the array names it, and it lies over that dimension alone.
+    """
+    dims = container.entries[name].dims
+    if dims is None or axis not in axes:
         return None
-    return a, b, c, d, e, f
+    dim, length = dims[axes.index(axis)], container.entries[name].shape[axes.index(axis)]
+    named = [at for at in (container.beside(name, dim), *_named(container, name)) if at is not None]
+    for at in named:
+        entry = container.entries[at]
+        over = entry.dims is None or [d.rpartition("/")[2] for d in entry.dims] == [dim]
+        own = at.rpartition("/")[2] == dim or meaning(entry.attrs) == axis
+        if entry.shape == (length,) and entry.dtype.kind in "iuf" and over and own:
+            return at
+    return None
 
 
-def _transform(where: str, cube: h5py.Dataset, axes: tuple[str, ...]) -> tuple[Transform | None, tuple[str, ...]]:
-    """Return the transform of the coordinate vectors of the cube's own dimensions."""
-    steps = {axis: _coordinate(cube, axes.index(axis)) for axis in ("y", "x")}
-    if any(found is None for found in steps.values()):
-        return None, ()
-    spans = {axis: _even(values) for axis, values in steps.items() if values is not None}
-    if any(span is None for span in spans.values()):
-        return None, (f"{where}: the coordinates of its rows or columns are not even: no georeference",)
-    (y, dy), (x, dx) = (span for span in (spans["y"], spans["x"]) if span is not None)
-    return (x - dx / 2, dx, 0.0, y - dy / 2, 0.0, dy), ()
+def _named(container: Container, name: str) -> list[str | None]:
+    """Return the entries that an array names as its coordinates."""
+    words = str(container.entries[name].attrs.get("coordinates", "")).split()
+    return [container.beside(name, word) for word in words]
 
 
-def _coordinate(cube: h5py.Dataset, axis: int) -> list[float] | None:
-    """Return the coordinate of a dimension in metres or degrees; None when the file has no suitable one."""
-    scales = cube.dims[axis]
-    if not len(scales):
-        return None
-    node = scales[0]
-    label = text(node.attrs.get("NAME", ""))
-    units = text(node.attrs.get("units", "")).lower()
-    if label.startswith("This is a netCDF dimension but not") or node.ndim != 1 or node.dtype.kind not in "iuf":
-        return None
-    if units not in LENGTHS and not units.startswith("degree"):
-        return None
-    return [value * LENGTHS.get(units, 1.0) for value in vector(node)]
+def _factor(unit: str, crs: Any) -> float | None:
+    """Return the factor from the unit of a coordinate to that of the CRS; None when they do not fit."""
+    metres, degrees = metres_in(unit), unit.lower().startswith(DEGREES)
+    if crs is None:
+        return 1.0 if degrees or unit in ("", "1") else metres
+    axis = crs.axis_info[0]
+    if unit in ("", "1"):
+        return 1.0
+    if unit.lower() in ("rad", "radian", "radians"):  # scanning angles of a geostationary satellite
+        height = crs.to_cf().get("perspective_point_height") if crs.is_projected else None
+        return float(np.degrees(1.0)) if crs.is_geographic else None if height is None else float(height)
+    if crs.is_geographic:
+        return 1.0 if degrees else None
+    return None if metres is None else metres / axis.unit_conversion_factor
 
 
-def _even(values: list[float]) -> tuple[float, float] | None:
-    """Return the first value and the step of an evenly spaced sequence, or None."""
-    if len(values) < 2:
-        return None
-    step = (values[-1] - values[0]) / (len(values) - 1)
-    uneven = np.abs(np.diff(values) - step).max()
-    return (values[0], step) if step != 0 and uneven <= UNEVEN * abs(step) else None
+def _counted(container: Container, name: str, axes: tuple[str, ...], vectors: Mapping[str, Vector | None]) -> bool:
+    """Return whether coordinates without units only count the pixels: 0, 1, 2, ... or 1, 2, 3, ..."""
+    for axis, vector in vectors.items():
+        at = coordinate(container, name, axes, axis)
+        if vector is None or at is None or str(container.entries[at].attrs.get("units", "")).strip() not in ("", "1"):
+            return False
+        counted = np.arange(len(vector))
+        if not (np.array_equal(vector, counted) or np.array_equal(vector, counted + 1)):
+            return False
+    return True

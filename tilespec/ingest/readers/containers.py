@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
+from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.limits import usable
-from tilespec.core.types import Cube, SpectralAxis
+from tilespec.core.types import Cube
+from tilespec.ingest.readers.array_axes import LEFT_OUT, axes_of, fits, meaning
 from tilespec.ingest.readers.source import Facts, Options
-from tilespec.ingest.readers.wavelengths import spectral_axis
+from tilespec.storage.array_metadata import check_shape
+from tilespec.storage.axes import ORDER
+from tilespec.storage.packing import Packing
 
-ORDER: Final = ("y", "x", "band")
-DIMS: Final = {
-    "y": {"y", "row", "rows", "line", "lines", "lat", "latitude", "northing", "downtrack"},
-    "x": {"x", "col", "cols", "column", "columns", "sample", "samples", "lon", "longitude", "crosstrack"},
-    "band": {"band", "bands", "wavelength", "wavelengths", "wavenumber", "channel", "channels", "component"},
-}
-"""The names of dimensions that identify an axis."""
 PREFERRED: Final = {"cube": ("cube",), "reference": ("cube",), "labels": ("labels", "prediction")}
 """The names of arrays that are preferred, without ``--variable``, among several suitable ones."""
+RANKS: Final = {"labels": (2, 3)}
+"""The numbers of axes of an array by the kind of source; a cube has three."""
+LISTED: Final = 12
+"""The number of arrays that a message names."""
 
 
 @final
@@ -55,6 +56,40 @@ class Entry:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Container:
+    """The arrays of a file or a store, and their attributes."""
+
+    path: Path
+    """The path, for messages."""
+    entries: Mapping[str, Entry]
+    """The arrays by name; names of arrays in groups have slashes."""
+    read: Callable[[str], Any]
+    """The function that returns an entry as an object that slices."""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    """The attributes of the whole."""
+    column_major: bool = False
+    """Whether axes are stored reversed (MATLAB 7.3); names are then in MATLAB's order."""
+
+    def vector(self, name: str) -> Float64[np.ndarray, " value"]:
+        """Return an entry as unpacked numbers in one row; NaN for no data."""
+        stored = np.ravel(np.asarray(self.read(name)[...]))
+        packing = Packing.of(f"{self.path}: {name}", self.entries[name].attrs, stored.dtype)
+        return packing.values(stored)
+
+    def beside(self, name: str, leaf: str) -> str | None:
+        """Return the entry called ``leaf`` that is nearest to another: in its group, or in one around it."""
+        group = name.rpartition("/")[0]
+        while True:
+            there = f"{group}/{leaf}".lstrip("/")
+            if there in self.entries:
+                return there
+            if not group:
+                return None
+            group = group.rpartition("/")[0]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class ArraySource:
     """A source over anything that slices like an array: a memory map, an HDF5 dataset, a Zarr array."""
 
@@ -63,152 +98,99 @@ class ArraySource:
     array: Any
     """The array that is sliced, in its own order."""
     axes: tuple[str, ...]
-    """The names of the array's axes; without ``band`` it has one band."""
+    """The names of the array's axes; without ``band`` it has one band, and `LEFT_OUT` has length one."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
-        index = tuple(slice(y0, y1) if axis == "y" else slice(None) for axis in self.axes)
-        block = np.asarray(self.array[index])
-        if "band" not in self.axes:
-            block = block[..., None]
-        axes = self.axes if "band" in self.axes else (*self.axes, "band")
+        index = {"y": slice(y0, y1), LEFT_OUT: 0}
+        block = np.asarray(self.array[tuple(index.get(axis, slice(None)) for axis in self.axes)])
+        axes = tuple(axis for axis in self.axes if axis != LEFT_OUT)
+        if "band" not in axes:
+            block, axes = block[..., None], (*axes, "band")
         return block.astype(self.facts.dtype, copy=False).transpose([axes.index(axis) for axis in ORDER])
 
 
-def from_entries(
-    path: Path,
-    entries: Mapping[str, Entry],
-    read: Callable[[str], Any],
-    options: Options,
-    *,
-    column_major: bool = False,
-) -> ArraySource:
-    """Return the selected array of a container, with the wavelengths from the same container.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The array of a container that becomes the scene."""
 
-    Args:
-        path: The path of the container, for messages.
-        entries: The entries by name.
-        read: The function that returns an entry as an object that slices.
-        options: The options from the user.
-        column_major: Whether axes are stored reversed (MATLAB 7.3); names are then in MATLAB's order.
+    name: str
+    """The name of the entry."""
+    source: ArraySource
+    """The source of its stored numbers, with their shape and data type."""
+    packing: Packing
+    """The packing of its stored numbers."""
+
+
+def chosen_array(container: Container, options: Options) -> Chosen:
+    """Return the selected array of a container.
+
+    Raises:
+        UserError: none or several arrays are suitable, or the order of its axes is not known.
     """
-    name = choose(path, entries, options)
-    entry = entries[name]
-    axes = axes_of(f"{path}: {name}", entry, options, column_major=column_major)
+    path, name = container.path, choose(container.path, container.entries, options)
+    entry = container.entries[name]
+    check_shape(f"{path}: {name}", entry.shape)
+    axes, notes = axes_of(
+        f"{path}: {name}",
+        entry.shape,
+        entry.dims,
+        options.axes,
+        _meanings(container, name),
+        column_major=container.column_major,
+    )
     size = dict(zip(axes, entry.shape, strict=True)) | ({} if "band" in axes else {"band": 1})
-    where = f"{path.name}: {name}"
-    spectral, notes = _axis_beside(where, entries, read, options, size)
-    array = read(name)
+    kind = {"b": "u1"}.get(entry.dtype.kind, "f4" if entry.dtype == np.float16 else entry.dtype)
+    array = container.read(name)
     facts = Facts(
         shape=(size["y"], size["x"], size["band"]),
-        dtype=np.dtype({"b": "u1"}.get(entry.dtype.kind, "f4" if entry.dtype == np.float16 else entry.dtype)),
-        spectral=spectral,
-        nodata=_number(entry.attrs, "_FillValue"),
-        scale=_scale(where, entry),
-        classes=_class_names(entries, read) if options.kind == "labels" else (),
+        dtype=np.dtype(kind),
         notes=notes,
         files=(path,) if path.is_file() else (path / "zarr.json",) if (path / "zarr.json").exists() else (),
         read_bytes=_read_bytes(array, axes, size),
     )
-    return ArraySource(facts=facts, array=array, axes=axes)
+    packing = Packing.of(f"{path.name}: {name}", entry.attrs, facts.dtype)
+    return Chosen(name=name, source=ArraySource(facts=facts, array=array, axes=axes), packing=packing)
+
+
+def _meanings(container: Container, name: str) -> dict[str, str]:
+    """Return the axes of an array's dimensions by the attributes of their coordinates."""
+    coordinates = {dim: container.beside(name, dim) for dim in container.entries[name].dims or ()}
+    said = {dim: meaning(container.entries[at].attrs) for dim, at in coordinates.items() if at is not None}
+    return {dim: axis for dim, axis in said.items() if axis is not None}
 
 
 def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
     """Return the name of the selected array; refuse when none or several are suitable."""
-    ranks = (2, 3) if options.kind == "labels" else (3,)
-    fitting = [
+    ranks = RANKS.get(options.kind, (3,))
+    suitable = [
         name
         for name, entry in entries.items()
-        if entry.numeric and len(entry.shape) in ranks and entry.length is None and 0 not in entry.shape
+        if entry.numeric and fits(entry.shape, ranks, entry.dims) and entry.length is None and 0 not in entry.shape
     ]
     if options.variable is not None:
-        fitting = [name for name in entries if name == options.variable and entries[name].numeric]
-    flat = [name for name in fitting if len(entries[name].shape) == 2]
-    fitting = [name for name in PREFERRED[options.kind] if name in fitting][:1] or flat or fitting
-    if len(fitting) == 1 and len(entries[fitting[0]].shape) in ranks:
-        return fitting[0]
-    listed = ", ".join(f"{name} {entry.shape} {entry.dtype}" for name, entry in list(entries.items())[:12])
+        suitable = [name for name in entries if name == options.variable and entries[name].numeric]
+    flat = [name for name in suitable if len(entries[name].shape) == 2]
+    suitable = [name for name in PREFERRED[options.kind] if name in suitable][:1] or flat or suitable
+    if len(suitable) == 1 and fits(entries[suitable[0]].shape, ranks, entries[suitable[0]].dims):
+        return suitable[0]
+    absent = options.variable is not None and options.variable not in entries
     raise UserError(
         path if options.variable is None else f"{path}: {options.variable}",
-        found=listed or "no arrays",
+        found=("no such array, but " if absent else "") + (listed(entries) or "no arrays"),
         expected=f"one numeric array of {' or '.join(map(str, ranks))} dimensions",
-        do="Name it with --variable (for labels: PATH:VARIABLE)."
-        if fitting
+        do="Name one of these."
+        if absent
+        else "Name it with --variable (for labels: PATH:VARIABLE)."
+        if suitable
         else "Nothing in it can be read as a scene; a table of spectra has no rows and columns.",
     )
 
 
-def axes_of(where: str, entry: Entry, options: Options, *, column_major: bool = False) -> tuple[str, ...]:
-    """Return the names of an array's axes: from the user, else from its dimensions, else y, x, band."""
-    wanted = ORDER[: len(entry.shape)]
-    if options.axes is not None and len(entry.shape) == 3:
-        axes = tuple(word.strip() for word in options.axes.split(","))
-        if sorted(axes) != sorted(wanted):
-            raise UserError(
-                "--axes", found=repr(options.axes), expected="y, x and band in some order", do="Try --axes band,y,x."
-            )
-        return axes[::-1] if column_major else axes
-    if entry.dims is not None:
-        return _named(where, entry.dims, wanted)
-    return wanted[::-1] if column_major else wanted
-
-
-def _named(where: str, dims: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return axes by the names of dimensions; a single unknown name is the remaining axis."""
-    axes = [next((axis for axis in wanted if dim.lower() in DIMS[axis]), None) for dim in dims]
-    left = [axis for axis in wanted if axis not in axes]
-    named = [axis for axis in axes if axis is not None]
-    if not named:
-        return wanted
-    if len(left) > 1 or len(set(named)) < len(named):
-        raise UserError(
-            where, found=f"dimensions {dims}", expected="y, x and band", do="Say which is which with --axes."
-        )
-    return tuple(axis or left[0] for axis in axes)
-
-
-def _axis_beside(
-    where: str,
-    entries: Mapping[str, Entry],
-    read: Callable[[str], Any],
-    options: Options,
-    size: Mapping[str, int],
-) -> tuple[SpectralAxis | None, tuple[str, ...]]:
-    """Return the axis from vectors in the same container: the one that the user names, else ``wavelength...``."""
-    named_entry = options.wavelengths if options.wavelengths in entries else None
-    vectors = {name: e.length for name, e in entries.items() if e.numeric and e.length is not None}
-    named = [n for n in vectors if n.lower().rpartition("/")[2].startswith("wavelength")]
-    fitting = [named_entry] if named_entry else [n for n in named if vectors[n] == size["band"]]
-    if not fitting:
-        _refuse_turned(where, [vectors[n] for n in named], size, options)
-        return None, ()
-    beside = {
-        key: next((n for n in vectors if n.lower().startswith(key) and vectors[n] == size["band"]), None)
-        for key in ("fwhm", "bbl")
-    }
-    lists = {key: None if n is None else np.ravel(read(n)[...]).tolist() for key, n in beside.items()}
-    name = fitting[0]
-    unit = str(entries[name].attrs.get("units", "")) or name.rpartition("_")[2]
-    return spectral_axis(
-        where,
-        np.ravel(read(name)[...]).astype(float).tolist(),
-        bands=size["band"],
-        unit=unit if unit.lower() in ("nm", "um", "cm-1") or "units" in entries[name].attrs else "",
-        fwhm=lists["fwhm"],
-        good=None if lists["bbl"] is None else [value != 0 for value in lists["bbl"]],
-    )
-
-
-def _refuse_turned(where: str, lengths: list[int | None], size: Mapping[str, int], options: Options) -> None:
-    """Refuse a cube whose number of wavelengths fits another axis than the bands: its axes are in another order."""
-    fits = [axis for axis in ("y", "x") if size[axis] in lengths]
-    if fits and options.axes is None:
-        raise UserError(
-            where,
-            found=f"{size[fits[0]]} wavelengths for {size['band']} bands, but {size[fits[0]]} along {fits[0]}",
-            expected="the last axis to be the bands",
-            do="Say which axis is which, for example --axes band,y,x.",
-        )
+def listed(entries: Mapping[str, Entry]) -> str:
+    """Return names, shapes and data types of the first arrays."""
+    return ", ".join(f"{name} {entry.shape} {entry.dtype}" for name, entry in list(entries.items())[:LISTED])
 
 
 def _read_bytes(array: Any, axes: tuple[str, ...], size: Mapping[str, int]) -> int:
@@ -217,27 +199,6 @@ def _read_bytes(array: Any, axes: tuple[str, ...], size: Mapping[str, int]) -> i
     rows = chunks[axes.index("y")] if isinstance(chunks, tuple) else 1
     line = size["x"] * size["band"] * array.dtype.itemsize
     return min(max(rows * line, 1 << 25), 1 << 28)
-
-
-def _class_names(entries: Mapping[str, Entry], read: Callable[[str], Any]) -> tuple[str, ...]:
-    """Return the strings of an entry ``class_names``."""
-    name = next((n for n in ("class_names", "classes") if n in entries and entries[n].dtype.kind in "US"), None)
-    return () if name is None else tuple(str(value).strip() for value in np.ravel(read(name)[...]).tolist())
-
-
-def _number(attrs: Mapping[str, Any], key: str) -> float | None:
-    """Return an attribute as a number, or None."""
-    value = attrs.get(key)
-    return None if value is None else float(np.ravel(value)[0])
-
-
-def _scale(where: str, entry: Entry) -> float:
-    """Return CF's ``scale_factor``; refuse an offset."""
-    if _number(entry.attrs, "add_offset"):
-        raise UserError(
-            where, found="add_offset", expected="values that a scale alone describes", do="Unpack them first."
-        )
-    return _number(entry.attrs, "scale_factor") or 1.0
 
 
 def guard(where: object, entry: Entry) -> None:

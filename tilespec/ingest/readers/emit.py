@@ -6,26 +6,15 @@ grid (github.com/emit-sds/emit-utils, `daac_converter.py`). The file's ``geotran
 scene of the swath has no georeference, but layers with the latitude and longitude of each pixel.
 """
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import h5py
 
 from tilespec.core.types import SpectralAxis
-from tilespec.ingest.readers.containers import choose, from_entries
-from tilespec.ingest.readers.hdf5 import (
-    LATITUDE,
-    LONGITUDE,
-    Hdf5Layout,
-    attributes,
-    dataset,
-    entry,
-    open_hdf5,
-    plane,
-    text,
-    vector,
-)
+from tilespec.ingest.readers.cf import LATITUDE, LONGITUDE, read_container, text
+from tilespec.ingest.readers.containers import Container, choose
+from tilespec.ingest.readers.hdf5 import Hdf5Layout, attributes, dataset, entry, layer, open_hdf5, vector
 from tilespec.ingest.readers.source import Options, Source, SourceLayer
 from tilespec.ingest.readers.wavelengths import spectral_axis
 
@@ -53,32 +42,26 @@ def read_emit(path: Path, options: Options) -> Source:
     """Return the cube of an EMIT product, with the position of each pixel as layers."""
     with open_hdf5(path) as file:
         cubes = _cubes(file)
-        entries = {name: entry(node, DIMS, _fill(node)) for name, node in cubes.items()}
+        entries = {name: entry(node, DIMS) for name, node in cubes.items()}
         name = choose(path, entries, options)
         readers = {name: dataset(path, node) for name, node in cubes.items()}
         spectral, notes = _spectral(path.name, file, cubes[name].shape[2])
         layers = _layers(path, file, cubes[name].shape[:2])
         units = {f"{name} {key}": value for key, value in attributes(cubes[name]).items()}
         header = attributes(file) | units
-    source = from_entries(path, entries, readers.__getitem__, options)
-    facts = replace(
-        source.facts,
+    return read_container(
+        Container(path=path, entries=entries, read=readers.__getitem__),
+        options,
         spectral=spectral,
         layers=layers,
         header=header,
         notes=(*notes, f"{path.name}: {SWATH}"),
     )
-    return replace(source, facts=facts)
 
 
 def _cubes(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Return the cubes at the root: radiance, reflectance or its uncertainty."""
     return {name: node for name, node in file.items() if isinstance(node, h5py.Dataset) and node.ndim == 3}
-
-
-def _fill(node: h5py.Dataset) -> dict[str, Any]:
-    """Return the value of missing data."""
-    return {"_FillValue": node.attrs["_FillValue"]} if "_FillValue" in node.attrs else {}
 
 
 def _spectral(where: str, file: h5py.File, bands: int) -> tuple[SpectralAxis, tuple[str, ...]]:
@@ -98,7 +81,7 @@ def _layers(path: Path, file: h5py.File, shape: tuple[int, int]) -> tuple[Source
     """Return the layers of ``location``."""
     nodes = {name: file["location"].get(name) for name in LAYERS}
     return tuple(
-        plane(path, name, node, LAYERS[name])
+        layer(path, name, node, LAYERS[name])
         for name, node in nodes.items()
         if isinstance(node, h5py.Dataset) and node.shape == shape
     )

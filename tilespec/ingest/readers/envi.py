@@ -16,7 +16,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
 from tilespec.ingest.readers.envi_fields import AXES, EnviLayout, describe
 from tilespec.ingest.readers.hyspex import detector
-from tilespec.ingest.readers.source import Facts, Options, refuse_array_options
+from tilespec.ingest.readers.linear import linear
+from tilespec.ingest.readers.source import Facts, Options, Source, refuse_array_options
 
 SUFFIXES: Final = (".img", ".dat", ".raw", ".bil", ".bip", ".bsq", ".hyspex", ".sli", ".bin", ".cube", ".hsi")
 """The suffixes of data files; a data file may also have none."""
@@ -83,14 +84,16 @@ def _begin(file: FileIO, size: int) -> None:
         os.posix_fadvise(file.fileno(), file.tell(), size, os.POSIX_FADV_WILLNEED)
 
 
-def read_envi(path: Path, options: Options) -> EnviSource:
+def read_envi(path: Path, options: Options) -> Source:
     """Return the cube of an ENVI header or data file, after checking its size."""
     refuse_array_options(path, options)
     header_path, data = find_pair(path)
     facts, layout = describe(header_path, data)
     whole = check_size(header_path, facts, layout, allow_truncated=options.allow_truncated)
     facts = replace(facts, notes=(*facts.notes, *listed_bad(facts)))
-    return EnviSource(facts=facts if whole == facts.shape[0] else cut_short(facts, whole), layout=layout, whole=whole)
+    facts = facts if whole == facts.shape[0] else cut_short(facts, whole)
+    source = EnviSource(facts=facts, layout=layout, whole=whole)
+    return linear(header_path.name, source, layout.gain, layout.shift)
 
 
 def cut_short(facts: Facts, whole: int) -> Facts:

@@ -1,28 +1,25 @@
 """ENVI fields: the values of an ENVI header, each of which is checked."""
 
+import json
 from dataclasses import dataclass
-from math import isfinite
+from math import isclose, isfinite
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import SpectralAxis
-from tilespec.ingest.readers.envi_header import names, read_header, unbraced
+from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.ingest.readers.envi_header import KNOWN, names, read_header, unbraced
 from tilespec.ingest.readers.georeference import from_envi
-from tilespec.ingest.readers.source import Facts
+from tilespec.ingest.readers.source import Facts, possible_nodata
 from tilespec.ingest.readers.wavelengths import check_count, numbers, spectral_axis
 
 DTYPES: Final = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 COMPLEX: Final = {6: "complex64", 9: "complex128"}
 AXES: Final = {"bil": ("y", "band", "x"), "bip": ("y", "x", "band"), "bsq": ("band", "y", "x")}
-KNOWN: Final = (
-    *("samples", "lines", "bands", "data type", "interleave", "byte order", "header offset", "file type"),
-    *("wavelength", "wavelength units", "fwhm", "bbl", "data ignore value", "reflectance scale factor"),
-    *("map info", "coordinate system string", "class names", "classes"),
-)
-"""The keys that become facts of the scene; all others are copied to its header."""
+NO_VALUE: Final = {"", "none", "null", "n/a", "na", "undefined"}
+"""The texts that say that no value is ignored."""
 GATHER: Final = 1 << 25
 """The bytes of one read of a band-sequential file, because every band needs a seek."""
 
@@ -38,6 +35,10 @@ class EnviLayout:
     """The number of bytes before the cube."""
     interleave: str
     """The interleave: ``bil``, ``bip`` or ``bsq``."""
+    gain: tuple[float, ...] = ()
+    """The value of one stored unit of each band, beside the scale of the facts; empty for 1."""
+    shift: tuple[float, ...] = ()
+    """The value of a stored 0 of each band; empty for 0."""
 
 
 def describe(header_path: Path, data: Path) -> tuple[Facts, EnviLayout]:
@@ -47,24 +48,27 @@ def describe(header_path: Path, data: Path) -> tuple[Facts, EnviLayout]:
     shape = tuple(_integer(header_path, header, key, at_least=1) for key in ("lines", "samples", "bands"))
     dtype, order_notes = _dtype(header_path, header)
     spectral, spectral_notes = _spectral(header_path, header, shape[2])
-    georef, map_notes = from_envi(header_path.name, header)
+    georef, place, map_notes = from_envi(header_path.name, header)
     nodata, nodata_notes = _nodata(header_path, header, dtype)
+    scale, gain, shift, scale_notes = _scales(header_path, header, shape[2])
+    classes, class_notes = _classes(header_path, header)
     interleave = _interleave(header_path, header)
+    loose = {key: header[key] for key in ("fwhm",) if key in header and (spectral is None or spectral.fwhm is None)}
     facts = Facts(
         shape=shape,  # type: ignore[arg-type]
         dtype=dtype,
         spectral=spectral,
         georef=georef,
         nodata=nodata,
-        scale=_scale(header_path, header),
-        classes=names(header["class names"]) if header.get("class names") else (),
-        header={key: value for key, value in header.items() if key not in KNOWN},
-        notes=(*notes, *order_notes, *spectral_notes, *map_notes, *nodata_notes),
+        scale=scale,
+        classes=classes,
+        header={key: value for key, value in header.items() if key not in KNOWN} | place | loose,
+        notes=(*notes, *order_notes, *spectral_notes, *map_notes, *nodata_notes, *scale_notes, *class_notes),
         files=(header_path, data),
         read_bytes=GATHER if interleave == "bsq" else Facts.read_bytes,
     )
     offset = _integer(header_path, header, "header offset", at_least=0, default=0)
-    return facts, EnviLayout(data=data, offset=offset, interleave=interleave)
+    return facts, EnviLayout(data=data, offset=offset, interleave=interleave, gain=gain, shift=shift)
 
 
 def _refuse_kinds(path: Path, header: dict[str, str]) -> None:
@@ -136,20 +140,26 @@ def _interleave(path: Path, header: dict[str, str]) -> str:
 
 
 def _spectral(path: Path, header: dict[str, str], bands: int) -> tuple[SpectralAxis | None, tuple[str, ...]]:
-    """Return the spectral axis, or None when the header has no wavelengths."""
+    """Return the spectral axis; without wavelengths, the numbers of the bands if some are bad, else None."""
     lists = {key: numbers(f"{path}: {key}", unbraced(header.get(key, ""))) for key in ("wavelength", "fwhm")}
     good = _good(path, header)
-    if not lists["wavelength"]:
-        check_count(f"{path}: bbl", good, bands)
-        return None, (f"{path.name}: no wavelengths",)
-    return spectral_axis(
-        path,
-        lists["wavelength"],
-        bands=bands,
-        unit=header.get("wavelength units", ""),
-        fwhm=lists["fwhm"] or None,
-        good=good,
-    )
+    if lists["wavelength"]:
+        return spectral_axis(
+            path,
+            lists["wavelength"],
+            bands=bands,
+            unit=header.get("wavelength units", ""),
+            fwhm=lists["fwhm"] or None,
+            good=good,
+        )
+    notes: tuple[str, ...] = (f"{path.name}: no wavelengths",)
+    if lists["fwhm"]:
+        notes += (f"{path.name}: fwhm belongs to no wavelengths and is kept as text",)
+    check_count(f"{path}: bbl", good, bands)
+    if good is None:
+        return None, notes
+    axis, _ = spectral_axis(path, tuple(map(float, range(bands))), bands=bands, unit="index", good=good)
+    return axis, (*notes, f"{path.name}: bad bands are marked on an axis of band numbers")
 
 
 def _good(path: Path, header: dict[str, str]) -> list[bool] | None:
@@ -161,22 +171,69 @@ def _good(path: Path, header: dict[str, str]) -> list[bool] | None:
 
 def _nodata(path: Path, header: dict[str, str], dtype: np.dtype[Any]) -> tuple[float | None, tuple[str, ...]]:
     """Return ``data ignore value``; if the data type cannot hold it, return None and a note."""
-    listed = numbers(f"{path}: data ignore value", unbraced(header.get("data ignore value", "")))
-    if not listed:
+    text = unbraced(header.get("data ignore value", ""))
+    if text.lower() in NO_VALUE:
         return None, ()
-    value = listed[0]
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if not isfinite(value) or value != int(value) or not limits.min <= value <= limits.max:
-            return None, (f"{path.name}: data ignore value {value:g} cannot occur in {dtype.name}, ignored",)
-    return value, ()
+    listed = numbers(f"{path}: data ignore value", text)
+    if len(set(listed)) > 1 and not all(np.isnan(listed)):
+        raise UserError(
+            f"{path}: data ignore value", found=text[:80], expected="one value for all bands", do="Correct it."
+        )
+    return possible_nodata(path.name, listed[0] if listed else None, dtype)
 
 
-def _scale(path: Path, header: dict[str, str]) -> float:
-    """Return the reciprocal of ``reflectance scale factor``."""
+def _scales(
+    path: Path, header: dict[str, str], bands: int
+) -> tuple[float, tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
+    """Return the scale of all bands, the gains and the offsets of each where they differ, and notes.
+
+    A ``reflectance scale factor`` counts, and gains beside it are said to be left out unless they are its reciprocal.
+    """
+    factor = _scale(path, header)
+    lists, notes = {}, []
+    for key, neutral in (("data gain values", 1.0), ("data offset values", 0.0)):
+        values = numbers(f"{path}: {key}", unbraced(header.get(key, "")))
+        sound = len(values) == bands and all(isfinite(v) and (v != 0 or neutral == 0) for v in values)
+        if values and not sound:
+            notes.append(f"{path.name}: {key} are not applied: {len(values)} values, {bands} finite ones other than 0")
+        lists[key] = values if sound and any(v != neutral for v in values) else ()
+    gain, shift = lists.values()
+    if factor is not None and (gain or shift):
+        if shift or not all(isclose(value, factor, rel_tol=1e-6) for value in gain):
+            notes.append(f"{path.name}: data gain and offset values are not applied: reflectance scale factor counts")
+        gain, shift = (), ()
+    return 1.0 if factor is None else factor, gain, shift, tuple(notes)
+
+
+def _scale(path: Path, header: dict[str, str]) -> float | None:
+    """Return the reciprocal of ``reflectance scale factor``, or None without one."""
     listed = numbers(f"{path}: reflectance scale factor", unbraced(header.get("reflectance scale factor", "")))
-    if listed and not (isfinite(listed[0]) and listed[0] > 0):
+    if listed and not (isfinite(listed[0]) and listed[0] > 0 and isfinite(1.0 / listed[0])):
         raise UserError(
             f"{path}: reflectance scale factor", found=listed[0], expected="a number above 0", do="Correct it."
         )
-    return 1.0 / listed[0] if listed else 1.0
+    return 1.0 / listed[0] if listed else None
+
+
+def _classes(path: Path, header: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of classes, each at its number, and a note if they are not as many as ``classes``.
+
+    Names with commas, which ENVI's list cannot hold, are those of tilespec's own key if that has as many.
+    """
+    listed = names(header["class names"]) if unbraced(header.get("class names", "")) else ()
+    text = header.get("classes", "").strip()
+    count = int(text) if text.isdecimal() and len(text) < 6 else len(listed)
+    if listed and len(listed) < count <= UNLABELLED:
+        listed += ("",) * (count - len(listed))
+    notes = () if not listed or len(listed) == count else (f"{path.name}: {len(listed)} class names, classes = {text}",)
+    exact = exact_names(header.get("tilespec class names", ""))
+    return (exact if len(exact) == len(listed) else listed), notes
+
+
+def exact_names(text: str) -> tuple[str, ...]:
+    """Return the names in a list of JSON, which may be in braces; none from other text."""
+    try:
+        listed = json.loads(text.strip().removeprefix("{").removesuffix("}") or "[]")
+    except ValueError:
+        return ()
+    return tuple(listed) if isinstance(listed, list) and all(isinstance(name, str) for name in listed) else ()

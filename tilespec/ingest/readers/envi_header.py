@@ -9,6 +9,15 @@ from tilespec.core.errors import UserError
 LARGEST: Final = 1 << 26
 """The size in bytes of the largest header that is read; a list of 100 000 wavelengths takes 1 MB."""
 ESRI: Final = ("BYTEORDER", "LAYOUT", "NROWS", "NCOLS", "NBANDS", "NBITS")
+KNOWN: Final = (
+    *("samples", "lines", "bands", "data type", "interleave", "byte order", "header offset", "file type"),
+    *("wavelength", "wavelength units", "fwhm", "bbl", "data ignore value", "reflectance scale factor"),
+    *("data gain values", "data offset values", "map info", "coordinate system string", "class names", "classes"),
+    "tilespec class names",
+)
+"""The keys that become facts of the scene; all others are copied to its header."""
+SPELLINGS: Final = {"wavelengths": "wavelength", "wavelength unit": "wavelength units", "class name": "class names"}
+"""Known keys in other spellings; ``_`` for a space, as GDAL shows them, is another."""
 STRUCTURE: Final = ("samples", "lines", "bands", "data type", "interleave", "byte order", "header offset")
 
 
@@ -34,14 +43,21 @@ def read_header(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     return _entries(path, lines, first + 1)
 
 
+def key_of(name: str) -> str:
+    """Return a key in small letters with single spaces, a known one as ENVI spells it."""
+    key = re.sub(r"\s+", " ", name).strip().lower()
+    spaced = key.replace("_", " ")
+    return SPELLINGS.get(spaced, spaced if spaced in KNOWN else key)
+
+
 def unbraced(value: str) -> str:
     """Return a value without its braces, white space collapsed."""
     return " ".join(value.strip().removeprefix("{").removesuffix("}").split())
 
 
 def names(value: str) -> tuple[str, ...]:
-    """Return the entries of a list of names, without empty ones at either end."""
-    return tuple(entry.strip() for entry in unbraced(value).strip(", ").split(","))
+    """Return the entries of a list of names, each at its number: only empty ones at the end are left out."""
+    return tuple(entry.strip() for entry in unbraced(value).rstrip(", ").split(","))
 
 
 def _text(path: Path) -> str:
@@ -82,7 +98,7 @@ def _entries(path: Path, lines: list[str], start: int) -> tuple[dict[str, str], 
         if not line or line.startswith(";"):
             continue
         name, equals, value = line.partition("=")
-        key = re.sub(r"\s+", " ", name).strip().lower()
+        key = key_of(name)
         if not equals:
             notes.append(f"{path.name}: line {number} has no '=' and was passed over: {line[:40]!r}")
             continue

@@ -6,6 +6,7 @@ A sensor's layout is one file and one line in `LAYOUTS`; it is recognised by its
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -14,8 +15,11 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
-from tilespec.ingest.readers.containers import Entry
+from tilespec.ingest.readers.apart import run_apart
+from tilespec.ingest.readers.cf import plane, text, texts
+from tilespec.ingest.readers.containers import Container, Entry
 from tilespec.ingest.readers.source import Options, Source, SourceLayer
+from tilespec.storage.packing import Packing
 
 LAYOUTS: Final = {
     "emit": "tilespec.ingest.readers.emit:LAYOUT",
@@ -24,13 +28,11 @@ LAYOUTS: Final = {
 }
 """The layouts in the order of trial; a file with none of them is read as NetCDF or plain HDF5."""
 PLAIN: Final = "tilespec.ingest.readers.netcdf:read_netcdf"
-STRUCTURE: Final = {
-    *("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "DIMENSION_LABELS"),
-    *("_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict", "_FillValue"),
-}
-"""The attributes that HDF5 and NetCDF use internally."""
-LONGEST: Final = 4096
-"""The largest number of values of an attribute that is copied to a scene's header."""
+SCRIPT: Final = Path(__file__).with_name("hdf5_process.py")
+SECONDS: Final = 60.0
+"""The time in which a process visits all arrays of a file."""
+EMPTY: Final = "This is a netCDF dimension but not a netCDF variable"
+"""The text that NetCDF 4 writes into a dimension without a coordinate."""
 
 
 @final
@@ -88,6 +90,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             expected="HDF5 or NetCDF 4",
             do="Convert NetCDF 3 with `nccopy -k nc4 IN OUT`; else check the path.",
         )
+    status = path.stat()
+    _look(path, status.st_size, status.st_mtime_ns)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -96,8 +100,16 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+@lru_cache(maxsize=64)
+def _look(path: Path, size: int, modified: int) -> None:
+    """Refuse a file on which the HDF5 library crashes or hangs; each version of a file is looked at once."""
+    del size, modified  # they make the version
+    with run_apart(SCRIPT, path, seconds=SECONDS):
+        pass
+
+
 def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return all arrays by name, without MATLAB's contents of cells and structs under #refs#."""
+    """Return all arrays by name, without dimensions that are no variables, and MATLAB's contents of cells (#refs#)."""
     datasets: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, node: Any) -> None:
@@ -105,7 +117,12 @@ def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
             datasets[name] = node
 
     file.visititems(visit)
-    return datasets
+    return {name: node for name, node in datasets.items() if not _is_empty(node)}
+
+
+def _is_empty(node: h5py.Dataset) -> bool:
+    """Return whether a dataset is a dimension of NetCDF 4 that has no coordinate."""
+    return "NAME" in node.attrs and text(node.attrs["NAME"]).startswith(EMPTY)
 
 
 def dataset(path: Path, node: h5py.Dataset) -> Dataset:
@@ -114,48 +131,63 @@ def dataset(path: Path, node: h5py.Dataset) -> Dataset:
 
 
 def entry(node: h5py.Dataset, dims: tuple[str, ...] | None = None, attrs: Mapping[str, Any] | None = None) -> Entry:
-    """Return a dataset as an entry of a container."""
-    return Entry(shape=node.shape, dtype=node.dtype, dims=dims, attrs=attrs or {})
+    """Return a dataset as an entry of a container, with its own attributes unless others are given."""
+    return Entry(
+        shape=node.shape,
+        dtype=node.dtype,
+        dims=dims or _dims(node),
+        attrs=plain_attributes(node) if attrs is None else attrs,
+    )
 
 
-def text(value: Any) -> str:
-    """Return text, a number or a list of them as text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace").strip("\0 ")
-    if isinstance(value, np.ndarray):
-        return ", ".join(text(one) for one in value.ravel().tolist())
-    return str(value).strip("\0 ")
+def container_of(path: Path, file: h5py.File, *, column_major: bool = False) -> Container:
+    """Return the arrays of an open file, which are read after it is closed."""
+    nodes = arrays(file)
+    readers = {name: dataset(path, node) for name, node in nodes.items()}
+    return Container(
+        path=path,
+        entries={name: entry(node) for name, node in nodes.items()},
+        read=readers.__getitem__,
+        attrs=plain_attributes(file),
+        column_major=column_major,
+    )
+
+
+def _dims(node: h5py.Dataset) -> tuple[str, ...] | None:
+    """Return the names of the dimensions if all have one: from the scale, else from the label."""
+    names = [dim[0].name.rpartition("/")[2] if len(dim) else dim.label for dim in node.dims]
+    if not all(names) and len(names) == 1 and node.is_scale:
+        names = [node.name.rpartition("/")[2]]  # a coordinate is its own dimension
+    return tuple(names) if names and all(names) else None
+
+
+def plain_attributes(node: Any) -> dict[str, Any]:
+    """Return the attributes of a file, group or dataset as numbers, arrays and text."""
+    plain: dict[str, Any] = {}
+    for key in node.attrs:
+        value = node.attrs[key]
+        if isinstance(value, h5py.Empty | h5py.Reference) or (
+            isinstance(value, np.ndarray) and value.dtype.kind == "V"
+        ):
+            continue
+        plain[key] = text(value) if isinstance(value, bytes | np.bytes_) else value
+    return plain
 
 
 def attributes(node: Any, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return the attributes of a file, group or dataset as text, without those of the format itself."""
-    texts = {}
-    for key in sorted(set(node.attrs) - STRUCTURE - without):
-        value = node.attrs[key]
-        if isinstance(value, h5py.Empty | h5py.Reference) or np.size(value) > LONGEST:
-            continue
-        texts[key] = text(value)
-    return texts
+    return texts({key: value for key, value in plain_attributes(node).items() if key not in without})
 
 
 def vector(node: Any) -> list[float]:
-    """Return a dataset or an attribute as a list of numbers."""
-    return np.ravel(np.asarray(node)).astype(np.float64).tolist()
+    """Return a dataset, unpacked, or an attribute as a list of numbers."""
+    stored = np.ravel(np.asarray(node))
+    if not isinstance(node, h5py.Dataset):
+        return stored.astype(np.float64).tolist()
+    return Packing.of(node.name, plain_attributes(node), stored.dtype).values(stored).tolist()
 
 
-def plane(path: Path, name: str, node: h5py.Dataset, attrs: Mapping[str, Any], *, turned: bool = False) -> SourceLayer:
-    """Return a ``y, x`` dataset (``turned``: stored ``x, y``) as a layer; its fill value becomes NaN."""
-    source, fill = dataset(path, node), node.attrs.get("_FillValue")
-    hidden = None if fill is None or node.dtype.kind != "f" else float(np.ravel(fill)[0])
-
-    def read(y0: int, y1: int) -> np.ndarray:
-        rows = source[:, y0:y1].T if turned else source[y0:y1]
-        if hidden is not None:
-            rows[rows == hidden] = np.nan
-        return rows
-
-    return SourceLayer(name=name, dtype=node.dtype.newbyteorder("="), read=read, attrs=dict(attrs))
-
-
-LATITUDE: Final = {"units": "degrees_north", "standard_name": "latitude"}
-LONGITUDE: Final = {"units": "degrees_east", "standard_name": "longitude"}
+def layer(path: Path, name: str, node: h5py.Dataset, attrs: Mapping[str, Any]) -> SourceLayer:
+    """Return a ``y, x`` dataset as a layer of unpacked floats, NaN for no data."""
+    whole = Container(path=path, entries={name: entry(node)}, read={name: dataset(path, node)}.__getitem__)
+    return plane(whole, name, name, attrs)

@@ -168,7 +168,7 @@ def _colours(raster: Any) -> tuple[str, ...]:
 
 def _refuse(path: Path, raster: Any) -> None:
     """Refuse several pictures in one file, and colours that are inks."""
-    header = _header_of(path, raster.driver)
+    header = _header_of(path, raster)
     tiff = raster.driver == "GTiff"  # Pillow also counts the overviews of a TIFF
     pages = len(raster.subdatasets) if tiff else getattr(header, "n_frames", 1)
     if pages > 1:
@@ -231,7 +231,7 @@ def _peak(path: Path, raster: Any, options: Options) -> float:
 
 def _notes(path: Path, raster: Any, look: PictureFormat) -> tuple[str, ...]:
     """Return notes on the interpretation of a picture for the user."""
-    header, notes = _header_of(path, raster.driver), []
+    header, notes = _header_of(path, raster), []
     turned = _orientation(header)
     if turned != 1:
         notes.append(f"{path.name}: EXIF orientation {turned}: viewers turn it, here pixels stay as they are stored")
@@ -255,12 +255,12 @@ def _orientation(header: Any) -> int:
     return int(tags.get(ORIENTATION, 1))
 
 
-def _header_of(path: Path, driver: str) -> Any:
-    """Return Pillow's object for a picture's header, or None if Pillow cannot read it."""
+def _header_of(path: Path, raster: Any) -> Any:
+    """Return Pillow's object for a picture's header; None if it cannot read it, or for more bands than colours."""
     from importlib import import_module
 
-    module, _, name = PLUGINS.get(driver, "").partition(":")
-    if not module:
+    module, _, name = PLUGINS.get(raster.driver, "").partition(":")
+    if not module or raster.count > GEOTIFF_ALPHA:
         return None
     opener, mute = (
         getattr(import_module(f"PIL.{module}"), name),

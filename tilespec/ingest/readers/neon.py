@@ -6,7 +6,6 @@ Code}``; ``Band_Window_1_Nanometers`` and ``..._2_...`` of the group are the win
 signal (github.com/NEONScience/NEON-Data-Skills, tutorials/Python/AOP/Hyperspectral).
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +14,13 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.ingest.readers.cf_grid import geotransform
-from tilespec.ingest.readers.containers import from_entries
+from tilespec.ingest.readers.cf import read_container, text
+from tilespec.ingest.readers.containers import Container
 from tilespec.ingest.readers.georeference import crs_of, from_envi, grid_mapping
-from tilespec.ingest.readers.hdf5 import Hdf5Layout, attributes, dataset, entry, open_hdf5, text, vector
+from tilespec.ingest.readers.hdf5 import Hdf5Layout, attributes, dataset, entry, open_hdf5, vector
 from tilespec.ingest.readers.source import Options, Source
 from tilespec.ingest.readers.wavelengths import spectral_axis
+from tilespec.storage.georeference import transform_of
 
 CUBE: Final = "Reflectance/Reflectance_Data"
 DIMS: Final = ("y", "x", "band")
@@ -46,9 +46,14 @@ def read_neon(path: Path, options: Options) -> Source:
         spectral, notes = _spectral(path.name, group, cube.shape[2])
         georef, place_notes = _georef(path.name, group)
         header = {"site": site} | attributes(file) | attributes(group, without=USED) | attributes(cube, without=USED)
-    source = from_entries(path, entries, lambda _: reader, options)
-    facts = replace(source.facts, spectral=spectral, georef=georef, header=header, notes=(*notes, *place_notes))
-    return replace(source, facts=facts)
+    return read_container(
+        Container(path=path, entries=entries, read=lambda _: reader),
+        options,
+        spectral=spectral,
+        georef=georef,
+        header=header,
+        notes=(*notes, *place_notes),
+    )
 
 
 def _site(file: h5py.File) -> str | None:
@@ -94,10 +99,10 @@ def _georef(where: str, group: h5py.Group) -> tuple[dict[str, Any] | None, tuple
         return None, (f"{where}: no Map_Info: no georeference",)
     fields = {key: text(node[()]) for key, node in place.items() if isinstance(node, h5py.Dataset) and node.size == 1}
     wkt = fields.get("Coordinate_System_String", "")
-    georef, notes = from_envi(where, {"map info": fields.get("Map_Info", ""), "coordinate system string": wkt})
+    georef, _, notes = from_envi(where, {"map info": fields.get("Map_Info", ""), "coordinate system string": wkt})
     code = fields.get("EPSG Code", "")
     crs = crs_of(int(code)) if code.isdigit() else None
-    transform = geotransform("" if georef is None else georef["GeoTransform"])
+    transform = transform_of("" if georef is None else georef["GeoTransform"])
     return (georef, notes) if crs is None or transform is None else (grid_mapping(crs, transform), ())
 
 

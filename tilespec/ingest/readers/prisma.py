@@ -22,21 +22,13 @@ from jaxtyping import Int64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube
-from tilespec.ingest.readers.containers import ORDER, ArraySource
+from tilespec.ingest.readers.cf import LATITUDE, LONGITUDE, text
+from tilespec.ingest.readers.containers import ArraySource
 from tilespec.ingest.readers.georeference import crs_of, grid_mapping
-from tilespec.ingest.readers.hdf5 import (
-    LATITUDE,
-    LONGITUDE,
-    Hdf5Layout,
-    attributes,
-    dataset,
-    open_hdf5,
-    plane,
-    text,
-    vector,
-)
+from tilespec.ingest.readers.hdf5 import Hdf5Layout, attributes, dataset, layer, open_hdf5, vector
 from tilespec.ingest.readers.source import Facts, Options, SourceLayer
 from tilespec.ingest.readers.wavelengths import check_count, spectral_axis
+from tilespec.storage.axes import ORDER
 
 ARMS: Final = ("Vnir", "Swir")
 TOP: Final = 65535
@@ -232,7 +224,7 @@ def _place(
     layers = []
     for name, key, attrs in (("lat", "Latitude", LATITUDE), ("lon", "Longitude", LONGITUDE)):
         nodes = [fields[k] for k in (key, f"{key}_VNIR", f"{key}_SWIR") if k in fields]
-        layers += [plane(path, name, node, attrs) for node in nodes[:1] if node.shape == shape[:2]]
+        layers += [layer(path, name, node, attrs) for node in nodes[:1] if node.shape == shape[:2]]
     note = f"{path.name}: a swath: lat and lon of each pixel are kept as layers; there is no georeference"
     return None, tuple(layers), (note,)
 

@@ -1,16 +1,16 @@
 """Table: the readers by name, and the reader for a path. A reader is a callable ``(path, options) -> Source``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, final
+from typing import Final
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user, load
-from tilespec.core.types import Cube
 from tilespec.ingest.readers.envi import header_of
 from tilespec.ingest.readers.image_light import ranged
-from tilespec.ingest.readers.source import Facts, Options, Source
-from tilespec.ingest.readers.wavelengths import spectral_axis, wavelengths_file
+from tilespec.ingest.readers.readable import Guarded, guarded_facts, readable
+from tilespec.ingest.readers.source import Options, Relabelled, Source
+from tilespec.ingest.readers.wavelengths import spectral_axis, unit_in_head, wavelengths_file
 
 READERS: Final = {
     "envi": "tilespec.ingest.readers.envi:read_envi",
@@ -24,7 +24,7 @@ READERS: Final = {
     "neon": "tilespec.ingest.readers.neon:read_neon",
     "npy": "tilespec.ingest.readers.arrays:read_npy",
     "npz": "tilespec.ingest.readers.arrays:read_npz",
-    "zarr": "tilespec.ingest.readers.arrays:read_zarr",
+    "zarr": "tilespec.ingest.readers.zarr_arrays:read_zarr",
     "icvl": "tilespec.ingest.datasets.icvl:read_icvl",
     "cave": "tilespec.ingest.datasets.cave:read_cave",
     "arad": "tilespec.ingest.datasets.arad:read_arad",
@@ -53,21 +53,6 @@ STORES: Final = ("zarr.json", ".zgroup", ".zarray")
 """The names of files at the root of a Zarr store."""
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Relabelled:
-    """A source with changed facts."""
-
-    facts: Facts
-    """The changed facts."""
-    inner: Source
-    """The source of the values."""
-
-    def read_rows(self, y0: int, y1: int) -> Cube:
-        """Return rows of the inner source."""
-        return self.inner.read_rows(y0, y1)
-
-
 def open_source(text: str, options: Options, reader: str | None = None) -> Source:
     """Return the source at ``PATH`` or ``PATH:VARIABLE``, with wavelengths from a separate file.
 
@@ -84,12 +69,18 @@ def open_source(text: str, options: Options, reader: str | None = None) -> Sourc
             expected="an ENVI file: the parts of other files are not in the order of the scene's lines",
             do="Leave it out; a file of this kind that ends early has to be copied again.",
         )
-    source: Source = load(READERS, name, "reader")(path, options)
+    with readable(path):
+        inner: Source = load(READERS, name, "reader")(path, options)
+    source: Source = Guarded(path=path, inner=inner, facts=guarded_facts(path, inner.facts))
     if options.kind != "cube":
         return source
     facts = ranged(text, source.facts, options)
     source = source if facts is source.facts else Relabelled(facts=facts, inner=source)
-    return source if options.wavelengths is None else _with_wavelengths(source, path, options.wavelengths)
+    return (
+        source
+        if options.wavelengths is None
+        else _with_wavelengths(source, path, options.wavelengths, options.wavelength_unit)
+    )
 
 
 def split(text: str) -> tuple[Path, str | None]:
@@ -97,9 +88,11 @@ def split(text: str) -> tuple[Path, str | None]:
     path, colon, variable = text.rpartition(":")
     if colon and not Path(text).exists() and Path(path).exists():
         return Path(path), variable
-    if not Path(text).exists():
-        raise UserError(text, found="nothing", expected="a file or a Zarr store", do="Check the path.")
-    return Path(text), None
+    place = Path(text)
+    if not (place.is_file() or place.is_dir()):
+        kind = "a pipe, a socket or a device" if place.exists() else "nothing"
+        raise UserError(text, found=kind, expected="a file or a Zarr store", do="Check the path.")
+    return place, None
 
 
 def sniff(path: Path) -> str:
@@ -118,7 +111,7 @@ def sniff(path: Path) -> str:
     return reader or ("envi" if header_of(path) is not None else "raster")
 
 
-def _with_wavelengths(source: Source, path: Path, file: str) -> Source:
+def _with_wavelengths(source: Source, path: Path, file: str, unit: str | None) -> Source:
     """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
     if not Path(file).is_file():
         if source.facts.spectral is not None and sniff(path) not in ("envi", "raster", "image"):
@@ -129,7 +122,10 @@ def _with_wavelengths(source: Source, path: Path, file: str) -> Source:
             expected="a text file, one wavelength a line, or the name of a vector",
             do="Check the path.",
         )
-    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2])
+    said = unit or unit_in_head(Path(file))
+    old = source.facts.spectral
+    good = None if old is None else old.good  # the owner's marks of bad bands do not depend on their centres
+    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], unit=said, good=good)
     before = tuple(note for note in source.facts.notes if "wavelength" not in note)
     facts = replace(
         source.facts,

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Shaped
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube, SpectralAxis
+
+HUGE: Final = (3.4e38, 1.79e308)
+"""The sizes from which a float is the largest of its type, in whatever rounding: the texts of it differ."""
 
 
 @final
@@ -24,6 +28,8 @@ class Options:
     """The order of the array's axes, such as ``band,y,x``; None: by the format, else ``y,x,band``."""
     wavelengths: str | None = None
     """The text file of wavelengths, or the name of a variable in the same file."""
+    wavelength_unit: str | None = None
+    """The unit of the wavelengths, whatever the source says: nm, um or cm-1."""
     allow_truncated: bool = False
     """Whether to read the complete lines of a file that ends early; the others have no data."""
     rgb: bool = False
@@ -95,6 +101,21 @@ class Source(Protocol):
         """
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Relabelled:
+    """A source with changed facts."""
+
+    facts: Facts
+    """The changed facts."""
+    inner: Source
+    """The source of the values."""
+
+    def read_rows(self, y0: int, y1: int) -> Cube:
+        """Return rows of the inner source."""
+        return self.inner.read_rows(y0, y1)
+
+
 def lines_per_read(facts: Facts) -> int:
     """Return the number of lines in one read of the preferred size."""
     line = facts.shape[1] * facts.shape[2] * facts.dtype.itemsize
@@ -111,3 +132,34 @@ def refuse_array_options(path: Path, options: Options) -> None:
                 expected="no such option for a format that holds one cube and knows its axes",
                 do=f"Leave {flag} away.",
             )
+
+
+def possible_nodata(where: object, value: float | None, dtype: np.dtype[Any]) -> tuple[float | None, tuple[str, ...]]:
+    """Return a value for no data; if the data type cannot hold it, return None and a note."""
+    if value is None or dtype.kind not in "iu":
+        return value, ()
+    limits = np.iinfo(dtype)
+    if np.isfinite(value) and value == int(value) and limits.min <= value <= limits.max:
+        return value, ()
+    return None, (f"{where}: data ignore value {value:g} cannot occur in {dtype.name}, ignored",)
+
+
+def without_data(raw: Shaped[np.ndarray, "..."], nodata: float | None) -> Bool[np.ndarray, "..."]:
+    """Return which stored values mean no data: NaN, and those equal to ``nodata``.
+
+    A value that was rounded to float32 before is equal too; and if ``nodata`` is about the largest float, as rounded
+    text of it is, so are all floats beyond it.
+    """
+    gaps = np.isnan(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
+    if nodata is None or np.isnan(nodata):
+        return gaps
+    if raw.dtype.kind != "f":
+        return raw == nodata
+    gaps |= raw == nodata
+    if raw.dtype.itemsize > np.dtype(np.float32).itemsize:
+        with np.errstate(over="ignore"):
+            gaps |= raw == float(np.float32(nodata))
+    limit = next((size for size in reversed(HUGE) if abs(nodata) >= size), None)
+    if limit is not None:
+        gaps |= raw * np.sign(nodata).astype(raw.dtype) >= raw.dtype.type(min(limit, float(np.finfo(raw.dtype).max)))
+    return gaps

@@ -1,5 +1,6 @@
 """Wavelengths: spectral axes from files, with units converted to nanometres, assumptions noted, and lengths checked."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -7,28 +8,14 @@ from typing import Final
 import numpy as np
 
 from tilespec.core.errors import UserError
+from tilespec.core.spectral_units import CHOICES, quantity, unit_in
 from tilespec.core.types import SpectralAxis
 
-NANOMETRES: Final = {
-    "nm": 1.0,
-    "nanometer": 1.0,
-    "nanometre": 1.0,
-    "um": 1e3,
-    "µm": 1e3,
-    "μm": 1e3,
-    "micron": 1e3,
-    "micrometer": 1e3,
-    "micrometre": 1e3,
-    "mm": 1e6,
-    "millimeter": 1e6,
-    "m": 1e9,
-    "meter": 1e9,
-    "angstrom": 0.1,
-}
-"""The nanometres in one unit; a final s is ignored."""
-WAVENUMBERS: Final = {"cm-1", "cm^-1", "1/cm", "wavenumber"}
+COMMA: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+"""A number with a decimal comma."""
+INNER: Final = re.compile(r"(?<=\d),(?=\d)")
+"""A comma between two digits."""
 UNKNOWN: Final = {"", "unknown", "none", "n/a"}
-CHANNELS: Final = {"index", "channel", "band", "1"}
 
 
 def spectral_axis(
@@ -68,6 +55,13 @@ def spectral_axis(
     return axis, (*notes, *_order(where, centres))
 
 
+def checked_unit(unit: str | None) -> str | None:
+    """Return the user's ``--wavelength-unit``; refuse what is no unit of a spectral axis."""
+    if unit is not None and (quantity(unit) or ("channel",))[0] == "channel":
+        raise UserError("--wavelength-unit", found=repr(unit), expected=", ".join(CHOICES), do="Choose one of these.")
+    return unit
+
+
 def check_count(where: object, values: Sequence[object] | None, bands: int) -> None:
     """Refuse a list whose length differs from the number of bands."""
     if values is not None and len(values) != bands:
@@ -79,35 +73,88 @@ def check_count(where: object, values: Sequence[object] | None, bands: int) -> N
         )
 
 
+def decimal(text: str) -> float:
+    """Return one number, written with a decimal point or with a decimal comma.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    word = text.strip()
+    return float(word.replace(",", ".") if COMMA.fullmatch(word) else word)
+
+
 def numbers(where: object, text: str) -> tuple[float, ...]:
-    """Return the numbers of a list separated by commas, semicolons or white space, without empty entries."""
-    words = text.replace(",", " ").replace(";", " ").split()
+    """Return the numbers of a list separated by commas, semicolons or white space, without empty entries.
+
+    Commas are decimal ones where semicolons or white space separate, no number has a point, and every comma stands
+    between digits.
+    """
+    words = rows_of(where, [text])[0] if any(mark in text for mark in "; \t") else text.replace(",", " ").split()
     try:
-        return tuple(float(word) for word in words)
+        return tuple(decimal(word) for word in words)
     except ValueError as error:
         raise UserError(where, found=str(error), expected="numbers", do="Correct that entry.") from error
+
+
+def rows_of(where: object, lines: Sequence[str]) -> list[list[str]]:
+    """Return the words of the lines of a table of numbers, whose separator and decimal mark are those of all lines.
+
+    Semicolons and tabs separate before blanks, and blanks before commas. A comma between two digits is a decimal mark
+    where something else separates, if all lines are so and no number has a point.
+
+    Raises:
+        UserError: lines such as ``400,52`` can be read in two ways.
+    """
+    data = [line for line in lines if _first_number(line.replace(",", " ").replace(";", " ").split()) is not None]
+    numeric = " ".join(word for line in data for word in re.split(r"[\s;]+", line) if re.match(r"[-+.,\d]", word))
+    pointed = "." in numeric
+    inner = len(INNER.findall(numeric))
+    if not pointed and inner:
+        clean = inner == numeric.count(",")
+        apart = clean and any(re.search(r"[;\t]|\d\s+[-+]?\d", line.strip()) for line in data)
+        mixed = not clean and len(data) > 1
+        if mixed or (clean and not apart and all(line.count(",") <= 1 for line in data)):
+            raise UserError(
+                where,
+                found=f"{data[0].strip()!r}: one number with a decimal comma, or two",
+                expected="decimal points; or semicolons between numbers with decimal commas",
+                do="Write 400.52, or 400,52; 5,2.",
+            )
+        if apart:
+            return [re.split(r"[;\s]+", line.strip()) for line in lines]
+    return [line.replace(",", " ").replace(";", " ").split() for line in lines]
 
 
 def wavelengths_file(path: Path) -> tuple[float, ...]:
     """Return the wavelengths from a text file: the first number of each line; other lines are titles or comments."""
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise UserError(
             path, found=str(error), expected="a text file, one wavelength a line", do="Check the path."
         ) from error
-    numbers_read = [_first_number(line) for line in lines if not line.lstrip().startswith(("#", ";"))]
-    values = tuple(value for value in numbers_read if value is not None)
-    if len(values) == 1 and len(lines) == 1:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))]
+    if len(lines) == 1:
         return numbers(path, lines[0])
-    return values
+    found = [_first_number(words) for words in rows_of(path, lines)]
+    return tuple(value for value in found if value is not None)
 
 
-def _first_number(line: str) -> float | None:
-    """Return the first number of a line, or None."""
-    for word in line.replace(",", " ").replace(";", " ").split():
+def unit_in_head(path: Path) -> str:
+    """Return the unit that the first lines of a text file hold, before its first number; empty without one."""
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        if unit := unit_in(line):
+            return unit
+        if not line.lstrip().startswith(("#", ";")) and _first_number(re.split(r"[,;\s]+", line)) is not None:
+            break
+    return ""
+
+
+def _first_number(words: Sequence[str]) -> float | None:
+    """Return the first number of some words, or None."""
+    for word in words:
         try:
-            return float(word)
+            return decimal(word)
         except ValueError:
             continue
     return None
@@ -115,20 +162,17 @@ def _first_number(line: str) -> float | None:
 
 def _unit(where: object, values: np.ndarray, unit: str) -> tuple[str, float, tuple[str, ...]]:
     """Return the axis' name, the factor to its unit inside tilespec, and notes."""
-    key = unit.strip().lower()
-    if key in WAVENUMBERS:
-        return "wavenumber", 1.0, ()
-    if key in CHANNELS:
-        return "channel", 1.0, (f"{where}: the bands are numbered, not placed on a wavelength axis",)
-    factor = NANOMETRES.get(key, NANOMETRES.get(key.removesuffix("s")))
-    if factor is not None:
-        return "wavelength", factor, ()
-    if key not in UNKNOWN:
+    spectral = quantity(unit)
+    if spectral is not None:
+        numbered = spectral[0] == "channel"
+        notes = (f"{where}: the bands are numbered, not placed on a wavelength axis",) if numbered else ()
+        return *spectral, notes
+    if unit.strip().lower() not in UNKNOWN:
         raise UserError(
             f"{where}: wavelength units",
             found=repr(unit),
             expected="Nanometers, Micrometers, Angstroms, cm-1 or Index",
-            do="Correct the unit, or remove it: below 100 is then read as micrometres, else as nanometres.",
+            do="Name it with --wavelength-unit nm, um or cm-1; or remove it: below 100 is then read as micrometres.",
         )
     counted = np.arange(len(values))
     if len(values) > 1 and (np.array_equal(values, counted) or np.array_equal(values, counted + 1)):

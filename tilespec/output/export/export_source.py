@@ -1,16 +1,26 @@
 """Source: a cube, a prediction or a layer to export, with all its facts."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, final
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, final
 
 import numpy as np
 import zarr
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import UNLABELLED, Cube, SpectralAxis
+from tilespec.core.types import UNLABELLED, Cube, Roi, SpectralAxis
+from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Layer
+from tilespec.storage.layout import class_names
+from tilespec.storage.packing import Packing
 from tilespec.storage.scene import Scene
+from tilespec.storage.source_header import fitting
+
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""The characters that no format can hold as text."""
 
 
 @final
@@ -25,30 +35,40 @@ class ExportSource:
     shape: tuple[int, int, int]
     """The shape ``y, x, band``."""
     dtype: np.dtype[Any]
-    """The stored data type."""
+    """The data type of the written numbers."""
     edge: int
     """The height of a stored object in pixels."""
     spectral: SpectralAxis | None
     """The spectral axis of the bands."""
     scale: float
-    """The factor from stored values to values."""
+    """The factor from written numbers to values."""
     nodata: float | None
-    """The stored value for no data; NaN for floats."""
+    """The written number for no data; NaN for floats."""
     classes: tuple[str, ...]
     """The names of the classes of a class map."""
     georef: dict[str, Any]
     """The attributes of ``spatial_ref``, empty without a georeference."""
     header: dict[str, str]
     """The other facts of the original source."""
+    about: dict[str, str]
+    """The title and the provenance of the store as text."""
+    layer: Layer
+    """The stored numbers."""
+    packing: Packing | None
+    """How stored numbers become values, if these are written in their place; None: numbers are written as stored."""
+    layers: tuple[Layer, ...]
+    """The ``y, x`` layers beside a cube, for formats that hold several arrays."""
     max_side: int
     """The longer side of a picture in pixels."""
     bands: tuple[int, int, int] | None
     """The bands shown as red, green, blue; None: chosen by wavelength."""
+    notes: list[str] = field(default_factory=list)
+    """What the format cannot hold: a writer appends to it."""
 
     @property
     def plane(self) -> bool:
         """Whether the array is a layer or class map without bands."""
-        return len(self.array.shape) == 2
+        return len(self.layer.shape) == 2
 
     @property
     def array(self) -> zarr.Array[Any]:
@@ -56,15 +76,15 @@ class ExportSource:
         return open_group(self.url)[self.name]
 
     def blocks(self) -> Iterator[tuple[int, Cube]]:
-        """Yield the first row and the values of each row of objects."""
-        array = self.array
+        """Yield the first row and the numbers of each row of objects."""
         for y0 in range(0, self.shape[0], self.edge):
-            block = np.asarray(array[y0 : y0 + self.edge])
+            block = self.layer.read(Roi(y0=y0, y1=min(y0 + self.edge, self.shape[0]), x0=0, x1=self.shape[1]))
+            block = block if self.packing is None else self.packing.values(block, self.dtype)
             yield y0, block.reshape(block.shape[0], *self.shape[1:])
 
 
 def open_exported(
-    url: str, layer: str | None, *, max_side: int = 2048, bands: tuple[int, int, int] | None = None
+    url: str, layer: str | None, *, max_side: int = 2048, bands: str | tuple[int, int, int] | None = None
 ) -> ExportSource:
     """Return the cube, the prediction or a layer of a whole store.
 
@@ -84,42 +104,101 @@ def open_exported(
         )
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None
-    _check_bands(bands, array.shape)
+    shown = bands_shown(bands, None if scene is None else scene.spectral, array.shape)
+    layer_read, classes = Layer.of(url, array), class_names(array.attrs)
+    packing, dtype = _packing(f"{url}: {name}", layer_read, classes)
+    notes = packing.notes
+    count = array.shape[2] if array.ndim == 3 else 1
+    header, stale = fitting(_header(group), count) if scene is not None else (_header(group), ())
+    if stale:
+        notes += (f"header: {', '.join(stale)} are lists of another number of bands and are left out",)
     return ExportSource(
         url=url,
         name=name,
-        shape=(*array.shape[:2], array.shape[2] if array.ndim == 3 else 1),
-        dtype=np.dtype(array.dtype),
+        shape=(*array.shape[:2], count),
+        dtype=dtype or layer_read.dtype,
         edge=array.chunks[0],
         spectral=None if scene is None else scene.spectral,
-        scale=1.0 if scene is None else scene.scale,
-        nodata=_nodata(array),
-        classes=tuple(str(array.attrs.get("flag_meanings", "")).split()),
-        georef=dict(group["spatial_ref"].attrs) if "spatial_ref" in group else {},
-        header=_header(group),
+        scale=packing.scale if dtype is None else 1.0,
+        nodata=_nodata(packing, dtype or layer_read.dtype, classes),
+        classes=classes,
+        georef=georef_of(group, array) or {},
+        header=header,
+        about=_about(group.attrs),
+        layer=layer_read,
+        packing=None if dtype is None else packing,
+        layers=() if scene is None else tuple(scene.planes.values()),
         max_side=max_side,
-        bands=bands,
+        bands=shown,
+        notes=list(notes),
     )
 
 
-def _check_bands(bands: tuple[int, int, int] | None, shape: tuple[int, ...]) -> None:
-    """Refuse bands that do not exist."""
+def bands_shown(
+    bands: str | tuple[int, int, int] | None, axis: SpectralAxis | None, shape: tuple[int, ...]
+) -> tuple[int, int, int] | None:
+    """Return the bands of a picture by number, from numbers, or from a text of places on the axis or of numbers.
+
+    Raises:
+        UserError: they are not three, do not exist, or lie beyond the ends of the axis.
+    """
     count = shape[2] if len(shape) == 3 else 1
-    if bands is not None and not (len(bands) == 3 and all(0 <= band < count for band in bands)):
-        raise UserError("--bands", found=bands, expected=f"three bands from 0 to {count - 1}", do="Correct them.")
+    if bands is None:
+        return None
+    wanted = [_band(word.strip(), axis) for word in bands.split(",")] if isinstance(bands, str) else list(bands)
+    if len(wanted) != 3 or not all(isinstance(band, int) and 0 <= band < count for band in wanted):
+        span = (
+            "" if axis is None else f"three places from {min(axis.values):g} to {max(axis.values):g} {axis.unit}, or "
+        )
+        expected = f"{span}three bands from #0 to #{count - 1}"
+        raise UserError("--bands", found=bands, expected=expected, do="Write --bands 640,550,460, or #12,#7,#2.")
+    red, green, blue = (int(band) for band in wanted if band is not None)
+    return red, green, blue
+
+
+def _band(word: str, axis: SpectralAxis | None) -> int | None:
+    """Return the number of a band from ``#7``, or from a place on the axis; None if there is none."""
+    try:
+        if word.startswith("#") or axis is None:
+            return int(word.removeprefix("#"))
+        place = float(word)
+    except ValueError:
+        return None
+    inside = min(axis.values) - 20 <= place <= max(axis.values) + 20
+    return axis.nearest(place) if inside else None
 
 
 def _header(group: zarr.Group) -> dict[str, str]:
-    """Return the source's unknown keys."""
+    """Return the source's unknown keys, without characters that no format can hold."""
     header: Any = group.attrs.get("header", {})
-    return {str(key): str(value) for key, value in dict(header).items()}
+    pairs = ((CONTROL.sub("", str(key)).strip(), CONTROL.sub("", str(value))) for key, value in dict(header).items())
+    return {key: value for key, value in pairs if key}
 
 
-def _nodata(array: zarr.Array[Any]) -> float | None:
-    """Return the stored value for no data."""
-    if np.dtype(array.dtype).kind == "f":
+def _about(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the title and the provenance of a store as text."""
+    title, made = attrs.get("title"), attrs.get("provenance")
+    texts = {"title": title, "provenance": json.dumps(made, ensure_ascii=False) if made else None}
+    return {key: CONTROL.sub("", str(text)) for key, text in texts.items() if text}
+
+
+def _packing(where: str, layer: Layer, classes: tuple[str, ...]) -> tuple[Packing, np.dtype[Any] | None]:
+    """Return the packing of an array, and the data type of its values if these are written in place of its numbers.
+
+    No format knows several numbers for no data, or both NaN and a number.
+    """
+    packing = Packing.of(where, layer.attrs, layer.dtype)
+    as_stored = packing.simple(layer.dtype) and not (layer.dtype.kind == "f" and packing.fills)
+    if as_stored or classes:
+        return packing, None
+    exact = layer.dtype.itemsize > 4 or (layer.dtype.kind in "iu" and layer.dtype.itemsize > 2)
+    return packing, np.dtype(np.float64 if exact else np.float32)
+
+
+def _nodata(packing: Packing, dtype: np.dtype[Any], classes: tuple[str, ...]) -> float | None:
+    """Return the written number for no data; that of a class map is 255 if it names none."""
+    if dtype.kind == "f":
         return float("nan")
-    value: Any = array.attrs.get("_FillValue", array.attrs.get("nodata"))
-    if value is None and array.ndim == 2 and array.dtype == np.uint8 and "flag_meanings" in array.attrs:
-        value = UNLABELLED
+    default = UNLABELLED if classes and dtype == np.uint8 else None
+    value = next(iter(packing.fills), default)
     return None if value is None else float(value)

@@ -1,40 +1,53 @@
-"""GeoTIFF, written by rows of tiles: values, scale, nodata, CRS, wavelengths, colours of classes."""
+"""GeoTIFF, written by rows of tiles: values, scale, nodata, CRS, wavelengths, names and colours of classes."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.output.export.export_source import ExportSource
+from tilespec.output.export.partial_file import whole_file
+from tilespec.output.export.sidecar import sidecar_of, write_sidecar
 from tilespec.output.pictures import class_colours
+from tilespec.storage.source_header import entries
 
 TILE: Final = 128
-"""The side of a tile in pixels, that of a stored object, so that each is written once."""
+"""The largest side of a tile in pixels, that of a stored object, so that each is written once."""
+STEP: Final = 16
+"""The sides of tiles are multiples of this (TIFF 6.0, section 15)."""
+PREDICTORS: Final = {"i": 2, "u": 2, "f": 3}
+"""The differences that are compressed: of neighbouring pixels, or of the bytes of floats."""
+WORDS: Final = {"ns": "NS", "bidx": "BIDX"}
+"""Keys that rasterio takes for its own parameters; GDAL's keys do not tell small letters from capitals."""
+COLOURED: Final = ("uint8", "uint16")
+"""The data types that may have a table of colours."""
 
 
 def write_geotiff(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
-    """Write a tiled GeoTIFF and return its path."""
+    """Write a tiled, compressed GeoTIFF and its sidecar with names of classes; return their paths."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
     from rasterio.windows import Window
 
-    partial = path.with_name(f"{path.name}.partial")
     progress.start("export", exported.shape[0], "lines")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
-        raster = rasterio.open(partial, "w", **_profile(exported))
-    with raster:
-        _describe(raster, exported)
-        for y0, block in exported.blocks():
-            window = Window(0, y0, exported.shape[1], block.shape[0])
-            raster.write(np.ascontiguousarray(np.moveaxis(block, -1, 0)), window=window)
-            progress.advance(block.shape[0])
-    partial.replace(path)
+    with whole_file(path) as partial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
+            raster = rasterio.open(partial, "w", **_profile(exported))
+        with raster:
+            _describe(raster, exported)
+            for y0, block in exported.blocks():
+                window = Window(0, y0, exported.shape[1], block.shape[0])
+                raster.write(np.ascontiguousarray(np.moveaxis(block, -1, 0)), window=window)
+                progress.advance(block.shape[0])
+        sidecar_of(partial).unlink(missing_ok=True)
     progress.finish()
-    return [path]
+    return [path, *write_sidecar(path, classes=exported.classes)]
 
 
 def _profile(exported: ExportSource) -> dict[str, Any]:
@@ -61,34 +74,60 @@ def _profile(exported: ExportSource) -> dict[str, Any]:
         "dtype": exported.dtype.name,
         "nodata": exported.nodata,
         "tiled": True,
-        "blockxsize": TILE,
-        "blockysize": TILE,
+        "blockxsize": _side(exported.shape[1]),
+        "blockysize": _side(exported.shape[0]),
         "interleave": "pixel",
+        "photometric": "MINISBLACK",  # GDAL takes the fourth of four bands for an alpha otherwise
         "BIGTIFF": "IF_SAFER",
-        **({"compress": "deflate"} if exported.plane else {}),
+        "compress": "deflate",
+        "predictor": 1 if exported.classes else PREDICTORS[exported.dtype.kind],
+        "NUM_THREADS": cores(),
         **place,
     }
+
+
+def _side(length: int) -> int:
+    """Return the side of a tile along an axis: small files are not padded to a whole one."""
+    return min(TILE, -(-length // STEP) * STEP)
 
 
 def _describe(raster: Any, exported: ExportSource) -> None:
     """Write scale, names of bands, wavelengths in the forms of GDAL and QGIS, and colours of classes."""
     if exported.scale != 1.0:
         raster.scales = (exported.scale,) * exported.shape[2]
-    raster.update_tags(**exported.header)
+    keys = {WORDS.get(key, key).replace("=", "_"): value for key, value in exported.header.items()}
+    raster.update_tags(**{key: value for key, value in keys.items() if value})
     if exported.classes:
-        raster.update_tags(class_names=",".join(exported.classes))
-        colours = class_colours(len(exported.classes)).tolist()
-        raster.write_colormap(1, {i: (*colour, 255) for i, colour in enumerate(colours)})
+        raster.update_tags(class_names=json.dumps(list(exported.classes), ensure_ascii=False))
+        if exported.dtype.name in COLOURED:
+            colours = class_colours(len(exported.classes)).tolist()
+            raster.write_colormap(1, {i: (*colour, 255) for i, colour in enumerate(colours)})
+    for band, name in enumerate(_names(exported), start=1):
+        raster.set_band_description(band, name)
+    _spectral(raster, exported)
+
+
+def _names(exported: ExportSource) -> tuple[str, ...]:
+    """Return the names of the bands: the source's, else their places on the spectral axis."""
+    named = exported.header.get("band names")
+    if named and not exported.plane:
+        return entries(named)
     axis = exported.spectral
-    if axis is None or axis.name not in ("wavelength", "wavenumber"):
+    return () if axis is None else tuple(f"{value:g} {axis.unit}" for value in axis.values if axis.unit != "1")
+
+
+def _spectral(raster: Any, exported: ExportSource) -> None:
+    """Write the spectral axis into the bands' tags."""
+    axis = exported.spectral
+    if axis is None:
         return
     for band, value in enumerate(axis.values, start=1):
-        tags = {"wavelength": repr(value), "wavelength_units": axis.unit}
+        tags = {"wavelength": repr(value), "wavelength_units": axis.unit} if axis.unit != "1" else {}
         if axis.fwhm is not None:
             tags["fwhm"] = repr(axis.fwhm[band - 1])
         if axis.good is not None:
             tags["bbl"] = str(int(axis.good[band - 1]))
         raster.update_tags(band, **tags)
-        raster.set_band_description(band, f"{value:g} {axis.unit}")
         if axis.name == "wavelength":
-            raster.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=repr(value / 1e3))
+            width = {} if axis.fwhm is None else {"FWHM_UM": repr(axis.fwhm[band - 1] / 1e3)}
+            raster.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=repr(value / 1e3), **width)

@@ -1,62 +1,99 @@
 """NetCDF 4, written by rows through HDF5: dimensions, CF coordinates, scale and grid mapping as in the store."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
 
 from tilespec.core.progress import Progress
+from tilespec.core.types import Roi
 from tilespec.output.export.export_source import ExportSource
+from tilespec.output.export.partial_file import whole_file
+from tilespec.storage.layer import Layer
 from tilespec.storage.layout import constants
+from tilespec.storage.packing import PACKING, Packing
 
+DIMS: Final = ("y", "x", "band")
+LONGEST: Final = 60_000
+"""The bytes of the longest attribute, below the 64 KiB of HDF5."""
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
 """The text that NetCDF 4 writes into a dimension without a coordinate."""
 
 
 def write_netcdf(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
-    """Write a NetCDF 4 file and return its path."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Write a NetCDF 4 file of a cube and the layers beside it, or of one layer, and return its path."""
     progress.start("export", exported.shape[0], "lines")
-    with h5py.File(partial, "w") as file:
-        cube = _create(file, exported)
+    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+        _frame(file, exported)
+        cube, others = (
+            _create(file, exported),
+            {layer.name: _array(file, layer, layer.dtype) for layer in exported.layers},
+        )
         for y0, block in exported.blocks():
-            cube[y0 : y0 + block.shape[0]] = block[..., 0] if exported.plane else block
+            y1 = y0 + block.shape[0]
+            cube[y0:y1] = block[..., 0] if exported.plane else block
+            for layer in exported.layers:
+                others[layer.name][y0:y1] = layer.read(Roi(y0=y0, y1=y1, x0=0, x1=exported.shape[1]))
             progress.advance(block.shape[0])
-    partial.replace(path)
     progress.finish()
     return [path]
 
 
-def _create(file: h5py.File, exported: ExportSource) -> h5py.Dataset:
-    """Create dimensions, coordinates and the empty cube."""
+def _frame(file: h5py.File, exported: ExportSource) -> None:
+    """Create dimensions, coordinates, the grid mapping and the attributes of the file."""
+    small = constants(exported.spectral, exported.georef or None, exported.shape[:2])
     shape = exported.shape[:2] if exported.plane else exported.shape
-    dims = ("y", "x", "band")[: len(shape)]
-    for dim, size in zip(dims, shape, strict=True):
-        scale = file.create_dataset(dim, shape=(size,), dtype=">f4")
-        scale.make_scale(NO_VARIABLE.format(size))
-    cube = file.create_dataset(exported.name, shape=shape, dtype=exported.dtype, chunks=exported.array.chunks)
-    for axis, dim in enumerate(dims):
-        cube.dims[axis].attach_scale(file[dim])
-    attrs = {key: value for key, value in dict(exported.array.attrs).items() if key != "_FillValue"}
-    for key, value in attrs.items():
-        cube.attrs[key] = value
-    if exported.nodata is not None and not exported.plane:
+    for dim, size in zip(DIMS, shape, strict=False):
+        if dim not in small:
+            file.create_dataset(dim, shape=(size,), dtype=">f4").make_scale(NO_VARIABLE.format(size))
+    for name, (dims, values, attrs) in sorted(small.items(), key=lambda item: item[0] not in DIMS):
+        if exported.plane and "band" in dims:
+            continue
+        data = np.asarray(values)
+        dataset = file.create_dataset(name, data=data.astype(np.int8) if data.dtype == bool else data)
+        if name in DIMS:
+            dataset.make_scale(name)
+        else:
+            _attach(file, dataset, dims)
+        _put(dataset, attrs, exported.notes)
+    _put(file, {"Conventions": "CF-1.10", **exported.about, **exported.header}, exported.notes)
+
+
+def _create(file: h5py.File, exported: ExportSource) -> h5py.Dataset:
+    """Create the cube, or the layer, that is exported."""
+    cube = _array(file, exported.layer, exported.dtype, drop=() if exported.packing is None else PACKING)
+    if exported.nodata is not None:
         cube.attrs["_FillValue"] = np.asarray(exported.nodata, exported.dtype)
-    place = exported.georef or None
-    for name, (at, values, attributes) in constants(exported.spectral, place).items():
-        _constant(file, name, at, np.asarray(values), attributes)
-    file.attrs["Conventions"] = "CF-1.10"
-    for key, value in exported.header.items():
-        file.attrs[key.replace("/", "_")] = value
     return cube
 
 
-def _constant(file: h5py.File, name: str, dims: tuple[str, ...], values: Any, attrs: dict[str, Any]) -> None:
-    """Write a coordinate or the grid mapping."""
-    data = values.astype(np.int8) if values.dtype == bool else values
-    dataset = file.create_dataset(name, data=data)
+def _array(file: h5py.File, layer: Layer, dtype: np.dtype[Any], drop: Collection[str] = ()) -> h5py.Dataset:
+    """Create an empty array with the attributes of a stored one, without those of ``drop``.
+
+    The fill value has the type of the array, as NetCDF demands; that of a class map is its nodata.
+    """
+    array = file.create_dataset(layer.name, shape=layer.shape, dtype=dtype, chunks=layer.chunks)
+    _attach(file, array, DIMS[: len(layer.shape)])
+    _put(array, {key: value for key, value in layer.attrs.items() if key != "_FillValue" and key not in drop}, [])
+    fill = next(iter(Packing.of(layer.name, layer.attrs, layer.dtype).fills), None)
+    if fill is not None and not drop:
+        array.attrs["_FillValue"] = np.asarray(fill).astype(dtype)
+    return array
+
+
+def _attach(file: h5py.File, dataset: h5py.Dataset, dims: tuple[str, ...]) -> None:
+    """Name the dimensions of an array."""
     for axis, dim in enumerate(dims):
         dataset.dims[axis].attach_scale(file[dim])
+
+
+def _put(node: h5py.Dataset | h5py.File, attrs: Mapping[str, Any], notes: list[str]) -> None:
+    """Write attributes; a text that HDF5 cannot hold as one is cut short, and that is noted."""
     for key, value in attrs.items():
-        dataset.attrs[key] = value
+        name = key.replace("/", "_")
+        text = value.encode()[:LONGEST].decode(errors="ignore") if isinstance(value, str) else value
+        if text != value:
+            notes.append(f"NetCDF: attribute {name} is cut to {LONGEST} bytes")
+        node.attrs[name] = text

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import PYTHON, DryRun, Overwrite
+from tilespec.core.options import DryRun, Overwrite
 
 
 @final
@@ -11,9 +11,10 @@ from tilespec.core.options import PYTHON, DryRun, Overwrite
 class ExportOptions(DryRun, Overwrite):
     """The options of `export`."""
 
-    layer: str | None = field(default=None, metadata=PYTHON)
+    layer: str | None = None
     """This ``y, x`` layer is written instead of the cube, such as ``labels``."""
-    bands: tuple[int, int, int] | None = field(default=None, metadata=PYTHON)
-    """A picture shows these bands; the default is near infrared, red and green where the wavelengths allow it."""
-    max_side: int = field(default=2048, metadata=PYTHON)
+    bands: str | tuple[int, int, int] | None = field(default=None, metadata={"metavar": "R,G,B"})
+    """A picture shows the bands nearest to these three wavelengths, as 640,550,460, or these bands by number from 0, as
+    #12,#7,#2. The default is near infrared, red and green where the wavelengths allow it."""
+    max_side: int = 2048
     """The longer side of a picture has at most this many pixels."""

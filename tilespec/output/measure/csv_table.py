@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tilespec.core.types import SpectralAxis
-from tilespec.output.measure.indices import indices
 from tilespec.output.measure.object_sums import ObjectSums
 
 DIGITS: Final = range(1, 16)
@@ -24,6 +23,7 @@ def columns(
     axis: SpectralAxis | None,
     pixel_area: float | None,
     attributes: Mapping[str, Column],
+    traits: Mapping[str, Column],
 ) -> dict[str, Column]:
     """Return the columns of the table: integers and floats, NaN for undefined values.
 
@@ -33,6 +33,7 @@ def columns(
         axis: The spectral axis of the scene.
         pixel_area: The area of a pixel in m2; None if unknown.
         attributes: The further columns of each object.
+        traits: The columns of their shapes and indices.
     """
     mean, deviation = tally.finish()
     pixels, some = np.maximum(tally.pixels, 1), tally.pixels > 0
@@ -43,6 +44,8 @@ def columns(
         "y1": np.where(some, tally.high[:, 0] + 1, -1),
         "x0": np.where(some, tally.low[:, 1], -1),
         "x1": np.where(some, tally.high[:, 1] + 1, -1),
+        "height": np.where(some, tally.high[:, 0] + 1 - tally.low[:, 0], 0),
+        "width": np.where(some, tally.high[:, 1] + 1 - tally.low[:, 1], 0),
         "centroid_y": np.where(some, tally.places[:, 0] / pixels, np.nan),
         "centroid_x": np.where(some, tally.places[:, 1] / pixels, np.nan),
         "invalid_pixels": tally.invalid,
@@ -52,7 +55,7 @@ def columns(
     shares = np.where(some[:, None], tally.classes / pixels[:, None], np.nan)
     own |= {f"share_{name}": shares[:, i] for i, name in enumerate((*names, "nodata"))}
     bands = band_names(axis, mean.shape[1])
-    own |= indices(mean, axis)
+    own |= traits
     own |= {f"mean_{band}": mean[:, i] for i, band in enumerate(bands)}
     own |= {f"sd_{band}": deviation[:, i] for i, band in enumerate(bands)}
     renamed = {f"polygon_{key}" if key in own or key == "id" else key: values for key, values in attributes.items()}

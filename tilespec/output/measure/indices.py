@@ -1,9 +1,10 @@
 """Indices: published vegetation indices of a mean spectrum; a new one is a line in the table.
 
-Indices with constants (SAVI, OSAVI, EVI, MCARI, TCARI, and the reciprocals) require reflectance between 0 and 1.
+All require reflectance between 0 and 1: those with constants (SAVI, OSAVI, EVI, MCARI, TCARI, and the reciprocals)
+change with the scale of the values, and ratios of radiance or of counts are those of the lamp or the sun as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -28,6 +29,10 @@ class Index:
     """The function from reflectances to the index."""
     source: str
     """The publication of the index."""
+    low: float = -np.inf
+    """The smallest value that the index can have, where it has a meaning of its own."""
+    high: float = np.inf
+    """The largest such value."""
 
 
 NARROW, BROAD = 5.0, 10.0
@@ -117,6 +122,8 @@ INDICES: Final[dict[str, Index]] = {
         near=NARROW,
         formula=lambda a, b, c, d: 700 + 40 * ((a + d) / 2 - b) / (c - b),
         source="Guyot and Baret 1988, ESA SP-287, 279: red edge position in nm",
+        low=680.0,
+        high=760.0,
     ),
     "WBI": Index(
         at=(900, 970),
@@ -134,21 +141,38 @@ INDICES: Final[dict[str, Index]] = {
 
 
 def indices(mean: Float64[np.ndarray, "_object _band"], axis: SpectralAxis | None) -> dict[str, Bands]:
-    """Return every index of each mean spectrum, NaN for a missing band or an undefined value."""
+    """Return every index of each mean spectrum of reflectance, NaN for a missing band or an undefined value."""
     missing = np.full(len(mean), np.nan)
     out = {}
     for name, index in INDICES.items():
-        places = _places(index, axis)
+        places = near_bands(axis, index.at, index.near)
         with np.errstate(divide="ignore", invalid="ignore"):
             values = missing if places is None else index.formula(*(mean[:, place] for place in places))
-        out[name] = np.where(np.isfinite(values), values, np.nan)
+        out[name] = np.where(np.isfinite(values) & (index.low <= values) & (values <= index.high), values, np.nan)
     return out
 
 
-def _places(index: Index, axis: SpectralAxis | None) -> list[int] | None:
-    """Return the bands of an index; None if one is missing, or if bands have no wavelengths in nm."""
+def index_notes(axis: SpectralAxis | None, unfit: str | None) -> list[str]:
+    """Return why indices are NaN for every object, if any are.
+
+    Args:
+        axis: The spectral axis of the scene.
+        unfit: Why the scene's values are no reflectance; None if they are.
+    """
+    if unfit is not None:
+        return [f"no vegetation indices: {unfit}; bring the scene in as reflectance"]
+    if axis is None or axis.name != "wavelength" or axis.unit != "nm":
+        found = "no wavelengths" if axis is None else f"bands by {axis.name} in {axis.unit}"
+        return [f"no vegetation indices: the scene has {found}; they need wavelengths in nm"]
+    lacking = [name for name, index in INDICES.items() if near_bands(axis, index.at, index.near) is None]
+    all_of_them = "all indices" if len(lacking) == len(INDICES) else ", ".join(lacking)
+    return [f"NaN for want of bands near theirs: {all_of_them}"] if lacking else []
+
+
+def near_bands(axis: SpectralAxis | None, at: Sequence[float], near: float) -> list[int] | None:
+    """Return the bands at some wavelengths in nm; None if none is as near, or if bands have no wavelengths in nm."""
     if axis is None or axis.name != "wavelength" or axis.unit != "nm":
         return None
-    places = [axis.nearest(wanted) for wanted in index.at]
-    far = any(abs(axis.values[place] - wanted) > index.near for place, wanted in zip(places, index.at, strict=True))
+    places = [axis.nearest(wanted) for wanted in at]
+    far = any(abs(axis.values[place] - wanted) > near for place, wanted in zip(places, at, strict=True))
     return None if far or len(set(places)) < len(places) else places

@@ -1,7 +1,7 @@
 """Job: the checked measurement, and the pass that carries it out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -16,6 +16,7 @@ from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.ingest.readers.georeference import crs_of
 from tilespec.output.measure.object_masks import ObjectMasks, class_map, class_of
 from tilespec.output.measure.object_sums import NONE, ObjectBlock, ObjectSums
+from tilespec.output.measure.outlines import HALO, Outlines
 from tilespec.storage.blocks import blocks
 from tilespec.storage.layout import COMPLETE
 from tilespec.storage.rasters import ClassRaster, asked_region, inside, scale_of
@@ -91,17 +92,36 @@ def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str 
     return job, _notes(predicted, source)
 
 
-def sum_objects(job: MeasureJob, objects: ObjectMasks, client: Any, progress: Progress | None) -> ObjectSums:
-    """Return the sums of all objects; every block with an object is read once."""
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What a pass finds out of objects, a statistic of strips."""
+
+    sums: ObjectSums
+    """The sums over the pixels of the objects."""
+    outlines: Outlines
+    """The shapes of the objects."""
+
+    def __add__(self, other: "Measured") -> "Measured":
+        return Measured(sums=self.sums + other.sums, outlines=self.outlines + other.outlines)
+
+
+def sum_objects(job: MeasureJob, objects: ObjectMasks, client: Any, progress: Progress | None) -> Measured:
+    """Return the sums and the shapes of all objects; every block with an object is read once."""
     say = progress or Silent()
     say.start("measure", len(job.strips), "strips")
-    sums: ObjectSums = reduce_blocks(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
+    sums: Measured = reduce_blocks(range(len(job.strips)), partial(_strip, job, objects), client=client, progress=say)
     say.finish()
     return sums
 
 
-def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str]]:
-    """Return the area of a pixel in m2, or None if the scene does not define it, and notes."""
+def pixel_area(georef: Mapping[str, Any] | None, size: float | None = None) -> tuple[float | None, list[str]]:
+    """Return the area of a pixel in m2, or None if the scene does not define it, and notes.
+
+    ``size`` is the side of a pixel in m where the scene says it: `ingest --pixel-size`.
+    """
+    if size is not None:
+        return size**2, []
     if georef is None or "GeoTransform" not in georef:
         return None, []
     _, a, b, _, d, e = (float(value) for value in str(georef["GeoTransform"]).split())
@@ -112,11 +132,20 @@ def pixel_area(georef: Mapping[str, Any] | None) -> tuple[float | None, list[str
     return abs(a * e - b * d) * metre**2, []
 
 
-def _strip(job: MeasureJob, objects: ObjectMasks, strip: int) -> ObjectSums:
-    """Return the sums of one strip."""
+def around(job: MeasureJob, roi: Roi) -> Roi:
+    """Return a strip with the `HALO` rows above and below it that are measured too."""
+    return replace(roi, y0=max(roi.y0 - HALO, job.roi.y0), y1=min(roi.y1 + HALO, job.roi.y1))
+
+
+def _strip(job: MeasureJob, objects: ObjectMasks, strip: int) -> Measured:
+    """Return the sums and the shapes of one strip."""
     roi, room, scene = job.strips[strip], Buffers(), Scene.open(job.scene)
-    total = ObjectSums.zero(job.wanted, job.bands)
-    planes = list(objects.planes(roi, strip))
+    total, outlines, wide = ObjectSums.zero(job.wanted, job.bands), Outlines(), around(job, roi)
+    rows = slice(roi.y0 - wide.y0, roi.y1 - wide.y0)
+    planes = []
+    for plane in objects.planes(roi, strip, wide):
+        outlines = outlines + Outlines.of(plane, rows, (roi.y0, roi.x0))
+        planes.append(plane[rows])
     classes = _classes(job, roi) if planes else None
     for block in blocks(scene, roi):
         across = slice(block.roi.x0 - roi.x0, block.roi.x1 - roi.x0)
@@ -127,10 +156,10 @@ def _strip(job: MeasureJob, objects: ObjectMasks, strip: int) -> ObjectSums:
         step = max(1, PIECE // block.roi.shape[1])
         for plane in here:
             for y in range(0, roi.shape[0], step):
-                rows = slice(y, y + step)
-                piece = ObjectBlock(ids=plane[rows], classes=classes[rows, across], values=values[rows])
+                part = slice(y, y + step)
+                piece = ObjectBlock(ids=plane[part], classes=classes[part, across], values=values[part])
                 total = total + ObjectSums.zero(job.wanted, job.bands).of(piece, (roi.y0 + y, block.roi.x0))
-    return total
+    return Measured(sums=total, outlines=outlines)
 
 
 def _classes(job: MeasureJob, roi: Roi) -> ClassMap:

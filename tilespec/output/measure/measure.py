@@ -15,9 +15,12 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.output.measure.csv_table import as_csv, columns
+from tilespec.output.measure.indices import index_notes, indices
 from tilespec.output.measure.job import MeasureJob, job_of, pixel_area, sum_objects
+from tilespec.output.measure.numbered_picture import SOFTWARE, numbered_picture
 from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, ObjectMasks, class_of
 from tilespec.output.measure.options import MeasureOptions
+from tilespec.spectra.scale_check import not_reflectance
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
@@ -36,9 +39,12 @@ PLANTS = "plant"
 def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, progress: Progress) -> dict[str, Any]:
     """Write a table (CSV) of the objects of ``scene`` under the class map ``pred``; return what it holds.
 
-    For each object: ``id`` and the polygon's attributes; ``pixels``, and ``area_m2`` where the CRS is projected; box
-    ``y0, y1, x0, x1`` (half open) and centroid, in pixels of the scene; ``invalid_pixels`` without a finite value and
-    ``partial_pixels`` with some; ``share_CLASS`` of the prediction; vegetation indices of the mean spectrum;
+    For each object: ``id``, ``scene``, and the polygon's attributes or the ``class`` of a class map; ``pixels``, and
+    ``area_m2`` where the CRS is projected or the scene says how large a pixel is; box ``y0, y1, x0, x1`` (half open),
+    ``height``, ``width`` and centroid, in pixels of the scene; its shape (`tilespec.output.measure.outlines`):
+    ``perimeter``, ``hull_area``, ``solidity``, ``ellipse_major``, ``ellipse_minor``, ``ellipse_angle`` and
+    ``eccentricity``; ``invalid_pixels`` without a finite value and ``partial_pixels`` with some; ``share_CLASS`` of the
+    prediction; vegetation indices of the mean spectrum, where the scene is of reflectance;
     ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
 
     Args:
@@ -52,7 +58,11 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         UserError: the two lie on different planes, there are no such objects, or no such class.
     """
     place = _place(out)
+    picture = None if options.picture is None else _place(options.picture, "--picture", ".png")
+    source = Scene.open(scene)
     check_file(out, MARK, "a table")
+    if picture is not None:
+        check_file(picture, SOFTWARE.encode(), "a picture")
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
     objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
@@ -61,13 +71,20 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         return {**plan, **facts, "notes": [*notes, *facts.get("notes", [])], "dry_run": True}
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         objects = objects.prepared(job.strips, client, progress)
-        sums = sum_objects(job, objects, client, progress)
-    if objects.count is not None:
-        sums = sums.among(np.arange(1, 1 + objects.count))
-    source = Scene.open(scene)
-    area, area_notes = pixel_area(source.georef)
-    table = columns(sums, job.names, source.spectral, area, objects.attributes)
+        found = sum_objects(job, objects, client, progress)
+    sums = found.sums if objects.count is None else found.sums.among(np.arange(1, 1 + objects.count))
+    source.check_unchanged()
+    ids = sums.ids.tolist()
+    area, area_notes = pixel_area(source.georef, source.attrs.get("pixel_size_m"))
+    means = sums.finish()[0]
+    unfit = not_reflectance(source, means)
+    attributes = {"scene": [_name(scene)] * len(ids), **objects.attributes(ids)}
+    of_bands = indices(means, source.spectral if unfit is None else None)
+    shapes = {**found.outlines.columns(sums.ids), **of_bands}
+    table = columns(sums, job.names, source.spectral, area, attributes, shapes)
     write_atomic(place, as_csv(table))
+    if picture is not None:
+        picture.write_bytes(numbered_picture(job, objects, sums))
     facts = {
         **objects.facts,
         "objects": len(sums.ids),
@@ -77,18 +94,28 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         "columns": len(table),
         "pixel_area_m2": area,
     }
-    facts["notes"] = [*notes, *objects.facts.get("notes", []), *area_notes]
+    of_indices = index_notes(source.spectral, unfit) if ids else ["there are no such objects: the table has no rows"]
+    facts["notes"] = [*notes, *objects.facts.get("notes", []), *area_notes, *of_indices]
+    if picture is not None:
+        facts["picture"] = str(options.picture)
     return {**plan, **facts, "seconds": peak.seconds, "peak_memory": peak.bytes}
 
 
-def _place(out: str | Path) -> StorePath:
-    """Return the path of the table; refuse a folder, and a path in a missing folder, before the work."""
+def _name(url: str) -> str:
+    """Return the last part of a path without a store's suffix."""
+    return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr")
+
+
+def _place(out: str | Path, name: str | None = None, suffix: str = ".csv") -> StorePath:
+    """Return the path of a product; refuse a folder, and a path in a missing folder, before the work."""
     place = store_path(out)
+    if suffix == ".png" and not str(out).lower().endswith(suffix):
+        raise UserError(str(name), found=out, expected="a file NAME.png", do="Name a file that ends in .png.")
     if place.is_dir() or not (place.on_disk is None or place.absolute().parent.is_dir()):
         raise UserError(
             out,
             found="a folder" if place.is_dir() else f"no folder {place.parent}",
-            expected="a file OUT.csv",
+            expected=f"a file OUT{suffix}",
             do="Name a file; make its folder first.",
         )
     return place

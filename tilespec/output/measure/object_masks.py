@@ -20,6 +20,7 @@ from tilespec.output.measure.object_sums import NONE
 from tilespec.storage.group import open_group
 from tilespec.storage.rasters import ClassRaster
 from tilespec.storage.scene import Scene
+from tilespec.storage.selection import is_class_map
 
 Ids = Int64[np.ndarray, "_y _x"]
 
@@ -35,16 +36,19 @@ class ObjectMasks(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """The facts of the objects as plain data, with ``notes`` if there are any."""
 
-    @property
-    def attributes(self) -> Mapping[str, list[Any]]:
-        """The further columns of the table for the objects 1, 2, ..., possibly none."""
+    def attributes(self, ids: Sequence[int]) -> Mapping[str, list[Any]]:
+        """The further columns of the table for the objects of these numbers, possibly none."""
 
     @property
     def count(self) -> int | None:
         """The number of objects, each with a line, numbered from 1; None: objects with a pixel have a line."""
 
-    def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
-        """Yield the object of each pixel of a strip, `NONE` for none, in several planes if objects overlap."""
+    def planes(self, roi: Roi, strip: int, around: Roi) -> Iterator[Ids]:
+        """Yield the object of each pixel of ``around``, `NONE` for none, in several planes if objects overlap.
+
+        ``around`` is the strip ``roi`` with rows above and below it, if there are any. There only the numbers of
+        objects count that touch the strip.
+        """
 
 
 @final
@@ -58,6 +62,8 @@ class ByLayer:
     """The name of the layer."""
     none: int
     """The value of pixels without an object."""
+    names: tuple[str, ...] = ()
+    """The names of the values 0, 1, ... of a class map."""
 
     @classmethod
     def of(cls, scene: Scene, layer: str) -> "ByLayer":
@@ -74,8 +80,9 @@ class ByLayer:
                 expected="a layer of whole numbers, such as `plant`",
                 do="Name another layer, or measure --polygons FILE or --regions CLASS.",
             )
-        none = array.attrs.get("nodata", 255) if "flag_values" in array.attrs else 0
-        return cls(url=scene.url, layer=layer, none=int(none))
+        if not is_class_map(array.attrs):
+            return cls(url=scene.url, layer=layer, none=0)
+        return cls(url=scene.url, layer=layer, none=int(array.attrs["nodata"]), names=scene.classes(layer))
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ByLayer":
         """Return the objects themselves."""
@@ -87,20 +94,20 @@ class ByLayer:
         """Return the layer's name."""
         return {"by": self.layer}
 
-    @property
-    def attributes(self) -> Mapping[str, list[Any]]:
-        """Return no further columns."""
-        return {}
+    def attributes(self, ids: Sequence[int]) -> Mapping[str, list[Any]]:
+        """Return the names of classes, of a class map."""
+        known = dict(enumerate(self.names))
+        return {"class": [known.get(number) for number in ids]} if known else {}
 
     @property
     def count(self) -> int | None:
         """Return None: objects with a pixel have a line."""
         return None
 
-    def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
+    def planes(self, roi: Roi, strip: int, around: Roi) -> Iterator[Ids]:
         """Yield the values of the layer."""
-        del strip
-        values = Scene.open(self.url).layer(self.layer, roi).astype(np.int64)
+        del roi, strip
+        values = Scene.open(self.url).layer(self.layer, around).astype(np.int64)
         yield np.where(values == self.none, NONE, values)
 
 
@@ -137,9 +144,9 @@ class ByRegions:
         """Return the number of regions that were left out."""
         return {"min_area": self.least, "small_regions": self.dropped[0], "small_regions_pixels": self.dropped[1]}
 
-    @property
-    def attributes(self) -> Mapping[str, list[Any]]:
+    def attributes(self, ids: Sequence[int]) -> Mapping[str, list[Any]]:
         """Return no further columns."""
+        del ids
         return {}
 
     @property
@@ -147,13 +154,26 @@ class ByRegions:
         """Return None: objects with a pixel have a line."""
         return None
 
-    def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
-        """Yield the regions of the parts of a strip, which is labelled again by the same rule."""
-        parts, _ = label(class_map(self.pred).read(roi) == self.value)
+    def planes(self, roi: Roi, strip: int, around: Roi) -> Iterator[Ids]:
+        """Yield the regions of the parts of a strip, which is labelled again by the same rule.
+
+        A pixel of the class outside the strip belongs to the region of the pixels that it is connected with.
+        """
+        mask = class_map(self.pred).read(around) == self.value
+        rows = slice(roi.y0 - around.y0, roi.y1 - around.y0)
+        parts, _ = label(mask[rows])
         numbers = np.append(self.numbers[strip], 0)  # the index `NOTHING` is the last entry
         assert NOTHING == -1
-        ids = numbers[parts]
-        yield np.where(ids == 0, NONE, ids)
+        ids = np.full(mask.shape, NONE)
+        inner = numbers[parts]
+        ids[rows] = np.where(inner == 0, NONE, inner)
+        if around == roi:
+            yield ids
+            return
+        joined, count = label(mask)
+        table = np.full(count + 1, NONE)  # the last entry is that of `NOTHING`
+        np.maximum.at(table, joined[rows], ids[rows])
+        yield table[joined]
 
 
 @final
@@ -179,10 +199,9 @@ class ByPolygons:
         """Return the number of polygons, and the assumptions that were made."""
         return {"polygons": len(self.polygons.shapes), "notes": list(self.polygons.notes)}
 
-    @property
-    def attributes(self) -> Mapping[str, list[Any]]:
+    def attributes(self, ids: Sequence[int]) -> Mapping[str, list[Any]]:
         """Return the attributes of the polygons."""
-        shapes = self.polygons.shapes
+        shapes = [self.polygons.shapes[number - 1] for number in ids]
         return {name: [shape.values.get(name) for shape in shapes] for name in self.polygons.attributes}
 
     @property
@@ -190,18 +209,18 @@ class ByPolygons:
         """Return the number of polygons."""
         return len(self.polygons.shapes)
 
-    def planes(self, roi: Roi, strip: int) -> Iterator[Ids]:
+    def planes(self, roi: Roi, strip: int, around: Roi) -> Iterator[Ids]:
         """Yield the polygons of the strip, with overlapping ones on separate planes."""
-        del strip
+        del roi, strip
         planes: list[Ids] = []
         for number, polygon in enumerate(self.polygons.shapes, 1):
-            window = polygon.window(roi)
+            window = polygon.window(around)
             if window is None:
                 continue
-            mask, part = polygon.mask(window), _within(window, roi)
+            mask, part = polygon.mask(window), _within(window, around)
             free = next((plane for plane in planes if (plane[part][mask] == NONE).all()), None)
             if free is None:
-                planes.append(free := np.full(roi.shape, NONE))
+                planes.append(free := np.full(around.shape, NONE))
             free[part][mask] = number
         yield from planes
 

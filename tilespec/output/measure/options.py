@@ -24,5 +24,7 @@ class MeasureOptions(Region, Workers, DryRun, Overwrite):
     only: str | None = field(default=None, metadata={"flag": "--class"})
     """Only pixels of these classes make the spectrum: names or numbers, separated by commas. The default is the class
     of ``regions``, else all classes but one named ``background``. Pixels without a prediction never do."""
+    picture: str | None = field(default=None, metadata={"metavar": "FILE.png"})
+    """A picture of the scene with the outlines of the objects and their numbers."""
     pixel_coordinates: bool = False
     """Corners of the polygons are columns and rows."""

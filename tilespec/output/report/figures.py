@@ -12,9 +12,10 @@ from tilespec.output.report.overview import Overview, facts, ndvi_bands
 from tilespec.output.report.page_parts import Key, Picture, Row, Section
 from tilespec.output.report.scores import digits, seams, spread
 from tilespec.output.report.state import completeness, failures
+from tilespec.spectra.scale_check import not_reflectance
 
-THRESHOLD = 0.69
-"""The NDVI above which Mishra and Herrmann (2021) define a pixel as plant."""
+GREEN, SOME = 0.4, 0.005
+"""The NDVI above which a pixel is of green vegetation, and the smallest share of such pixels to show NDVI for."""
 FEW = 4
 """The largest number of classes that a plot can show without confusion."""
 ORDINALS = {2: "second", 3: "third"}
@@ -35,9 +36,10 @@ def of_scene(view: Overview) -> Section:
         )
     ]
     rows += [row for row in (_spectra(view, names), _ndvi(view, names)) if row is not None]
+    title, name = str(scene.attrs.get("title") or ""), name_of(scene.url)
     return Section(
-        key=f"scene-{name_of(scene.url)}",
-        title=str(scene.attrs.get("title") or name_of(scene.url)),
+        key=f"scene-{name}",
+        title=f"{title} ({name})" if title and title != name else name,
         lead=str(scene.attrs.get("description", "")),
         rows=tuple(rows),
         facts=tuple(facts(scene).items()),
@@ -64,8 +66,9 @@ def errors(one: MapComparison, title: str, frame: tuple[float, float, float, flo
 
 
 def class_keys(names: tuple[str, ...], shown: ClassMap) -> tuple[Key, ...]:
-    """Return the legend of a class map."""
-    keys = tuple(Key.of(css(i), name) for i, name in enumerate(names))
+    """Return the legend of the classes that a class map shows."""
+    there = set(np.unique(shown).tolist())
+    keys = tuple(Key.of(css(i), name) for i, name in enumerate(names) if i in there)
     return (*keys, Key.of(NO_DATA, "no label or no data")) if (shown == UNLABELLED).any() else keys
 
 
@@ -86,13 +89,21 @@ def _prediction(one: MapComparison, top: float) -> Row:
     if one.disagreement is not None:
         pictures.append(_disagreement(one.disagreement, top, frame))
         keys = (*keys, *_scale(top))
-    note = "not evaluated"
+    note = _share_right(one)
     if scores is not None:
-        note = f"patch IoU {spread(scores['iou_mean'], scores['iou_std'])} · accuracy {digits(scores['oa'])}"
+        note = f"patch IoU {spread(scores['iou_mean'], scores['iou_std'])} · OA {digits(scores['oa'])}"
         note += f" · seam score {seams(one.run, scores)}" if scores.get("seam_score") is not None else ""
         note += " · on training pixels" if scores.get("overlaps_training") else ""
     note += f" · {completeness(one.run)}" if completeness(one.run) else ""
     return Row(pictures=tuple(pictures), title=one.run.name, note=note, legend=keys, columns=max(2, len(pictures)))
+
+
+def _share_right(one: MapComparison) -> str:
+    """Return how many of the shown pixels with a label are right, of a prediction that nobody evaluated."""
+    known = np.zeros(0, bool) if one.truth is None else one.truth != UNLABELLED
+    if one.truth is None or not known.any():
+        return "not evaluated"
+    return f"not evaluated; {digits(float((one.predicted == one.truth)[known].mean()))} of the shown labels are met"
 
 
 def _disagreement(
@@ -132,10 +143,12 @@ def _spectra(view: Overview, names: tuple[str, ...]) -> Row | None:
 def _ndvi(view: Overview, names: tuple[str, ...]) -> Row | None:
     """Return the histogram of NDVI by class."""
     pair, axis = ndvi_bands(view.scene), view.scene.spectral
-    if pair is None or axis is None or "ndvi" not in view.planes:
+    if pair is None or axis is None or not_reflectance(view.scene, view.spectra.finish()[0]) is not None:
         return None
     values = view.planes["ndvi"][..., 0]
     finite = np.isfinite(values)
+    if np.count_nonzero(values[finite] > GREEN) < SOME * np.count_nonzero(finite):
+        return None
     groups = {"all pixels": finite}
     if view.labels is not None and 0 < len(names) <= FEW:
         groups = {name: finite & (view.labels == i) for i, name in enumerate(names)}
@@ -144,9 +157,9 @@ def _ndvi(view: Overview, names: tuple[str, ...]) -> Row | None:
     counts = [np.histogram(values[mask], edges)[0] for mask in groups.values()]
     caption = (
         f"Normalised difference vegetation index of the bands at {axis.values[pair[0]]:.0f} and "
-        f"{axis.values[pair[1]]:.0f} nm, and the threshold of Mishra and Herrmann."
+        f"{axis.values[pair[1]]:.0f} nm."
     )
-    plot = plots.histogram(counts, edges, colours, THRESHOLD)
+    plot = plots.histogram(counts, edges, colours)
     keys = tuple(Key.of(c, name) for c, name in zip(colours, groups, strict=True))
     return Row(pictures=(Picture(source=plot, title="NDVI", caption=caption, plot=True),), legend=keys, columns=1)
 

@@ -1,5 +1,6 @@
 """Maps: truth, prediction and their differences as small pictures of indexed colours."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -9,6 +10,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
+from tilespec.evaluate.class_names import are_clusters, common_classes
 from tilespec.output.report.inputs import FieldRun, PredictionRun, Runs
 from tilespec.output.report.overview import SIDE
 from tilespec.output.report.page_parts import Key
@@ -104,14 +106,22 @@ def legend(compared: list[MapComparison]) -> tuple[Key, ...]:
 
 
 def _compared(run: PredictionRun, runs: Runs, roi: Roi, stride: int) -> MapComparison:
-    """Return every ``stride``-th pixel of a region of a prediction and its truth."""
-    truth = _truth(run, runs)
-    theirs = () if truth is None else truth.classes
+    """Return every ``stride``-th pixel of a region of a prediction and its truth.
+
+    Clusters are shown as the classes that their evaluation assigned, if there is one.
+    """
+    truth, predicted = _truth(run, runs), _thin(run.map, roi, stride).astype(np.uint8)
+    classes = run.map.classes or (() if truth is None else truth.classes) or ("class 0", "class 1")
+    if truth is not None and _assignment(run):
+        table = _assigned(run, truth.classes)
+        predicted, classes = table[predicted], truth.classes
+    elif truth is not None:
+        classes = common_classes(run.map.url, run.map.classes, truth.url, truth.classes) or classes
     return MapComparison(
         run=run,
-        predicted=_thin(run.map, roi, stride).astype(np.uint8),
+        predicted=predicted,
         truth=None if truth is None else _thin(truth, roi, stride).astype(np.uint8),
-        classes=max(run.map.classes, theirs, key=len) or ("class 0", "class 1"),
+        classes=classes,
         disagreement=_disagreement(run.map, roi, stride),
     )
 
@@ -128,9 +138,37 @@ def _truth(run: PredictionRun, runs: Runs) -> ClassRaster | None:
         except UserError:
             continue
         inner, outer = run.map.roi, truth.roi
+        if not _same_classes(run, truth):
+            continue
         if inner.y1 <= outer.y1 and inner.x1 <= outer.x1 and inner.y0 >= outer.y0 and inner.x0 >= outer.x0:
             return truth
     return None
+
+
+def _same_classes(run: PredictionRun, truth: ClassRaster) -> bool:
+    """Return whether a prediction has the classes of a truth, or has clusters that were assigned to them."""
+    if are_clusters(run.map.classes) and run.map.classes != truth.classes:
+        named = set(filter(None, _assignment(run).values()))
+        return bool(named) and named <= set(truth.classes)
+    try:
+        common_classes(run.map.url, run.map.classes, truth.url, truth.classes)
+    except UserError:
+        return False
+    return True
+
+
+def _assignment(run: PredictionRun) -> Mapping[str, str | None]:
+    """Return the class of each cluster, where an evaluation said it."""
+    return (run.scores or {}).get("assignment") or {}
+
+
+def _assigned(run: PredictionRun, classes: tuple[str, ...]) -> UInt8[np.ndarray, " 256"]:
+    """Return the class of each cluster by its number, 255 for none."""
+    table = np.full(256, UNLABELLED, np.uint8)
+    for cluster, name in _assignment(run).items():
+        if name is not None:
+            table[run.map.classes.index(cluster)] = classes.index(name)
+    return table
 
 
 def _disagreement(source: ClassRaster, roi: Roi, stride: int) -> Float32[np.ndarray, "y x"] | None:

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 
 from tilespec.core.progress import Progress
 from tilespec.core.types import UNLABELLED, Reflectance, Roi
+from tilespec.output.measure.indices import near_bands
 from tilespec.output.pictures import picture_bands
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.layout import CHUNK
@@ -23,8 +24,8 @@ from tilespec.storage.scene import Scene
 
 SIDE = 720
 """The largest number of pixels on the longer side of a picture."""
-RED, NIR = 670.0, 800.0
-"""The wavelengths (nm) of NDVI."""
+RED, NIR, NEAR = 670.0, 800.0, 30.0
+"""The wavelengths (nm) of NDVI, and how far from them a band may lie."""
 
 Plane = Float32[np.ndarray, "y x channel"]
 Measure = Callable[[Reflectance], Plane]
@@ -111,11 +112,9 @@ def overview(scene: Scene, recipes: Mapping[str, Recipe], progress: Progress, si
 
 
 def ndvi_bands(scene: Scene) -> tuple[int, int] | None:
-    """Return the bands of red and near infrared, or None if the scene does not cover them."""
-    axis = scene.spectral
-    if axis is None or axis.name != "wavelength" or not min(axis.values) <= RED < NIR <= max(axis.values):
-        return None
-    return axis.nearest(RED), axis.nearest(NIR)
+    """Return the bands of red and near infrared, or None of a scene that has none near."""
+    places = near_bands(scene.spectral, (RED, NIR), NEAR)
+    return None if places is None else (places[0], places[1])
 
 
 def takes(recipe: Recipe, scene: Scene) -> bool:

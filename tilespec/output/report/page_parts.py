@@ -76,6 +76,10 @@ class PageTable:
     """The title above the table."""
     notes: tuple[str, ...] = ()
     """The notes below the table."""
+    upright: bool = False
+    """Whether the titles of the columns are written upright: a table of many narrow columns."""
+    shades: tuple[tuple[float, ...], ...] = ()
+    """How strongly each cell is coloured, from 0 to 1; none: not at all."""
 
 
 @final

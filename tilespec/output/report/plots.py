@@ -265,18 +265,13 @@ def histogram(
     counts: Sequence[Integer[np.ndarray, " bin"]],
     edges: Float64[np.ndarray, " edge"],
     colours: Sequence[str],
-    threshold: float,
 ) -> str:
-    """Return histograms as filled steps, and a threshold as a line with its value."""
+    """Return histograms as filled steps."""
     with _figure(WIDE) as (figure, axes):
         for count, colour in zip(counts, colours, strict=True):
-            axes.stairs(count / 1e3, edges, fill=True, color=colour, alpha=0.32, linewidth=0)
-            axes.stairs(count / 1e3, edges, color=colour, linewidth=1.4)
-        axes.axvline(threshold, color=COLOURS[0], linewidth=1.4, linestyle=(0, (4, 2)))
-        axes.annotate(
-            f" threshold {threshold:g}", (threshold, 0.96), xycoords=("data", "axes fraction"), color=COLOURS[0]
-        )
-        axes.set(xlabel="NDVI", ylabel="thousand pixels", xlim=(float(edges[0]), float(edges[-1])))
+            axes.stairs(count, edges, fill=True, color=colour, alpha=0.32, linewidth=0)
+            axes.stairs(count, edges, color=colour, linewidth=1.4)
+        axes.set(xlabel="NDVI", ylabel="pixels", xlim=(float(edges[0]), float(edges[-1])))
         return _svg(figure)
 
 

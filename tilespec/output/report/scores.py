@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tilespec.output.report.inputs import PredictionRun, Runs
 from tilespec.output.report.overview import simulated
 from tilespec.output.report.page_parts import PageTable, Section
@@ -23,8 +25,13 @@ HEAD = (
     "IoU, all patches",
     "IoU, region",
     "mean IoU",
-    "accuracy",
+    "OA",
+    "AA",
     "kappa",
+)
+WORDS = (
+    "OA is overall accuracy, the share of labelled pixels that are right; AA is average accuracy, the mean of the "
+    "classes' recall; kappa is agreement beyond chance (Cohen 1960). AA and mean IoU are over the classes of the truth."
 )
 SEAMS = (
     "Seam score: how much more often classes change where tiles meet than elsewhere; 1 is seamless. In brackets the "
@@ -39,10 +46,10 @@ CITATION = (
     "their measured scene of 36 Arabidopsis plants, 3000 × 2796 × 186. That scene is not bundled, and none of our "
     "figures was measured on it; so the two differ in scene as well as in method."
 )
-NO_CITATION = (
-    "Compared with no published figure: those of the protocol (Mishra and Herrmann 2021, 104362) are for two classes, "
-    "plant and background, and for a scene that is not bundled."
-)
+PLANTS = ["background", "plant"]
+"""The classes of the published figures."""
+MANY = 8
+"""The number of classes beyond which a confusion is coloured, with upright heads."""
 
 
 def methods(runs: Runs) -> Section:
@@ -52,22 +59,29 @@ def methods(runs: Runs) -> Section:
         return Section(key="methods", title="Methods", lead="")
     scored.sort(key=lambda item: -_rank(item[1]))
     ours = tuple(_line(run, scores) for run, scores in scored)
-    comparable = all(len(scores["classes"]) == 2 for _, scores in scored)
+    comparable = comparable_to_published(runs, [scores for _, scores in scored])
     theirs = tuple((name, figure, *("–",) * (len(HEAD) - 2)) for name, figure in PUBLISHED) if comparable else ()
     table = PageTable(
         head=HEAD,
         rows=(*ours, *theirs),
         muted=tuple(range(len(ours), len(ours) + len(theirs))),
         best=(0,) if len(ours) > 1 else (),
-        notes=(*_warnings(runs, scored), CITATION if comparable else NO_CITATION),
+        notes=(WORDS, *_warnings(runs, scored), *([CITATION] if comparable else [])),
     )
     return Section(key="methods", title="Methods", lead=_protocol(runs, scored[0][1]), tables=(table,))
 
 
+def comparable_to_published(runs: Runs, scores: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the published figures say anything here: of plants in pots, simulated as in that study."""
+    simulations = bool(runs.scenes) and all(simulated(scene) for scene in runs.scenes)
+    return simulations and all(list(line["classes"]) == PLANTS for line in scores)
+
+
 def by_class(runs: Runs) -> Section:
-    """Return the pixels of each class by their predicted class, for each method."""
-    tables = tuple(_confusion(run, run.scores) for run in runs.predictions if run.scores is not None)
-    lead = "Pixels of each true class (rows) by what was predicted (columns), and the figures that follow from them."
+    """Return the figures of each class, and its pixels by their predicted class, for each method."""
+    scored = [(run, run.scores) for run in runs.predictions if run.scores is not None]
+    tables = tuple(table for run, scores in scored for table in (_figures(run, scores), _confusion(scores)))
+    lead = "The figures of each class, and the pixels of each true class (rows) by what was predicted (columns)."
     return Section(key="classes", title="Class by class", lead=lead, tables=tables)
 
 
@@ -85,7 +99,7 @@ def _line(run: PredictionRun, scores: Mapping[str, Any]) -> tuple[str, ...]:
         spread(scores.get("iou_mean"), scores.get("iou_std")),
         seams(run, scores),
         spread(scores.get("iou_mean_all"), scores.get("iou_std_all")),
-        *(digits(scores.get(key)) for key in ("scene_iou", "miou", "oa", "kappa")),
+        *(digits(scores.get(key)) for key in ("scene_iou", "miou", "oa", "aa", "kappa")),
     )
 
 
@@ -145,14 +159,40 @@ def _warnings(runs: Runs, scored: Sequence[tuple[PredictionRun, Mapping[str, Any
     return tuple(notes)
 
 
-def _confusion(run: PredictionRun, scores: Mapping[str, Any]) -> PageTable:
-    """Return a method's confusion with IoU, F1, precision and recall of each class."""
-    matrix = scores["confusion"]
-    names = [*scores["classes"], *(str(i) for i in range(len(scores["classes"]), len(matrix)))]
-    keys = ("iou", "f1", "precision", "recall")
+def _names(scores: Mapping[str, Any]) -> list[str]:
+    """Return the names of the classes of a confusion."""
+    known, count = list(scores["classes"]), len(scores["confusion"])
+    return [*known, *(str(i) for i in range(len(known), count))]
+
+
+def _occurring(scores: Mapping[str, Any]) -> list[int]:
+    """Return the classes that the truth or the prediction has."""
+    matrix = np.asarray(scores["confusion"])
+    there = matrix.sum(axis=1) + matrix.sum(axis=0)[: len(matrix)] > 0
+    return [int(i) for i in np.flatnonzero(there)]
+
+
+def _figures(run: PredictionRun, scores: Mapping[str, Any]) -> PageTable:
+    """Return the figures of each class that occurs, with the pixels that it has."""
+    names, matrix = _names(scores), scores["confusion"]
+    keys = ("recall", "precision", "f1", "iou")
     rows = tuple(
-        (name, *(f"{count:,}".replace(",", " ") for count in line), *(digits(scores[key][i]) for key in keys))
-        for i, (name, line) in enumerate(zip(names, matrix, strict=True))
+        (names[i], _count(sum(matrix[i])), *(digits(scores[key][i]) for key in keys)) for i in _occurring(scores)
     )
-    head = ("true class", *(f"as {name}" for name in names), "no prediction", "IoU", "F1", "precision", "recall")
-    return PageTable(head=head, rows=rows, title=run.name)
+    return PageTable(head=("true class", "pixels", "recall", "precision", "F1", "IoU"), rows=rows, title=run.name)
+
+
+def _confusion(scores: Mapping[str, Any]) -> PageTable:
+    """Return a method's confusion; that of many classes is shaded by the share of the true class."""
+    names, matrix, shown = _names(scores), scores["confusion"], _occurring(scores)
+    lost = any(line[-1] for line in matrix)
+    columns = [*shown, *([len(matrix)] if lost else [])]
+    wide = len(shown) > MANY
+    rows = tuple((names[i], *(_count(matrix[i][j]) for j in columns)) for i in shown)
+    heads = (*(f"as {names[i]}" for i in shown), *(("no prediction",) if lost else ()))
+    shades = tuple((0.0, *(matrix[i][j] / max(sum(matrix[i]), 1) for j in columns)) for i in shown) if wide else ()
+    return PageTable(head=("true class", *heads), rows=rows, shades=shades, upright=wide)
+
+
+def _count(pixels: int) -> str:
+    return f"{pixels:,}".replace(",", " ") if pixels else "0"

@@ -17,6 +17,8 @@ VISIBLE: Final = (400.0, 700.0)
 """The wavelengths (nm) that a colour needs."""
 NEAR: Final = 20.0
 """The largest distance (nm) between a band's centre and a wavelength that the band represents."""
+AT_ENDS: Final = 28.0
+"""That distance at the ends of the visible range, where the eye sees little: many sensors begin at 427 nm."""
 CHANNELS: Final = ("red", "green", "blue")
 """The names of the bands of an RGB scene in their order."""
 
@@ -103,7 +105,7 @@ def rgb_axis() -> SpectralAxis:
 
 
 def check_visible(wavelengths: Float64[np.ndarray, " band"], where: str = "wavelengths") -> None:
-    """Refuse wavelengths that leave a part of the visible range without a band within `NEAR`.
+    """Refuse wavelengths that leave a part of the visible range without a band within `NEAR`, or `AT_ENDS` of its ends.
 
     Raises:
         UserError: a part is not covered; the message names it.
@@ -113,14 +115,15 @@ def check_visible(wavelengths: Float64[np.ndarray, " band"], where: str = "wavel
     far = np.full(len(range_), np.inf)
     for centre in wavelengths:
         np.fmin(far, np.abs(range_ - centre), out=far)
+    outside = (range_ < min(wavelengths, default=high)) | (range_ > max(wavelengths, default=low))
     missing = range_[far > NEAR + 1e-6]
-    if len(missing):
+    if (far > np.where(outside, AT_ENDS, NEAR) + 1e-6).any():
         span = f" from {wavelengths.min():g} to {wavelengths.max():g} nm" if len(wavelengths) else ""
         raise UserError(
             where,
             found=f"{len(wavelengths)} bands{span}, none within {NEAR:g} nm of {missing[0]:g} nm"
             + (f" (and up to {missing[-1]:g} nm)" if len(missing) > 1 else ""),
-            expected=f"a band within {NEAR:g} nm of every wavelength from {low:g} to {high:g} nm",
+            expected=f"a band within {NEAR:g} nm of every one from {low:g} to {high:g} nm, {AT_ENDS:g} at the ends",
             do="Colours need the whole visible range: take a scene that covers it; export as .png shows false colour.",
         )
 

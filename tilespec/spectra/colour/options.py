@@ -29,7 +29,8 @@ class ColourOptions:
     white: float | None = None
     """A white reflector has this value (1 by default). The default is refused where it cannot be meant."""
     mask: str | None = None
-    """Only pixels where this layer has a value that is not 0 decide --scale image."""
+    """Only pixels that have a label in this class map, or a value that is not 0 in another layer, decide --scale
+    image."""
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:

@@ -17,14 +17,14 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.colour.camera import camera_primaries
-from tilespec.spectra.colour.observer import CHANNELS, VISIBLE, Observer, check_visible
+from tilespec.spectra.colour.observer import CHANNELS, NEAR, VISIBLE, Observer, check_visible
 from tilespec.spectra.colour.options import ColourOptions, RenderOptions
 from tilespec.spectra.colour.rendering import Rendering
 from tilespec.spectra.operators import Take
 from tilespec.spectra.passes import reduce_scene
-from tilespec.spectra.scale_check import brightness, quick_sample
+from tilespec.spectra.scale_check import BRIGHTEST, DARKEST, brightness, quick_sample
 from tilespec.spectra.statistics import Spread
-from tilespec.spectra.transform import StoredForm, open_product, write_scene
+from tilespec.spectra.transform import StoredForm, header_of, open_product, write_scene
 from tilespec.storage.blocks import blocks
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
@@ -40,7 +40,6 @@ FORMS: Final = {
 """The stored forms of sRGB values 0..1, by the name of the data type."""
 SEEN: Final = (360.0, 830.0)
 """The wavelengths (nm) to which the CIE's observers respond."""
-BRIGHTEST, DARKEST = 10.0, 1e-3
 """The largest and the smallest plausible ratio of a scene's bright values to its white."""
 
 
@@ -85,7 +84,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
         product = _open(source, out, roi, form, operators, _attrs(source, roi, options, (black, top)))
         values = values_of(options, ColourOptions, Region, Workers)
         product.ledger.command("render", scene=scene, out=out, dtype=options.dtype, **values)
-        counts = write_scene(source, operators, product, roi=roi, form=form, **pass_options)
+        counts = write_scene(source, operators, product, roi=roi, form=form, what="render", **pass_options)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | {"black": black, "white": top, "notes": _notes(source, counts)} | spent
 
@@ -206,11 +205,16 @@ def _attrs(source: Scene, roi: Roi, options: ColourOptions, limits: tuple[float,
     return {
         "title": f"Colours of {source.attrs.get('title') or Path(source.url).name}",
         "channels": list(CHANNELS),
-        "header": {**source.attrs.get("header", {}), "band names": f"{{{', '.join(CHANNELS)}}}"},
+        "header": {**_header(source, roi), "band names": f"{{{', '.join(CHANNELS)}}}"},
         "colour_space": "sRGB",
         "rendering": {**values_of(options, ColourOptions), "camera": camera, "black": limits[0], "white": limits[1]},
         **part,
     }
+
+
+def _header(source: Scene, roi: Roi) -> dict[str, str]:
+    """Return the header of the scene without what speaks of its bands."""
+    return header_of(source, Bands(count=len(CHANNELS), axis=None), other_pixels=roi != source.roi)[0]
 
 
 def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
@@ -222,6 +226,11 @@ def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
     if counts["clipped_pixels"]:
         share = f"{counts['clipped_pixels']:,} pixels ({counts['clipped_pixels'] / whole:.2%} of those with data)"
         notes.append(f"{share} have a colour out of gamut, which was clipped")
+    centres = _centres(source)
+    gaps = (centres.min() - VISIBLE[0], VISIBLE[1] - centres.max())
+    ends = [f"{end:g}" for end, gap in zip(VISIBLE, gaps, strict=True) if gap > NEAR]
+    if ends:
+        notes.append(f"no band near {' and '.join(ends)} nm: colours are approximate, and white stays white")
     if "recipe_digest" in source.attrs:
         notes.append("the scene went through a recipe: its colours are of what that left, not of the scene's light")
     return notes

@@ -1,7 +1,7 @@
 """PCA: exact, in one pass over the scene, from shifted moments, with deterministic signs."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -53,13 +53,16 @@ class Pca:
         shift = on.sample.mean(axis=0, dtype=np.float64).astype(np.float32)
         moments: Moments = on.reduce(Moments.zero(shift))
         projection = decompose(moments, self.components)
-        facts = {
+        facts: dict[str, Any] = {
             "pixels": moments.n,
             "invalid_pixels": moments.invalid,
             "constant_bands": int((np.diag(moments.products) == 0).sum()),
             "explained_variance": projection.variance.tolist(),
             "explained_variance_ratio": projection.ratio.tolist(),
         }
+        most = moments.n - 1
+        if self.components > most:
+            facts["notes"] = [f"pca={self.components} of {moments.n} spectra: only {most} components have variance"]
         return Fitted(operator=projection, facts=facts)
 
 

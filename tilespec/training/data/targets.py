@@ -19,9 +19,9 @@ from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, Spectral
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.blocks import Block, blocks
-from tilespec.storage.group import open_group
+from tilespec.storage.inventory import digests
 from tilespec.storage.layer import Layer
-from tilespec.storage.layout import ArraySpec, cube_spec, layer_spec
+from tilespec.storage.layout import ArraySpec, class_names, cube_spec, layer_spec
 from tilespec.storage.scene import Scene
 
 STRIP: Final = 512
@@ -128,10 +128,9 @@ class LabelTarget:
         return height, width
 
     @property
-    def digest(self) -> str | None:
-        """The hash of the store, if a run has recorded one."""
-        digest = open_group(self.store).attrs.get("tilespec_digest")
-        return None if digest is None else str(digest)
+    def digest(self) -> str:
+        """The hash of the store."""
+        return digests(self.store).store
 
     @property
     def axis(self) -> None:
@@ -141,7 +140,7 @@ class LabelTarget:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the classes, none if the layer has none."""
-        return tuple(str(self.plane.attrs.get("flag_meanings", "")).split())
+        return class_names(self.plane.attrs)
 
     def empty(self, shape: tuple[int, int]) -> ClassMap:
         """Return memory for the labels of a region."""
@@ -220,8 +219,8 @@ class ValueTarget:
         return self.cube.shape[2]
 
     @property
-    def digest(self) -> str | None:
-        """The hash of the cube, if a run has recorded one."""
+    def digest(self) -> str:
+        """The hash of the cube."""
         return self.cube.digest
 
     @property

@@ -23,7 +23,7 @@ from tilespec.core.errors import EXIT_INCOMPLETE, IncompleteError, UserError
 from tilespec.core.progress import Progress
 from tilespec.storage.lock import holder, holder_token
 from tilespec.training.ranks.launchers import RankAddress
-from tilespec.training.ranks.processes import GRACE, LOOK, ExitReport, RankProcess, drained, outcome, tell
+from tilespec.training.ranks.processes import GRACE, LOOK, ExitReport, RankProcess, drained, forward, outcome
 
 CHECK = 2.0
 """The seconds between two checks that the command that started a rank still holds its product's lock."""
@@ -113,11 +113,11 @@ def on_workers(
         flight = _Flight(client=client, launch=work.launch, flying=_started(client, hosts, work))
         while flight.flying:
             for word in drained(words):
-                tell(progress, word)
+                forward(progress, word)
             flight.look(stop())
             time.sleep(LOOK)
         for word in drained(words):
-            tell(progress, word)
+            forward(progress, word)
         return outcome(flight.endings)
     finally:
         _tell(client, _end, work.launch)

@@ -162,7 +162,7 @@ def drained(words: "SimpleQueue[list[Any]]") -> Iterator[list[Any]]:
             yield words.get_nowait()
 
 
-def tell(progress: Progress, word: Sequence[Any]) -> None:
+def forward(progress: Progress, word: Sequence[Any]) -> None:
     """Forward one message of a `Relay` to a progress."""
     getattr(progress, word[0])(*word[1:])
 
@@ -229,7 +229,7 @@ def _pass(rank_processes: Sequence[RankProcess], progress: Progress) -> None:
     """Forward the messages of the ranks so far."""
     for rank_process in rank_processes:
         for word in drained(rank_process.reports):
-            tell(progress, word)
+            forward(progress, word)
 
 
 def outcome(endings: Sequence[ExitReport]) -> Any:

@@ -136,7 +136,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
         weights=weights,
         tile=setup.task.geometry.plane((config.data.patch, config.data.patch))[0],
         provenance={
-            "method": config.objective.name,
+            "method": config.net.name if config.objective.name == "supervised" else config.objective.name,
             "config": source.rpartition("/")[2],
             "seed": config.train.seed,
             "steps": config.train.steps if step is None else step,

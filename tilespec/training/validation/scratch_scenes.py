@@ -20,11 +20,11 @@ from tilespec.core.types import Roi, SpectralAxis
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks
 from tilespec.storage.group import open_group
+from tilespec.storage.inventory import digests
 from tilespec.storage.layout import ArraySpec, constants, cube_spec
 from tilespec.storage.ledger import sidecar
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
-from tilespec.storage.scene import content_of
 from tilespec.training.data.training_set import TrainingRegion
 
 Row = Callable[[Roi], np.ndarray]
@@ -46,11 +46,10 @@ class ValidationScene:
 
 def as_is(region: TrainingRegion, *, recipe: bool) -> bool:
     """Return whether a scene is predicted itself: no ``recipe``, a known digest, and its own truth."""
-    digest = region.scene.digest
-    if recipe or digest is None:
+    if recipe:
         return False
-    group = open_group(region.truth.store)
-    return "cube" not in group or content_of(group.attrs) == digest
+    truth = region.truth.store
+    return "cube" not in open_group(truth) or digests(truth).cube == region.scene.digest
 
 
 def source(
@@ -65,13 +64,13 @@ def source(
         region = {"rows": f"{roi.y0}:{roi.y1}", "cols": f"{roi.x0}:{roi.x1}"}
         return ValidationScene(scene=held.scene.url, truth=held.truth.store, region=region)
     scores = cube_spec((*roi.shape, recipe.bands_out), "float32", spectral=recipe.axis_out)
-    settings = {"scene": held.scene.digest or held.scene.url, "region": str(roi), "recipe": recipe.digest}
+    settings: dict[str, Any] = {"scene": held.scene.digest, "region": str(roi), "recipe": recipe.digest}
     write_scene_once, plane = partial(_write_once, progress=progress), held.geometry.beneath(roi)
     write_scene_once(
         roi, url, scores, recipe.axis_out, settings, partial(_scores, held, recipe), recipe_digest=recipe.digest
     )
     truth = f"{url.removesuffix('.zarr')}-truth.zarr"
-    settings = {"truth": held.truth.digest or held.truth.store, "region": str(roi)}
+    settings = {"truth": held.truth.digest, "region": str(roi)}
     write_scene_once(plane, truth, held.truth.spec(plane.shape, classes), held.truth.axis, settings, held.truth.read)
     return ValidationScene(scene=url, truth=truth, region={"rows": None, "cols": None})
 

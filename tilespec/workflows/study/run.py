@@ -18,7 +18,7 @@ from tilespec.evaluate.comparison import metrics_of
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.table import figures
 from tilespec.storage.files import parse_json, read_json, write_atomic
-from tilespec.storage.group import open_group
+from tilespec.storage.inventory import digests
 from tilespec.storage.ledger import sidecar
 from tilespec.storage.rasters import ValueRaster
 from tilespec.training.config import resolve
@@ -57,9 +57,9 @@ class StudySettings:
         return [[self._content(item.scene), "" if item.truth is None else self._content(item.truth)] for item in items]
 
     def _content(self, store: str) -> str:
-        """Return the hash of a store's contents, or its path if no run has recorded a hash."""
+        """Return the hash of a store's contents."""
         if store not in self.known:
-            self.known[store] = str(open_group(store).attrs.get("tilespec_digest", store))
+            self.known[store] = digests(store).store
         return self.known[store]
 
 

@@ -1,0 +1,29 @@
+"""MATLAB process: the part of a reader that runs apart, because SciPy's parser can crash on damaged files.
+
+``matlab_process.py PATH`` prints names, shapes and classes of all arrays as JSON; with a name after the path it writes
+that array in the format .npy. It imports nothing of this package.
+"""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import scipy.io
+
+
+def main(path: str, *names: str) -> None:
+    """Write what is asked to the standard output."""
+    warnings.simplefilter("ignore")
+    if not names:
+        sys.stdout.write(json.dumps(scipy.io.whosmat(path)))
+        return
+    array = np.asarray(scipy.io.loadmat(path, variable_names=[names[0]])[names[0]])
+    if array.dtype.kind not in "biufUS":
+        raise TypeError(f"{names[0]} holds {array.dtype}, no numbers")
+    with open(1, "wb", closefd=False) as out:
+        np.lib.format.write_array(out, array, allow_pickle=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
