@@ -120,18 +120,18 @@ def project(plan: PredictPlan, workers: int, limit: int) -> Projection:
     )
 
 
-def _lane(predictor: TorchPredictor, whole: Shape, plan: PredictPlan, room: int) -> int:
-    """Return the bytes of a batch of the shape ``whole`` in one thread, from trials that fit into ``room`` bytes.
+def _lane(predictor: TorchPredictor, whole: Shape, plan: PredictPlan, space: int) -> int:
+    """Return the bytes of a batch of the shape ``whole`` in one thread, from trials that fit into ``space`` bytes.
 
     The first trial is small enough for a net that takes `SPARE` times its input and output, and each further one is
     allowed by the one before, scaled by its pixels.
     """
     trials = _trials(whole, plan.grid.reach.align)
     given = [4 * prod(shape) + 4 * prod(shape[:3]) * predictor.channels[1] for shape in trials]
-    first = max((n for n, size in enumerate(given) if plan.threads * SPARE * size <= room), default=0)
+    first = max((n for n, size in enumerate(given) if plan.threads * SPARE * size <= space), default=0)
     taken = _measured(predictor, trials[first], plan.threads) / given[first]
     for shape, size in zip(trials[first + 1 :], given[first + 1 :], strict=True):
-        if plan.threads * (taken or SPARE) * size > room:
+        if plan.threads * (taken or SPARE) * size > space:
             break
         taken = _measured(predictor, shape, plan.threads) / size
     return int((taken or SPARE) * given[-1])

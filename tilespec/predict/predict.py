@@ -51,7 +51,7 @@ def predict(
     Args:
         model: Model folder.
         scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``: one that
-            cannot be predicted is told of in ``failed``, and the others are predicted.
+            cannot be predicted stands in ``failed``, and the others are predicted.
         out: Prediction store: ``prediction(y, x)`` uint8 for classes, else ``prediction(y, x, channel)`` float32.
         options: How it is predicted; given by name.
         progress: Where progress is shown.
