@@ -11,6 +11,7 @@ from tilespec.core.types import Roi, SpectralAxis
 from tilespec.models.tasks import TASKS, task
 from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
+from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 from tilespec.training.data.density import Density, WeightedRegion, weighted
@@ -103,6 +104,7 @@ def open_training_set(config: Config) -> TrainingSet:
         _ground(data, url, kind.open, store, geometry) for url, store in zip(data.scene, stores, strict=True)
     )
     _same_bands(training_regions)
+    same_scale([(region.scene, region.roi) for region in training_regions])
     truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
     survey = kind.survey(truths, regions, task_options)
     density = _density(data, training_regions, len(survey.classes))
