@@ -18,6 +18,7 @@ from pyproj import CRS
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.storage.georeference import transform_of
+from tilespec.storage.rasters import ValueRaster
 from tilespec.storage.scene import Scene
 
 pytestmark = [
@@ -261,3 +262,48 @@ def test_a_header_of_envi_is_overruled_by_the_user(tmp_path):
     (tmp_path / "x.hdr").write_text(text + "wavelength units = Nanometers\nwavelength = {200, 900, 1600, 3000}\n")
     axis, _ = spectral(tmp_path, tmp_path / "x.hdr", wavelength_unit="cm-1")
     assert (axis.name, axis.values) == ("wavenumber", tuple(SHIFT))
+
+
+def test_wavelengths_are_evenly_spaced_between_two_ends(tmp_path):
+    np.save(tmp_path / "x.npy", CUBE)
+    axis, notes = spectral(tmp_path, tmp_path / "x.npy", wavelengths="400:700")
+    assert axis.values == (400, 500, 600, 700)
+    assert any("4 evenly spaced bands" in note for note in notes)
+
+
+def test_a_vector_that_is_not_there_is_refused_though_another_is(tmp_path):
+    np.savez(tmp_path / "x.npz", cube=CUBE, wavelength=SHIFT)
+    with pytest.raises(UserError, match="--wavelengths: found neither a file nor a variable 'wavlength'"):
+        api.ingest(tmp_path / "x.npz", tmp_path / "scene", wavelengths="wavlength")
+
+
+def test_arrays_of_groups_are_named_by_their_last_part(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a/refl"], file["b/other"], file["a/centres_of_bands"] = CUBE, CUBE + 1, SHIFT
+    axis, _ = spectral(tmp_path, path, variable="refl", wavelengths="centres_of_bands", wavelength_unit="nm")
+    scene = Scene.open(str(tmp_path / "scene"))
+    assert_array_equal(scene.read(scene.roi), CUBE)
+    assert axis.values == tuple(SHIFT)
+
+
+def test_a_scene_that_xarray_turned_comes_back(tmp_path):
+    np.save(tmp_path / "x.npy", CUBE)
+    api.ingest(tmp_path / "x.npy", tmp_path / "scene", wavelengths="400:700")
+    data = xr.open_zarr(tmp_path / "scene", consolidated=False).load().drop_encoding()
+    data.transpose("band", "x", "y").to_zarr(tmp_path / "turned", zarr_format=3, consolidated=False)
+    api.ingest(tmp_path / "turned", tmp_path / "again")
+    again = Scene.open(str(tmp_path / "again"))
+    assert_array_equal(again.read(again.roi), CUBE)
+    assert again.spectral.values == (400, 500, 600, 700)
+
+
+def test_a_layer_of_another_store_is_unpacked_before_it_is_scored(tmp_path):
+    values = np.where(np.eye(6, 5) == 1, np.nan, CUBE[..., 0])
+    data = xr.Dataset({"cube": (("y", "x", "band"), CUBE), "height": (("y", "x"), values)})
+    packing = {"dtype": "i2", "scale_factor": 1e-4, "add_offset": 0.5, "_FillValue": -9999}
+    for encoding in (packing, {"_FillValue": -9999.0}):
+        url = str(tmp_path / f"x{len(encoding)}")
+        data.to_zarr(url, zarr_format=3, consolidated=False, encoding={"height": encoding})
+        layer = ValueRaster.open(url, "height")
+        assert_allclose(layer.read(layer.roi)[..., 0], values, atol=1e-4)

@@ -18,7 +18,7 @@ from tilespec.storage.georeference import (
     transform_of,
 )
 
-CRS_KEYS: Final = ("crs_wkt", "spatial_ref", "_CRS", "proj:wkt2", "proj:projjson", "proj:code", "esri_pe_string")
+CRS_KEYS: Final = ("crs_wkt", "spatial_ref", "_CRS", "proj:wkt2", "proj:projjson", "proj:code", "esri_pe_string", "crs")
 """The attributes of an array, or its grid mapping, that define a CRS: CF, rioxarray, GDAL, and Zarr's conventions."""
 TRANSFORM_KEYS: Final = ("GeoTransform", "spatial:transform")
 MAPPING_KEYS: Final = {"grid_mapping_name", "crs_wkt", "spatial_ref"}

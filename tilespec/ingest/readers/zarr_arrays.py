@@ -15,7 +15,7 @@ from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Facts, Options, Source
 from tilespec.ingest.readers.unpacked import unpack
 from tilespec.storage.array_metadata import is_bare_array
-from tilespec.storage.axes import ORDER, dims_of
+from tilespec.storage.axes import ORDER, dims_of, in_order
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.packing import PACKING
 from tilespec.storage.scene import Scene
@@ -32,7 +32,7 @@ def read_zarr(path: Path, options: Options) -> Source:
         check_complete(str(path), root.attrs)
     container = _container(path, root)
     wanted = "cube" in container.entries and options.kind != "labels" and options.variable in (None, "cube")
-    if third and STATUS in root.attrs and wanted:
+    if third and STATUS in root.attrs and wanted and in_order(container.entries["cube"].dims):
         if options.wavelength_unit is not None:
             raise UserError(
                 "--wavelength-unit",
