@@ -335,3 +335,9 @@ def test_scanning_angles_of_a_geostationary_satellite_become_metres(tmp_path):
     found = transform_of(Scene.open(str(tmp_path / "scene")).georef["GeoTransform"])
     wanted = (height * (-0.1 - step / 2), height * step, 0, height * (0.12 + step / 2), 0, -height * step)
     assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_micrometres_that_are_called_nanometres_are_noted(tmp_path):
+    np.savez(tmp_path / "x.npz", cube=CUBE, wavelength_nm=[0.4, 0.5, 0.6, 0.7])
+    _, notes = spectral(tmp_path, tmp_path / "x.npz")
+    assert any("wavelengths up to 0.7 nm; if they are in micrometres: --wavelength-unit um" in note for note in notes)
