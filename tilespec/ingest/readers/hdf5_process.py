@@ -1,9 +1,10 @@
 """HDF5 process: a first look at a file that runs apart, because the HDF5 library can hang or crash on damaged ones.
 
-``hdf5_process.py PATH`` visits all arrays of a file: their attributes, and their first and last elements. It imports
-nothing of this package.
+``hdf5_process.py SECONDS PATH`` visits all arrays of a file: their attributes, and their first and last elements. It
+ends after SECONDS by itself, and imports nothing of this package.
 """
 
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -38,4 +39,5 @@ def _attributes(node: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    signal.alarm(int(sys.argv[1]))
+    main(*sys.argv[2:])
