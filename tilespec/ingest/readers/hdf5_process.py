@@ -20,14 +20,15 @@ def main(path: str) -> None:
 
 
 def _visit(_: str, node: Any) -> None:
-    """Read the attributes of a group or an array, and two elements of an array."""
+    """Read the attributes of a group or an array, and two elements and the dimensions of an array."""
     _attributes(node)
     if isinstance(node, h5py.Dataset) and node.shape:
         for corner in (tuple(0 for _ in node.shape), tuple(size - 1 for size in node.shape)):
             with suppress(Exception):
                 node[corner]
         with suppress(Exception):
-            [len(dim) for dim in node.dims]
+            for dim in node.dims:
+                dim.label, [scale.name for scale in dim.values()]
 
 
 def _attributes(node: Any) -> None:
