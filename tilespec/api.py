@@ -58,20 +58,21 @@ def _verb(name: str) -> Callable[..., Any]:
     def verb(*values: Any, **given: Any) -> Any:
         with ExitStack() as stack:
             bound = dict(zip(names, values, strict=False)) if len(values) <= len(names) else {}
-            taken = {key: _taken(parameters.get(key), value) for key, value in (bound | given).items()}
-            if any(map(is_array, taken.values())):
-                taken = stack.enter_context(import_object(STORED_ARRAYS, "function")(taken))
-            if "progress" in parameters and taken.get("progress") is None:
-                taken["progress"] = default_progress()
+            arguments = {key: _argument(parameters.get(key), value) for key, value in (bound | given).items()}
+            if any(map(is_array, arguments.values())):
+                arguments = stack.enter_context(import_object(STORED_ARRAYS, "function")(arguments))
+            if "progress" in parameters and arguments.get("progress") is None:
+                arguments["progress"] = default_progress()
             stack.enter_context(caller_state())
-            first = [taken.pop(each) for each in names[: len(values)]]
-            result = function(*first, *values[len(names) :], **taken)
+            first = [arguments.pop(each) for each in names[: len(values)]]
+            result = function(*first, *values[len(names) :], **arguments)
         return Result(result) if isinstance(result, Mapping) else result
 
+    verb.__wrapped__ = inspect.unwrap(function)
     return verb
 
 
-def _taken(parameter: inspect.Parameter | None, value: Any) -> Any:
+def _argument(parameter: inspect.Parameter | None, value: Any) -> Any:
     """Return an argument as the verb takes it; options are read by the verb itself."""
     if parameter is None or is_array(value) or parameter.name == "progress":
         return value

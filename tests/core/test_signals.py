@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -44,3 +47,44 @@ def test_handlers_are_what_they_were_before():
     with catch_signals(LocalFlag(), (*SIGNALS, NOTICE)):
         assert [signal.getsignal(number) for number in (*SIGNALS, NOTICE)] != before
     assert [signal.getsignal(number) for number in (*SIGNALS, NOTICE)] == before
+
+
+def test_a_terminal_that_is_closed_asks_however_often_it_says_so():
+    with catch_signals(LocalFlag()) as told:
+        send(signal.SIGHUP)
+        send(signal.SIGHUP)
+        assert told()
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with catch_signals(LocalFlag()) as told:
+        send(signal.SIGHUP)
+        assert not told()
+
+
+COMMAND = """
+import sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from tilespec.core.signals import LocalFlag, catch_signals, end_at_once, last_act
+end_at_once()
+with catch_signals(LocalFlag()) as stop, last_act(lambda: print("released", flush=True)):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(time.sleep, 60)
+        print("ready", flush=True)
+        while True:
+            time.sleep(0.05)
+"""
+
+
+def test_a_second_signal_ends_a_command_whose_threads_compute_for_a_minute():
+    with subprocess.Popen([sys.executable, "-c", COMMAND], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None, "the first one waits for what is in flight"
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 130
+        assert time.monotonic() - began < 30
+        assert process.stdout.read() == "released\n"

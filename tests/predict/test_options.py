@@ -146,9 +146,10 @@ def test_other_sizes_are_refused(text):
 def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     model = save_model(tmp_path / "model", scene)
     plan, _ = plan_of(Model.load(model), model, scene, str(tmp_path / "out"), PredictOptions(tile=64), threads=2)
-    projection = project(plan, workers=0)
+    most = 1 << 40
+    projection = project(plan, 0, most)
     assert projection.peak(2) > projection.peak(1) > projection.base
-    assert project(plan, workers=3).peak(1) > 3 * projection.base
+    assert project(plan, 3, most).peak(1) > 3 * projection.base
     assert projection.lanes(2, projection.peak(1)) == 1
 
 

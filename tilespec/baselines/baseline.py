@@ -15,7 +15,7 @@ from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import diagnose
 from tilespec.baselines.options import BaselineOptions, unused
 from tilespec.cluster.connect import connect
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
@@ -115,9 +115,9 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
     return predicted | planned | learned.facts | extra | spent | said
 
 
-def _absent(learned: FittedBaseline) -> list[str]:
+def _absent(fitted: FittedBaseline) -> list[str]:
     """Return a note on the classes that have no pixel in the region."""
-    names = learned.facts.get("absent_classes") or []
+    names = fitted.facts.get("absent_classes") or []
     return [f"never predicted, for want of labelled pixels in the region: {', '.join(names)}"] if names else []
 
 
@@ -227,8 +227,8 @@ def _free(folder: str, model: Model) -> None:
         raise _other(folder, "the model of a product of other settings")
 
 
-def _other(folder: str, found: str) -> UserError:
-    return UserError(
+def _other(folder: str, found: str) -> OccupiedError:
+    return OccupiedError(
         folder,
         found=found,
         expected="a free place, or the same model",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import SPAN, DryRun, Seeded, Workers
+from tilespec.core.options import SPAN, DryRun, Overwrite, Seeded, Workers
 
 ALL = "all"
 AUTO = "auto"
@@ -93,7 +93,7 @@ class MethodOptions:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class BaselineOptions(MethodOptions, Seeded, Workers, DryRun):
+class BaselineOptions(MethodOptions, Seeded, Workers, DryRun, Overwrite):
     """The options of `baseline`."""
 
     target: str | None = None

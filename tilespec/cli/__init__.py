@@ -17,7 +17,7 @@ from tilespec.cli.shared import answer, open_streams
 from tilespec.cli.verbs import COMMANDS
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.memory import one_heap
-from tilespec.core.progress import tell
+from tilespec.core.progress import to_stderr
 from tilespec.core.signals import end_at_once
 
 
@@ -66,5 +66,5 @@ def main() -> None:
     try:
         app()
     except OSError as error:  # the help, or a message of the parser, that nobody can read
-        tell(f"tilespec: standard output: {error.strerror}\n")
+        to_stderr(f"tilespec: standard output: {error.strerror}\n")
         sys.exit(EXIT_USER)

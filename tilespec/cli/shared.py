@@ -19,7 +19,7 @@ from tilespec.core.errors import (
     UserError,
     without_credentials,
 )
-from tilespec.core.progress import tell
+from tilespec.core.progress import to_stderr
 from tilespec.core.results import human
 
 
@@ -43,7 +43,7 @@ def run(
     else:
         answering = answers()
         for note in result.get("notes", []) if answering and sets_exit_code else []:
-            tell(without_credentials(f"tilespec {verb}: note: {note}") + "\n")
+            to_stderr(without_credentials(f"tilespec {verb}: note: {note}") + "\n")
         if answering:
             answer(verb, json.dumps(result) if as_json else human(result))
         if sets_exit_code and (result.get("status") == "incomplete" or result.get("whole") is False):
@@ -62,7 +62,7 @@ def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]
 
 def fail(message: str, code: int) -> None:
     """Say why, and end with an exit code."""
-    tell(without_credentials(message) + "\n")
+    to_stderr(without_credentials(message) + "\n")
     raise typer.Exit(code)
 
 

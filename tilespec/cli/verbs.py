@@ -30,23 +30,51 @@ tilespec study preset:best --out s --set data.scene=a.zarr --rows 400:1024 --tes
 tilespec study preset:best --out s --folds list_a.csv --folds list_b.csv --root stores --baseline plsda
 tilespec study preset:best --out s --set 'data.scene=["a.zarr", "b.zarr"]' --fold A=a --fold B=b --seeds 5"""
 
+INGEST = """Bring any format into a scene, or several flight lines into one each: streamed, resumable.
+
+\b
+envi     .hdr with its data, any interleave        raster  GeoTIFF, and what else GDAL reads
+matlab   .mat, also of version 7.3                 image   .png, .jpg, .bmp and others, as bands or as labels
+hdf5     .h5, .hdf5                                netcdf  .nc, on any even grid
+npy      an array, npz several                     zarr    a store of another program
+emit, prisma, neon          products of these sensors
+icvl, cave, arad            data sets: --dataset
+
+PATH:VARIABLE names an array of a file that has several."""
+
+TRAIN = """Train a net on random patches; resumes by itself.
+
+\b
+preset:tiny             seconds, on any labelled scene
+preset:demo             the training of `tilespec demo`
+preset:best             the recommended settings
+preset:rgb-best         spectra from RGB pictures, recommended settings
+preset:mishra2021       as published for plants
+preset:alvarezgila2017  as published for spectra from RGB pictures
+
+docs/training.md explains every key of a configuration."""
+
 MODEL, SCENE, STORE, PRED, OUT = map(Argument, ("model", "scene", "store", "pred", "out"))
 
 COMMANDS: Final = (
     Command("simulate", "Simulate a physically based plant scene with its truth.", (OUT,)),
     Command(
         "ingest",
-        "Bring any format into a scene, or several flight lines into one each: streamed, resumable.",
+        INGEST,
         (SeveralThenOut("src", "One source or several, then the output.", "SRC... OUT", single=True),),
     ),
     Command("info", "Say what a store holds.", (STORE,), options=False, progress=False, sets_exit_code=False),
     Command("fit", "Fit a recipe of spectral steps, out of core.", (SCENE, OUT)),
     Command("transform", "Write the scene that a recipe makes of a scene.", (Argument("recipe"), SCENE, OUT)),
     Command("render", "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.", (SCENE, OUT)),
-    Command("export", "Hand a store on as GeoTIFF, ENVI or PNG.", (STORE, OUT)),
+    Command(
+        "export",
+        "Hand a store on in the format that the end of OUT names: .tif, .tiff, .hdr (ENVI), .nc, .png.",
+        (STORE, OUT),
+    ),
     Command(
         "train",
-        "Train a net on random patches; resumes by itself.",
+        TRAIN,
         (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "Model folder.", flag="--out")),
         answers=leads,
     ),

@@ -48,7 +48,7 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
     else:
         name = cluster or "local"
         opener: Callable[[int], Any] = load(CLUSTERS, from_user(name), "cluster")
-        with _entered(name, _opened(name, lambda: opener(max(workers, 1)))) as client:
+        with _entered(name, _client_of(name, lambda: opener(max(workers, 1)))) as client:
             yield client
 
 
@@ -150,7 +150,7 @@ def _scheduler(address: str) -> Iterator[Any]:
     for name in LOGGERS:  # lost connections are reported by our own messages
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with _opened(address, lambda: Client(address, timeout=f"{ANSWERS:.0f}s")) as client:
+        with _client_of(address, lambda: Client(address, timeout=f"{ANSWERS:.0f}s")) as client:
             client.get_versions(check=True)
             yield client
     finally:
@@ -183,7 +183,7 @@ def _check_address(address: str) -> None:
     )
 
 
-def _opened(where: str, open_client: Callable[[], Any]) -> Any:
+def _client_of(where: str, open_client: Callable[[], Any]) -> Any:
     """Return an open client; a scheduler that does not answer, or does not fit, is a message."""
     try:
         return open_client()

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
-
 from tilespec.core.cpu import is_forked
 from tilespec.core.errors import UserError
 
@@ -22,9 +20,10 @@ def caller_state() -> Iterator[None]:
     Raises:
         UserError: torch cannot learn in this process, because it was forked from one that used torch.
     """
-    torch = sys.modules.get("torch")
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     with ExitStack() as stack:
-        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        if numpy is not None:
+            stack.enter_context(numpy.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         if torch is not None:
             stack.enter_context(_torch_state(torch))
         try:

@@ -5,6 +5,7 @@ from typing import Any, Final, final
 
 CREDENTIALS: Final = (
     (re.compile(r"(?<=://)[^/\s'\"@]*@"), ""),
+    (re.compile(r"(?<![^\s'\"])[^\s:@/'\"]+:[^\s@/'\"]+@(?=[\w\[])"), ""),
     (
         re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|password|secret|token|sig)=)[^&\s'\"]+"),
         r"\1...",
@@ -36,7 +37,12 @@ class UserError(ValueError):
 
 @final
 class OccupiedError(UserError):
-    """The place of an output holds something else; ``overwrite`` replaces a file, or what tilespec made."""
+    """The place of an output holds another output, or a file; the option ``overwrite`` replaces it."""
+
+    def __init__(self, where: object, *, found: object, expected: object, do: str) -> None:
+        super().__init__(where, found=found, expected=expected, do=f"{do} --overwrite replaces it.")
+        self.place = str(where)
+        """The place of the output."""
 
 
 @final

@@ -85,7 +85,8 @@ def _resources(root: Path) -> Iterator[tuple[int, int]]:
 
 def _reclaimable(folder: Path) -> int:
     """Return the bytes of a cgroup that are pages of files."""
-    entries = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat"))
+    pairs = (line.split() for line in _lines(folder / "memory.stat"))
+    entries = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
     names = {name for name in entries if name in RECLAIMED}
     names = {name for name in names if name.startswith("total_")} or names  # version 1: with those of its children
     return sum(int(entries[name]) for name in names)
@@ -94,7 +95,7 @@ def _reclaimable(folder: Path) -> int:
 def _number(file: Path) -> int | None:
     """Return the number in a file, or None if there is none, as in ``max``."""
     with suppress(OSError, ValueError):
-        return int(file.read_text())
+        return max(0, int(file.read_text()))
     return None
 
 
@@ -102,5 +103,5 @@ def _lines(file: Path) -> list[str]:
     """Return the lines of a file, none if it cannot be read."""
     try:
         return file.read_text().splitlines()
-    except OSError:
+    except (OSError, ValueError):
         return []

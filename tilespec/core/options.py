@@ -13,14 +13,17 @@ from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from typing import Any, Final, final, get_type_hints
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.progress import Progress, Silent
+from tilespec.core.registry import import_object
 from tilespec.core.values import listed, plain, span
 
 PYTHON: Final = {"flag": None}
 """Metadata of a field that is an option of the Python function alone."""
 SEEDS: Final = 2**63 - 1
 """The largest seed that all generators of random numbers take."""
+REMOVE: Final = "tilespec.storage.outputs:remove_output"
+"""The function that removes an output which another one replaces."""
 SPAN: Final = {"metavar": "A:B"}
 """Metadata of a field that is a span of rows or columns: the first, and the one behind the last."""
 KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
@@ -34,6 +37,15 @@ class DryRun:
 
     dry_run: bool = False
     """Check everything and write nothing; the result is the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overwrite:
+    """The option of verbs that write where something else of tilespec's, or a file, may be."""
+
+    overwrite: bool = False
+    """Replace what tilespec made at the place of the output with other settings, or the file there. An output of the
+    same settings is resumed, as ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +178,8 @@ def with_options(kind: type) -> Callable[[Callable[..., dict[str, Any]]], Callab
                 raise TypeError(f"{function.__name__}() has no option {unknown[0]!r}; options are {names}")
             bound = signature.bind(*values, **given).arguments
             chosen = {name: options[name].read(bound.pop(name)) for name in options if name in bound}
-            return function(**bound | {"options": kind(**chosen), "progress": bound.get("progress") or Silent()})
+            bound |= {"options": kind(**chosen), "progress": bound.get("progress") or Silent()}
+            return _call(function, bound)
 
         listed = "\n".join(f"    {option.name}: {option.text}" for option in options.values())
         called.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{listed}"
@@ -174,6 +187,29 @@ def with_options(kind: type) -> Callable[[Callable[..., dict[str, Any]]], Callab
         return called
 
     return decorate
+
+
+def _call(function: Callable[..., dict[str, Any]], bound: dict[str, Any]) -> dict[str, Any]:
+    """Call a verb; on request remove the outputs that are in its way, each once, after it has checked everything."""
+    removed: set[str] = set()
+    while True:
+        try:
+            return function(**bound)
+        except OccupiedError as error:
+            options = bound["options"]
+            planned = getattr(options, "dry_run", False)
+            if planned or not getattr(options, "overwrite", False) or error.place in removed:
+                raise
+            removed.add(error.place)
+            import_object(REMOVE, "function")(error.place, _inputs(bound))
+
+
+def _inputs(bound: dict[str, Any]) -> list[str]:
+    """Return the texts among the arguments and options of a verb that may be paths of its inputs."""
+    values = [value for name, value in bound.items() if name not in {"out", "options", "progress"}]
+    values += vars(bound["options"]).values()
+    lists = [value if isinstance(value, list | tuple) else [value] for value in values]
+    return [value for several in lists for value in several if isinstance(value, str)]
 
 
 @cache

@@ -88,13 +88,13 @@ class Lines:
 
     def _write(self, text: str, end: str) -> None:
         if self._notebook:  # blanks cover the rest of a longer line, which notebooks cannot erase
-            tell(f"\r{text:<{self._width}}{end}", sys.stdout)
+            to_stderr(f"\r{text:<{self._width}}{end}", sys.stdout)
             self._width = 0 if end else len(text)
         else:
-            tell((f"\r\x1b[2K{text}" if self._tty else text) + end)
+            to_stderr((f"\r\x1b[2K{text}" if self._tty else text) + end)
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
+def to_stderr(text: str, stream: TextIO | None = None) -> None:
     """Write a text to stderr, or to another stream, if anybody can still read it."""
     with suppress(OSError, ValueError, AttributeError):  # full, closed, or None
         file: Any = stream or sys.stderr
@@ -141,4 +141,4 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-__all__ = ["Lines", "Progress", "Silent", "default_progress", "in_notebook", "tell"]
+__all__ = ["Lines", "Progress", "Silent", "default_progress", "in_notebook", "to_stderr"]

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from tilespec.core.errors import EXIT_INTERRUPTED
-from tilespec.core.progress import tell
+from tilespec.core.progress import to_stderr
 
 URGENT: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals of which a second one ends the process at once."""
@@ -85,7 +85,7 @@ def catch_signals(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> 
                 _interrupt()
             return  # a warning signal may arrive twice
         flag.touch()
-        tell(f"\n{signal.Signals(number).name}: finishing what is in flight; once more to stop at once\n")
+        to_stderr(f"\n{signal.Signals(number).name}: finishing what is in flight; once more to stop at once\n")
 
     caught = [number for number in signals if not _ignored(number)]
     before: dict[int, Any] = {number: signal.signal(number, first) for number in caught}
@@ -152,5 +152,5 @@ def _end() -> None:
     for act in reversed(_last_acts):
         with suppress(Exception):
             act()
-    tell("interrupted; run the same command again, it resumes\n")
+    to_stderr("interrupted; run the same command again, it resumes\n")
     os._exit(EXIT_INTERRUPTED)

@@ -5,7 +5,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -13,16 +14,18 @@ from weakref import WeakValueDictionary
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
-from tilespec.models.nets import build, outlined
-from tilespec.models.tensors import fit
+from tilespec.models.nets import NETS, build, limited, outlined
+from tilespec.models.tensors import fit, outline, write
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 
 FORMAT = 1
+LARGEST = 1 << 20
+"""The largest side of a tile in pixels that a card may name."""
 
 
 @final
@@ -63,6 +66,27 @@ class Model:
         params = {key: value for key, value in self.net.items() if key != "name"}
         return build(self.net["name"], *self.channels, **params)
 
+    def check(self) -> None:
+        """Compare the weights with those of the net that the card describes; nothing of its size is allocated.
+
+        Raises:
+            UserError: the net cannot be built, or its weights differ in names, shapes or types.
+        """
+        known = self.net.get("name") in NETS  # a net of the user's own may need memory to be built
+        try:
+            with limited(len(self.weights)):
+                net = outlined(self._built, whole=not known)
+        except UserError:
+            raise
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
+            raise UserError(
+                f"model.json: net {self.net}",
+                found=f"no net: {str(error).splitlines()[0]}",
+                expected="the net of the weights in model.safetensors",
+                do="Copy the folder again, or train it again.",
+            ) from error
+        fit("model.safetensors", self.weights, net.state_dict())
+
     def module(self) -> torch.nn.Module:
         """Return the net with its weights, in evaluation mode.
 
@@ -95,7 +119,7 @@ class Model:
         """Write the folder; the card is written last, so a folder with a card is complete."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.weights.items()}, path / "model.safetensors")
+        write(path / "model.safetensors", {k: v.contiguous() for k, v in self.weights.items()})
         self.recipe.save(str(path / "recipe"))
         card = {
             "format": FORMAT,
@@ -148,18 +172,21 @@ class Model:
         """Return the model from a card and the files beside it."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
-        channels = card.get("spectral_out")  # cards of before there were any have none
-        model = cls(
+        _check_card(folder, card)
+        channels, weights = card.get("spectral_out"), Path(folder) / "model.safetensors"  # old cards have no axis
+        described = cls(
             net=card["net"],
             task=card["task"],
             channels=tuple(card["channels"]),
             classes=tuple(card["classes"]),
             recipe=Recipe.load(str(Path(folder) / "recipe")),
-            weights=load_file(Path(folder) / "model.safetensors"),
+            weights=outline(weights),
             spectral_out=None if channels is None else SpectralAxis.from_json(channels),
             tile=card["tile"],
             provenance=card["provenance"],
         )
+        described.check()
+        model = replace(described, weights=load_file(weights))
         if model.digest != card["digest"]:
             raise UserError(
                 folder,
@@ -168,6 +195,32 @@ class Model:
                 do="Copy the folder again, or train it again.",
             )
         return model
+
+
+def _check_card(folder: str, card: Mapping[str, Any]) -> None:
+    """Refuse a card whose entries are of other types, or absurd."""
+    tile, channels, net, task = (card[key] for key in ("tile", "channels", "net", "task"))
+    valid = {
+        "tile": tile is None or (isinstance(tile, int) and 0 < tile <= LARGEST),
+        "channels": isinstance(channels, list) and len(channels) == 2 and all(_counts(each) for each in channels),
+        "net": isinstance(net, dict) and isinstance(net.get("name"), str),
+        "task": isinstance(task, dict) and isinstance(task.get("name"), str),
+        "classes": isinstance(card["classes"], list) and all(isinstance(each, str) for each in card["classes"]),
+        "provenance": isinstance(card["provenance"], dict),
+    }
+    for key, good in valid.items():
+        if not good:
+            raise UserError(
+                f"{folder}/model.json: {key}",
+                found=str(card[key])[:80],
+                expected="what tilespec wrote",
+                do="Copy the folder again, or train it again.",
+            )
+
+
+def _counts(value: Any) -> bool:
+    """Return whether a value is a positive whole number."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 _models: WeakValueDictionary[str, Model] = WeakValueDictionary()

@@ -1,13 +1,34 @@
 """Tensors: contents of safetensors files, which are checked against the expected ones; nothing is unpickled."""
 
+import errno
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tilespec.core.errors import UserError
+
+SYSTEM: Final = re.compile(r"os error (\d+)")
+"""The number of an error of the operating system in a message of safetensors."""
+TYPES: Final = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""The types of tensors in the words of safetensors."""
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -27,6 +48,34 @@ def read(path: Path) -> dict[str, Tensor]:
         raise UserError(
             path, found=f"no safetensors ({error})", expected="tensors that tilespec wrote", do="Train it again."
         ) from error
+
+
+def outline(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file without their values (on torch's meta device): nothing of their size is allocated.
+
+    Raises:
+        SafetensorError: the file is not safetensors, or its header is damaged.
+    """
+    with safe_open(path, framework="pt") as file:
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return {
+            name: torch.empty(part.get_shape(), dtype=TYPES[part.get_dtype()], device="meta")
+            for name, part in parts.items()
+        }
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors into a file.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        number = SYSTEM.search(str(error))
+        code = int(number.group(1)) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def fit(where: object, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -1,18 +1,20 @@
 """Memory forecast: the memory of a prediction, measured where possible and otherwise calculated."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import final
+from math import prod
+from typing import Final, final
 
 import numpy as np
-import psutil
 
 from tilespec.core.errors import UserError
+from tilespec.core.limits import enforced, usable
 from tilespec.core.memory import Peak, resident
 from tilespec.core.types import Roi
 from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
-from tilespec.tiling.plan import PredictPlan
+from tilespec.tiling.plan import Predictor, PredictPlan
 
 WAITING = 3
 """The number of predictions that wait to be blended (`tilespec.tiling.slab.SlabRun.depth` beyond the threads) or for
@@ -20,6 +22,12 @@ their right part.
 """
 DASK = 110 << 20
 """The bytes that distributed takes in every process, including the command's own, as measured (2026.8.0)."""
+SPARE: Final = 64
+"""The memory of a net as a multiple of its input and output that the first trial is prepared for."""
+SMALLEST: Final = 64
+"""The side in pixels of a trial that is not halved any more."""
+Shape = tuple[int, int, int, int]
+"""The shape ``batch, y, x, channel`` of the input of a net."""
 
 
 @final
@@ -74,50 +82,114 @@ class Projection:
 
 
 def budget(text_given: str | None) -> int:
-    """Return the usable memory in bytes: the requested amount ("4GB", "800MB"), else the available memory."""
+    """Return the usable memory in bytes: the requested amount ("4GB", "800MB"), else what is free.
+
+    A limit that the system enforces (a cgroup of a container or a batch job, ``ulimit``) is never exceeded: whoever
+    takes more is killed.
+    """
     if text_given is None:
-        return int(psutil.virtual_memory().available) + resident()
+        return usable()
     units = {"GB": 10**9, "MB": 10**6, "GIB": 1 << 30, "MIB": 1 << 20, "": 1}
     text = text_given.strip().upper()
     number = text.rstrip("GIMB ")
     try:
-        return int(float(number) * units[text[len(number) :].strip()])
-    except (ValueError, KeyError) as error:
+        return min(int(float(number) * units[text[len(number) :].strip()]), *enforced(), sys.maxsize)
+    except (ValueError, KeyError, OverflowError) as error:
         raise UserError(
             "--memory", found=repr(text_given), expected="a size such as 4GB or 800MB", do="Check it."
         ) from error
 
 
-def project(plan: PredictPlan, workers: int) -> Projection:
-    """Return the projected memory of a plan; it loads the model and evaluates the net on one batch."""
+def project(plan: PredictPlan, workers: int, limit: int) -> Projection:
+    """Return the projected memory of a plan; it loads the model and evaluates the net on one batch.
+
+    A batch that could exceed the ``limit`` in bytes is not evaluated: smaller ones are, and their memory is scaled.
+    """
     scene = Scene.open(plan.scene)
     predictor = plan.spec.open(plan.threads)
     (y0, y1), (x0, x1) = plan.grid.read(plan.grid.y, 0), plan.grid.read(plan.grid.x, 0)
-    shape = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
-    tiles = np.full(shape, -0.5, np.float32)  # not a reflectance, so that a trial differs from any tile
-    base, times = resident() - tiles.nbytes, plan.threads
-    with ThreadPoolExecutor(plan.threads) as pool, Peak(interval=0.001) as peak:  # every thread has its own heap
-        answers = list(pool.map(predictor, [tiles] * times, [list(range(plan.batch))] * times))  # some batches wait
-    grown = peak.bytes - base - tiles.nbytes
+    whole = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
+    base, answer = resident(), 4 * plan.grid.y.tile * plan.grid.x.tile * predictor.channels[1]
     return Projection(
         base=base,
-        lane=(max(grown, sum(a.nbytes for a in answers)) + WAITING * answers[0].nbytes) // plan.threads + tiles.nbytes,
+        lane=_lane(predictor, whole, plan, limit - base) + WAITING * plan.batch * answer // plan.threads,
         buffers=max(_buffers(plan, panel, predictor.channels, scene) for panel in range(plan.product.panels)),
         reading=_reading(scene, plan.roi, predictor.channels[0]),
         workers=workers,
     )
 
 
+def _lane(predictor: Predictor, whole: Shape, plan: PredictPlan, space: int) -> int:
+    """Return the bytes of a batch of the shape ``whole`` in one thread, from trials that fit into ``space`` bytes.
+
+    The first trial is small enough for a net that takes `SPARE` times its input and output, and each further one is
+    allowed by the one before, scaled by its pixels.
+    """
+    trials = _trials(whole, plan.grid.reach.align)
+    given = [4 * prod(shape) + 4 * prod(shape[:3]) * predictor.channels[1] for shape in trials]
+    first = max((n for n, size in enumerate(given) if plan.threads * SPARE * size <= space), default=0)
+    taken = _measured(predictor, trials[first], plan.threads) / given[first]
+    for shape, size in zip(trials[first + 1 :], given[first + 1 :], strict=True):
+        if plan.threads * (taken or SPARE) * size > space:
+            break
+        taken = _measured(predictor, shape, plan.threads) / size
+    return int((taken or SPARE) * given[-1])
+
+
+def _trials(whole: Shape, align: int) -> list[Shape]:
+    """Return the shapes of ever larger batches, the last one ``whole``, each of at most about four times the pixels."""
+    batch, height, width, channels = whole
+    shapes = [whole]
+    while batch > 1 or min(height, width) > SMALLEST:
+        if batch > 1:
+            batch = max(1, batch // 4)
+        else:
+            height, width = (max(align, side // 2 // align * align) for side in (height, width))
+        if (batch, height, width, channels) == shapes[-1]:
+            break
+        shapes.append((batch, height, width, channels))
+    return shapes[::-1]
+
+
+def _measured(predictor: Predictor, shape: Shape, threads: int) -> float:
+    """Return the bytes that a batch takes in one of several threads, with its input; a net may refuse a small shape."""
+    tiles = np.full(shape, -0.5, np.float32)  # not a reflectance, so that a trial differs from any tile
+    base = resident()
+    try:
+        with ThreadPoolExecutor(threads) as pool, Peak(interval=0.001) as peak:  # every thread has its own heap
+            ids = list(range(len(tiles)))
+            answers = list(pool.map(predictor, [tiles] * threads, [ids] * threads))  # some batches wait
+    except (RuntimeError, ValueError):
+        return 0.0
+    return max(peak.bytes - base, sum(answer.nbytes for answer in answers)) / threads + tiles.nbytes
+
+
 def _buffers(plan: PredictPlan, panel: int, channels: tuple[int, int], scene: Scene) -> int:
-    """Return the bytes in use by one part: strips of a tile row and the next, blended rows, rows of objects."""
-    (x0, x1), (y0, y1) = plan.columns_read(panel), plan.grid.read(plan.grid.y, 0)
-    step = plan.grid.read(plan.grid.y, 1)[0] - y0
-    height = min(plan.roi.shape[0], -(-(y1 - y0 + step) // scene.chunks[0] + 1) * scene.chunks[0])
+    """Return the bytes in use by one part: strips of the tile rows in flight, blended rows, rows of objects."""
+    x0, x1 = plan.columns_read(panel)
     width, edge = plan.product.columns(panel)[1] - plan.product.columns(panel)[0], plan.product.edge
     blended = channels[1] + plan.disagreement
-    strips = height * (x1 - x0) * (4 * channels[0] + 1)
+    strips = _rows_held(plan, panel, scene) * (x1 - x0) * (4 * channels[0] + 1)
     one = 4 * edge * edge * blended
     return int(strips + 4 * blended * width * (plan.grid.y.tile + 3 * edge) + 3 * encoding(one) * one)
+
+
+def _rows_held(plan: PredictPlan, panel: int, scene: Scene) -> int:
+    """Return the largest number of input rows in memory at once.
+
+    While the rows of one tile row are read, those of earlier ones are in memory as long as a batch of them is in
+    flight; rows are read and dropped by rows of stored objects.
+    """
+    columns = len(plan.grid.x.covering(*plan.product.columns(panel)))
+    flying = -(-(plan.threads + WAITING - 1) // max(1, -(-columns // plan.batch)))
+    edge, (top, height) = scene.chunks[0], (plan.roi.y0, plan.roi.shape[0])
+    spans = [plan.grid.read(plan.grid.y, k) for k in range(plan.grid.y.count)]
+    most = 0
+    for k, (_, stop) in enumerate(spans):
+        first = (max(0, spans[max(0, k - flying)][0]) + top) // edge * edge
+        last = -(-(min(stop, height) + top) // edge) * edge
+        most = max(most, min(last, top + height) - max(first, top))
+    return most
 
 
 def _reading(scene: Scene, roi: Roi, channels: int) -> int:

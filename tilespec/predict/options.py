@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Region, Workers
+from tilespec.core.options import DryRun, Overwrite, Region, Workers
 
 PRECISIONS: Final = ("float32", "bfloat16")
 """Number types that a network can compute in."""
@@ -43,7 +43,7 @@ class ProductOptions(Region):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(ProductOptions, Workers, DryRun):
+class PredictOptions(ProductOptions, Workers, DryRun, Overwrite):
     """The options of `predict`."""
 
     cluster: str | None = None

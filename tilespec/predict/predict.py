@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from tilespec.cluster.connect import connect
 from tilespec.cluster.submit import run_tasks, worker_count
 from tilespec.core.cpu import cores
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import values_of, with_options
 from tilespec.core.progress import Progress, Silent
@@ -50,7 +50,8 @@ def predict(
 
     Args:
         model: Model folder.
-        scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``.
+        scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``: one that
+            cannot be predicted stands in ``failed``, and the others are predicted.
         out: Prediction store: ``prediction(y, x)`` uint8 for classes, else ``prediction(y, x, channel)`` float32.
         options: How it is predicted; given by name.
         progress: Where progress is shown.
@@ -64,16 +65,47 @@ def predict(
         KeyboardInterrupt: stopped by a signal; what was in flight is finished, and the same command resumes.
     """
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
-    for first in list(places)[:1]:
-        Scene.open(first)  # if scene and model are both missing, the scene is reported
+    if isinstance(scene, str):
+        Scene.open(scene)  # if scene and model are both missing, the scene is reported
     loaded = Model.load(model)
     with torch_threads():  # predictors set their own
-        done = {
-            place: predict_scene(loaded, model, source, place, options, progress) for source, place in places.items()
-        }
-    if isinstance(scene, str):
-        return done[out]
-    return {"scenes": done, "status": INCOMPLETE if _any_incomplete(done) else COMPLETE}
+        if isinstance(scene, str):
+            return predict_scene(loaded, model, scene, out, options, progress)
+        return _predict_each(loaded, model, places, options, progress)
+
+
+def _predict_each(
+    model: Model, folder: str, places: Mapping[str, str], options: PredictOptions, progress: Progress
+) -> dict[str, Any]:
+    """Predict each scene into its place; a scene that cannot be predicted does not stop the others.
+
+    Raises:
+        UserError: no scene could be predicted.
+    """
+    done: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    for scene, place in places.items():
+        try:
+            done[place] = predict_scene(model, folder, scene, place, options, progress)
+        except (UserError, OSError) as error:
+            if isinstance(error, OccupiedError) and options.overwrite:
+                raise
+            failed[scene] = str(error)
+            progress.say(f"{scene} failed: {error}")
+    if not done:
+        scene, message = next(iter(failed.items()))
+        raise UserError(
+            f"{len(failed)} scenes",
+            found=f"none that can be predicted; {scene}: {message}",
+            expected="at least one",
+            do="Correct this one first.",
+        )
+    return {
+        "scenes": done,
+        "failed": failed,
+        "status": INCOMPLETE if failed or _any_incomplete(done) else COMPLETE,
+        "notes": [f"{scene} failed: {message}" for scene, message in failed.items()],
+    }
 
 
 def predict_scene(
@@ -86,7 +118,8 @@ def predict_scene(
     opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(model, folder, scene, out, options, threads)
-    limit, projection = budget(options.memory), project(plan, workers)
+    limit = budget(options.memory)
+    projection = project(plan, workers, limit)
     lanes = projection.lanes(plan.threads, limit)
     plan = replace(plan, threads=lanes, spec=plan.spec.with_intra(max(1, plan.threads // lanes)))
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}

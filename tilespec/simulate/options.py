@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import PYTHON, DryRun, Seeded
+from tilespec.core.options import PYTHON, DryRun, Overwrite, Seeded
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SimulateOptions(Seeded, DryRun):
+class SimulateOptions(Seeded, DryRun, Overwrite):
     """The options of `simulate`."""
 
     rows: int = 3000

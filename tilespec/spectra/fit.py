@@ -9,7 +9,7 @@ import numpy as np
 
 from tilespec.cluster.connect import connect
 from tilespec.core.cpu import one_blas_thread
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
@@ -20,7 +20,7 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import FitOptions
 from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe, Stored
-from tilespec.spectra.scale_check import brightness, check_encoding, quick_sample
+from tilespec.spectra.scale_check import brightness, check_encoding, check_scale, quick_sample, same_scale
 from tilespec.spectra.steps import from_user_steps, needs_pass, parse, passes, plan
 from tilespec.spectra.steps.absorbance import LinearLight
 from tilespec.spectra.steps.base import Fitting, Step, declares
@@ -107,6 +107,10 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
         choice.check(scene)
         check_encoding(scene, decodes=any(isinstance(step, LinearLight) for step in parsed))
     plan(parsed, bands)
+    same_scale(where)
+    if update is not None:
+        for scene, roi in where:
+            check_scale(update.level, scene, roi, of="as the recipe to update was fitted on")
     first = 0 if update is None else renewed(parsed, update.moments, update.text)
     if update is not None:
         recipe = replace(update, steps=update.steps[:first], facts=update.facts[:first], moments={})
@@ -174,6 +178,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     masks = [] if choice.mask is None else [opened.plane(choice.mask).attrs for opened, _ in where]
     planned["notes"] = list(dict.fromkeys(note for attrs in masks for note in mask_notes(str(choice.mask), attrs)))
     if options.dry_run:
+        same_scale(where)
         return planned | {"out": out, "dry_run": True}
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
@@ -203,7 +208,7 @@ def _free(out: str, recipe: Recipe | None = None) -> None:
     folder = local(out, "a recipe")
     ours = (folder / "recipe.json").exists()
     if (folder.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
-        raise UserError(
+        raise (OccupiedError if ours else UserError)(
             out,
             found="another recipe" if ours else "something that is no recipe",
             expected="a free place, or the same recipe",

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import final
 
-from tilespec.core.options import DryRun, Region, Seeded, Workers
+from tilespec.core.options import DryRun, Overwrite, Region, Seeded, Workers
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FitOptions(Region, Workers, Seeded, DryRun):
+class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
     """The options of `fit`."""
 
     steps: str | None = None
@@ -25,5 +25,5 @@ class FitOptions(Region, Workers, Seeded, DryRun):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TransformOptions(Workers, DryRun):
+class TransformOptions(Workers, DryRun, Overwrite):
     """The options of `transform`."""

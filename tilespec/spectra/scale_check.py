@@ -5,6 +5,7 @@ to another scale than it was fitted on gives wrong results without an error. Bri
 within an order of magnitude of each other, those of different scales are not.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -70,8 +71,22 @@ def check_encoding(scene: Scene, *, decodes: bool) -> None:
         )
 
 
-def check_scale(level: float | None, scene: Scene, roi: Roi) -> None:
-    """Refuse a scene whose brightness differs much from ``level``, if both are known.
+def same_scale(where: Sequence[tuple[Scene, Roi]]) -> None:
+    """Refuse scenes whose values are not on one scale, such as reflectance and counts: they would be mixed silently.
+
+    Raises:
+        UserError: the brightness of one differs from that of the first by a factor of `RATIO`.
+    """
+    first, *others = where
+    if not others:
+        return
+    level = brightness(quick_sample(*first))
+    for scene, roi in others:
+        check_scale(level, scene, roi, of=f"as in {first[0].url}")
+
+
+def check_scale(level: float | None, scene: Scene, roi: Roi, *, of: str = "as the recipe was fitted on") -> None:
+    """Refuse a scene whose brightness differs much from ``level``, that ``of`` something, if both are known.
 
     Raises:
         UserError: it is larger or smaller than ``level`` by a factor of `RATIO`.
@@ -81,7 +96,7 @@ def check_scale(level: float | None, scene: Scene, roi: Roi) -> None:
         raise UserError(
             scene.url,
             found=f"bright values of about {level_here:.3g}",
-            expected=f"about {level:.3g}, as the recipe was fitted on",
+            expected=f"about {level:.3g}, {of}",
             do="They are on different scales, such as 0 to 1 and 0 to 10,000. Bring both in as reflectance: ingest "
             "with --white and --dark, or from a source that says its scale factor; then fit again.",
         )

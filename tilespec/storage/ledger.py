@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, final
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import map_concurrently, store_path
@@ -47,7 +47,7 @@ class Ledger:
         ledger = cls(folder=sidecar(product), key=fingerprint(settings))
         before = ledger.read_note("settings")
         if before is not None and fingerprint(before) != ledger.key:
-            raise UserError(
+            raise OccupiedError(
                 product,
                 found="a product of other settings: " + difference(before, json.loads(dump_json(settings))),
                 expected="the same settings, to resume it",

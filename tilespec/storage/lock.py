@@ -5,6 +5,8 @@ touches it every few seconds. A process that finds the lock decides whether the 
 the process itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which
 both sides agree however their own clocks jump. A lock whose holder has ended is broken by one of the waiting processes.
 
+A product that is reached through a link has the lock of what the link points to, so it has one name and one lock.
+
 Creating, breaking and touching the lock are conditional puts (`claim` and `swap` of a place), of which one wins,
 wherever the store lies; the clock is that of the file system, or the server's.
 """
@@ -24,6 +26,7 @@ from uuid import uuid4
 import psutil
 
 from tilespec.core.errors import UserError
+from tilespec.core.signals import last_act
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import parse_json, read_json
@@ -44,22 +47,24 @@ def locked(url: str) -> Iterator[None]:
     Raises:
         UserError: another run that is alive holds it.
     """
-    folder = sidecar(url).absolute()
+    lock = _lock(url)
+    folder = lock.parent
     if folder in _held.get():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / "lock"
     mine = _take(lock, url)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(lock, mine, stop), name="heartbeat", daemon=True)
     beat.start()
     before = _held.set(_held.get() | {folder})
     try:
-        folder.sweep()
-        if (folder / "settings.json").exists():  # else nothing there is known to be ours
+        records = sidecar(url)
+        records.sweep()
+        if (records / "settings.json").exists():  # else nothing there is known to be ours
             store_path(url).sweep()
-        yield
+        with last_act(lambda: _release(lock, mine)):
+            yield
     finally:
         _held.reset(before)
         stop.set()
@@ -69,13 +74,18 @@ def locked(url: str) -> Iterator[None]:
 
 def holder(url: str) -> dict[str, Any] | None:
     """Return the holder of the product's lock: host, pid, seconds since the heartbeat, alive or stale; or None."""
-    lock = sidecar(url) / "lock"
+    lock = _lock(url)
     return _describe(lock) if lock.exists() else None
 
 
 def holder_token(url: str) -> str:
     """Return the token of the run that holds the product's lock, or an empty text; workers of other runs stop."""
-    return str((read_json(sidecar(url) / "lock") or {}).get("token", ""))
+    return str((read_json(_lock(url)) or {}).get("token", ""))
+
+
+def _lock(url: str) -> StorePath:
+    """Return the lock of the product at ``url``, or of what a link there points to."""
+    return sidecar(str(store_path(url).absolute().target())) / "lock"
 
 
 def _take(lock: StorePath, url: str) -> str:

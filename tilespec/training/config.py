@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user
+from tilespec.core.values import plain
 from tilespec.spectra.steps import from_user_steps
 from tilespec.training.presets import preset
 from tilespec.training.settings import Config
@@ -33,7 +34,7 @@ def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str]
     if {"recipe.steps", "recipe.path"} & set(overrides):
         tables["recipe"] = {}  # one replaces the other
     for key, text in overrides.items():
-        _set(tables, key, text)
+        _set(tables, key, plain(text))
     try:
         resolved = Config.model_validate(tables)
     except ValidationError as error:
@@ -56,11 +57,11 @@ def _name_plugins(table: Mapping[str, Any]) -> None:
 def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return a name for messages, and a copy of the tables."""
     if isinstance(config, Mapping):
-        return "configuration", {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+        return "configuration", plain(config)
     if str(config).startswith("preset:"):
         return str(config), tomllib.loads(preset(str(config).removeprefix("preset:")))
     try:
-        return str(config), tomllib.loads(Path(config).read_text())
+        return str(config), tomllib.loads(Path(config).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             config,

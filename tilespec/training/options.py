@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from tilespec.core.options import DryRun
+from tilespec.core.options import DryRun, Overwrite
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(DryRun):
+class TrainOptions(DryRun, Overwrite):
     """The options of `train`."""
 
     overrides: Mapping[str, Any] | None = field(default=None, metadata={"flag": "--set", "metavar": "KEY=VALUE"})

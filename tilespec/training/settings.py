@@ -5,11 +5,17 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
+from tilespec.core.options import SEEDS
+from tilespec.core.values import plain, span
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.inventory import digests
 
 STORES = ("scene", "labels", "target")
 """The keys that name stores, one or a list."""
+MOST, LARGEST = 2**31 - 1, 1 << 20
+"""The largest number of steps or patches, and the largest side of a patch or size of a batch."""
+Share = Annotated[float, Field(ge=0, lt=1)]
+"""A share of 0 up to 1, without 1."""
 Kind = Literal[
     "rotate", "shift", "reverse", "gain", "slope", "offset", "background", "noise", "drop", "cutmix", "mixup"
 ]
@@ -37,7 +43,7 @@ EXECUTION = (
 class SettingsTable(BaseModel):
     """A table of the configuration, which refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Named(BaseModel):
@@ -53,7 +59,8 @@ def listed(value: Any) -> Any:
     """Return a table in which a single scene, or store of labels or of a target, becomes a list with one entry."""
     if not isinstance(value, Mapping):
         return value
-    return {k: [v] if k in STORES and isinstance(v, str) else v for k, v in value.items()}
+    stores = {key: plain(value[key]) for key in STORES if key in value}  # paths are texts
+    return {**value, **{key: [store] if isinstance(store, str) else store for key, store in stores.items()}}
 
 
 @final
@@ -95,6 +102,11 @@ class Validate(SettingsTable):
     def _lists(cls, value: Any) -> Any:
         return listed(value)
 
+    @field_validator("rows", "cols", mode="before")
+    @classmethod
+    def _spans(cls, value: Any) -> Any:
+        return span(value)
+
     @property
     def held_out(self) -> bool:
         """Whether any region is held out."""
@@ -121,11 +133,11 @@ class Data(SettingsTable):
     """The rows of the test region; a training region that overlaps it is refused."""
     test_cols: str | None = None
     """The columns of the test region."""
-    patch: int = Field(default=256, ge=1)
+    patch: int = Field(default=256, ge=1, le=LARGEST)
     """The side of a training patch in pixels, a multiple of the net's alignment."""
-    patches: int = Field(default=500, ge=1)
+    patches: int = Field(default=500, ge=1, le=MOST)
     """The number of patches in an epoch."""
-    window: int = Field(default=1, ge=1)
+    window: int = Field(default=1, ge=1, le=MOST)
     """The number of neighbouring patches in sequence, so that a block is decoded once for several of them; use 1 if
     ``cache`` holds the scores of all scenes.
     """
@@ -149,13 +161,18 @@ class Data(SettingsTable):
     """
     adapt: bool = False
     """Whether to reduce the patch and the number of principal components to the size and the bands of the scene."""
-    cache: int = Field(default=1 << 30, ge=0)
+    cache: int = Field(default=1 << 30, ge=0, le=SEEDS)
     """The bytes of decoded scores in memory, of all ranks together."""
 
     @model_validator(mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return listed(value)
+
+    @field_validator("rows", "cols", "test_rows", "test_cols", mode="before")
+    @classmethod
+    def _spans(cls, value: Any) -> Any:
+        return span(value)
 
 
 @final
@@ -212,23 +229,23 @@ class ScheduleTable(Named):
 class Train(SettingsTable):
     """The training loop with its steps and optimiser."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=SEEDS)
     """The seed of weights, patches and dropout."""
-    steps: int = Field(default=700, ge=1)
+    steps: int = Field(default=700, ge=1, le=MOST)
     """The number of steps; a time limit would make the result depend on the machine."""
-    batch: int = Field(default=2, ge=1)
+    batch: int = Field(default=2, ge=1, le=LARGEST)
     """The number of patches per step of all ranks together."""
     optimiser: Literal["adam", "adamw", "rmsprop"] = "adamw"
     """The optimiser of every player."""
     rate: float = Field(default=2e-3, gt=0)
     """The learning rate after the warm-up."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     """The betas of Adam and AdamW."""
     decay: float = Field(default=1e-4, ge=0)
     """The weight decay of the optimiser."""
     schedule: ScheduleTable = Field(default_factory=lambda: ScheduleTable(name="cosine"))
     """The schedule of the learning rate: a name, or a table such as ``{ name = "step", every = 500 }``."""
-    warmup: int = Field(default=30, ge=0)
+    warmup: int = Field(default=30, ge=0, le=MOST)
     """The number of steps of linear warm-up, after which the schedule begins."""
     floor: float = Field(default=0.02, ge=0, le=1)
     """The share of the rate at the end of falling schedules, or their lower limit."""
@@ -249,7 +266,7 @@ class Train(SettingsTable):
     """The number of steps between two checkpoints."""
     log_every: int = Field(default=1, ge=1)
     """The number of steps between two lines of ``log.jsonl``."""
-    loaders: int = Field(default=1, ge=0)
+    loaders: int = Field(default=1, ge=0, le=1024)
     """The number of threads that prepare batches ahead; 0: the loop prepares them itself."""
     bf16: bool = False
     """Whether to convolve in bfloat16, which is faster if convolutions dominate."""
@@ -261,7 +278,7 @@ class Train(SettingsTable):
     """The device of the nets."""
     tensorboard: bool = False
     """Whether to write the figures of ``log.jsonl`` as events for TensorBoard too; needs ``tilespec[tensorboard]``."""
-    timeout: float = Field(default=120, ge=1)
+    timeout: float = Field(default=120, ge=1, le=1e6)
     """The seconds without a sign of life after which a rank counts as lost and the others end."""
     restarts: int = Field(default=0, ge=0)
     """The number of times that ``--ranks`` and ``--cluster`` resume by themselves after the loss of a rank."""

@@ -1,6 +1,6 @@
 """Setup: the nets, the task, the objective and the recipe of a training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +16,7 @@ from tilespec.models.tasks.base import Task
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.scale_check import brightness, check_encoding, check_scale, quick_sample
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.training.augment.augment import check as check_augment
 from tilespec.training.data.patches import PatchStream
@@ -94,6 +95,7 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
         UserError: settings and scenes do not match; nothing has been computed at this point.
     """
     training_set = open_training_set(config)
+    _check_classes(training_set)
     with_facts = config.model_copy(update={"task": config.task.model_copy(update=dict(training_set.options))})
     outline = Setup.of(with_facts, training_set.bands).outline["generator"]
     config = adapted(with_facts, training_set, (tile_class_of(outline) or UNDECLARED).align)
@@ -108,6 +110,19 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     )
     plan = {**_plan(config, training_set, setup), "reading": reading}
     return config, training_set, {**plan, "notes": [*plan.get("notes", []), *warm_up_notes(config.train)]}
+
+
+def _check_classes(training_set: TrainingSet) -> None:
+    """Refuse training regions whose labels are all of one class: nothing can be learned from them."""
+    counts = training_set.facts.get("labelled_pixels")
+    if counts is not None and sum(map(bool, counts)) < 2:
+        (name,) = (name for name, count in zip(training_set.classes, counts, strict=True) if count)
+        raise UserError(
+            "data.rows, data.cols",
+            found=f"training regions whose labelled pixels are all of the class {name!r}",
+            expected="labels of at least two classes",
+            do="Choose another region, or label another class too.",
+        )
 
 
 def _check_train(config: Config, ranks: int) -> None:
@@ -165,7 +180,8 @@ def recipe_of(config: Config, training_set: TrainingSet, folder: Path, ranks: Ra
         return _fitted(config.recipe.path, training_set)
     scene = training_set.regions[0].scene
     if not config.recipe.steps:
-        return Recipe.empty(scene.shape[2], scene.spectral)
+        level = brightness(quick_sample(scene, training_set.regions[0].roi))
+        return replace(Recipe.empty(scene.shape[2], scene.spectral), level=level)
     path = folder / "recipe"
     if ranks.rank == 0 and not (path / "recipe.json").exists():
         where = [(region.scene, region.roi) for region in training_set.regions]
@@ -179,4 +195,6 @@ def _fitted(path: str, training_set: TrainingSet) -> Recipe:
     recipe = Recipe.load(path)
     for region in training_set.regions:
         recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
+        check_encoding(region.scene, decodes=recipe.decodes)
+        check_scale(recipe.level, region.scene, region.roi)
     return recipe

@@ -36,7 +36,7 @@ from tilespec.training.schedules import Rate, warm_up_notes
 from tilespec.training.settings import Config
 from tilespec.training.setup import Setup, prepared, reaching, recipe_of
 from tilespec.training.validation.judge import Judge
-from tilespec.training.validation.validation import Validation, clear
+from tilespec.training.validation.validation import Validation, best_weights, clear
 
 
 @with_options(TrainOptions)
@@ -73,10 +73,16 @@ def train(
             if first:
                 run_folder.settle(folder, settings, training_set.provenance())
             done = run_folder.result(folder)
-            if done is not None:
+            if done is not None and run_folder.is_whole(folder):
                 return done
+            if done is not None:
+                run_folder.check_weights(folder, done, best_weights(folder, done["published_step"]))
             facts = _work(hands, settings, folder, source, progress)
-            facts |= {"parameters": plan["parameters"], "model": out}
+            if done is not None:
+                note = "the model was lost or damaged, and is published again from the last checkpoint"
+                return {**done, "notes": [*done.get("notes", []), note]}
+            notes = [*plan.get("notes", []), *facts.get("notes", [])]
+            facts |= {"parameters": plan["parameters"], "model": out, "notes": notes}
             if first:
                 run_folder.conclude(folder, facts)
                 if Rate.of(settings.train).ends:

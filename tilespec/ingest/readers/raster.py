@@ -41,6 +41,8 @@ class RasterSource:
     """The facts of the raster."""
     path: str
     """The path for rasterio."""
+    alpha: int | None = None
+    """The number of the alpha band from 1, if there is one."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
@@ -51,6 +53,8 @@ class RasterSource:
         """Return which pixels of some rows the file's own mask, or its alpha band, says to have data."""
         from rasterio.windows import Window
 
+        if self.alpha is not None:  # GDAL's own mask knows alpha bands of two or four bands only
+            return np.asarray(self.rows(y0, y1, (self.alpha,))[0] != 0)
         with open_raster(self.path) as raster:
             seen: np.ndarray = raster.dataset_mask(window=Window(0, y0, raster.width, y1 - y0))
         return seen != 0
@@ -92,10 +96,10 @@ def read_raster(path: Path, options: Options) -> Source:
         )
         gains, offsets = tuple(raster.scales[:bands]), tuple(raster.offsets[:bands])
     _check_line(path, facts)
-    source: Source = RasterSource(facts=facts, path=str(path))
+    whole_raster = RasterSource(facts=facts, path=str(path), alpha=bands + 1 if alpha else None)
+    source: Source = whole_raster
     if masked:
-        known = RasterSource(facts=facts, path=str(path)).known
-        source = Gapped(facts=with_gaps(facts), inner=source, known=known)
+        source = Gapped(facts=with_gaps(facts), inner=source, known=whole_raster.known)
     plain = set(gains) == {1.0} and not any(offsets)
     return source if plain else linear(path.name, source, gains, offsets)
 

@@ -5,11 +5,17 @@ Every module takes ``batch, band, y, x`` float32 and returns ``batch, channel, y
 methods for single pixels (NDVI, PLS-DA) are nets too, so that one predictor serves all.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from tilespec.core.registry import load
 from tilespec.core.types import TileClass
@@ -32,6 +38,8 @@ NETS = {
 
 
 Nets = TypeVar("Nets")
+SPARE = 64
+"""The number of tensors that a net may have besides those that are stored."""
 UNDECLARED = TileClass(kind="approximate")
 """The tile class of a net without a declared one, until it is measured: its tiles may have any side."""
 
@@ -42,17 +50,44 @@ def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.M
     return net
 
 
-def outlined(make: Callable[[], Nets]) -> Nets:
+def outlined(make: Callable[[], Nets], *, whole: bool = True) -> Nets:
     """Return what ``make`` returns, its nets without memory for their weights (on torch's meta device) if possible.
 
     A constructor that computes with values (``tensor.item()``, ``tensor.numpy()``) cannot do without memory: then its
-    net is built whole.
+    net is built whole, unless ``whole`` is False.
     """
     try:
         with torch.device("meta"):
             return make()
     except (RuntimeError, TypeError):
+        if not whole:
+            raise
         return make()
+
+
+@contextmanager
+def limited(tensors: int) -> Iterator[None]:
+    """Open a block in which this thread may build nets with about so many parameters and buffers, and no more.
+
+    A description of a net that would take hours to build, or would never end, is refused after the first layers.
+
+    Raises:
+        ValueError: there are many more.
+    """
+    thread, most, count = threading.get_ident(), 4 * tensors + SPARE, 0
+
+    def register(*_: Any) -> None:
+        nonlocal count
+        count += threading.get_ident() == thread
+        if count > most:
+            raise ValueError(f"a net of more than {most} tensors, where there are {tensors}")
+
+    hooks = [register_module_parameter_registration_hook(register), register_module_buffer_registration_hook(register)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def tile_class_of(net: nn.Module) -> TileClass | None:

@@ -62,6 +62,5 @@ class Opening(nn.Module):
 
 def disk(radius: int) -> Float[Tensor, "1 1 y x"]:
     """Return a disk of ones: all offsets of at most ``radius`` pixels."""
-    offset = torch.arange(-radius, radius + 1)
-    inside = offset[:, None] ** 2 + offset[None] ** 2 <= radius**2
-    return inside.float()[None, None]
+    offsets = range(-radius, radius + 1)  # not on tensors: on the meta device their powers load torch's compiler
+    return torch.tensor([[[[float(y * y + x * x <= radius * radius) for x in offsets] for y in offsets]]])

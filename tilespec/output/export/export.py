@@ -4,7 +4,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
@@ -45,7 +45,7 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     if suffix not in writers:
         raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(writers), do="Choose one of these.")
     if path.exists():
-        raise UserError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
+        raise OccupiedError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
     if options.bands is not None and suffix != ".png":
         exported.notes.append("--bands choose the colours of a picture: this file has all bands")

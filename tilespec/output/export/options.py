@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import DryRun
+from tilespec.core.options import DryRun, Overwrite
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(DryRun):
+class ExportOptions(DryRun, Overwrite):
     """The options of `export`."""
 
     layer: str | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError
 
 
 @contextmanager
@@ -12,10 +12,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield the name to write; when that is done, the file gets its own name.
 
     Raises:
-        UserError: a file of this name is there already.
+        OccupiedError: a file of this name is there already.
     """
     if path.exists():
-        raise UserError(path, found="a file that is there already", expected="a free name", do="Remove it first.")
+        raise OccupiedError(path, found="a file that is there already", expected="a free name", do="Remove it first.")
     partial = path.with_name(f"{path.name}.partial")
     try:
         yield partial

@@ -17,17 +17,20 @@ from tilespec.core.progress import Progress
 from tilespec.output.measure.csv_table import as_csv, columns
 from tilespec.output.measure.indices import index_notes, indices
 from tilespec.output.measure.job import MeasureJob, job_of, pixel_area, sum_objects
-from tilespec.output.measure.numbered_picture import numbered_picture
+from tilespec.output.measure.numbered_picture import SOFTWARE, numbered_picture
 from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, ObjectMasks, class_of
 from tilespec.output.measure.options import MeasureOptions
 from tilespec.spectra.scale_check import not_reflectance
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
+from tilespec.storage.outputs import check_file
 from tilespec.storage.scene import Scene
 
 __all__ = ["measure"]
 
+MARK = b"invalid_pixels,partial_pixels,spectrum_pixels"
+"""The names of columns by which a table that this verb wrote is known."""
 PLANTS = "plant"
 """The default layer, whose values are the numbers of objects."""
 
@@ -57,6 +60,9 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     place = _place(out)
     picture = None if options.picture is None else _place(options.picture, "--picture", ".png")
     source = Scene.open(scene)
+    check_file(out, MARK, "a table")
+    if picture is not None:
+        check_file(picture, SOFTWARE.encode(), "a picture")
     job, notes = job_of(pred, scene, options.rows, options.cols, options.only or options.regions)
     objects = _objects(job, options)
     plan = {"pred": pred, "scene": scene, "out": str(out), **job.plan()}
@@ -74,7 +80,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     unfit = not_reflectance(source, means)
     attributes = {"scene": [_name(scene)] * len(ids), **objects.attributes(ids)}
     of_bands = indices(means, source.spectral if unfit is None else None)
-    shapes = {**found.outlines.columns(sums.ids), **of_bands}
+    shapes: dict[str, Any] = {**found.outlines.columns(sums.ids), **of_bands}
     table = columns(sums, job.names, source.spectral, area, attributes, shapes)
     write_atomic(place, as_csv(table))
     if picture is not None:

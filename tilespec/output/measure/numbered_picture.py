@@ -15,11 +15,14 @@ SIDE = 1600
 """The largest number of pixels on the longer side of the picture."""
 LINE, TEXT = (255, 230, 0), (255, 255, 255)
 """The colours of outlines and of numbers."""
+SOFTWARE = "tilespec measure"
+"""The text in the file by which a picture that this verb wrote is known."""
 
 
 def numbered_picture(job: MeasureJob, objects: ObjectMasks, sums: ObjectSums) -> bytes:
     """Return the picture as PNG. The scene is read once more, object by object; every n-th pixel has an outline."""
     from PIL import Image, ImageDraw, ImageFont
+    from PIL.PngImagePlugin import PngInfo
 
     pixels = false_colour(Scene.open(job.scene), job.roi, SIDE)
     step = max(1, -(-max(job.roi.shape) // SIDE))
@@ -35,7 +38,9 @@ def numbered_picture(job: MeasureJob, objects: ObjectMasks, sums: ObjectSums) ->
             place = ((x + 0.5) * times / step, (y + 0.5) * times / step)
             draw.text(place, str(number), fill=TEXT, font=font, anchor="mm", stroke_width=2, stroke_fill=(0, 0, 0))
     out = io.BytesIO()
-    image.save(out, format="PNG")
+    text = PngInfo()
+    text.add_text("Software", SOFTWARE)
+    image.save(out, format="PNG", pnginfo=text)
     return out.getvalue()
 
 

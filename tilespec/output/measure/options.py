@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import DryRun, Region, Workers
+from tilespec.core.options import DryRun, Overwrite, Region, Workers
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions(Region, Workers, DryRun):
+class MeasureOptions(Region, Workers, DryRun, Overwrite):
     """The options of `measure`."""
 
     by: str | None = None

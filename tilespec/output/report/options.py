@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from tilespec.core.options import DryRun
+from tilespec.core.options import DryRun, Overwrite
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(DryRun):
+class ReportOptions(DryRun, Overwrite):
     """The options of `report`."""
 
     title: str | None = None

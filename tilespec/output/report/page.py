@@ -30,7 +30,11 @@ from tilespec.output.report.scores import by_class, methods
 from tilespec.output.report.training import of_training
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
+from tilespec.storage.outputs import check_file
 from tilespec.storage.scene import Scene
+
+MARK = b'<meta name="generator" content="tilespec">'
+"""The line by which a page that this verb wrote is known."""
 
 
 @with_options(ReportOptions)
@@ -40,7 +44,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     Args:
         runs: Scenes, class maps or channels that were predicted, model folders, recipe folders; any of them, in any
             order.
-        out: Where the page goes; a page that is there is replaced.
+        out: Where the page goes; a page that this verb wrote is replaced.
         options: What is shown; given by name.
         progress: Where the pass over each scene is reported.
 
@@ -50,6 +54,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     if not out.endswith((".html", ".htm")) or Path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
     local(out, "a page")
+    check_file(out, MARK, "a page")
     chosen_pixels = pixels(options.pixel)
     opened = Runs.open(runs)
     plan = {

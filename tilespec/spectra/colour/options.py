@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Region, Workers
+from tilespec.core.options import DryRun, Overwrite, Region, Workers
 
 SCALES: Final = ("fixed", "image")
 """Whether one white holds for every scene, or each region has a scale of its own."""
@@ -49,7 +49,7 @@ class ColourOptions:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class RenderOptions(ColourOptions, Region, Workers, DryRun):
+class RenderOptions(ColourOptions, Region, Workers, DryRun, Overwrite):
     """The options of `render`."""
 
     dtype: str = "float32"

@@ -61,6 +61,10 @@ class StorePath(ABC):
         """Return the path by a URL that does not depend on the current folder."""
         return self
 
+    def target(self) -> "StorePath":
+        """Return the path without links: two names of one place have the same."""
+        return self
+
     # --- one object ---------------------------------------------------------------------------------------------
 
     @abstractmethod

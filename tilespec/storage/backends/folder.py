@@ -36,6 +36,10 @@ class FolderPath(PosixPath, StorePath):
         """The path itself."""
         return Path(self)
 
+    def target(self) -> "FolderPath":
+        """Return the path without symbolic links."""
+        return self.resolve()
+
     def tag(self) -> str | None:
         """Return the number, the size and the last change of the file, or None without a file."""
         try:
@@ -71,13 +75,18 @@ class FolderPath(PosixPath, StorePath):
     def claim(self, data: bytes) -> bool:
         """Create the file exclusively; return whether there was none."""
         try:
-            with self.open("xb") as file:
-                file.write(data)
+            file = self.open("xb")
         except FileExistsError:
             return False
         except FileNotFoundError:  # who held a lock there removed the empty folder
             self.parent.mkdir(parents=True, exist_ok=True)
             return self.claim(data)
+        try:
+            with file:
+                file.write(data)
+        except BaseException:
+            self.unlink(missing_ok=True)  # a full disk: an empty lock would block everybody
+            raise
         return True
 
     def swap(self, data: bytes, tag: str) -> bool:
@@ -97,6 +106,10 @@ class FolderPath(PosixPath, StorePath):
         """Return the size in bytes of each file below, by its name below this folder; links are not followed."""
         paths = (Path(folder) / name for folder, _, names in os.walk(self) for name in names)
         return {path.relative_to(self).as_posix(): path.lstat().st_size for path in paths}
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Return the file as text, UTF-8 whatever the locale."""
+        return super().read_text(encoding or "utf-8", errors)
 
     def presence(self) -> Callable[[str, int], bool]:
         """Return a function that returns whether a file below exists with its size; each call looks at the file."""

@@ -17,6 +17,7 @@ from tilespec.core.buffers import thread_buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
+from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.inventory import digests
 from tilespec.storage.layer import Layer
@@ -174,7 +175,9 @@ class LabelTarget:
                 do="Raise task.classes, or leave it out to take it from the labels.",
             )
         named = tuple(names[i] if i < len(names) else f"class_{i}" for i in range(classes))
-        facts = {"classes": list(named), "labelled_pixels": [int(n) for n in counts[:classes]]}
+        absent = [name for name, count in zip(named, counts, strict=False) if not count]
+        notes = [f"no pixel of the training regions is {', '.join(absent)}: it cannot be learned"] if absent else []
+        facts = {"classes": list(named), "labelled_pixels": [int(n) for n in counts[:classes]], "notes": notes}
         return TargetSummary(options={"classes": classes}, facts=facts, classes=named)
 
 
@@ -251,6 +254,7 @@ class ValueTarget:
         """
         _same_channels(truths, options)
         where = [(truth, roi) for truth, roi in zip(truths, regions, strict=True)]
+        same_scale([(truth.cube, roi) for truth, roi in where])
         ends_given = {key: float(options[key]) for key in ("low", "high") if options.get(key) is not None}
         task_options = {"channels": truths[0].channels}
         if len(ends_given) == 2 and any(_known(truth, roi) for truth, roi in where):

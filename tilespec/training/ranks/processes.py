@@ -6,6 +6,7 @@ The starting process sends the work over the rank's standard input and leaves it
 no rank outlives the starting process. The rank sends its progress and its result over its standard output.
 """
 
+import errno
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from typing import IO, Any, final
 from tilespec.core.cpu import cores
 from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USER, IncompleteError, UserError
 from tilespec.core.memory import one_heap
-from tilespec.core.progress import Progress, Silent, tell
+from tilespec.core.progress import Progress, Silent, to_stderr
 from tilespec.core.registry import import_object
 from tilespec.core.signals import ignore_terminal
 from tilespec.training.ranks.launchers import RankAddress
@@ -35,6 +36,8 @@ LOOK = 0.05
 """The seconds between two checks of processes."""
 OFTEN = 0.1
 """The seconds between two progress messages."""
+STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+"""The errors of a disk that is full or must not be written, which the user mends."""
 CODES = {UserError: EXIT_USER, IncompleteError: EXIT_INCOMPLETE, KeyboardInterrupt: EXIT_INTERRUPTED}
 """The exit code of a rank by the exception that it raises; any other gives 1."""
 
@@ -330,11 +333,14 @@ def _main() -> None:
             EXIT_DONE,
         )
     except BaseException as error:  # noqa: BLE001 - said to who started this rank, who raises it
-        code = CODES.get(type(error), 1)
-        last = {"text": str(error) if code != 1 else traceback.format_exc()}
+        code = next((code for kind, code in CODES.items() if isinstance(error, kind)), 1)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        if isinstance(error, OSError) and error.errno in STORAGE:
+            code = EXIT_USER
+        last = {"text": text if code != 1 else traceback.format_exc()}
     out.write(json.dumps(last) + "\n")
     out.flush()
-    tell("")
+    to_stderr("")
     # All is said. Leave without C++ destructors: gloo's and autograd's threads race with them, and now and then a rank
     # that did its work would end in "terminate called without an active exception".
     os._exit(code)

@@ -18,7 +18,7 @@ import psutil
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from tilespec.core.errors import EXIT_INCOMPLETE, UserError
-from tilespec.core.progress import tell
+from tilespec.core.progress import to_stderr
 from tilespec.training.ranks.launchers import RankAddress
 
 START = 60.0
@@ -110,7 +110,7 @@ class _Watch:
 def _leave(rank: int, silent: list[int], seconds: float) -> None:
     """End this process at once: its main thread may wait for a rank that never comes."""
     who = ", ".join(map(str, silent))
-    tell(
+    to_stderr(
         f"tilespec: rank {rank} on {socket.gethostname()}: no sign of rank {who} for {seconds:g} s. "
         "The last checkpoint is kept; the same command resumes.\n"
     )

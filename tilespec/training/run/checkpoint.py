@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tilespec.models.tensors import fit, plain, read
+from tilespec.models.tensors import fit, plain, read, write
 from tilespec.storage.files import write_atomic
 from tilespec.training.player import Player
 
@@ -104,7 +103,7 @@ def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[
     partial = folder / f"{final.name}.partial"
     _sweep(folder)
     partial.mkdir(parents=True)
-    save_file(dict(tensors), partial / "state.safetensors")
+    write(partial / "state.safetensors", tensors)
     _flush(partial / "state.safetensors")
     digest = _digest(partial / "state.safetensors")
     card = {"format": FORMAT, "step": step, "digest": digest, "validations": [dict(line) for line in validations]}

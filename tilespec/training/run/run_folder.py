@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
@@ -71,7 +71,7 @@ def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dic
         problem, do = f"a training that has done {done} steps, more than {total}", ""
     else:
         return
-    raise UserError(
+    raise OccupiedError(
         folder,
         found=problem,
         expected="the same settings, to resume it or to find it finished",
@@ -83,6 +83,30 @@ def result(folder: Path) -> dict[str, Any] | None:
     """Return the result of the training in ``folder``, if it has ended."""
     path = folder / CHECKPOINTS / "result.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether the folder has a model that can be used."""
+    try:
+        Model.load(str(folder))
+    except UserError:
+        return False
+    return True
+
+
+def check_weights(folder: Path, facts: Mapping[str, Any], best: Path) -> None:
+    """Refuse to publish a model again whose weights, those of the best validation, no longer exist.
+
+    Raises:
+        UserError: the last checkpoint has other weights than the model that was lost.
+    """
+    if facts["published_step"] != facts["steps"] and not best.exists():
+        raise UserError(
+            folder,
+            found=f"a lost or damaged model of step {facts['published_step']}, whose weights no checkpoint has",
+            expected="a copy of its files, or another training",
+            do="Copy model.safetensors, model.json and recipe back, or remove the folder and train again.",
+        )
 
 
 def conclude(folder: Path, facts: Mapping[str, Any]) -> None:

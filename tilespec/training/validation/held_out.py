@@ -3,6 +3,7 @@
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.spectra.bands import same_bands
+from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import axes
@@ -32,6 +33,7 @@ def held_out(config: Config, training_set: TrainingSet) -> TrainingSet | None:
     _check_classes(training_set, held)
     for region in held.regions:
         _check_apart(config, training_set, region)
+    same_scale([(region.scene, region.roi) for region in (training_set.regions[0], *held.regions)])
     return held
 
 

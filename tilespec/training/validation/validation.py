@@ -60,6 +60,11 @@ JUDGING: Final = ScoreOptions(illuminant="none")
 """The options of the scores: every known pixel counts; colours are compared at the end."""
 
 
+def best_weights(folder: Path, step: int) -> Path:
+    """Return the file of the weights after a step, if they are the best so far."""
+    return folder / SCRATCH / f"best-{step:06d}.safetensors"
+
+
 def clear(folder: Path) -> None:
     """Delete the scratch data of a training that has its model, if there are any."""
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)

@@ -40,9 +40,11 @@ from tilespec.workflows.study.variants import Source, Variant, plain, toml, valu
 
 __all__ = ["Variant", "study"]
 
+RESULTS = "results.jsonl"
+"""The file by which the folder of a study is known."""
 OURS = {"train.seed": "--seeds", "data.scene": "--fold, or data.scene in the configuration or --set"}
 """The settings that a study sets itself, and the options for them."""
-OURS_ALONE = {"rows", "cols", "dry_run"}
+OURS_ALONE = {"rows", "cols", "dry_run", "overwrite"}
 """Options of `predict` and `evaluate` that the study decides itself."""
 RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)
 """The exceptions that end one run and not the study; torch raises `RuntimeError`."""
@@ -73,6 +75,7 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
         KeyboardInterrupt: the study was stopped by a signal; the same command resumes.
     """
     place = Path(local(out, "a study"))
+    _check_place(place)
     configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
     settings = {key: toml(value) for key, value in options.settings().items()}
     own_options = [
@@ -100,14 +103,27 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
         for each in division
         for one in grid
     ]
-    results = Results(path=place / "results.jsonl")
+    results = Results(path=place / RESULTS)
     plan = _plan(runs, results, progress)
     if options.dry_run:
         return {**plan, "out": out, "dry_run": True}
     with locked(str(place)), Peak() as used:
+        place.mkdir(parents=True, exist_ok=True)
+        results.path.touch()  # by which the folder is known from now on
         _carry_out(runs, results, progress)
         told_by = _written(place, runs, results)
     return {**told_by, "out": out, "runs": len(runs), "seconds": used.seconds, "peak_memory": used.bytes}
+
+
+def _check_place(place: Path) -> None:
+    """Refuse a folder that no study has written."""
+    if place.is_file() or (place.is_dir() and any(place.iterdir()) and not (place / RESULTS).exists()):
+        raise UserError(
+            place,
+            found="something that is there already and is no study",
+            expected="a free place, or the folder of a study",
+            do="Give another --out.",
+        )
 
 
 def _division(

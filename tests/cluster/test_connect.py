@@ -1,0 +1,74 @@
+"""Only encrypted addresses leave the machine, no mistake in one is a traceback, and workers import no script."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from untrained_models import save_model
+
+from tilespec.cluster.connect import connect
+from tilespec.core.errors import UserError
+
+PLAIN = st.sampled_from(["ws", "wss", "ucx", "ucxx", "inproc", "http", "https", "udp", "tcp+x", "TCPS", "file"])
+AWAY = st.sampled_from(["10.0.0.1:8786", "127.0.0.2:8786", "example.com:8786", "localhost.evil:1", "[fe80::1]:9"])
+
+
+def refused(address):
+    with pytest.raises(UserError, match=r"^--cluster ") as caught, connect(0, address):
+        pass
+    assert "SECRET" not in str(caught.value)
+
+
+@given(PLAIN, st.sampled_from(["127.0.0.1:9", "localhost:9"]) | AWAY)
+def test_no_other_scheme_is_spoken(scheme, host):
+    refused(f"{scheme}://{host}")
+
+
+@given(AWAY)
+def test_nothing_plain_leaves_the_machine(host):
+    refused(f"tcp://{host}")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://user:SECRET@127.0.0.1:9",
+        "tls://user:SECRET@host:9",
+        "tls://host",
+        "tls://host:port",
+        "tls://host:99999999",
+        "tcp://",
+        "://",
+        "tcp://[::1",
+        "tls://host:9/path",
+        "tls://host:9?token=SECRET",
+        "os:getcwd",
+        "os:environ",
+        "math:sqrt",
+    ],
+)
+def test_an_address_that_is_none_and_a_path_that_is_no_cluster_are_messages(address):
+    refused(address)
+
+
+SCRIPT = """
+from tilespec import api
+print(api.predict({model!r}, {scene!r}, {out!r}, workers=2, tile=16)["status"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_workers_need_no_main_guard(make_scene, tmp_path, source):
+    scene = make_scene(tmp_path / "scene", 48, 40, 5)
+    text = SCRIPT.format(model=save_model(tmp_path / "model", scene), scene=scene, out=str(tmp_path / "out"))
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(text))
+    word, given_text = (str(script), None) if source == "file" else ("-", text)
+    words = [sys.executable, word]
+    done = subprocess.run(words, check=False, input=given_text, capture_output=True, text=True, timeout=150)
+    assert (done.returncode, done.stdout) == (0, "complete\n"), done.stderr
