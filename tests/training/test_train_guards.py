@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from cube_scenes import write
 
 from tilespec import api
@@ -23,22 +22,23 @@ def trained(scene, out, **more):
     return api.train("preset:tiny", out, overrides={"data.scene": scene, **TINY, **more})
 
 
-def labelled(scene, change):
-    """Change the labels of a scene in place."""
-    array = zarr.open_group(scene, mode="r+")["labels"]
-    array[...] = change(np.asarray(array[...]))
-    return scene
+def labelled(place, labels):
+    """Return a scene with these labels."""
+    cube = np.random.default_rng(0).uniform(0.1, 0.6, (*labels.shape, 5)).astype(np.float32)
+    api.ingest(cube, place, labels=labels, wavelengths=np.linspace(400, 800, 5))
+    return str(place)
 
 
-def test_labels_of_one_class_teach_nothing(scene, tmp_path):
-    one = labelled(scene, lambda labels: np.where(np.arange(48)[:, None] < 32, 1, labels).astype(np.uint8))
+def test_labels_of_one_class_teach_nothing(tmp_path):
+    labels = np.ones((48, 40), np.uint8)
+    labels[40:] = 0  # outside of the training region
     with pytest.raises(UserError, match=r"labelled pixels are all of the class 'class_1'"):
-        trained(one, tmp_path / "model")
+        trained(labelled(tmp_path / "scene", labels), tmp_path / "model")
 
 
-def test_a_class_without_pixels_is_a_note(scene, tmp_path):
-    without = labelled(scene, lambda labels: np.where(labels == 0, 2, 1).astype(np.uint8))
-    notes = trained(without, tmp_path / "model").notes
+def test_a_class_without_pixels_is_a_note(tmp_path):
+    labels = np.where(np.arange(40) < 20, 1, 2) * np.ones((48, 1), np.uint8)
+    notes = trained(labelled(tmp_path / "scene", labels.astype(np.uint8)), tmp_path / "model").notes
     assert any("no pixel of the training regions is class_0" in note for note in notes)
 
 
@@ -83,7 +83,7 @@ def test_fit_refuses_scenes_of_two_scales(scales, tmp_path, steps):
             api.fit([one, counts], tmp_path / "recipe", steps=steps, **more)
     api.fit([one, brighter], tmp_path / "recipe", steps=steps)
     with pytest.raises(UserError, match=r"different scales"):
-        api.fit(counts, tmp_path / "more", update=tmp_path / "recipe", **{"steps": steps})
+        api.fit(counts, tmp_path / "more", update=tmp_path / "recipe", steps=steps)
 
 
 @pytest.mark.parametrize("which", ["scene", "target"])
