@@ -30,6 +30,7 @@ from tilespec.evaluate.evaluate import evaluate
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.seams import seam_score
 from tilespec.storage.layer import Layer
+from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
 
 
@@ -261,6 +262,8 @@ def test_the_prediction_of_another_scene_of_the_same_size_is_refused(tmp_path, m
     assert first.digest != other.digest
     assert evaluate(pred, scenes[0], patch_size=9)["oa"] == 1
     assert "the prediction of another scene" in refusal(pred, scenes[1], patch_size=9)
+    beside = write_map(tmp_path / "q", first.labels(), scene_digest=other.digest, origin=[0, 0])
+    assert "the prediction of another scene" in refusal(pred, beside, patch_size=9)
 
 
 def test_figures_of_classes_stand_under_their_names(tmp_path):
@@ -356,7 +359,7 @@ def test_stores_that_are_no_class_maps_or_not_complete_are_refused(tmp_path, mak
     scene = make_scene(tmp_path / "s", 72, 88, 4, labelled=False)
     assert "labels(y, x)" in refusal(stores[0], scene, patch_size=9)
     assert "prediction(y, x)" in refusal(scene, stores[1], patch_size=9)
-    zarr.open_group(stores[0]).attrs["tilespec_status"] = "writing"
+    publish(stores[0], {"tilespec_status": "writing"})
     assert "status 'writing'" in refusal(*stores, patch_size=9)
     assert "found nothing" in refusal(str(tmp_path / "nowhere"), stores[1])
 
@@ -377,7 +380,7 @@ def test_the_seam_score_stands_beside_the_score(tmp_path, maps, stores):
 
 
 def test_an_incomplete_prediction_is_scored_and_said_to_be_incomplete(stores):
-    zarr.open_group(stores[0]).attrs["tilespec_status"] = "incomplete"
+    publish(stores[0], {"tilespec_status": "incomplete"})
     assert evaluate(*stores, patch_size=9)["status"] == "incomplete"
 
 

@@ -53,7 +53,8 @@ def test_every_layout_reads_as_gdal_and_spectral_python_read_it(
     header = write_envi(tmp_path_factory.mktemp("envi"), cube, interleave, order, offset)
     found = read_all(header, step)
     assert_array_equal(found, cube)
-    assert_array_equal(found, gdal_reads(header.with_suffix(".img")))
+    if cube.nbytes + offset > 1:  # GDAL takes a file of one byte for none
+        assert_array_equal(found, gdal_reads(header.with_suffix(".img")))
     opened = spy.open(str(header), str(header.with_suffix(".img")))
     assert_array_equal(found, np.asarray(opened.open_memmap(interleave="bip")))
     opened.fid.close()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tilespec.core.errors import UserError
 from tilespec.simulate.simulate import simulate
 from tilespec.storage import audit as module
+from tilespec.storage import inventory
 from tilespec.storage.audit import status, verify
 from tilespec.storage.layout import ArraySpec
 from tilespec.storage.ledger import Ledger
@@ -193,13 +194,13 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_not_followed(tmp_path):
 def test_memory_of_verify_does_not_grow_with_the_objects(tmp_path, monkeypatch):
     """A block of each of a few objects is held, however large they are."""
     out, most = make(tmp_path / "p"), []
-    opened = module.size_and_hash
+    hashed = inventory.size_and_hash
 
     def watched(path):
         most.append(threading.active_count())
-        return opened(path)
+        return hashed(path)
 
-    monkeypatch.setattr(module, "size_and_hash", watched)
+    monkeypatch.setattr(inventory, "size_and_hash", watched)
     already = threading.active_count()
     verify(out)
     assert max(most) <= already + module.THREADS + 1

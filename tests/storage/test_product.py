@@ -380,9 +380,12 @@ def test_a_product_of_an_older_version_is_refused_and_left(tmp_path):
 def test_settings_that_were_cut_are_no_other_settings(tmp_path):
     begin(tmp_path / "p")
     kept = tmp_path / "p.tilespec" / "settings.json"
-    kept.write_text(kept.read_text()[:-3])
+    whole = kept.read_text()
+    kept.write_text(whole[:-3])
     with pytest.raises(UserError, match=r"settings\.json: found JSON that ends early"):
-        begin(tmp_path / "p")
+        Ledger.open(str(tmp_path / "p"), {"others": 1})
+    begin(tmp_path / "p")
+    assert kept.read_text() == whole, "the fingerprint of its records is that of these settings"
 
 
 def test_a_record_that_was_cut_records_nothing(tmp_path):

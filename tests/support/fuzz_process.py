@@ -21,16 +21,20 @@ import numpy as np
 import scipy.io
 
 from tilespec.core.errors import UserError
-from tilespec.ingest.readers import apart, hdf5, hdf5_process, matlab, matlab_process
+from tilespec.ingest.readers import apart, arrays, hdf5, hdf5_process, matlab, matlab_process, netcdf, zarr_arrays
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
 
-SECONDS = 20
-"""The time for one file; a machine may be busy."""
+SECONDS, PATIENCE = 20, 300
+"""The time for one file, of the processor and by the clock."""
 BYTES = 6 << 30
 """The address space of a process that reads."""
 VALUES = np.random.default_rng(0).integers(0, 60000, (6, 5, 4)).astype(np.uint16)
 WAVES = np.linspace(450, 850, 4)
+
+
+PRELOADED = (arrays, netcdf, zarr_arrays)
+"""The readers that a fork need not import again."""
 
 
 def write_hdf5(path):
@@ -209,7 +213,8 @@ def batch(kind, whole, folder, seed, first, last):
         os.close(read)
         resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
         for number in range(first, last):
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of the processor: the machine may be busy
+            signal.alarm(PATIENCE)
             path = spoil(kind, whole, folder, np.random.default_rng([seed, number]))
             os.write(write, (json.dumps(judge(path)) + "\n").encode())
         os._exit(0)

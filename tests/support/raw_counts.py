@@ -13,6 +13,7 @@ def counts(shape, low, high, seed=0):
 
 def calibrated(folder, raw, white, dark=None, *, extra=("", "", ""), interleave="bil", **options):
     """Ingest a calibrated cube and return the result and the reflectance."""
+    folder.mkdir(exist_ok=True)
     given = zip(("raw", "white", "dark"), (raw, white, dark), extra, strict=True)
     paths = {
         name: write_envi(folder, cube, interleave, name=name, extra=text)

@@ -193,7 +193,7 @@ def test_a_product_whose_sources_are_gone_is_refused_and_left_as_it_is(tmp_path)
     assert verify(out)["rows_missing"] == 0
 
 
-@pytest.mark.parametrize("victim", ["cube/c/0/0/0", "zarr.json"])
+@pytest.mark.parametrize("victim", ["cube/c/0/0/0", "cube/zarr.json"])
 def test_a_product_whose_sources_changed_is_refused_and_left_as_it_is(tmp_path, victim):
     out = scene(tmp_path)
     os.truncate(out / victim, 50)

@@ -115,9 +115,9 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
     return predicted | planned | learned.facts | extra | spent | said
 
 
-def _absent(learned: FittedBaseline) -> list[str]:
+def _absent(fitted: FittedBaseline) -> list[str]:
     """Return a note on the classes that have no pixel in the region."""
-    names = learned.facts.get("absent_classes") or []
+    names = fitted.facts.get("absent_classes") or []
     return [f"never predicted, for want of labelled pixels in the region: {', '.join(names)}"] if names else []
 
 

@@ -199,16 +199,17 @@ def region_of(predicted: Raster, true: Raster, rows: str | None, cols: str | Non
 
 
 def _strangers(predicted: Raster, true: Raster) -> bool:
-    """Return whether the truth is a whole scene that is known to differ from the predicted one.
+    """Return whether the truth is known to be of another scene than the prediction.
 
-    Labels belong to the scene that holds them. Channels, and labels of another scale, may be those of another store, a
-    target: of the same plane.
+    Labels belong to the scene that holds them, and a prediction to the scene that it was made of. Channels, and labels
+    of another scale, may be those of another store, a target: of the same plane.
     """
     plane, scale = predicted.attrs.get("plane"), Fraction(scale_of(predicted.attrs))
     if (isinstance(true, ValueRaster) or scale != 1) and plane is not None:
         return true.whole_scene and [int(length * scale) for length in plane] != [true.roi.y1, true.roi.x1]
-    ours, theirs = predicted.attrs.get("scene_digest"), digests(true.url).cube
-    return true.whole_scene and None not in (ours, theirs) and ours != theirs
+    ours = predicted.attrs.get("scene_digest")
+    theirs = digests(true.url).cube if ours and true.whole_scene else true.attrs.get("scene_digest")
+    return None not in (ours, theirs) and ours != theirs
 
 
 def _method(attrs: Mapping[str, Any]) -> str | None:

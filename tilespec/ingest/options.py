@@ -39,7 +39,7 @@ class SceneOptions:
     """The cube is stored as float32, or as uint16 in steps of 1e-4 reflectance. The default is the type of the source,
     or float32 for a cube that is calibrated."""
     wavelengths: str | None = None
-    """A text file of one wavelength a line, or a variable beside the array, gives the band centres."""
+    """A text file of one wavelength a line, a variable beside the array, or FIRST:LAST gives the band centres."""
     wavelength_unit: str | None = field(default=None, metadata={"metavar": "UNIT"})
     """The band centres are in nm, um or cm-1 (wavenumbers, Raman shifts), whatever the source says."""
     variable: str | None = None

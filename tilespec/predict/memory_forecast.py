@@ -12,10 +12,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.limits import enforced, usable
 from tilespec.core.memory import Peak, resident
 from tilespec.core.types import Roi
-from tilespec.predict.predictor import TorchPredictor
 from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
-from tilespec.tiling.plan import PredictPlan
+from tilespec.tiling.plan import Predictor, PredictPlan
 
 WAITING = 3
 """The number of predictions that wait to be blended (`tilespec.tiling.slab.SlabRun.depth` beyond the threads) or for
@@ -120,7 +119,7 @@ def project(plan: PredictPlan, workers: int, limit: int) -> Projection:
     )
 
 
-def _lane(predictor: TorchPredictor, whole: Shape, plan: PredictPlan, space: int) -> int:
+def _lane(predictor: Predictor, whole: Shape, plan: PredictPlan, space: int) -> int:
     """Return the bytes of a batch of the shape ``whole`` in one thread, from trials that fit into ``space`` bytes.
 
     The first trial is small enough for a net that takes `SPARE` times its input and output, and each further one is
@@ -152,7 +151,7 @@ def _trials(whole: Shape, align: int) -> list[Shape]:
     return shapes[::-1]
 
 
-def _measured(predictor: TorchPredictor, shape: Shape, threads: int) -> float:
+def _measured(predictor: Predictor, shape: Shape, threads: int) -> float:
     """Return the bytes that a batch takes in one of several threads, with its input; a net may refuse a small shape."""
     tiles = np.full(shape, -0.5, np.float32)  # not a reflectance, so that a trial differs from any tile
     base = resident()

@@ -15,7 +15,6 @@ from tilespec.models.tasks import task
 from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
-from tilespec.spectra.operators import Light
 from tilespec.spectra.scale_check import check_encoding, check_scale
 from tilespec.storage.backends.paths import absolute
 from tilespec.storage.ledger import Ledger, sidecar
@@ -56,7 +55,7 @@ def plan_of(
     roi = Roi.of(opened.shape, options.rows, options.cols)
     prepared = model.recipe.applied_to(opened)
     if not prepared:
-        check_encoding(opened, decodes=any(isinstance(step, Light) for step in model.recipe.steps))
+        check_encoding(opened, decodes=model.recipe.decodes)
         check_scale(model.recipe.level, opened, roi)
     spec = ModelSpec(
         folder=str(Path(folder).absolute()),

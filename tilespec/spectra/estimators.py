@@ -7,19 +7,19 @@ Parameters are typed ``Any``: scikit-learn requires that a constructor stores it
 checks them.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin
+from sklearn.utils.validation import check_is_fitted
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import PIECE, Spectra, SpectralAxis
+from tilespec.core.types import PIECE, Spectra
 from tilespec.spectra.bands import Bands
+from tilespec.spectra.estimator_base import SpectralTransformer, bands_of, spectra_of
 from tilespec.spectra.numerics.curve_files import Curves, places
-from tilespec.spectra.operators import Operator, Project
+from tilespec.spectra.operators import Project
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Moments, Spread
 from tilespec.spectra.steps.absorbance import Absorbance, Reflectance
@@ -34,43 +34,19 @@ from tilespec.spectra.steps.scaling import Autoscale, MinMax
 from tilespec.spectra.steps.scatter import Emsc
 
 
-class _Spectral(TransformerMixin, BaseEstimator):
-    """A transformer that applies one operator."""
-
-    operator_: Operator
-    UNDEFINED: ClassVar[str] = "they have no variation, or values that the step is not defined for"
-    """Why finite spectra may have no result."""
-
-    def transform(self, X: Any) -> Any:
-        """Return the transformed spectra, float32 ``pixel band``."""
-        check_is_fitted(self)
-        spectra = _spectra(self, X, reset=False)
-        out = transform((self.operator_,), spectra, self.operator_.out(_bands(spectra)).count)
-        lost = np.isfinite(spectra).all(axis=1) & ~np.isfinite(out).all(axis=1)
-        if lost.any():
-            name, count = type(self).__name__, int(lost.sum())
-            warnings.warn(f"{name}: {count} of {len(out)} spectra became NaN: {self.UNDEFINED}", stacklevel=2)
-        return out
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-
 @final
-class SnvScaler(OneToOneFeatureMixin, _Spectral):
+class SnvScaler(OneToOneFeatureMixin, SpectralTransformer):
     """Standard normal variate: each spectrum minus its mean, divided by its deviation; NaN for a constant spectrum."""
 
     def fit(self, X: Any, y: Any = None) -> "SnvScaler":
         """Check the spectra and store the number of bands."""
         del y
-        self.operator_ = _fit(Snv(), _spectra(self, X, reset=True, bands=2)).operator
+        self.operator_ = _fit(Snv(), spectra_of(self, X, reset=True, bands=2)).operator
         return self
 
 
 @final
-class VsnScaler(OneToOneFeatureMixin, _Spectral):
+class VsnScaler(OneToOneFeatureMixin, SpectralTransformer):
     """Weighted SNV over the bands that only scatter changes (Rabatel et al. 2020).
 
     Args:
@@ -106,13 +82,13 @@ class VsnScaler(OneToOneFeatureMixin, _Spectral):
         del y
         options = self.get_params()
         seed = options.pop("seed")
-        fitted = _fit(Vsn(**options), _spectra(self, X, reset=True, least=2, bands=self.n_params), seed=seed)
+        fitted = _fit(Vsn(**options), spectra_of(self, X, reset=True, least=2, bands=self.n_params), seed=seed)
         self.operator_, self.facts_ = fitted.operator, fitted.facts
         return self
 
 
 @final
-class SavGolFilter(OneToOneFeatureMixin, _Spectral):
+class SavGolFilter(OneToOneFeatureMixin, SpectralTransformer):
     """Savitzky-Golay smoothing and derivatives of spectra.
 
     Args:
@@ -131,36 +107,36 @@ class SavGolFilter(OneToOneFeatureMixin, _Spectral):
     def fit(self, X: Any, y: Any = None) -> "SavGolFilter":
         """Compute the filters for these bands."""
         del y
-        spectra = _spectra(self, X, reset=True)
+        spectra = spectra_of(self, X, reset=True)
         step = SavGol(window=self.window, polyorder=self.polyorder, deriv=self.deriv)
         self.operator_ = _fit(step, spectra, wavelengths=self.wavelengths).operator
         return self
 
 
 @final
-class BandScaler(OneToOneFeatureMixin, _Spectral):
+class BandScaler(OneToOneFeatureMixin, SpectralTransformer):
     """Min-max scaling: the range of each band becomes 0..1; a constant band becomes 0."""
 
     def fit(self, X: Any, y: Any = None) -> "BandScaler":
         """Fit the range of each band."""
         del y
-        self.operator_ = _fit(MinMax(), _spectra(self, X, reset=True)).operator
+        self.operator_ = _fit(MinMax(), spectra_of(self, X, reset=True)).operator
         return self
 
 
 @final
-class Autoscaler(OneToOneFeatureMixin, _Spectral):
+class Autoscaler(OneToOneFeatureMixin, SpectralTransformer):
     """Each band minus its mean, divided by its standard deviation (ddof 1); a constant band becomes 0."""
 
     def fit(self, X: Any, y: Any = None) -> "Autoscaler":
         """Fit the mean and the deviation of each band."""
         del y
-        self.operator_ = _fit(Autoscale(), _spectra(self, X, reset=True, least=2)).operator
+        self.operator_ = _fit(Autoscale(), spectra_of(self, X, reset=True, least=2)).operator
         return self
 
 
 @final
-class MscScaler(OneToOneFeatureMixin, _Spectral):
+class MscScaler(OneToOneFeatureMixin, SpectralTransformer):
     """Multiplicative scatter correction; a spectrum without the reference's shape becomes NaN.
 
     Args:
@@ -173,14 +149,14 @@ class MscScaler(OneToOneFeatureMixin, _Spectral):
     def fit(self, X: Any, y: Any = None) -> "MscScaler":
         """Fit the mean spectrum as the reference."""
         del y
-        spectra = _spectra(self, X, reset=True, bands=2)
-        step = Emsc(name="msc", degree=0, reference=_curves(self.reference, _bands(spectra)))
+        spectra = spectra_of(self, X, reset=True, bands=2)
+        step = Emsc(name="msc", degree=0, reference=_curves(self.reference, bands_of(spectra)))
         self.operator_ = _fit(step, spectra).operator
         return self
 
 
 @final
-class EmscScaler(OneToOneFeatureMixin, _Spectral):
+class EmscScaler(OneToOneFeatureMixin, SpectralTransformer):
     """Extended multiplicative scatter correction (Martens and Stark 1991).
 
     Args:
@@ -201,8 +177,8 @@ class EmscScaler(OneToOneFeatureMixin, _Spectral):
     def fit(self, X: Any, y: Any = None) -> "EmscScaler":
         """Fit the mean spectrum as the reference."""
         del y
-        spectra = _spectra(self, X, reset=True, bands=2)
-        bands = _bands(spectra, self.wavelengths)
+        spectra = spectra_of(self, X, reset=True, bands=2)
+        bands = bands_of(spectra, self.wavelengths)
         interferents, reference = _curves(self.interferents, bands), _curves(self.reference, bands)
         step = Emsc(degree=self.degree, interferents=interferents, reference=reference)
         self.operator_ = _fit(step, spectra, wavelengths=self.wavelengths).operator
@@ -210,13 +186,13 @@ class EmscScaler(OneToOneFeatureMixin, _Spectral):
 
 
 @final
-class AbsorbanceTransformer(OneToOneFeatureMixin, _Spectral):
+class AbsorbanceTransformer(OneToOneFeatureMixin, SpectralTransformer):
     """Absorbance ``-log10 R``; a spectrum with a value <= 0 becomes NaN. ``inverse_transform`` returns reflectance."""
 
     def fit(self, X: Any, y: Any = None) -> "AbsorbanceTransformer":
         """Check the spectra and store the number of bands."""
         del y
-        self.operator_ = _fit(Absorbance(), _spectra(self, X, reset=True)).operator
+        self.operator_ = _fit(Absorbance(), spectra_of(self, X, reset=True)).operator
         return self
 
     def inverse_transform(self, X: Any) -> Any:
@@ -227,7 +203,7 @@ class AbsorbanceTransformer(OneToOneFeatureMixin, _Spectral):
 
 
 @final
-class AlsBaseline(OneToOneFeatureMixin, _Spectral):
+class AlsBaseline(OneToOneFeatureMixin, SpectralTransformer):
     """Spectra without their asymmetric least squares baselines (Eilers and Boelens 2005).
 
     Args:
@@ -245,12 +221,12 @@ class AlsBaseline(OneToOneFeatureMixin, _Spectral):
         """Check the spectra and store the number of bands."""
         del y
         step = Als(smoothness=float(self.lam), asymmetry=float(self.p), iterations=self.iterations)
-        self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
+        self.operator_ = _fit(step, spectra_of(self, X, reset=True, bands=2)).operator
         return self
 
 
 @final
-class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
+class ArplsBaseline(OneToOneFeatureMixin, SpectralTransformer):
     """Spectra without their asymmetrically reweighted baselines (Baek et al. 2015).
 
     Args:
@@ -266,12 +242,12 @@ class ArplsBaseline(OneToOneFeatureMixin, _Spectral):
         """Check the spectra and store the number of bands."""
         del y
         step = Arpls(smoothness=float(self.lam), iterations=self.iterations)
-        self.operator_ = _fit(step, _spectra(self, X, reset=True, bands=2)).operator
+        self.operator_ = _fit(step, spectra_of(self, X, reset=True, bands=2)).operator
         return self
 
 
 @final
-class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
+class ContinuumRemover(OneToOneFeatureMixin, SpectralTransformer):
     """Spectra divided by, or minus, their upper convex hulls (Clark and Roush 1984).
 
     Args:
@@ -288,13 +264,13 @@ class ContinuumRemover(OneToOneFeatureMixin, _Spectral):
     def fit(self, X: Any, y: Any = None) -> "ContinuumRemover":
         """Check the spectra and store the centres of the bands."""
         del y
-        spectra = _spectra(self, X, reset=True, bands=2)
+        spectra = spectra_of(self, X, reset=True, bands=2)
         self.operator_ = _fit(ContinuumRemoval(mode=self.mode), spectra, wavelengths=self.wavelengths).operator
         return self
 
 
 @final
-class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
+class BandResampler(ClassNamePrefixFeaturesOutMixin, SpectralTransformer):
     """Bands of another sensor with Gaussian responses.
 
     Args:
@@ -311,7 +287,7 @@ class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
     def fit(self, X: Any, y: Any = None) -> "BandResampler":
         """Compute the weights of the present bands."""
         del y
-        spectra = _spectra(self, X, reset=True, bands=2)
+        spectra = spectra_of(self, X, reset=True, bands=2)
         centres = np.asarray(self.centres, np.float64)
         fwhm = np.broadcast_to(np.asarray(self.fwhm, np.float64), (1, *centres.shape)).copy()
         sensor = Curves(source="fwhm", names=("fwhm",), places=centres, values=fwhm)
@@ -325,7 +301,7 @@ class BandResampler(ClassNamePrefixFeaturesOutMixin, _Spectral):
 
 
 @final
-class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
+class StreamedPca(ClassNamePrefixFeaturesOutMixin, SpectralTransformer):
     """Exact PCA from blocks of spectra: ``partial_fit`` block by block gives the same result as ``fit`` on all of them.
 
     Args:
@@ -342,12 +318,12 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
         """Fit the components of these spectra alone."""
         del y
         self.__dict__.pop("moments_", None)
-        return self._add(_spectra(self, X, reset=True, least=2))
+        return self._add(spectra_of(self, X, reset=True, least=2))
 
     def partial_fit(self, X: Any, y: Any = None) -> "StreamedPca":
         """Fit the components of these spectra together with all earlier ones."""
         del y
-        return self._add(_spectra(self, X, reset=not hasattr(self, "moments_")))
+        return self._add(spectra_of(self, X, reset=not hasattr(self, "moments_")))
 
     def inverse_transform(self, X: Any) -> Any:
         """Return the spectra ``pixel band`` of scores ``pixel component``."""
@@ -360,7 +336,7 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
 
     def _add(self, spectra: Spectra) -> "StreamedPca":
         """Add spectra to the moments; compute the components when there are at least two spectra."""
-        Pca(components=self.n_components).plan(_bands(spectra))
+        Pca(components=self.n_components).plan(bands_of(spectra))
         first = spectra[:PIECE].mean(axis=0, dtype=np.float64).astype(np.float32)
         self.moments_ = _statistic_of(getattr(self, "moments_", Moments.zero(first)), spectra)
         self.n_samples_seen_ = self.moments_.n
@@ -374,26 +350,6 @@ class StreamedPca(ClassNamePrefixFeaturesOutMixin, _Spectral):
         self.mean_ = projection.mean
         self.explained_variance_ = projection.variance
         self.explained_variance_ratio_ = projection.ratio
-
-
-def _spectra(estimator: Any, X: Any, *, reset: bool, least: int = 1, bands: int = 1) -> Spectra:
-    """Return checked spectra as float32: at least ``least`` spectra of at least ``bands`` bands."""
-    limits = {"ensure_min_samples": least, "ensure_min_features": bands}
-    spectra: Spectra = validate_data(estimator, X, reset=reset, dtype=np.float32, **limits)
-    return spectra
-
-
-def _bands(spectra: Spectra, wavelengths: Any = None) -> Bands:
-    """Return the bands of spectra with their wavelengths."""
-    p, axis = spectra.shape[1], None
-    if wavelengths is not None:
-        places = tuple(float(place) for place in wavelengths)
-        if len(places) != p:
-            raise UserError(
-                "wavelengths", found=len(places), expected=f"{p}, one for each band", do="Give all of them."
-            )
-        axis = SpectralAxis(name="wavelength", unit="nm", values=places)
-    return Bands(count=p, axis=axis)
 
 
 def _curves(values: Any, bands: Bands) -> Curves | None:
@@ -411,7 +367,7 @@ def _curves(values: Any, bands: Bands) -> Curves | None:
 
 def _fit(step: Step, spectra: Spectra, *, seed: int = 0, wavelengths: Any = None) -> Fitted:
     """Return the step fitted on these spectra alone."""
-    bands = _bands(spectra, wavelengths)
+    bands = bands_of(spectra, wavelengths)
     step.plan(bands)
     whole: Callable[[Any], Any] = lambda zero: _statistic_of(zero, spectra)  # noqa: E731 - what a pass is here
     return step.fit(Fitting(bands=bands, sample=spectra, reduce=whole, before=(), seed=seed))

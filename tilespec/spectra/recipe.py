@@ -15,7 +15,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Spectra, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
-from tilespec.spectra.operators import OPERATORS, Operator, arrays
+from tilespec.spectra.operators import OPERATORS, Light, Operator, arrays
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.statistics import Moments
@@ -82,6 +82,11 @@ class Recipe:
                 state.update(f"{name} {values.dtype.str} {values.shape}".encode())
                 state.update(np.ascontiguousarray(values).tobytes())
         return state.hexdigest()
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a step takes the values for sRGB."""
+        return any(isinstance(step, Light) for step in self.steps)
 
     def apply(self, x: Spectra, *, own: bool = False) -> Transformed:
         """Return transformed spectra; a pixel with NaN or infinity in a used band is NaN in all bands.

@@ -26,7 +26,7 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import TransformOptions
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.scale_check import check_scale
+from tilespec.spectra.scale_check import check_encoding, check_scale
 from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
@@ -286,6 +286,7 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     """
     fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
     fitted.check(source.shape[2], source.spectral, scene)
+    check_encoding(source, decodes=fitted.decodes)
     check_scale(fitted.level, source, source.roi)
     planned = {
         "out": out,

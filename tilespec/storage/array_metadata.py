@@ -57,6 +57,11 @@ def open_local(store: CheckedStore) -> zarr.Group:
         raise
 
 
+def is_bare_array(folder: Path) -> bool:
+    """Return whether a folder is an array of Zarr v3 by itself, without a group around it."""
+    return _read(folder / ROOT)["node_type"] == "array"
+
+
 def _nodes(folder: Path, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the path and the metadata of each array and group below a group."""
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and (p / ROOT).is_file()):

@@ -31,14 +31,19 @@ def dims_of(array: "zarr.Array[Any]") -> tuple[str, ...] | None:
     return tuple(names) if whole else None
 
 
+def in_order(dims: Sequence[str] | None) -> bool:
+    """Return whether the names of dimensions are those of ``y, x, band`` in this order, as far as they mean an axis."""
+    axes = [axis_of(dim) for dim in dims or ()]
+    return all(axis in (None, wanted) for axis, wanted in zip(axes, ORDER, strict=False))
+
+
 def check_order(store: str, array: "zarr.Array[Any]") -> None:
     """Refuse an array whose dimensions are named in another order than ``y, x`` or ``y, x, band``.
 
     Verbs read stores as they lie; `tilespec ingest` turns them.
     """
     dims = dims_of(array)
-    axes = [None] * array.ndim if dims is None else [axis_of(dim) for dim in dims]
-    if any(axis not in (None, wanted) for axis, wanted in zip(axes, ORDER, strict=False)):
+    if not in_order(dims):
         raise UserError(
             f"{store}: {array.basename}",
             found=f"dimensions {', '.join(dims or ())}",

@@ -25,7 +25,7 @@ from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import checked_only, compressed, put
-from tilespec.storage.files import dump_json, write_atomic
+from tilespec.storage.files import write_atomic
 from tilespec.storage.inventory import LAYOUT, PUBLISHED, ROOT, layout_hash
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
 from tilespec.storage.ledger import Ledger, sidecar
@@ -320,8 +320,9 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
         write_atomic(path, json.dumps(root, indent=2))
         consolidate(url)
         root = metadata(path)
-    write_atomic(sidecar(url) / PUBLISHED, dump_json(root))  # first: a run that is killed here publishes again
-    write_atomic(path, json.dumps(root, indent=2))
+    text = json.dumps(root, indent=2)
+    write_atomic(sidecar(url) / PUBLISHED, text)  # first: a run that is killed here publishes again
+    write_atomic(path, text)
 
 
 def consolidate(url: str) -> None:

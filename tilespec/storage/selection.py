@@ -11,6 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import class_names
+from tilespec.storage.packing import Packing
 from tilespec.storage.scene import Scene
 
 
@@ -54,7 +55,9 @@ class PixelSelection:
 
     def _weights(self, scene: Scene, roi: Roi) -> Float32[np.ndarray, "y x"]:
         assert self.weights is not None
-        weights = np.nan_to_num(scene.layer(self.weights, roi).astype(np.float32), nan=0.0, posinf=np.inf)
+        layer = scene.plane(self.weights)
+        packing = Packing.of(f"{scene.url}: {self.weights}", layer.attrs, layer.dtype)
+        weights = np.nan_to_num(packing.values(layer.read(roi), np.float32), nan=0.0, posinf=np.inf)
         if (weights < 0).any() or np.isinf(weights).any():
             raise UserError(
                 f"{scene.url}, layer {self.weights!r}",
@@ -79,13 +82,9 @@ def selected(layer: Layer, roi: Roi) -> Bool[np.ndarray, "y x"]:
     They have a label, where the layer is a class map. Else their value is not 0, and neither NaN nor the nodata value
     of the layer's attributes.
     """
-    values = layer.read(roi)
-    mask = ~np.isnan(values) if is_class_map(layer.attrs) else (values != 0) & ~np.isnan(values)
-    gaps: list[Any] = [layer.attrs[key] for key in ("nodata", "_FillValue") if key in layer.attrs]
-    for gap in gaps:
-        if isinstance(gap, int | float):
-            mask &= values != gap
-    return mask
+    packing, stored = Packing.of(f"{layer.store}: {layer.name}", layer.attrs, layer.dtype), layer.read(roi)
+    mask: np.ndarray = ~packing.missing(packing.typed(stored))
+    return mask if is_class_map(layer.attrs) else mask & (stored != 0)
 
 
 def mask_notes(name: str, attrs: Mapping[str, Any]) -> list[str]:

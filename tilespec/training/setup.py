@@ -18,7 +18,7 @@ from tilespec.models.tasks.base import Task
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.scale_check import brightness, check_scale, quick_sample
+from tilespec.spectra.scale_check import brightness, check_encoding, check_scale, quick_sample
 from tilespec.spectra.steps import parse, passes, plan
 from tilespec.training.augment.augment import check as check_augment
 from tilespec.training.data.patches import PatchStream
@@ -231,5 +231,6 @@ def _fitted(path: str, training_set: TrainingSet) -> Recipe:
     recipe = Recipe.load(path)
     for region in training_set.regions:
         recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
+        check_encoding(region.scene, decodes=recipe.decodes)
         check_scale(recipe.level, region.scene, region.roi)
     return recipe

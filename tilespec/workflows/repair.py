@@ -1,7 +1,6 @@
 """Repair: damaged objects are written again by the command that wrote them, and no others."""
 
 import inspect
-import json
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
@@ -86,10 +85,10 @@ def _restore_root(url: str, plan: dict[str, Any]) -> bool:
 
     No source and no model is needed for that.
     """
-    published = read_json(sidecar(url) / PUBLISHED)
-    if published is None or {entry["object"] for entry in plan["metadata"]} != {ROOT}:
+    published = sidecar(url) / PUBLISHED
+    if read_json(published) is None or {entry["object"] for entry in plan["metadata"]} != {ROOT}:
         return False
-    write_atomic(store_path(url) / ROOT, json.dumps(published, indent=2))
+    write_atomic(store_path(url) / ROOT, published.read_text())
     return not plan["damaged"] and not plan["rows"]
 
 

@@ -24,7 +24,7 @@ WHITE: Final = 65535.0
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Stack:
+class PictureStack:
     """A stack of pictures with one band each, as one cube."""
 
     facts: Facts
@@ -37,7 +37,7 @@ class Stack:
         return np.concatenate([band.rows(y0, y1) for band in self.bands], axis=2)
 
 
-def read_cave(path: Path, options: Options) -> Stack:
+def read_cave(path: Path, options: Options) -> PictureStack:
     """Return the scene of a folder.
 
     Raises:
@@ -63,7 +63,7 @@ def read_cave(path: Path, options: Options) -> Stack:
         files=files,
         read_bytes=GATHER,
     )
-    return Stack(facts=facts, bands=tuple(Scan(str(file)) for file in files))
+    return PictureStack(facts=facts, bands=tuple(Scan(str(file)) for file in files))
 
 
 def members(folder: Path) -> list[Member]:

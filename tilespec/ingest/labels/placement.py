@@ -133,8 +133,7 @@ def _same_crs(
     where: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], matrix: Matrix, shape: tuple[int, int]
 ) -> tuple[str, ...]:
     """Return notes; refuse a CRS in which the corners of the scene have other coordinates than in the scene's own."""
-    named = [crs_of(georef["crs_wkt"]) if georef.get("crs_wkt") else None for georef in (theirs, ours)]
-    other, own = named
+    other, own = (crs_of(georef["crs_wkt"]) if georef.get("crs_wkt") else None for georef in (theirs, ours))
     if other is None or own is None:
         return () if other is own else (f"{where}: one of file and scene has no CRS: taken to be in the same",)
     c, a, b, f, d, e = (matrix[i, j] for i in (0, 1) for j in (2, 0, 1))

@@ -18,11 +18,11 @@ from tilespec.storage.georeference import (
     transform_of,
 )
 
-CRS_KEYS: Final = ("crs_wkt", "spatial_ref", "_CRS", "proj:wkt2", "proj:projjson", "proj:code", "esri_pe_string")
+CRS_KEYS: Final = ("crs_wkt", "spatial_ref", "_CRS", "proj:wkt2", "proj:projjson", "proj:code", "esri_pe_string", "crs")
 """The attributes of an array, or its grid mapping, that define a CRS: CF, rioxarray, GDAL, and Zarr's conventions."""
 TRANSFORM_KEYS: Final = ("GeoTransform", "spatial:transform")
-DEFAULT_MAPPING: Final = "spatial_ref"
-"""The grid mapping of rioxarray, which is not always named by the array."""
+MAPPING_KEYS: Final = {"grid_mapping_name", "crs_wkt", "spatial_ref"}
+"""The attributes by which a grid mapping is known that no array names, as rioxarray leaves it."""
 
 Notes = tuple[str, ...]
 
@@ -67,7 +67,7 @@ def _crs(container: Container, name: str) -> tuple[Any, Mapping[str, Any], Notes
     """Return the CRS of an array, the attributes of its grid mapping, and notes."""
     where, own = container.path.name, container.entries[name].attrs
     said = str(own.get("grid_mapping", "")).partition(":")[0].strip()
-    at = container.beside(name, said or DEFAULT_MAPPING)
+    at = container.beside(name, said) if said else _only_mapping(container)
     attrs = {} if at is None else {key: _plain(value) for key, value in container.entries[at].attrs.items()}
     for source in (attrs, own, container.attrs):
         definitions = [_definition(source[key]) for key in CRS_KEYS if source.get(key)]
@@ -80,6 +80,13 @@ def _crs(container: Container, name: str) -> tuple[Any, Mapping[str, Any], Notes
         return None, {}, (f"{where}: its grid mapping {said!r} is not in the file",) if said else ()
     unknown = f"{where}: its grid mapping {at!r} is unknown: no CRS"
     return None, attrs, (unknown,) if set(attrs) - set(TRANSFORM_KEYS) else ()
+
+
+def _only_mapping(container: Container) -> str | None:
+    """Return the one grid mapping of a container, which an array need not name; None of none or several."""
+    scalars = [name for name, entry in container.entries.items() if entry.shape in ((), (1,))]
+    mappings = [name for name in scalars if MAPPING_KEYS & set(container.entries[name].attrs)]
+    return mappings[0] if len(mappings) == 1 else None
 
 
 def _definition(value: Any) -> Any:

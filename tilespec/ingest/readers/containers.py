@@ -169,13 +169,16 @@ def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
         for name, entry in entries.items()
         if entry.numeric and fits(entry.shape, ranks, entry.dims) and entry.length is None and 0 not in entry.shape
     ]
+    exact, leaves = [], []
     if options.variable is not None:
-        suitable = [name for name in entries if name == options.variable and entries[name].numeric]
+        exact = [name for name in entries if name == options.variable]
+        leaves = [name for name in entries if name.rpartition("/")[2] == options.variable]
+        suitable = [name for name in exact or leaves if entries[name].numeric]
     flat = [name for name in suitable if len(entries[name].shape) == 2]
     suitable = [name for name in PREFERRED[options.kind] if name in suitable][:1] or flat or suitable
     if len(suitable) == 1 and fits(entries[suitable[0]].shape, ranks, entries[suitable[0]].dims):
         return suitable[0]
-    absent = options.variable is not None and options.variable not in entries
+    absent = options.variable is not None and not (exact or leaves)
     raise UserError(
         path if options.variable is None else f"{path}: {options.variable}",
         found=("no such array, but " if absent else "") + (listed(entries) or "no arrays"),

@@ -88,7 +88,7 @@ def read_envi(path: Path, options: Options) -> Source:
     """Return the cube of an ENVI header or data file, after checking its size."""
     refuse_array_options(path, options)
     header_path, data = find_pair(path)
-    facts, layout = describe(header_path, data)
+    facts, layout = describe(header_path, data, options.wavelength_unit)
     whole = check_size(header_path, facts, layout, allow_truncated=options.allow_truncated)
     facts = replace(facts, notes=(*facts.notes, *listed_bad(facts)))
     facts = facts if whole == facts.shape[0] else cut_short(facts, whole)

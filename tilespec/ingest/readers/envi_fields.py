@@ -41,9 +41,16 @@ class EnviLayout:
     """The value of a stored 0 of each band; empty for 0."""
 
 
-def describe(header_path: Path, data: Path) -> tuple[Facts, EnviLayout]:
-    """Return the facts and the layout from a header after checking them, without reading the data."""
+def describe(header_path: Path, data: Path, unit: str | None = None) -> tuple[Facts, EnviLayout]:
+    """Return the facts and the layout from a header after checking them, without reading the data.
+
+    Args:
+        header_path: The path of the header.
+        data: The path of the data file.
+        unit: The unit of the wavelengths by the user, whatever the header says.
+    """
     header, notes = read_header(header_path)
+    header |= {} if unit is None else {"wavelength units": unit}
     _refuse_kinds(header_path, header)
     shape = tuple(_integer(header_path, header, key, at_least=1) for key in ("lines", "samples", "bands"))
     dtype, order_notes = _dtype(header_path, header)

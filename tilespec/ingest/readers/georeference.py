@@ -1,6 +1,7 @@
 """Georeference: ENVI's keys, and GDAL's transforms, as attributes of a CF grid mapping."""
 
 import re
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -107,8 +108,7 @@ def _crs(info: MapInfo, wkt: str) -> tuple[Any, str]:
     The string decides. Where it and the line contradict each other nobody knows the place, and there is no CRS.
     """
     stated = _identified(crs_of(wkt)) if wkt else None
-    named, doubt = _named(info)
-    crs = stated or named
+    crs, doubt = (stated, "") if stated is not None else _named(info)
     if wkt and stated is None:
         doubt = f"coordinate system string: not understood{doubt and ', and '}{doubt}"
     if crs is None:
@@ -118,7 +118,7 @@ def _crs(info: MapInfo, wkt: str) -> tuple[Any, str]:
         return None, f"map info says {zones}: no CRS"
     if not _in_units(crs, info.units):
         return None, f"map info says units={info.units}, its CRS {crs.axis_info[0].unit_name}: no CRS"
-    return crs, "" if stated is not None else doubt
+    return crs, doubt
 
 
 def _in_units(crs: Any, units: str) -> bool:
@@ -152,6 +152,7 @@ def _named(info: MapInfo) -> tuple[Any, str]:
     return (datum if geographic else _utm(datum, info.zone)), doubt
 
 
+@cache  # PROJ looks a name up in a quarter of a second
 def _datum(text: str) -> Any:
     """Return the longitude and latitude of a datum by its name, or None."""
     bare = _bare(text)

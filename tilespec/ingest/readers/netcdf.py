@@ -5,6 +5,7 @@ from pathlib import Path
 from tilespec.ingest.readers.cf import read_cf
 from tilespec.ingest.readers.hdf5 import container_of, open_hdf5
 from tilespec.ingest.readers.source import Options, Source
+from tilespec.ingest.readers.stacked import with_stack
 
 
 def read_netcdf(path: Path, options: Options) -> Source:
@@ -14,4 +15,5 @@ def read_netcdf(path: Path, options: Options) -> Source:
     applied.
     """
     with open_hdf5(path) as file:
-        return read_cf(container_of(path, file), options)
+        container = container_of(path, file)
+    return read_cf(with_stack(container) if options.variable is None else container, options)

@@ -41,6 +41,8 @@ class RasterSource:
     """The facts of the raster."""
     path: str
     """The path for rasterio."""
+    alpha: int | None = None
+    """The number of the alpha band from 1, if there is one."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
@@ -51,6 +53,8 @@ class RasterSource:
         """Return which pixels of some rows the file's own mask, or its alpha band, says to have data."""
         from rasterio.windows import Window
 
+        if self.alpha is not None:  # GDAL's own mask knows alpha bands of two or four bands only
+            return np.asarray(self.rows(y0, y1, (self.alpha,))[0] != 0)
         with open_raster(self.path) as raster:
             seen: np.ndarray = raster.dataset_mask(window=Window(0, y0, raster.width, y1 - y0))
         return seen != 0
@@ -75,7 +79,7 @@ def read_raster(path: Path, options: Options) -> Source:
         _refuse(path, raster)
         alpha, masked, mask_notes = _mask(path.name, raster)
         bands = raster.count - alpha
-        spectral, notes = _spectral(path.name, raster, bands)
+        spectral, notes = _spectral(path.name, raster, bands, options.wavelength_unit)
         tags = {key: str(value) for key, value in raster.tags().items() if key not in ("AREA_OR_POINT", "class_names")}
         nodata, nodata_notes = possible_nodata(path.name, raster.nodata, np.dtype(raster.dtypes[0]))
         facts = Facts(
@@ -92,10 +96,10 @@ def read_raster(path: Path, options: Options) -> Source:
         )
         gains, offsets = tuple(raster.scales[:bands]), tuple(raster.offsets[:bands])
     _check_line(path, facts)
-    source: Source = RasterSource(facts=facts, path=str(path))
+    whole_raster = RasterSource(facts=facts, path=str(path), alpha=bands + 1 if alpha else None)
+    source: Source = whole_raster
     if masked:
-        known = RasterSource(facts=facts, path=str(path)).known
-        source = Gapped(facts=with_gaps(facts), inner=source, known=known)
+        source = Gapped(facts=with_gaps(facts), inner=source, known=whole_raster.known)
     plain = set(gains) == {1.0} and not any(offsets)
     return source if plain else linear(path.name, source, gains, offsets)
 
@@ -251,7 +255,7 @@ def _written(raster: Any, band: int) -> str:
         return ""
 
 
-def _spectral(where: str, raster: Any, bands: int) -> tuple[SpectralAxis | None, tuple[str, ...]]:
+def _spectral(where: str, raster: Any, bands: int, unit: str | None) -> tuple[SpectralAxis | None, tuple[str, ...]]:
     """Return the axis from the bands' tags: ``wavelength``, or GDAL's IMAGERY domain in micrometres.
 
     Bad bands without wavelengths are marked on an axis of band numbers.
@@ -266,7 +270,7 @@ def _spectral(where: str, raster: Any, bands: int) -> tuple[SpectralAxis | None,
     some = [
         f"{where}: some bands have no {key}, none is kept" for key, values in lists.items() if 0 < len(values) < bands
     ]
-    units = {tag.get("wavelength_units", "") for tag in tags}
+    units = {unit} if unit is not None else {tag.get("wavelength_units", "") for tag in tags}
     if len(units) > 1 and full["wavelength"] is not None:
         return None, (f"{where}: wavelengths are not kept: units {', '.join(sorted(units))}",)
     good = None if full["bbl"] is None else [value != 0 for value in full["bbl"]]

@@ -4,13 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user, load
 from tilespec.ingest.readers.envi import header_of
 from tilespec.ingest.readers.image_light import ranged
 from tilespec.ingest.readers.readable import Guarded, guarded_facts, readable
 from tilespec.ingest.readers.source import Options, Relabelled, Source
-from tilespec.ingest.readers.wavelengths import spectral_axis, unit_in_head, wavelengths_file
+from tilespec.ingest.readers.wavelengths import even_ends, spectral_axis, unit_in_head, wavelengths_file
 
 READERS: Final = {
     "envi": "tilespec.ingest.readers.envi:read_envi",
@@ -112,25 +114,30 @@ def sniff(path: Path) -> str:
 
 
 def _with_wavelengths(source: Source, path: Path, file: str, unit: str | None) -> Source:
-    """Return the source with the wavelengths of a text file, unless its reader found the variable of that name."""
-    if not Path(file).is_file():
+    """Return the source with wavelengths from ``FIRST:LAST`` or a text file, unless its reader found them by name."""
+    ends = even_ends(file) if not Path(file).exists() else None
+    if ends is None and not Path(file).is_file():
         if source.facts.spectral is not None and sniff(path) not in ("envi", "raster", "image"):
             return source
         raise UserError(
             "--wavelengths",
             found=f"neither a file nor a variable {file!r} in {path.name}",
-            expected="a text file, one wavelength a line, or the name of a vector",
+            expected="a text file, one wavelength a line, the name of a vector, or FIRST:LAST",
             do="Check the path.",
         )
-    said = unit or unit_in_head(Path(file))
+    bands = source.facts.shape[2]
+    centres = wavelengths_file(Path(file)) if ends is None else np.linspace(*ends, bands).tolist()
+    said = unit or (unit_in_head(Path(file)) if ends is None else "")
     old = source.facts.spectral
     good = None if old is None else old.good  # the owner's marks of bad bands do not depend on their centres
-    axis, notes = spectral_axis(file, wavelengths_file(Path(file)), bands=source.facts.shape[2], unit=said, good=good)
+    axis, notes = spectral_axis(file, centres, bands=bands, unit=said, good=good)
+    if ends is not None:
+        notes += (f"--wavelengths {file}: {bands} evenly spaced bands, from the first to the last centre",)
     before = tuple(note for note in source.facts.notes if "wavelength" not in note)
     facts = replace(
         source.facts,
         spectral=axis,
         notes=(*before, *notes),
-        files=(*source.facts.files, Path(file)),
+        files=(*source.facts.files, *(() if ends else (Path(file),))),
     )
     return Relabelled(facts=facts, inner=source)

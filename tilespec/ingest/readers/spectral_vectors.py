@@ -63,13 +63,15 @@ def axis_beside(container: Container, bands: BandCount, options: Options) -> Fou
     Raises:
         UserError: the number of wavelengths fits another axis than the bands.
     """
-    named = options.wavelengths if options.wavelengths in container.entries else None
     vectors = _vectors(container)
-    suitable = [named] if named else _centres(container, bands, vectors)
+    if options.wavelengths is not None:  # a vector, or else what is no part of the container
+        suitable = [name for name in vectors if options.wavelengths in (name, _leaf(name))]
+    else:
+        suitable = _centres(container, bands, vectors)
     if suitable:
         return _from_vectors(container, bands, suitable[0], vectors, options)
     for attrs in (container.entries[bands.name].attrs, container.attrs):
-        if (found := _from_attributes(attrs, bands, options)) is not None:
+        if options.wavelengths is None and (found := _from_attributes(attrs, bands, options)) is not None:
             return found
     _refuse_turned(bands, [n for name, n in vectors.items() if CENTRES.match(_leaf(name))], options)
     if options.wavelengths is not None or options.kind != "cube" or bands.count == 1:

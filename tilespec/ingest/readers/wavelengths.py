@@ -140,6 +140,15 @@ def wavelengths_file(path: Path) -> tuple[float, ...]:
     return tuple(value for value in found if value is not None)
 
 
+def even_ends(text: str) -> tuple[float, float] | None:
+    """Return the first and the last centre from ``FIRST:LAST``, or None for other text."""
+    first, colon, last = text.partition(":")
+    try:
+        return (float(first), float(last)) if colon else None
+    except ValueError:
+        return None
+
+
 def unit_in_head(path: Path) -> str:
     """Return the unit that the first lines of a text file hold, before its first number; empty without one."""
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():

@@ -8,12 +8,14 @@ from typing import Any, Final
 import numpy as np
 import zarr
 
+from tilespec.core.errors import UserError
 from tilespec.ingest.readers.cf import plane, read_cf
 from tilespec.ingest.readers.containers import ArraySource, Container, Entry
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Facts, Options, Source
 from tilespec.ingest.readers.unpacked import unpack
-from tilespec.storage.axes import ORDER, dims_of
+from tilespec.storage.array_metadata import is_bare_array
+from tilespec.storage.axes import ORDER, dims_of, in_order
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.packing import PACKING
 from tilespec.storage.scene import Scene
@@ -30,14 +32,21 @@ def read_zarr(path: Path, options: Options) -> Source:
         check_complete(str(path), root.attrs)
     container = _container(path, root)
     wanted = "cube" in container.entries and options.kind != "labels" and options.variable in (None, "cube")
-    if third and STATUS in root.attrs and wanted and options.wavelength_unit is None:
+    if third and STATUS in root.attrs and wanted and in_order(container.entries["cube"].dims):
+        if options.wavelength_unit is not None:
+            raise UserError(
+                "--wavelength-unit",
+                found=f"{options.wavelength_unit} for {path.name}, a scene whose axis is in nm or cm-1 already",
+                expected="no such option for a scene of tilespec",
+                do="Leave it out, or ingest the scene's source again with it.",
+            )
         return _scene(path, container)
     return read_cf(container, options)
 
 
 def _open(path: Path) -> Any:
     """Open the root of a store."""
-    if (path / "zarr.json").exists():
+    if (path / "zarr.json").exists() and not is_bare_array(path):
         return open_group(str(path))
     return zarr.open(str(path), mode="r")
 

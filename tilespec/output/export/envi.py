@@ -10,9 +10,10 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.ingest.readers.envi_fields import DTYPES
-from tilespec.ingest.readers.envi_header import KNOWN, key_of
+from tilespec.ingest.readers.envi_header import KNOWN, key_of, unbraced
 from tilespec.ingest.readers.georeference import crs_of, displacement
-from tilespec.ingest.readers.map_info import LOCAL, NEAR, MapInfo, Transform
+from tilespec.ingest.readers.map_info import LOCAL, NEAR, NO_PLACE, MapInfo, Transform
+from tilespec.ingest.readers.wavelengths import numbers
 from tilespec.output.export.export_source import ExportSource
 from tilespec.output.export.partial_file import whole_file
 from tilespec.output.pictures import NO_DATA, class_colours
@@ -71,13 +72,25 @@ def _others(source: dict[str, str], fields: dict[str, Any]) -> dict[str, str]:
     """Return the keys of the source, each on one line: no text of it may be read as a key, or decide how to read."""
     out: dict[str, str] = {}
     for name, value in source.items():
-        bare = " ".join("".join("_" if char in "={};" else char for char in name).split())
+        bare = " ".join("".join("_" if char in "={};" else char for char in name).split()) or "source"
         key, text = key_of(bare), _one_line(value)
         if not text or (key in fields and key in FREE):
             continue
-        taken = key in DECIDING and key not in FREE
+        taken = key in DECIDING and not _fills(key, text, int(fields["bands"]))
         out[f"source {key}" if taken or key in fields or key == "envi" else bare] = text
     return out
+
+
+def _fills(key: str, text: str, bands: int) -> bool:
+    """Return whether the text of a source may stand for a value that the scene does not have."""
+    try:
+        if key in ("fwhm", "bbl"):
+            return len(numbers(key, unbraced(text))) == bands
+        if key == "map info":
+            MapInfo.read(key, text)
+    except UserError:
+        return False
+    return key in FREE
 
 
 def _one_line(value: str) -> str:
@@ -180,11 +193,8 @@ def _named(crs: Any) -> dict[str, Any]:
     metres = crs.is_projected and math.isclose(crs.axis_info[0].unit_conversion_factor, 1.0)
     base = str(crs.geodetic_crs.name) if crs.geodetic_crs else "?"
     words: tuple[str, ...] = (DATUMS.get(base, base).replace(",", " "),)
-    name = (
-        "Geographic Lat/Lon"
-        if crs.is_geographic
-        else str(crs.name).replace(",", " ").translate(str.maketrans("{}=", "()-"))
-    )
+    name = str(crs.name).translate(str.maketrans(",{}=", " ()-"))
+    name = "Geographic Lat/Lon" if crs.is_geographic else "Projected" if name.lower() in NO_PLACE else name
     if crs.utm_zone and metres:
         zone, side = crs.utm_zone[:-1], "North" if crs.utm_zone.endswith("N") else "South"
         name, words = "UTM", (zone, side, *words)

@@ -146,13 +146,14 @@ def bands_shown(
     if bands is None:
         return None
     wanted = [_band(word.strip(), axis) for word in bands.split(",")] if isinstance(bands, str) else list(bands)
-    if len(wanted) != 3 or not all(isinstance(band, int) and 0 <= band < count for band in wanted):
+    there = [band for band in wanted if isinstance(band, int) and 0 <= band < count]
+    if len(there) != 3 or len(wanted) != 3:
         span = (
             "" if axis is None else f"three places from {min(axis.values):g} to {max(axis.values):g} {axis.unit}, or "
         )
         expected = f"{span}three bands from #0 to #{count - 1}"
         raise UserError("--bands", found=bands, expected=expected, do="Write --bands 640,550,460, or #12,#7,#2.")
-    red, green, blue = (int(band) for band in wanted if band is not None)
+    red, green, blue = there
     return red, green, blue
 
 

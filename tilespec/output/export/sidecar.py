@@ -35,5 +35,5 @@ def write_sidecar(path: Path, *, classes: tuple[str, ...] = (), georef: dict[str
         return []
     out = sidecar_of(path)
     with whole_file(out) as partial:
-        ET.ElementTree(root).write(partial, encoding="utf-8", xml_declaration=True)
+        partial.write_text(ET.tostring(root, encoding="unicode"), encoding="utf-8")  # GDAL wants no declaration
     return [out]

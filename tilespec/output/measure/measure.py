@@ -80,7 +80,7 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     unfit = not_reflectance(source, means)
     attributes = {"scene": [_name(scene)] * len(ids), **objects.attributes(ids)}
     of_bands = indices(means, source.spectral if unfit is None else None)
-    shapes = {**found.outlines.columns(sums.ids), **of_bands}
+    shapes: dict[str, Any] = {**found.outlines.columns(sums.ids), **of_bands}
     table = columns(sums, job.names, source.spectral, area, attributes, shapes)
     write_atomic(place, as_csv(table))
     if picture is not None:

@@ -252,6 +252,14 @@ def _same_bands(regions: tuple[TrainingRegion, ...]) -> None:
         recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
 
 
+def _smaller(side: int) -> str:
+    """Return what a net that halves its input often can be given instead, for a region of ``side`` pixels."""
+    halvings = side.bit_length() - 2  # the coarsest layer then has 2 x 2 pixels
+    if halvings < 1:
+        return "Choose a larger region, or a pixelwise net."
+    return f"Set net.n_down={halvings} and data.patch={2 ** (halvings + 1)}, or choose a larger region."
+
+
 def _check_patch(patch: int, align: int, sides: list[int], region: tuple[int, int], geometry: Geometry) -> None:
     """Refuse a patch that is larger than a region, not aligned, or without whole output pixels.
 
@@ -268,7 +276,7 @@ def _check_patch(patch: int, align: int, sides: list[int], region: tuple[int, in
             "data.patch",
             found=f"{patch} pixels, in a training region of {region[0]} x {region[1]}",
             expected=f"at most {sides[-1]}" if sides else f"a region of at least {least} x {least}",
-            do=f"Set data.patch={sides[-1]}." if sides else "Choose a larger region, or a net with a smaller n_down.",
+            do=f"Set data.patch={sides[-1]}." if sides else _smaller(min(region)),
         )
     if patch not in sides:
         whole = "" if geometry == Geometry() else f", with output scale {geometry.scale} and margin {geometry.margin}"
