@@ -7,7 +7,7 @@ lost, and the work goes on.
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Protocol, TextIO, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 
 @runtime_checkable
@@ -94,10 +94,10 @@ class Lines:
             to_stderr((f"\r\x1b[2K{text}" if self._tty else text) + end)
 
 
-def to_stderr(text: str, stream: TextIO | None = None) -> None:
+def to_stderr(text: str, stream: Any = None) -> None:
     """Write a text to stderr, or to another stream, if anybody can still read it."""
     with suppress(OSError, ValueError, AttributeError):  # full, closed, or None
-        file: Any = stream or sys.stderr
+        file = stream or sys.stderr
         file.write(text)
         file.flush()
 
@@ -116,10 +116,10 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def _is_terminal(stream: Any) -> bool:
     """Return whether a stream is a terminal; one that is closed or missing is none."""
     try:
-        return stream is not None and stream.isatty()
+        return stream is not None and bool(stream.isatty())
     except ValueError:
         return False
 

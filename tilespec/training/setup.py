@@ -3,14 +3,16 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch import nn
 
 from tilespec.core.errors import UserError
+from tilespec.core.limits import usable
 from tilespec.core.registry import check_options, fill_options, load
-from tilespec.models.nets import NETS, UNDECLARED, build, outlined, tile_class_of
+from tilespec.core.results import in_bytes
+from tilespec.models.nets import NETS, UNDECLARED, build, limited, outlined, tile_class_of
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.spectra.bands import Bands
@@ -30,6 +32,10 @@ from tilespec.training.settings import Config
 
 PLAIN = ("logits", "linear")
 """The names of heads that do not change the output, as nets and tasks use them."""
+TENSORS: Final = 1 << 12
+"""The number of tensors of a net, about four times which are the most that are built."""
+COPIES: Final = 4
+"""The numbers for each parameter: itself, its gradient, two moments."""
 
 
 @final
@@ -71,8 +77,24 @@ class Setup:
 
     @cached_property
     def outline(self) -> dict[str, nn.Module]:
-        """The nets without memory for their weights."""
-        return outlined(lambda: self.nets(0))
+        """The nets without memory for their weights.
+
+        Raises:
+            UserError: parameters of the net are absurd: it cannot be built, or has too many layers.
+        """
+        own = self.net["name"] not in NETS or not type(self.objective).__module__.startswith("tilespec.")
+        try:
+            with limited(TENSORS):
+                return outlined(lambda: self.nets(0), whole=own)  # nets of the user's own may need memory to be built
+        except UserError:
+            raise
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
+            raise UserError(
+                f"net {self.net}",
+                found=f"no net: {(str(error).splitlines() or [type(error).__name__])[0]}",
+                expected="parameters of a net that can be built",
+                do="Change [net] in the configuration; docs/training.md says what a net of your own must have.",
+            ) from error
 
     def nets(self, seed: int) -> dict[str, nn.Module]:
         """Return the generator and its opponents with weights drawn from ``seed``."""
@@ -104,6 +126,7 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     _check_train(config, ranks)
+    _check_size(setup)
     check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=setup.task.geometry)
     reading = summary(
         PatchStream.of(config, training_set), training_set.regions, bands=bands.count, budget=config.data.cache
@@ -122,6 +145,19 @@ def _check_classes(training_set: TrainingSet) -> None:
             found=f"training regions whose labelled pixels are all of the class {name!r}",
             expected="labels of at least two classes",
             do="Choose another region, or label another class too.",
+        )
+
+
+def _check_size(setup: Setup) -> None:
+    """Refuse nets whose weights, gradients and moments alone need more memory than there is."""
+    numbers = sum(parameter.numel() for net in setup.outline.values() for parameter in net.parameters())
+    needed, limit = COPIES * 4 * numbers, usable()
+    if needed > limit:
+        raise UserError(
+            f"net {setup.net}",
+            found=f"{numbers:,} parameters, which need {in_bytes(needed)} with their gradients and moments",
+            expected=f"at most {in_bytes(limit)}",
+            do="Choose a smaller net, or a machine with more memory.",
         )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import DEEPEST, within
 from tilespec.models.nets.norms import initialise
 
 SLOPE = 0.2
@@ -36,7 +36,7 @@ class BranchedDiscriminator(nn.Module):
         within(
             {
                 "objective.discriminator.base_width": (base_width, base_width >= 1, "at least 1"),
-                "objective.discriminator.n_layers": (n_layers, n_layers >= 1, "at least 1"),
+                "objective.discriminator.n_layers": (n_layers, 1 <= n_layers <= DEEPEST, f"1 to {DEEPEST}"),
             }
         )
         widths = [channels_in, *(base_width * 2**layer for layer in range(n_layers))]

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 
+DEEPEST = 16
+"""The largest number of halvings of a net: of an image of 65,536 pixels one is left."""
 Limit = tuple[Any, bool, str]
 """A condition on a parameter: the value as found, whether it is valid, and what was expected."""
 
