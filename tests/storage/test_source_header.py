@@ -19,7 +19,11 @@ AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(400.0 + 50 * i fo
 @given(st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT, unique=True), st.data())
 def test_lists_follow_the_bands_that_stay(selected, data):
     shown = data.draw(st.lists(st.integers(1, COUNT), min_size=1, max_size=3))
-    header = {"band names": listed([f"b{i}" for i in range(COUNT)]), "default bands": listed([str(band) for band in shown]), "a": "b"}
+    header = {
+        "band names": listed([f"b{i}" for i in range(COUNT)]),
+        "default bands": listed([str(band) for band in shown]),
+        "a": "b",
+    }
     new, left = header_after(header, AXIS, AXIS.take(selected), (COUNT, len(selected)), other_pixels=False)
     assert entries(new["band names"]) == tuple(f"b{i}" for i in selected)
     assert new["a"] == "b"
