@@ -7,7 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
 from typing import final
 
@@ -104,8 +104,11 @@ class FolderPath(PosixPath, StorePath):
 
     def sizes(self) -> dict[str, int]:
         """Return the size in bytes of each file below, by its name below this folder; links are not followed."""
-        paths = (Path(folder) / name for folder, _, names in os.walk(self) for name in names)
-        return {path.relative_to(self).as_posix(): path.lstat().st_size for path in paths}
+        paths, sizes = (Path(folder) / name for folder, _, names in os.walk(self) for name in names), {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # a run that writes has just given it its name
+                sizes[path.relative_to(self).as_posix()] = path.lstat().st_size
+        return sizes
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
         """Return the file as text, UTF-8 whatever the locale."""
