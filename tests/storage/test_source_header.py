@@ -19,11 +19,16 @@ AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(400.0 + 50 * i fo
 @given(st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT, unique=True), st.data())
 def test_lists_follow_the_bands_that_stay(selected, data):
     shown = data.draw(st.lists(st.integers(1, COUNT), min_size=1, max_size=3))
+<<<<<<< HEAD
     header = {
         "band names": listed([f"b{i}" for i in range(COUNT)]),
         "default bands": listed([str(band) for band in shown]),
         "a": "b",
     }
+=======
+    names = listed([f"b{i}" for i in range(COUNT)])
+    header = {"band names": names, "default bands": listed([str(band) for band in shown]), "a": "b"}
+>>>>>>> 2ba916051e51b2b2a508b45bd1563c1fcb3e561d
     new, left = header_after(header, AXIS, AXIS.take(selected), (COUNT, len(selected)), other_pixels=False)
     assert entries(new["band names"]) == tuple(f"b{i}" for i in selected)
     assert new["a"] == "b"
@@ -53,7 +58,8 @@ def test_keys_of_pixels_are_left_out_and_lists_of_another_length_do_not_fit():
 
 def test_a_crop_keeps_the_names_of_its_bands(tmp_path):
     names = [f"b{i}" for i in range(COUNT)]
-    text = f"wavelength = {listed([str(value) for value in AXIS.values])}\nwavelength units = nm\nband names = {listed(names)}\n"
+    centres = listed([str(value) for value in AXIS.values])
+    text = f"wavelength = {centres}\nwavelength units = nm\nband names = {listed(names)}\n"
     ingest(write_envi(tmp_path, np.ones((4, 5, COUNT), np.uint16), extra=text), tmp_path / "scene")
     fit(str(tmp_path / "scene"), str(tmp_path / "recipe"), steps="crop=440:560")
     transform(str(tmp_path / "recipe"), str(tmp_path / "scene"), str(tmp_path / "cut"))
