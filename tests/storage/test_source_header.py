@@ -19,16 +19,8 @@ AXIS = SpectralAxis(name="wavelength", unit="nm", values=tuple(400.0 + 50 * i fo
 @given(st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT, unique=True), st.data())
 def test_lists_follow_the_bands_that_stay(selected, data):
     shown = data.draw(st.lists(st.integers(1, COUNT), min_size=1, max_size=3))
-<<<<<<< HEAD
-    header = {
-        "band names": listed([f"b{i}" for i in range(COUNT)]),
-        "default bands": listed([str(band) for band in shown]),
-        "a": "b",
-    }
-=======
     names = listed([f"b{i}" for i in range(COUNT)])
     header = {"band names": names, "default bands": listed([str(band) for band in shown]), "a": "b"}
->>>>>>> 2ba916051e51b2b2a508b45bd1563c1fcb3e561d
     new, left = header_after(header, AXIS, AXIS.take(selected), (COUNT, len(selected)), other_pixels=False)
     assert entries(new["band names"]) == tuple(f"b{i}" for i in selected)
     assert new["a"] == "b"
