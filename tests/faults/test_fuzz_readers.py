@@ -15,6 +15,7 @@ from fuzz_process import KINDS
 
 from tilespec import api
 from tilespec.core.errors import UserError
+from tilespec.ingest.readers import hdf5, matlab
 from tilespec.ingest.readers.apart import run_apart
 from tilespec.storage.scene import Scene
 
@@ -59,6 +60,13 @@ def test_a_parser_that_crashes_hangs_or_fails_is_one_message(tmp_path, text, why
     with pytest.raises(UserError, match=f"x.mat: found a file that cannot be read .*{why}"):  # noqa: SIM117
         with run_apart(script, tmp_path / "x.mat", seconds=1 if "sleep" in text else 30):
             pass
+
+
+@pytest.mark.parametrize("script", [hdf5.SCRIPT, matlab.SCRIPT])
+def test_a_parser_ends_by_itself_when_nobody_waits_for_it(tmp_path, script):
+    os.mkfifo(tmp_path / "x")  # opening it waits for ever
+    done = subprocess.run([sys.executable, "-P", script, "2", tmp_path / "x"], timeout=60, check=False)
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_a_mat_file_is_read_apart_and_whole(tmp_path):

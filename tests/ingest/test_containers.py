@@ -307,3 +307,37 @@ def test_a_layer_of_another_store_is_unpacked_before_it_is_scored(tmp_path):
         data.to_zarr(url, zarr_format=3, consolidated=False, encoding={"height": encoding})
         layer = ValueRaster.open(url, "height")
         assert_allclose(layer.read(layer.roi)[..., 0], values, atol=1e-4)
+
+
+@pytest.mark.parametrize(("centres", "widths"), [("wavelength_um", "fwhm_nm"), ("wavelength_nm", "fwhm_um")])
+def test_names_say_the_units_of_centres_and_widths_each_for_itself(tmp_path, centres, widths):
+    in_nm = {"um": 1e-3, "nm": 1.0}
+    arrays = {
+        centres: np.array([400.0, 500, 600, 700]) * in_nm[centres[-2:]],
+        widths: np.full(4, 5.0) * in_nm[widths[-2:]],
+    }
+    np.savez(tmp_path / "x.npz", cube=CUBE, **arrays)
+    axis, _ = spectral(tmp_path, tmp_path / "x.npz")
+    assert_allclose(axis.values, [400, 500, 600, 700])
+    assert_allclose(axis.fwhm, 5.0)
+
+
+def test_scanning_angles_of_a_geostationary_satellite_become_metres(tmp_path):
+    height, step = 35786023.0, 56e-6
+    coords = {
+        "x": ("x", -0.1 + step * np.arange(5), {"units": "rad", "standard_name": "projection_x_coordinate"}),
+        "y": ("y", 0.12 - step * np.arange(6), {"units": "rad", "standard_name": "projection_y_coordinate"}),
+    }
+    data = xr.Dataset({"rad": (("y", "x", "band"), CUBE, {"grid_mapping": "goes"})}, coords=coords)
+    data["goes"] = ((), 0, CRS.from_proj4(f"+proj=geos +h={height} +lon_0=-75 +sweep=x +units=m").to_cf())
+    packed = {axis: {"dtype": "i2", "scale_factor": step, "add_offset": float(data[axis][0])} for axis in ("x", "y")}
+    api.ingest(written(tmp_path, data, packed, "nc"), tmp_path / "scene")
+    found = transform_of(Scene.open(str(tmp_path / "scene")).georef["GeoTransform"])
+    wanted = (height * (-0.1 - step / 2), height * step, 0, height * (0.12 + step / 2), 0, -height * step)
+    assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_micrometres_that_are_called_nanometres_are_noted(tmp_path):
+    np.savez(tmp_path / "x.npz", cube=CUBE, wavelength_nm=[0.4, 0.5, 0.6, 0.7])
+    _, notes = spectral(tmp_path, tmp_path / "x.npz")
+    assert any("wavelengths up to 0.7 nm; if they are in micrometres: --wavelength-unit um" in note for note in notes)

@@ -45,6 +45,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*became NaN")  # scikit-learn's data are negative too
 @parametrize_with_checks(CHECKED)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)

@@ -393,7 +393,7 @@ def test_workers_change_no_bit(scene, tmp_path):
         assert fitted(scene, "minmax,vsn,pca=3", client=client).digest == alone.digest
         opened = Scene.open(scene)
         bands = Bands(count=3, axis=alone.axis_out)
-        product = transformed(opened, bands, str(tmp_path / "two"), alone.digest)
+        product = transformed(opened, bands, str(tmp_path / "two"), alone)
         write_scene(opened, alone.steps, product, client=client)
     assert Scene.open(str(tmp_path / "two")).digest == Scene.open(str(tmp_path / "alone")).digest
 

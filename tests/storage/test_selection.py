@@ -34,7 +34,8 @@ def importance():
 
 def add(url, name, values, **attrs):
     group = zarr.open_group(url, mode="r+")
-    group.create_array(name=name, data=values, chunks=(32, 32), dimension_names=("y", "x"), attributes=attrs)
+    kind = {"dimension_names": ("y", "x"), "attributes": attrs, "config": {"write_empty_chunks": True}}
+    group.create_array(name=name, data=values, chunks=(32, 32), **kind)
 
 
 def spectra(url):

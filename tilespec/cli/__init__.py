@@ -29,11 +29,12 @@ class Verbs(TyperGroup):
         super().__init__(**options | {"commands": {command.name: LazyCommand(command) for command in COMMANDS}})
 
 
-def _print_version(wanted: bool) -> None:
-    """Print the version and end."""
+def _print_version(wanted: bool) -> bool:
+    """Print the version and end, or return that nobody wants it: typer takes the value from here."""
     if wanted:
         answer("--version", f"tilespec {__version__}")
         raise typer.Exit
+    return wanted
 
 
 def _options(

@@ -29,7 +29,7 @@ class SceneOptions:
     1 becomes class 0."""
     class_names: str | None = field(default=None, metadata={"metavar": "A,B,C"})
     """The names of the classes 0, 1, ... of the labels, after ``ignore_label``. Quote a name with a comma."""
-    layer: Mapping[str, str] = field(default_factory=dict, metadata={"metavar": "NAME=FILE"})
+    layer: Mapping[str, str] | None = field(default=None, metadata={"metavar": "NAME=FILE"})
     """A further layer, such as plant numbers, comes from FILE or FILE:VARIABLE; the option may be repeated."""
     pixel_size: float | None = None
     """A pixel has this width in metres, on a scene without coordinates; `measure` gives areas then."""

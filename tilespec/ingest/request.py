@@ -157,7 +157,7 @@ def prepare(request: Request) -> IngestJob:
     labels = _labels(request, facts, bins)
     single = (source, encoder(facts, request.dtype, calibration)) if bins.single else None
     cube, stored = single or binned(source, request.dtype, calibration, bins)
-    extra, files = named_layers(request.layer, facts, bins.pixels)
+    extra, files = named_layers(request.layer or {}, facts, bins.pixels)
     sources = (cube, *references, *(() if labels is None else (labels.source,)), *files)
     return IngestJob(
         source=cube,

@@ -16,13 +16,14 @@ from tilespec.core.errors import UserError
 def run_apart(script: Path, path: Path, *words: str, seconds: float) -> Iterator[IO[bytes]]:
     """Run a script of ours on a file, and yield what it wrote to its standard output, from the beginning.
 
-    The script is run by its path, so neither the caller's main module nor this package is imported there.
+    The script is run by its path, so neither the caller's main module nor this package is imported there. Its first
+    argument is the time in seconds after which it ends by itself, should this process be gone by then.
 
     Raises:
         UserError: it failed, crashed, or did not end in time.
     """
     with tempfile.TemporaryFile() as out:
-        command = [sys.executable, "-P", str(script), str(path), *words]
+        command = [sys.executable, "-P", str(script), str(int(seconds) + 1), str(path), *words]
         try:
             done = subprocess.run(  # noqa: S603 - our own script
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, timeout=seconds, check=False

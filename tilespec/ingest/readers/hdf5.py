@@ -156,7 +156,8 @@ def container_of(path: Path, file: h5py.File, *, column_major: bool = False) -> 
 def _dims(node: h5py.Dataset) -> tuple[str, ...] | None:
     """Return the names of the dimensions if all have one: from the scale, else from the label."""
     names = [dim[0].name.rpartition("/")[2] if len(dim) else dim.label for dim in node.dims]
-    if not all(names) and len(names) == 1 and node.is_scale:
+    scale = text(node.attrs.get("CLASS", "")) == "DIMENSION_SCALE"  # HDF5's own question frees memory twice if damaged
+    if not all(names) and len(names) == 1 and scale:
         names = [node.name.rpartition("/")[2]]  # a coordinate is its own dimension
     return tuple(names) if names and all(names) else None
 

@@ -1,10 +1,11 @@
 """MATLAB process: the part of a reader that runs apart, because SciPy's parser can crash on damaged files.
 
-``matlab_process.py PATH`` prints names, shapes and classes of all arrays as JSON; with a name after the path it writes
-that array in the format .npy. It imports nothing of this package.
+``matlab_process.py SECONDS PATH`` prints names, shapes and classes of all arrays as JSON; with a name after the path it
+writes that array in the format .npy. It ends after SECONDS by itself, and imports nothing of this package.
 """
 
 import json
+import signal
 import sys
 import warnings
 
@@ -26,4 +27,5 @@ def main(path: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    signal.alarm(int(sys.argv[1]))
+    main(*sys.argv[2:])

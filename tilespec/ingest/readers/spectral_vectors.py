@@ -76,7 +76,7 @@ def axis_beside(container: Container, bands: BandCount, options: Options) -> Fou
     _refuse_turned(bands, [n for name, n in vectors.items() if CENTRES.match(_leaf(name))], options)
     if options.wavelengths is not None or options.kind != "cube" or bands.count == 1:
         return None, ()
-    alike = [name for name, n in vectors.items() if n == bands.count]
+    alike = [name for name, n in vectors.items() if n == bands.count and _over(container, name, bands)]
     hint = f" ({', '.join(alike)}: one number for each band; --wavelengths {alike[0]}?)" if alike else ""
     return None, (f"{bands.where}: no wavelengths{hint}",)
 
@@ -130,7 +130,9 @@ def _from_vectors(
     fwhm = None if widths is None else container.vector(widths).tolist()
     notes: tuple[str, ...] = ()
     if widths is not None and fwhm is not None:
-        fwhm, notes = _same_unit(bands.where, fwhm, unit_of(container.entries[widths].attrs), unit)
+        fwhm, notes = _same_unit(
+            bands.where, fwhm, unit_of(container.entries[widths].attrs) or unit_in(_leaf(widths)), unit
+        )
     axis, said = spectral_axis(
         bands.where,
         container.vector(name).tolist(),

@@ -1,7 +1,7 @@
 """Unpacked: the values of packed numbers that a scale and one number for no data do not describe."""
 
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
@@ -9,9 +9,6 @@ from tilespec.core.types import Cube
 from tilespec.ingest.readers.gaps import with_gaps
 from tilespec.ingest.readers.source import Facts, Source
 from tilespec.storage.packing import Packing
-
-EXACT: Final = 1 << 24
-"""The largest whole number up to which float32 holds all."""
 
 
 @final

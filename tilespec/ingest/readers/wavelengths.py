@@ -15,6 +15,8 @@ COMMA: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 """A number with a decimal comma."""
 INNER: Final = re.compile(r"(?<=\d),(?=\d)")
 """A comma between two digits."""
+NO_SENSOR: Final = 100.0
+"""Wavelengths in nm below this are those of no optical sensor."""
 UNKNOWN: Final = {"", "unknown", "none", "n/a"}
 
 
@@ -38,7 +40,7 @@ def spectral_axis(
     name, factor, notes = _unit(where, centres, unit)
     if fwhm is not None and len(fwhm) != bands:
         notes, fwhm = (*notes, f"{where}: fwhm has {len(fwhm)} values for {bands} bands and is left out"), None
-    if not np.isfinite(centres).all():
+    if not np.isfinite(centres * factor).all():
         raise UserError(
             f"{where}: wavelength",
             found=f"a value that is NaN or infinite for band {int(np.argmin(np.isfinite(centres)))}",
@@ -52,7 +54,7 @@ def spectral_axis(
         fwhm=None if fwhm is None else _scaled(np.asarray(fwhm, np.float64), factor),
         good=None if good is None else tuple(bool(x) for x in good),
     )
-    return axis, (*notes, *_order(where, centres))
+    return axis, (*notes, *_small(where, axis), *_order(where, centres))
 
 
 def checked_unit(unit: str | None) -> str | None:
@@ -193,6 +195,13 @@ def _unit(where: object, values: np.ndarray, unit: str) -> tuple[str, float, tup
 def _scaled(values: np.ndarray, factor: float) -> tuple[float, ...]:
     """Return values times a factor, rounded to 1e-6 so that 0.65 um is 650 nm."""
     return tuple(float(x) for x in (values if factor == 1.0 else np.round(values * factor, 6)))
+
+
+def _small(where: object, axis: SpectralAxis) -> tuple[str, ...]:
+    """Return a note on wavelengths below 100 nm, which no spectrometer of scenes measures: their unit is wrong."""
+    top = max(axis.values, default=NO_SENSOR)
+    small = axis.name == "wavelength" and top < NO_SENSOR
+    return (f"{where}: wavelengths up to {top:g} nm; if they are in micrometres: --wavelength-unit um",) * small
 
 
 def _order(where: object, values: np.ndarray) -> tuple[str, ...]:

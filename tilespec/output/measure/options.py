@@ -25,6 +25,6 @@ class MeasureOptions(Region, Workers, DryRun, Overwrite):
     """Only pixels of these classes make the spectrum: names or numbers, separated by commas. The default is the class
     of ``regions``, else all classes but one named ``background``. Pixels without a prediction never do."""
     picture: str | None = field(default=None, metadata={"metavar": "FILE.png"})
-    """A picture of the scene with the outlines of the objects and their numbers."""
+    """A picture of the scene, with the outlines of the objects and their numbers, goes to this file."""
     pixel_coordinates: bool = False
     """Corners of the polygons are columns and rows."""

@@ -230,7 +230,7 @@ def _notes(source: Scene, counts: Mapping[str, int]) -> list[str]:
     gaps = (centres.min() - VISIBLE[0], VISIBLE[1] - centres.max())
     ends = [f"{end:g}" for end, gap in zip(VISIBLE, gaps, strict=True) if gap > NEAR]
     if ends:
-        notes.append(f"no band near {' and '.join(ends)} nm: colours are approximate, and white stays white")
+        notes.append(f"no band near {' and '.join(ends)} nm: colours are approximate, and white is a little off")
     if "recipe_digest" in source.attrs:
         notes.append("the scene went through a recipe: its colours are of what that left, not of the scene's light")
     return notes
