@@ -35,6 +35,5 @@ def test_a_result_is_data_for_programs_and_lines_for_people():
         _ = result.kappa
 
 
-def test_lists_are_short_and_have_six_digits():
+def test_lists_have_six_digits():
     assert human({"ratio": [1 / 3, 2 / 3]}) == "ratio  [0.333333, 0.666667]"
-    assert human({"names": ["bare soil"] * 99}).endswith("...")

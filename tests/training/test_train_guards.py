@@ -82,8 +82,9 @@ def test_fit_refuses_scenes_of_two_scales(scales, tmp_path, steps):
         with pytest.raises(UserError, match=r"different scales"):
             api.fit([one, counts], tmp_path / "recipe", steps=steps, **more)
     api.fit([one, brighter], tmp_path / "recipe", steps=steps)
-    with pytest.raises(UserError, match=r"different scales"):
-        api.fit(counts, tmp_path / "more", update=tmp_path / "recipe", steps=steps)
+    if steps == "pca=2":  # which can be updated
+        with pytest.raises(UserError, match=r"different scales"):
+            api.fit(counts, tmp_path / "more", update=tmp_path / "recipe")
 
 
 @pytest.mark.parametrize("which", ["scene", "target"])

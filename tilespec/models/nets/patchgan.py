@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
+from tilespec.models.nets.checks import DEEPEST
 from tilespec.models.nets.norms import initialise, norm
 
 SLOPE = 0.2
@@ -41,11 +42,11 @@ class PatchGan(nn.Module):
         init: str = "normal",
     ) -> None:
         super().__init__()
-        if base_width < 1 or n_layers < 1:
+        if base_width < 1 or not 1 <= n_layers <= DEEPEST:
             raise UserError(
                 "discriminator",
                 found=f"base_width {base_width}, n_layers {n_layers}",
-                expected="both at least 1",
+                expected=f"both at least 1, and at most {DEEPEST} layers",
                 do="Change objective.discriminator in the configuration.",
             )
         widths = [base_width * min(2**layer, WIDEST) for layer in range(n_layers + 1)]
