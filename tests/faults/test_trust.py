@@ -48,11 +48,12 @@ def edited(path, change):
 
 
 def signed(folder):
-    """Give a changed card the digest that belongs to it, as a forger would."""
-    with pytest.raises(UserError, match="digest") as refused:
+    """Give a changed card the digest that belongs to it, as a forger would, if anybody asks for it."""
+    with pytest.raises(UserError, match="digest|which a file names and you did not") as refused:
         Model.load(str(folder))
-    digest = str(refused.value).split("have the digest ")[1].split(";")[0].split()[0]
-    edited(folder / "model.json", lambda card: card.update(digest=digest))
+    _, told, rest = str(refused.value).partition("have the digest ")
+    if told:
+        edited(folder / "model.json", lambda card: card.update(digest=rest.split(";")[0].split()[0]))
 
 
 def copy(folder, target):

@@ -233,5 +233,5 @@ def test_numbers_that_make_no_net_are_refused(params, text):
 
 @pytest.mark.parametrize("params", [{"base_width": 0}, {"n_layers": 0}])
 def test_numbers_that_make_no_discriminator_are_refused(params):
-    with pytest.raises(UserError, match=r"objective.discriminator.*at least 1"):
+    with pytest.raises(UserError, match=r"objective.discriminator.*(at least 1|expected 1 to 16)"):
         build("branched_judge", 3, 1, **params)

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
@@ -53,8 +53,8 @@ class Inventory:
     """The URL of the store."""
     stamp: str | None
     """The tag of the root's metadata; it changes whenever the store is written again."""
-    complete: bool
-    """Whether every object must be there."""
+    whole: frozenset[str]
+    """The names of the arrays of which every object must be there, with or without a record."""
     recorded: bool
     """Whether records beside the store hold the size and the hash of its objects."""
     entries: Mapping[str, tuple[int, str]]
@@ -68,7 +68,7 @@ class Inventory:
         """
         self.check_unchanged()
         plane = len(key.rpartition("/c/")[2].split("/")) > 1  # Zarr writes no coordinate of zeros
-        if (self.complete and plane) or key in self.entries:
+        if (plane and key.split("/", maxsplit=1)[0] in self.whole) or key in self.entries:
             raise self.damage(key, "no object", "every object of a complete store")
 
     def compare(self, key: str, data: np.ndarray) -> bool:
@@ -129,19 +129,19 @@ def _inventory(url: str, server: str | None, stamp: str | None) -> Inventory:
     published = read_json(store_path(url) / ROOT) or {}
     attributes = published.get("attributes")
     status = attributes.get("tilespec_status") if isinstance(attributes, dict) else None
-    bare = Inventory(url=url, stamp=stamp, complete=False, recorded=False, entries={})
+    bare = Inventory(url=url, stamp=stamp, whole=frozenset(), recorded=False, entries={})
     if status == WRITING:
         return bare
     ledger = Ledger.find(url)
     layout = {} if ledger is None else ledger.read_layout()
     if ledger is None or not layout:
         complete = status == COMPLETE and _is_ours(url, published)
-        return Inventory(url=url, stamp=stamp, complete=complete, recorded=False, entries={})
+        return replace(bare, whole=frozenset(_listed(published)) if complete else frozenset())
     _check_root(url, published, read_json(ledger.folder / PUBLISHED))
     _check_metadata(url, layout["metadata"])
     records = ledger.records().values()
     entries = {key: (size, digest) for key, size, digest in _entries(layout["metadata"], records)}
-    return Inventory(url=url, stamp=stamp, complete=status == COMPLETE, recorded=True, entries=entries)
+    return replace(bare, recorded=True, entries=entries)
 
 
 def _entries(metadata: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, str]]:
@@ -201,8 +201,14 @@ def _no_file(path: StorePath) -> str | None:
 
 def layout_hash(root: Mapping[str, Any]) -> str:
     """Return the hash of the arrays' metadata that a root consolidates."""
-    consolidated = root.get("consolidated_metadata") or {}
-    return fingerprint(consolidated.get("metadata") if isinstance(consolidated, dict) else None)
+    return fingerprint(_listed(root))
+
+
+def _listed(root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of the arrays by name that a root consolidates."""
+    consolidated = root.get("consolidated_metadata")
+    listed = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    return listed if isinstance(listed, dict) else {}
 
 
 def _is_ours(url: str, published: Mapping[str, Any]) -> bool:
@@ -211,8 +217,7 @@ def _is_ours(url: str, published: Mapping[str, Any]) -> bool:
     Root attributes travel along when another program edits a store and writes it elsewhere, and it may leave out
     objects that hold the fill value only. Its arrays have other metadata then.
     """
-    stated = published["attributes"].get(LAYOUT)
-    listed = (published.get("consolidated_metadata") or {}).get("metadata") or {}
+    stated, listed = published["attributes"].get(LAYOUT), _listed(published)
     own = {name: read_json(store_path(url) / name / ROOT) for name in listed}
     return stated is None or (own == listed and layout_hash(published) == stated)
 
