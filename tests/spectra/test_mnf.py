@@ -117,8 +117,9 @@ def test_a_region_looks_at_no_pixel_outside(scene, tmp_path):
     np.testing.assert_allclose(np.array(found["signal_to_noise"]) + 1, theirs.napc.eigenvalues.real[:2], rtol=1e-4)
 
 
-def test_a_masked_pixel_is_in_no_pair(scene, tmp_path):
-    labels = Scene.open(scene).labels() == 1
+def test_a_masked_pixel_is_in_no_pair(make_scene, tmp_path):
+    scene = make_scene(tmp_path / "s", 90, 70, 6, unlabelled=0.4)
+    labels = Scene.open(scene).labels() != 255
     found = fit(scene, str(tmp_path / "r"), steps="mnf=2", mask="labels")
     assert found["pixels"] == labels.sum()
     assert found["noise_pairs"] == (labels[:-1, :-1] & labels[1:, 1:]).sum()
