@@ -49,7 +49,7 @@ def edited(path, change):
 
 def signed(folder):
     """Give a changed card the digest that belongs to it, as a forger would, if anybody asks for it."""
-    with pytest.raises(UserError, match="digest|which a file names and you did not") as refused:
+    with pytest.raises(UserError, match=r"digest|which a file names and you did not") as refused:
         Model.load(str(folder))
     _, told, rest = str(refused.value).partition("have the digest ")
     if told:
