@@ -16,6 +16,8 @@ from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import Predictor, PredictPlan
 
+LATER: Final = 48 << 20
+"""The bytes of libraries that a run loads when it writes its first row, and of memory that its heaps do not give back."""
 WAITING = 3
 """The number of predictions that wait to be blended (`tilespec.tiling.slab.SlabRun.depth` beyond the threads) or for
 their right part.
@@ -109,7 +111,7 @@ def project(plan: PredictPlan, workers: int, limit: int) -> Projection:
     predictor = plan.spec.open(plan.threads)
     (y0, y1), (x0, x1) = plan.grid.read(plan.grid.y, 0), plan.grid.read(plan.grid.x, 0)
     whole = (plan.batch, y1 - y0, x1 - x0, predictor.channels[0])
-    base, answer = resident(), 4 * plan.grid.y.tile * plan.grid.x.tile * predictor.channels[1]
+    base, answer = resident() + LATER, 4 * plan.grid.y.tile * plan.grid.x.tile * predictor.channels[1]
     return Projection(
         base=base,
         lane=_lane(predictor, whole, plan, limit - base) + WAITING * plan.batch * answer // plan.threads,
