@@ -8,6 +8,7 @@ import pytest
 import zarr
 from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tilespec
 
+from tilespec import api
 from tilespec.cluster import connect as clusters
 from tilespec.core.errors import IncompleteError
 from tilespec.storage.audit import status, verify
@@ -59,6 +60,7 @@ def test_a_cluster_without_any_worker_is_not_waited_for_for_ever(arena):
 def test_a_tile_that_kills_every_worker_is_named_and_the_other_parts_are_finished(arena, make_scene, tmp_path):
     scene = make_scene(tmp_path / "scene", *(600, 100, 8))
     zarr.open_group(scene, mode="r+")["cube"][8:10, 8:10] = 50.0
+    api.repair(scene, accept=True)
     out, logs = tmp_path / "out", tmp_path / "log"
     arguments = ["predict", arena.model, scene, out, "--overlap", 16, "--json", "--quiet"]
     fewer = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}

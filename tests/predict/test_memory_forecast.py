@@ -41,5 +41,5 @@ def test_a_tile_that_memory_cannot_hold_is_refused_and_not_allocated(make_scene,
     before = resident()
     with Peak(interval=0.002) as peak, pytest.raises(UserError, match=r"memory: found a projected peak"):
         api.predict(model, scene, tmp_path / "out", tile=40000, memory="1GB", dry_run=dry)
-    assert peak.bytes - before < 800e6, "a tile would take 50 GB"
+    assert peak.bytes < max(1e9, before + 100e6), "no trial takes more than the budget either"
     assert not (tmp_path / "out").exists()

@@ -44,12 +44,20 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
         yield None
     elif cluster is not None and "://" in cluster:
         with _scheduler(cluster) as client:
-            yield client
+            yield _with_modules(client)
     else:
         name = cluster or "local"
         opener: Callable[[int], Any] = load(CLUSTERS, from_user(name), "cluster")
         with _entered(name, _client_of(name, lambda: opener(max(workers, 1)))) as client:
-            yield client
+            yield _with_modules(client)
+
+
+def _with_modules(client: Any) -> Any:
+    """Return a client whose workers may load the modules that this user named."""
+    from tilespec.cluster.worker_plugin import UserModules
+
+    client.register_plugin(UserModules())
+    return client
 
 
 def _entered(name: str, manager: Any) -> Any:

@@ -14,7 +14,7 @@ Options of a plug-in are checked against what its constructor takes.
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -156,8 +156,18 @@ def from_user(name: str) -> str:
     module, colon, _ = name.partition(":")
     if colon and not _records and not _allowed(name):
         _module(module, repr(name))
-        os.environ[PLUGINS] = ",".join(filter(None, [os.environ.get(PLUGINS), module]))
+        name_modules([module])
     return name
+
+
+def named_modules() -> list[str]:
+    """Return the modules that the user of this process named so far, for a process that starts elsewhere."""
+    return [part.strip() for part in os.environ.get(PLUGINS, "").split(",") if part.strip()]
+
+
+def name_modules(modules: Sequence[str]) -> None:
+    """Let this process, and those that it starts, load modules that the user named in another one."""
+    os.environ[PLUGINS] = ",".join(dict.fromkeys([*named_modules(), *modules]))
 
 
 @contextmanager
@@ -185,7 +195,7 @@ def _allowed(path: str) -> bool:
 
 def _named() -> list[str]:
     """Return the modules that the user named."""
-    written = [_current(part.strip()) for part in os.environ.get(PLUGINS, "").split(",") if part.strip()]
+    written = map(_current, named_modules())
     return [*written, *(point.module for point in entry_points(group="tilespec.plugins"))]
 
 
