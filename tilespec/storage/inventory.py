@@ -66,7 +66,7 @@ class Inventory:
         Raises:
             UserError: it must be there.
         """
-        self.check_unchanged()
+        self._check_here()
         plane = len(key.rpartition("/c/")[2].split("/")) > 1  # Zarr writes no coordinate of zeros
         if (plane and key.split("/", maxsplit=1)[0] in self.whole) or key in self.entries:
             raise self.damage(key, "no object", "every object of a complete store")
@@ -77,7 +77,7 @@ class Inventory:
         Raises:
             UserError: they differ; or the store has changed since it was opened.
         """
-        self.check_unchanged()
+        self._check_here()
         entry = self.entries.get(key)
         if entry is not None:
             self.check(key, data.nbytes, xxhash.xxh3_128_hexdigest(data.data))
@@ -96,14 +96,18 @@ class Inventory:
         Raises:
             UserError: it was; what was read belongs to two stores.
         """
-        root = store_path(self.url)
-        if root.on_disk is not None and (root / ROOT).tag() != self.stamp:
+        if (store_path(self.url) / ROOT).tag() != self.stamp:
             raise UserError(
                 self.url,
                 found="a store that was moved, removed or written again while it was read",
                 expected="one store from the first read to the last",
                 do="Bring it back, or wait until it is written, and run the same command again.",
             )
+
+    def _check_here(self) -> None:
+        """Check a store on this machine, as often as an object is read; in a bucket this would be a round trip."""
+        if store_path(self.url).on_disk is not None:
+            self.check_unchanged()
 
     def damage(self, key: str, found: str, expected: str) -> UserError:
         """Return the error for an object."""
