@@ -1,0 +1,164 @@
+"""Samples: the pixels of scenes that a reference number belongs to: a scene each, or the objects of a layer of ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
+from tilespec.storage.layer import Layer
+from tilespec.storage.references import References
+from tilespec.storage.scene import Scene
+from tilespec.storage.selection import selected
+
+STRIP = 512
+"""The number of rows of a layer of ids that are read at once."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """The pixels of one sample, with its reference numbers."""
+
+    id: str
+    """The id of the sample in the table."""
+    scene: Scene
+    """The scene that shows it."""
+    roi: Roi
+    """The smallest region with all its pixels."""
+    layer: Layer | None
+    """The layer that says which pixels belong to it; None: all of the region."""
+    number: int | None
+    """The id in that layer; None if the layer is a mask."""
+    values: Float64[np.ndarray, " quantity"]
+    """The reference numbers, NaN where there is none."""
+
+    def mask(self, roi: Roi) -> Bool[np.ndarray, "y x"]:
+        """Return which pixels of a region of the scene belong to the sample."""
+        if self.layer is None:
+            y, x = np.ogrid[roi.slices]
+            return (y >= self.roi.y0) & (y < self.roi.y1) & (x >= self.roi.x0) & (x < self.roi.x1)
+        if self.number is None:
+            return selected(self.layer, roi)
+        return self.layer.read(roi) == self.number
+
+
+def samples_of(
+    scenes: Sequence[Scene], references: References, *, layer: str | None = None, mask: str | None = None
+) -> tuple[Sample, ...]:
+    """Return the samples of scenes that have a reference number, in the order of the table.
+
+    Args:
+        scenes: The scenes. Without ``layer`` each is a sample, whose id is the name of its store without ``.zarr``.
+        references: The table.
+        layer: A layer of sample ids in each scene, 0 for no sample.
+        mask: A layer whose pixels are the sample (`storage.selection.selected`), where each scene is one.
+
+    Raises:
+        UserError: an id of the table pairs with no sample or with two, a sample has no pixel, or no sample has a
+            number.
+    """
+    places = _numbered(scenes, layer) if layer is not None else _whole(scenes, mask)
+    absent = [name for name in references.samples if name not in places]
+    if absent:
+        raise UserError(
+            references.path,
+            found=f"{len(absent)} ids that no sample has: {', '.join(absent[:5])}",
+            expected=f"ids among {', '.join(sorted(places)[:8]) or 'none'}",
+            do="Correct the ids or the scenes: an id is the name of a scene, or a number of the layer of samples.",
+        )
+    pairs = zip(references.samples, references.values, strict=True)
+    return tuple(
+        Sample(id=name, scene=scene, roi=roi, layer=plane, number=number, values=values)
+        for name, values in pairs
+        for scene, roi, plane, number in (places[name],)
+        if np.isfinite(values).any()
+    )
+
+
+Place = tuple[Scene, Roi, Layer | None, int | None]
+
+
+def _whole(scenes: Sequence[Scene], mask: str | None) -> dict[str, Place]:
+    """Return each scene as one sample, by its name."""
+    places: dict[str, Place] = {}
+    for scene in scenes:
+        name = PurePath(scene.url.rstrip("/")).name.removesuffix(".zarr")
+        if name in places:
+            raise _twice(name, places[name][0], scene)
+        plane = None if mask is None else scene.plane(mask)
+        roi = scene.roi if plane is None else _around(scene, plane)
+        places[name] = (scene, roi, plane, None)
+    return places
+
+
+def _around(scene: Scene, plane: Layer) -> Roi:
+    """Return the smallest region with all selected pixels."""
+    box = _Boxes()
+    for roi in scene.roi.cut(STRIP, scene.shape[1]):
+        box.add(roi, selected(plane, roi).astype(np.int64))
+    if not box.ends:
+        raise UserError(
+            f"{scene.url}: {plane.name}",
+            found="a mask without any pixel",
+            expected="pixels of the sample",
+            do="Correct the mask, or leave the scene and its row of the table out.",
+        )
+    return box.roi(1)
+
+
+def _numbered(scenes: Sequence[Scene], layer: str) -> dict[str, Place]:
+    """Return the samples of a layer of ids in each scene, by their ids."""
+    places: dict[str, Place] = {}
+    for scene in scenes:
+        plane, boxes = scene.plane(layer), _Boxes()
+        if plane.dtype.kind not in "iu":
+            raise UserError(
+                f"{scene.url}: {layer}",
+                found=f"numbers of type {plane.dtype}",
+                expected="whole numbers: the ids of samples, 0 for none",
+                do="Name a layer of sample ids.",
+            )
+        for roi in scene.roi.cut(STRIP, scene.shape[1]):
+            boxes.add(roi, plane.read(roi).astype(np.int64))
+        for number in sorted(boxes.ends):
+            if str(number) in places:
+                raise _twice(str(number), places[str(number)][0], scene)
+            places[str(number)] = (scene, boxes.roi(number), plane, number)
+    return places
+
+
+@final
+class _Boxes:
+    """The first and last row and column of each number of a plane that is read strip by strip."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, tuple[int, int, int, int]] = {}
+
+    def add(self, roi: Roi, numbers: np.ndarray) -> None:
+        """Add the numbers of a strip; 0 is none."""
+        y, x = np.nonzero(numbers > 0)
+        held = numbers[y, x]
+        for number in np.unique(held).tolist():
+            rows, columns = y[held == number] + roi.y0, x[held == number] + roi.x0
+            ends = (int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1)
+            a, b, c, d = self.ends.get(number, ends)
+            self.ends[number] = (min(a, ends[0]), max(b, ends[1]), min(c, ends[2]), max(d, ends[3]))
+
+    def roi(self, number: int) -> Roi:
+        """Return the smallest region with all pixels of a number."""
+        y0, y1, x0, x1 = self.ends[number]
+        return Roi(y0=y0, y1=y1, x0=x0, x1=x1)
+
+
+def _twice(name: str, first: Scene, second: Scene) -> UserError:
+    return UserError(
+        second.url,
+        found=f"the sample {name}, which is in {first.url} too",
+        expected="each sample once",
+        do="Give scenes of different names, or layers of different ids.",
+    )
