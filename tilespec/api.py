@@ -32,6 +32,7 @@ VERBS = {
     "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",
     "baseline": "tilespec.baselines.baseline:baseline",
+    "adopt": "tilespec.models.adopt.adopt:adopt",
     "status": "tilespec.storage.audit:status",
     "verify": "tilespec.storage.audit:verify",
     "repair": "tilespec.workflows.repair:repair",

@@ -31,6 +31,8 @@ VERB = re.compile(
 
 def help_of(option):
     """Return what the help says of an option: its first sentence, and its default where it has one to show."""
+    if option.default is inspect.Parameter.empty:
+        return f"{option.help}  [required]"
     hidden = option.default is None or option.default is False or option.default == ()
     return option.help if hidden else f"{option.help}  [default: {option.default}]"
 
@@ -65,7 +67,7 @@ def test_the_signature_and_the_documentation_of_a_verb_come_from_its_options(com
     assert options == options_of(kind)
     assert all(f"    {option.name}: {option.text}" in inspect.getdoc(verb) for option in options)
     assert len(inspect.signature(verb.__wrapped__).parameters) <= 6
-    positional = {name for argument in command.arguments for name in argument.read(command.name, ["a", "b"])}
+    positional = {name for argument in command.arguments for name in argument.read(command.name, ["a", "b", "c"])}
     assert positional == set(signature.parameters) - {p.name for p in by_name}
 
 

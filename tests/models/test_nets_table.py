@@ -9,8 +9,8 @@ from tilespec.core.registry import load
 from tilespec.models.nets import NETS
 
 PAGE = ROOT / "docs" / "training.md"
-FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "opened"}
-"""Nets that `baseline` fits, or that stand around others."""
+FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "adopted", "opened"}
+"""Nets that `baseline` and `adopt` fit, or that stand around others."""
 
 
 def rows():

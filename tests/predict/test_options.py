@@ -18,6 +18,7 @@ from untrained_models import APPROXIMATE, UNET, objects, save_model, stored
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import Roi
+from tilespec.models.ensemble import Ensemble
 from tilespec.models.model import Model
 from tilespec.predict import planning
 from tilespec.predict import predict as predict_module
@@ -145,7 +146,7 @@ def test_other_sizes_are_refused(text):
 
 def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     model = save_model(tmp_path / "model", scene)
-    plan, _ = plan_of(Model.load(model), model, scene, str(tmp_path / "out"), PredictOptions(tile=64), threads=2)
+    plan, _ = plan_of(Ensemble.load([model]), scene, str(tmp_path / "out"), PredictOptions(tile=64), threads=2)
     most = 1 << 40
     projection = project(plan, 0, most)
     assert projection.peak(2) > projection.peak(1) > projection.base
@@ -157,7 +158,7 @@ def test_the_projection_grows_with_lanes_workers_and_the_tile(scene, tmp_path):
     ("keys", "message"),
     [
         ({"norm": "batch"}, "--norm: found 'batch'; expected one of tile, frozen"),
-        ({"norm": "frozen"}, r"--norm: found frozen, for .*expected a net with norms over space"),
+        ({"norm": "frozen"}, r"--norm: found frozen, for .*expected one net with norms over space"),
         ({"precision": "half"}, "--precision: found 'half'; expected one of float32, bfloat16"),
         ({"samples": -1}, "--samples: found -1"),
         ({"window": "hann"}, "--window: found 'hann'"),
@@ -250,10 +251,9 @@ def heard(process, words):
 def begun(scene, tmp_path, monkeypatch):
     """Return the plan and the only part of a prediction that was created and not run."""
     monkeypatch.setattr("tilespec.predict.output_store.OBJECTS", (16,))
-    folder = save_model(tmp_path / "model", scene)
-    model = Model.load(folder)
-    plan, settings = plan_of(model, folder, scene, str(tmp_path / "out"), PredictOptions(tile=16), threads=1)
-    create(plan, model, settings, probabilities=False)
+    models = Ensemble.load([save_model(tmp_path / "model", scene)])
+    plan, settings = plan_of(models, scene, str(tmp_path / "out"), PredictOptions(tile=16), threads=1)
+    create(plan, models, settings, probabilities=False)
     return plan, plan.parts(1)[0]
 
 

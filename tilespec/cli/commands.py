@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, cast, final, get_args, get_origin
 
@@ -68,6 +69,24 @@ class SeveralThenOut(Argument):
         if self.single and not several:
             fail(f"tilespec {verb}: found one path; expected {self.metavar}. Give the output last.", EXIT_USER)
         return {self.name: several[0] if self.single and len(several) == 1 else several, "out": out}
+
+
+@final
+@dataclass(frozen=True)
+class ModelsThenScenes(Argument):
+    """``MODEL... SCENE... OUT``, three arguments: the first path, and further folders with a card, are models."""
+
+    kind: Any = list[str]
+    """All of them."""
+
+    def read(self, verb: str, value: Any) -> dict[str, Any]:
+        """Return all arguments; a single model or scene is itself and not a list."""
+        *several, out = value
+        count = next((i for i, path in enumerate(several) if i and not (Path(path) / "model.json").is_file()), None)
+        if count is None:
+            fail(f"tilespec {verb}: found no scene; expected {self.metavar}. Give the output last.", EXIT_USER)
+        named = {"model": several[:count], "scene": several[count:]}
+        return {name: paths[0] if len(paths) == 1 else paths for name, paths in named.items()} | {"out": out}
 
 
 @final
@@ -148,7 +167,7 @@ def _parameter(option: Option) -> inspect.Parameter:
     kind, default = option.kind, option.default
     if _kinds(option) & {Mapping, Sequence}:
         kind, default = list[str] | None, None
-    elif str in _kinds(option):
+    elif str in _kinds(option) and default is not inspect.Parameter.empty:
         kind, default = (str | None, None) if default is None else (str, str(default))
     return inspect.Parameter(option.name, KEYWORD, annotation=Annotated[kind, info], default=default)
 

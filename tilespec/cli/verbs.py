@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tilespec.cli.commands import Argument, Command, SeveralThenOut
+from tilespec.cli.commands import Argument, Command, ModelsThenScenes, SeveralThenOut
 from tilespec.training.ranks.launchers import leads
 
 BASELINE = """Fit a classical method on a region as the model OUT.model, and predict the scene with it.
@@ -80,10 +80,16 @@ COMMANDS: Final = (
     ),
     Command(
         "predict",
-        "Predict one scene, or several into the folder OUT: blended tiles; resumes by itself.",
-        (MODEL, SeveralThenOut("scene", "Scenes, then where the product goes.", "SCENE... OUT", single=True)),
+        "Predict one scene, or several into the folder OUT: blended tiles; resumes by itself. Of several models of one "
+        "task the mean is predicted, and with --disagreement their spread.",
+        (ModelsThenScenes("paths", "Models, scenes, then where the product goes.", "MODEL... SCENE... OUT"),),
     ),
     Command("baseline", BASELINE, (Argument("name", "A method of the table, or a dotted path."), SCENE, OUT)),
+    Command(
+        "adopt",
+        "Make a model of a fitted estimator of scikit-learn, a file of skops; `predict` then takes it.",
+        (Argument("file"), OUT),
+    ),
     Command("probe", "Measure a model: receptive field, tile class, overlap to use, determinism.", (MODEL,)),
     Command(
         "status",

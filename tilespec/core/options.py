@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, wraps
 from typing import Any, Final, final, get_type_hints
 
@@ -139,7 +139,7 @@ def options_of(kind: type) -> tuple[Option, ...]:
         Option(
             name=name,
             kind=kinds[name],
-            default=declared[name].default,
+            default=_default(declared[name].default),
             text=texts[name],
             flag=declared[name].metadata.get("flag", f"--{name.replace('_', '-')}"),
             metavar=declared[name].metadata.get("metavar"),
@@ -187,6 +187,11 @@ def with_options(kind: type) -> Callable[[Callable[..., dict[str, Any]]], Callab
         return called
 
     return decorate
+
+
+def _default(value: Any) -> Any:
+    """Return the default of a field as that of a parameter, which may have none."""
+    return inspect.Parameter.empty if value is MISSING else value
 
 
 def _call(function: Callable[..., dict[str, Any]], bound: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
-from tilespec.models.model import Model
-from tilespec.models.nets.norms import spatial_norms
+from tilespec.models.ensemble import Ensemble
 from tilespec.storage.backends.paths import free_bytes
 from tilespec.storage.layout import ArraySpec, class_attrs, constants
 from tilespec.storage.product import Product
@@ -36,26 +35,26 @@ def space_needed(plan: PredictPlan, *, probabilities: bool) -> dict[str, int]:
     return {"bytes_to_write": size, "bytes_free": free_bytes(plan.product.url)}
 
 
-def create(plan: PredictPlan, model: Model, settings: Mapping[str, Any], *, probabilities: bool) -> None:
+def create(plan: PredictPlan, models: Ensemble, settings: Mapping[str, Any], *, probabilities: bool) -> None:
     """Create the store of a plan, or open it to resume."""
     scene = Scene.open(plan.scene)
     georef = moved_to(scene.georef, plan.roi, plan.grid)
-    channels = SpectralAxis(name="channel", unit="1", values=tuple(range(model.channels[1])))
-    axis = None if model.classes else model.spectral_out or channels
+    channels = SpectralAxis(name="channel", unit="1", values=tuple(range(models.channels[1])))
+    axis = None if models.classes else models.spectral_out or channels
     Product.open(
         plan.product.url,
-        _arrays(plan, model, mapped=georef is not None, probabilities=probabilities),
+        _arrays(plan, models, mapped=georef is not None, probabilities=probabilities),
         settings=dict(settings),
-        attrs=_attrs(plan, scene, model, str(settings["norm"])),
+        attrs=_attrs(plan, scene, models, str(settings["norm"])),
         constants=constants(axis, georef, (plan.grid.y.length, plan.grid.x.length)),
         panel=plan.product.panel,
     )
 
 
-def _arrays(plan: PredictPlan, model: Model, *, mapped: bool, probabilities: bool) -> list[ArraySpec]:
+def _arrays(plan: PredictPlan, models: Ensemble, *, mapped: bool, probabilities: bool) -> list[ArraySpec]:
     """Return the stored arrays: classes, or channels; probabilities and disagreement if requested."""
     plane = (plan.grid.y.length, plan.grid.x.length)
-    wide = edge_of(model.channels[1] if probabilities or not model.classes else 1)
+    wide = edge_of(models.channels[1] if probabilities or not models.classes else 1)
     edge = (plan.product.edge, min(wide, plane[1]))
     attrs = {"grid_mapping": "spatial_ref"} if mapped else {}
     one = ArraySpec(
@@ -64,14 +63,14 @@ def _arrays(plan: PredictPlan, model: Model, *, mapped: bool, probabilities: boo
         dtype="uint8",
         dims=("y", "x"),
         chunks=edge,
-        attrs={**class_attrs(model.classes), **attrs},
+        attrs={**class_attrs(models.classes), **attrs},
         fill=UNLABELLED,
     )
     real = replace(one, dtype="float32", attrs=attrs, fill=float("nan"))
-    last = "class" if model.classes else "band"
-    many = replace(real, shape=(*plane, model.channels[1]), dims=("y", "x", last), chunks=(*edge, model.channels[1]))
-    specs = [one if model.classes else many]
-    if model.classes and probabilities:
+    last = "class" if models.classes else "band"
+    many = replace(real, shape=(*plane, models.channels[1]), dims=("y", "x", last), chunks=(*edge, models.channels[1]))
+    specs = [one if models.classes else many]
+    if models.classes and probabilities:
         specs.append(replace(many, name="probability"))
     if plan.disagreement:
         text = "standard deviation between the tiles that cover a pixel, root mean square over channels"
@@ -79,20 +78,20 @@ def _arrays(plan: PredictPlan, model: Model, *, mapped: bool, probabilities: boo
     return specs
 
 
-def _attrs(plan: PredictPlan, scene: Scene, model: Model, norm: str) -> dict[str, Any]:
+def _attrs(plan: PredictPlan, scene: Scene, models: Ensemble, norm: str) -> dict[str, Any]:
     """Return the root attributes, which do not differ between runs."""
     return {
         "title": f"Prediction of {Path(scene.url).name}",
         "tilespec_kind": "prediction",
         "origin": [plan.roi.y0, plan.roi.x0],
         "plane": list(scene.shape[:2]),
-        "method": model.provenance.get("method", model.net["name"]),
-        "task": model.task["name"],
-        "model_digest": model.digest,
+        "method": models.method,
+        "task": models.task["name"],
+        "model_digest": models.digest,
         "scene_digest": scene.digest,
-        "train_regions": model.provenance.get("train_regions", []),
+        "train_regions": models.train_regions,
         "norm": norm,
-        "spatial_norms": spatial_norms(model.outline),
+        "spatial_norms": list(models.norms),
         "fingerprint": plan.product.ledger.key,
         "grid": plan.grid.to_json(),
     }

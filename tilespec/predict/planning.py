@@ -1,17 +1,14 @@
 """Planning: the plan of a prediction from a model, a scene and the options of the user."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi
-from tilespec.models.model import Model
-from tilespec.models.nets import tile_class_of
-from tilespec.models.nets.norms import spatial_norms
-from tilespec.models.probe.receptive_field import measured_class
+from tilespec.models.ensemble import Ensemble
 from tilespec.models.tasks import task
+from tilespec.predict.averaged_models import AveragedSpec
 from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
@@ -34,13 +31,12 @@ PANEL_BYTES = 1 << 30
 
 
 def plan_of(
-    model: Model, folder: str, scene: str, out: str, options: ProductOptions, threads: int
+    models: Ensemble, scene: str, out: str, options: ProductOptions, threads: int
 ) -> tuple[PredictPlan, dict[str, Any]]:
     """Return the plan of a prediction and the settings that decide its bytes; no file is written.
 
     Args:
-        model: The model that predicts.
-        folder: The absolute path of the model's folder, from which workers load it.
+        models: The model that predicts, or several.
         scene: The URL of the scene.
         out: The URL of the prediction.
         options: The options of the user.
@@ -51,25 +47,11 @@ def plan_of(
             or the net has no norms to freeze.
     """
     opened = Scene.open(scene)
-    _check(model, folder, options)
+    _check(models, options)
     roi = Roi.of(opened.shape, options.rows, options.cols)
-    prepared = model.recipe.applied_to(opened)
-    if not prepared:
-        check_encoding(opened, decodes=model.recipe.decodes)
-        check_scale(model.recipe.level, opened, roi)
-    spec = ModelSpec(
-        folder=str(Path(folder).absolute()),
-        digest=model.digest,
-        channels=model.channels,
-        classes=model.classes,
-        prepared=prepared,
-        probabilities=options.probabilities,
-        precision=options.precision,
-        averaging=Averaging(flips=options.flips, samples=options.samples, spread=options.disagreement),
-    )
-    grid = grid_of(model, roi, options)
-    settings = _settings(opened, model, roi, grid, options)
-    edge = edge_of(model.channels[1] if options.probabilities or not model.classes else 1)
+    grid = grid_of(models, roi, options)
+    settings = _settings(opened, models, roi, grid, options)
+    edge = edge_of(models.channels[1] if options.probabilities or not models.classes else 1)
     url = absolute(out)
     product = Product(
         url=url,
@@ -77,44 +59,72 @@ def plan_of(
         edge=min(edge, grid.y.length),
         ledger=Ledger(folder=sidecar(url), key=fingerprint(settings)),
         width=grid.x.length,
-        panel=_panel(grid, model.channels, edge),
+        panel=_panel(grid, models.channels, edge),
     )
     plan = PredictPlan(
         scene=absolute(scene),
         roi=roi,
         product=product,
         grid=grid,
-        spec=spec,
+        spec=_spec(models, opened, roi, options),
         threads=threads,
-        batch=canonical_batch(grid, model.channels),
+        batch=canonical_batch(grid, models.channels),
         disagreement=options.disagreement,
     )
     return plan, settings
 
 
-def _check(model: Model, folder: str, options: ProductOptions) -> None:
+def _spec(models: Ensemble, scene: Scene, roi: Roi, options: ProductOptions) -> ModelSpec | AveragedSpec:
+    """Return the description of the predictor; refuse a scene on another scale than a model's."""
+    specs = []
+    for model, folder in zip(models.members, models.folders, strict=True):
+        prepared = model.recipe.applied_to(scene)
+        if not prepared:
+            check_encoding(scene, decodes=model.recipe.decodes)
+            check_scale(model.recipe.level, scene, roi)
+        averaging = Averaging(flips=options.flips, samples=options.samples, spread=options.disagreement)
+        specs.append(
+            ModelSpec(
+                folder=folder,
+                digest=model.digest,
+                channels=model.channels,
+                classes=model.classes,
+                prepared=prepared,
+                probabilities=options.probabilities,
+                precision=options.precision,
+                averaging=averaging,
+            )
+        )
+    if len(specs) == 1:
+        return specs[0]
+    places = [models.recipes[model.recipe.digest] for model in models.members]
+    inputs = tuple((part.start, part.stop) for part in places)
+    return AveragedSpec(members=tuple(specs), inputs=inputs, channels=models.channels)
+
+
+def _check(models: Ensemble, options: ProductOptions) -> None:
     """Refuse options that have no meaning for a model."""
-    if options.norm == "frozen" and not spatial_norms(model.outline):
+    if options.norm == "frozen" and not (models.norms and len(models.members) == 1):
         raise UserError(
             "--norm",
-            found=f"frozen, for {folder}",
-            expected="a net with norms over space; this one has no statistics of a tile to replace",
-            do="Leave --norm out: its tiles do not depend on each other.",
+            found=f"frozen, for {', '.join(models.folders)}",
+            expected="one net with norms over space, whose statistics of a tile are replaced",
+            do="Leave --norm out.",
         )
-    if options.probabilities and not model.classes:
+    if options.probabilities and not models.classes:
         raise UserError(
             "--probabilities",
-            found=f"a model that predicts {model.channels[1]} values for each pixel",
+            found=f"a model that predicts {models.channels[1]} values for each pixel",
             expected="a model of classes",
             do="Leave it out: the values are the prediction.",
         )
 
 
-def grid_of(model: Model, roi: Roi, options: ProductOptions) -> Grid:
+def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for missing options."""
-    reach = tile_class_of(model.outline) or measured_class(model.module(), model.channels[0])
-    side = options.tile if options.tile is not None else model.tile or _side(model.channels[0], reach.align)
-    geometry = task(model.task).geometry
+    reach = models.tile_class
+    side = options.tile if options.tile is not None else models.tile or _side(models.channels[0], reach.align)
+    geometry = task(models.task).geometry
     whole = geometry.scale.numerator  # tiles begin where input pixels do
     shared = options.overlap
     if shared is None:
@@ -150,13 +160,13 @@ def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
     return None if panels <= 1 else -(-width // edge) * edge
 
 
-def _settings(scene: Scene, model: Model, roi: Roi, grid: Grid, options: ProductOptions) -> dict[str, Any]:
+def _settings(scene: Scene, models: Ensemble, roi: Roi, grid: Grid, options: ProductOptions) -> dict[str, Any]:
     """Return everything that decides the bytes of the prediction."""
     return {
         "verb": "predict",
         "scene": scene.digest,
         "region": [roi.y0, roi.y1, roi.x0, roi.x1],
-        "model": model.digest,
+        "model": models.digest,
         "grid": grid.to_json(),
         "probabilities": options.probabilities,
         "disagreement": options.disagreement,

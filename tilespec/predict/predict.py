@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from tilespec.core.options import values_of, with_options
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.signals import catch_signals
 from tilespec.models.determinism import torch_threads
+from tilespec.models.ensemble import Ensemble
 from tilespec.models.frozen_norms import norm_statistics
-from tilespec.models.model import Model
 from tilespec.predict.memory_forecast import budget, project
 from tilespec.predict.options import PredictOptions, ProductOptions
 from tilespec.predict.output_store import create, space_needed
@@ -44,12 +43,12 @@ Statistics = Callable[..., dict[str, np.ndarray]]
 
 @with_options(PredictOptions)
 def predict(
-    model: str, scene: str | Sequence[str], out: str, options: PredictOptions, progress: Progress
+    model: str | Sequence[str], scene: str | Sequence[str], out: str, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Predict ``scene`` with ``model`` into the store ``out``, blended; resume what was interrupted.
 
     Args:
-        model: Model folder.
+        model: Model folder; or several of one task, whose mean is predicted, and with ``disagreement`` their spread.
         scene: Scene store, raw or transformed by the model's own recipe; or several, each into ``OUT/NAME``: one that
             cannot be predicted stands in ``failed``, and the others are predicted.
         out: Prediction store: ``prediction(y, x)`` uint8 for classes, else ``prediction(y, x, channel)`` float32.
@@ -67,15 +66,15 @@ def predict(
     places = {scene: out} if isinstance(scene, str) else _places(scene, out)
     if isinstance(scene, str):
         Scene.open(scene)  # if scene and model are both missing, the scene is reported
-    loaded = Model.load(model)
+    loaded = Ensemble.load([model] if isinstance(model, str) else model)
     with torch_threads():  # predictors set their own
         if isinstance(scene, str):
-            return predict_scene(loaded, model, scene, out, options, progress)
-        return _predict_each(loaded, model, places, options, progress)
+            return predict_scene(loaded, scene, out, options, progress)
+        return _predict_each(loaded, places, options, progress)
 
 
 def _predict_each(
-    model: Model, folder: str, places: Mapping[str, str], options: PredictOptions, progress: Progress
+    models: Ensemble, places: Mapping[str, str], options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Predict each scene into its place; a scene that cannot be predicted does not stop the others.
 
@@ -86,7 +85,7 @@ def _predict_each(
     failed: dict[str, str] = {}
     for scene, place in places.items():
         try:
-            done[place] = predict_scene(model, folder, scene, place, options, progress)
+            done[place] = predict_scene(models, scene, place, options, progress)
         except (UserError, OSError) as error:
             if isinstance(error, OccupiedError) and options.overwrite:
                 raise
@@ -109,15 +108,12 @@ def _predict_each(
 
 
 def predict_scene(
-    model: Model, folder: str, scene: str, out: str, options: PredictOptions, progress: Progress
+    models: Ensemble, scene: str, out: str, options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
-    """Plan the prediction of one scene with a loaded model, and execute the plan unless only the plan is requested.
-
-    As `predict`; ``folder`` is that of the model, where workers load it.
-    """
+    """Plan the prediction of one scene with loaded models, and execute the plan unless only the plan is requested."""
     opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
-    plan, settings = plan_of(model, folder, scene, out, options, threads)
+    plan, settings = plan_of(models, scene, out, options, threads)
     limit = budget(options.memory)
     projection = project(plan, workers, limit)
     lanes = projection.lanes(plan.threads, limit)
@@ -129,27 +125,29 @@ def predict_scene(
     progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         progress.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
-    folder = str(Path(folder).absolute())
     with locked(plan.product.url):
-        create(plan, model, settings, probabilities=options.probabilities)
-        places = {"model": folder, "scene": plan.scene, "out": plan.product.url}
+        create(plan, models, settings, probabilities=options.probabilities)
+        folders: str | list[str] = models.folders[0] if len(models.folders) == 1 else list(models.folders)
+        places = {"model": folders, "scene": plan.scene, "out": plan.product.url}
         plan.product.ledger.command("predict", **places, **values_of(options, ProductOptions))
         where: dict[str, Any] = {
             "tile": plan.grid.y.tile,
-            "prepared": model.recipe.applied_to(opened),
-            "folder": folder,
+            "prepared": models.first.recipe.applied_to(opened),
+            "folder": models.folders[0],
         }
-        statistics = partial(norm_statistics, model, opened, plan.roi, **where) if options.norm == "frozen" else None
+        statistics = (
+            partial(norm_statistics, models.first, opened, plan.roi, **where) if options.norm == "frozen" else None
+        )
         result = _execute(plan, opened, statistics, options, progress) | expected
-    return result | {"notes": _notes(model, opened, plan, result)}
+    return result | {"notes": _notes(models, opened, plan, result)}
 
 
-def _notes(model: Model, scene: Scene, plan: PredictPlan, result: dict[str, Any]) -> list[str]:
+def _notes(models: Ensemble, scene: Scene, plan: PredictPlan, result: dict[str, Any]) -> list[str]:
     """Return what the user should know about a prediction."""
     pixels = plan.grid.y.length * plan.grid.x.length
     notes = {
         "the scene has no wavelengths: its bands are taken for those of the model, in their order": (
-            scene.spectral is None and model.spectral is not None
+            scene.spectral is None and any(model.spectral is not None for model in models.members)
         ),
         "every pixel is nodata: the scene has no valid spectrum there": result["nodata"] >= pixels > 0,
     }

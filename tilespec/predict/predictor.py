@@ -182,10 +182,18 @@ class ModelSpec:
 
     def open(self, threads: int) -> TorchPredictor:
         """Return the predictor, which each process loads once."""
+        return _loaded_once(self, threads)
+
+    def load(self, threads: int) -> TorchPredictor:
+        """Return the predictor, which is loaded now."""
         return _load(self, threads)
 
 
 @lru_cache(maxsize=2)
+def _loaded_once(spec: ModelSpec, threads: int) -> TorchPredictor:
+    return _load(spec, threads)
+
+
 def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
     model = Model.of(spec.folder, spec.digest)
     module = model.module()
@@ -213,7 +221,7 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
 
 def forget() -> None:
     """Remove the models that this process has loaded, so that predictions with several models hold only one."""
-    _load.cache_clear()
+    _loaded_once.cache_clear()
     _agree.cache_clear()
 
 

@@ -28,6 +28,7 @@ NETS = {
     "mlp": "tilespec.models.nets.pixelwise:Mlp",
     "polynomial": "tilespec.models.nets.regression:Polynomial",
     "rbf": "tilespec.models.nets.regression:Rbf",
+    "adopted": "tilespec.models.nets.adopted:Adopted",
     "opened": "tilespec.models.nets.opening:Opening",
     "unet": "tilespec.models.nets.unet:Unet",
     "branched": "tilespec.models.nets.branched:Branched",

@@ -36,6 +36,7 @@ from tilespec.evaluate.evaluate import CASES
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.options import ScoreOptions
 from tilespec.models.determinism import torch_threads
+from tilespec.models.ensemble import Ensemble
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.tensors import plain
@@ -211,8 +212,8 @@ class Validation:
         }
         remove(out)
         try:
-            folder = str(self._scratch / "model")
-            predict_scene(model, folder, held_scene.scene, out, PredictOptions(**options), progress)
+            models = Ensemble(members=(model,), folders=(str((self._scratch / "model").absolute()),))
+            predict_scene(models, held_scene.scene, out, PredictOptions(**options), progress)
             case = CASES[self.cast.task.truth](out, held_scene.truth, None, None, None, JUDGING).adding(self.metrics)
             return case, reduce_blocks(case.pieces, partial(_contribution, case))
         finally:
