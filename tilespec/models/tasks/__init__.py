@@ -9,6 +9,7 @@ from tilespec.models.tasks.base import Task
 TASKS = {
     "segment": "tilespec.models.tasks.segment:Segment",
     "reconstruct": "tilespec.models.tasks.reconstruct:Reconstruct",
+    "chemmap": "tilespec.models.tasks.chemmap:ChemMap",
 }
 
 

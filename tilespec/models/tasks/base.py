@@ -6,7 +6,7 @@ from math import ceil, floor
 from typing import ClassVar, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from tilespec.core.types import Reflectance, Roi
@@ -58,6 +58,19 @@ class Geometry:
         y0, y1, x0, x1 = (int(v * self.scale) for v in inner)
         return Roi(y0=y0, y1=y1, x0=x0, x1=x1)
 
+    def reduced(self, mask: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, "y2 x2"]:
+        """Return which output pixels a mask of input pixels covers, by at least half; the margin is left out.
+
+        An output pixel that is no block of whole input pixels has what the mask holds at its centre.
+        """
+        step = 1 / self.scale
+        if step.denominator != 1:
+            return self.at_centres(mask)
+        height, width = self.plane(mask.shape)
+        side, end = int(step), self.margin
+        inner = mask[end : end + height * side, end : end + width * side].reshape(height, side, width, side)
+        return 2 * np.count_nonzero(inner, axis=(1, 3)) >= side * side
+
     def at_centres(self, plane: Shaped[np.ndarray, "y x"]) -> Shaped[np.ndarray, "y2 x2"]:
         """Return for each output pixel what an input plane holds at its centre."""
         rows, columns = (centres(length, self.scale) + self.margin for length in self.plane(plane.shape))
@@ -69,7 +82,8 @@ class Task(Protocol):
     """The interface of every task; no other module depends on which task it is."""
 
     truth: ClassVar[Literal["classes", "field"]]
-    """The kind of target (`training.data.targets`): uint8 ``batch, y, x`` or float32 ``batch, channel, y, x``."""
+    """What a prediction is compared with: uint8 ``batch, y, x`` or float32 ``batch, channel, y, x``. It is the kind of
+    target too (`training.data.targets`), unless the task names another one in a further attribute ``target``."""
     metrics: ClassVar[tuple[str, ...]]
     """What a prediction is judged by, the leading metric first: names in `tilespec.evaluate.metrics.table`, or dotted
     paths ``package.module:NAME`` of metrics of the task's own."""
