@@ -177,4 +177,12 @@ class TileClass:
     halo: int = 0
     """The number of pixels on each side that an output pixel of an exact net depends on."""
     align: int = 1
-    """The number of pixels of which a tile's origin and size must be multiples."""
+    """The number of pixels of which a tile's origin, and its size but for ``remainder``, must be multiples."""
+    remainder: int = 0
+    """What is left of a tile's size after whole multiples of ``align``, as in nets without padding."""
+    margin: int | None = None
+    """The number of pixels on each side of a tile for which the net has no output; None: as many as the task says."""
+
+    def size(self, least: int) -> int:
+        """Return the smallest valid size of a tile that is not below ``least``."""
+        return least + (self.remainder - least) % self.align

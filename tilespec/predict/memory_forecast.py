@@ -11,7 +11,7 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.limits import enforced, usable
 from tilespec.core.memory import Peak, resident
-from tilespec.core.types import Roi
+from tilespec.core.types import Roi, TileClass
 from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import Predictor, PredictPlan
@@ -127,7 +127,7 @@ def _lane(predictor: Predictor, whole: Shape, plan: PredictPlan, space: int) -> 
     The first trial is small enough for a net that takes `SPARE` times its input and output, and each further one is
     allowed by the one before, scaled by its pixels.
     """
-    trials = _trials(whole, plan.grid.reach.align)
+    trials = _trials(whole, plan.grid.reach)
     given = [4 * prod(shape) + 4 * prod(shape[:3]) * predictor.channels[1] for shape in trials]
     first = max((n for n, size in enumerate(given) if plan.threads * SPARE * size <= space), default=0)
     taken = _measured(predictor, trials[first], plan.threads) / given[first]
@@ -138,7 +138,7 @@ def _lane(predictor: Predictor, whole: Shape, plan: PredictPlan, space: int) -> 
     return int((taken or SPARE) * given[-1])
 
 
-def _trials(whole: Shape, align: int) -> list[Shape]:
+def _trials(whole: Shape, reach: TileClass) -> list[Shape]:
     """Return the shapes of ever larger batches, the last one ``whole``, each of at most about four times the pixels."""
     batch, height, width, channels = whole
     shapes = [whole]
@@ -146,7 +146,7 @@ def _trials(whole: Shape, align: int) -> list[Shape]:
         if batch > 1:
             batch = max(1, batch // 4)
         else:
-            height, width = (max(align, side // 2 // align * align) for side in (height, width))
+            height, width = (reach.size(max(side // 2 - reach.align + 1, 1)) for side in (height, width))
         if (batch, height, width, channels) == shapes[-1]:
             break
         shapes.append((batch, height, width, channels))

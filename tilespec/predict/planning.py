@@ -138,7 +138,8 @@ def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
             do="Choose a larger region.",
         )
     y, x = axes(plane, side, shared)
-    reach = replace(reach, halo=reach.halo + geometry.margin)
+    lost = geometry.margin if reach.margin is None else reach.margin
+    reach = replace(reach, halo=reach.halo + lost)
     return Grid(y=y, x=x, window=options.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
 
 

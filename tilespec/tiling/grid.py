@@ -135,24 +135,30 @@ class Grid:
         return self.y.count * self.x.count
 
     def read(self, axis: Axis, k: int) -> tuple[int, int]:
-        """Return the first and the last input index (exclusive, possibly beyond the scene) that tile ``k`` reads.
+        """Return the first and the last input index (exclusive, possibly beyond the scene) that tile ``k`` reads."""
+        return self.span(k * axis.step, axis.tile)
+
+    def span(self, start: int, count: int) -> tuple[int, int]:
+        """Return the first and the last input index (exclusive) that ``count`` output pixels from ``start`` on need.
 
         The input of an exact net starts at a multiple of ``align``, so that its strides have the same phase as on the
         whole scene.
         """
-        first = self._input(k * axis.step) - self.reach.halo
-        size = self._input(axis.tile) - self._input(0) + 2 * self.reach.halo
-        align = self.reach.align
+        first = self._input(start) - self.reach.halo
+        size = self._input(count) - self._input(0) + 2 * self.reach.halo
         if self.reach.kind == "exact":
-            first, size = (
-                first // align * align,
-                size + align - 1,
-            )  # one size for every tile, wherever it starts
-        return first, first + -(-size // align) * align
+            align = self.reach.align
+            first, size = first // align * align, size + align - 1  # one size for every tile, wherever it starts
+        return first, first + self.reach.size(size)
 
     def crop(self, axis: Axis, k: int) -> int:
         """Return the number of output pixels of the net before the first pixel of tile ``k``."""
-        ahead = (self._input(k * axis.step) - self.origin - self.read(axis, k)[0]) * self.scale
+        return self.ahead(k * axis.step, axis.tile)
+
+    def ahead(self, start: int, count: int) -> int:
+        """Return the number of output pixels of the net before output pixel ``start``, on the input of `span`."""
+        lost = self.origin if self.reach.margin is None else self.reach.margin
+        ahead = (self._input(start) - lost - self.span(start, count)[0]) * self.scale
         assert ahead.denominator == 1, "alignment and halo are whole output pixels"
         return int(ahead)
 

@@ -31,6 +31,7 @@ NETS = {
     "adopted": "tilespec.models.nets.adopted:Adopted",
     "opened": "tilespec.models.nets.opening:Opening",
     "unet": "tilespec.models.nets.unet:Unet",
+    "spectral_unet": "tilespec.models.nets.spectral_unet:SpectralUnet",
     "branched": "tilespec.models.nets.branched:Branched",
     "mst": "tilespec.models.nets.mst:Mst",
     "patchgan": "tilespec.models.nets.patchgan:PatchGan",

@@ -18,7 +18,12 @@ WIDEST = 8
 EXACT_HALO = 32
 """The largest halo in pixels of a net that is declared exact, because a tile with this halo costs little more."""
 
-HEADS: dict[str, type[nn.Module]] = {"logits": nn.Identity, "tanh": nn.Tanh, "linear": nn.Identity}
+HEADS: dict[str, type[nn.Module]] = {
+    "logits": nn.Identity,
+    "tanh": nn.Tanh,
+    "linear": nn.Identity,
+    "bounded": nn.Sigmoid,
+}
 """The last module of a net, by the name of the head in the task."""
 
 
