@@ -9,7 +9,7 @@ import time
 import pytest
 
 VERBS = {
-    "simulate": ["--rows", "--cols", "--bands", "--plants", "--seed", "--raw"],
+    "simulate": ["--kind", "--rows", "--cols", "--bands", "--plants", "--samples", "--seed", "--raw"],
     "ingest": [
         "--white",
         "--dark",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from interrupts import After, StoppedError, stop
 
 from tilespec.core.errors import UserError
-from tilespec.simulate.block import EDGE, GREEN, MATERIALS, mix, render
+from tilespec.simulate.block import GREEN, MATERIALS, mix, render
+from tilespec.simulate.layout import EDGE
 from tilespec.simulate.plant_layout import PlantLayout, plant
 from tilespec.simulate.sensor import DEAD, sensor
 from tilespec.simulate.simulate import simulate

@@ -5,6 +5,13 @@ from typing import Final
 from tilespec.cli.commands import Argument, Command, ModelsThenScenes, SeveralThenOut
 from tilespec.training.ranks.launchers import leads
 
+SIMULATE = """Simulate a physically based scene of any size with its truth; resumes by itself.
+
+\b
+plants   potted plants, 407 to 997 nm: layers labels, plant and material; --raw writes counts
+samples  meat on a tray, 850 to 1700 nm: layer sample, hidden maps fat, water and protein;
+         OUT.references.csv holds their means over each sample"""
+
 BASELINE = """Fit a classical method on a region as the model OUT.model, and predict the scene with it.
 
 \b
@@ -57,7 +64,7 @@ docs/training.md explains every key of a configuration."""
 MODEL, SCENE, STORE, PRED, OUT = map(Argument, ("model", "scene", "store", "pred", "out"))
 
 COMMANDS: Final = (
-    Command("simulate", "Simulate a physically based plant scene with its truth.", (OUT,)),
+    Command("simulate", SIMULATE, (OUT,)),
     Command(
         "ingest",
         INGEST,

@@ -10,14 +10,15 @@ from tilespec.core.types import Reflectance
 from tilespec.simulate import light
 from tilespec.simulate.canopy import Blade, Canopy, canopy, shadow
 from tilespec.simulate.ground import GroundLayers, ground
+from tilespec.simulate.layout import EDGE
 from tilespec.simulate.leaf import PER_PIXEL
 from tilespec.simulate.palette import GROUND, MOSS_DRAWS, greens
 from tilespec.simulate.palette import ground as ground_spectra
 from tilespec.simulate.plant_layout import PlantLayout, plant
+from tilespec.simulate.stripes import Arrays
 from tilespec.simulate.texture import Field, X, Y, smooth
 
-EDGE = 128
-"""The rows and columns of a block in pixels, for any size of scene and any number of workers."""
+CLASSES = ("background", "plant")
 MATERIALS = ("soil", "leaf", "petiole", "moss", "algae", "bark", "perlite", "rim", "label")
 GREEN = ("leaf", "petiole")
 PLANT_SHARE = 0.5
@@ -40,6 +41,17 @@ class SceneBlock:
     """The number of the plant at each pixel, from 1; 0 is background."""
     material: UInt8[np.ndarray, "y x"]
     """The index into `MATERIALS` of the largest share of the pixel (within plant or background)."""
+
+    @property
+    def truth(self) -> dict[str, np.ndarray]:
+        """The layers of the truth; the label of a pixel is 1 for plant, else 0."""
+        return {"labels": (self.plant > 0).astype(np.uint8), "plant": self.plant, "material": self.material}
+
+
+def pixel_counts(truth: Arrays) -> dict[str, int]:
+    """Return the numbers of pixels of plants and of each material in layers of the truth."""
+    tally = np.bincount(truth["material"].ravel(), minlength=len(MATERIALS)).tolist()
+    return {"plant_pixels": int(truth["labels"].sum()), **dict(zip(MATERIALS, tally, strict=True))}
 
 
 def render(layout: PlantLayout, row: int, col: int) -> SceneBlock:
@@ -80,11 +92,11 @@ def _ground(layout: PlantLayout, below: GroundLayers, free: Field, dark: Field) 
     sky, direct = _lit(np.maximum(dark, below.shaded))
     lamp, through = (sky + direct) * free, np.float32(light.THROUGH) * dark * free
     planes = [mix(below.parts[name] * lamp) for name in GROUND] + [mix(below.parts[name] * through) for name in GROUND]
-    return _product(np.stack(planes), np.concatenate(ground_spectra(layout)))
+    return product(np.stack(planes), np.concatenate(ground_spectra(layout)))
 
 
-def _product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Cube:
-    """Return planes times their spectra as ``y, x, band``."""
+def product(planes: Planes, spectra: Float32[np.ndarray, "plane band"]) -> Cube:
+    """Return the sum of planes times their spectra as ``y, x, band``."""
     count, height, width = planes.shape
     return (planes.reshape(count, -1).T @ spectra).reshape(height, width, spectra.shape[1])
 
@@ -109,7 +121,7 @@ def _add_moss(cube: Cube, layout: PlantLayout, cover: Field, dark: Field, at: tu
             spectra = greens(layout, index)
             planes = [mix(lit * weight) for weight in weights] + [mix(through * mask)]
             shaded = (spectra.moss.mean(0) * spectra.through)[None]
-            cube += _product(np.stack(planes), np.concatenate([spectra.moss, shaded]))
+            cube += product(np.stack(planes), np.concatenate([spectra.moss, shaded]))
 
 
 def _add_leaves(cube: Cube, layout: PlantLayout, leaves: Canopy, dark: Field, at: tuple[Y, X]) -> None:
@@ -154,7 +166,7 @@ def _paste(
         first, last = part.start // PER_PIXEL - 1, part.stop // PER_PIXEL
         outside.append(slice(max(first, 0), min(last, size)))
         inside.append(slice(max(-first, 0), max(-first, 0) + min(last, size) - max(first, 0)))
-    cube[tuple(outside)] += _product(mixed[:, inside[0], inside[1]], spectra)
+    cube[tuple(outside)] += product(mixed[:, inside[0], inside[1]], spectra)
 
 
 def _truth(leaves: Canopy, below: GroundLayers) -> tuple[UInt16[np.ndarray, "row col"], UInt8[np.ndarray, "row col"]]:

@@ -5,7 +5,7 @@ from typing import final
 
 import numpy as np
 
-from tilespec.core.errors import UserError
+from tilespec.simulate.layout import GridLayout, checked_grid
 
 SMALLEST_POT = 6.0
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
@@ -13,77 +13,26 @@ GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PlantLayout:
+class PlantLayout(GridLayout):
     """A scene's size and its grid of pots."""
 
-    seed: int
-    """The seed of everything that varies."""
-    rows: int
-    """The height in pixels."""
-    cols: int
-    """The width in pixels."""
-    bands: int
-    """The number of bands, evenly spaced from 407 to 997 nm."""
     plants: int
     """The number of pots with a plant, numbered from 1 in reading order; further pots of the grid are empty."""
-    grid: tuple[int, int]
-    """The numbers of pots down and across."""
 
     @classmethod
-    def of(cls, *, seed: int, rows: int, cols: int, bands: int, plants: int) -> "PlantLayout":
-        """Return the layout whose pots are nearest to square.
+    def of(cls, *, plants: int, **size: int) -> "PlantLayout":
+        """Return the layout whose pots are nearest to square; ``size`` is ``rows``, ``cols``, ``bands`` and ``seed``.
 
         Raises:
             UserError: the size is below one, or there are more plants than the size permits.
         """
-        limits = {"rows": (rows, 1), "cols": (cols, 1), "bands": (bands, 1), "plants": (plants, 0), "seed": (seed, 0)}
-        for name, (value, least) in limits.items():
-            if not least <= value < 2**62:
-                raise UserError(f"--{name}", found=value, expected=f"at least {least}", do="Give another number.")
-        grid = _grid(rows, cols, max(plants, 1))
-        layout = cls(seed=seed, rows=rows, cols=cols, bands=bands, plants=plants, grid=grid)
-        if (plants and layout.pot < SMALLEST_POT) or plants > 65535:
-            raise UserError(
-                "--plants",
-                found=f"{plants} on {rows} x {cols} pixels, pots of {layout.pot:.1f} pixels",
-                expected=f"at most 65535, in pots of at least {SMALLEST_POT:.0f} pixels",
-                do="Give fewer plants, or more rows and columns.",
-            )
-        return layout
-
-    @property
-    def cell(self) -> tuple[float, float]:
-        """The height and the width of the cell of a pot in pixels."""
-        return self.rows / self.grid[0], self.cols / self.grid[1]
+        grid = checked_grid("plants", plants, between=(0, 65535), smallest=SMALLEST_POT, **size)
+        return cls(plants=plants, grid=grid, **size)
 
     @property
     def pot(self) -> float:
         """The side of a pot in pixels, the unit of all lengths in it."""
-        return min(self.cell)
-
-    def rng(self, pot: int, domain: int) -> np.random.Generator:
-        """Return the random number generator for one purpose in one pot."""
-        key = np.array([self.seed, (domain << 32) | pot], np.uint64)
-        return np.random.Generator(np.random.Philox(key=key))
-
-    def near(self, y0: float, y1: float, x0: float, x1: float) -> list[int]:
-        """Return the pots whose cells overlap a rectangle, in reading order."""
-        height, width = self.cell
-        first, last = (min(max(int(v // height), 0), self.grid[0] - 1) for v in (y0, y1))
-        left, right = (min(max(int(v // width), 0), self.grid[1] - 1) for v in (x0, x1))
-        return [r * self.grid[1] + c for r in range(first, last + 1) for c in range(left, right + 1)]
-
-
-def _grid(rows: int, cols: int, plants: int) -> tuple[int, int]:
-    """Return the numbers of pots down and across, nearly square and with few empty pots."""
-
-    def cost(down: int) -> float:
-        across = -(-plants // down)
-        stretch = abs(np.log(rows / down * across / cols))
-        return float(stretch + 2.0 * (down * across / plants - 1))
-
-    down = min(range(1, plants + 1), key=cost)
-    return down, -(-plants // down)
+        return self.side
 
 
 @final

@@ -16,16 +16,16 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.simulate import sensor as camera
-from tilespec.simulate.block import EDGE, MATERIALS
+from tilespec.simulate.block import CLASSES, MATERIALS, pixel_counts, render
 from tilespec.simulate.header import Image, header
+from tilespec.simulate.layout import EDGE
 from tilespec.simulate.plant_layout import PlantLayout
 from tilespec.simulate.sensor import Sensor, sensor
-from tilespec.simulate.stripes import Stripe, painter
+from tilespec.simulate.stripes import Arrays, painter
 from tilespec.storage.files import write_atomic
 from tilespec.storage.ledger import Ledger
 
 REFERENCE_LINES = 100
-CLASSES = ("background", "plant")
 SCENE_FILES = ("labels", "plant", "material", "raw")
 """The files that are written line block by line block; the references are made at the end."""
 
@@ -50,8 +50,8 @@ def images(layout: PlantLayout) -> tuple[Image, ...]:
 
 
 def write_raw(
-    layout: PlantLayout, out: str, settings: dict[str, Any], workers: int, progress: Progress
-) -> dict[str, int]:
+    layout: PlantLayout, settings: dict[str, Any], out: str, workers: int, progress: Progress
+) -> dict[str, Any]:
     """Write the folder at ``out``, or finish writing it, and return its counts of pixels."""
     folder = Path(out)
     if folder.exists() and Ledger.find(out) is None:
@@ -79,35 +79,27 @@ def _grow(layout: PlantLayout, folder: Path, ledger: Ledger, how: tuple[int, Pro
     first = next((row for row in range(total) if row not in done), total)
     if first == total:
         return
-    for image in images(layout):
-        if image.name in SCENE_FILES:
-            _cut(folder / f"{image.name}.bil.partial", first * EDGE * image.line_bytes(layout.cols))
+    grown = [image for image in images(layout) if image.name in SCENE_FILES]
+    for image in grown:
+        _cut(folder / f"{image.name}.bil.partial", first * EDGE * image.line_bytes(layout.cols))
     device = sensor(layout.seed, layout.bands)
-    finish = partial(_expose, device)
+    forms = {each.name: (each.dtype, (each.bands,) * (each.name == "raw")) for each in grown}
     progress.start("simulate", (total - first) * EDGE * layout.cols / 1e6, "Mpixel")
-    with painter(layout, finish, "uint16", workers) as paint:
+    with painter(layout, partial(_paint, layout, device), forms, workers) as stripe_of:
         for row in range(first, total):
             ledger.begin(row)
-            stripe = paint(row)
-            _append(folder, _lines(stripe))
-            ledger.record(row, {"counts": stripe.counts()})
-            progress.advance(stripe.plant.size / 1e6)
+            stripe = stripe_of(row)
+            _append(folder, stripe | {"raw": stripe["raw"].transpose(0, 2, 1)})
+            ledger.record(row, {"counts": pixel_counts(stripe)})
+            progress.advance(stripe["plant"].size / 1e6)
     progress.finish()
 
 
-def _expose(device: Sensor, reflectance: np.ndarray, block: tuple[int, int], first: int) -> np.ndarray:
-    """Return the counts of a block of the scene."""
-    return device.counts(reflectance, camera.RAW_MS, (camera.RAW, block, first))
-
-
-def _lines(stripe: Stripe) -> dict[str, np.ndarray]:
-    """Return a stripe's data by file, as stored: line, band, sample."""
-    return {
-        "labels": stripe.labels,
-        "plant": stripe.plant,
-        "material": stripe.material,
-        "raw": stripe.cube.transpose(0, 2, 1),
-    }
+def _paint(layout: PlantLayout, device: Sensor, row: int, col: int) -> Arrays:
+    """Return the counts of a block and its truth."""
+    block = render(layout, row, col)
+    shot = (camera.RAW, (row, col), col * EDGE)
+    return block.truth | {"raw": device.counts(block.reflectance, camera.RAW_MS, shot)}
 
 
 def _append(folder: Path, blocks: Mapping[str, np.ndarray]) -> None:

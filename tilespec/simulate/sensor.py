@@ -29,7 +29,7 @@ DEAD = 2e-5
 """The share of detector elements that do not respond to light."""
 STRIPE_RAW, STRIPE_LEFT = 0.03, 0.002
 """The spread of the elements' gain, and its remainder after a calibration."""
-SCENE, WHITE, DARK, RAW = 100, 101, 102, 103
+SCENE, WHITE, DARK, RAW, TRAY = 100, 101, 102, 103, 104
 """The purposes of random noise."""
 
 
@@ -68,20 +68,15 @@ class Sensor:
         cols, rows = np.arange(first, first + count), np.arange(len(self.bands.centre))
         return uniform(self.seed, 72, cols, rows) < DEAD
 
-    def noise(self, purpose: int, block: tuple[int, int], shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-        """Return standard normal noise of one block."""
-        key = np.array([self.seed, (purpose << 56) | (block[0] << 28) | block[1]], np.uint64)
-        return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
-
     def calibrated(self, reflectance: Reflectance, block: tuple[int, int], first: int) -> Reflectance:
         """Return measured reflectance with noise by signal level, remaining stripes, and 0 for dead elements."""
         full = np.asarray(self.electrons, np.float32)
-        noise = self.noise(SCENE, block, reflectance.shape)
-        noise *= np.sqrt(np.maximum(reflectance, 0) * (1 / full) + (READ_NOISE / full) ** 2)
+        measured = noise(self.seed, SCENE, block, reflectance.shape)
+        measured *= np.sqrt(np.maximum(reflectance, 0) * (1 / full) + (READ_NOISE / full) ** 2)
         count = reflectance.shape[1]
-        noise += reflectance * (1 + STRIPE_LEFT * self.spread(first, count))
-        noise[:, self.dead(first, count)] = 0
-        return noise
+        measured += reflectance * (1 + STRIPE_LEFT * self.spread(first, count))
+        measured[:, self.dead(first, count)] = 0
+        return measured
 
     def counts(self, light: Reflectance, milliseconds: float, at: tuple[int, tuple[int, int], int]) -> Counts:
         """Return sensor counts of ``light`` (reflectance of the surface); ``at`` is purpose, block, first column."""
@@ -90,8 +85,8 @@ class Sensor:
         full = np.asarray(self.electrons, np.float32) * np.float32(milliseconds / RAW_MS)
         alive = ~self.dead(first, width)
         electrons = np.maximum(light, 0) * (full * (1 + STRIPE_RAW * self.spread(first, width)) * alive)
-        noise = self.noise(purpose, block, light.shape) * alive
-        electrons += noise * np.sqrt(electrons + np.float32(READ_NOISE**2))
+        random = noise(self.seed, purpose, block, light.shape) * alive
+        electrons += random * np.sqrt(electrons + np.float32(READ_NOISE**2))
         counts = electrons * np.float32(1 / PER_COUNT) + self.offset(first, width)
         return np.rint(np.clip(counts, 0, FULL_SCALE)).astype(np.uint16)
 
@@ -107,3 +102,9 @@ class Sensor:
 def sensor(seed: int, bands: int) -> Sensor:
     """Return the camera of a scene."""
     return Sensor.of(seed, bands)
+
+
+def noise(seed: int, purpose: int, block: tuple[int, int], shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+    """Return standard normal noise of one block for one purpose."""
+    key = np.array([seed, (purpose << 56) | (block[0] << 28) | block[1]], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
