@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
@@ -108,7 +108,15 @@ class Ensemble:
     def tile_class(self) -> TileClass:
         """The tile class of all nets together: declared ones, else as measured."""
         each = [tile_class_of(m.outline) or measured_class(m.module(), m.channels[0]) for m in self.members]
-        return TileClass(
+        if len({(one.remainder, one.margin) for one in each}) > 1:
+            raise UserError(
+                ", ".join(self.folders),
+                found="nets with and without output at the edge of a tile",
+                expected="nets whose tiles have the same sizes",
+                do="Average nets of the same depth, or all with padding.",
+            )
+        return replace(
+            each[0],
             kind=max((one.kind for one in each), key=KINDS.index),
             halo=max(one.halo for one in each),
             align=math.lcm(*(one.align for one in each)),
