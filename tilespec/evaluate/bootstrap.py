@@ -13,6 +13,8 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
+from tilespec.evaluate.metrics.base import halo_of
+
 LEVEL: Final = 0.95
 """The share of the draws between the ends of an interval."""
 Corner = tuple[int, int]
@@ -32,13 +34,19 @@ class BlockStatistics:
     parts: Mapping[Corner, Any] = field(default_factory=dict)
     """The statistic of each block, by its row and column among blocks."""
 
+    @property
+    def halo(self) -> int:
+        """The rows below a block and the columns to its right that the statistic also reads."""
+        return halo_of(self.zero)
+
     def of(self, block: Shaped[np.ndarray, "_two _y _x *channel"], origin: Corner) -> "BlockStatistics":
-        """Return the contribution of a block of pixels, divided at the borders of the square blocks."""
+        """Return the contribution of a block of pixels with its halo, divided at the borders of the square blocks."""
         y0, x0 = (self.corner[0] + origin[0], self.corner[1] + origin[1])
         parts: dict[Corner, Any] = {}
-        for row, ys in _spans(y0, block.shape[1], self.size):
-            for col, xs in _spans(x0, block.shape[2], self.size):
-                parts[row, col] = self.zero.of(block[:, ys, xs], (origin[0] + ys.start, origin[1] + xs.start))
+        for row, ys in _spans(y0, block.shape[1] - self.halo, self.size):
+            for col, xs in _spans(x0, block.shape[2] - self.halo, self.size):
+                part = block[:, ys.start : ys.stop + self.halo, xs.start : xs.stop + self.halo]
+                parts[row, col] = self.zero.of(part, (origin[0] + ys.start, origin[1] + xs.start))
         return replace(self, parts=parts)
 
     def __add__(self, other: "BlockStatistics") -> "BlockStatistics":

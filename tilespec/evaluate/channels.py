@@ -12,6 +12,8 @@ from tilespec.evaluate.colours import colours_of
 from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, mask_of, region_of
 from tilespec.evaluate.metrics.channel_errors import ChannelErrors, FieldPair, PatchErrors
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
+from tilespec.evaluate.metrics.variogram import FIGURES as MAPS
+from tilespec.evaluate.metrics.variogram import Variogram
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.rasters import ValueRaster
@@ -38,7 +40,8 @@ def channels_case(
     colours, notes = colours_of(true.axis, options)
     notes = (*notes, *mask_notes(str(options.mask), {} if mask is None else mask.layer.attrs))
     spectra = SpectralErrors.zero(options.floor * options.factor)
-    parts = (ChannelErrors.zero(predicted.channels), spectra, *colours)
+    maps = (Variogram.zero(predicted.channels),) if true.axis is None else ()
+    parts = (ChannelErrors.zero(predicted.channels), spectra, *colours, *maps)
     return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
@@ -52,7 +55,19 @@ def channels_case(
         channels=predicted.channels,
         statistics=(JoinedStatistics(parts=parts),),
         patches=PatchErrors.zero,
-        scores=("rmse", "mae", "bias", "r2", "r2_mean", "psnr", "sam", *FIGURES, "mrae", *("delta_e",) * len(colours)),
+        scores=(
+            "rmse",
+            "mae",
+            "bias",
+            "r2",
+            "r2_mean",
+            "psnr",
+            "sam",
+            *FIGURES,
+            "mrae",
+            *("delta_e",) * len(colours),
+            *MAPS * len(maps),
+        ),
         counts=("values", "missing", "pixels"),
         result=partial(_result, options, notes),
     )
@@ -62,7 +77,7 @@ def _result(
     options: ScoreOptions, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
-    figures = {"delta_e": None, "delta_e_std": None, **folds[0].finish()}
+    figures = {**dict.fromkeys(("delta_e", "delta_e_std", *MAPS)), **folds[0].finish()}
     rmse = figures["rmse"]
     peak = None if options.peak is None or not rmse else 20 * math.log10(PAPER / rmse)
     return {**figures, "psnr_peak": peak, **patch, "notes": [*notes, *_stated(figures)]}

@@ -13,7 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load
 from tilespec.core.types import Roi
-from tilespec.evaluate.metrics.base import Metric
+from tilespec.evaluate.metrics.base import Metric, halo_of
 from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import metric
 from tilespec.storage.inventory import digests
@@ -93,6 +93,30 @@ class Comparison:
         scores = (*self.scores, *(one.figure for one in own))
         return replace(self, statistics=(JoinedStatistics(parts=(*score.parts, *parts)), *others), scores=scores)
 
+    def contribution(self, zero: Any, piece: Roi) -> tuple[Any, Excluded]:
+        """Return the contribution of one piece to a statistic, and what was left out.
+
+        The origin of a piece is relative to the region's corner.
+        """
+        block, left = self.read(piece)
+        halo = halo_of(zero)
+        if halo:
+            block = self._with_halo(block, piece, halo)
+        return zero.of(block, (piece.y0 - self.roi.y0, piece.x0 - self.roi.x0)), left
+
+    def _with_halo(self, block: Any, piece: Roi, halo: int) -> Any:
+        """Return the block of a piece with the pixels below and to the right that the region has, else NaN."""
+        height, width = piece.shape
+        wide = np.full((2, height + halo, width + halo, *block.shape[3:]), np.nan, block.dtype)
+        wide[:, :height, :width] = block
+        if piece.y1 < self.roi.y1:
+            below, _ = self.read(replace(piece, y0=piece.y1, y1=min(piece.y1 + halo, self.roi.y1)))
+            wide[:, height : height + below.shape[1], :width] = below
+        if piece.x1 < self.roi.x1:
+            right, _ = self.read(replace(piece, x0=piece.x1, x1=min(piece.x1 + halo, self.roi.x1)))
+            wide[:, :height, width : width + right.shape[2]] = right
+        return wide
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,9 +129,16 @@ class JoinedStatistics:
     ADDS = ("parts",)
     """The names of the fields that hold sums, and so can be weighted."""
 
+    @property
+    def halo(self) -> int:
+        """The rows below a block and the columns to its right that any of them also reads."""
+        return max(map(halo_of, self.parts), default=0)
+
     def of(self, block: Any, origin: tuple[int, int] = (0, 0)) -> "JoinedStatistics":
-        """Return the contribution of a block to each statistic."""
-        return JoinedStatistics(parts=tuple(part.of(block, origin) for part in self.parts))
+        """Return the contribution of a block with its halo to each statistic."""
+        height, width = (length - self.halo for length in block.shape[1:3])
+        parts = ((part, halo_of(part)) for part in self.parts)
+        return JoinedStatistics(parts=tuple(p.of(block[:, : height + n, : width + n], origin) for p, n in parts))
 
     def __add__(self, other: "JoinedStatistics") -> "JoinedStatistics":
         return JoinedStatistics(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))

@@ -78,9 +78,10 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
     (`tilespec.evaluate.metrics.channel_errors`); ``pixels``, ``rmse_pixel``, ``rmse_relative``,
     ``rmse_relative_mean``, ``gfc``, ``mrae`` and more of the spectra of pixels
     (`tilespec.evaluate.metrics.spectral_errors`); ``delta_e``, their colour difference CIEDE2000, where the wavelengths
-    cover the visible range (`tilespec.evaluate.colours`); ``psnr_peak`` over ``peak``. ``docs/evaluate.md`` says what
-    each is, and what is left out of it. The keys ``seam_*`` are those of `tilespec.evaluate.seams.seam_score`, None
-    where there are no tiles or only one.
+    cover the visible range (`tilespec.evaluate.colours`); ``psnr_peak`` over ``peak``; of maps of quantities, which
+    have no spectral axis, ``spatially_correlated_variance``, ``correlated_variance_bound`` and ``out_of_range``
+    (`tilespec.evaluate.metrics.variogram`). ``docs/evaluate.md`` says what each is, and what is left out of it. The
+    keys ``seam_*`` are those of `tilespec.evaluate.seams.seam_score`, None where there are no tiles or only one.
 
     Args:
         pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
@@ -156,9 +157,9 @@ def _statistics(
 
 
 def _contribution(case: Comparison, zero: JoinedStatistics, piece: Roi) -> ScoredBlocks:
-    """Return the contribution of one piece, whose origin is relative to the region's corner."""
-    block, left = case.read(piece)
-    return ScoredBlocks(statistics=zero.of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0)), excluded=left)
+    """Return the contribution of one piece."""
+    statistics, left = case.contribution(zero, piece)
+    return ScoredBlocks(statistics=statistics, excluded=left)
 
 
 def _seams(pred: str, truth: str, roi: Roi, progress: Progress) -> dict[str, Any]:

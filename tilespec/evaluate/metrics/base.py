@@ -12,7 +12,8 @@ class Metric:
 
     A metric of one's own brings its ``statistic``, a value as in `tilespec.evaluate.metrics.confusion`:
     ``of(block, origin)`` of a block of truth and prediction (``2 y x`` classes, or ``2 y x channel`` values), ``+``,
-    ``finish()``, which returns figures by name, and ``ADDS``, the names of its fields that are sums.
+    ``finish()``, which returns figures by name, and ``ADDS``, the names of its fields that are sums. One of neighbours
+    has a `halo_of`.
     """
 
     name: str
@@ -34,3 +35,11 @@ class Metric:
     def figure(self) -> str:
         """The key of an evaluation, and of its statistic's figures, that holds it."""
         return self.reported_as or self.name
+
+
+def halo_of(statistic: Any) -> int:
+    """Return the ``halo`` of a statistic, the rows below a block and the columns to its right that it also reads.
+
+    A pair of pixels belongs to its upper or left one. The halo is NaN where the plane ends; without one it is 0.
+    """
+    return int(getattr(statistic, "halo", 0))

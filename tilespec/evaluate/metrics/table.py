@@ -32,6 +32,9 @@ METRICS: Final = {
         Metric(name="psnr", truth="field", better="larger", shown=False),
         Metric(name="psnr_peak", truth="field", better="larger", pixels=False),
         Metric(name="sam", truth="field", better="smaller"),
+        Metric(name="spatially_correlated_variance", truth="field", better="larger"),
+        Metric(name="correlated_variance_bound", truth="field", better="larger", shown=False),
+        Metric(name="out_of_range", truth="field", better="smaller"),
         Metric(name="rmse_mean", truth="field", better="smaller", pixels=False, shown=False),
         Metric(name="seam_score", truth=None, better="smaller", pixels=False, shown=False),
     )

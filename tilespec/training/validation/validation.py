@@ -268,5 +268,5 @@ def _check_norms(config: Config, setup: Setup) -> None:
 
 def _contribution(case: Comparison, piece: Roi) -> JoinedStatistics:
     """Return the contribution of one piece to the scores."""
-    block, _ = case.read(piece)
-    return JoinedStatistics(parts=case.statistics).of(block, (piece.y0 - case.roi.y0, piece.x0 - case.roi.x0))
+    scores: JoinedStatistics = case.contribution(JoinedStatistics(parts=case.statistics), piece)[0]
+    return scores
