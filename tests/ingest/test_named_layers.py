@@ -1,5 +1,7 @@
 """What the user says of a source: names of classes, further layers, the width of a pixel, the coordinate system."""
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -49,6 +51,23 @@ def test_layers_are_measured_by_number_and_survive_binning(tmp_path):
     assert (found["objects"], found["object_pixels"]) == (5, 500)
     ingest(files["cube"], str(tmp_path / "half"), bin=2, layer={"plant": files["plant"]})
     np.testing.assert_array_equal(Scene.open(str(tmp_path / "half")).layer("plant"), plants()[1::2, 1::2])
+
+
+def test_what_a_layer_says_has_no_data_is_no_object(tmp_path):
+    """Polygons leave 255 beside them, and rasters have a value of their own: neither is a plant of that number."""
+    ring = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
+    shape = {"type": "Feature", "properties": {"plot": 7}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    plots = {"type": "FeatureCollection", "crs": "pixel", "features": [shape]}
+    (tmp_path / "plots.geojson").write_text(json.dumps(plots))
+    header = "ENVI\nsamples = 30\nlines = 20\nbands = 1\ndata type = 2\ninterleave = bsq\nbyte order = 0\n"
+    (tmp_path / "plant.hdr").write_text(header + "data ignore value = -1\n")
+    np.where(plants() == 5, -1, plants()).astype("<i2").tofile(tmp_path / "plant.raw")
+    files, out = arrays(tmp_path / "in", labels=np.ones(SHAPE, np.uint8)), str(tmp_path / "scene")
+    layers = {"plot": str(tmp_path / "plots.geojson:plot"), "plant": str(tmp_path / "plant.hdr")}
+    ingest(files["cube"], out, labels=files["labels"], layer=layers)
+    for by, objects in {"plot": 1, "plant": 4}.items():
+        found = measure(out, out, str(tmp_path / f"{by}.csv"), by=by)
+        assert (found["objects"], found["object_pixels"]) == (objects, 100 * objects)
 
 
 def test_a_layer_of_named_classes_is_a_class_map(tmp_path):

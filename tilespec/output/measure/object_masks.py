@@ -20,7 +20,7 @@ from tilespec.output.measure.object_sums import NONE
 from tilespec.storage.group import open_group
 from tilespec.storage.rasters import ClassRaster
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import is_class_map
+from tilespec.storage.selection import is_class_map, selected
 
 Ids = Int64[np.ndarray, "_y _x"]
 
@@ -60,14 +60,12 @@ class ByLayer:
     """The URL of the scene."""
     layer: str
     """The name of the layer."""
-    none: int
-    """The value of pixels without an object."""
     names: tuple[str, ...] = ()
     """The names of the values 0, 1, ... of a class map."""
 
     @classmethod
     def of(cls, scene: Scene, layer: str) -> "ByLayer":
-        """Return the objects of a layer: a class map's classes, or plant numbers from 1.
+        """Return the objects of a layer: a class map's classes, or its numbers but 0; no data is no object.
 
         Raises:
             UserError: the layer does not exist, or it does not hold integers.
@@ -80,9 +78,7 @@ class ByLayer:
                 expected="a layer of whole numbers, such as `plant`",
                 do="Name another layer, or measure --polygons FILE or --regions CLASS.",
             )
-        if not is_class_map(array.attrs):
-            return cls(url=scene.url, layer=layer, none=0)
-        return cls(url=scene.url, layer=layer, none=int(array.attrs["nodata"]), names=scene.classes(layer))
+        return cls(url=scene.url, layer=layer, names=scene.classes(layer) if is_class_map(array.attrs) else ())
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ByLayer":
         """Return the objects themselves."""
@@ -107,8 +103,8 @@ class ByLayer:
     def planes(self, roi: Roi, strip: int, around: Roi) -> Iterator[Ids]:
         """Yield the values of the layer."""
         del roi, strip
-        values = Scene.open(self.url).layer(self.layer, around).astype(np.int64)
-        yield np.where(values == self.none, NONE, values)
+        layer = Scene.open(self.url).plane(self.layer)
+        yield np.where(selected(layer, around), layer.read(around).astype(np.int64), NONE)
 
 
 @final
