@@ -26,6 +26,27 @@ def test_a_file_gives_its_wavelengths_or_is_refused(tmp_path_factory, centres, a
         assert apart is None, "a separator tells what a comma is"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Band;Wavelength (nm)\n1;400,5\n2;410,5\n3;420,5\n",
+        "band,FWHM,Wavelength\n1,5.2,400.5\n2,5.2,410.5\n3,5.3,420.5\n",
+        '"id","center wavelength"\r\n0,400.5\r\n1,410.5\r\n2,420.5\r\n',
+        "1 400.5 5.2\n2 410.5 5.2\n3 420.5 5.3\n",
+        "Band 1: 400.5\nBand 2: 410.5\nBand 3: 420.5\n",
+        "400.5\t5.2\n410.5\t5.2\n420.5\t5.3\n",
+    ],
+)
+def test_of_a_table_the_column_of_the_wavelengths_is_taken(tmp_path, text):
+    (tmp_path / "nm.csv").write_text(text)
+    assert wavelengths_file(tmp_path / "nm.csv") == (400.5, 410.5, 420.5)
+
+
+def test_a_list_of_numbers_of_bands_remains_one(tmp_path):
+    (tmp_path / "nm.txt").write_text("1\n2\n3\n")
+    assert wavelengths_file(tmp_path / "nm.txt") == (1, 2, 3)
+
+
 @pytest.mark.parametrize("text", ["400,52\n410,61\n", "400,52, 5,2\n410,61, 5,2\n", "0,4005\n0,4105\n"])
 def test_lines_that_can_be_read_in_two_ways_are_refused(tmp_path, text):
     (tmp_path / "nm.txt").write_text(text)

@@ -12,16 +12,9 @@ from tilespec.core.spectral_units import LENGTHS, quantity, unit_in
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.containers import Container
 from tilespec.ingest.readers.source import Options
-from tilespec.ingest.readers.wavelengths import spectral_axis
+from tilespec.ingest.readers.wavelengths import CENTRES, spectral_axis
 from tilespec.storage.packing import PACKING
 
-CENTRES: Final = re.compile(
-    r"(list_?cw|cw|wl|lambda|wavelengths?|wave_?numbers?|raman|(raman_?)?shift|wave"
-    r"|(band_?|channel_?)?(center|centre|central)s?(_?wavelengths?|_?wavenumbers?)?"
-    r"|(band|channel)_(center|centre|wavelength|wavenumber)s?)(?![a-z])",
-    re.IGNORECASE,
-)
-"""The names of vectors of band centres."""
 WIDTHS: Final = re.compile(r"(fwhms?|(band_?)?widths?|full_?width)(?![a-z])", re.IGNORECASE)
 """The names of vectors of widths at half maximum."""
 MARKS: Final = re.compile(r"(good(_wavelengths|_bands)?|bbl)$", re.IGNORECASE)

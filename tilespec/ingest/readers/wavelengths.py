@@ -11,6 +11,13 @@ from tilespec.core.errors import UserError
 from tilespec.core.spectral_units import CHOICES, quantity, unit_in
 from tilespec.core.types import SpectralAxis
 
+CENTRES: Final = re.compile(
+    r"(list_?cw|cw|wl|lambda|wavelengths?|wave_?numbers?|raman|(raman_?)?shift|wave"
+    r"|(band_?|channel_?)?(center|centre|central)s?(_?wavelengths?|_?wavenumbers?)?"
+    r"|(band|channel)_(center|centre|wavelength|wavenumber)s?)(?![a-z])",
+    re.IGNORECASE,
+)
+"""The names of vectors, and titles of columns, of band centres."""
 COMMA: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 """A number with a decimal comma."""
 INNER: Final = re.compile(r"(?<=\d),(?=\d)")
@@ -128,7 +135,10 @@ def rows_of(where: object, lines: Sequence[str]) -> list[list[str]]:
 
 
 def wavelengths_file(path: Path) -> tuple[float, ...]:
-    """Return the wavelengths from a text file: the first number of each line; other lines are titles or comments."""
+    """Return the wavelengths from a text file: a number of each line; other lines are titles or comments.
+
+    Of several columns it is the one whose title names it, else the first that does not count the lines.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
@@ -138,8 +148,11 @@ def wavelengths_file(path: Path) -> tuple[float, ...]:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))]
     if len(lines) == 1:
         return numbers(path, lines[0])
-    found = [_first_number(words) for words in rows_of(path, lines)]
-    return tuple(value for value in found if value is not None)
+    rows = rows_of(path, lines)
+    table = [values for values in map(_numbers_in, rows) if values]
+    if len({len(values) for values in table}) != 1:
+        return tuple(values[0] for values in table)
+    return tuple(np.transpose(table)[_column(lines, table)].tolist())
 
 
 def even_ends(text: str) -> tuple[float, float] | None:
@@ -159,6 +172,24 @@ def unit_in_head(path: Path) -> str:
         if not line.lstrip().startswith(("#", ";")) and _first_number(re.split(r"[,;\s]+", line)) is not None:
             break
     return ""
+
+
+def _column(lines: Sequence[str], table: Sequence[Sequence[float]]) -> int:
+    """Return which column of a table has the wavelengths: by its title, else the first that counts no lines."""
+    width = len(table[0])
+    titles = re.split(r"\s*[,;\t]\s*" if re.search(r"[,;\t]", lines[0]) else r"\s+", lines[0].strip())
+    if len(titles) == width and _first_number(titles) is None:
+        named = [i for i, title in enumerate(titles) if CENTRES.match(title.strip("\"' #"))]
+        if named:
+            return named[0]
+    columns = np.transpose(table)
+    counting = np.isin(columns[:, 0], (0, 1)) & (np.diff(columns) == 1).all(axis=1)
+    return int(np.argmin(counting))
+
+
+def _numbers_in(words: Sequence[str]) -> list[float]:
+    """Return the words that are numbers."""
+    return [value for word in words if (value := _first_number([word])) is not None]
 
 
 def _first_number(words: Sequence[str]) -> float | None:
