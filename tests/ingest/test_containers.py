@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 import rioxarray  # noqa: F401 - gives xarray its .rio
+import scipy.io
 import xarray as xr
 import zarr
 from hypothesis import Phase, given, settings
@@ -341,3 +342,33 @@ def test_micrometres_that_are_called_nanometres_are_noted(tmp_path):
     np.savez(tmp_path / "x.npz", cube=CUBE, wavelength_nm=[0.4, 0.5, 0.6, 0.7])
     _, notes = spectral(tmp_path, tmp_path / "x.npz")
     assert any("wavelengths up to 0.7 nm; if they are in micrometres: --wavelength-unit um" in note for note in notes)
+
+
+def test_axes_without_names_are_told_unless_the_wavelengths_confirm_them(tmp_path):
+    """An array ``band, y, x`` has the shape of one that is ``y, x, band``: only the user sees which it is."""
+    np.save(tmp_path / "x.npy", CUBE)
+    told = f"taken as y, x, band, {' x '.join(map(str, CUBE.shape))} (--axes)"
+    assert any(told in note for note in spectral(tmp_path, tmp_path / "x.npy")[1])
+    for number, options in enumerate([{"axes": "y,x,band"}, {"wavelengths": "400:700"}]):
+        (tmp_path / str(number)).mkdir()
+        notes = spectral(tmp_path / str(number), tmp_path / "x.npy", **options)[1]
+        assert not any("taken as y, x, band" in note for note in notes)
+
+
+@pytest.mark.parametrize("place", ["array", "file"])
+def test_a_list_of_wavelengths_that_fits_another_axis_is_refused(tmp_path, place):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        cube = file.create_dataset("cube", data=CUBE.transpose(2, 0, 1))
+        (cube if place == "array" else file).attrs["wavelengths"] = SHIFT
+    with pytest.raises(UserError, match=r"along y.*--axes band,y,x"):
+        api.ingest(tmp_path / "x.h5", tmp_path / "scene")
+    assert api.ingest(tmp_path / "x.h5", tmp_path / "scene", axes="band,y,x").shape == list(CUBE.shape)
+
+
+def test_an_array_of_more_axes_and_a_struct_are_explained(tmp_path):
+    np.save(tmp_path / "x.npy", np.stack([CUBE, CUBE]))
+    with pytest.raises(UserError, match=r"x has more axes than y, x and band: store one part"):
+        api.ingest(tmp_path / "x.npy", tmp_path / "scene")
+    scipy.io.savemat(tmp_path / "x.mat", {"S": {"cube": CUBE}})
+    with pytest.raises(UserError, match=r"S \(1, 1\).*save FILE -struct"):
+        api.ingest(tmp_path / "x.mat", tmp_path / "scene")

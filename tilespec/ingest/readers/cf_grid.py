@@ -50,7 +50,7 @@ def mapped(container: Container, name: str, axes: tuple[str, ...]) -> tuple[dict
         lost = f"{where}: no even coordinates: the CRS is not kept"
         return None, notes if crs is None else (*notes, lost)
     if crs is None and not attrs:
-        notes = (*notes, f"{where}: no grid mapping: the transform is kept, without a CRS")
+        notes = (*notes, f"{where}: no grid mapping: the transform is kept, without a CRS (--crs EPSG:CODE)")
     return grid_mapping(crs, transform), notes
 
 

@@ -3,7 +3,7 @@
 The cube is the one three-dimensional entry, or the one that the user names.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
@@ -183,12 +183,20 @@ def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
         path if options.variable is None else f"{path}: {options.variable}",
         found=("no such array, but " if absent else "") + (listed(entries) or "no arrays"),
         expected=f"one numeric array of {' or '.join(map(str, ranks))} dimensions",
-        do="Name one of these."
-        if absent
-        else "Name it with --variable (for labels: PATH:VARIABLE)."
-        if suitable
-        else "Nothing in it can be read as a scene; a table of spectra has no rows and columns.",
+        do="Name one of these." if absent else _advice(entries, suitable),
     )
+
+
+def _advice(entries: Mapping[str, Entry], suitable: Sequence[str]) -> str:
+    """Return what to do about a container of which no array was selected."""
+    if suitable:
+        return "Name it with --variable (for labels: PATH:VARIABLE)."
+    long = [name for name, entry in entries.items() if entry.numeric and sum(size != 1 for size in entry.shape) > 3]
+    if long:
+        return f"{long[0]} has more axes than y, x and band: store one part of it by itself, such as a single time."
+    if any(entry.dtype == object for entry in entries.values()):
+        return "Fields of a struct are not looked into: save them as arrays, in MATLAB by save FILE -struct NAME."
+    return "Nothing in it can be read as a scene; a table of spectra has no rows and columns."
 
 
 def listed(entries: Mapping[str, Entry]) -> str:

@@ -1,7 +1,7 @@
 """ENVI fields: the values of an ENVI header, each of which is checked."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose, isfinite
 from pathlib import Path
 from typing import Any, Final, final
@@ -10,6 +10,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
+from tilespec.ingest.readers.band_names import axis_in_names
 from tilespec.ingest.readers.envi_header import KNOWN, names, read_header, unbraced
 from tilespec.ingest.readers.georeference import from_envi
 from tilespec.ingest.readers.source import Facts, possible_nodata
@@ -159,12 +160,12 @@ def _spectral(path: Path, header: dict[str, str], bands: int) -> tuple[SpectralA
             fwhm=lists["fwhm"] or None,
             good=good,
         )
-    notes: tuple[str, ...] = (f"{path.name}: no wavelengths",)
+    named, notes = axis_in_names(path.name, names(header.get("band names", "")), bands)
     if lists["fwhm"]:
         notes += (f"{path.name}: fwhm belongs to no wavelengths and is kept as text",)
     check_count(f"{path}: bbl", good, bands)
-    if good is None:
-        return None, notes
+    if named is not None or good is None:
+        return None if named is None else replace(named, good=None if good is None else tuple(good)), notes
     axis, _ = spectral_axis(path, tuple(map(float, range(bands))), bands=bands, unit="index", good=good)
     return axis, (*notes, f"{path.name}: bad bands are marked on an axis of band numbers")
 

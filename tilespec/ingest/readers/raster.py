@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Shaped
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube, SpectralAxis
+from tilespec.ingest.readers.band_names import axis_in_names
 from tilespec.ingest.readers.category_names import category_names
 from tilespec.ingest.readers.envi_fields import exact_names
 from tilespec.ingest.readers.envi_header import names
@@ -79,7 +80,7 @@ def read_raster(path: Path, options: Options) -> Source:
         _refuse(path, raster)
         alpha, masked, mask_notes = _mask(path.name, raster)
         bands = raster.count - alpha
-        spectral, notes = _spectral(path.name, raster, bands, options.wavelength_unit)
+        spectral, notes = _spectral(path.name, raster, bands, options)
         tags = {key: str(value) for key, value in raster.tags().items() if key not in ("AREA_OR_POINT", "class_names")}
         nodata, nodata_notes = possible_nodata(path.name, raster.nodata, np.dtype(raster.dtypes[0]))
         facts = Facts(
@@ -255,8 +256,8 @@ def _written(raster: Any, band: int) -> str:
         return ""
 
 
-def _spectral(where: str, raster: Any, bands: int, unit: str | None) -> tuple[SpectralAxis | None, tuple[str, ...]]:
-    """Return the axis from the bands' tags: ``wavelength``, or GDAL's IMAGERY domain in micrometres.
+def _spectral(where: str, raster: Any, bands: int, options: Options) -> tuple[SpectralAxis | None, tuple[str, ...]]:
+    """Return the axis from the bands' tags, ``wavelength`` or GDAL's IMAGERY domain in micrometres, or their names.
 
     Bad bands without wavelengths are marked on an axis of band numbers.
     """
@@ -270,6 +271,7 @@ def _spectral(where: str, raster: Any, bands: int, unit: str | None) -> tuple[Sp
     some = [
         f"{where}: some bands have no {key}, none is kept" for key, values in lists.items() if 0 < len(values) < bands
     ]
+    unit = options.wavelength_unit
     units = {unit} if unit is not None else {tag.get("wavelength_units", "") for tag in tags}
     if len(units) > 1 and full["wavelength"] is not None:
         return None, (f"{where}: wavelengths are not kept: units {', '.join(sorted(units))}",)
@@ -277,8 +279,11 @@ def _spectral(where: str, raster: Any, bands: int, unit: str | None) -> tuple[Sp
     if full["wavelength"] is None:
         if full["fwhm"] is not None:
             some.append(f"{where}: fwhm belongs to no wavelengths and is left out")
+        named, said = axis_in_names(where, [name or "" for name in raster.descriptions[:bands]], bands)
+        if named is not None:
+            return replace(named, good=None if good is None else tuple(good)), (*some, *said)
         if good is None:
-            return None, tuple(some)
+            return None, (*some, *(said if bands > 1 and options.kind == "cube" else ()))
         axis, _ = spectral_axis(where, list(map(float, range(bands))), bands=bands, unit="index", good=good)
         return axis, (*some, f"{where}: no wavelengths; bad bands are marked on an axis of band numbers")
     axis, notes = spectral_axis(where, full["wavelength"], bands=bands, unit=units.pop(), fwhm=full["fwhm"], good=good)

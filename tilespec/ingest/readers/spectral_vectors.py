@@ -10,9 +10,11 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.spectral_units import LENGTHS, quantity, unit_in
 from tilespec.core.types import SpectralAxis
+from tilespec.ingest.readers.band_names import axis_in_names
 from tilespec.ingest.readers.containers import Container
 from tilespec.ingest.readers.source import Options
 from tilespec.ingest.readers.wavelengths import CENTRES, spectral_axis
+from tilespec.storage.axes import ORDER
 from tilespec.storage.packing import PACKING
 
 WIDTHS: Final = re.compile(r"(fwhms?|(band_?)?widths?|full_?width)(?![a-z])", re.IGNORECASE)
@@ -66,12 +68,33 @@ def axis_beside(container: Container, bands: BandCount, options: Options) -> Fou
     for attrs in (container.entries[bands.name].attrs, container.attrs):
         if options.wavelengths is None and (found := _from_attributes(attrs, bands, options)) is not None:
             return found
-    _refuse_turned(bands, [n for name, n in vectors.items() if CENTRES.match(_leaf(name))], options)
+        if options.wavelengths is None and (found := _from_names(attrs, bands)) is not None:
+            return found
+    _refuse_turned(bands, _counts(container, bands, vectors), options)
     if options.wavelengths is not None or options.kind != "cube" or bands.count == 1:
         return None, ()
     alike = [name for name, n in vectors.items() if n == bands.count and _over(container, name, bands)]
+    alike = [name for name in alike if quantity(_leaf(name)) is None]  # `band` counts them
     hint = f" ({', '.join(alike)}: one number for each band; --wavelengths {alike[0]}?)" if alike else ""
-    return None, (f"{bands.where}: no wavelengths{hint}",)
+    order = " x ".join(str(bands.size[axis]) for axis in ORDER)
+    taken = f"; its axes have no names: taken as {', '.join(ORDER)}, {order} (--axes)"
+    return None, (f"{bands.where}: no wavelengths{hint}{taken if bands.dim is None and options.axes is None else ''}",)
+
+
+def _counts(container: Container, bands: BandCount, vectors: Mapping[str, int]) -> list[int]:
+    """Return the lengths of everything that is called the centres of bands: vectors, and lists among attributes."""
+    attributes = {**container.attrs, **container.entries[bands.name].attrs}
+    lists = [_numbers(value) for key, value in attributes.items() if CENTRES.match(key) and not UNITS.fullmatch(key)]
+    return [n for name, n in vectors.items() if CENTRES.match(_leaf(name))] + [len(v) for v in lists if v is not None]
+
+
+def _from_names(attrs: Mapping[str, Any], bands: BandCount) -> Found | None:
+    """Return the axis from the names of the bands, as rioxarray keeps them; None where these say no wavelengths."""
+    named = attrs.get("long_name")
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        return None
+    axis, notes = axis_in_names(bands.where, named, bands.count)
+    return None if axis is None else (axis, notes)
 
 
 def _vectors(container: Container) -> dict[str, int]:
