@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from tilespec.baselines.baseline import baseline
 from tilespec.core.errors import UserError
@@ -72,3 +74,22 @@ def test_a_damaged_card_is_refused_by_name(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(UserError, match=r"model\.json"):
         info(tmp_path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_of_another_program_is_told_as_ingest_reads_it(tmp_path, version):
+    data = np.zeros((3, 4, 5), np.float32)
+    waves = ("band", np.linspace(0.4, 0.8, 3), {"units": "um"})
+    array = xr.DataArray(data, dims=("band", "y", "x"), name="reflectance", coords={"wavelength": waves})
+    array.to_zarr(tmp_path / "x.zarr", zarr_format=version, consolidated=version == 2)
+    found = info(tmp_path / "x.zarr")
+    assert found["shape"] == [4, 5, 3]
+    assert found["spectral"]["last"] == pytest.approx(800)
+    assert "status" not in found
+    xr.concat([array, array], "time").to_zarr(tmp_path / "t.zarr", zarr_format=version, consolidated=version == 2)
+    with pytest.raises(UserError, match="more axes than y, x and band"):
+        info(tmp_path / "t.zarr")
+
+
+def test_the_digest_by_which_products_name_their_scene_is_told(folder):
+    assert info(folder / "scene.zarr")["cube_digest"] == info(folder / "sam.zarr")["provenance"]["scene_digest"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any, Final, final
 
@@ -44,7 +45,7 @@ def human(result: Mapping[str, Any], indent: str = "") -> str:
         if isinstance(value, Mapping) and value:
             lines += [f"{indent}{key}", human(value, indent + "  ")]
         elif isinstance(value, str) and "\n" in value:
-            lines += [f"{indent}{key}", value]
+            lines += [f"{indent}{key}", textwrap.indent(value, f"{indent}  " if indent else "")]
         elif isinstance(value, list) and value and all(isinstance(row, Mapping) and row for row in value):
             lines += [f"{indent}{key}", *_table(value, indent + "  ")]
         else:

@@ -38,10 +38,13 @@ def _store(url: str) -> dict[str, Any]:
     group = open_group(url)
     arrays = dict(group.arrays())
     main = next((name for name in ("cube", "prediction") if name in arrays), None)
+    if main is None and "://" not in url and "tilespec_status" not in group.attrs:
+        return _file(url)
     facts: dict[str, Any] = {
         "store": url,
         "status": group.attrs.get("tilespec_status", COMPLETE),
         "digest": group.attrs.get("tilespec_digest"),
+        **{key: group.attrs[at] for key, at in {"cube_digest": "tilespec_cube"}.items() if at in group.attrs},
         "title": group.attrs.get("title"),
         **_origin(dict(group.attrs)),
         "layers": {name: _layer(a) for name, a in arrays.items() if a.ndim in (2, 3) and name != main},
