@@ -152,3 +152,16 @@ def test_products_of_a_scene_have_its_coordinates_and_open_without_a_warning(pla
     assert_array_equal(data.y, centres(GRID, "y", 12))
     assert data.x.attrs["units"] == "metre"
     assert len(recwarn) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's own
+def test_an_array_that_plain_xarray_takes_out_of_a_scene_keeps_its_crs(placed, tmp_path):
+    """``xarray.open_zarr`` without options makes a coordinate of the grid mapping, which arrays take along."""
+    cube = xr.open_zarr(placed)["cube"].isel(x=slice(2, 9))
+    assert cube.rio.crs.to_epsg() == 32632
+    api.ingest(cube, tmp_path / "array")
+    cube.to_dataset().drop_encoding().to_zarr(tmp_path / "part", zarr_format=3, consolidated=False)
+    for name in ("array", "part"):
+        georef = Scene.open(str(tmp_path / name)).georef
+        assert CRS.from_wkt(georef["crs_wkt"]) == UTM
+        assert_allclose(transform_of(georef["GeoTransform"])[0], GRID[0] + 2 * GRID[1])

@@ -246,7 +246,8 @@ class Product:
         entries = _create(self.url, specs, constants, fresh=fresh)
         layout = {key: getattr(self, key) for key in ("height", "width", "edge", "panel")}
         self.ledger.note("layout", {"format": FORMAT, **layout, "metadata": entries})
-        publish(self.url, {**attrs, "tilespec_status": WRITING})
+        mapped = {"coordinates": "spatial_ref"} if "spatial_ref" in constants else {}  # rioxarray looks for it there
+        publish(self.url, {**attrs, **mapped, "tilespec_status": WRITING})
 
     def _resume(self) -> None:
         """Compare the layout with that of the records, and mark the product as being written if rows are missing."""
