@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from tilespec.core.progress import Progress
+from tilespec.core.results import in_bytes
 from tilespec.core.types import UNLABELLED, Reflectance, Roi
 from tilespec.output.measure.indices import near_bands
 from tilespec.output.pictures import picture_bands
@@ -175,14 +176,14 @@ def facts(scene: Scene) -> dict[str, Any]:
     height, width, bands = scene.shape
     size = height * width * bands * scene.dtype.itemsize
     axis = scene.spectral
-    out = {"size": f"{height} × {width} pixels, {bands} bands", "stored as": f"{scene.dtype}, {size / 1e9:.2f} GB"}
+    out = {"size": f"{height} × {width} pixels, {bands} bands", "stored as": f"{scene.dtype}, {in_bytes(size)}"}
     if axis is not None:
         unit = "" if axis.unit == "1" else f" {axis.unit}"
         out[axis.name] = f"{min(axis.values):g} to {max(axis.values):g}{unit}"
     out["origin"] = "simulated" if simulated(scene) else "measured, or of unknown origin"
     if scene.georef is not None:
         out["coordinates"] = (str(scene.georef.get("crs_wkt", "")).split('"')[1:2] or ["yes"])[0]
-    return out | ({"digest": scene.digest} if scene.digest else {})
+    return out | ({"digest of the cube": scene.digest} if scene.digest else {})
 
 
 def simulated(scene: Scene) -> bool:

@@ -71,7 +71,7 @@ def _scores(planes: Float32[np.ndarray, "y x channel"], axis: SpectralAxis | Non
     shown = range(min(planes.shape[2], SCORES))
     pictures = tuple(Picture(source=plots.grey(planes[..., i]), title=f"{kind} {i + 1}", caption="") for i in shown)
     note = "each stretched from its 1st to its 99th percentile"
-    return Row(pictures=pictures, title="What the network sees", note=note, columns=4)
+    return Row(pictures=pictures, title="What the recipe makes", note=note, columns=4)
 
 
 def _colour(index: int) -> str:
