@@ -14,6 +14,7 @@ from html_page import Page
 from PIL import Image
 from spectral_pairs import write_cube
 
+import tilespec.output.report
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Silent
 from tilespec.core.types import UNLABELLED, SpectralAxis
@@ -31,7 +32,7 @@ from tilespec.output.report.maps import (
     compare,
     judge,
 )
-from tilespec.output.report.overview import overview
+from tilespec.output.report.overview import facts, overview
 from tilespec.output.report.page import report
 from tilespec.output.report.plots import SHADES, enlarged, sequential, shade, top
 from tilespec.output.report.training import losses
@@ -453,3 +454,18 @@ def test_what_is_no_run_and_no_page_is_refused(study, tmp_path):
         report([study["scene"]], study["good"])
     with pytest.raises(UserError, match="at least one"):
         report([], str(tmp_path / "r.html"))
+
+
+def test_a_small_scene_has_its_size_and_the_digest_that_products_name(study):
+    scene = Scene.open(study["scene"])
+    told = facts(scene)
+    assert not told["stored as"].endswith(" 0.00 GB")
+    assert told["digest of the cube"] == scene.digest
+
+
+def test_the_first_column_of_a_table_keeps_a_width_on_a_narrow_screen():
+    """Words that may break anywhere would otherwise become columns of single letters."""
+    css = (Path(tilespec.output.report.__file__).parent / "templates/page.css").read_text()
+    rules = [line for line in css.splitlines() if "overflow-wrap: anywhere" in line and line.startswith("th")]
+    assert rules
+    assert all("min-width" in rule for rule in rules)
