@@ -2,6 +2,7 @@
 
 import resource
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,3 +83,8 @@ def test_a_resource_limit_counts():
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
     assert usable() == pytest.approx(held, rel=0.5)
+
+
+def test_without_any_limit_of_the_system_what_is_free_counts(monkeypatch):
+    monkeypatch.setattr(limits, "enforced", list)
+    assert limits.usable() >= psutil.virtual_memory().available / 2

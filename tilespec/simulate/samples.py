@@ -36,7 +36,7 @@ ASH: Final = 0.012
 """The share of minerals in what is not fat."""
 SHARP: Final = 0.25
 """The width of the border between lean and fat tissue, in standard deviations of the marbling."""
-ELECTRONS, READ_NOISE = 40_000.0, 60.0
+ELECTRONS, READ_NOISE = 2_000.0, 20.0
 """The electrons of a reflectance of 1, and the read noise in electrons."""
 
 Map = Float32[np.ndarray, "y x"]

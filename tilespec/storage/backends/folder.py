@@ -1,5 +1,6 @@
 """Folder: a folder of this machine by `pathlib`, with the further operations of a store."""
 
+import errno
 import fcntl
 import os
 import re
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
-from typing import final
+from typing import Any, final
 
 from zarr.storage import LocalStore
 
@@ -51,6 +52,16 @@ class FolderPath(PosixPath, StorePath):
     def modified(self) -> float:
         """Return the time when the file was last written or touched, in seconds, by the clock of the file system."""
         return self.stat().st_mtime
+
+    def open(self, mode: str = "r", *how: Any, **named: Any) -> Any:  # type: ignore[override]
+        """Open the file; in the place of one that is read, a pipe or a device is refused, which would be waited for.
+
+        Raises:
+            OSError: it cannot be opened, or is no file.
+        """
+        if mode.startswith("r") and self.exists() and not self.is_file():
+            raise OSError(errno.EINVAL, "it is no file", str(self))
+        return super().open(mode, *how, **named)
 
     def blocks(self, size: int) -> Iterator[bytes]:
         """Yield the file in pieces of ``size`` bytes."""
