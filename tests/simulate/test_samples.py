@@ -41,7 +41,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """Return the mean absorbance and the mean contents of 40 samples, and the wavelengths."""
-    out, _ = made(tmp_path_factory.mktemp("many"), rows=5 * 40, cols=8 * 40, bands=101, samples=40, seed=1)
+    out, _ = made(tmp_path_factory.mktemp("many"), rows=5 * 100, cols=8 * 100, bands=101, samples=40, seed=1)
     data = read(out)
     spectra = np.stack([data["cube"][data["sample"] == k + 1].mean(0) for k in range(40)])
     return -np.log10(spectra.astype(np.float64)), References.read(references_path(out)).values, wavelengths(101)
@@ -224,7 +224,7 @@ def test_absorbance_changes_with_fat_as_in_measured_meat(many):
         real_contents = file["chemistry"][:, [1, 0, 2]]
     ours = np.stack([np.interp(at, nm, one) for one in spectra])
     (shape, slope), (real_shape, real_slope) = slopes(ours, contents), slopes(measured, real_contents)
-    assert np.corrcoef(slope, real_slope)[0, 1] > 0.75, "0.92 without the noise of the sensor"
+    assert np.corrcoef(slope, real_slope)[0, 1] > 0.85
     assert abs(at[slope.argmin()] - at[real_slope.argmin()]) <= 5
     fat_band = np.abs(at - 930).argmin()
     for shapes, values in ((shape, contents), (real_shape, real_contents)):
