@@ -53,7 +53,7 @@ class FolderPath(PosixPath, StorePath):
         """Return the time when the file was last written or touched, in seconds, by the clock of the file system."""
         return self.stat().st_mtime
 
-    def open(self, mode: str = "r", *how: Any, **named: Any) -> Any:  # type: ignore[override]
+    def open(self, mode: str = "r", *how: Any, **named: Any) -> Any:
         """Open the file; in the place of one that is read, a pipe or a device is refused, which would be waited for.
 
         Raises:
