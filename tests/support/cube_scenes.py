@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from tilespec.core.types import SpectralAxis
-from tilespec.storage.layout import constants, cube_spec
+from tilespec.storage.layout import constants, cube_spec, layer_spec
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 
@@ -18,16 +18,20 @@ FILTERS /= FILTERS.sum(axis=1, keepdims=True)
 """What red, green and blue see of a spectrum, blue first."""
 
 
-def write(path, cube, axis=None, chunk=32):
-    """Write a cube as a scene, and return its path."""
+def write(path, cube, axis=None, chunk=32, layers=None):
+    """Write a cube as a scene, with further layers of whole numbers, and return its path."""
     shape = cube.shape
     spec = cube_spec(shape, "float32", spectral=axis)
     spec = replace(spec, chunks=(min(chunk, shape[0]), min(chunk, shape[1]), shape[2]))
     settings = {"test cube": [*shape, float(np.nansum(cube))]}
-    product = Product.open(str(path), [spec], settings=settings, attrs={}, constants=constants(axis))
+    specs, planes = [spec], layers or {}
+    for name, plane in planes.items():
+        specs.append(replace(layer_spec(name, shape[:2], str(plane.dtype)), chunks=spec.chunks[:2]))
+    product = Product.open(str(path), specs, settings=settings, attrs={}, constants=constants(axis))
     for row in product.missing():
         y0, y1 = product.span(row)
-        product.write(row, {"cube": cube[y0:y1].astype(np.float32)})
+        blocks = {name: plane[y0:y1] for name, plane in planes.items()}
+        product.write(row, {"cube": cube[y0:y1].astype(np.float32), **blocks})
     product.finish()
     return str(path)
 

@@ -13,6 +13,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.references import References
+from tilespec.storage.samples import Sample
 from tilespec.storage.scene import Scene
 
 
@@ -22,11 +24,17 @@ class FitInput:
     """The input of fitting a baseline."""
 
     scene: Scene
-    """The raw scene of the fit."""
+    """The raw scene of the fit, the first of several."""
     roi: Roi
     """The training region."""
     recipe: Recipe
     """The fitted steps that are applied before the method."""
+    recipes: tuple[Recipe, ...] = ()
+    """The recipes that a method chooses from by itself; the first is ``recipe``."""
+    samples: tuple[Sample, ...] = ()
+    """The samples of a regression on reference numbers."""
+    references: References | None = None
+    """The table of their numbers."""
     options: MethodOptions
     """The options of the method."""
     seed: int
@@ -71,8 +79,12 @@ class FittedBaseline:
     """The value below which a pixel's largest score gives no class."""
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     """The arrays that are stored beside the weights, in the model folder's ``arrays.npz``."""
-    residuals: PlsResiduals | None = None
-    """The residuals that give Q and T2 of a pixel, if the method has them."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """The texts that are stored beside the weights, by the names of their files."""
+    residuals: Mapping[str, PlsResiduals] = field(default_factory=dict)
+    """The residuals that give Q and T2 of a pixel, if the method has them, by quantity."""
+    recipe: Recipe | None = None
+    """The recipe that the method chose; None: that of the input."""
 
     def with_facts(self, **facts: Any) -> "FittedBaseline":
         """Return the same result with further facts."""

@@ -4,7 +4,7 @@ Baselines are listed beside a network in the table of results, because only the 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import diagnose
-from tilespec.baselines.options import BaselineOptions, unused
+from tilespec.baselines.options import AUTO, BaselineOptions, unused
+from tilespec.baselines.sample_regression import samples_from, task_of
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
@@ -22,17 +23,22 @@ from tilespec.core.progress import Progress
 from tilespec.core.registry import from_user, load
 from tilespec.core.types import Roi
 from tilespec.models.model import Model
-from tilespec.predict.predict import predict
+from tilespec.models.tasks import task
+from tilespec.predict.predict import places_of, predict
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.steps import STEPS, from_user_steps
+from tilespec.spectra.steps import STEPS, from_user_steps, parse, plan
 from tilespec.storage.backends.paths import local
-from tilespec.storage.files import read_json
+from tilespec.storage.files import read_json, write_atomic
 from tilespec.storage.scene import Scene
+from tilespec.storage.selection import ALL, PixelSelection
 
 BASELINES = {
     "ndvi": "tilespec.baselines.ndvi:Fixed",
     "ndvi-otsu": "tilespec.baselines.ndvi:Otsu",
+    "plsr": "tilespec.baselines.plsr:PlsRegression",
+    "ridge": "tilespec.baselines.plsr:RidgeRegression",
     "plsda": "tilespec.baselines.plsda:PlsDa",
     "sam": "tilespec.baselines.sam:SpectralAngle",
     "svm": "tilespec.baselines.linear_classifiers:Svm",
@@ -45,18 +51,22 @@ BASELINES = {
 }
 """The methods by name, each a class with ``STEPS`` (its default recipe, or None), ``USES`` (options), ``fit(on)``.
 
-A method with ``TARGET = True`` is a regression onto the spectra of another scene, and needs no labels.
+A method with ``TARGET = True`` is a regression onto the spectra of another scene, one with ``REFERENCES = True`` on
+reference numbers of samples; neither needs labels. ``COMPONENTS`` and ``RECIPES`` are defaults of these options.
 """
 
 
 @with_options(BaselineOptions)
-def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress: Progress) -> dict[str, Any]:
+def baseline(
+    name: str, scene: str | Sequence[str], out: str, options: BaselineOptions, progress: Progress
+) -> dict[str, Any]:
     """Fit a classical method on a region, keep it as the model ``OUT.model``, and predict the whole scene into OUT.
 
     Args:
         name: A method of `BASELINES`, or a dotted path.
-        scene: A raw scene, with labels for the methods that learn from them.
-        out: Prediction store.
+        scene: A raw scene, with labels for the methods that learn from them; or several, for a regression on reference
+            numbers of samples.
+        out: Prediction store; of several scenes the folder of their predictions.
         options: How it is fitted; given by name.
         progress: Where progress is shown.
 
@@ -64,32 +74,40 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
         What `predict` returns, with ``model``, ``fit_seconds``, ``predict_seconds`` and what the method found out.
 
     Raises:
-        UserError: an option that the method cannot follow, labels or bands that it needs and the scene has not, a
-            target of another size, or a product of other settings in ``out``.
+        UserError: an option that the method cannot follow, labels, bands or numbers that it needs and the scene has
+            not, a target of another size, or a product of other settings in ``out``.
     """
-    method, opened = load(BASELINES, from_user(name), "baseline"), Scene.open(scene).raw()
-    notes, target = _suited(method, options), _target(method, opened, options.target)
+    method, single = load(BASELINES, from_user(name), "baseline"), isinstance(scene, str)
+    scenes = tuple(Scene.open(url).raw() for url in ([scene] if isinstance(scene, str) else scene))
+    opened, options = scenes[0], _with_defaults(method, options)
+    notes, target = _suited(method, options, len(scenes)), _target(method, opened, options)
+    references, samples = samples_from(scenes, options) if options.references and _counts(method) else (None, ())
+    places = {opened.url: out} if single else places_of([each.url for each in scenes], out)
     roi = Roi.of(opened.shape, options.rows, options.cols)
     folder = f"{local(out, 'a model beside its prediction')}.model"
     planned = {
         "method": name,
         "model": folder,
         "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]},
-        "recipe": options.recipe or method.STEPS or "",
+        "recipe": (method.STEPS or "") if options.recipe is None else options.recipe,
         "notes": notes,
+        **({"sample_ids": [sample.id for sample in samples]} if samples else {}),
     }
     if options.dry_run:
         return planned | {"out": out, "dry_run": True}
-    fit_settings = _fit_settings(name, options, method, opened, roi)
+    fit_settings = _fit_settings(name, options, method, scenes, roi)
     _free_of_others(folder, fit_settings)
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        fitted = _recipe(options, method, opened, roi, client)
+        recipes = _recipes(options, method, scenes, client)
         on = FitInput(
             scene=opened,
             roi=roi,
-            recipe=fitted,
+            recipe=recipes[0],
+            recipes=recipes,
+            samples=samples,
+            references=references,
             options=options,
             seed=options.seed,
             client=client,
@@ -97,22 +115,29 @@ def baseline(name: str, scene: str, out: str, options: BaselineOptions, progress
             target=target,
         )
         learned = method.fit(on)
-        opened.check_unchanged()
+        for each in scenes:
+            each.check_unchanged()
         model = _model(name, on, learned, options.opening)
         model = replace(model, provenance={**model.provenance, "fit_settings": fit_settings})
         _free(folder, model)
         _save(folder, model, learned)
-        extra = _extra(out, on, model, learned)
+        extra = _extra({place: Scene.open(url) for url, place in places.items()}, on, model, learned)
     predicted = predict(folder, scene, out, workers=options.workers, cluster=options.cluster, progress=progress)
-    spent = {
-        "fit_seconds": peak.seconds - extra.get("diagnostics_seconds", 0.0),
-        "predict_seconds": predicted["seconds"],
-        "seconds": peak.seconds + predicted["seconds"],
-        "startup_seconds": startup + predicted["startup_seconds"],
-        "peak_memory": max(peak.bytes, predicted["peak_memory"]),
-    }
+    spent = _spent(peak, startup, extra, [predicted] if single else list(predicted["scenes"].values()))
     said = {"notes": [*notes, *learned.notes, *_absent(learned), *predicted.get("notes", [])]}
     return predicted | planned | learned.facts | extra | spent | said
+
+
+def _spent(peak: Peak, startup: float, extra: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the time and the memory of a fit and of the predictions after it."""
+    seconds = sum(run["seconds"] for run in runs)
+    return {
+        "fit_seconds": peak.seconds - extra.get("diagnostics_seconds", 0.0),
+        "predict_seconds": seconds,
+        "seconds": peak.seconds + seconds,
+        "startup_seconds": startup + sum(run["startup_seconds"] for run in runs),
+        "peak_memory": max(peak.bytes, *(run["peak_memory"] for run in runs)),
+    }
 
 
 def _absent(fitted: FittedBaseline) -> list[str]:
@@ -121,15 +146,22 @@ def _absent(fitted: FittedBaseline) -> list[str]:
     return [f"never predicted, for want of labelled pixels in the region: {', '.join(names)}"] if names else []
 
 
-def _suited(method: Any, options: BaselineOptions) -> list[str]:
+def _suited(method: Any, options: BaselineOptions, count: int) -> list[str]:
     """Return notes on options that the method does not use; refuse options that exclude each other."""
+    if count > 1 and not (_counts(method) and options.references):
+        raise UserError(
+            "SCENE",
+            found=f"{count} scenes",
+            expected="one, but for a regression on --references",
+            do="Fit on one scene, and predict the others with the model: `tilespec predict OUT.model SCENE... OUT`.",
+        )
     uses = getattr(method, "USES", None)
     if options.diagnostics and (uses is None or "diagnostics" not in uses):
         raise UserError(
             "--diagnostics",
             found="a method that has neither Q nor T2",
-            expected="plsda",
-            do="Leave --diagnostics out, or use plsda.",
+            expected="plsda or plsr",
+            do="Leave --diagnostics out, or use plsda or plsr.",
         )
     if options.opening and options.max_angle is not None:
         raise UserError(
@@ -138,21 +170,43 @@ def _suited(method: Any, options: BaselineOptions) -> list[str]:
             expected="one of them: an opening leaves no pixel without a class",
             do="Leave one of them out.",
         )
-    if options.opening and getattr(method, "TARGET", False):
+    if options.opening and (getattr(method, "TARGET", False) or _counts(method)):
         raise UserError(
             "--opening", found=f"{options.opening}, of spectra", expected="classes to open", do="Leave --opening out."
         )
     return [] if uses is None else unused(options, uses)
 
 
-def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
-    """Return the target scene of a regression; None for classifiers, which have none."""
-    wants = getattr(method, "TARGET", False)
+def _counts(method: Any) -> bool:
+    """Return whether a method is a regression on reference numbers."""
+    return bool(getattr(method, "REFERENCES", False))
+
+
+def _with_defaults(method: Any, options: BaselineOptions) -> BaselineOptions:
+    """Return the options with the method's own number of components, where none is given."""
+    own = getattr(method, "COMPONENTS", None)
+    return replace(options, components=own) if options.components is None else options
+
+
+def _target(method: Any, scene: Scene, options: BaselineOptions) -> Scene | None:
+    """Return the target scene of a regression; None for one on numbers, and for classifiers, which have none."""
+    target = options.target
+    numbers = _counts(method) and (options.references is not None or not getattr(method, "TARGET", False))
+    if numbers and options.references is None:
+        raise UserError(
+            "--references",
+            found="none",
+            expected="a CSV file ID,NAME [UNIT],... with the numbers of samples",
+            do="Give --references FILE, with a row for each sample.",
+        )
+    wants = getattr(method, "TARGET", False) and not numbers
     if wants != (target is not None):
         raise UserError(
             "--target",
             found="none" if wants else target,
-            expected="a scene whose spectra the regression answers" if wants else "none: this method answers classes",
+            expected="a scene whose spectra the regression answers"
+            if wants
+            else f"none: this method answers {'the numbers of --references' if numbers else 'classes'}",
             do="Give --target SCENE, on the same plane." if wants else "Leave --target out.",
         )
     if target is None:
@@ -170,25 +224,34 @@ def _target(method: Any, scene: Scene, target: str | None) -> Scene | None:
 
 def _save(folder: str, model: Model, fitted: FittedBaseline) -> None:
     """Write the model folder; the card is written last, so a folder with a card is complete."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, text in fitted.tables.items():
+        write_atomic(Path(folder) / name, text)
     if fitted.arrays:
-        Path(folder).mkdir(parents=True, exist_ok=True)
         np.savez(Path(folder) / "arrays.npz", **fitted.arrays)  # type: ignore[arg-type]
     model.save(folder)
 
 
-def _extra(out: str, on: FitInput, model: Model, fitted: FittedBaseline) -> dict[str, Any]:
-    """Write the requested products beside the prediction."""
+def _extra(places: Mapping[str, Scene], on: FitInput, model: Model, fitted: FittedBaseline) -> dict[str, Any]:
+    """Write the requested products beside the predictions."""
     if not on.options.diagnostics:
         return {}
-    assert fitted.residuals is not None, "the method says that it uses diagnostics"
-    began = time.monotonic()
-    diagnostics = diagnose(out, on.scene, model, fitted.residuals, client=on.client, progress=on.progress)
+    assert fitted.residuals, "the method says that it uses diagnostics"
+    began, where = time.monotonic(), {"client": on.client, "progress": on.progress}
+    each = {place: diagnose(place, scene, model, fitted.residuals, **where) for place, scene in places.items()}
+    diagnostics = next(iter(each.values())) if len(each) == 1 else {"diagnostics": each}
     return diagnostics | {"diagnostics_seconds": time.monotonic() - began}
 
 
-def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, client: Any) -> Recipe:
-    """Return the recipe in a folder, or a recipe fitted on the region."""
-    recipe = options.recipe
+def _recipes(options: BaselineOptions, method: Any, scenes: Sequence[Scene], client: Any) -> tuple[Recipe, ...]:
+    """Return the recipe in a folder, one fitted on the region, or those that the method chooses from."""
+    recipe, candidates = options.recipe, getattr(method, "RECIPES", ())
+    if AUTO in {recipe, method.STEPS if recipe is None else None} and candidates:
+        where = _where(options, scenes)
+        bands = Bands(count=scenes[0].shape[2], axis=scenes[0].spectral)
+        return tuple(
+            fit_steps(steps, where, seed=options.seed, client=client) for steps in candidates if _possible(steps, bands)
+        )
     steps = (method.STEPS or "") if recipe is None else from_user_steps(recipe)
     if method.STEPS is None and recipe is not None:
         raise UserError(
@@ -197,19 +260,38 @@ def _recipe(options: BaselineOptions, method: Any, scene: Scene, roi: Roi, clien
             expected="no recipe: an index is a ratio of reflectances",
             do="Leave --recipe out for this method.",
         )
-    if recipe is not None and recipe.split(",")[0].split("=")[0] not in STEPS:
+    if recipe and recipe.split(",")[0].split("=")[0] not in STEPS:
         fitted = Recipe.load(recipe)
-        fitted.check(scene.shape[2], scene.spectral, scene.url)
-        return fitted
-    return fit_steps(steps, [(scene, roi)], seed=options.seed, client=client)
+        for scene in scenes:
+            fitted.check(scene.shape[2], scene.spectral, scene.url)
+        return (fitted,)
+    choice = PixelSelection(mask=options.mask or options.samples_layer) if options.references else ALL
+    return (fit_steps(steps, _where(options, scenes), seed=options.seed, client=client, choice=choice),)
 
 
-def _fit_settings(name: str, options: BaselineOptions, method: Any, scene: Scene, roi: Roi) -> dict[str, Any]:
+def _where(options: BaselineOptions, scenes: Sequence[Scene]) -> list[tuple[Scene, Roi]]:
+    """Return the region of each scene."""
+    return [(scene, Roi.of(scene.shape, options.rows, options.cols)) for scene in scenes]
+
+
+def _possible(steps: str, bands: Bands) -> bool:
+    """Return whether a scene has the bands for some steps."""
+    try:
+        plan(parse(steps), bands)
+    except UserError:
+        return False
+    return True
+
+
+def _fit_settings(
+    name: str, options: BaselineOptions, method: Any, scenes: Sequence[Scene], roi: Roi
+) -> dict[str, Any]:
     """Return what decides a fit, as plain data."""
     uses = getattr(method, "USES", ())
     given = {each: str(getattr(options, each)) for each in uses if each != "diagnostics"}
     chosen = {key: getattr(options, key) for key in ("recipe", "target", "opening", "seed")}
-    return {"method": name, **given, **chosen, "scene": scene.digest, "region": str(roi)}
+    digests = [scene.digest for scene in scenes]
+    return {"method": name, **given, **chosen, "scene": digests if digests[1:] else digests[0], "region": str(roi)}
 
 
 def _free_of_others(folder: str, wanted: Mapping[str, Any]) -> None:
@@ -243,13 +325,13 @@ def _model(name: str, on: FitInput, fitted: FittedBaseline, opening: int) -> Mod
         net = {"name": "opened", "radius": opening, "inner": net}
         weights = {f"inner.{key}": value for key, value in weights.items()}
         head = "tanh"
-    region = {"rows": [on.roi.y0, on.roi.y1], "cols": [on.roi.x0, on.roi.x1]}
+    settings, recipe = _task(on, fitted, head), fitted.recipe or on.recipe
     return Model(
         net=net,
-        task=_task(on, fitted, head),
-        channels=(on.recipe.bands_out, len(fitted.classes) if on.target is None else on.target.shape[2]),
+        task=settings,
+        channels=(recipe.bands_out, task(settings).channels_out),
         classes=fitted.classes,
-        recipe=on.recipe,
+        recipe=recipe,
         weights=weights,
         tile=None,
         spectral_out=None if on.target is None else on.target.spectral,
@@ -257,14 +339,30 @@ def _model(name: str, on: FitInput, fitted: FittedBaseline, opening: int) -> Mod
             "method": f"{name}, opened by {opening}" if opening else name,
             "opening": opening,
             "seed": on.seed,
-            "train_regions": [{"scene": Path(on.scene.url).name, "digest": on.scene.digest, **region}],
+            "train_regions": _train_regions(on),
             **fitted.facts,
         },
     )
 
 
+def _train_regions(on: FitInput) -> list[dict[str, Any]]:
+    """Return the regions of the fit: of each sample, where the fit is on samples."""
+    digests = {sample.scene.url: sample.scene.digest for sample in on.samples} or {on.scene.url: on.scene.digest}
+    return [
+        {
+            "scene": Path(url).name,
+            "digest": digests[url],
+            "rows": [roi.y0, roi.y1],
+            "cols": [roi.x0, roi.x1],
+        }
+        for url, roi in [(sample.scene.url, sample.roi) for sample in on.samples] or [(on.scene.url, on.roi)]
+    ]
+
+
 def _task(on: FitInput, fitted: FittedBaseline, head: str) -> dict[str, Any]:
-    """Return the task: classes, or the target's values."""
+    """Return the task: classes, the numbers of samples with intervals, or the target's values."""
+    if on.references is not None:
+        return task_of(on.references)
     if on.target is not None:
         return {"name": "reconstruct", "channels": on.target.shape[2], "low": 0.0, "high": 1.0, "head": head}
     rejects = {} if fitted.least is None else {"least": fitted.least}

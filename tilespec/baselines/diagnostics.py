@@ -1,10 +1,14 @@
-"""Diagnostics: Q residuals and Hotelling's T2 of PLS for every pixel, streamed to a store beside the prediction.
+"""Diagnostics: Q, Hotelling's T2 and DModX of PLS for every pixel, streamed to a store beside the prediction.
 
 Q is the squared distance of a spectrum from the model, T2 the squared distance of its scores from their mean in
-deviations of each. A pixel beyond the limits is unlike the pixels that the model was fitted on.
+deviations of each. DModX is the distance from the model in units of its usual distance, ``sqrt(Q / mean Q)`` (Wold,
+Sjostrom and Eriksson, Chemometrics and Intelligent Laboratory Systems 58, 2001). A pixel beyond the limits is unlike
+the pixels that the model was fitted on.
 """
 
+import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -25,13 +29,17 @@ from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 
-MEANS = {"q": "squared residual of the spectrum (Q)", "t2": "Hotelling's T2 of the scores"}
+MEANS = {
+    "q": "squared residual of the spectrum (Q)",
+    "t2": "Hotelling's T2 of the scores",
+    "dmodx": "distance of the spectrum from the model over its root mean square (DModX)",
+}
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlsResiduals:
-    """The map from a spectrum after the recipe to its Q and its T2."""
+    """The map from a spectrum after the recipe to its Q, T2 and DModX."""
 
     mean: Float64[np.ndarray, " band"]
     """The spectrum that is subtracted."""
@@ -43,43 +51,61 @@ class PlsResiduals:
     """The matrix from scores back to spectra."""
     variances: Float64[np.ndarray, " component"]
     """The variances of the scores of the fitted pixels."""
+    q_mean: float
+    """The mean Q of such pixels."""
     q_limit: float
     """The value above 95 % of the Q of such pixels (Jackson and Mudholkar 1979)."""
     t2_limit: float
     """The value above 95 % of the T2 of such pixels (F distribution)."""
 
-    def of(self, x: Spectra) -> Float32[np.ndarray, "2 pixel"]:
-        """Return Q and T2 of spectra ``pixel band``, computed in float64; NaN for an invalid one."""
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limit of each."""
+        return {"q": self.q_limit, "t2": self.t2_limit, "dmodx": float(np.sqrt(self.q_limit / (self.q_mean or 1.0)))}
+
+    def of(self, x: Spectra) -> Float32[np.ndarray, "3 pixel"]:
+        """Return Q, T2 and DModX of spectra ``pixel band``, computed in float64; NaN for an invalid one."""
         centred = (x - self.mean) * self.gain
         scores = centred @ self.rotations
         left = centred - scores @ self.loadings.T
-        both = np.stack([(left**2).sum(axis=1), (scores**2 / self.variances).sum(axis=1)])
-        return both.astype(np.float32)
+        q, t2 = (left**2).sum(axis=1), (scores**2 / self.variances).sum(axis=1)
+        return np.stack([q, t2, np.sqrt(q / (self.q_mean or 1.0))]).astype(np.float32)
 
 
 def diagnose(
-    out: str, scene: Scene, model: Model, residuals: PlsResiduals, *, client: Any, progress: Progress
+    out: str, scene: Scene, model: Model, residuals: Mapping[str, PlsResiduals], *, client: Any, progress: Progress
 ) -> dict[str, Any]:
-    """Write ``q`` and ``t2`` of every pixel of a scene into ``OUT.diagnostics``; resume what was interrupted."""
+    """Write ``q``, ``t2`` and ``dmodx`` of every pixel of a scene into ``OUT.diagnostics``; resume an interrupted run.
+
+    With several models, by quantity, the names of the arrays end in that of the quantity: ``q_fat``.
+    """
+    named = residuals if len(residuals) > 1 else dict.fromkeys([""], *residuals.values())
+    ends = {name: re.sub(r"\W+", "_", f"_{name}") if name else "" for name in named}
+    named = {ends[name]: each for name, each in named.items()}
     url = f"{out.rstrip('/')}.diagnostics"
     with locked(url):
-        product = _product(url, scene, model, residuals)
+        product = _product(url, scene, model, named)
         missing = product.missing()
         progress.start("diagnostics", len(missing), "rows")
         counts: Counter[str] = Counter()
         if missing:
-            write = partial(_write_row, scene, model.recipe, residuals, product)
+            write = partial(_write_row, scene, model.recipe, named, product)
             counts = reduce_blocks(missing, write, client=client, progress=progress)
         scene.check_unchanged()
         product.finish()
         progress.finish()
-    limits = {"q_limit_95": residuals.q_limit, "t2_limit_95": residuals.t2_limit}
+    limits = {f"{key}_limit_95": limit for key, limit in _limits(named).items()}
     return {"diagnostics": url, "diagnostics_rows_written": counts["rows"], **limits, **product.counts()}
 
 
-def _product(url: str, scene: Scene, model: Model, residuals: PlsResiduals) -> Product:
+def _limits(named: Mapping[str, PlsResiduals]) -> dict[str, float]:
+    """Return the limit of each array."""
+    return {key + suffix: limit for suffix, each in named.items() for key, limit in each.limits.items()}
+
+
+def _product(url: str, scene: Scene, model: Model, named: Mapping[str, PlsResiduals]) -> Product:
     """Open the store of the diagnostics."""
-    limits = {"q": residuals.q_limit, "t2": residuals.t2_limit}
+    limits = _limits(named)
     mapped = {} if scene.georef is None else {"grid_mapping": "spatial_ref"}
     plane = scene.shape[:2]
     specs = [
@@ -89,7 +115,7 @@ def _product(url: str, scene: Scene, model: Model, residuals: PlsResiduals) -> P
             dtype="float32",
             dims=("y", "x"),
             chunks=(min(CHUNK, plane[0]), min(CHUNK, plane[1])),
-            attrs={"long_name": MEANS[name], "limit_95": limit, **mapped},
+            attrs={"long_name": MEANS[name.partition("_")[0]], "limit_95": limit, **mapped},
             fill=float("nan"),
         )
         for name, limit in limits.items()
@@ -98,25 +124,25 @@ def _product(url: str, scene: Scene, model: Model, residuals: PlsResiduals) -> P
         url,
         specs,
         settings={"diagnostics": model.digest, "scene": scene.digest, "limits": limits},
-        attrs={"title": "Q residuals and Hotelling's T2", "model_digest": model.digest},
+        attrs={"title": "Q, Hotelling's T2 and DModX", "model_digest": model.digest},
         constants=constants(None, scene.georef, plane),
     )
 
 
-def _write_row(scene: Scene, recipe: Recipe, residuals: PlsResiduals, product: Product, row: int) -> Counter[str]:
+def _write_row(
+    scene: Scene, recipe: Recipe, named: Mapping[str, PlsResiduals], product: Product, row: int
+) -> Counter[str]:
     """Write one row of objects; return the number of pixels beyond a limit."""
     y0, y1 = product.span(row)
     strip, room = Roi(y0=y0, y1=y1, x0=0, x1=scene.shape[1]), Buffers()
-    values = np.empty((2, *strip.shape), np.float32)
+    limits = _limits(named)
+    values = np.empty((len(limits), *strip.shape), np.float32)
     for block in blocks(scene, strip):
         spectra = scene.read(block.roi, room).reshape(-1, scene.shape[2])
-        part = np.concatenate([residuals.of(piece) for piece in pieces(recipe.steps, spectra)], axis=1)
+        parts = [np.concatenate([each.of(piece) for each in named.values()]) for piece in pieces(recipe.steps, spectra)]
         rows = slice(block.roi.y0 - y0, block.roi.y1 - y0)
-        values[:, rows, block.roi.x0 : block.roi.x1] = part.reshape(2, *block.roi.shape)
-    q, t2 = values
-    beyond = {
-        "q_beyond_limit": int((q > residuals.q_limit).sum()),
-        "t2_beyond_limit": int((t2 > residuals.t2_limit).sum()),
-    }
-    product.write(row, {"q": q, "t2": t2}, beyond)
+        values[:, rows, block.roi.x0 : block.roi.x1] = np.concatenate(parts, axis=1).reshape(-1, *block.roi.shape)
+    planes = dict(zip(limits, values, strict=True))
+    beyond = {f"{key}_beyond_limit": int((plane > limits[key]).sum()) for key, plane in planes.items()}
+    product.write(row, planes, beyond)
     return Counter(rows=1)

@@ -12,6 +12,8 @@ from torch import nn
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.kmeans import best_start
 from tilespec.baselines.paired_pixels import Pairs, draw
+from tilespec.baselines.plsr import Ridges
+from tilespec.baselines.sample_regression import SAMPLE_OPTIONS, calibrate
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
@@ -62,6 +64,8 @@ class _Regression:
     @classmethod
     def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the net of the regression."""
+        if on.references is not None:
+            return calibrate(on, Ridges(on.options.ridge or 0.0))
         assert on.target is not None, "`baseline` refuses a regression without a target"
         pairs = draw(on, on.in_memory(SAMPLES))
         net, module = cls.FIT(on, pairs)
@@ -124,9 +128,10 @@ def _rbf(on: FitInput, pairs: Pairs) -> tuple[dict[str, Any], nn.Module]:
 
 
 class LinearRegression(_Regression):
-    """Least squares from the bands of the scene to those of the target."""
+    """Least squares from the bands of the scene to those of the target, or to reference numbers of samples."""
 
-    USES: ClassVar[tuple[str, ...]] = ("samples", "ridge")
+    REFERENCES: ClassVar[bool] = True
+    USES: ClassVar[tuple[str, ...]] = ("samples", "ridge", *SAMPLE_OPTIONS)
     FIT: ClassVar[Fitting] = staticmethod(_linear)
 
 

@@ -8,6 +8,8 @@ from tilespec.core.options import SPAN, DryRun, Overwrite, Seeded, Workers
 
 ALL = "all"
 AUTO = "auto"
+COMPONENTS = 6
+"""Latent variables of a classifier, where no number is given."""
 MOST = 20
 """Latent variables that ``auto`` tries at most, where no other number is given."""
 
@@ -25,18 +27,34 @@ RANGES = {
 class MethodOptions:
     """The options of single methods; each method says which of them it uses (``USES``)."""
 
-    components: int | str = 6
+    components: int | str | None = None
     """The method has this many latent variables; auto and auto:N choose the best number up to 20, or to N, by
-    cross-validation (plsda)."""
+    cross-validation (plsda, plsr). The default is 6 for plsda and auto for plsr."""
     samples: int | str | None = None
     """The method is fitted on this many spectra, or on all (or 0, plsda); the default is 3000 for plsda, 200,000 for
     mlp and 20,000 for others."""
     threshold: float = 0.69
     """A pixel is plant where its NDVI is above this (ndvi)."""
     folds: int = 5
-    """Cross-validation has this many folds, each a group of squares of the region (plsda)."""
+    """Cross-validation has this many folds, each a group of squares of the region (plsda), or of samples (plsr,
+    ridge, linear)."""
+    held_out: float = 0.0
+    """This share of the samples is not fitted: it tests the regression, and its errors make the intervals of sample
+    means (plsr, ridge, linear)."""
     references: str | None = None
-    """A CSV file wavelength,NAME,NAME,... gives the spectrum of each class (sam)."""
+    """A CSV file wavelength,NAME,NAME,... gives the spectrum of each class (sam); a CSV file ID,NAME [UNIT],... gives
+    the numbers of each sample (plsr, ridge, linear)."""
+    column: str | None = None
+    """The regression is on these columns of ``references``, separated by commas; the default is all (plsr, ridge,
+    linear)."""
+    samples_layer: str | None = field(default=None, metadata={"metavar": "LAYER"})
+    """The samples are the numbers of this layer of a scene, 0 for none; without it each scene is a sample, whose id is
+    the name of its store (plsr, ridge, linear)."""
+    mask: str | None = field(default=None, metadata={"metavar": "LAYER"})
+    """The sample of a scene is this layer: its labelled pixels, or those that are not 0 (plsr, ridge, linear)."""
+    reference_error: str = "0"
+    """The reference numbers have errors of this standard deviation, in their unit, one for all or one for each
+    column; intervals of pixels are for what is there, without these errors (plsr, ridge, linear)."""
     max_angle: float | None = None
     """A pixel beyond this angle, in radians, from all classes has none: it is 255 (sam)."""
     clusters: int = 8
@@ -51,13 +69,13 @@ class MethodOptions:
     """Spectra are described by their distances from this many centres (rbf)."""
     ridge: float | None = None
     """Squared weights of standardised terms are penalised by this, over the mean squared error; the default is 0 for
-    linear and 1e-6 for polynomial and rbf."""
+    linear, 1e-6 for polynomial and rbf, and chosen by cross-validation for ridge."""
     root: bool = False
     """Take the n-th root of monomials of degree n, which suits linear light (polynomial)."""
     scale: bool = False
-    """Divide each band by its standard deviation (plsda)."""
+    """Divide each band by its standard deviation (plsda, plsr)."""
     diagnostics: bool = False
-    """Write Q and T2 of every pixel into OUT.diagnostics (plsda)."""
+    """Write Q, T2 and DModX of every pixel into OUT.diagnostics (plsda, plsr)."""
 
     def __post_init__(self) -> None:
         """Refuse what no method can do."""
@@ -67,6 +85,8 @@ class MethodOptions:
                 raise _refused(name, getattr(self, name), f"{low} to {high}")
         if self.ridge is not None and not 0 <= self.ridge < float("inf"):
             raise _refused("ridge", self.ridge, "0, or a number above it")
+        if not 0 <= self.held_out <= 0.8:
+            raise _refused("held_out", self.held_out, "a share of the samples, 0 to 0.8")
         if not self.penalty > 0:
             raise _refused("penalty", self.penalty, "a number above 0")
         if self.max_angle is not None and not 0 < self.max_angle < 3.2:
@@ -80,7 +100,7 @@ class MethodOptions:
     @property
     def latent(self) -> int:
         """Latent variables, or how many there may be at most."""
-        text = str(self.components).removeprefix(f"{AUTO}:")
+        text = str(COMPONENTS if self.components is None else self.components).removeprefix(f"{AUTO}:")
         return MOST if text == AUTO else _whole("components", text, "a number from 1, auto, or auto:N", 1)
 
     @property
@@ -99,7 +119,8 @@ class BaselineOptions(MethodOptions, Seeded, Workers, DryRun, Overwrite):
     target: str | None = None
     """A regression answers with the spectra of this scene, on the same plane (linear, polynomial, rbf)."""
     recipe: str | None = None
-    """A fitted recipe's folder, or steps to fit on the region, replace the method's own steps."""
+    """A fitted recipe's folder, or steps to fit on the region, replace the method's own steps; auto chooses them by
+    cross-validation (plsr, ridge)."""
     rows: str | None = field(default=None, metadata=SPAN)
     """Fit only on the rows from A up to B, without B."""
     cols: str | None = field(default=None, metadata=SPAN)

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import PlsResiduals
 from tilespec.baselines.labelled_pixels import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
-from tilespec.baselines.options import AUTO
+from tilespec.baselines.options import AUTO, COMPONENTS
 from tilespec.baselines.pls.cross_validation import Curves, cross_validate, one_standard_error
 from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
 from tilespec.baselines.pls.limits import q_limit, residual_variances, t2_limit
@@ -34,6 +34,7 @@ class PlsDa:
     """
 
     STEPS: ClassVar[str] = "vsn"
+    COMPONENTS: ClassVar[int] = COMPONENTS
     USES: ClassVar[tuple[str, ...]] = ("components", "samples", "folds", "scale", "diagnostics")
 
     @staticmethod
@@ -118,7 +119,7 @@ def _fitted(on: FitInput, moments: Gathered, model: Pls, cross: Cross) -> Fitted
         },
         notes=(note,) if few else (),
         arrays=_arrays(model) | {"residual_variances": left},
-        residuals=_residuals(model, left),
+        residuals={"": _residuals(model, left)},
     )
 
 
@@ -140,6 +141,7 @@ def _residuals(model: Pls, others: Float64[np.ndarray, " band"]) -> PlsResiduals
         rotations=model.rotations,
         loadings=model.loadings,
         variances=model.squares / max(model.n - 1, 1),
+        q_mean=float(others.sum()),
         q_limit=q_limit(others),
         t2_limit=t2_limit(model.n, model.components),
     )

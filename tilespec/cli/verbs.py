@@ -91,7 +91,14 @@ COMMANDS: Final = (
         "task the mean is predicted, and with --disagreement their spread.",
         (ModelsThenScenes("paths", "Models, scenes, then where the product goes.", "MODEL... SCENE... OUT"),),
     ),
-    Command("baseline", BASELINE, (Argument("name", "A method of the table, or a dotted path."), SCENE, OUT)),
+    Command(
+        "baseline",
+        BASELINE,
+        (
+            Argument("name", "A method of the table, or a dotted path."),
+            SeveralThenOut("scene", "One scene, or several of plsr, ridge, linear.", "SCENE... OUT", single=True),
+        ),
+    ),
     Command(
         "adopt",
         "Make a model of a fitted estimator of scikit-learn, a file of skops; `predict` then takes it.",

@@ -8,6 +8,8 @@ from typing import Any
 
 from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
 from tilespec.models.ensemble import Ensemble
+from tilespec.models.tasks import task
+from tilespec.models.tasks.base import stored_arrays
 from tilespec.storage.backends.paths import free_bytes
 from tilespec.storage.layout import ArraySpec, class_attrs, constants
 from tilespec.storage.product import Product
@@ -20,6 +22,9 @@ OBJECTS = (256, 128, 64, 32)
 """The edges of a stored object in pixels; the first one is used whose object stays below `OBJECT_BYTES`."""
 OBJECT_BYTES = 16 << 20
 """The largest object in bytes: a new array above 32 MB causes page faults each time, and viewers read it slowly."""
+
+INTERVALS = ("interval_level", "conformal_half_width")
+"""What a product says of its intervals, where the model knows it."""
 
 
 def edge_of(channels: int) -> int:
@@ -39,7 +44,8 @@ def create(plan: PredictPlan, models: Ensemble, settings: Mapping[str, Any], *, 
     """Create the store of a plan, or open it to resume."""
     scene = Scene.open(plan.scene)
     georef = moved_to(scene.georef, plan.roi, plan.grid)
-    channels = SpectralAxis(name="channel", unit="1", values=tuple(range(models.channels[1])))
+    width = models.channels[1] // len(_names(models))
+    channels = SpectralAxis(name="channel", unit="1", values=tuple(range(width)))
     axis = None if models.classes else models.spectral_out or channels
     Product.open(
         plan.product.url,
@@ -68,14 +74,27 @@ def _arrays(plan: PredictPlan, models: Ensemble, *, mapped: bool, probabilities:
     )
     real = replace(one, dtype="float32", attrs=attrs, fill=float("nan"))
     last = "class" if models.classes else "band"
-    many = replace(real, shape=(*plane, models.channels[1]), dims=("y", "x", last), chunks=(*edge, models.channels[1]))
-    specs = [one if models.classes else many]
+    width = models.channels[1] // len(_names(models))
+    many = replace(real, shape=(*plane, width), dims=("y", "x", last), chunks=(*edge, width))
+    specs = [one] if models.classes else [replace(many, name=name) for name in _names(models)]
     if models.classes and probabilities:
         specs.append(replace(many, name="probability"))
     if plan.disagreement:
         text = "standard deviation between the tiles that cover a pixel, root mean square over channels"
         specs.append(replace(real, name="disagreement", attrs={**attrs, "long_name": text}))
     return specs
+
+
+def _names(models: Ensemble) -> tuple[str, ...]:
+    """Return the names of the stored arrays of values."""
+    return stored_arrays(task(models.task))
+
+
+def _quantities(models: Ensemble) -> dict[str, Any]:
+    """Return what is known of the channels of a prediction of numbers: of several models what all have in common."""
+    of_task = {key: list(models.task[key]) for key in ("quantities", "units") if key in models.task}
+    provenance = models.first.provenance if len(models.members) == 1 else {}
+    return of_task | {key: provenance[key] for key in INTERVALS if key in provenance}
 
 
 def _attrs(plan: PredictPlan, scene: Scene, models: Ensemble, norm: str) -> dict[str, Any]:
@@ -94,6 +113,7 @@ def _attrs(plan: PredictPlan, scene: Scene, models: Ensemble, norm: str) -> dict
         "spatial_norms": list(models.norms),
         "fingerprint": plan.product.ledger.key,
         "grid": plan.grid.to_json(),
+        **_quantities(models),
     }
 
 

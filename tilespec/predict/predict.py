@@ -63,7 +63,7 @@ def predict(
         UserError: bands or wavelengths differ from the model's, overlap >= tile, or other settings in ``out``.
         KeyboardInterrupt: stopped by a signal; what was in flight is finished, and the same command resumes.
     """
-    places = {scene: out} if isinstance(scene, str) else _places(scene, out)
+    places = {scene: out} if isinstance(scene, str) else places_of(scene, out)
     if isinstance(scene, str):
         Scene.open(scene)  # if scene and model are both missing, the scene is reported
     loaded = Ensemble.load([model] if isinstance(model, str) else model)
@@ -158,8 +158,12 @@ def _any_incomplete(done: dict[str, dict[str, Any]]) -> bool:
     return any(result.get("status") == INCOMPLETE for result in done.values())
 
 
-def _places(scenes: Sequence[str], out: str) -> dict[str, str]:
-    """Return the URL of each scene's prediction: in the folder ``out``, under the scene's own name."""
+def places_of(scenes: Sequence[str], out: str) -> dict[str, str]:
+    """Return the URL of each scene's prediction: in the folder ``out``, under the scene's own name.
+
+    Raises:
+        UserError: two scenes have the same name.
+    """
     names = [store_path(scene).name for scene in scenes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -19,7 +19,7 @@ from tilespec.models.frozen_norms import freeze
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import SeededDropout, set_sample_ids
 from tilespec.models.tasks import task
-from tilespec.models.tasks.base import Task
+from tilespec.models.tasks.base import Task, stored_arrays
 from tilespec.spectra.recipe import Recipe
 
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
@@ -117,11 +117,13 @@ class TorchPredictor:
     def decode(
         self, blended: Float32[np.ndarray, "y x channel"], valid: Bool[np.ndarray, "y x"]
     ) -> dict[str, np.ndarray]:
-        """Return the arrays to store: classes (255 for no data), or channels (NaN for no data)."""
+        """Return the arrays to store: classes (255 for no data), or channels (NaN for no data), with their ends."""
         decoded = self.task.decode(blended)
         if not valid.all():
             decoded[~valid] = UNLABELLED if decoded.dtype == np.uint8 else np.nan
-        return {"prediction": decoded, "probability": blended} if self.probabilities else {"prediction": decoded}
+        names = stored_arrays(self.task)
+        arrays = dict(zip(names, np.split(decoded, len(names), axis=-1), strict=True))
+        return {**arrays, "probability": blended} if self.probabilities else arrays
 
     def __hash__(self) -> int:
         return id(self)

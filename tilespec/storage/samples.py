@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
@@ -78,6 +78,48 @@ def samples_of(
         for scene, roi, plane, number in (places[name],)
         if np.isfinite(values).any()
     )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleIndex:
+    """The sample of each pixel of one scene, a small value that is sent to workers."""
+
+    places: Int64[np.ndarray, " sample"]
+    """The places of the scene's samples among all samples; ascending by their ids in the layer, if it has ids."""
+    numbers: Int64[np.ndarray, " sample"] | None
+    """Their ids in the layer; None if the only sample is a mask or the whole scene."""
+    sample: Sample
+    """The first sample, whose layer is that of all."""
+    rois: tuple[Roi, ...]
+    """The region of each sample."""
+
+    def of(self, roi: Roi) -> Int64[np.ndarray, "y x"]:
+        """Return the place of the sample of each pixel of a region, -1 for none."""
+        layer, numbers = self.sample.layer, self.numbers
+        if numbers is None or layer is None:
+            return np.where(self.sample.mask(roi), self.places[0], -1)
+        held = layer.read(roi).astype(np.int64)
+        at = np.minimum(np.searchsorted(numbers, held), len(numbers) - 1)
+        return np.where(numbers[at] == held, self.places[at], -1)
+
+
+def indices_of(samples: Sequence[Sample]) -> dict[str, SampleIndex]:
+    """Return the index of each scene with samples, by its URL."""
+    by_scene: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        by_scene.setdefault(sample.scene.url, []).append(place)
+    found = {}
+    for url, places in by_scene.items():
+        ordered = sorted(places, key=lambda place: samples[place].number or 0)
+        first = samples[ordered[0]]
+        found[url] = SampleIndex(
+            places=np.array(ordered, np.int64),
+            numbers=None if first.number is None else np.array([samples[p].number for p in ordered], np.int64),
+            sample=first,
+            rois=tuple(samples[place].roi for place in ordered),
+        )
+    return found
 
 
 Place = tuple[Scene, Roi, Layer | None, int | None]

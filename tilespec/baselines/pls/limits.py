@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import chi2, f, norm
 
-from tilespec.baselines.pls.group_moments import Cross
+from tilespec.baselines.pls.group_moments import Cross, Group
 from tilespec.baselines.pls.pls import Pls
 
 LEVEL = 0.95
@@ -51,3 +51,14 @@ def residual_variances(model: Pls, cross: Cross) -> Float64[np.ndarray, " band"]
     xx = cross.xx / np.outer(model.scale, model.scale)
     left = xx - (model.loadings * model.squares) @ model.loadings.T
     return np.maximum(np.linalg.eigvalsh(left / max(cross.weight - 1, 1)), 0.0)
+
+
+def pixel_residual_variances(model: Pls, pixels: Group) -> Float64[np.ndarray, " band"]:
+    """Return the eigenvalues of the mean product of residuals of other spectra than those of the fit.
+
+    The model is that of their means: the residual of a centred, scaled spectrum is ``x - x R P'``.
+    """
+    away = (pixels.mean - model.mean_x) / model.scale
+    products = pixels.scatter / np.outer(model.scale, model.scale) / pixels.n + np.outer(away, away)
+    left = np.eye(len(away)) - model.rotations @ model.loadings.T
+    return np.maximum(np.linalg.eigvalsh(left.T @ products @ left), 0.0)

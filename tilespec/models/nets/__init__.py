@@ -29,6 +29,7 @@ NETS = {
     "polynomial": "tilespec.models.nets.regression:Polynomial",
     "rbf": "tilespec.models.nets.regression:Rbf",
     "adopted": "tilespec.models.nets.adopted:Adopted",
+    "interval": "tilespec.models.nets.interval:Interval",
     "opened": "tilespec.models.nets.opening:Opening",
     "unet": "tilespec.models.nets.unet:Unet",
     "spectral_unet": "tilespec.models.nets.spectral_unet:SpectralUnet",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
-from typing import ClassVar, Literal, Protocol, final, runtime_checkable
+from typing import ClassVar, Final, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -75,6 +75,17 @@ class Geometry:
         """Return for each output pixel what an input plane holds at its centre."""
         rows, columns = (centres(length, self.scale) + self.margin for length in self.plane(plane.shape))
         return plane[np.ix_(rows, columns)]
+
+
+ONE: Final = ("prediction",)
+"""The stored array of a task that predicts values or classes alone."""
+WITH_INTERVAL: Final = ("prediction", "lower", "upper")
+"""The stored arrays of a task that predicts an interval around each value too."""
+
+
+def stored_arrays(task: object) -> tuple[str, ...]:
+    """Return the names of the arrays, of equally many channels, that a task's channels are stored as."""
+    return WITH_INTERVAL if getattr(task, "interval", False) else ONE
 
 
 @runtime_checkable
