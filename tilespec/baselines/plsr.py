@@ -5,11 +5,12 @@ from typing import ClassVar, Final, final
 import numpy as np
 
 from tilespec.baselines.base import FitInput, FittedBaseline
+from tilespec.baselines.calibrated_quantity import Matrix, Numbers
 from tilespec.baselines.options import AUTO, MethodOptions
 from tilespec.baselines.pls.group_moments import Cross
 from tilespec.baselines.pls.pls import Pls, fit
 from tilespec.baselines.pls.regression import Path, PlsPath, RidgePath
-from tilespec.baselines.sample_regression import SAMPLE_OPTIONS, Matrix, Numbers, calibrate
+from tilespec.baselines.sample_regression import SAMPLE_OPTIONS, calibrate
 from tilespec.core.errors import UserError
 
 RECIPES: Final = ("", "snv", "sg=11:2:1", "snv,sg=11:2:1", "absorbance", "absorbance,snv", "absorbance,sg=11:2:1")

@@ -4,11 +4,8 @@ The preprocessing and the size of the regression are chosen by cross-validation 
 has an interval; docs/baselines.md derives it.
 """
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, final, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,78 +13,37 @@ from jaxtyping import Bool, Float64
 from scipy.stats import norm, t
 
 from tilespec.baselines.base import FitInput, FittedBaseline
-from tilespec.baselines.diagnostics import PlsResiduals
+from tilespec.baselines.calibrated_quantity import (
+    LEVEL,
+    Calibrated,
+    Matrix,
+    Method,
+    Numbers,
+    Quantity,
+    arrays_of,
+    important_bands,
+    residuals_of,
+    table_of,
+)
 from tilespec.baselines.mean_spectra import MeanSpectra, PixelMoments, mean_spectra, pixel_moments
 from tilespec.baselines.options import BaselineOptions
-from tilespec.baselines.pls.cross_validation import Curves, one_standard_error
-from tilespec.baselines.pls.limits import pixel_residual_variances, q_limit, t2_limit
-from tilespec.baselines.pls.pls import Pls
 from tilespec.baselines.pls.regression import (
-    Path,
-    Regression,
-    conformal_width,
     folds_of,
     leave_out,
-    selectivity_ratio,
 )
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
-from tilespec.evaluate.metrics.calibration import calibration_scores
 from tilespec.spectra.steps import parse
 from tilespec.storage.rasters import inside
 from tilespec.storage.references import References
 from tilespec.storage.samples import Sample, samples_of
 from tilespec.storage.scene import Scene
 
-LEVEL: Final = 0.95
-"""The probability of intervals."""
 SAMPLE_OPTIONS: Final = ("references", "column", "samples_layer", "mask", "held_out", "folds", "reference_error")
 """The options that decide which samples a regression is fitted on, and how it is judged."""
 LOST: Final = 0.01
 """The share of a sample's pixels that a candidate of the preprocessing may make invalid."""
-BEST: Final = 5
-"""The number of bands that the result names."""
-
-Matrix = Float64[np.ndarray, "_sample _band"]
-Numbers = Float64[np.ndarray, " _sample"]
-
-
-@runtime_checkable
-class Method(Protocol):
-    """A kind of regression."""
-
-    def path(self, rows: int, bands: int) -> Path:
-        """Return the regressions to choose from, where the smallest training set has ``rows`` samples."""
-
-    def pls(self, x: Matrix, y: Numbers, size: float) -> Pls | None:
-        """Return the PLS model of spectra and numbers, None for another kind."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Quantity:
-    """The samples of one quantity, and its cross-validation after one recipe."""
-
-    name: str
-    """The name of the quantity."""
-    y: Numbers
-    """The reference numbers of all samples, NaN where there is none."""
-    fitted: Bool[np.ndarray, " _sample"]
-    """Whether each sample is fitted."""
-    held: Bool[np.ndarray, " _sample"]
-    """Whether each sample is held out."""
-    path: Path
-    """The regressions to choose from."""
-    predictions: Float64[np.ndarray, "_fitted _size"]
-    """The cross-validated predictions of the fitted samples by every size."""
-    curves: Curves
-    """The errors of the folds."""
-
-    @property
-    def least(self) -> float:
-        """The least cross-validated mean squared error, as a share of the variance of the numbers."""
-        return float(self.curves.mean(axis=0)[1:].min() / self.y[self.fitted].var())
 
 
 def task_of(references: References) -> dict[str, Any]:
@@ -139,7 +95,7 @@ def calibrate(on: FitInput, method: Method) -> FittedBaseline:
     means = mean_spectra(on.samples, on.recipes, client=on.client, progress=on.progress)
     with one_blas_thread():
         spectra, quantities, candidates = _best_recipe(on, method, means, y, held)
-        each = [_Calibrated.of(quantity, method, spectra.values) for quantity in quantities]
+        each = [Calibrated.of(quantity, method, spectra.values) for quantity in quantities]
     maps = [one.model.coefficients[:, None] for one in each] + [one.model.factors for one in each]
     pixels = pixel_moments(
         on.samples,
@@ -171,11 +127,11 @@ def calibrate(on: FitInput, method: Method) -> FittedBaseline:
             "candidates": candidates,
             "regressions": figures,
             "pixels": int(spectra.pixels.sum()),
-            "important_bands": {one.quantity.name: _important(one, spectra) for one in each},
+            "important_bands": {one.quantity.name: important_bands(one, spectra) for one in each},
         },
         notes=_notes(spectra, each, pixels),
-        arrays=_arrays(each),
-        tables={"samples.csv": _table(on.references, each, [sample.id for sample in on.samples])},
+        arrays=arrays_of(each),
+        tables={"samples.csv": table_of(on.references, each, [sample.id for sample in on.samples])},
         residuals={one.quantity.name: residuals_of(one.pls, pixels) for one in each if one.pls is not None}
         if on.options.diagnostics
         else {},
@@ -249,81 +205,6 @@ def _quantity(on: FitInput, method: Method, x: Matrix, number: int, y: np.ndarra
     )
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Calibrated:
-    """The chosen regression of a quantity."""
-
-    quantity: Quantity
-    model: Regression
-    predicted: Numbers
-    """The predictions of all samples."""
-    left_out: Numbers
-    """The cross-validated predictions of all samples, NaN for those that were not fitted."""
-    ratio: Float64[np.ndarray, " band"]
-    """The selectivity ratio of each band."""
-    pls: Pls | None
-
-    @classmethod
-    def of(cls, quantity: Quantity, method: Method, x: Matrix) -> "_Calibrated":
-        """Return the regression on all fitted samples, the simplest within one standard error of the best."""
-        size = one_standard_error(quantity.curves) - 1
-        own, y = x[quantity.fitted], quantity.y[quantity.fitted]
-        model = quantity.path(own, y)[size]
-        left_out = np.full(len(x), np.nan)
-        left_out[quantity.fitted] = quantity.predictions[:, size]
-        return cls(
-            quantity=quantity,
-            model=model,
-            predicted=model.predict(x),
-            left_out=left_out,
-            ratio=selectivity_ratio(own, model),
-            pls=method.pls(own, y, model.size),
-        )
-
-    @property
-    def degrees(self) -> float:
-        """The degrees of freedom of the residuals."""
-        return max(self.model.n - self.model.freedom - 1, 1.0)
-
-    @property
-    def variance(self) -> float:
-        """The variance s^2 of a new sample about the regression, besides that of the regression itself.
-
-        The mean of ``s^2 (1 + 1/n + leverage)`` over the fitted samples is the cross-validated mean squared error.
-        """
-        errors = (self.left_out - self.quantity.y)[self.quantity.fitted]
-        return float((errors**2).mean() / (1 + (1 + self.model.freedom) / self.model.n))
-
-    @property
-    def conformal(self) -> float | None:
-        """Half the width of the interval of a sample's mean; None where the samples are too few."""
-        others = self.quantity.held if self.quantity.held.any() else self.quantity.fitted
-        guess = self.predicted if self.quantity.held.any() else self.left_out
-        width = conformal_width((guess - self.quantity.y)[others], LEVEL)
-        return width if np.isfinite(width) else None
-
-    def facts(self, pixel_noise: float) -> dict[str, Any]:
-        """Return the figures of the quantity as plain data."""
-        q = self.quantity
-        truth = np.where(q.fitted, q.y, np.nan)
-        stages = {
-            "calibration": calibration_scores(truth, self.predicted),
-            "cross_validation": calibration_scores(truth, self.left_out),
-        }
-        if q.held.any():
-            stages["held_out"] = calibration_scores(np.where(q.held, q.y, np.nan), self.predicted)
-        names = {"calibration": "rmsec", "cross_validation": "rmsecv", "held_out": "rmsep"}
-        return {
-            ("components" if self.pls is not None else "penalty"): self.model.size,
-            **{names[stage]: scores["rmse"] for stage, scores in stages.items()},
-            **{stage: {key: _plain(value) for key, value in scores.items()} for stage, scores in stages.items()},
-            "mse_by_size": q.curves.mean(axis=0).tolist(),
-            "residual_sd": float(np.sqrt(self.variance)),
-            "pixel_noise_sd": float(np.sqrt(pixel_noise)),
-        }
-
-
 def _reference_errors(on: FitInput, quantities: int) -> list[float]:
     """Return the standard deviation of the error of the reference numbers of each quantity."""
     parts = str(on.options.reference_error).split(",")
@@ -341,12 +222,8 @@ def _reference_errors(on: FitInput, quantities: int) -> list[float]:
     return errors
 
 
-def _plain(value: float) -> float | None:
-    return value if np.isfinite(value) else None
-
-
 def _weights(
-    on: FitInput, each: Sequence[_Calibrated], noise: Float64[np.ndarray, "quantity 2"]
+    on: FitInput, each: Sequence[Calibrated], noise: Float64[np.ndarray, "quantity 2"]
 ) -> dict[str, torch.Tensor]:
     """Return the state of the net: everything is relative to the mean of the mean spectra, so no digits cancel.
 
@@ -377,74 +254,7 @@ def _weights(
     return {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in values.items()}
 
 
-def _arrays(each: Sequence[_Calibrated]) -> dict[str, np.ndarray]:
-    """Return the arrays for chemometrics by name, each with one row for each quantity."""
-    rows: dict[str, list[Any]] = {
-        "coefficients": [one.model.coefficients for one in each],
-        "mean_x": [one.model.mean_x for one in each],
-        "mean_y": [one.model.mean_y for one in each],
-        "selectivity_ratio": [one.ratio for one in each],
-        "vip": [one.pls.vip() for one in each if one.pls is not None],
-    }
-    arrays = {name: np.stack(values) for name, values in rows.items() if values}
-    for number, one in enumerate(each):
-        if one.pls is not None:
-            named = ("weights", "loadings", "rotations", "explained_x", "explained_y")
-            arrays |= {f"{name}_{number}": getattr(one.pls, name) for name in named}
-    return arrays
-
-
-def _important(one: _Calibrated, spectra: MeanSpectra) -> list[float]:
-    """Return the centres of the bands with the largest VIP, or selectivity ratio where there is no VIP."""
-    values = one.ratio if one.pls is None else one.pls.vip()
-    axis = spectra.recipe.axis_out
-    best = np.argsort(-values, kind="stable")[:BEST]
-    return [float(band if axis is None else axis.values[band]) for band in best]
-
-
-def _table(references: References, each: Sequence[_Calibrated], ids: Sequence[str]) -> str:
-    """Return the table of all samples: their numbers, fitted and cross-validated predictions, conformal intervals."""
-    columns: dict[str, Sequence[Any]] = {"sample": ids}
-    for one, unit in zip(each, references.units, strict=True):
-        q, half = one.quantity, one.conformal if one.conformal is not None else np.nan
-        new = np.where(q.fitted, one.left_out, one.predicted)
-        values: Mapping[str, Any] = {
-            "reference": q.y,
-            "predicted": one.predicted,
-            "cross_validated": one.left_out,
-            "lower": new - half,
-            "upper": new + half,
-        }
-        named = {f"{q.name}_{key} [{unit}]" if unit else f"{q.name}_{key}": each for key, each in values.items()}
-        columns |= {key: ["" if v != v else repr(float(v)) for v in column] for key, column in named.items()}  # noqa: PLR0124 - NaN
-        columns[f"{q.name}_set"] = np.select([q.fitted, q.held], ["fitted", "held out"], "no number").tolist()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
-
-
-def residuals_of(model: Pls, pixels: PixelMoments) -> PlsResiduals:
-    """Return the map from a spectrum to its Q, T2 and DModX.
-
-    The limit of T2 is that of a new sample. That of Q holds for pixels of the samples: single pixels have noise that
-    mean spectra have not.
-    """
-    variances = pixel_residual_variances(model, pixels.moments.finish()[0])
-    return PlsResiduals(
-        mean=model.mean_x,
-        gain=1 / model.scale,
-        rotations=model.rotations,
-        loadings=model.loadings,
-        variances=model.squares / max(model.n - 1, 1),
-        q_mean=float(variances.sum()),
-        q_limit=q_limit(variances),
-        t2_limit=t2_limit(model.n, model.components),
-    )
-
-
-def _notes(spectra: MeanSpectra, each: Sequence[_Calibrated], pixels: PixelMoments) -> tuple[str, ...]:
+def _notes(spectra: MeanSpectra, each: Sequence[Calibrated], pixels: PixelMoments) -> tuple[str, ...]:
     """Return what the user should know about the fit."""
     steps, few = spectra.recipe.text, [one.quantity.name for one in each if one.conformal is None]
     notes = {

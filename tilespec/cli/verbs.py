@@ -19,12 +19,16 @@ ndvi       vegetation index above --threshold; needs no labels
 ndvi-otsu  the same above Otsu's threshold of the region; needs no labels
 plsda      partial least squares on classes: --components (a number, auto, auto:N), --samples (a number, all),
            --folds, --scale, --diagnostics
+plsr       partial least squares on --references, numbers of samples: a scene each, or the ids of --samples-layer;
+           --column, --mask, --components, --folds, --held-out, --reference-error, --scale, --diagnostics
+ridge      ridge regression on the same; --ridge
 sam        spectral angle to class means of the region, or to --references; --max-angle
 svm        linear support vector machine on --samples pixels; --penalty
 logistic   logistic regression on --samples pixels; --penalty
 kmeans     --clusters of spectra over all pixels, at most --passes; needs no labels
 mlp        perceptron with two hidden layers on --samples pixels
-linear     least squares onto the spectra of --target, a scene on the same plane, from --samples pixels; --ridge
+linear     least squares onto the spectra of --target, a scene on the same plane, from --samples pixels, or on
+           --references as plsr; --ridge
 polynomial the same from monomials up to --degree, or their roots: --root
 rbf        the same from --centres Gaussians
 
@@ -117,7 +121,7 @@ COMMANDS: Final = (
     Command("evaluate", "Compare a prediction with the truth.", (PRED, Argument("truth"))),
     Command(
         "measure",
-        "Write a table of plants, polygons or connected regions: area, classes, spectrum, indices.",
+        "Write a table of plants, polygons or connected regions, or the means of predicted numbers over samples.",
         (PRED, SCENE, Argument("out", metavar="OUT.csv")),
     ),
     Command(

@@ -1,7 +1,7 @@
 """Samples: the pixels of scenes that a reference number belongs to: a scene each, or the objects of a layer of ids."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import final
 
@@ -62,7 +62,7 @@ def samples_of(
         UserError: an id of the table pairs with no sample or with two, a sample has no pixel, or no sample has a
             number.
     """
-    places = _numbered(scenes, layer) if layer is not None else _whole(scenes, mask)
+    places = {sample.id: sample for sample in samples_in(scenes, layer=layer, mask=mask)}
     absent = [name for name in references.samples if name not in places]
     if absent:
         raise UserError(
@@ -72,11 +72,15 @@ def samples_of(
             do="Correct the ids or the scenes: an id is the name of a scene, or a number of the layer of samples.",
         )
     pairs = zip(references.samples, references.values, strict=True)
+    return tuple(replace(places[name], values=values) for name, values in pairs if np.isfinite(values).any())
+
+
+def samples_in(scenes: Sequence[Scene], *, layer: str | None = None, mask: str | None = None) -> tuple[Sample, ...]:
+    """Return all samples of scenes, without numbers; arguments and errors are those of `samples_of`."""
+    places = _numbered(scenes, layer) if layer is not None else _whole(scenes, mask)
     return tuple(
-        Sample(id=name, scene=scene, roi=roi, layer=plane, number=number, values=values)
-        for name, values in pairs
-        for scene, roi, plane, number in (places[name],)
-        if np.isfinite(values).any()
+        Sample(id=name, scene=scene, roi=roi, layer=plane, number=number, values=np.empty(0))
+        for name, (scene, roi, plane, number) in places.items()
     )
 
 

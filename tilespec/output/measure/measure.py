@@ -18,6 +18,7 @@ from tilespec.output.measure.csv_table import as_csv, columns
 from tilespec.output.measure.indices import index_notes, indices
 from tilespec.output.measure.job import MeasureJob, job_of, pixel_area, sum_objects
 from tilespec.output.measure.numbered_picture import SOFTWARE, numbered_picture
+from tilespec.output.measure.numbers_of_samples import is_of_numbers, measure_numbers
 from tilespec.output.measure.object_masks import ByLayer, ByPolygons, ByRegions, ObjectMasks, class_of
 from tilespec.output.measure.options import MeasureOptions
 from tilespec.spectra.scale_check import not_reflectance
@@ -47,8 +48,11 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
     prediction; vegetation indices of the mean spectrum, where the scene is of reflectance;
     ``mean_WAVELENGTH`` and ``sd_WAVELENGTH`` (ddof 1) over its ``spectrum_pixels``. NaN: not defined.
 
+    Of a prediction of numbers, such as percentages of fat, the table has their means over each sample: see
+    `tilespec.output.measure.numbers_of_samples`.
+
     Args:
-        pred: Prediction of classes, or a scene with labels.
+        pred: Prediction of classes or numbers, or a scene with labels.
         scene: The scene that was predicted.
         out: The table; replaced whole.
         options: What the objects are; given by name.
@@ -58,6 +62,8 @@ def measure(pred: str, scene: str, out: str | Path, options: MeasureOptions, pro
         UserError: the two lie on different planes, there are no such objects, or no such class.
     """
     place = _place(out)
+    if is_of_numbers(pred):
+        return measure_numbers(pred, scene, place, options, progress)
     picture = None if options.picture is None else _place(options.picture, "--picture", ".png")
     source = Scene.open(scene)
     check_file(out, MARK, "a table")

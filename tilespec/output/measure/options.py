@@ -26,5 +26,11 @@ class MeasureOptions(Region, Workers, DryRun, Overwrite):
     of ``regions``, else all classes but one named ``background``. Pixels without a prediction never do."""
     picture: str | None = field(default=None, metadata={"metavar": "FILE.png"})
     """A picture of the scene, with the outlines of the objects and their numbers, goes to this file."""
+    mask: str | None = field(default=None, metadata={"metavar": "LAYER"})
+    """The sample is this layer of the scene, where the prediction is of numbers and ``by`` is not given: its labelled
+    pixels, or those that are not 0. The default is the whole scene."""
+    references: str | None = field(default=None, metadata={"metavar": "FILE.csv"})
+    """The table gets the reference numbers of this CSV file, ID,NAME [UNIT],..., and the errors of the prediction,
+    where it is of numbers."""
     pixel_coordinates: bool = False
     """Corners of the polygons are columns and rows."""
