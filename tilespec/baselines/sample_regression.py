@@ -48,7 +48,8 @@ LOST: Final = 0.01
 
 def task_of(references: References) -> dict[str, Any]:
     """Return the task of a model that predicts the numbers of samples, pixel by pixel, with intervals."""
-    return {"name": "reconstruct", "channels": len(references.quantities), "interval": True}
+    named = {"quantities": list(references.quantities), "units": list(references.units)}
+    return {"name": "chemmap", **named, "interval": True}
 
 
 def samples_from(scenes: Sequence[Scene], options: BaselineOptions) -> tuple[References, tuple[Sample, ...]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance
-from tilespec.models.tasks.base import Geometry, without_gaps
+from tilespec.models.tasks.base import Geometry, stored_arrays, without_gaps
 from tilespec.storage.references import LIMITS
 
 Values = Float32[np.ndarray, "y x quantity"]
@@ -50,6 +50,8 @@ class ChemMap:
     """The number of input pixels on each side of a scene without output."""
     head: str = "linear"
     """The net's output: ``linear``, in the units of the references, or ``bounded``, 0 to 1 for the range."""
+    interval: bool = False
+    """Whether the net answers the lower and the upper ends of intervals too, after the values (``baseline plsr``)."""
 
     def __post_init__(self) -> None:
         for name in ("quantities", "units", "low", "high"):  # a model card has lists
@@ -71,8 +73,8 @@ class ChemMap:
 
     @property
     def channels_out(self) -> int:
-        """The number of quantities."""
-        return len(self.quantities)
+        """The number of quantities, three times as many with intervals."""
+        return len(self.quantities) * len(stored_arrays(self))
 
     @property
     def geometry(self) -> Geometry:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance
-from tilespec.models.tasks.base import Geometry, stored_arrays, without_gaps
+from tilespec.models.tasks.base import Geometry, without_gaps
 
 Values = Float32[np.ndarray, "y x channel"]
 
@@ -41,8 +41,6 @@ class Reconstruct:
     """The value at the net's upper end; larger values can be learned with a linear head only."""
     head: str = "linear"
     """The net's output for the range: ``linear``, 0 to 1 and beyond, or ``tanh``, -1 to 1 as in pix2pix."""
-    interval: bool = False
-    """Whether the net answers the lower and the upper ends of intervals too, after the values."""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or not -np.inf < self.low < self.high < np.inf:
@@ -59,8 +57,8 @@ class Reconstruct:
 
     @property
     def channels_out(self) -> int:
-        """The number of channels of the target, three times as many with intervals."""
-        return self.channels * len(stored_arrays(self))
+        """The number of channels of the target."""
+        return self.channels
 
     @property
     def geometry(self) -> Geometry:
