@@ -75,6 +75,23 @@ def test_what_cannot_be_measured_is_refused(predicted, tmp_path, options, text):
     assert not (tmp_path / "t.csv").exists()
 
 
+def test_pixels_of_another_scale_belong_to_the_sample_at_their_centres(predicted, tmp_path):
+    scene, _, ids, pred, _ = predicted
+    values = zarr.open_group(pred, mode="r")["prediction"][...]
+    half = zarr.open_group(str(tmp_path / "half"), mode="w")
+    part = values[11::2, 5::2]
+    names = ("y", "x", "band")
+    half.create_array("prediction", shape=part.shape, dtype="float32", dimension_names=names)[...] = part
+    half.attrs.update({"origin": [6, 0], "plane": [72, 108], "grid": {"scale": "1/2", "origin": 4}})
+    api.measure(str(tmp_path / "half"), scene, str(tmp_path / "t.csv"), by="sample")
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    means = [part[ids[11::2, 5::2] == k].mean(axis=0, dtype=np.float64) for k in range(1, 25)]
+    np.testing.assert_allclose([[float(row["0"]), float(row["1"])] for row in rows], means, rtol=1e-9)
+    half.attrs["plane"] = [72, 109]
+    with pytest.raises(UserError, match="a scene of 72 x 109 pixels"):
+        api.measure(str(tmp_path / "half"), scene, str(tmp_path / "t.csv"), by="sample")
+
+
 def test_a_table_of_something_else_is_left_alone(predicted, tmp_path):
     (tmp_path / "t.csv").write_text("mine\n")
     with pytest.raises(UserError, match="no such output"):

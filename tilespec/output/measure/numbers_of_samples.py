@@ -5,11 +5,13 @@ that the table can be read as one of references, ``NAME_sd`` over pixels (ddof 1
 where the model has an interval of means, and ``NAME_reference`` and ``NAME_error`` with references.
 """
 
+from fractions import Fraction
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import zarr
+from jaxtyping import Int64
 
 from tilespec.baselines.pls.group_moments import Grouped
 from tilespec.cluster.connect import connect
@@ -26,10 +28,13 @@ from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK
 from tilespec.storage.outputs import check_file
-from tilespec.storage.rasters import ValueRaster, inside, scale_of
+from tilespec.storage.rasters import ValueRaster, scale_of
 from tilespec.storage.references import References
 from tilespec.storage.samples import Sample, SampleIndex, indices_of, samples_in
 from tilespec.storage.scene import Scene
+from tilespec.tiling.grid import centres
+
+Places = Int64[np.ndarray, " _"]
 
 MARK: Final = b"id,valid_pixels,invalid_pixels"
 """The names of columns by which a table that this file wrote is known."""
@@ -47,7 +52,7 @@ def measure_numbers(
     """Write the table of a prediction of numbers; return its figures, by quantity those of `calibration_scores`.
 
     Raises:
-        UserError: the prediction does not lie on the scene pixel by pixel, or no id of the references is a sample.
+        UserError: the prediction is one of another scene, or no id of the references is a sample.
     """
     raster, source = ValueRaster.open(pred), Scene.open(scene)
     _check(raster, source, options)
@@ -58,7 +63,7 @@ def measure_numbers(
     plan = {"pred": pred, "scene": scene, "out": str(place), "samples": len(samples), "quantities": names}
     if options.dry_run:
         return plan | {"notes": [], "dry_run": True}
-    strips = raster.roi.cut(CHUNK, raster.roi.x1)
+    strips = _plane(raster).cut(CHUNK, raster.layer.shape[1])
     (index,) = indices_of(samples).values()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         progress.start("measure", len(strips), "strips")
@@ -74,11 +79,12 @@ def measure_numbers(
 
 def _check(raster: ValueRaster, scene: Scene, options: MeasureOptions) -> None:
     """Refuse a prediction of another plane, and options for objects of classes."""
-    if scale_of(raster.attrs) != "1" or not inside(raster.roi, scene.roi):
+    plane, ends = raster.attrs.get("plane", scene.shape[:2]), [int(places[-1]) for places in _places(raster)]
+    if tuple(plane) != scene.shape[:2] or any(end >= n for end, n in zip(ends, scene.shape, strict=False)):
         raise UserError(
             raster.url,
-            found=f"a prediction of {raster.roi} at scale {scale_of(raster.attrs)}",
-            expected=f"one of {scene.roi}, or of a part of it, a pixel for a pixel",
+            found=f"a prediction of a scene of {' x '.join(map(str, plane))} pixels",
+            expected=f"one of {scene.shape[0]} x {scene.shape[1]}, or of a part of it",
             do="Name the scene that was predicted.",
         )
     given = {"--polygons": options.polygons, "--regions": options.regions, "--picture": options.picture}
@@ -106,11 +112,31 @@ def _matching(path: str, names: list[str], samples: tuple[Sample, ...]) -> Refer
     return table.only(known)
 
 
+def _plane(raster: ValueRaster) -> Roi:
+    """Return the region of all pixels of a prediction, in its own pixels."""
+    return Roi(y0=0, y1=raster.layer.shape[0], x0=0, x1=raster.layer.shape[1])
+
+
+def _places(raster: ValueRaster) -> tuple[Places, Places]:
+    """Return the row and the column of the scene at the centre of each row and column of a prediction."""
+    margin, scale = int((raster.attrs.get("grid") or {}).get("origin", 0)), Fraction(scale_of(raster.attrs))
+    y0, x0 = raster.attrs.get("origin", (0, 0))
+    height, width = raster.layer.shape[:2]
+    return centres(height, scale) + margin + y0, centres(width, scale) + margin + x0
+
+
 def _strip(pred: str, index: SampleIndex, roi: Roi) -> Grouped:
-    """Return the moments of each sample's numbers in a strip, and at ``-1 - place`` those of all its pixels."""
-    zero, plane = Grouped(scatter=True), index.of(roi)
+    """Return the moments of each sample's numbers in a strip, and at ``-1 - place`` those of all its pixels.
+
+    A pixel of a prediction at another scale belongs to the sample of the scene's pixel at its centre.
+    """
+    raster, zero = ValueRaster.open(pred), Grouped(scatter=True)
+    rows, cols = (places[part] for places, part in zip(_places(raster), roi.slices, strict=True))
+    around = Roi(y0=int(rows[0]), y1=int(rows[-1]) + 1, x0=int(cols[0]), x1=int(cols[-1]) + 1)
+    plane = index.of(around)[np.ix_(rows - rows[0], cols - cols[0])]
     place = plane[plane >= 0]
-    numbers = zero.of((ValueRaster.open(pred).read(roi)[plane >= 0], place))
+    assert raster.scene is not None, "numbers have channels"
+    numbers = zero.of((raster.scene.read(roi)[plane >= 0], place))
     return numbers + zero.of((np.ones((len(place), 1), np.float32), -1 - place))
 
 
