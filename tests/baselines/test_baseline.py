@@ -212,7 +212,7 @@ def test_an_index_needs_its_bands(tmp_path, make_scene):
 
 
 def test_unknown_methods_list_the_known(scene, tmp_path):
-    known = "kmeans, linear, logistic, mlp, ndvi, ndvi-otsu, plsda, polynomial, rbf, sam, svm"
+    known = "kmeans, linear, logistic, mlp, ndvi, ndvi-otsu, plsda, plsr, polynomial, rbf, ridge, sam, svm"
     refused(known, "simca", scene, tmp_path)
 
 
