@@ -114,7 +114,7 @@ def test_a_validation_changes_nothing_that_a_training_depends_on(scene, tmp_path
         torch.set_num_threads(before[0])
     assert torch.equal(torch.random.get_rng_state(), before[1])
     assert all(torch.equal(kept[key], value) for key, value in state.items())
-    assert predictor._load.cache_info().currsize == predictor._agree.cache_info().currsize == 0
+    assert predictor._loaded_once.cache_info().currsize == predictor._agree.cache_info().currsize == 0
 
 
 def test_a_training_that_is_validated_learns_the_same(scene, tmp_path):
