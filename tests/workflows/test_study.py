@@ -1,6 +1,7 @@
 """Studies: grids and folds as values, means weighted by pixels, and one table however often the work was cut."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -244,7 +245,7 @@ def test_what_is_done_is_not_done_again_and_a_grown_grid_does_what_is_new(undist
             verb,
             lambda *a, _verb=verb, _told=told, **k: (k.get("dry_run") or seen.append(_verb), _told(*a, **k))[1],
         )
-    out, before = undisturbed
+    before, out = undisturbed[1], shutil.copytree(undisturbed[0], tmp_path / "s")  # the table of others stays
     again = split(scenes, out)
     assert seen == []
     assert again["scores"] == before["scores"]

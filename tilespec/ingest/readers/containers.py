@@ -161,6 +161,10 @@ def _meanings(container: Container, name: str) -> dict[str, str]:
     return {dim: axis for dim, axis in said.items() if axis is not None}
 
 
+TABLES: Final = "Nothing in it can be read as a scene; a table of spectra has no rows and columns."
+"""The advice on a container without a cube."""
+
+
 def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
     """Return the name of the selected array; refuse when none or several are suitable."""
     ranks = RANKS.get(options.kind, (3,))
@@ -195,8 +199,8 @@ def _advice(entries: Mapping[str, Entry], suitable: Sequence[str]) -> str:
     if long:
         return f"{long[0]} has more axes than y, x and band: store one part of it by itself, such as a single time."
     if any(entry.dtype == object for entry in entries.values()):
-        return "Fields of a struct are not looked into: save them as arrays, in MATLAB by save FILE -struct NAME."
-    return "Nothing in it can be read as a scene; a table of spectra has no rows and columns."
+        return f"{TABLES} Fields of a struct are not looked into: in MATLAB, save FILE -struct NAME makes them arrays."
+    return TABLES
 
 
 def listed(entries: Mapping[str, Entry]) -> str:
