@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.checkpoint import checkpoint
 
 from tilespec.models.nets.norms import SeededDropout, set_sample_ids
-from tilespec.training.objectives.base import Batch, Move, Objective
+from tilespec.training.objectives.base import Items, Move, Objective
 from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_weights import SharedWeights, share_weights
@@ -83,20 +83,23 @@ class StepRunner:
     """The running means of norms of all players."""
     pools: Mapping[str, SharedWeights]
     """The memory of each player that ranks of one machine share."""
+    averaged_late: bool
+    """Whether gradients are averaged over the ranks behind the last term, and not while each is propagated back."""
 
     @classmethod
     def of(cls, train: Train, players: Mapping[str, Player], objective: Objective, ranks: Ranks) -> "StepRunner":
         """Return the execution of moves for a configuration.
 
         Gradients are averaged over the ranks in shared memory; or during the backward pass; or, for several parts of a
-        batch, after the last part.
+        batch and for an objective whose terms differ in number between ranks, after the last one.
         """
         pools = share_weights(players, ranks)
         layers = [layer for player in players.values() for layer in player.module.modules()]
         dropouts = nn.ModuleList(layer for layer in layers if isinstance(layer, SeededDropout))
+        late = train.accumulate > 1 or getattr(objective, "uneven", False)
         if train.accumulate > 1:
             players = {name: replace(player, net=Recomputed(player.net)) for name, player in players.items()}
-        elif not pools:
+        elif not pools and not late:
             players = {name: replace(player, net=ranks.wrap(player.net)) for name, player in players.items()}
         return cls(
             players=players,
@@ -106,9 +109,10 @@ class StepRunner:
             dropouts=dropouts,
             statistics=Statistics(players),
             pools=pools,
+            averaged_late=late,
         )
 
-    def step(self, batch: Batch) -> tuple[Named, Named]:
+    def step(self, batch: Items) -> tuple[Named, Named]:
         """Run the moves of all players, and return losses (of this rank) and norms of gradients (of all ranks)."""
         self.statistics.keep()
         parts = batch.cut(self.train.accumulate)
@@ -123,7 +127,7 @@ class StepRunner:
                 losses[key] = torch.stack([move.logs[key].detach().float() for move in moves]).mean()
         return losses, norms
 
-    def _move(self, name: str, parts: Iterable[Batch], moves: tuple[Move, ...]) -> Tensor:
+    def _move(self, name: str, parts: Iterable[Items], moves: tuple[Move, ...]) -> Tensor:
         """Run one move of a player, one `Move` for each part; return the norm of its gradients."""
         player, pool = self.players[name], self.pools.get(name)
         own = player.parameters
@@ -140,7 +144,7 @@ class StepRunner:
             pool.wait()
         return norm
 
-    def _drawn(self, part: Batch, items: Iterable[Drawn], *, between: bool) -> Iterator[Drawn]:
+    def _drawn(self, part: Items, items: Iterable[Drawn], *, between: bool) -> Iterator[Drawn]:
         """Yield ``items``; each is computed with the dropout of a part and in the requested precision.
 
         Autocast caches cast weights until it ends, so it ends with each item: the next one is computed after a step,
@@ -161,12 +165,12 @@ class StepRunner:
     def _norm(self, own: Iterable[nn.Parameter]) -> Tensor:
         """Return the norm of gradients after their average over the ranks."""
         gradients = [parameter.grad for parameter in own if parameter.grad is not None]
-        if self.train.accumulate > 1:
+        if self.averaged_late:
             self._average(gradients)
         return get_total_norm(gradients)
 
     def _average(self, gradients: list[Tensor]) -> None:
-        """Average gradients over the ranks, once for all parts."""
+        """Average gradients over the ranks, once for all parts and terms."""
         if self.ranks.world == 1:
             return
         means = self.ranks.mean(torch.cat([gradient.flatten() for gradient in gradients]))

@@ -15,6 +15,7 @@ from tilespec.training.objectives.base import Objective
 OBJECTIVES = {
     "supervised": "tilespec.training.objectives.supervised:Supervised",
     "cgan": "tilespec.training.objectives.cgan:Cgan",
+    "mean_reference": "tilespec.training.objectives.mean_reference:MeanReference",
 }
 
 

@@ -1,10 +1,10 @@
 """Base: the interface of an objective: batches, players, and moves."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from torch import Tensor, nn
 
 from tilespec.training.player import Player
@@ -28,7 +28,7 @@ class Batch:
 
     x: Float32[Tensor, "batch band y x"]
     """What the recipe gives, in channels-last memory."""
-    y: UInt8[Tensor, "batch y2 x2"] | Float32[Tensor, "batch channel y2 x2"]
+    y: Shaped[Tensor, "batch y2 x2"] | Float32[Tensor, "batch channel y2 x2"]
     """What it should answer, on the output plane: classes, 255 = unlabelled; or values, NaN = unknown."""
     ids: tuple[int, ...]
     """The positions of the patches in the stream of all ranks, which seed dropout."""
@@ -59,6 +59,81 @@ class Batch:
 
 
 @final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleTile:
+    """A part of the map of a sample: pixels of its own, and one more row and column where the map goes on.
+
+    A pair of neighbours belongs to its upper, or left, pixel, so each pair of the map belongs to one tile.
+    """
+
+    x: Float[Tensor, "1 band y x"]
+    """What the recipe gives where the net must look for the part."""
+    mask: Bool[Tensor, "y2 x2"]
+    """Which pixels of the part belong to the sample."""
+    corner: tuple[int, int]
+    """The pixel of the net's output, y and x, where the part begins."""
+    own: tuple[int, int]
+    """The height and the width of the tile's own pixels."""
+
+    def to(self, device: str) -> "SampleTile":
+        """Return the tile on a device."""
+        x, mask = (values.to(device, non_blocking=True) for values in (self.x, self.mask))
+        return replace(self, x=x, mask=mask)
+
+    def within(self, answer: Float[Tensor, "1 channel y3 x3"]) -> Float[Tensor, "channel y2 x2"]:
+        """Return the part of what the net answers to ``x``."""
+        (top, left), (height, width) = self.corner, self.mask.shape
+        return answer[0, :, top : top + height, left : left + width]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TiledSample:
+    """A whole sample with its reference numbers, whose map is computed tile by tile."""
+
+    references: tuple[float, ...]
+    """The number of each quantity, NaN where there is none."""
+    count: int
+    """The number of its tiles."""
+    tiles: Callable[[], Iterator[SampleTile]]
+    """The function that reads the tiles, each time anew and in the same order."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleBatch:
+    """The whole samples of one rank at one step, which differ in size."""
+
+    samples: tuple[TiledSample, ...]
+    """The samples of the batch, each as a whole."""
+    ids: tuple[int, ...]
+    """The positions of the samples in the stream of all ranks."""
+    step: int = 0
+    """The number of the step."""
+    device: str = "cpu"
+    """The device to which tiles are brought."""
+
+    def to(self, device: str) -> "SampleBatch":
+        """Return the batch with its tiles on a device, each when it is read."""
+        return replace(self, device=device)
+
+    def tiles(self, sample: TiledSample) -> Iterator[SampleTile]:
+        """Yield the tiles of a sample on the device."""
+        return (tile.to(self.device) for tile in sample.tiles())
+
+    def cut(self, parts: int) -> tuple["SampleBatch", ...]:
+        """Return the batch in ``parts`` of equal size, in order; the number of samples is a multiple of ``parts``."""
+        size, rest = divmod(len(self.ids), parts)
+        assert rest == 0, f"{len(self.ids)} samples, {parts} parts"
+        cuts = (slice(i * size, (i + 1) * size) for i in range(parts))
+        return tuple(replace(self, samples=self.samples[some], ids=self.ids[some]) for some in cuts)
+
+
+Items = Batch | SampleBatch
+"""What a step learns from."""
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class Move:
     """One optimisation step of one player."""
@@ -78,5 +153,9 @@ class Objective(Protocol):
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
         """Return the nets that are trained together with the ``generator``, which has ``channels`` in and out."""
 
-    def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
-        """Yield the moves of one step. Losses are means over samples, so their mean over ranks is that of the batch."""
+    def moves(self, players: Mapping[str, Player], batch: Any) -> Iterator[Move]:
+        """Yield the moves of one step. Losses are means over samples, so their mean over ranks is that of the batch.
+
+        The ``batch`` is a `Batch` of patches, or a `SampleBatch` where the targets of the task are references. An
+        objective whose number of terms may differ between ranks has an attribute ``uneven = True``.
+        """
