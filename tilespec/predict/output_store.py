@@ -106,6 +106,7 @@ def _attrs(plan: PredictPlan, scene: Scene, models: Ensemble, norm: str) -> dict
         "plane": list(scene.shape[:2]),
         "method": models.method,
         "task": models.task["name"],
+        **{key: models.task[key] for key in ("quantities", "units") if key in models.task},
         "model_digest": models.digest,
         "scene_digest": scene.digest,
         "train_regions": models.train_regions,

@@ -176,15 +176,24 @@ class Plateau:
     """The improvement that counts: the score must exceed the best one by this share of it."""
     cooldown: int = 0
     """The number of validations after a reduction that are ignored."""
+    burn_in: int = 0
+    """The number of first validations that are ignored."""
+    reload: bool = False
+    """Whether a reduction goes back to the weights, and the state of the optimiser, of the best validation."""
 
     def __post_init__(self) -> None:
         _demand(factor=(self.factor, 0, 1), patience=(self.patience, 0, math.inf), floor=(self.floor, 0, 1))
         _demand(threshold=(self.threshold, 0, 1), cooldown=(self.cooldown, 0, math.inf))
+        _demand(burn_in=(self.burn_in, 0, math.inf))
 
     def share(self, step: int, scores: Scores) -> float:
         """Return ``factor`` to the power of the reductions so far."""
         del step
-        return float(max(self.factor ** _reductions(self, scores), self.floor))
+        return float(max(self.factor ** _reductions(self, scores[self.burn_in :]), self.floor))
+
+    def goes_back(self, scores: Scores) -> bool:
+        """Return whether the last validation reduces the rate, and the training goes back to the best one."""
+        return self.reload and self.share(0, scores) < self.share(0, scores[:-1])
 
 
 @final
@@ -220,6 +229,15 @@ class Rate:
         """Return the learning rate at ``step``."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
         return self.peak * warm * self.schedule.share(max(0, step - self.warmup), scores)
+
+    @property
+    def reloads(self) -> bool:
+        """Whether the training may go back, so that the state of the best validation must be stored."""
+        return bool(getattr(self.schedule, "reload", False))
+
+    def goes_back(self, scores: Scores) -> bool:
+        """Return whether the training goes back to the state of the best validation, with the present rate."""
+        return self.reloads and bool(getattr(self.schedule, "goes_back", bool)(scores))
 
 
 def warm_up_notes(train: Train) -> list[str]:

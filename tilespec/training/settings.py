@@ -12,6 +12,8 @@ from tilespec.storage.inventory import digests
 
 STORES = ("scene", "labels", "target")
 """The keys that name stores, one or a list."""
+LISTED = (*STORES, "columns")
+"""The keys that are one text or a list."""
 MOST, LARGEST = 2**31 - 1, 1 << 20
 """The largest number of steps or patches, and the largest side of a patch or size of a batch."""
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -26,6 +28,7 @@ EXECUTION = (
     ("data", "scene"),
     ("data", "labels"),
     ("data", "target"),
+    ("data", "references"),
     ("train", "checkpoint_every"),
     ("train", "log_every"),
     ("train", "loaders"),
@@ -56,10 +59,10 @@ class Named(BaseModel):
 
 
 def listed(value: Any) -> Any:
-    """Return a table in which a single scene, or store of labels or of a target, becomes a list with one entry."""
+    """Return a table in which a single scene, store of labels or of a target, or column becomes a list of one entry."""
     if not isinstance(value, Mapping):
         return value
-    stores = {key: plain(value[key]) for key in STORES if key in value}  # paths are texts
+    stores = {key: plain(value[key]) for key in LISTED if key in value}  # paths are texts
     return {**value, **{key: [store] if isinstance(store, str) else store for key, store in stores.items()}}
 
 
@@ -67,7 +70,7 @@ def listed(value: Any) -> Any:
 class Validate(SettingsTable):
     """The validation during a training, by `tilespec predict` itself, on pixels that are not used for training.
 
-    Without rows, cols and scene there is no validation.
+    Without rows, cols, scene, samples and share there is no validation.
     """
 
     rows: str | None = None
@@ -82,12 +85,20 @@ class Validate(SettingsTable):
     """
     target: tuple[str, ...] | None = None
     """The stores with the target ``cube``, one for each of these scenes; None: as for ``data.scene``."""
+    samples: tuple[str, ...] = ()
+    """The ids of the samples for validation, where references are learned."""
+    share: Share = 0
+    """The share of the samples for validation, drawn by ``train.seed``, where references are learned."""
+    fold: int = Field(default=0, ge=0)
+    """Which part of the samples it is, of as many as ``share`` gives: so each sample is in one of 5 for 0.2."""
     every: int = Field(default=100, ge=1)
     """The number of steps between two validations; there is always one after the last step."""
     metric: str | None = None
     """The metric that is compared, such as ``iou``, ``miou``, ``oa``, ``kappa``; None: the first metric of the task."""
     patience: int = Field(default=0, ge=0)
     """The number of validations in a row without improvement after which the training ends; 0: it never ends early."""
+    burn_in: int = Field(default=0, ge=0)
+    """The number of first validations that do not count for ``patience``."""
     keep: Literal["best", "last"] = "best"
     """The weights of the model: those of the best validation (the earliest of equals), or the last ones."""
     tile: int | None = Field(default=None, ge=1)
@@ -109,8 +120,8 @@ class Validate(SettingsTable):
 
     @property
     def held_out(self) -> bool:
-        """Whether any region is held out."""
-        return any((self.rows, self.cols, self.scene))
+        """Whether any region, or sample, is held out."""
+        return any((self.rows, self.cols, self.scene, self.samples, self.share))
 
 
 @final
@@ -133,6 +144,20 @@ class Data(SettingsTable):
     """The rows of the test region; a training region that overlaps it is refused."""
     test_cols: str | None = None
     """The columns of the test region."""
+    references: str | None = None
+    """The CSV file of reference numbers, ``sample,NAME [UNIT],...`` with a row for each sample; for tasks that learn a
+    map from means, such as ``chemmap``. A sample is a scene, with the name of its store as id, if ``samples`` is None.
+    """
+    columns: tuple[str, ...] = ()
+    """The columns of ``references`` that are learned; none: all."""
+    samples: str | None = None
+    """The layer ``y, x`` of the scenes with the ids of samples, 0 for none; None: each scene is a sample."""
+    mask: str | None = None
+    """The layer ``y, x`` of the scenes whose pixels are the sample, where each scene is one; None: all pixels."""
+    tile: int | None = Field(default=None, ge=1, le=LARGEST)
+    """The side in output pixels of the tiles by which a sample is computed with the same gradient and the memory of a
+    tile, for nets that are exact on tiles; None: a sample is computed at once.
+    """
     patch: int = Field(default=256, ge=1, le=LARGEST)
     """The side of a training patch in pixels, a multiple of the net's alignment."""
     patches: int = Field(default=500, ge=1, le=MOST)
@@ -154,7 +179,7 @@ class Data(SettingsTable):
     shares: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     """The relative frequency of each scene in the draws; None: by its size, or by the weights of its pixels."""
     augment: bool = True
-    """Whether to turn and mirror patches by the 8 symmetries of the square."""
+    """Whether to turn and mirror patches by the 8 symmetries of the square, and to mirror samples along both axes."""
     drop_single_class: bool = False
     """Whether to draw ``patches`` once, drop those with one class, and draw from the others with replacement (as
     published).

@@ -12,7 +12,9 @@ from tilespec.core.errors import UserError
 from tilespec.core.limits import usable
 from tilespec.core.registry import check_options, fill_options, load
 from tilespec.core.results import in_bytes
+from tilespec.core.types import TileClass
 from tilespec.models.nets import NETS, UNDECLARED, build, limited, outlined, tile_class_of
+from tilespec.models.nets.norms import SeededDropout, spatial_norms
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.spectra.bands import Bands
@@ -20,9 +22,12 @@ from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import brightness, check_encoding, check_scale, quick_sample
 from tilespec.spectra.steps import parse, passes, plan
+from tilespec.training.augment.augment import Augment
 from tilespec.training.augment.augment import check as check_augment
+from tilespec.training.data.kinds import target_of
 from tilespec.training.data.patches import PatchStream
 from tilespec.training.data.read_forecast import summary
+from tilespec.training.data.sample_stream import SampleStream
 from tilespec.training.data.training_set import TrainingSet, adapted, open_training_set
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Objective
@@ -30,6 +35,8 @@ from tilespec.training.ranks.group import Ranks
 from tilespec.training.schedules import Rate, warm_up_notes
 from tilespec.training.settings import Config
 
+OF_PIXELS = ("classes", "field")
+"""The kinds of targets that objectives learn from, if they do not say otherwise."""
 PLAIN = ("logits", "linear")
 """The names of heads that do not change the output, as nets and tasks use them."""
 TENSORS: Final = 1 << 12
@@ -72,8 +79,14 @@ class Setup:
                 do="Set both to 'tanh', or neither.",
             )
         learned = objective({"name": config.objective.name, **options(config.objective)}, chosen)
+        _check_targets(config, chosen, learned)
         net = {"name": config.net.name, **params}
         return cls(task=chosen, objective=learned, net=net, channels=(chosen.channels_in(bands), chosen.channels_out))
+
+    @property
+    def reach(self) -> TileClass:
+        """The relation between the generator's tiles and the scene."""
+        return tile_class_of(self.outline["generator"]) or UNDECLARED
 
     @cached_property
     def outline(self) -> dict[str, nn.Module]:
@@ -105,6 +118,18 @@ class Setup:
             return {"generator": generator, **self.objective.opponents(self.channels)}
 
 
+def _check_targets(config: Config, chosen: Task, learned: Objective) -> None:
+    """Refuse an objective for another kind of target than the task has."""
+    kinds = getattr(learned, "targets", OF_PIXELS)
+    if target_of(chosen) not in kinds:
+        raise UserError(
+            "objective.name",
+            found=f"{config.objective.name!r}, for task {config.task.name}",
+            expected=f"an objective that learns from {target_of(chosen)}; that one does from {' or '.join(kinds)}",
+            do="Set objective.name=mean_reference for references, supervised for others.",
+        )
+
+
 def options(table: Any) -> dict[str, Any]:
     """Return the keys of a table that belong to its plug-in."""
     return dict(table.model_extra or {})
@@ -119,8 +144,10 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     training_set = open_training_set(config)
     _check_classes(training_set)
     with_facts = config.model_copy(update={"task": config.task.model_copy(update=dict(training_set.options))})
-    outline = Setup.of(with_facts, training_set.bands).outline["generator"]
-    config = adapted(with_facts, training_set, (tile_class_of(outline) or UNDECLARED).align)
+    config = with_facts
+    if not training_set.whole_samples:
+        reach = Setup.of(with_facts, training_set.bands).reach
+        config = adapted(with_facts, training_set, reach.align)
     bands = reaching(config, training_set)
     setup = Setup.of(config, bands.count)
     if ranks < 1:
@@ -128,11 +155,40 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     _check_train(config, ranks)
     _check_size(setup)
     check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=setup.task.geometry)
-    reading = summary(
-        PatchStream.of(config, training_set), training_set.regions, bands=bands.count, budget=config.data.cache
-    )
+    stream = stream_of(config, training_set, setup)
+    reading = summary(stream, training_set.regions, bands=bands.count, budget=config.data.cache)
     plan = {**_plan(config, training_set, setup), "reading": reading}
     return config, training_set, {**plan, "notes": [*plan.get("notes", []), *warm_up_notes(config.train)]}
+
+
+def stream_of(config: Config, training_set: TrainingSet, setup: Setup) -> PatchStream | SampleStream:
+    """Return the stream of patches of a training, or of whole samples where references are learned."""
+    if not training_set.whole_samples:
+        return PatchStream.of(config, training_set)
+    _check_whole(config, setup)
+    return SampleStream.of(config, training_set, setup.reach)
+
+
+def _check_whole(config: Config, setup: Setup) -> None:
+    """Refuse what would make the gradient of a sample depend on its tiles, or change its pixels without its number."""
+    net = setup.outline["generator"].train()
+    dropped = [layer for layer in net.modules() if isinstance(layer, SeededDropout) and layer.p > 0]
+    wrong = {
+        "net.dropout": (bool(dropped), "dropout, whose masks are those of patches", "Set net.dropout=0."),
+        "net.norm": (
+            config.data.tile is not None and bool(spatial_norms(net)),
+            "norms over space or a batch, whose statistics are those of a tile",
+            "Set net.norm to channel or none, or leave data.tile out.",
+        ),
+        "[augment]": (
+            bool(Augment.of(config.augment, 0).kinds),
+            "augmentations of patches",
+            "Leave [augment] out; data.augment mirrors samples.",
+        ),
+    }
+    for where, (there, found, do) in wrong.items():
+        if there:
+            raise UserError(where, found=found, expected="a net and data for whole samples", do=do)
 
 
 def _check_classes(training_set: TrainingSet) -> None:
@@ -179,7 +235,7 @@ def _check_train(config: Config, ranks: int) -> None:
             "train.schedule",
             found="plateau, without a held-out region",
             expected="validations to follow",
-            do="Set validate.rows (or validate.cols, validate.scene), or choose another schedule.",
+            do="Set validate.rows (or validate.cols, validate.scene, validate.share), or choose another schedule.",
         )
 
 

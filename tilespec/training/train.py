@@ -18,7 +18,6 @@ from tilespec.storage.lock import locked
 from tilespec.training.augment.augment import Augment
 from tilespec.training.config import resolve
 from tilespec.training.data.loader import Loader
-from tilespec.training.data.patches import PatchStream
 from tilespec.training.data.score_cache import ScoreCache
 from tilespec.training.data.training_set import TrainingSet, open_training_set
 from tilespec.training.loop.loop import Loop
@@ -34,7 +33,7 @@ from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import TrainingLog
 from tilespec.training.schedules import Rate, warm_up_notes
 from tilespec.training.settings import Config
-from tilespec.training.setup import Setup, prepared, reaching, recipe_of
+from tilespec.training.setup import Setup, prepared, reaching, recipe_of, stream_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, best_weights, clear
 
@@ -96,9 +95,8 @@ def _held_out(config: Config, training_set: TrainingSet, bands: int) -> dict[str
     validation = Validation.of(config, training_set, Setup.of(config, bands), recipe, Path())
     if validation is None:
         return {}
-    regions = [str(region.roi) for region in validation.held.regions]
     validations = -(-config.train.steps // config.validation.every)
-    return {"held_out": regions, "validations": validations, "validation_bytes": validation.cost(bands)}
+    return {"held_out": validation.parts, "validations": validations, "validation_bytes": validation.cost(bands)}
 
 
 def _work(hands: RankRunner, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
@@ -123,7 +121,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         validation = Validation.of(settings, training_set, setup, recipe, folder)
         blocks = ScoreCache(training_set.regions, recipe, data.cache, ranks)
         share = ranks.share(options.batch)
-        stream = PatchStream.of(settings, training_set)
+        stream = stream_of(settings, training_set, setup)
         loading: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
         loader = Loader(stream, blocks, setup.task, **loading, pin=ranks.device.startswith("cuda"))
         start, loop = _resumed(settings, folder, ranks, setup, validation)

@@ -115,7 +115,7 @@ def test_batches_are_the_scene_and_its_labels_turned_alike(corpus):
     for batch in read.batches(0, 6):
         assert batch.x.is_contiguous(memory_format=torch.channels_last)
         for x, y, index in zip(batch.x, batch.y, batch.ids, strict=True):
-            patch = read._stream.patch(index)
+            patch = read.stream.patch(index)
             region = corpus.regions[patch.scene]
             roi = Roi(y0=patch.y, y1=patch.y + 16, x0=patch.x, x1=patch.x + 16)
             cube, labels = region.scene.read(roi), region.truth.read(roi).copy()
@@ -158,15 +158,15 @@ def test_a_small_cache_gives_the_same_batches_within_its_bytes(corpus):
     small = loader(corpus, budget=50 * 60 * 21)
     for batch, same in zip(whole, small.batches(0, 4), strict=True):
         assert torch.equal(batch.x, same.x)
-        assert small._blocks.cache.held <= 50 * 60 * 21
-    assert small._blocks.decoded > 50 * 40 + 50 * 50
+        assert small.blocks.cache.held <= 50 * 60 * 21
+    assert small.blocks.decoded > 50 * 40 + 50 * 50
 
 
 def test_a_block_is_decoded_once_while_it_is_kept(corpus):
     read = loader(corpus)
     list(read.batches(0, 30))
-    assert read._blocks.decoded <= sum(g.scene.shape[0] * g.scene.shape[1] for g in corpus.regions)
-    assert read._blocks.used == 30 * 4 * 16 * 16
+    assert read.blocks.decoded <= sum(g.scene.shape[0] * g.scene.shape[1] for g in corpus.regions)
+    assert read.blocks.used == 30 * 4 * 16 * 16
 
 
 def test_keeping_draws_from_the_fixed_patches_with_two_classes(corpus):

@@ -125,7 +125,7 @@ class TestForeseen:
     @pytest.mark.parametrize("window", [1, 5])
     def test_it_is_what_an_epoch_decodes(self, corpus, recipe, budget, window):
         read, blocks = loader(corpus, recipe=recipe, budget=budget, window=window)
-        first, later = forecast(read._stream, corpus.regions, bands=3, budget=budget)
+        first, later = forecast(read.stream, corpus.regions, bands=3, budget=budget)
         list(read.batches(0, 10))
         assert (blocks.decoded, blocks.used) == (first.decoded, first.used)
         list(read.batches(10, 20))
@@ -169,8 +169,8 @@ class TestBatches:
         read, _ = loader(corpus, job=Twice(classes=2))
         for batch in read.batches(0, 3):
             for x, y, index in zip(batch.x, batch.y, batch.ids, strict=True):
-                patch = read._stream.patch(index)
-                roi = read._stream.roi(patch)
+                patch = read.stream.patch(index)
+                roi = read.stream.roi(patch)
                 spectra, labels = corpus.regions[0].scene.read(roi), corpus.regions[0].truth.read(roi)
                 np.testing.assert_array_equal(x[0].numpy(), turned(2 * spectra[:, :, 0], patch.turn))
                 np.testing.assert_array_equal(y.numpy(), turned(255 - labels, patch.turn))

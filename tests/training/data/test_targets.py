@@ -19,10 +19,11 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.steps import parse
 from tilespec.storage.scene import Scene
 from tilespec.training.config import resolve
+from tilespec.training.data.kinds import KINDS, target_of
 from tilespec.training.data.loader import Loader
 from tilespec.training.data.patches import PatchStream, turned
 from tilespec.training.data.score_cache import ScoreCache
-from tilespec.training.data.targets import KINDS, Target
+from tilespec.training.data.targets import Target
 from tilespec.training.data.training_set import open_training_set
 from tilespec.training.setup import prepared
 from tilespec.training.train import train
@@ -165,7 +166,7 @@ def test_a_weight_says_where_patches_lie_without_any_classes(pair, wrong, tmp_pa
 
 
 def test_tasks_name_kinds_that_there_are():
-    assert {load(TASKS, name, "task").truth for name in TASKS} <= set(KINDS)
+    assert {target_of(load(TASKS, name, "task")) for name in TASKS} <= set(KINDS)
 
 
 @pytest.mark.parametrize(("name", "published"), [("alvarezgila2017", (19_748_191, 1_573_441)), ("rgb-best", None)])

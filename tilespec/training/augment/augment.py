@@ -24,7 +24,7 @@ from tilespec.training.augment.geometry import rotate
 from tilespec.training.augment.mixing import cutmix, mixup, partners
 from tilespec.training.augment.spectral import background, drop, gain, noise, offset, reverse, shift, slope
 from tilespec.training.augment.target_planes import unknown
-from tilespec.training.objectives.base import Batch
+from tilespec.training.objectives.base import Batch, Items
 from tilespec.training.settings import AugmentTable, Kind
 
 Change = Callable[[Batch, Draws, float], Batch]
@@ -84,12 +84,15 @@ class Augment:
         strengths = {kind: float(getattr(self.table, kind)) for kind in KINDS} | self.table.own
         return {kind: strength for kind, strength in strengths.items() if strength > 0}
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Return the batch after changes in place; the same object when no kind is on.
+    def __call__(self, batch: Items) -> Items:
+        """Return the batch after changes in place; the same object when no kind is on, as always for whole samples.
 
         Raises:
             UserError: patches are to be mixed, and one has no partner on this rank.
         """
+        if not self.kinds:
+            return batch
+        assert isinstance(batch, Batch), "only patches are changed"
         assert batch.mixed is None, "patches are mixed once, at last"
         for kind, strength in self.kinds.items():
             odds = self.table.probability.get(cast("Kind", kind), 1.0)

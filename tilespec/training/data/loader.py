@@ -1,22 +1,27 @@
-"""Loader: threads read patches and combine them to batches, in the order of the stream."""
+"""Loader: threads prepare batches of patches, or of whole samples, in the order of the stream."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYetError
 from itertools import islice
 from typing import final
 
-import numpy as np
-import torch
-
 from tilespec.core.errors import IncompleteError
 from tilespec.models.tasks.base import Task
-from tilespec.training.data.patches import Patch, PatchStream, turned, undone
+from tilespec.training.data.patch_reader import PatchReader
+from tilespec.training.data.patches import PatchStream
+from tilespec.training.data.sample_stream import SampleReader, SampleStream
 from tilespec.training.data.score_cache import ScoreCache
-from tilespec.training.objectives.base import Batch
+from tilespec.training.objectives.base import Items
+
+READERS: dict[type, Callable[..., Callable[[tuple[int, ...], int], Items]]] = {
+    PatchStream: PatchReader,
+    SampleStream: SampleReader,
+}
+"""The function that reads batches of a stream."""
 
 AHEAD = 2
 """The number of batches that each thread prepares ahead."""
@@ -30,7 +35,7 @@ class Loader:
 
     def __init__(  # noqa: PLR0913 - what a batch is made of
         self,
-        stream: PatchStream,
+        stream: PatchStream | SampleStream,
         blocks: ScoreCache,
         task: Task,
         *,
@@ -42,7 +47,7 @@ class Loader:
         """Prepare slices ``share`` of each ``batch`` of the stream.
 
         Args:
-            stream: The stream of patches.
+            stream: The stream of patches, or of samples.
             blocks: The cache from which pixels are read.
             task: The task, which defines the net's input and target on a patch.
             batch: The number of patches of all ranks.
@@ -50,20 +55,19 @@ class Loader:
             threads: The number of threads that prepare batches ahead; 0: none.
             pin: Whether to store batches in page-locked memory, which a GPU reads directly.
         """
-        self._stream, self._blocks, self._task = stream, blocks, task
-        self._size, self._share, self._threads, self._pin = batch, share, threads, pin
-        blank = tuple(np.zeros_like(plane) for plane in blocks.empty((stream.side, stream.side)))
-        self._forms = tuple((plane.shape, plane.dtype) for plane in (*blank, *task.pair(*blank)))
+        self.stream, self.blocks = stream, blocks
+        self._size, self._share, self._threads = batch, share, threads
+        self._read = READERS[type(stream)](stream, blocks, task, pin=pin)
         self.waited = 0.0
         """The seconds that the loop has waited for batches."""
 
-    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
+    def batches(self, start: int, stop: int) -> Generator[Items, None, None]:
         """Yield the batches of the steps ``start`` to ``stop``; an exception in a thread is raised here.
 
         Raises:
             IncompleteError: all threads have died.
         """
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[Items]] = deque()
         upcoming, team = iter(range(start, stop)), _Team()
         with ThreadPoolExecutor(max(self._threads, 1), "tilespec-loader", initializer=team.join) as pool:
             try:
@@ -74,34 +78,11 @@ class Loader:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> Items:
         """Return this rank's slice of the batch of one step."""
-        ids = tuple(step * self._size + i for i in self._share)
-        *_, inputs, answer = self._forms
-        x, y = (self._memory((len(ids), *shape), dtype) for shape, dtype in (inputs, answer))
-        for index, *pair in zip(ids, x.numpy(), y.numpy(), strict=True):
-            self._fill(self._stream.patch(index), *pair)
-        x, y = (planes.permute(0, 3, 1, 2) if planes.ndim == 4 else planes for planes in (x, y))
-        return Batch(x=x, y=y, ids=ids, step=step)
+        return self._read(tuple(step * self._size + i for i in self._share), step)
 
-    def _memory(self, shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
-        """Return memory for patches ``y, x, ...``; with a channel behind it is torch's channels_last."""
-        kind = torch.from_numpy(np.empty(0, dtype)).dtype
-        return torch.empty(shape, dtype=kind, pin_memory=self._pin)
-
-    def _fill(self, patch: Patch, x: np.ndarray, y: np.ndarray) -> None:
-        """Write the net's input and target on a patch into their memory, turned during the copy."""
-        scores, truth = (
-            plane if (plane.shape, plane.dtype) == form else np.empty(*form)
-            for plane, form in zip((x, y), self._forms, strict=False)
-        )
-        back = undone(patch.turn)
-        self._blocks.read(patch.scene, self._stream.roi(patch), (turned(scores, back), turned(truth, back)))
-        for plane, values in zip((x, y), self._task.pair(scores, truth), strict=True):
-            if values is not plane:  # a task without changes returns its argument
-                plane[...] = values
-
-    def _timed(self, batch: Future[Batch], team: "_Team") -> Batch:
+    def _timed(self, batch: Future[Items], team: "_Team") -> Items:
         """Return a batch when it is ready, and add the waiting time."""
         began = time.monotonic()
         while True:

@@ -93,6 +93,11 @@ class PatchStream:
         """Return the region of a patch."""
         return Roi(y0=patch.y, y1=patch.y + self.side, x0=patch.x, x1=patch.x + self.side)
 
+    def windows(self, index: int) -> list[tuple[int, Roi]]:
+        """Return the region of a scene that patch ``index`` is read from."""
+        patch = self.patch(index)
+        return [(patch.scene, self.roi(patch))]
+
     def keeping(self, regions: tuple[TrainingRegion, ...]) -> "PatchStream":
         """Return the stream that draws from those of ``patches`` fixed patches that hold more than one class.
 

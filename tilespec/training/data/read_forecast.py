@@ -3,12 +3,13 @@
 The stream and the cache follow fixed rules, so the number of decoded pixels can be calculated beforehand.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 from tilespec.core.cache import Cache
-from tilespec.training.data.patches import PatchStream
+from tilespec.core.types import Roi
 from tilespec.training.data.score_cache import parts, size, stored
 from tilespec.training.data.training_set import TrainingRegion
 
@@ -18,6 +19,20 @@ MUCH = 0.5
 """The number of decoded pixels per used pixel, after the first epoch, from which a note gives advice."""
 WINDOW = 16
 """The proposed window, with which a patch of 512 shares most of its blocks with those before it."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A stream of patches, or of samples."""
+
+    @property
+    def length(self) -> int:
+        """The number of patches, or samples, in an epoch."""
+        ...
+
+    def windows(self, index: int) -> list[tuple[int, Roi]]:
+        """Return the regions that are read for number ``index``, each with the number of its scene."""
+        ...
 
 
 @final
@@ -36,9 +51,7 @@ class ReadForecast:
         return self.decoded / self.used
 
 
-def forecast(
-    stream: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int
-) -> list[ReadForecast]:
+def forecast(stream: Stream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> list[ReadForecast]:
     """Return the reading of each of the first epochs with a cache of ``budget`` bytes for ``bands`` scores and target.
 
     The order is that of one thread; several threads are a few patches ahead of each other.
@@ -47,18 +60,17 @@ def forecast(
     epochs = []
     for epoch in range(EPOCHS):
         decoded: list[int] = []
-        for k in range(stream.length):
-            patch = stream.patch(epoch * stream.length + k)
-            region = regions[patch.scene]
-            for part in parts(region, stream.roi(patch)):
-                make = partial(decoded.append, stored(region, part))
-                with cache.lent((patch.scene, part), size(region, part, bands), make):
+        windows = [one for k in range(stream.length) for one in stream.windows(epoch * stream.length + k)]
+        for scene, roi in windows:
+            for part in parts(regions[scene], roi):
+                make = partial(decoded.append, stored(regions[scene], part))
+                with cache.lent((scene, part), size(regions[scene], part, bands), make):
                     pass
-        epochs.append(ReadForecast(decoded=sum(decoded), used=stream.length * stream.side**2))
+        epochs.append(ReadForecast(decoded=sum(decoded), used=sum(math.prod(roi.shape) for _, roi in windows)))
     return epochs
 
 
-def summary(stream: PatchStream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> dict[str, Any]:
+def summary(stream: Stream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> dict[str, Any]:
     """Return the expected reading of a training as plain data, and notes when each pixel will be decoded repeatedly."""
     first, later = forecast(stream, regions, bands=bands, budget=budget)
     whole = sum(size(region, part, bands) for region in regions for part in parts(region, region.roi))

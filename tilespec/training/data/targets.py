@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import thread_buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance, Roi, SpectralAxis
+from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.blocks import Block, blocks
@@ -23,12 +24,15 @@ from tilespec.storage.inventory import digests
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import ArraySpec, class_names, cube_spec, layer_spec
 from tilespec.storage.scene import Scene
+from tilespec.training.settings import Data
 
 STRIP: Final = 512
 """The number of rows of labels that are counted at once."""
 
-Answers = UInt8[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
-"""A target array of either kind, on the plane of the truth."""
+Answers = UInt8[np.ndarray, "y2 x2"] | Int32[np.ndarray, "y2 x2"] | Float32[np.ndarray, "y2 x2 channel"]
+"""A target array of any kind, on the plane of the truth."""
+OF_SAMPLES: Final = ("columns", "samples", "mask", "tile")
+"""The keys of ``[data]`` for whole samples."""
 
 
 @final
@@ -51,11 +55,19 @@ class Target(Protocol):
     """The interface of every kind of target."""
 
     KEY: ClassVar[str]
-    """The key of the configuration that names its stores, and of the digest in the provenance of a model."""
+    """The key of the configuration that names its source, and of the digest in the provenance of a model."""
     LACKS: ClassVar[tuple[str, ...]]
     """The keys of ``[data]`` that do not apply to this kind."""
-    LEAST: ClassVar[Mapping[str, float]]
+    LEAST: ClassVar[Mapping[str, Any]]
     """Options with which a task can be built before anything is known of the truths; its geometry is the same."""
+
+    @classmethod
+    def of(cls, data: Data, scenes: Sequence[Scene], geometry: Geometry) -> "tuple[Target, ...]":
+        """Return the target of each scene; ``geometry`` says how it lies there.
+
+        Raises:
+            UserError: a target is missing.
+        """
 
     @property
     def store(self) -> str:
@@ -101,11 +113,17 @@ class LabelTarget:
     """A layer of class labels as target."""
 
     KEY: ClassVar[str] = "labels"
-    LACKS: ClassVar[tuple[str, ...]] = ()
-    LEAST: ClassVar[Mapping[str, float]] = {"classes": 2}
+    LACKS: ClassVar[tuple[str, ...]] = OF_SAMPLES
+    LEAST: ClassVar[Mapping[str, Any]] = {"classes": 2}
 
     plane: Layer
     """The layer of the labels; the store is opened once."""
+
+    @classmethod
+    def of(cls, data: Data, scenes: Sequence[Scene], geometry: Geometry) -> "tuple[LabelTarget, ...]":
+        """Return the labels of each scene, which are its own, unless others are named."""
+        del scenes, geometry
+        return tuple(map(cls.open, _stores(data, cls.KEY, data.labels or data.scene)))
 
     @classmethod
     def open(cls, store: str) -> "LabelTarget":
@@ -187,12 +205,18 @@ class ValueTarget:
     """The cube of a store, or its prediction of several channels, as target."""
 
     KEY: ClassVar[str] = "target"
-    LACKS: ClassVar[tuple[str, ...]] = ("balance", "drop_single_class")
-    LEAST: ClassVar[Mapping[str, float]] = {"channels": 1, "low": -sys.float_info.max, "high": sys.float_info.max}
+    LACKS: ClassVar[tuple[str, ...]] = ("balance", "drop_single_class", *OF_SAMPLES)
+    LEAST: ClassVar[Mapping[str, Any]] = {"channels": 1, "low": -sys.float_info.max, "high": sys.float_info.max}
     plane: ClassVar[None] = None
 
     cube: Scene
     """The cube of the values."""
+
+    @classmethod
+    def of(cls, data: Data, scenes: Sequence[Scene], geometry: Geometry) -> "tuple[ValueTarget, ...]":
+        """Return the target of each scene."""
+        del scenes, geometry
+        return tuple(map(cls.open, _stores(data, cls.KEY, data.target or ())))
 
     @classmethod
     def open(cls, store: str) -> "ValueTarget":
@@ -296,8 +320,16 @@ class _Span:
         return _Span(known=self.known + other.known, low=low, high=high)
 
 
-KINDS: Final[dict[str, type[LabelTarget] | type[ValueTarget]]] = {"classes": LabelTarget, "field": ValueTarget}
-"""The class of targets, by the name that a task gives."""
+def _stores(data: Data, key: str, stores: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the stores of targets after checking that there is one for each scene."""
+    if len(stores) != len(data.scene):
+        raise UserError(
+            f"data.{key}",
+            found=f"{len(stores)} stores" if stores else "nothing",
+            expected=f"{len(data.scene)}, one for each of data.scene",
+            do="Give one for each scene, in the same order.",
+        )
+    return stores
 
 
 def _names(truths: Sequence[LabelTarget]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Corpus: the regions and the targets of a training, opened and checked beforehand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, final
@@ -15,8 +15,12 @@ from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 from tilespec.training.data.density import Density, WeightedRegion, weighted
-from tilespec.training.data.targets import KINDS, Answers, Target
+from tilespec.training.data.kinds import kind_of
+from tilespec.training.data.targets import Answers, Target
 from tilespec.training.settings import Config, Data
+
+SOURCES = ("labels", "target", "references")
+"""The keys of ``[data]`` that name where targets come from."""
 
 
 @final
@@ -66,6 +70,11 @@ class TrainingSet:
         """The kind of targets: classes, or channels."""
         return Bands(count=self.options.get("channels", len(self.classes)), axis=self.axis)
 
+    @property
+    def whole_samples(self) -> bool:
+        """Whether samples are learned from as a whole, and not patches."""
+        return self.regions[0].truth.KEY == "references"
+
     def fits(self) -> tuple[int, int]:
         """Return the largest height and width that fit every training region."""
         shapes = [region.roi.shape for region in self.regions]
@@ -94,15 +103,15 @@ def open_training_set(config: Config) -> TrainingSet:
             overlaps the test region; scenes differ in bands, class names or target bands; the whole region is unknown;
         weights do not exist or are all 0; or keys do not apply to the task.
     """
-    data, kind = config.data, KINDS[load(TASKS, config.task.name, "task").truth]
+    data, kind = config.data, kind_of(load(TASKS, config.task.name, "task"))
     _check_keys(config, kind.KEY, kind.LACKS)
-    stores = _stores(data, kind.KEY)
     task_options = config.task.model_extra or {}
     geometry = task({"name": config.task.name, **kind.LEAST, **task_options}).geometry
     _check_geometry(config, geometry)
-    training_regions = tuple(
-        _ground(data, url, kind.open, store, geometry) for url, store in zip(data.scene, stores, strict=True)
-    )
+    scenes = tuple(Scene.open(url).raw() for url in data.scene)
+    rois = [_roi(data, scene, geometry) for scene in scenes]
+    pairs = zip(scenes, rois, kind.of(data, scenes, geometry), strict=True)
+    training_regions = tuple(_ground(*pair, geometry) for pair in pairs)
     _same_bands(training_regions)
     same_scale([(region.scene, region.roi) for region in training_regions])
     truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
@@ -155,54 +164,42 @@ def _check_geometry(config: Config, geometry: Geometry) -> None:
 
 def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
     """Refuse keys that do not apply to a task whose targets come from ``data.KEY``."""
-    others = [name for name in ("labels", "target") if name != key]
+    others = [name for name in SOURCES if name != key]
     for name in (*others, *lacks):
         value = getattr(config.data, name)
         if value != Data.model_fields[name].default:
             raise UserError(
                 f"data.{name}",
-                found=f"{list(value) if name in others else value!r}, for task {config.task.name}",
+                found=f"{list(value) if isinstance(value, tuple) else value!r}, for task {config.task.name}",
                 expected=f"nothing: the targets of that task are data.{key}",
                 do="Leave it out, or choose a task that has a use for it.",
             )
 
 
-def _stores(data: Data, key: str) -> tuple[str, ...]:
-    """Return the URLs of the targets; labels are the scenes' own, unless others are named."""
-    stores = getattr(data, key) or (data.scene if key == "labels" else ())
-    if len(stores) != len(data.scene):
-        raise UserError(
-            f"data.{key}",
-            found=f"{len(stores)} stores" if stores else "nothing",
-            expected=f"{len(data.scene)}, one for each of data.scene",
-            do="Give one for each scene, in the same order.",
-        )
-    return tuple(stores)
-
-
-def _ground(
-    data: Data, url: str, open_target: Callable[[str], Target], store: str, geometry: Geometry
-) -> TrainingRegion:
-    """Return the training region of one scene, with a region of whole output pixels that keeps off the test region."""
-    scene = Scene.open(url).raw()
+def _roi(data: Data, scene: Scene, geometry: Geometry) -> Roi:
+    """Return a region of a scene of whole output pixels, which keeps off the test region."""
     roi = geometry.within(Roi.of(scene.shape, data.rows, data.cols))
     if data.test_rows or data.test_cols:
         test = Roi.of(scene.shape, data.test_rows, data.test_cols)
         if roi.overlaps(test):
             raise UserError(
-                f"data.rows, data.cols of {url}",
+                f"data.rows, data.cols of {scene.url}",
                 found=f"training on {roi}",
                 expected=f"no pixel of the test region ({test})",
                 do="Move one of the two regions; scores on training pixels are too good.",
             )
-    truth = open_target(store)
+    return roi
+
+
+def _ground(scene: Scene, roi: Roi, truth: Target, geometry: Geometry) -> TrainingRegion:
+    """Return the training region of one scene, after checking that the truth lies on it."""
     height, width = (int(length * geometry.scale) for length in scene.shape[:2])
     if truth.shape != (height, width):
         times = "the size" if geometry.scale == 1 else f"{geometry.scale} times the size"
         raise UserError(
-            store,
+            truth.store,
             found=f"{truth.KEY} of {truth.shape[0]} x {truth.shape[1]} pixels",
-            expected=f"{height} x {width}, {times} of {url}",
+            expected=f"{height} x {width}, {times} of {scene.url}",
             do=f"The {truth.KEY} must lie on the scene pixel by pixel: bring one of the two to the other's size first.",
         )
     return TrainingRegion(scene=scene, roi=roi, truth=truth, geometry=geometry)

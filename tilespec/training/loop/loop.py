@@ -15,7 +15,7 @@ from tilespec.core.progress import Progress
 from tilespec.training.loop.moves import StepRunner
 from tilespec.training.loop.throughput import Batches, Reader, Throughput
 from tilespec.training.loop.weight_average import WeightAverage
-from tilespec.training.objectives.base import Batch
+from tilespec.training.objectives.base import Items
 from tilespec.training.player import Player
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.run import checkpoint, run_folder
@@ -29,7 +29,7 @@ from tilespec.training.validation.judge import Judge
 class Change(Protocol):
     """A change of a batch before its step."""
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Items) -> Items:
         """Return the changed batch."""
         ...
 
@@ -129,7 +129,11 @@ class Loop:
         """Return the generator's state for validation and the model: averaged, if that is requested."""
         return dict(self.players["generator"].module.state_dict() if self.average is None else self.average.tensors)
 
-    def _step(self, step: int, batch: Batch) -> StepResult:
+    def _state(self) -> dict[str, Tensor]:
+        """Return the tensors of all players, and their average."""
+        return checkpoint.state(self.players, None if self.average is None else self.average.tensors)
+
+    def _step(self, step: int, batch: Items) -> StepResult:
         """Run one step and return its result."""
         rate = self.rate.at(step, self.judge.scores)
         for player in self.players.values():
@@ -161,6 +165,13 @@ class Loop:
         if not self.judge.due(done):
             return {}
         figures = self.judge.look(done, self.weights)
+        if self.rate.reloads:
+            self.judge.remember(done, self._state)
+        if self.rate.goes_back(self.judge.scores) and self.judge.best is not None:
+            self.ranks.agree(0)  # the state of the best validation is written
+            tensors = None if self.average is None else self.average.tensors
+            checkpoint.restore(self.players, self.judge.best_state(), tensors, where=self.folder)
+            progress.say(f"the rate falls, and the training goes back to the weights of step {self.judge.best}")
         progress.say(f"validated after {done} steps: {_readable(figures)}")
         return figures
 
@@ -171,7 +182,7 @@ class Loop:
         if now or tally.done % self.train.log_every == 0:
             self.log.write({**line, **throughput.now(tally.done)})
         if not tally.bad and (now or tally.done % self.train.checkpoint_every == 0):
-            tensors = checkpoint.state(self.players, None if self.average is None else self.average.tensors)
+            tensors = self._state()
             if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
                 raise _hopeless(self.folder, f"weights after step {tally.done - 1} that are NaN or infinite", 1)
             checkpoint.save(self.folder / run_folder.CHECKPOINTS, tally.done, tensors, self.judge.lines)

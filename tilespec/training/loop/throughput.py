@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator
 from typing import Any, Protocol, final, runtime_checkable
 
-from tilespec.training.objectives.base import Batch
+from tilespec.training.objectives.base import Items
 
 
 @runtime_checkable
@@ -14,7 +14,7 @@ class Batches(Protocol):
     waited: float
     """The seconds that the loop has waited for batches."""
 
-    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
+    def batches(self, start: int, stop: int) -> Generator[Items, None, None]:
         """Yield the batches of the steps ``start`` to ``stop``."""
         ...
 

@@ -134,7 +134,9 @@ def publish(  # noqa: PLR0913 - what a model is made of
         spectral_out=training_set.axis,
         recipe=recipe,
         weights=weights,
-        tile=setup.task.geometry.plane((config.data.patch, config.data.patch))[0],
+        tile=None
+        if training_set.whole_samples
+        else setup.task.geometry.plane((config.data.patch, config.data.patch))[0],
         provenance={
             "method": config.net.name if config.objective.name == "supervised" else config.objective.name,
             "config": source.rpartition("/")[2],

@@ -27,7 +27,7 @@ def held_out(config: Config, training_set: TrainingSet) -> TrainingSet | None:
                 expected="both, or neither",
                 do=f"The {key} of data.scene are named in data.{key}.",
             )
-    if not validation.held_out:
+    if not any((validation.rows, validation.cols, validation.scene)):
         return None
     held = _open_held_out(config)
     _check_classes(training_set, held)

@@ -19,13 +19,13 @@ def best(history: Sequence[Line], metric: Metric) -> int | None:
     return -int(max(ranked)[1]) if ranked else None
 
 
-def stopped(history: Sequence[Line], patience: int, metric: Metric) -> bool:
+def stopped(history: Sequence[Line], patience: int, metric: Metric, burn_in: int = 0) -> bool:
     """Return whether ``patience`` validations in a row were no better than those before; 0: never.
 
-    A validation without a finite score is not better.
+    A validation without a finite score is not better. The first ``burn_in`` ones do not count.
     """
-    top = best(history, metric)
-    since = len(history) if top is None else sum(line["step"] > top for line in history)
+    top, counted = best(history, metric), history[burn_in:]
+    since = len(counted) if top is None else sum(line["step"] > top for line in counted)
     return 0 < patience <= since
 
 

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from tilespec.models.tensors import read
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.settings import Config
 from tilespec.training.validation import history
@@ -27,7 +28,7 @@ class Judge:
         training equals one that was longer from the beginning.
         """
         self._validation, self._folder, self._ranks = validation, folder, ranks
-        self._patience = config.validation.patience
+        self._patience, self._burn_in = config.validation.patience, config.validation.burn_in
         lines = [line for line in lines if self.due(line["step"])]
         if validation is not None and ranks.rank == 0 and history.read(folder) != lines:
             history.write(folder, lines)
@@ -41,11 +42,14 @@ class Judge:
         """The scores of the validations, with larger values better."""
         self.stopped = False
         """Whether there was no improvement for ``patience`` validations."""
+        self.best: int | None = None
+        """The number of steps before the best validation."""
         if self._validation is not None:
             metric = self._validation.metric
             worths = [history.worth(line, metric) for line in lines]
             self.scores = tuple(-math.inf if worth is None else worth for worth in worths)
-            self.stopped = history.stopped(lines, self._patience, metric)
+            self.stopped = history.stopped(lines, self._patience, metric, self._burn_in)
+            self.best = history.best(lines, metric)
 
     @property
     def chosen(self) -> tuple[int, dict[str, Tensor]] | None:
@@ -67,6 +71,18 @@ class Judge:
         value = _number(self._ranks.agree(_bits(line.get(name))))
         self._know([*self.lines, {"step": done, name: value, **line}])
         return {key: figure for key, figure in self.lines[-1].items() if key not in ("step", "seconds")}
+
+    def remember(self, done: int, state: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Store the ``state`` of the training after ``done`` steps, if that validation is the best so far."""
+        assert self._validation is not None, "only after a validation"
+        if self._ranks.rank == 0 and self.best == done:
+            self._validation.store_state(done, state())
+
+    def best_state(self) -> dict[str, Tensor]:
+        """Return the stored state of the best validation."""
+        assert self._validation is not None, "only after a validation"
+        assert self.best is not None, "only after a validation with a score"
+        return read(self._validation.state(self.best))
 
 
 def _bits(value: float | None) -> int:

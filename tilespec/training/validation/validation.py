@@ -17,7 +17,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Final, final
@@ -39,7 +39,7 @@ from tilespec.models.determinism import torch_threads
 from tilespec.models.ensemble import Ensemble
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
-from tilespec.models.tensors import plain
+from tilespec.models.tensors import plain, write
 from tilespec.predict.options import PredictOptions
 from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
@@ -51,6 +51,7 @@ from tilespec.training.setup import Setup
 from tilespec.training.validation import history
 from tilespec.training.validation.held_out import held_out
 from tilespec.training.validation.history import Line, best, rewind, stopped
+from tilespec.training.validation.sample_means import METRICS, SampleMeans
 from tilespec.training.validation.scratch_scenes import as_is, remove, source
 
 __all__ = ["Validation", "best", "clear", "held_out", "history", "rewind", "stopped"]
@@ -81,7 +82,9 @@ class Validation:
     corpus: TrainingSet
     """The training regions."""
     held: TrainingSet
-    """The validation regions."""
+    """The validation regions, none where samples are held out."""
+    means: SampleMeans | None
+    """The means of held-out samples, where references are learned."""
     cast: Setup
     """The task and the net."""
     metrics: tuple[Metric, ...]
@@ -100,17 +103,30 @@ class Validation:
         Raises:
             UserError: as for `held_out`; or the task does not have the metric; or the net has no norms to freeze.
         """
-        held = held_out(config, training_set)
-        if held is None:
+        means = SampleMeans.of(config, training_set, setup, recipe)
+        held = None if means is not None else held_out(config, training_set)
+        if held is None and means is None:
             return None
-        for region in held.regions:
+        for region in (held or training_set).regions:
             recipe.check(region.scene.shape[2], region.scene.spectral, region.scene.url)
-        metrics = metrics_of(config.task.name)
+        metrics = metrics_of(config.task.name) if means is None else METRICS
         _check_metrics(config, metrics)
         _check_norms(config, setup)
         return cls(
-            config=config, corpus=training_set, held=held, cast=setup, metrics=metrics, recipe=recipe, folder=folder
+            config=config,
+            corpus=training_set,
+            held=held or replace(training_set, regions=()),
+            means=means,
+            cast=setup,
+            metrics=metrics,
+            recipe=recipe,
+            folder=folder,
         )
+
+    @property
+    def parts(self) -> list[str]:
+        """What is held out, as text: regions, or samples by their ids."""
+        return [str(region.roi) for region in self.held.regions] if self.means is None else self.means.ids
 
     @property
     def metric(self) -> Metric:
@@ -156,6 +172,19 @@ class Validation:
             warnings.warn(f"{self._weights(step)} cannot be read ({error}): the last weights stand in", stacklevel=2)
             return None
 
+    def state(self, step: int) -> Path:
+        """Return the file of the state of the training after a step."""
+        return self._scratch / f"state-{step:06d}.safetensors"
+
+    def store_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Store the state of the training after the best validation; delete those that are no longer needed."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        write(self.state(step), dict(tensors))
+        useful = {self.state(top) for top in self._tops(history.read(self.folder))}
+        for path in self._scratch.glob("state-*.safetensors"):
+            if path not in useful:
+                path.unlink()
+
     def cost(self, channels: int) -> dict[str, int]:
         """Return the disk space of validations in bytes before encoding: ``once``, and ``each`` time, without weights.
 
@@ -181,7 +210,12 @@ class Validation:
         return self._scratch / f"best-{step:06d}.safetensors"
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
-        """Return the figures of all regions together."""
+        """Return the figures of all regions, or samples, together."""
+        if self.means is not None:
+            (self._scratch / "model").mkdir(parents=True, exist_ok=True)
+            write(self._scratch / "model" / "model.safetensors", tensors)
+            with torch.random.fork_rng(devices=[]), torch_threads():
+                return self.means.figures(tensors)
         contents: dict[str, Any] = {
             "training_set": self.corpus,
             "setup": self.cast,
@@ -234,10 +268,14 @@ class Validation:
 
     def _useful(self, lines: Sequence[Line]) -> set[Path]:
         """Return the files of the present best weights, and of those at the time of each checkpoint."""
+        return {self._weights(top) for top in self._tops(lines)}
+
+    def _tops(self, lines: Sequence[Line]) -> set[int]:
+        """Return the step of the present best validation, and of those at the time of each checkpoint."""
         names = (path.name.removeprefix("step-") for path in (self.folder / run_folder.CHECKPOINTS).glob("step-*"))
         ends = [int(name) for name in names if name.isdigit()] + [lines[-1]["step"]]
         tops = (best([line for line in lines if line["step"] <= end], self.metric) for end in ends)
-        return {self._weights(top) for top in tops if top is not None}
+        return {top for top in tops if top is not None}
 
 
 def _check_metrics(config: Config, metrics: Sequence[Metric]) -> None:
