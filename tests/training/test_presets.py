@@ -15,7 +15,7 @@ def settings(name):
 
 
 def generator(name):
-    return build(settings(name).net.name, 4, 2, **settings(name).net.model_extra)
+    return build(settings(name).net.name, 8, 2, **settings(name).net.model_extra)
 
 
 def test_best_takes_at_most_a_tenth_of_the_published_steps_and_of_the_pixels():
@@ -37,5 +37,5 @@ def test_best_draws_nothing_at_prediction():
 @pytest.mark.parametrize("name", presets())
 def test_patches_are_what_the_net_takes_and_any_even_number_of_ranks_can_share_a_batch(name):
     config = settings(name)
-    assert config.data.patch % generator(name).align == 0
+    assert config.data.patch % generator(name).tile_class.align == 0
     assert config.train.batch == 1 or config.train.batch % 2 == 0

@@ -62,6 +62,8 @@ preset:best             the recommended settings
 preset:rgb-best         spectra from RGB pictures, recommended settings
 preset:mishra2021       as published for plants
 preset:alvarezgila2017  as published for spectra from RGB pictures
+preset:chemmap          maps from one number for each sample, recommended settings
+preset:engstrom2025     as published for maps of fat content
 
 docs/training.md explains every key of a configuration."""
 
