@@ -118,9 +118,9 @@ class Setup:
             return {"generator": generator, **self.objective.opponents(self.channels)}
 
 
-def _check_targets(config: Config, chosen: Task, learned: Objective) -> None:
+def _check_targets(config: Config, chosen: Task, goal: Objective) -> None:
     """Refuse an objective for another kind of target than the task has."""
-    kinds = getattr(learned, "targets", OF_PIXELS)
+    kinds = getattr(goal, "targets", OF_PIXELS)
     if target_of(chosen) not in kinds:
         raise UserError(
             "objective.name",

@@ -12,7 +12,7 @@ from torch import nn
 from tilespec.core.errors import UserError
 from tilespec.models.tasks import task
 from tilespec.training.objectives import objective
-from tilespec.training.objectives.base import SampleBatch, SampleTile, TiledSample
+from tilespec.training.objectives.base import MapTile, SampleBatch, TiledSample
 from tilespec.training.player import Player
 
 
@@ -36,7 +36,7 @@ def tiles_of(mask, x, side):
         for left in range(0, width, side):
             own = min(side, height - top), min(side, width - left)
             part = slice(top, top + own[0] + 1), slice(left, left + own[1] + 1)
-            found.append(SampleTile(x=x, mask=mask[part], corner=(top, left), own=own))
+            found.append(MapTile(x=x, mask=mask[part], corner=(top, left), own=own))
     return found
 
 

@@ -157,7 +157,7 @@ def test_supervised_learns_alone():
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"name": "gan"}, "one of cgan, supervised"),
+        ({"name": "gan"}, "one of cgan, mean_reference, supervised"),
         ({"name": "cgan", "lambda": 3}, r"keys of \[objective\]: .*fidelity"),
         ({"name": "supervised", "loss": "l2"}, "cross_entropy, l1"),
         ({"name": "supervised", "class_weights": [1, 2]}, "expected 3, one for each class"),

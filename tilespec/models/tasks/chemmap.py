@@ -34,7 +34,10 @@ class ChemMap:
 
     truth: ClassVar[Literal["classes", "field"]] = "field"
     target: ClassVar[Literal["references"]] = "references"
-    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "bias", "r2")
+    metrics: ClassVar[tuple[str, ...]] = (
+        *("rmse", "mae", "bias", "r2"),
+        *("spatially_correlated_variance", "correlated_variance_bound", "out_of_range"),
+    )
 
     quantities: Sequence[str]
     """The names of the quantities, one channel each."""

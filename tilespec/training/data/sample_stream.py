@@ -22,13 +22,13 @@ from tilespec.tiling.grid import Axis, Grid, reflect
 from tilespec.training.data.references import ReferenceTarget
 from tilespec.training.data.score_cache import ScoreCache
 from tilespec.training.data.training_set import TrainingRegion, TrainingSet
-from tilespec.training.objectives.base import SampleBatch, SampleTile, TiledSample
+from tilespec.training.objectives.base import MapTile, SampleBatch, TiledSample
 from tilespec.training.settings import Config
 
 Index = Int64[np.ndarray, " n"]
 
 
-class Span(NamedTuple):
+class TileAxis(NamedTuple):
     """One axis of a tile: where it is read, and what of it is answered."""
 
     scores: Index
@@ -107,23 +107,23 @@ class SampleStream:
         epoch, k = divmod(index, self.length)
         return _epoch(self, epoch)[k]
 
-    def tiles(self, placed: PlacedSample) -> list[tuple[Span, Span]]:
+    def tiles(self, place: PlacedSample) -> list[tuple[TileAxis, TileAxis]]:
         """Return the tiles of a sample, row by row."""
-        truth = truth_of(self.regions[placed.scene])
-        roi, lost = truth.region(truth.samples[placed.number]), int(truth.geometry.margin * truth.geometry.scale)
+        truth = truth_of(self.regions[place.scene])
+        roi, lost = truth.region(truth.samples[place.number]), int(truth.geometry.margin * truth.geometry.scale)
         spans = [
             self._spans((start, stop), (lost, length - lost), pixels, mirrored=mirrored)
             for (start, stop), length, pixels, mirrored in zip(
                 ((roi.y0, roi.y1), (roi.x0, roi.x1)),
                 truth.shape,
-                self.regions[placed.scene].roi.shape,
-                placed.mirrored,
+                self.regions[place.scene].roi.shape,
+                place.mirrored,
                 strict=True,
             )
         ]
         return [(y, x) for y in spans[0] for x in spans[1]]
 
-    def _spans(self, part: tuple[int, int], plane: tuple[int, int], pixels: int, *, mirrored: bool) -> list[Span]:
+    def _spans(self, part: tuple[int, int], plane: tuple[int, int], pixels: int, *, mirrored: bool) -> list[TileAxis]:
         """Return the tiles along one axis of ``pixels`` pixels, for the output pixels ``part`` of a ``plane``."""
         turn = partial(_turned, mirrored=mirrored)
         (start, stop), (_, end) = (sorted((turn(a), turn(b - 1))) for a, b in (part, plane))
@@ -134,7 +134,7 @@ class SampleStream:
             count = min(own + 1, end + 1 - first)
             read = np.arange(*self.grid.span(first, count))
             spans.append(
-                Span(
+                TileAxis(
                     scores=reflect(turn(read), pixels),
                     truth=turn(np.arange(first, first + count)),
                     corner=self.grid.ahead(first, count),
@@ -148,11 +148,11 @@ class SampleStream:
 
         The first reading is for the sums, the second for the gradients.
         """
-        placed = self.sample(index)
-        tiles = self.tiles(placed)
-        return [(placed.scene, self.roi(y, x)) for y, x in tiles] * min(len(tiles), 2)
+        place = self.sample(index)
+        tiles = self.tiles(place)
+        return [(place.scene, self.roi(y, x)) for y, x in tiles] * min(len(tiles), 2)
 
-    def roi(self, y: Span, x: Span) -> Roi:
+    def roi(self, y: TileAxis, x: TileAxis) -> Roi:
         """Return the region of the scene that a tile is read from, whose borders lie between pixels of the truth."""
         return _around(y.scores, x.scores, self.grid.scale.denominator)
 
@@ -168,24 +168,24 @@ class SampleReader:
         """Return the samples at ``ids`` of the stream; those of one tile are read now."""
         return SampleBatch(samples=tuple(self.sample(self._stream.sample(index)) for index in ids), ids=ids, step=step)
 
-    def sample(self, placed: PlacedSample) -> TiledSample:
+    def sample(self, place: PlacedSample) -> TiledSample:
         """Return a sample, whose tiles are read when they are needed; a single tile is read now."""
-        spans, truth = self._stream.tiles(placed), truth_of(self._stream.regions[placed.scene])
-        jobs = [partial(self._tile, placed, *span) for span in spans]
-        tiles: Callable[[], Iterator[SampleTile]] = partial(_ahead, jobs)
+        spans, truth = self._stream.tiles(place), truth_of(self._stream.regions[place.scene])
+        jobs = [partial(self._tile, place, *span) for span in spans]
+        tiles: Callable[[], Iterator[MapTile]] = partial(_ahead, jobs)
         if len(jobs) == 1:
             tiles = partial(iter, (jobs[0](),))
-        return TiledSample(references=tuple(truth.samples[placed.number].values.tolist()), count=len(jobs), tiles=tiles)
+        return TiledSample(references=tuple(truth.samples[place.number].values.tolist()), count=len(jobs), tiles=tiles)
 
-    def _tile(self, placed: PlacedSample, y: Span, x: Span) -> SampleTile:
+    def _tile(self, place: PlacedSample, y: TileAxis, x: TileAxis) -> MapTile:
         """Read one tile."""
-        roi, geometry = self._stream.roi(y, x), self._stream.regions[placed.scene].geometry
-        scores, numbers = self._task.pair(*self._blocks.read(placed.scene, roi))
+        roi, geometry = self._stream.roi(y, x), self._stream.regions[place.scene].geometry
+        scores, numbers = self._task.pair(*self._blocks.read(place.scene, roi))
         inner = geometry.target(roi)
         read = scores[np.ix_(y.scores - roi.y0, x.scores - roi.x0)]
-        mask = numbers[np.ix_(y.truth - inner.y0, x.truth - inner.x0)] == placed.number + 1
+        mask = numbers[np.ix_(y.truth - inner.y0, x.truth - inner.x0)] == place.number + 1
         values = torch.from_numpy(read)
-        return SampleTile(
+        return MapTile(
             x=(values.pin_memory() if self._pin else values).permute(2, 0, 1).unsqueeze(0),
             mask=torch.from_numpy(mask),
             corner=(y.corner, x.corner),
@@ -265,7 +265,7 @@ def _epoch(stream: SampleStream, epoch: int) -> tuple[PlacedSample, ...]:
     )
 
 
-def _ahead(jobs: Sequence[Callable[[], SampleTile]]) -> Iterator[SampleTile]:
+def _ahead(jobs: Sequence[Callable[[], MapTile]]) -> Iterator[MapTile]:
     """Yield the result of each job in order, while a thread does the next one."""
     with ThreadPoolExecutor(1, "tilespec-tiles") as pool:
         waiting = pool.submit(jobs[0])

@@ -60,7 +60,7 @@ class Batch:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SampleTile:
+class MapTile:
     """A part of the map of a sample: pixels of its own, and one more row and column where the map goes on.
 
     A pair of neighbours belongs to its upper, or left, pixel, so each pair of the map belongs to one tile.
@@ -75,7 +75,7 @@ class SampleTile:
     own: tuple[int, int]
     """The height and the width of the tile's own pixels."""
 
-    def to(self, device: str) -> "SampleTile":
+    def to(self, device: str) -> "MapTile":
         """Return the tile on a device."""
         x, mask = (values.to(device, non_blocking=True) for values in (self.x, self.mask))
         return replace(self, x=x, mask=mask)
@@ -95,7 +95,7 @@ class TiledSample:
     """The number of each quantity, NaN where there is none."""
     count: int
     """The number of its tiles."""
-    tiles: Callable[[], Iterator[SampleTile]]
+    tiles: Callable[[], Iterator[MapTile]]
     """The function that reads the tiles, each time anew and in the same order."""
 
 
@@ -117,7 +117,7 @@ class SampleBatch:
         """Return the batch with its tiles on a device, each when it is read."""
         return replace(self, device=device)
 
-    def tiles(self, sample: TiledSample) -> Iterator[SampleTile]:
+    def tiles(self, sample: TiledSample) -> Iterator[MapTile]:
         """Yield the tiles of a sample on the device."""
         return (tile.to(self.device) for tile in sample.tiles())
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.models.tasks.base import Task
-from tilespec.training.objectives.base import Move, SampleBatch, SampleTile, TiledSample
+from tilespec.training.objectives.base import MapTile, Move, SampleBatch, TiledSample
 from tilespec.training.player import Player
 
 Map = Float[Tensor, "quantity y x"]
@@ -47,7 +47,7 @@ class SampleSums:
     """The number of pixels that S is divided by."""
 
     @classmethod
-    def of(cls, values: Map, tile: SampleTile, form: str = "default") -> "SampleSums":
+    def of(cls, values: Map, tile: MapTile, form: str = "default") -> "SampleSums":
         """Return the sums of one tile's own pixels, in double precision."""
         (height, width), mask = tile.own, tile.mask.double()
         inside = values[:, :height, :width].double() * mask[:height, :width]
@@ -131,7 +131,7 @@ class MeanReference:
             yield self._terms(values, tile, own, total, references, first=index == 0)
 
     def _terms(
-        self, values: Map, tile: SampleTile, own: SampleSums, total: SampleSums, references: Tensor, *, first: bool
+        self, values: Map, tile: MapTile, own: SampleSums, total: SampleSums, references: Tensor, *, first: bool
     ) -> dict[str, Tensor]:
         """Return a tile's part of each term; the squared error counts at the first tile, its gradient at each."""
         smooth, excess = FORMS[self.form]
@@ -159,14 +159,14 @@ class MeanReference:
         return (low, high), torch.where(torch.isfinite(high - low), 100 / (high - low), 1.0).double()
 
 
-def predicted(net: nn.Module, task: Task, tile: SampleTile) -> Map:
+def predicted(net: nn.Module, task: Task, tile: MapTile) -> Map:
     """Return the map of a tile in the units of the references, at least in single precision."""
     raw = net(task.inputs(tile.x))
     return task.activate(tile.within(raw if raw.dtype == torch.float64 else raw.float()).unsqueeze(0))[0]
 
 
 @torch.no_grad()
-def sample_sums(net: nn.Module, task: Task, tiles: Iterable[SampleTile], form: str = "default") -> SampleSums:
+def sample_sums(net: nn.Module, task: Task, tiles: Iterable[MapTile], form: str = "default") -> SampleSums:
     """Return the sums over all tiles of a sample, without a graph, added in the order of the tiles."""
     return reduce(add, (SampleSums.of(predicted(net, task, tile), tile, form) for tile in tiles))
 
@@ -177,7 +177,7 @@ def squares(net: nn.Module) -> Float[Tensor, ""]:
     return torch.stack(weights).sum() if weights else torch.zeros((), requires_grad=True)
 
 
-def outside(values: Map, tile: SampleTile, limits: tuple[Tensor, Tensor]) -> Float[Tensor, " quantity"]:
+def outside(values: Map, tile: MapTile, limits: tuple[Tensor, Tensor]) -> Float[Tensor, " quantity"]:
     """Return the sum of the squared excess over the range of a tile's own pixels in the mask."""
     height, width = tile.own
     (low, high), own = (limit[:, None, None] for limit in limits), values[:, :height, :width]
@@ -185,7 +185,7 @@ def outside(values: Map, tile: SampleTile, limits: tuple[Tensor, Tensor]) -> Flo
     return (beyond * tile.mask[:height, :width]).double().sum(dim=(1, 2))
 
 
-def inner_pairs(values: Map, tile: SampleTile) -> Float[Tensor, " quantity"]:
+def inner_pairs(values: Map, tile: MapTile) -> Float[Tensor, " quantity"]:
     """Return the sum of squared differences of neighbours of which both belong to the sample."""
     (height, width), mask = tile.own, tile.mask
     rows, columns = values[:, :, :width], values[:, :height]
@@ -194,7 +194,7 @@ def inner_pairs(values: Map, tile: SampleTile) -> Float[Tensor, " quantity"]:
     return down.double().sum(dim=(1, 2)) + right.double().sum(dim=(1, 2))
 
 
-def leaking_pairs(values: Map, tile: SampleTile) -> Float[Tensor, " quantity"]:
+def leaking_pairs(values: Map, tile: MapTile) -> Float[Tensor, " quantity"]:
     """Return the sum over the mask, without the last row and column, of squared differences to both next neighbours."""
     here = values[:, :-1, :-1]
     squared = (values[:, 1:, :-1] - here).square() + (values[:, :-1, 1:] - here).square()
