@@ -10,6 +10,7 @@ from damage import DAMAGE
 
 from tilespec import api
 from tilespec.core.errors import UserError
+from tilespec.storage.audit import verify
 
 
 def exchange(path, other):
@@ -79,20 +80,22 @@ def made(tmp_path_factory, make_scene):
 
 
 def damaged(made, seed):
-    """Damage a copy of both stores at random; return which verbs refuse, and which come to another result."""
+    """Damage a copy of both stores at random; return what used it silently, or overlooked it."""
     (at, right), rng = made, np.random.default_rng(seed)
     copy = Path(shutil.copytree(at / "whole", at / f"copy-{seed}"))
     store = copy / str(rng.choice(["scene", "map"]))
     paths = sorted(path for path in store.rglob("*") if path.is_file())
     alike = [path for path in paths if path.parent.parent != store] or paths
     path, other = (alike[i] for i in rng.choice(len(alike), 2, replace=False))
-    fault = str(rng.choice(list(FAULTS)))
+    fault, whole = str(rng.choice(list(FAULTS))), path.read_bytes()
     FAULTS[fault](path, other)
     results = {verb: result(verb, copy) for verb in VERBS}
-    shutil.rmtree(copy)
-    refused = [verb for verb, got in results.items() if got is None]
     silent = [verb for verb, got in results.items() if got is not None and got != right[verb]]
-    return refused, [f"{verb} of {fault} at {path.relative_to(copy)}" for verb in silent]
+    same = path.is_file() and not path.is_symlink() and path.read_bytes() == whole
+    if not same and verify(store)["intact"]:
+        silent.append("verify")
+    shutil.rmtree(copy)
+    return [f"{verb} of {fault} at {path.relative_to(copy)}" for verb in silent]
 
 
 def test_all_verbs_come_to_something_of_whole_stores(made):
@@ -101,14 +104,10 @@ def test_all_verbs_come_to_something_of_whole_stores(made):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_verb_uses_a_damaged_product_silently(made, seed):
-    refused, silent = damaged(made, seed)
-    assert silent == []
-    assert refused, "somebody reads every file"
+    assert damaged(made, seed) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_hundred_damaged_products_are_never_used_silently(made):
-    told = [damaged(made, seed) for seed in range(3, 103)]
-    assert [line for _, silent in told for line in silent] == []
-    assert all(refused for refused, _ in told)
+    assert [line for seed in range(3, 103) for line in damaged(made, seed)] == []
