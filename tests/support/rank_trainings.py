@@ -16,7 +16,7 @@ def once(act):
 
 def notice():
     """Say what Slurm says some time before the time is over."""
-    os.kill(os.getpid(), signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR1)
 
 
 def nothing(): ...
