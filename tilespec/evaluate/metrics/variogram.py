@@ -84,6 +84,15 @@ class Variogram:
         """The number of pixels."""
         return int(self.moments[0].sum())
 
+    @property
+    def semivariance(self) -> Float64[np.ndarray, "lag channel"]:
+        """The mean of half the squared difference of pairs of each lag; NaN without pairs."""
+        return self.squares / (2 * np.where(self.pairs > 0, self.pairs, np.nan))
+
+    def channel(self, channel: int) -> "Variogram":
+        """Return the variogram of one map."""
+        return replace(self, **{name: getattr(self, name)[..., [channel]] for name in self.ADDS})
+
     def finish(self) -> dict[str, Any]:
         """Return the figures, each the mean over the channels that have it; None means undefined.
 
@@ -104,7 +113,7 @@ class Variogram:
         if variance <= ALMOST * squares / n:
             return None, None, outside / n
         lags = np.arange(1.0, LAGS + 1)[there]
-        gamma = self.squares[there, channel] / (2 * self.pairs[there, channel])
+        gamma = self.semivariance[there, channel]
         return correlated_share(lags, gamma), 100 * (1 - float(gamma[0]) / variance), outside / n
 
 

@@ -27,6 +27,7 @@ from tilespec.storage.backends.base import StorePath
 from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK
+from tilespec.storage.ledger import sidecar
 from tilespec.storage.outputs import check_file
 from tilespec.storage.rasters import ValueRaster, scale_of
 from tilespec.storage.references import References
@@ -38,6 +39,8 @@ Places = Int64[np.ndarray, " _"]
 
 MARK: Final = b"id,valid_pixels,invalid_pixels"
 """The names of columns by which a table that this file wrote is known."""
+SAMPLES: Final = "samples.csv"
+"""The name of the table beside a prediction, for `report`."""
 
 
 def is_of_numbers(pred: str) -> bool:
@@ -73,13 +76,25 @@ def measure_numbers(
     source.check_unchanged()
     table, scores = _table(samples, sums, raster, names, references)
     write_atomic(place, as_csv(table))
-    facts = {"invalid_pixels": sums.invalid, "columns": len(table), "regressions": scores, "notes": []}
+    notes = [] if references is None else _kept_for_report(pred, as_csv(table))
+    facts = {"invalid_pixels": sums.invalid, "columns": len(table), "regressions": scores, "notes": notes}
     return plan | facts | {"seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+def _kept_for_report(pred: str, table: str) -> list[str]:
+    """Write the table beside the prediction, for `report`; return a note where nothing can be written."""
+    folder = sidecar(pred)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / SAMPLES, table)
+    except OSError as error:
+        return [f"not kept for `report`: {folder / SAMPLES}: {error.strerror or error}"]
+    return []
 
 
 def _check(raster: ValueRaster, scene: Scene, options: MeasureOptions) -> None:
     """Refuse a prediction of another plane, and options for objects of classes."""
-    plane, ends = raster.attrs.get("plane", scene.shape[:2]), [int(places[-1]) for places in _places(raster)]
+    plane, ends = raster.attrs.get("plane", scene.shape[:2]), [int(places[-1]) for places in scene_places(raster)]
     if tuple(plane) != scene.shape[:2] or any(end >= n for end, n in zip(ends, scene.shape, strict=False)):
         raise UserError(
             raster.url,
@@ -117,7 +132,7 @@ def _plane(raster: ValueRaster) -> Roi:
     return Roi(y0=0, y1=raster.layer.shape[0], x0=0, x1=raster.layer.shape[1])
 
 
-def _places(raster: ValueRaster) -> tuple[Places, Places]:
+def scene_places(raster: ValueRaster) -> tuple[Places, Places]:
     """Return the row and the column of the scene at the centre of each row and column of a prediction."""
     margin, scale = int((raster.attrs.get("grid") or {}).get("origin", 0)), Fraction(scale_of(raster.attrs))
     y0, x0 = raster.attrs.get("origin", (0, 0))
@@ -131,7 +146,7 @@ def _strip(pred: str, index: SampleIndex, roi: Roi) -> Grouped:
     A pixel of a prediction at another scale belongs to the sample of the scene's pixel at its centre.
     """
     raster, zero = ValueRaster.open(pred), Grouped(scatter=True)
-    rows, cols = (places[part] for places, part in zip(_places(raster), roi.slices, strict=True))
+    rows, cols = (places[part] for places, part in zip(scene_places(raster), roi.slices, strict=True))
     around = Roi(y0=int(rows[0]), y1=int(rows[-1]) + 1, x0=int(cols[0]), x1=int(cols[-1]) + 1)
     plane = index.of(around)[np.ix_(rows - rows[0], cols - cols[0])]
     place = plane[plane >= 0]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from tilespec.core.errors import UserError
 from tilespec.spectra.recipe import Recipe
@@ -13,6 +13,9 @@ from tilespec.storage.ledger import Ledger, read_note, sidecar
 from tilespec.storage.rasters import ClassRaster, ValueRaster
 from tilespec.storage.scene import Scene
 from tilespec.training.validation import history
+
+CHEMMAP: Final = "chemmap"
+"""The task of predicted maps of quantities."""
 
 
 @final
@@ -93,7 +96,9 @@ class Runs:
     predictions: tuple[PredictionRun, ...]
     """The predicted class maps."""
     fields: tuple[FieldRun, ...]
-    """The predicted channels."""
+    """The predicted channels but those of maps of quantities."""
+    chemmaps: tuple[FieldRun, ...]
+    """The predicted maps of quantities."""
     models: tuple[ModelRun, ...]
     """The models of the report."""
     recipes: tuple[RecipeRun, ...]
@@ -102,7 +107,7 @@ class Runs:
     @property
     def predicted(self) -> tuple[PredictionRun | FieldRun, ...]:
         """The predicted class maps and channels."""
-        return (*self.predictions, *self.fields)
+        return (*self.predictions, *self.fields, *self.chemmaps)
 
     @classmethod
     def open(cls, paths: Sequence[str]) -> "Runs":
@@ -114,11 +119,13 @@ class Runs:
         if not paths:
             raise UserError("report", found="no RUN", expected="at least one", do="Name a scene, model or prediction.")
         items = [item for path in dict.fromkeys(paths) for item in _open(path)]
+        fields = [run for run in items if isinstance(run, FieldRun)]
         recipes = {run.recipe.digest: run for run in reversed(items) if isinstance(run, RecipeRun) and run.recipe.steps}
         return cls(
             scenes=tuple(run for run in items if isinstance(run, Scene)),
             predictions=tuple(run for run in items if isinstance(run, PredictionRun)),
-            fields=tuple(run for run in items if isinstance(run, FieldRun)),
+            fields=tuple(run for run in fields if run.map.attrs.get("task") != CHEMMAP),
+            chemmaps=tuple(run for run in fields if run.map.attrs.get("task") == CHEMMAP),
             models=tuple(run for run in items if isinstance(run, ModelRun)),
             recipes=tuple(reversed(recipes.values())),
         )

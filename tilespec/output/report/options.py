@@ -16,3 +16,5 @@ class ReportOptions(DryRun, Overwrite):
     """The page has this title."""
     pixel: Sequence[str] = ()
     """The true and reconstructed spectra of the pixel Y,X are drawn; the option may be repeated."""
+    samples: str = "sample"
+    """Chemical maps are shown inside of the samples of this layer of their scene, if it has one."""

@@ -15,6 +15,7 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
+from tilespec.output.report.chemmap import of_chemmaps
 from tilespec.output.report.detail import of_detail
 from tilespec.output.report.figures import of_predictions, of_scene
 from tilespec.output.report.inputs import RecipeRun, Runs, name_of
@@ -62,13 +63,14 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
         "scenes": [name_of(scene.url) for scene in opened.scenes],
         "predictions": [run.name for run in opened.predictions],
         "reconstructions": [run.name for run in opened.fields],
+        "chemmaps": [run.name for run in opened.chemmaps],
         "models": [run.name for run in opened.models],
         "recipes": [run.name for run in opened.recipes],
     }
     if options.dry_run:
         return {**plan, "dry_run": True}
     with Peak() as peak:
-        sections = _sections(opened, chosen_pixels, progress)
+        sections = _sections(opened, chosen_pixels, options.samples, progress)
         html = render(options.title or _title(opened), sections)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(out), html)
@@ -88,7 +90,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     return environment.get_template("page.html").render(title=title, sections=sections)
 
 
-def _sections(runs: Runs, chosen_pixels: Sequence[tuple[int, int]], progress: Progress) -> list[Section]:
+def _sections(runs: Runs, chosen_pixels: Sequence[tuple[int, int]], samples: str, progress: Progress) -> list[Section]:
     """Return all sections with contents in reading order."""
     recipes = {run.recipe.digest: run.recipe for run in runs.recipes}
     alone = [Scene.open(run.map.url, allow_partial=True) for run in runs.fields if truth_of(run, runs) is None]
@@ -96,6 +98,7 @@ def _sections(runs: Runs, chosen_pixels: Sequence[tuple[int, int]], progress: Pr
     compared = [compare(run, runs) for run in runs.predictions]
     sections = [
         methods(runs),
+        *of_chemmaps(runs, samples),
         *of_reconstructions(runs, chosen_pixels),
         *(of_scene(one) for one in overviews),
         of_predictions(compared),

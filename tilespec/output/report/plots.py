@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Integer, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 
 from tilespec.core.types import SpectralAxis
 from tilespec.output.pictures import NO_DATA
@@ -76,9 +76,9 @@ def grey(plane: Float[np.ndarray, "y x"]) -> str:
     return _encoded(Image.fromarray(enlarged(stretched(plane, (1, 99)))))
 
 
-def sequential(plane: Float[np.ndarray, "y x"], top: float) -> str:
-    """Return values from 0 to ``top`` in a sequential colour map, black for no data."""
-    share = np.clip(np.nan_to_num(plane, nan=0.0) / top, 0, 1)
+def sequential(plane: Float[np.ndarray, "y x"], top: float, low: float = 0.0) -> str:
+    """Return values from ``low`` to ``top`` in a sequential colour map, black for no data."""
+    share = np.clip((np.nan_to_num(plane, nan=low) - low) / (top - low), 0, 1)
     index = np.where(np.isfinite(plane), np.rint(share * (SHADES - 1)), SHADES).astype(np.uint8)
     return indexed(index, {i: shade(i / (SHADES - 1)) for i in range(SHADES)} | {SHADES: NO_DATA})
 
@@ -91,7 +91,7 @@ def shade(share: float) -> tuple[int, int, int]:
     return int(red), int(green), int(blue)
 
 
-def top(planes: Sequence[Float[np.ndarray, "y x"]]) -> float:
+def top(planes: Sequence[Float[np.ndarray, "_ _"]]) -> float:
     """Return the end of the common scale of all ``planes``: the largest of their 99.5th percentiles, rounded up."""
     finite = [plane[np.isfinite(plane)] for plane in planes]
     largest = max((float(np.percentile(values, 99.5)) for values in finite if len(values)), default=0.0)
@@ -136,15 +136,15 @@ def between(planes: Float[np.ndarray, "y x 3"], ends: Sequence[tuple[float, floa
     return bytes_
 
 
-def scale(top: float) -> str:
-    """Return the bar of `sequential`: its colours from 0 to ``top``."""
+def scale(top: float, low: float = 0.0) -> str:
+    """Return the bar of `sequential`: its colours from ``low`` to ``top``."""
     with _figure((8.6, 0.62)) as (figure, axes):
-        edges = np.linspace(0, top, 129)
+        edges = np.linspace(low, top, 129)
         shades = [tuple(v / 255 for v in shade((i + 0.5) / 128)) for i in range(128)]
         axes.bar(edges[:-1], 1, np.diff(edges), align="edge", color=shades, edgecolor=shades, linewidth=0.3)
         axes.grid(visible=False)
         axes.spines[["left", "bottom"]].set_visible(False)
-        axes.set(xlim=(0, top), ylim=(0, 1), yticks=[])
+        axes.set(xlim=(low, top), ylim=(0, 1), yticks=[])
         return _svg(figure)
 
 
@@ -246,6 +246,7 @@ def points(
     steps: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
     ylabel: str,
+    xlabel: str = "step",
     mark: float | None = None,
     dots: bool = True,
 ) -> str:
@@ -257,21 +258,44 @@ def points(
             colour = COLOURS[index % len(COLOURS)] if dots else INK
             shape = {"marker": "o", "markersize": 3.4} if dots else {}
             axes.plot(x, y, color=colour, zorder=3 if index == 0 else 2, **shape)
-        axes.set(xlabel="step", ylabel=ylabel)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
         return _svg(figure)
 
 
 def histogram(
-    counts: Sequence[Integer[np.ndarray, " bin"]],
+    counts: Sequence[Shaped[np.ndarray, " bin"]],
     edges: Float64[np.ndarray, " edge"],
     colours: Sequence[str],
+    *,
+    xlabel: str = "NDVI",
+    ylabel: str = "pixels",
+    marks: Sequence[float] = (),
 ) -> str:
-    """Return histograms as filled steps."""
+    """Return histograms as filled steps, with broken lines at ``marks``."""
     with _figure(WIDE) as (figure, axes):
+        for mark in marks:
+            axes.axvline(mark, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
         for count, colour in zip(counts, colours, strict=True):
             axes.stairs(count, edges, fill=True, color=colour, alpha=0.32, linewidth=0)
             axes.stairs(count, edges, color=colour, linewidth=1.4)
-        axes.set(xlabel="NDVI", ylabel="pixels", xlim=(float(edges[0]), float(edges[-1])))
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(float(edges[0]), float(edges[-1])))
+        return _svg(figure)
+
+
+Bars = tuple[Float64[np.ndarray, " _"], ...]
+"""References, predictions, and the lower and the upper ends of their intervals, NaN where there is none."""
+
+
+def against(samples: Sequence[Bars], colours: Sequence[str], *, label: str) -> str:
+    """Return predictions over references, with intervals, and the line where both are equal."""
+    with _figure(NARROW) as (figure, axes):
+        values = np.concatenate([np.concatenate(bars[:2]) for bars in samples])
+        ends = np.nanmin(values), np.nanmax(values)
+        axes.plot(ends, ends, color=INK, linewidth=1.0)
+        for (reference, predicted, lower, upper), colour in zip(samples, colours, strict=True):
+            axes.vlines(reference, lower, upper, color=colour, alpha=0.45, linewidth=1.2)
+            axes.plot(reference, predicted, "o", color=colour, markersize=3.6, alpha=0.85)
+        axes.set(xlabel=f"reference, {label}", ylabel="predicted")
         return _svg(figure)
 
 
