@@ -1,6 +1,5 @@
 """Stop: the first signal is kept, the second one interrupts; a notice only ever asks."""
 
-import os
 import signal
 import subprocess
 import sys
