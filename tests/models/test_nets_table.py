@@ -9,7 +9,7 @@ from tilespec.core.registry import load
 from tilespec.models.nets import NETS
 
 PAGE = ROOT / "docs" / "training.md"
-FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "adopted", "opened"}
+FITTED = {"identity", "ndvi", "linear", "sam", "mlp", "polynomial", "rbf", "interval", "adopted", "opened"}
 """Nets that `baseline` and `adopt` fit, or that stand around others."""
 
 

@@ -33,7 +33,7 @@ Numbers = Float64[np.ndarray, " sample"]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SampleMeans:
+class ReferencePairs:
     """The means of samples: measured by the laboratory, and predicted; NaN is unknown."""
 
     reference: Numbers
@@ -59,7 +59,7 @@ class QuantityMaps:
     """The maps of a prediction on every ``stride``-th pixel of its own plane; NaN is outside of samples or no data."""
 
     run: FieldRun
-    """The prediction."""
+    """The prediction that is shown."""
     quantities: tuple[str, ...]
     """The names of the quantities."""
     units: tuple[str, ...]
@@ -76,7 +76,7 @@ class QuantityMaps:
     """The distances from the model, and the limit for 95 % of usual spectra, by array."""
     sums: Variogram
     """The sums over all pixels."""
-    means: Mapping[str, SampleMeans]
+    means: Mapping[str, ReferencePairs]
     """The means of samples by quantity, if they are known."""
 
     def limits(self, quantity: int) -> tuple[float, float] | None:
@@ -96,7 +96,7 @@ def quantity_maps(run: FieldRun, runs: Runs, layer: str, side: int = SIDE) -> Qu
     """Read the maps of a prediction once, block by block.
 
     Args:
-        run: The prediction.
+        run: The prediction that is shown.
         runs: The inputs of the report. A scene among them that was predicted says which pixels belong to samples.
         layer: The name of its layer of samples: a mask, or ids, 0 for none.
         side: The largest number of pixels on the longer side of a map.
@@ -192,7 +192,7 @@ def _dmodx(url: str, mask: Layer | None, side: int) -> dict[str, tuple[Plane, fl
     return {layer.name: (_plane(layer, mask, side), float(layer.attrs["limit_95"])) for layer in layers}
 
 
-def _means(url: str, names: Sequence[str]) -> dict[str, SampleMeans]:
+def _means(url: str, names: Sequence[str]) -> dict[str, ReferencePairs]:
     """Return the means of samples from the table of a regression, else from the one of ``measure --references``."""
     tables = (store_path(f"{url.rstrip('/')}.model"), sidecar(url))
     path = next((table / SAMPLES for table in tables if (table / SAMPLES).exists()), None)
@@ -209,5 +209,5 @@ def _means(url: str, names: Sequence[str]) -> dict[str, SampleMeans]:
             np.array([float(cell or "nan") for cell in column]) for column in (*columns, predicted)
         )
         if known:
-            means[name] = SampleMeans(reference=reference, predicted=values, lower=lower, upper=upper)
+            means[name] = ReferencePairs(reference=reference, predicted=values, lower=lower, upper=upper)
     return means
