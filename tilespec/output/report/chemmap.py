@@ -86,7 +86,7 @@ def _table(name: str, maps: Sequence[Numbered]) -> PageTable:
     published = PUBLISHED if "fat" in name.lower() else ()
     theirs = tuple((title, *("–",) * 3, f"{share:.2f} %", "–", "–") for title, share in published)
     notes = [WORDS]
-    notes += ["RMSE of pixels: against a hidden truth that only simulations have, from `evaluate`."]
+    notes += ["RMSE of pixels: against a hidden truth that only simulations have, from tilespec evaluate."]
     notes += [f"{one.run.name} is {completeness(one.run)}." for _, one in maps if completeness(one.run)]
     notes += [CITATION] if published else []
     muted = tuple(range(len(rows), len(rows) + len(theirs)))
@@ -229,7 +229,7 @@ def _against(name: str, unit: str, maps: Sequence[Numbered]) -> Picture:
     )
     caption = (
         "Each point is a sample; bars are intervals of its mean. Of a regression the sample was left out of the fit; "
-        "of other maps `measure --references` wrote the mean, of samples that were learned from too."
+        "of other maps measure --references wrote the mean, of samples that were learned from too."
     )
     return Picture(source=source, title="Means of samples", caption=caption, plot=True)
 
