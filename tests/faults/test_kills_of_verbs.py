@@ -83,17 +83,11 @@ def disturb(made, verb, seed):
     return hit, equal
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_killed_command_is_finished_by_the_same_command(made, verb):
-    _, equal = disturb(made, verb, 1)
-    assert equal
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("verb", VERBS)
 def test_commands_killed_at_random_moments_come_to_the_same_bytes(made, verb):
-    told = np.array([disturb(made, verb, seed) for seed in range(2, 2 + RUNS)])
+    told = np.array([disturb(made, verb, seed) for seed in range(RUNS)])
     hit, equal = told.T
     assert equal.all()
     assert hit.sum() >= RUNS // 3, "too few were killed while they worked"

@@ -102,12 +102,11 @@ def test_all_verbs_come_to_something_of_whole_stores(made):
     assert [verb for verb, got in made[1].items() if got is None] == []
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_no_verb_uses_a_damaged_product_silently(made, seed):
-    assert damaged(made, seed) == []
+def test_no_verb_uses_a_damaged_product_silently(made):
+    assert damaged(made, 0) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_hundred_damaged_products_are_never_used_silently(made):
-    assert [line for seed in range(3, 103) for line in damaged(made, seed)] == []
+    assert [line for seed in range(1, 101) for line in damaged(made, seed)] == []
