@@ -174,6 +174,7 @@ def test_a_second_run_computes_nothing_and_a_missing_record_only_its_row(scene, 
     assert objects(out) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_resumed_equals_an_undisturbed_one(make_scene, tmp_path):
     scene = make_scene(tmp_path / "scene", 1200, 200, 6)
     model = save_model(tmp_path / "model", scene, tile=32)
@@ -223,6 +224,7 @@ def test_a_dry_run_returns_the_plan_and_writes_nothing(scene, tmp_path):
     assert not (tmp_path / "out.tilespec").exists()
 
 
+@pytest.mark.slow
 def test_the_fingerprint_knows_weights_grid_and_scene_but_not_workers(scene, make_scene, tmp_path):
     model = save_model(tmp_path / "model", scene)
     one = predict(model, scene, str(tmp_path / "a"))["fingerprint"]

@@ -180,6 +180,7 @@ def test_a_training_that_crashed_after_its_last_step_publishes_what_it_learned(
         same(tmp_path / name, undisturbed[0])
 
 
+@pytest.mark.slow
 def test_another_number_of_ranks_goes_on_with_the_same_patches(undisturbed, scene, tmp_path):
     interrupted(everything(scene), tmp_path / "m", 5)
     result = train(everything(scene), str(tmp_path / "m"), ranks=2)
@@ -194,6 +195,7 @@ def loss_curve(out):
     return np.array([[v for v in line.values() if isinstance(v, float)] for line in lines(out)])
 
 
+@pytest.mark.slow
 def test_two_ranks_in_parts_learn_as_one_alone(scene, tmp_path):
     """Without norms over the batch, whose statistics are those of a part of a rank's share."""
     options = {"net": {"norm": "channel"}, "train": {"batch": 8, "accumulate": 2, "ema": 0.9, "clip": 1.0, "steps": 5}}
