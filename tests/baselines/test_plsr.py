@@ -413,7 +413,7 @@ def test_a_dry_run_writes_nothing(tray, tmp_path):
         ("plsr", {"column": "salt"}, "no column 'salt'"),
         ("plsr", {"samples_layer": None}, "24 ids that no sample has"),
         ("plsr", {"samples_layer": "plant"}, "a layer 'plant'"),
-        ("plsr", {"mask": "sample"}, "sample together with --samples-layer"),
+        ("plsr", {"mask": "sample"}, "the mask sample together with it"),
         ("plsr", {"folds": 25}, "24 samples with a number of fat to fit, and 25 folds"),
         ("plsr", {"components": 17}, "--components: found 17.*1 to 16"),
         ("plsr", {"rows": "3:9"}, "no whole sample"),

@@ -59,7 +59,7 @@ def test_a_scene_or_a_mask_of_it_is_one_sample(predicted, tmp_path):
     ("options", "text"),
     [
         ({"by": "plant"}, "a layer 'plant'"),
-        ({"by": "sample", "mask": "sample"}, "--by --mask"),
+        ({"by": "sample", "mask": "sample"}, "the mask sample together with it"),
         ({"regions": "fat"}, "--regions: found a prediction of numbers"),
         ({"references": "other"}, "expected some of fat, water of samples trays"),
         ({"references": "salt", "by": "sample"}, "quantities salt"),

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from tilespec.core.errors import UserError
 from tilespec.storage.references import References
-from tilespec.storage.samples import samples_of
+from tilespec.storage.samples import samples_in, samples_of
 from tilespec.storage.scene import Scene
 
 FINITE = st.one_of(st.just(float("nan")), st.floats(-1e6, 1e6))
@@ -111,8 +111,13 @@ def test_scenes_are_samples_by_their_names(tmp_path, make_scene):
         samples_of([scenes[0], scenes[0]], table(tmp_path, ["one"]))
 
 
-def test_a_mask_without_a_pixel_is_refused(tmp_path, make_scene):
+def test_a_layer_without_a_pixel_and_a_mask_beside_ids_are_refused(tmp_path, make_scene):
     make_scene(tmp_path / "one", 16, 16, 3)
     with_ids(tmp_path / "one", (16, 16), 0)
-    with pytest.raises(UserError, match="a mask without any pixel"):
-        samples_of([Scene.open(str(tmp_path / "one"))], table(tmp_path, ["one"]), mask="sample")
+    scene = Scene.open(str(tmp_path / "one"))
+    with pytest.raises(UserError, match="no pixel of any sample"):
+        samples_of([scene], table(tmp_path, ["one"]), mask="sample")
+    with pytest.raises(UserError, match="no pixel of any sample"):
+        samples_in([scene], layer="sample")
+    with pytest.raises(UserError, match="the mask sample together with it"):
+        samples_in([scene], layer="sample", mask="sample")

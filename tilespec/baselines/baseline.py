@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from tilespec.baselines.base import FitInput, FittedBaseline
+from tilespec.baselines.candidate_recipes import recipes_of
 from tilespec.baselines.diagnostics import diagnose
-from tilespec.baselines.options import AUTO, BaselineOptions, unused
+from tilespec.baselines.options import BaselineOptions
+from tilespec.baselines.requirements import on_numbers, suited, target_of, with_defaults
 from tilespec.baselines.sample_regression import samples_from, task_of
 from tilespec.cluster.connect import connect
-from tilespec.core.errors import OccupiedError, UserError
+from tilespec.core.errors import OccupiedError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
@@ -25,14 +27,9 @@ from tilespec.core.types import Roi
 from tilespec.models.model import Model
 from tilespec.models.tasks import task
 from tilespec.predict.predict import places_of, predict
-from tilespec.spectra.bands import Bands
-from tilespec.spectra.fit import fit_steps
-from tilespec.spectra.recipe import Recipe
-from tilespec.spectra.steps import STEPS, from_user_steps, parse, plan
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import read_json, write_atomic
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import ALL, PixelSelection
 
 BASELINES = {
     "ndvi": "tilespec.baselines.ndvi:Fixed",
@@ -79,9 +76,9 @@ def baseline(
     """
     method, single = load(BASELINES, from_user(name), "baseline"), isinstance(scene, str)
     scenes = tuple(Scene.open(url).raw() for url in ([scene] if isinstance(scene, str) else scene))
-    opened, options = scenes[0], _with_defaults(method, options)
-    notes, target = _suited(method, options, len(scenes)), _target(method, opened, options)
-    references, samples = samples_from(scenes, options) if options.references and _counts(method) else (None, ())
+    opened, options = scenes[0], with_defaults(method, options)
+    notes, target = suited(method, options, len(scenes)), target_of(method, opened, options)
+    references, samples = samples_from(scenes, options) if options.references and on_numbers(method) else (None, ())
     places = {opened.url: out} if single else places_of([each.url for each in scenes], out)
     roi = Roi.of(opened.shape, options.rows, options.cols)
     folder = f"{local(out, 'a model beside its prediction')}.model"
@@ -100,7 +97,7 @@ def baseline(
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        recipes = _recipes(options, method, scenes, client)
+        recipes = recipes_of(options, method, scenes, client)
         on = FitInput(
             scene=opened,
             roi=roi,
@@ -146,82 +143,6 @@ def _absent(fitted: FittedBaseline) -> list[str]:
     return [f"never predicted, for want of labelled pixels in the region: {', '.join(names)}"] if names else []
 
 
-def _suited(method: Any, options: BaselineOptions, count: int) -> list[str]:
-    """Return notes on options that the method does not use; refuse options that exclude each other."""
-    if count > 1 and not (_counts(method) and options.references):
-        raise UserError(
-            "SCENE",
-            found=f"{count} scenes",
-            expected="one, but for a regression on --references",
-            do="Fit on one scene, and predict the others with the model: `tilespec predict OUT.model SCENE... OUT`.",
-        )
-    uses = getattr(method, "USES", None)
-    if options.diagnostics and (uses is None or "diagnostics" not in uses):
-        raise UserError(
-            "--diagnostics",
-            found="a method that has neither Q nor T2",
-            expected="plsda or plsr",
-            do="Leave --diagnostics out, or use plsda or plsr.",
-        )
-    if options.opening and options.max_angle is not None:
-        raise UserError(
-            "--opening",
-            found=f"{options.opening} together with --max-angle",
-            expected="one of them: an opening leaves no pixel without a class",
-            do="Leave one of them out.",
-        )
-    if options.opening and (getattr(method, "TARGET", False) or _counts(method)):
-        raise UserError(
-            "--opening", found=f"{options.opening}, of spectra", expected="classes to open", do="Leave --opening out."
-        )
-    return [] if uses is None else unused(options, uses)
-
-
-def _counts(method: Any) -> bool:
-    """Return whether a method is a regression on reference numbers."""
-    return bool(getattr(method, "REFERENCES", False))
-
-
-def _with_defaults(method: Any, options: BaselineOptions) -> BaselineOptions:
-    """Return the options with the method's own number of components, where none is given."""
-    own = getattr(method, "COMPONENTS", None)
-    return replace(options, components=own) if options.components is None else options
-
-
-def _target(method: Any, scene: Scene, options: BaselineOptions) -> Scene | None:
-    """Return the target scene of a regression; None for one on numbers, and for classifiers, which have none."""
-    target = options.target
-    numbers = _counts(method) and (options.references is not None or not getattr(method, "TARGET", False))
-    if numbers and options.references is None:
-        raise UserError(
-            "--references",
-            found="none",
-            expected="a CSV file ID,NAME [UNIT],... with the numbers of samples",
-            do="Give --references FILE, with a row for each sample.",
-        )
-    wants = getattr(method, "TARGET", False) and not numbers
-    if wants != (target is not None):
-        raise UserError(
-            "--target",
-            found="none" if wants else target,
-            expected="a scene whose spectra the regression answers"
-            if wants
-            else f"none: this method answers {'the numbers of --references' if numbers else 'classes'}",
-            do="Give --target SCENE, on the same plane." if wants else "Leave --target out.",
-        )
-    if target is None:
-        return None
-    answer = Scene.open(target)
-    if answer.shape[:2] != scene.shape[:2]:
-        raise UserError(
-            target,
-            found=f"{answer.shape[0]} x {answer.shape[1]} pixels",
-            expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {scene.url}",
-            do="The target must lie on the scene pixel by pixel: resample one of them, or cut both alike.",
-        )
-    return answer
-
-
 def _save(folder: str, model: Model, fitted: FittedBaseline) -> None:
     """Write the model folder; the card is written last, so a folder with a card is complete."""
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -241,46 +162,6 @@ def _extra(places: Mapping[str, Scene], on: FitInput, model: Model, fitted: Fitt
     each = {place: diagnose(place, scene, model, fitted.residuals, **where) for place, scene in places.items()}
     diagnostics = next(iter(each.values())) if len(each) == 1 else {"diagnostics": each}
     return diagnostics | {"diagnostics_seconds": time.monotonic() - began}
-
-
-def _recipes(options: BaselineOptions, method: Any, scenes: Sequence[Scene], client: Any) -> tuple[Recipe, ...]:
-    """Return the recipe in a folder, one fitted on the region, or those that the method chooses from."""
-    recipe, candidates = options.recipe, getattr(method, "RECIPES", ())
-    if AUTO in {recipe, method.STEPS if recipe is None else None} and candidates:
-        where = _where(options, scenes)
-        bands = Bands(count=scenes[0].shape[2], axis=scenes[0].spectral)
-        return tuple(
-            fit_steps(steps, where, seed=options.seed, client=client) for steps in candidates if _possible(steps, bands)
-        )
-    steps = (method.STEPS or "") if recipe is None else from_user_steps(recipe)
-    if method.STEPS is None and recipe is not None:
-        raise UserError(
-            "--recipe",
-            found=recipe,
-            expected="no recipe: an index is a ratio of reflectances",
-            do="Leave --recipe out for this method.",
-        )
-    if recipe and recipe.split(",")[0].split("=")[0] not in STEPS:
-        fitted = Recipe.load(recipe)
-        for scene in scenes:
-            fitted.check(scene.shape[2], scene.spectral, scene.url)
-        return (fitted,)
-    choice = PixelSelection(mask=options.mask or options.samples_layer) if options.references else ALL
-    return (fit_steps(steps, _where(options, scenes), seed=options.seed, client=client, choice=choice),)
-
-
-def _where(options: BaselineOptions, scenes: Sequence[Scene]) -> list[tuple[Scene, Roi]]:
-    """Return the region of each scene."""
-    return [(scene, Roi.of(scene.shape, options.rows, options.cols)) for scene in scenes]
-
-
-def _possible(steps: str, bands: Bands) -> bool:
-    """Return whether a scene has the bands for some steps."""
-    try:
-        plan(parse(steps), bands)
-    except UserError:
-        return False
-    return True
 
 
 def _fit_settings(

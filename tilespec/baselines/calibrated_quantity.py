@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64
 from tilespec.baselines.diagnostics import PlsResiduals
 from tilespec.baselines.mean_spectra import MeanSpectra, PixelMoments
 from tilespec.baselines.pls.cross_validation import Curves, one_standard_error
-from tilespec.baselines.pls.limits import pixel_residual_variances, q_limit, t2_limit
+from tilespec.baselines.pls.limits import pixel_residual_variances
 from tilespec.baselines.pls.pls import Pls
 from tilespec.baselines.pls.regression import Path, Regression, conformal_width, selectivity_ratio
 from tilespec.evaluate.metrics.calibration import calibration_scores
@@ -197,14 +197,4 @@ def residuals_of(model: Pls, pixels: PixelMoments) -> PlsResiduals:
     The limit of T2 is that of a new sample. That of Q holds for pixels of the samples: single pixels have noise that
     mean spectra have not.
     """
-    variances = pixel_residual_variances(model, pixels.moments.finish()[0])
-    return PlsResiduals(
-        mean=model.mean_x,
-        gain=1 / model.scale,
-        rotations=model.rotations,
-        loadings=model.loadings,
-        variances=model.squares / max(model.n - 1, 1),
-        q_mean=float(variances.sum()),
-        q_limit=q_limit(variances),
-        t2_limit=t2_limit(model.n, model.components),
-    )
+    return PlsResiduals.of_model(model, pixel_residual_variances(model, pixels.moments.finish()[0]))

@@ -16,6 +16,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from tilespec.baselines.pls.limits import q_limit, t2_limit
+from tilespec.baselines.pls.pls import Pls
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
 from tilespec.core.progress import Progress
@@ -57,6 +59,25 @@ class PlsResiduals:
     """The value above 95 % of the Q of such pixels (Jackson and Mudholkar 1979)."""
     t2_limit: float
     """The value above 95 % of the T2 of such pixels (F distribution)."""
+
+    @classmethod
+    def of_model(cls, model: Pls, left: Float64[np.ndarray, " band"]) -> "PlsResiduals":
+        """Return the map of a model, with limits that hold for normal residuals and scores.
+
+        Args:
+            model: The PLS regression; the limit of T2 is that of a new spectrum like the fitted ones.
+            left: The eigenvalues of the mean product of residuals of the spectra that the limit of Q is for.
+        """
+        return cls(
+            mean=model.mean_x,
+            gain=1 / model.scale,
+            rotations=model.rotations,
+            loadings=model.loadings,
+            variances=model.squares / max(model.n - 1, 1),
+            q_mean=float(left.sum()),
+            q_limit=q_limit(left),
+            t2_limit=t2_limit(model.n, model.components),
+        )
 
     @property
     def limits(self) -> dict[str, float]:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import PlsResiduals
@@ -14,7 +13,7 @@ from tilespec.baselines.labelled_pixels import NEVER, STRIDE, Gathered, accuracy
 from tilespec.baselines.options import AUTO, COMPONENTS
 from tilespec.baselines.pls.cross_validation import Curves, cross_validate, one_standard_error
 from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
-from tilespec.baselines.pls.limits import q_limit, residual_variances, t2_limit
+from tilespec.baselines.pls.limits import residual_variances
 from tilespec.baselines.pls.pls import Pls, fit
 from tilespec.baselines.spatial_folds import SpatialFolds, cells
 from tilespec.core.errors import UserError
@@ -119,7 +118,7 @@ def _fitted(on: FitInput, moments: Gathered, model: Pls, cross: Cross) -> Fitted
         },
         notes=(note,) if few else (),
         arrays=_arrays(model) | {"residual_variances": left},
-        residuals={"": _residuals(model, left)},
+        residuals={"": PlsResiduals.of_model(model, left)},
     )
 
 
@@ -128,23 +127,6 @@ def _arrays(model: Pls) -> dict[str, np.ndarray]:
     named = ("mean_x", "mean_y", "scale", "weights", "loadings", "rotations", "targets", "explained_x", "explained_y")
     values: dict[str, np.ndarray] = {name: getattr(model, name) for name in named}
     return values | {"coefficients": model.coefficients(), "vip": model.vip()}
-
-
-def _residuals(model: Pls, others: Float64[np.ndarray, " band"]) -> PlsResiduals:
-    """Return the map from a spectrum to its Q and T2, with their limits.
-
-    The limits hold for normal residuals and scores, in the proportions of the classes that the model was fitted on.
-    """
-    return PlsResiduals(
-        mean=model.mean_x,
-        gain=1 / model.scale,
-        rotations=model.rotations,
-        loadings=model.loadings,
-        variances=model.squares / max(model.n - 1, 1),
-        q_mean=float(others.sum()),
-        q_limit=q_limit(others),
-        t2_limit=t2_limit(model.n, model.components),
-    )
 
 
 def _validated(curves: Curves | None, squares: SpatialFolds | None) -> dict[str, Any]:

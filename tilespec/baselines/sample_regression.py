@@ -27,10 +27,7 @@ from tilespec.baselines.calibrated_quantity import (
 )
 from tilespec.baselines.mean_spectra import MeanSpectra, PixelMoments, mean_spectra, pixel_moments
 from tilespec.baselines.options import BaselineOptions
-from tilespec.baselines.pls.regression import (
-    folds_of,
-    leave_out,
-)
+from tilespec.baselines.pls.regression import folds_of, leave_out
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
@@ -59,13 +56,6 @@ def samples_from(scenes: Sequence[Scene], options: BaselineOptions) -> tuple[Ref
         UserError: the options exclude each other, or the table does not fit the scenes.
     """
     assert options.references is not None
-    if options.mask is not None and options.samples_layer is not None:
-        raise UserError(
-            "--mask",
-            found=f"{options.mask} together with --samples-layer",
-            expected="one of them: the numbers of a layer of samples say which pixels belong to them",
-            do="Leave --mask out.",
-        )
     names = [name.strip() for name in (options.column or "").split(",") if name.strip()]
     table = References.read(options.references, names)
     samples = samples_of(scenes, table, layer=options.samples_layer, mask=options.mask)

@@ -72,6 +72,15 @@ class Roi:
             x1=min(self.x1, other.x1),
         )
 
+    def joined(self, other: "Roi") -> "Roi":
+        """Return the smallest region with all pixels of two regions."""
+        return Roi(
+            y0=min(self.y0, other.y0),
+            y1=max(self.y1, other.y1),
+            x0=min(self.x0, other.x0),
+            x1=max(self.x1, other.x1),
+        )
+
     def aligned(self, height: int, width: int) -> "Roi":
         """Return the smallest region around this whose sides are multiples of ``height`` and ``width`` pixels."""
         return Roi(

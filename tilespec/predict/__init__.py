@@ -2,7 +2,7 @@
 
 Files in reading order: `predict` (the verb), `options` (the options of the user), `planning` (the plan from these
 options), `memory_forecast` (the memory of a plan), `output_store` (the arrays of the product), `predictor` (a torch net
-as a predictor of `tilespec.tiling`).
+as a predictor of `tilespec.tiling`), `averaged_models` (several nets as one).
 
 Laws: a plan that needs more memory than there is, is refused before any work. An interrupted run is resumed, and gives
 the same bytes as an uninterrupted one.

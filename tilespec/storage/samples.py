@@ -1,7 +1,8 @@
 """Samples: the pixels of scenes that a reference number belongs to: a scene each, or the objects of a layer of ids."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePath
 from typing import final
 
@@ -62,26 +63,40 @@ def samples_of(
         UserError: an id of the table pairs with no sample or with two, a sample has no pixel, or no sample has a
             number.
     """
-    places = {sample.id: sample for sample in samples_in(scenes, layer=layer, mask=mask)}
-    absent = [name for name in references.samples if name not in places]
+    known = {sample.id: sample for sample in samples_in(scenes, layer=layer, mask=mask)}
+    absent = [name for name in references.samples if name not in known]
     if absent:
         raise UserError(
             references.path,
             found=f"{len(absent)} ids that no sample has: {', '.join(absent[:5])}",
-            expected=f"ids among {', '.join(sorted(places)[:8]) or 'none'}",
+            expected=f"ids among {', '.join(sorted(known)[:8])}",
             do="Correct the ids or the scenes: an id is the name of a scene, or a number of the layer of samples.",
         )
     pairs = zip(references.samples, references.values, strict=True)
-    return tuple(replace(places[name], values=values) for name, values in pairs if np.isfinite(values).any())
+    return tuple(replace(known[name], values=values) for name, values in pairs if np.isfinite(values).any())
 
 
 def samples_in(scenes: Sequence[Scene], *, layer: str | None = None, mask: str | None = None) -> tuple[Sample, ...]:
     """Return all samples of scenes, without numbers; arguments and errors are those of `samples_of`."""
-    places = _numbered(scenes, layer) if layer is not None else _whole(scenes, mask)
-    return tuple(
-        Sample(id=name, scene=scene, roi=roi, layer=plane, number=number, values=np.empty(0))
-        for name, (scene, roi, plane, number) in places.items()
-    )
+    if layer is not None and mask is not None:
+        raise UserError(
+            f"layer of samples {layer}",
+            found=f"the mask {mask} together with it",
+            expected="one of them: the ids of samples say which pixels belong to them",
+            do="Leave the mask out.",
+        )
+    each = _numbered(scenes, layer) if layer is not None else _whole(scenes, mask)
+    samples: dict[str, Sample] = {}
+    for sample in each:
+        if sample.id in samples:
+            raise UserError(
+                sample.scene.url,
+                found=f"the sample {sample.id}, which is in {samples[sample.id].scene.url} too",
+                expected="each sample once",
+                do="Give scenes of different names, or layers of different ids.",
+            )
+        samples[sample.id] = sample
+    return tuple(samples.values())
 
 
 @final
@@ -126,42 +141,19 @@ def indices_of(samples: Sequence[Sample]) -> dict[str, SampleIndex]:
     return found
 
 
-Place = tuple[Scene, Roi, Layer | None, int | None]
-
-
-def _whole(scenes: Sequence[Scene], mask: str | None) -> dict[str, Place]:
-    """Return each scene as one sample, by its name."""
-    places: dict[str, Place] = {}
+def _whole(scenes: Sequence[Scene], mask: str | None) -> Iterator[Sample]:
+    """Yield each scene as one sample, by its name."""
     for scene in scenes:
         name = PurePath(scene.url.rstrip("/")).name.removesuffix(".zarr")
-        if name in places:
-            raise _twice(name, places[name][0], scene)
         plane = None if mask is None else scene.plane(mask)
-        roi = scene.roi if plane is None else _around(scene, plane)
-        places[name] = (scene, roi, plane, None)
-    return places
+        roi = scene.roi if plane is None else _boxes(scene, plane, partial(selected, plane))[1]
+        yield Sample(id=name, scene=scene, roi=roi, layer=plane, number=None, values=np.empty(0))
 
 
-def _around(scene: Scene, plane: Layer) -> Roi:
-    """Return the smallest region with all selected pixels."""
-    box = _Boxes()
-    for roi in scene.roi.cut(STRIP, scene.shape[1]):
-        box.add(roi, selected(plane, roi).astype(np.int64))
-    if not box.ends:
-        raise UserError(
-            f"{scene.url}: {plane.name}",
-            found="a mask without any pixel",
-            expected="pixels of the sample",
-            do="Correct the mask, or leave the scene and its row of the table out.",
-        )
-    return box.roi(1)
-
-
-def _numbered(scenes: Sequence[Scene], layer: str) -> dict[str, Place]:
-    """Return the samples of a layer of ids in each scene, by their ids."""
-    places: dict[str, Place] = {}
+def _numbered(scenes: Sequence[Scene], layer: str) -> Iterator[Sample]:
+    """Yield the samples of a layer of ids in each scene."""
     for scene in scenes:
-        plane, boxes = scene.plane(layer), _Boxes()
+        plane = scene.plane(layer)
         if plane.dtype.kind not in "iu":
             raise UserError(
                 f"{scene.url}: {layer}",
@@ -169,42 +161,33 @@ def _numbered(scenes: Sequence[Scene], layer: str) -> dict[str, Place]:
                 expected="whole numbers: the ids of samples, 0 for none",
                 do="Name a layer of sample ids.",
             )
-        for roi in scene.roi.cut(STRIP, scene.shape[1]):
-            boxes.add(roi, plane.read(roi).astype(np.int64))
-        for number in sorted(boxes.ends):
-            if str(number) in places:
-                raise _twice(str(number), places[str(number)][0], scene)
-            places[str(number)] = (scene, boxes.roi(number), plane, number)
-    return places
+        for number, roi in sorted(_boxes(scene, plane, plane.read).items()):
+            yield Sample(id=str(number), scene=scene, roi=roi, layer=plane, number=number, values=np.empty(0))
 
 
-@final
-class _Boxes:
-    """The first and last row and column of each number of a plane that is read strip by strip."""
+def _boxes(scene: Scene, plane: Layer, read: Callable[[Roi], np.ndarray]) -> dict[int, Roi]:
+    """Return the smallest region with all pixels of each number above 0, read strip by strip.
 
-    def __init__(self) -> None:
-        self.ends: dict[int, tuple[int, int, int, int]] = {}
-
-    def add(self, roi: Roi, numbers: np.ndarray) -> None:
-        """Add the numbers of a strip; 0 is none."""
+    Raises:
+        UserError: there is none.
+    """
+    boxes: dict[int, Roi] = {}
+    for strip in scene.roi.cut(STRIP, scene.shape[1]):
+        numbers = read(strip).astype(np.int64)
         y, x = np.nonzero(numbers > 0)
-        held = numbers[y, x]
-        for number in np.unique(held).tolist():
-            rows, columns = y[held == number] + roi.y0, x[held == number] + roi.x0
-            ends = (int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1)
-            a, b, c, d = self.ends.get(number, ends)
-            self.ends[number] = (min(a, ends[0]), max(b, ends[1]), min(c, ends[2]), max(d, ends[3]))
-
-    def roi(self, number: int) -> Roi:
-        """Return the smallest region with all pixels of a number."""
-        y0, y1, x0, x1 = self.ends[number]
-        return Roi(y0=y0, y1=y1, x0=x0, x1=x1)
-
-
-def _twice(name: str, first: Scene, second: Scene) -> UserError:
-    return UserError(
-        second.url,
-        found=f"the sample {name}, which is in {first.url} too",
-        expected="each sample once",
-        do="Give scenes of different names, or layers of different ids.",
-    )
+        held, of = np.unique(numbers[y, x], return_inverse=True)
+        first, last = np.full((len(held), 2), max(scene.shape)), np.zeros((len(held), 2), np.int64)
+        pixels = np.stack([y + strip.y0, x + strip.x0], axis=1)
+        np.minimum.at(first, of, pixels)
+        np.maximum.at(last, of, pixels + 1)
+        for number, (y0, x0), (y1, x1) in zip(held.tolist(), first.tolist(), last.tolist(), strict=True):
+            one = Roi(y0=y0, y1=y1, x0=x0, x1=x1)
+            boxes[number] = one.joined(boxes[number]) if number in boxes else one
+    if not boxes:
+        raise UserError(
+            f"{scene.url}: {plane.name}",
+            found="no pixel of any sample",
+            expected="pixels above 0, of a sample",
+            do="Correct the layer, or leave the scene and its rows of the table out.",
+        )
+    return boxes

@@ -104,10 +104,10 @@ def _check(raster: ValueRaster, scene: Scene, options: MeasureOptions) -> None:
         )
     given = {"--polygons": options.polygons, "--regions": options.regions, "--picture": options.picture}
     wrong = [flag for flag, value in given.items() if value is not None]
-    if wrong or (options.by and options.mask):
+    if wrong:
         raise UserError(
-            wrong[0] if wrong else "--by --mask",
-            found="a prediction of numbers" if wrong else "both",
+            wrong[0],
+            found="a prediction of numbers",
             expected="samples by --by LAYER, or by --mask LAYER",
             do="Leave it out.",
         )

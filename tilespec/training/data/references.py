@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, floor
 from typing import Any, ClassVar, final
 
@@ -16,7 +17,7 @@ from tilespec.models.tasks.base import Geometry
 from tilespec.storage.inventory import digests
 from tilespec.storage.layout import ArraySpec, layer_spec
 from tilespec.storage.references import References
-from tilespec.storage.samples import Sample, samples_of
+from tilespec.storage.samples import Sample, SampleIndex, indices_of, samples_of
 from tilespec.storage.scene import Scene
 from tilespec.training.data.targets import TargetSummary
 from tilespec.training.settings import Data
@@ -71,6 +72,11 @@ class ReferenceTarget:
             for scene in scenes
         )
 
+    @cached_property
+    def index(self) -> SampleIndex:
+        """The place of each pixel's sample among the scene's."""
+        return indices_of(self.samples)[self.scene.url]
+
     @property
     def store(self) -> str:
         """The URL of the scene."""
@@ -99,9 +105,9 @@ class ReferenceTarget:
         plane, flat = np.zeros(roi.shape, np.int32), Geometry(scale=self.geometry.scale)
         step = 1 / self.geometry.scale
         below = Roi(y0=int(roi.y0 * step), y1=int(roi.y1 * step), x0=int(roi.x0 * step), x1=int(roi.x1 * step))
-        for number, sample in enumerate(self.samples, start=1):
-            if sample.roi.overlaps(below):
-                plane[flat.reduced(sample.mask(below))] = number
+        held = self.index.of(below) if self.samples else np.full(below.shape, -1)
+        for place in np.unique(held[held >= 0]):
+            plane[flat.reduced(held == place)] = place + 1
         return plane
 
     def region(self, sample: Sample) -> Roi:
