@@ -522,3 +522,25 @@ def test_few_blocks_are_noted_and_too_few_refused(stores):
     assert "7 folds of 6 blocks" in refusal(*stores, patch_size=9, blocks=7, block_size=40)
     assert "1 folds" in refusal(*stores, patch_size=9, blocks=1, block_size=40)
     assert "--bootstrap" in refusal(*stores, patch_size=9, bootstrap=-1)
+
+
+@pytest.mark.parametrize("margin", [0, 4])
+@pytest.mark.parametrize("options", [{}, {"mask": "selected"}])
+def test_a_map_of_half_the_size_is_compared_with_means_of_the_truth(make_scene, tmp_path, margin, options):
+    rng = np.random.default_rng(margin)
+    truth, chosen = rng.uniform(0, 100, (41, 66)).astype(np.float32), rng.random((41, 66)) < 0.7
+    truth[7, 9] = np.nan
+    scene = zarr.open_group(make_scene(tmp_path / "scene", 41, 66, 3), mode="a")
+    for name, plane in (("fat", truth), ("selected", chosen.astype(np.uint8))):
+        scene.create_array(name, shape=plane.shape, dtype=plane.dtype, dimension_names=("y", "x"))[...] = plane
+    means = truth[:40].reshape(20, 2, 33, 2).mean(axis=(1, 3), dtype=np.float64)
+    most = 2 * chosen[:40].reshape(20, 2, 33, 2).sum(axis=(1, 3)) >= 4 if options else np.ones((20, 33), bool)
+    cut = np.s_[margin // 2 : 20 - margin // 2, margin // 2 : 33 - margin // 2]
+    noisy = (means + rng.normal(0, 3, means.shape))[cut].astype(np.float32)
+    grid = {"scale": "1/2", "origin": margin, "tile": 8, "overlap": 0, "window": "none"}
+    half = write_field(tmp_path / "half", noisy[..., None], origin=[0, 0], plane=[41, 66], grid=grid)
+    found = evaluate(half, str(tmp_path / "scene"), layer="fat", patch_size=8, patches=5, **options)
+    errors = np.where(most, means, np.nan)[cut] - noisy
+    assert found["rmse"] == pytest.approx(np.sqrt(np.nanmean(errors**2)), rel=1e-5)
+    assert found["values"] == np.isfinite(errors).sum()
+    assert found["region"] == {"rows": [margin // 2, 20 - margin // 2], "cols": [margin // 2, 33 - margin // 2]}

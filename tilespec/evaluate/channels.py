@@ -1,6 +1,7 @@
 """Channels: predicted channels, or one predicted quantity, are compared with true ones."""
 
 import math
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from tilespec.evaluate.metrics.variogram import FIGURES as MAPS
 from tilespec.evaluate.metrics.variogram import Variogram
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
-from tilespec.storage.rasters import ValueRaster
+from tilespec.storage.rasters import ValueRaster, scale_of
 from tilespec.storage.selection import mask_notes
 
 VALUES = 1 << 22
@@ -33,10 +34,12 @@ def channels_case(
     Raises:
         UserError: the two have different planes or channels, or the mask does not exist.
     """
-    predicted, true = ValueRaster.open(pred), ValueRaster.open(truth, layer)
+    predicted, true, mask = ValueRaster.open(pred), ValueRaster.open(truth, layer), mask_of(truth, options.mask)
+    side = _side(predicted, true)
+    if side > 1:
+        true, mask = true.reduced(side), None if mask is None else mask.reduced(side)
     roi = region_of(predicted, true, rows, cols)
     _check_channels(predicted, true)
-    mask = mask_of(truth, options.mask)
     colours, notes = colours_of(true.axis, options)
     notes = (*notes, *mask_notes(str(options.mask), {} if mask is None else mask.layer.attrs))
     spectra = SpectralErrors.zero(options.floor * options.factor)
@@ -118,6 +121,17 @@ def _pair(
     if options.factor != 1.0:
         pair *= np.float32(options.factor)
     return pair, Excluded.of(outside, black)
+
+
+def _side(predicted: ValueRaster, true: ValueRaster) -> int:
+    """Return the number of true pixels along each side of a predicted one.
+
+    It is 1, unless the truth is a layer of a scene that was predicted at 1/2, 1/3, ... of its size: the true number of
+    a large pixel, such as its content of fat, is the mean of those of its parts.
+    """
+    step, plane = 1 / Fraction(scale_of(predicted.attrs)), predicted.attrs.get("plane")
+    whole = plane is not None and Roi(y0=0, y1=plane[0], x0=0, x1=plane[1]) == true.roi
+    return int(step) if whole and true.scene is None and step.denominator == 1 else 1
 
 
 def _check_channels(predicted: ValueRaster, true: ValueRaster) -> None:

@@ -1,7 +1,7 @@
 """Rasters: stored class maps and channels, and their position in a scene."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, final
 
@@ -92,6 +92,8 @@ class ValueRaster:
     """The root attributes of the store."""
     whole_scene: bool
     """Whether the store holds a cube too."""
+    side: int = 1
+    """The number of stored pixels along each side of a pixel of the raster, whose value is their mean."""
 
     @classmethod
     def open(cls, url: str, layer: str | None = None) -> "ValueRaster":
@@ -137,13 +139,30 @@ class ValueRaster:
         """The status: ``complete``, or ``incomplete`` when tiles failed and are nodata."""
         return str(self.attrs.get("tilespec_status", COMPLETE))
 
+    def reduced(self, side: int) -> "ValueRaster":
+        """Return the raster of the means of ``side x side`` pixels of a whole scene; cut ones at its ends are left out.
+
+        A mean is NaN where one of its pixels is.
+        """
+        return replace(self, side=side, roi=Roi(y0=0, y1=self.roi.y1 // side, x0=0, x1=self.roi.x1 // side))
+
+    def stored(self, roi: Roi) -> Roi:
+        """Return the stored pixels of a region, which is given in pixels of the scene, or of the reduced one."""
+        here, side = within(roi, self.roi), self.side
+        return Roi(y0=here.y0 * side, y1=here.y1 * side, x0=here.x0 * side, x1=here.x1 * side)
+
     def read(self, roi: Roi) -> Reflectance:
         """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
-        here = within(roi, self.roi)
+        here = self.stored(roi)
         if self.scene is not None:
-            return self.scene.read(here)
-        packing = Packing.of(f"{self.url}: {self.layer.name}", self.layer.attrs, self.layer.dtype)
-        return packing.values(self.layer.read(here), np.float32)[..., None]
+            values = self.scene.read(here)
+        else:
+            packing = Packing.of(f"{self.url}: {self.layer.name}", self.layer.attrs, self.layer.dtype)
+            values = packing.values(self.layer.read(here), np.float32)[..., None]
+        if self.side == 1:
+            return values
+        height, width = roi.shape
+        return values.reshape(height, self.side, width, self.side, -1).mean(axis=(1, 3), dtype=np.float64).astype("f4")
 
 
 Raster = ClassRaster | ValueRaster
