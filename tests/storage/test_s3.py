@@ -61,6 +61,15 @@ def test_a_scene_in_a_bucket_reads_as_on_disk(bucket, scene):
     assert told | {"store": ""} == expected | {"store": ""}
 
 
+def test_a_scene_in_a_bucket_that_is_written_again_while_it_is_read_is_refused(bucket, scene):
+    opened = Scene.open(copied(scene, f"{bucket}/scene"))
+    opened.check_unchanged()
+    root = store_path(f"{bucket}/scene") / "zarr.json"
+    root.write_bytes(root.read_bytes() + b" ")
+    with pytest.raises(UserError, match="written again while it was read"):
+        opened.check_unchanged()
+
+
 def test_a_recipe_fitted_and_applied_in_a_bucket_is_that_of_the_disk(bucket, scene, tmp_path):
     remote = copied(scene, f"{bucket}/scene")
     fit(remote, str(tmp_path / "far"), steps="snv,pca=2")
