@@ -44,7 +44,7 @@ def _store(url: str) -> dict[str, Any]:
         "store": url,
         "status": group.attrs.get("tilespec_status", COMPLETE),
         "digest": group.attrs.get("tilespec_digest"),
-        **{key: group.attrs[at] for key, at in {"cube_digest": "tilespec_cube"}.items() if at in group.attrs},
+        "cube_digest": group.attrs.get("tilespec_cube"),
         "title": group.attrs.get("title"),
         **_origin(dict(group.attrs)),
         "layers": {name: _layer(a) for name, a in arrays.items() if a.ndim in (2, 3) and name != main},
