@@ -336,6 +336,23 @@ def test_scenes_are_samples_and_out_is_the_folder_of_their_predictions(tmp_path)
     assert regions[0]["rows"] == [2, 18]
 
 
+def test_pixels_with_values_are_samples_of_one_pixel(tmp_path):
+    truth, ids = fields(30, 40, 0, [22, 47], 8.0), np.zeros((30, 40), np.int32)
+    ids[2::5, 1::4] = np.arange(1, 61).reshape(6, 10)
+    scene = write(tmp_path / "points", absorbing(truth, 1, 0.01), AXIS, layers={"sample": ids})
+    x, y = values(scene)[ids > 0], truth[ids > 0]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["id,fat,water", *(f"{k},{a!r},{b!r}" for k, (a, b) in enumerate(y.tolist(), 1)), ""]))
+    given = {"references": str(table), "samples_layer": "sample", "recipe": "", "components": 3}
+    out = baseline("plsr", scene, str(tmp_path / "out"), **given)
+    assert (out["samples"], out["pixels"]) == (60, 60)
+    for channel in range(2):
+        theirs = PLSRegression(3, scale=False).fit(x.astype(np.float64), y[:, channel])
+        wanted = theirs.predict(values(scene).reshape(-1, BANDS).astype(np.float64)).reshape(ids.shape)
+        np.testing.assert_allclose(stored(tmp_path / "out", "prediction")[0][..., channel], wanted, rtol=1e-3)
+    assert any("3 x 3 pixels" in note for note in out["notes"])
+
+
 def test_a_sample_without_one_of_the_numbers_teaches_the_others(tray, tmp_path):
     lines = Path(tray[1]).read_text().splitlines()
     lines[3] = lines[3].rpartition(",")[0] + ","

@@ -11,10 +11,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from tilespec.core.indices import INDICES, index_notes, indices
 from tilespec.core.types import SpectralAxis
 from tilespec.output.measure.connected_regions import RegionStrips
 from tilespec.output.measure.csv_table import as_csv, band_names
-from tilespec.output.measure.indices import INDICES, index_notes, indices
 from tilespec.output.measure.object_sums import NONE, ObjectBlock, ObjectSums
 from tilespec.output.measure.outlines import Outlines
 

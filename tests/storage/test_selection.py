@@ -14,6 +14,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.statistics import Moments
 from tilespec.spectra.steps.pca import decompose
 from tilespec.storage.scene import Scene
+from tilespec.storage.selection import mask_named
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,47 @@ def test_the_command_line_has_mask_weights_and_update(scene, tmp_path):
     assert later["steps"] == "pca=2"
     assert later["pixels"] > first["pixels"]
     assert {"mask", "weights", "update", "self_check", "notes"} <= later.keys()
+
+
+@pytest.fixture(scope="module")
+def leaves(tmp_path_factory, make_scene):
+    """A scene with bands near those of the NDVI, its pixels above and below a threshold as layers; the threshold."""
+    url = make_scene(tmp_path_factory.mktemp("leaves") / "scene", 60, 50, 40, nan=0.02, noise=0.01)
+    x, nm = spectra(url), np.array(Scene.open(url).spectral.values)
+    red, infrared = (x[:, np.abs(nm - at).argmin()] for at in (670, 800))
+    with np.errstate(invalid="ignore"):
+        ndvi = ((infrared - red) / (infrared + red)).reshape(60, 50)
+    middle = round(float(np.nanmedian(ndvi)), 3)
+    add(url, "leaf", (ndvi > middle).astype(np.uint8))
+    add(url, "bare", (ndvi < middle).astype(np.uint8))
+    return url, middle
+
+
+@pytest.mark.parametrize(("threshold", "layer"), [("NDVI>{}", "leaf"), (" ndvi < {} ", "bare")])
+def test_a_threshold_on_an_index_selects_the_pixels_of_a_layer_with_its_values(leaves, tmp_path, threshold, layer):
+    leaves, middle = leaves
+    scene, threshold = Scene.open(leaves), threshold.format(middle)
+    inside = mask_named(scene, threshold).read(scene.roi)
+    np.testing.assert_array_equal(inside, scene.layer(layer) != 0)
+    assert 0 < inside.sum() < np.isfinite(spectra(leaves)[:, 0]).sum()
+    for name, mask in (("index", threshold), ("layer", layer)):
+        fit(leaves, str(tmp_path / name), steps="pca=2", mask=mask)
+    by_index, by_layer = (Recipe.load(str(tmp_path / name)) for name in ("index", "layer"))
+    assert by_index.digest == by_layer.digest
+
+
+def test_a_layer_named_like_a_threshold_is_the_layer(leaves):
+    leaves, _ = leaves
+    add(leaves, "PRI>9", np.ones((60, 50), np.uint8))
+    assert mask_named(Scene.open(leaves), "PRI>9").read(Scene.open(leaves).roi).all()
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [("leafiness>0.3", "one of NDVI"), ("NDWI>0", "no bands near 860, 1240 nm"), ("NDVI>x", "layers")],
+)
+def test_an_unknown_index_or_one_without_bands_is_refused(leaves, tmp_path, mask, words):
+    result = tilespec("fit", leaves[0], str(tmp_path / "r"), "--steps", "pca=2", "--mask", mask)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert not (tmp_path / "r").exists()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import SPAN, DryRun, Overwrite, Seeded, Workers
+from tilespec.core.options import MASK, SPAN, DryRun, Overwrite, Seeded, Workers
 
 ALL = "all"
 AUTO = "auto"
@@ -50,8 +50,9 @@ class MethodOptions:
     samples_layer: str | None = field(default=None, metadata={"metavar": "LAYER"})
     """The samples are the numbers of this layer of a scene, 0 for none; without it each scene is a sample, whose id is
     the name of its store (plsr, ridge, linear)."""
-    mask: str | None = field(default=None, metadata={"metavar": "LAYER"})
-    """The sample of a scene is this layer: its labelled pixels, or those that are not 0 (plsr, ridge, linear)."""
+    mask: str | None = field(default=None, metadata=MASK)
+    """The sample of a scene is this layer: its labelled pixels, or those that are not 0; or those above a threshold on
+    a vegetation index, such as NDVI>0.3 (plsr, ridge, linear)."""
     reference_error: str = "0"
     """The reference numbers have errors of this standard deviation, in their unit, one for all or one for each
     column; intervals of pixels are for what is there, without these errors (plsr, ridge, linear)."""

@@ -26,6 +26,8 @@ REMOVE: Final = "tilespec.storage.outputs:remove_output"
 """The function that removes an output which another one replaces."""
 SPAN: Final = {"metavar": "A:B"}
 """Metadata of a field that is a span of rows or columns: the first, and the one behind the last."""
+MASK: Final = {"metavar": "LAYER|INDEX>X"}
+"""Metadata of a field that selects pixels by a layer, or by a threshold on a vegetation index."""
 KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 SENTENCE: Final = re.compile(r"(?<=\.)\s+(?=[A-Z`])")
 """What stands between two sentences."""

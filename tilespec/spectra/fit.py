@@ -27,7 +27,7 @@ from tilespec.spectra.steps.base import Fitting, Step, declares
 from tilespec.storage.backends.paths import local
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import ALL, PixelSelection, mask_notes
+from tilespec.storage.selection import ALL, PixelSelection, mask_named, mask_notes
 
 DEFAULT = "vsn,pca=4"
 """The steps of a fit by default."""
@@ -175,7 +175,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
         choice.check(opened)
     pixels = {"mask": options.mask, "weights": options.weights, "update": options.update}
     planned = _plan(text, where) | {key: value for key, value in pixels.items() if value is not None}
-    masks = [] if choice.mask is None else [opened.plane(choice.mask).attrs for opened, _ in where]
+    masks = [] if choice.mask is None else [mask_named(opened, choice.mask).attrs for opened, _ in where]
     planned["notes"] = list(dict.fromkeys(note for attrs in masks for note in mask_notes(str(choice.mask), attrs)))
     if options.dry_run:
         same_scale(where)

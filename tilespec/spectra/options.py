@@ -1,9 +1,9 @@
 """Options of `fit` and `transform`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import DryRun, Overwrite, Region, Seeded, Workers
+from tilespec.core.options import MASK, DryRun, Overwrite, Region, Seeded, Workers
 
 
 @final
@@ -14,8 +14,9 @@ class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
     steps: str | None = None
     """Steps are separated by commas, e.g. crop=450:950,sg=11:2:1,vsn,pca=4 (the default is vsn,pca=4); see
     docs/steps.md. With ``update`` they are those of the recipe."""
-    mask: str | None = None
-    """Fit only on pixels that have a label in this class map (labels), or a value that is not 0 in another layer."""
+    mask: str | None = field(default=None, metadata=MASK)
+    """Fit only on pixels that have a label in this class map (labels), or a value that is not 0 in another layer, or
+    that a threshold on a vegetation index selects, such as NDVI>0.3."""
     weights: str | None = None
     """This layer says how much each pixel counts in pca. Pixels without weight are left out of all steps."""
     update: str | None = None

@@ -1,8 +1,7 @@
 """Samples: the pixels of scenes that a reference number belongs to: a scene each, or the objects of a layer of ids."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import PurePath
 from typing import final
 
@@ -14,7 +13,7 @@ from tilespec.core.types import Roi
 from tilespec.storage.layer import Layer
 from tilespec.storage.references import References
 from tilespec.storage.scene import Scene
-from tilespec.storage.selection import selected
+from tilespec.storage.selection import Mask, mask_named
 
 STRIP = 512
 """The number of rows of a layer of ids that are read at once."""
@@ -31,10 +30,10 @@ class Sample:
     """The scene that shows it."""
     roi: Roi
     """The smallest region with all its pixels."""
-    layer: Layer | None
-    """The layer that says which pixels belong to it; None: all of the region."""
+    layer: Layer | Mask | None
+    """The layer of ids, or the mask, that says which pixels belong to it; None: all of the region."""
     number: int | None
-    """The id in that layer; None if the layer is a mask."""
+    """The id in that layer; None if it is a mask."""
     values: Float64[np.ndarray, " quantity"]
     """The reference numbers, NaN where there is none."""
 
@@ -43,9 +42,8 @@ class Sample:
         if self.layer is None:
             y, x = np.ogrid[roi.slices]
             return (y >= self.roi.y0) & (y < self.roi.y1) & (x >= self.roi.x0) & (x < self.roi.x1)
-        if self.number is None:
-            return selected(self.layer, roi)
-        return self.layer.read(roi) == self.number
+        inside: np.ndarray = self.layer.read(roi)
+        return inside if self.number is None else inside == self.number
 
 
 def samples_of(
@@ -57,7 +55,7 @@ def samples_of(
         scenes: The scenes. Without ``layer`` each is a sample, whose id is the name of its store without ``.zarr``.
         references: The table.
         layer: A layer of sample ids in each scene, 0 for no sample.
-        mask: A layer whose pixels are the sample (`storage.selection.selected`), where each scene is one.
+        mask: The pixels that are the sample (`storage.selection.mask_named`), where each scene is one.
 
     Raises:
         UserError: an id of the table pairs with no sample or with two, a sample has no pixel, or no sample has a
@@ -145,8 +143,8 @@ def _whole(scenes: Sequence[Scene], mask: str | None) -> Iterator[Sample]:
     """Yield each scene as one sample, by its name."""
     for scene in scenes:
         name = PurePath(scene.url.rstrip("/")).name.removesuffix(".zarr")
-        plane = None if mask is None else scene.plane(mask)
-        roi = scene.roi if plane is None else _boxes(scene, plane, partial(selected, plane))[1]
+        plane = None if mask is None else mask_named(scene, mask)
+        roi = scene.roi if plane is None else _boxes(scene, str(mask), plane)[1]
         yield Sample(id=name, scene=scene, roi=roi, layer=plane, number=None, values=np.empty(0))
 
 
@@ -161,11 +159,11 @@ def _numbered(scenes: Sequence[Scene], layer: str) -> Iterator[Sample]:
                 expected="whole numbers: the ids of samples, 0 for none",
                 do="Name a layer of sample ids.",
             )
-        for number, roi in sorted(_boxes(scene, plane, plane.read).items()):
+        for number, roi in sorted(_boxes(scene, layer, plane).items()):
             yield Sample(id=str(number), scene=scene, roi=roi, layer=plane, number=number, values=np.empty(0))
 
 
-def _boxes(scene: Scene, plane: Layer, read: Callable[[Roi], np.ndarray]) -> dict[int, Roi]:
+def _boxes(scene: Scene, name: str, plane: Layer | Mask) -> dict[int, Roi]:
     """Return the smallest region with all pixels of each number above 0, read strip by strip.
 
     Raises:
@@ -173,7 +171,7 @@ def _boxes(scene: Scene, plane: Layer, read: Callable[[Roi], np.ndarray]) -> dic
     """
     boxes: dict[int, Roi] = {}
     for strip in scene.roi.cut(STRIP, scene.shape[1]):
-        numbers = read(strip).astype(np.int64)
+        numbers = plane.read(strip).astype(np.int64)
         y, x = np.nonzero(numbers > 0)
         held, of = np.unique(numbers[y, x], return_inverse=True)
         first, last = np.full((len(held), 2), max(scene.shape)), np.zeros((len(held), 2), np.int64)
@@ -185,7 +183,7 @@ def _boxes(scene: Scene, plane: Layer, read: Callable[[Roi], np.ndarray]) -> dic
             boxes[number] = one.joined(boxes[number]) if number in boxes else one
     if not boxes:
         raise UserError(
-            f"{scene.url}: {plane.name}",
+            f"{scene.url}: {name}",
             found="no pixel of any sample",
             expected="pixels above 0, of a sample",
             do="Correct the layer, or leave the scene and its rows of the table out.",

@@ -11,11 +11,11 @@ import numpy as np
 
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import UserError
+from tilespec.core.indices import index_notes, indices
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.output.measure.csv_table import as_csv, columns
-from tilespec.output.measure.indices import index_notes, indices
 from tilespec.output.measure.job import MeasureJob, job_of, pixel_area, sum_objects
 from tilespec.output.measure.numbered_picture import SOFTWARE, numbered_picture
 from tilespec.output.measure.numbers_of_samples import is_of_numbers, measure_numbers

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import DryRun, Overwrite, Region, Workers
+from tilespec.core.options import MASK, DryRun, Overwrite, Region, Workers
 
 
 @final
@@ -26,9 +26,10 @@ class MeasureOptions(Region, Workers, DryRun, Overwrite):
     of ``regions``, else all classes but one named ``background``. Pixels without a prediction never do."""
     picture: str | None = field(default=None, metadata={"metavar": "FILE.png"})
     """A picture of the scene, with the outlines of the objects and their numbers, goes to this file."""
-    mask: str | None = field(default=None, metadata={"metavar": "LAYER"})
+    mask: str | None = field(default=None, metadata=MASK)
     """The sample is this layer of the scene, where the prediction is of numbers and ``by`` is not given: its labelled
-    pixels, or those that are not 0. The default is the whole scene."""
+    pixels, or those that are not 0; or those above a threshold on a vegetation index, such as NDVI>0.3. The default is
+    the whole scene."""
     references: str | None = field(default=None, metadata={"metavar": "FILE.csv"})
     """The table gets the reference numbers of this CSV file, ID,NAME [UNIT],..., and the errors of the prediction,
     where it is of numbers."""

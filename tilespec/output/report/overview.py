@@ -14,10 +14,10 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
+from tilespec.core.indices import near_bands
 from tilespec.core.progress import Progress
 from tilespec.core.results import in_bytes
 from tilespec.core.types import UNLABELLED, Reflectance, Roi
-from tilespec.output.measure.indices import near_bands
 from tilespec.output.pictures import picture_bands
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.layout import CHUNK

@@ -1,11 +1,11 @@
 """Options of `render`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Overwrite, Region, Workers
+from tilespec.core.options import MASK, DryRun, Overwrite, Region, Workers
 
 SCALES: Final = ("fixed", "image")
 """Whether one white holds for every scene, or each region has a scale of its own."""
@@ -28,9 +28,9 @@ class ColourOptions:
     400 to 700 nm decide the second, as in Alvarez-Gila et al. (2017): then two regions of a scene have two scales."""
     white: float | None = None
     """A white reflector has this value (1 by default). The default is refused where it cannot be meant."""
-    mask: str | None = None
-    """Only pixels that have a label in this class map, or a value that is not 0 in another layer, decide --scale
-    image."""
+    mask: str | None = field(default=None, metadata=MASK)
+    """Only pixels that have a label in this class map, or a value that is not 0 in another layer, or that a threshold
+    on a vegetation index selects, such as NDVI>0.3, decide --scale image."""
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:

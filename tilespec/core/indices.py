@@ -1,4 +1,4 @@
-"""Indices: published vegetation indices of a mean spectrum; a new one is a line in the table.
+"""Indices: published vegetation indices of spectra; a new one is a line in the table.
 
 All require reflectance between 0 and 1: those with constants (SAVI, OSAVI, EVI, MCARI, TCARI, and the reciprocals)
 change with the scale of the values, and ratios of radiance or of counts are those of the lamp or the sun as well.
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from tilespec.core.types import SpectralAxis
 
-Bands = Float64[np.ndarray, " _object"]
+Bands = Float64[np.ndarray, " _spectrum"]
+Spectra = Float[np.ndarray, "_spectrum _band"]
 
 
 @final
@@ -140,16 +141,20 @@ INDICES: Final[dict[str, Index]] = {
 }
 
 
-def indices(mean: Float64[np.ndarray, "_object _band"], axis: SpectralAxis | None) -> dict[str, Bands]:
-    """Return every index of each mean spectrum of reflectance, NaN for a missing band or an undefined value."""
-    missing = np.full(len(mean), np.nan)
-    out = {}
-    for name, index in INDICES.items():
-        places = near_bands(axis, index.at, index.near)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = missing if places is None else index.formula(*(mean[:, place] for place in places))
-        out[name] = np.where(np.isfinite(values) & (index.low <= values) & (values <= index.high), values, np.nan)
-    return out
+def indices(spectra: Spectra, axis: SpectralAxis | None) -> dict[str, Bands]:
+    """Return every index of each spectrum of reflectance, NaN for a missing band or an undefined value."""
+    return {name: index_of(name, spectra, axis) for name in INDICES}
+
+
+def index_of(name: str, spectra: Spectra, axis: SpectralAxis | None) -> Bands:
+    """Return one index of each spectrum of reflectance, NaN for a missing band or an undefined value."""
+    index = INDICES[name]
+    places = near_bands(axis, index.at, index.near)
+    if places is None:
+        return np.full(len(spectra), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = index.formula(*(spectra[:, place].astype(np.float64, copy=False) for place in places))
+    return np.where(np.isfinite(values) & (index.low <= values) & (values <= index.high), values, np.nan)
 
 
 def index_notes(axis: SpectralAxis | None, unfit: str | None) -> list[str]:
