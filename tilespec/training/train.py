@@ -31,7 +31,7 @@ from tilespec.training.ranks.launchers import leads
 from tilespec.training.ranks.start import RankRunner, rank_runner
 from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import TrainingLog
-from tilespec.training.schedules import Rate, warm_up_notes
+from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
 from tilespec.training.setup import Setup, prepared, reaching, recipe_of, stream_of
 from tilespec.training.validation.judge import Judge
@@ -182,4 +182,4 @@ def _notes(facts: Mapping[str, Any], config: Config, step: int) -> list[str]:
         f"the model is that of step {step}, the best validated one": step != steps,
         f"{skipped} steps were skipped: losses or gradients were NaN or infinite": skipped > 0,
     }
-    return [*(note for note, true in notes.items() if true), *warm_up_notes(config.train)]
+    return [note for note, true in notes.items() if true]

@@ -13,6 +13,7 @@ from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
+from tilespec.training.data.sample_stream import held_ids
 from tilespec.training.data.training_set import TrainingSet
 from tilespec.training.run.checkpoint import newest
 from tilespec.training.schedules import Rate
@@ -143,6 +144,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
             "seed": config.train.seed,
             "steps": config.train.steps if step is None else step,
             "train_regions": training_set.provenance(),
+            **({"held_out_samples": sorted(held_ids(config, training_set))} if training_set.whole_samples else {}),
             "versions": {name: version(name) for name in ("tilespec", "torch", "numpy")},
         },
     )
