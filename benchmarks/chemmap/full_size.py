@@ -19,9 +19,8 @@ COLS, BANDS, SAMPLES, TILE = 2796, 186, 24, 256
 
 def command(*words: str | Path) -> dict[str, Any]:
     """Run a command of tilespec; return its result."""
-    run = subprocess.run([sys.executable, "-m", "tilespec", *map(str, words), "--json"], capture_output=True, text=True)
-    if run.returncode:
-        raise SystemExit(run.stderr)
+    line = [sys.executable, "-m", "tilespec", *map(str, words), "--json"]
+    run = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(run.stdout)
     return result
 

@@ -15,6 +15,7 @@ NOTICE = signal.SIGUSR1
 @pytest.fixture(autouse=True)
 def handlers():
     before = {number: signal.getsignal(number) for number in (*SIGNALS, NOTICE)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, in the tests too
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
