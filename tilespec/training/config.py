@@ -17,13 +17,13 @@ from tilespec.training.settings import Config
 Place = tuple[int | str, ...]
 
 
-def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> Config:
+def resolve(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
     """Return the checked configuration of a TOML file, of ``preset:NAME`` or of a mapping.
 
     Args:
         config: The source of the settings.
-        overrides: The changed settings, such as ``{"train.steps": "100"}``: dotted keys to values in TOML; other text
-            is a string.
+        overrides: The changed settings, such as ``{"train.steps": "100"}``: dotted keys to values, or to
+            texts of TOML; other text is a string.
 
     Raises:
         UserError: the file or the preset does not exist or is no TOML, a key is unknown, or a value has the wrong type
@@ -73,8 +73,8 @@ def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         raise UserError(config, found=f"no TOML: {error}", expected="TOML", do="Correct that line.") from error
 
 
-def _set(tables: dict[str, Any], key: str, text: str) -> None:
-    """Set the dotted ``key`` to the value of ``text``."""
+def _set(tables: dict[str, Any], key: str, text: Any) -> None:
+    """Set the dotted ``key`` to a value, or to that of a text."""
     *path, last = key.split(".")
     for name in path:
         tables = tables.setdefault(name, {})
@@ -88,8 +88,10 @@ def _set(tables: dict[str, Any], key: str, text: str) -> None:
     tables[last] = _scalar(text)
 
 
-def _scalar(text: str) -> Any:
+def _scalar(text: Any) -> Any:
     """Return the TOML value of ``text``; text that is no boolean, number, string or list of TOML is a string."""
+    if not isinstance(text, str):
+        return text
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
