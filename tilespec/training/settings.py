@@ -153,7 +153,8 @@ class Data(SettingsTable):
     samples: str | None = None
     """The layer ``y, x`` of the scenes with the ids of samples, 0 for none; None: each scene is a sample."""
     mask: str | None = None
-    """The layer ``y, x`` of the scenes whose pixels are the sample, where each scene is one; None: all pixels."""
+    """The layer ``y, x`` of the scenes, or the threshold on an index (``NDVI>0.3``), whose pixels are the sample, where
+    each scene is one; None: all pixels."""
     tile: int | None = Field(default=None, ge=1, le=LARGEST)
     """The side in output pixels of the tiles by which a sample is computed with the same gradient and the memory of a
     tile, for nets that are exact on tiles; None: a sample is computed at once.
@@ -168,9 +169,9 @@ class Data(SettingsTable):
     """
     stratify: bool = False
     """Whether to cover the region evenly: an epoch takes one patch from each of ``patches`` equal parts of it."""
-    balance: Literal["none", "sqrt", "classes"] = "none"
-    """The balance of classes in the draws: equal frequencies (``classes``), by the square root of sizes (``sqrt``), or
-    ``none``.
+    balance: Literal["none", "labelled", "sqrt", "classes"] = "none"
+    """The balance of classes in the draws: equal frequencies (``classes``), by the square root of sizes (``sqrt``), by
+    sizes (``labelled``), all without unlabelled pixels; or ``none``: all pixels are equally likely.
     """
     weight: str | None = None
     """The name of a ``y, x`` layer of the scene, or of its label store, with the relative probability of each pixel as

@@ -167,7 +167,7 @@ class TestWeights:
 
 class TestBalance:
     def test_the_configuration_offers_what_there_is(self):
-        assert set(Data.model_fields["balance"].annotation.__args__) == set(POWERS)
+        assert set(Data.model_fields["balance"].annotation.__args__) == {"none", *POWERS}
 
     def shares(self, planes, fields, **options):
         drawn = weighted(fields, classes=3, **options).at(spaced(6000))
@@ -187,6 +187,14 @@ class TestBalance:
         planes = [plane(labels)]
         got = self.shares(planes, [WeightedRegion(roi=roi, labels=planes[0])], balance="sqrt")
         np.testing.assert_allclose(got[:3], np.sqrt(sizes) / np.sqrt(sizes).sum(), atol=0.02)
+
+    def test_labelled_pixels_come_by_the_sizes_of_their_classes(self, plane):
+        labels, roi = labelled(0), Roi(y0=3, y1=140, x0=10, x1=170)
+        sizes = np.bincount(labels[roi.slices].ravel(), minlength=3)[:3]
+        planes = [plane(labels)]
+        got = self.shares(planes, [WeightedRegion(roi=roi, labels=planes[0])], balance="labelled")
+        np.testing.assert_allclose(got[:3], sizes / sizes.sum(), atol=0.02)
+        assert got[3:].sum() == 0
 
     def test_weights_choose_among_the_pixels_of_a_class(self, plane):
         labels, weights = labelled(0), np.zeros((200, 180), np.float32)

@@ -23,7 +23,7 @@ CELL = 128
 """The side of a cell in pixels, for any chunks of stores, so that draws do not depend on chunks."""
 LAST: Final = float(np.nextafter(1, 0))
 """The largest number below 1."""
-POWERS = {"none": 0.0, "sqrt": 0.5, "classes": 1.0}
+POWERS = {"labelled": 0.0, "sqrt": 0.5, "classes": 1.0}
 """The exponents of balancing: the probability of a class of ``n`` pixels is proportional to ``n`` to the power of 1
 minus this.
 """
@@ -112,20 +112,20 @@ def weighted(
 ) -> Density:
     """Return the density by the weights of pixels and the ``balance`` of classes.
 
-    Classes are balanced over all regions together, or with ``shares`` within each; unlabelled pixels then have
-    probability 0. Labels and weights are read once.
+    Classes are balanced over all regions together, or with ``shares`` within each; with any balance but ``none``
+    unlabelled pixels have probability 0. Labels and weights are read once.
 
     Args:
         fields: The labels and weights of each scene.
         classes: The number of classes; labels are below it, or 255.
-        balance: The balance, a key of `POWERS`.
+        balance: The balance, ``none`` or a key of `POWERS`.
         shares: The probabilities of whole scenes; None: by the weights of their pixels.
 
     Raises:
         UserError: a weight is negative or infinite, or all are 0.
     """
-    power = POWERS[balance]
-    tables = [_table(field, classes if power else 1) for field in fields]
+    power, by_class = POWERS.get(balance, 0.0), balance in POWERS
+    tables = [_table(field, classes if by_class else None) for field in fields]
     totals = [table.sum(axis=0) for table in tables]
     shared = totals if shares is not None else [np.sum(totals, axis=0)] * len(fields)
     factors = [_factors(total, power) for total in shared]
@@ -133,7 +133,7 @@ def weighted(
     for field, mass, share in zip(fields, masses, shares or [0.0] * len(fields), strict=True):
         if (share > 0 and not mass.any()) or not any(each.any() for each in masses):
             raise _nothing(field)
-    within = [_weights(field, factor, by_class=power > 0) for field, factor in zip(fields, factors, strict=True)]
+    within = [_weights(field, factor, by_class=by_class) for field, factor in zip(fields, factors, strict=True)]
     return _joined([squares(field.roi) for field in fields], masses, within, shares)
 
 
@@ -165,13 +165,16 @@ def _order(shape: tuple[int, int]) -> Int64[np.ndarray, " pixel"]:
     return np.argsort(hilbert(y, x))
 
 
-def _table(field: WeightedRegion, classes: int) -> Float64[np.ndarray, "cell class"]:
-    """Return the weight of each class in each cell of a region; with one class, of all pixels."""
+def _table(field: WeightedRegion, classes: int | None) -> Float64[np.ndarray, "cell class"]:
+    """Return the weight of each class in each cell of a region, or of all pixels as one class."""
     rows = []
     for cell in squares(field.roi):
         labels, weights = (plane.ravel() for plane in field.read(cell))
-        labelled = labels < classes if classes > 1 else slice(None)
-        rows.append(np.bincount(labels[labelled] if classes > 1 else 0 * labels, weights[labelled], minlength=classes))
+        if classes is None:
+            rows.append(weights.sum(keepdims=True))
+        else:
+            labelled = labels < classes
+            rows.append(np.bincount(labels[labelled], weights[labelled], minlength=classes))
     return np.stack(rows).astype(np.float64)
 
 
