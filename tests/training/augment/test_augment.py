@@ -10,10 +10,11 @@ from scipy import ndimage, stats
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
+from tilespec.models.keyed_numbers import splitmix
 from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands
 from tilespec.training.augment.augment import KINDS, Augment, check
-from tilespec.training.augment.draws import Draws, splitmix
+from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.geometry import _sources
 from tilespec.training.augment.mixing import _box
 from tilespec.training.augment.spectral import DEGREE

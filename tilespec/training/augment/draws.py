@@ -1,7 +1,6 @@
 """Draws: random numbers of a patch as pure functions of the seed, the kind and the patch's position in the stream.
 
-Single numbers come from NumPy, on the CPU; fields of them from SplitMix64 (Steele, Lea and Flood 2014), whose i-th
-number is a function of key and i alone, computed on the device of the patches, with the same integers on every device.
+Single numbers come from NumPy, on the CPU; fields of them are keyed numbers, computed on the device of the patches.
 """
 
 import math
@@ -12,17 +11,15 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32
 from torch import Tensor
+
+from tilespec.models.keyed_numbers import box_muller, splitmix
 
 TAG = 0x617567
 """The tag that separates these numbers from those of the sampling and of dropout."""
 PIECE = 1 << 18
 """The number of keyed numbers that are drawn at once, which bounds the memory of a field."""
-
-GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
-MIXERS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
-"""The constants of SplitMix64 as torch's signed integers; products and sums wrap around."""
 
 
 @final
@@ -64,22 +61,5 @@ def _pieces(size: int) -> range:
 
 
 def _normals(key: int, first: int, count: int, device: torch.device) -> Float32[Tensor, " number"]:
-    """Return ``2 * count`` normal numbers from keyed numbers ``first`` and following (Box and Muller 1958)."""
-    bits = splitmix(key, first, count, device)
-    radius, angle = ((half & 0xFFFFFF).float().add(0.5).mul(2.0**-24) for half in (bits >> 40, bits >> 8))
-    radius = radius.log().mul(-2).sqrt()
-    angle = angle.mul(2 * math.pi)
-    return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1).flatten()
-
-
-def splitmix(key: int, first: int, count: int, device: torch.device) -> Int64[Tensor, " number"]:
-    """Return the numbers ``first`` to ``first + count`` of the SplitMix64 stream with key ``key``."""
-    z = torch.arange(first + 1, first + count + 1, device=device).mul(GAMMA).add(key)
-    for shift, mixer in zip((30, 27), MIXERS, strict=True):
-        z = (z ^ _right(z, shift)) * mixer
-    return z ^ _right(z, 31)
-
-
-def _right(z: Int64[Tensor, " number"], bits: int) -> Int64[Tensor, " number"]:
-    """Return the bits shifted to the right and filled with zeros; torch alone would repeat the sign."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+    """Return ``2 * count`` normal numbers from keyed numbers ``first`` and following."""
+    return box_muller(splitmix(key, first, count, device)).flatten()
