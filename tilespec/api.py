@@ -31,6 +31,7 @@ VERBS = {
     "render": "tilespec.spectra.colour.render:render",
     "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",
+    "synth": "tilespec.predict.synth:synth",
     "baseline": "tilespec.baselines.baseline:baseline",
     "adopt": "tilespec.models.adopt.adopt:adopt",
     "status": "tilespec.storage.audit:status",

@@ -1,6 +1,6 @@
 """Damaged ENVI headers and TIFF files: refused with a message, or read as a sane cube; no traceback, crash or hang.
 
-``MUTANTS=100000 pytest -m slow tests/faults/test_fuzz_rasters.py`` reads as many of each kind.
+``MUTANTS=100000 pytest -m slow --timeout 0 tests/faults/test_fuzz_rasters.py`` reads as many of each kind.
 """
 
 import json

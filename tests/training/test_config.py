@@ -90,7 +90,10 @@ def test_a_mistake_is_one_message_with_the_key_and_what_is_known(overrides, text
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ("preset:huge", "one of alvarezgila2017, best, chemmap, demo, engstrom2025, mishra2021, rgb-best, tiny"),
+        (
+            "preset:huge",
+            "one of alvarezgila2017, audebert2018, best, chemmap, demo, engstrom2025, mishra2021, notebook, rgb-best",
+        ),
         ("nowhere.toml", "nowhere.toml: found No such file"),
     ],
 )

@@ -64,6 +64,8 @@ preset:mishra2021       as published for plants
 preset:alvarezgila2017  as published for spectra from RGB pictures
 preset:chemmap          maps from one number for each sample, recommended settings
 preset:engstrom2025     as published for maps of fat content
+preset:audebert2018     labelled spectra from a GAN, as published
+preset:notebook         the same, as its authors' code has it
 
 docs/training.md explains every key of a configuration."""
 
@@ -96,6 +98,11 @@ COMMANDS: Final = (
         "Predict one scene, or several into the folder OUT: blended tiles; resumes by itself. Of several models of one "
         "task the mean is predicted, and with --disagreement their spread.",
         (ModelsThenScenes("paths", "Models, scenes, then where the product goes.", "MODEL... SCENE... OUT"),),
+    ),
+    Command(
+        "synth",
+        "Draw labelled spectra from a generator into a table (a store, or OUT.csv), or fill a label map with them.",
+        (MODEL, OUT),
     ),
     Command(
         "baseline",

@@ -36,6 +36,7 @@ from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import METRICS
 from tilespec.evaluate.options import EvaluateOptions
 from tilespec.evaluate.seams import NOTHING, seam_score
+from tilespec.evaluate.synthetic_spectra import evaluate_spectra, is_table
 from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
 from tilespec.storage.ledger import sidecar
@@ -83,8 +84,12 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
     (`tilespec.evaluate.metrics.variogram`). ``docs/evaluate.md`` says what each is, and what is left out of it. The
     keys ``seam_*`` are those of `tilespec.evaluate.seams.seam_score`, None where there are no tiles or only one.
 
+    A table of synthetic spectra is compared with the labelled spectra of a scene
+    (`tilespec.evaluate.synthetic_spectra.evaluate_spectra`).
+
     Args:
-        pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too.
+        pred: Prediction of classes, of channels or of one quantity; a scene's cube is channels too; or a table that
+            `synth` wrote.
         truth: Scene with labels, or with a cube of the same channels; or another prediction.
         options: How they are compared; given by name.
         progress: Where progress is shown.
@@ -93,6 +98,9 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
         UserError: the two lie on different planes or are of different scenes, their classes or channels differ, or a
             patch or enough blocks do not fit into the region.
     """
+    if is_table(pred):
+        compared = evaluate_spectra(pred, truth, options, progress)
+        return compared if options.dry_run else _stored_beside(pred, compared)
     kind, task = _kind(pred)
     own, notes = _own(task)
     case = CASES[kind](pred, truth, options.layer, options.rows, options.cols, options)

@@ -1,13 +1,15 @@
-"""Options of `predict`, checked before anything is read."""
+"""Options of `predict` and `synth`, checked before anything is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Overwrite, Region, Workers
+from tilespec.core.options import DryRun, Overwrite, Region, Seeded, Workers
 
 PRECISIONS: Final = ("float32", "bfloat16")
 """Number types that a network can compute in."""
+MOST_BLUR: Final = 64
+"""The largest standard deviation of a blur in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +57,43 @@ class PredictOptions(ProductOptions, Workers, DryRun, Overwrite):
 def _one_of(option: str, name: str, names: tuple[str, ...]) -> None:
     if name not in names:
         raise UserError(option, found=repr(name), expected=f"one of {', '.join(names)}", do="Check the spelling.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisOptions(Seeded):
+    """The options of `synth` that decide the bytes of the product."""
+
+    count: int | None = field(default=None, metadata={"between": (1, 1 << 31)})
+    """Draw this many spectra of each class into a table; the default is 100."""
+    labels: str | None = field(default=None, metadata={"metavar": "STORE"})
+    """Fill the label map of this store instead: each labelled pixel gets a spectrum of its class."""
+    classes: str | None = field(default=None, metadata={"metavar": "NAME,..."})
+    """Draw only these classes, by name or number, into the table."""
+    mixing: float = 0.0
+    """Near borders of classes, spectra are mixed: labels are blurred by this many pixels (standard deviation)."""
+    texture: float = 0.0
+    """Neighbours of one class are alike over about this many pixels (standard deviation of the blur of the random
+    numbers); 0 leaves them independent."""
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and (self.count is not None or self.classes is not None):
+            raise UserError(
+                "--labels",
+                found="--count or --classes together with it",
+                expected="one of them: a label map says how many spectra of which class",
+                do="Leave one of them out.",
+            )
+        for name in ("mixing", "texture"):
+            value = getattr(self, name)
+            if not 0 <= value <= MOST_BLUR:
+                raise UserError(f"--{name}", found=value, expected=f"0 to {MOST_BLUR} pixels", do="Give fewer pixels.")
+            if value and self.labels is None:
+                raise UserError(
+                    f"--{name}", found=f"{value}, without --labels", expected="a label map", do="Give --labels STORE."
+                )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SynthOptions(SynthesisOptions, Workers, DryRun, Overwrite):
+    """The options of `synth`."""

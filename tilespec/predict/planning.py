@@ -8,6 +8,7 @@ from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi
 from tilespec.models.ensemble import Ensemble
 from tilespec.models.tasks import task
+from tilespec.models.tasks.base import generates
 from tilespec.predict.averaged_models import AveragedSpec
 from tilespec.predict.options import ProductOptions
 from tilespec.predict.output_store import edge_of
@@ -103,7 +104,14 @@ def _spec(models: Ensemble, scene: Scene, roi: Roi, options: ProductOptions) -> 
 
 
 def _check(models: Ensemble, options: ProductOptions) -> None:
-    """Refuse options that have no meaning for a model."""
+    """Refuse a model that reads no scene, and options that have no meaning for a model."""
+    if generates(task(models.task)):
+        raise UserError(
+            ", ".join(models.folders),
+            found="a generator of spectra, which reads random numbers",
+            expected="a model that reads a scene",
+            do="Draw spectra, or fill a label map, with `tilespec synth MODEL OUT`.",
+        )
     if options.norm == "frozen" and not (models.norms and len(models.members) == 1):
         raise UserError(
             "--norm",

@@ -155,7 +155,7 @@ class BandMatrix:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
-    """Subtract an offset from each band, then multiply by a gain: min-max, scale and mean."""
+    """Subtract an offset from each band, then multiply by a gain: min-max, scale and mean. ``restore`` undoes it."""
 
     name: ClassVar[str] = "affine"
     offset: Vector
@@ -168,6 +168,10 @@ class Affine:
         x -= self.offset
         x *= self.gain
         return x
+
+    def restore(self, scaled: Any) -> Any:
+        """Return the spectra whose scaled bands are given, up to rounding."""
+        return scaled / self.gain + self.offset
 
     def out(self, bands: Bands) -> Bands:
         """Return the same bands."""

@@ -130,7 +130,7 @@ class IndexMask:
     below: bool
     """Whether pixels below the number are selected, instead of those above it."""
     number: float
-    """The threshold."""
+    """The threshold of the index."""
 
     @property
     def store(self) -> str:
@@ -139,7 +139,7 @@ class IndexMask:
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """Nothing."""
+        """An index has no attributes."""
         return {}
 
     def read(self, roi: Roi) -> Bool[np.ndarray, "y x"]:

@@ -12,11 +12,11 @@ from tilespec.core.errors import UserError
 from tilespec.core.limits import usable
 from tilespec.core.registry import check_options, fill_options, load
 from tilespec.core.results import in_bytes
-from tilespec.core.types import TileClass
+from tilespec.core.types import Roi, TileClass
 from tilespec.models.nets import NETS, UNDECLARED, build, limited, outlined, tile_class_of
 from tilespec.models.nets.norms import SeededDropout, spatial_norms
-from tilespec.models.tasks import task
-from tilespec.models.tasks.base import Task
+from tilespec.models.tasks import TASKS, task
+from tilespec.models.tasks.base import Task, generates
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
@@ -119,7 +119,14 @@ class Setup:
 
 
 def _check_targets(config: Config, chosen: Task, goal: Objective) -> None:
-    """Refuse an objective for another kind of target than the task has."""
+    """Refuse an objective for another kind of target than the task has, or for nets that read scenes and not noise."""
+    if generates(chosen) != generates(goal):
+        raise UserError(
+            "objective.name",
+            found=f"{config.objective.name!r}, for task {config.task.name}",
+            expected="wgan_gp for synthesize, and for no other task: its net reads random numbers",
+            do="Set task.name=synthesize and objective.name=wgan_gp, or neither.",
+        )
     kinds = getattr(goal, "targets", OF_PIXELS)
     if target_of(chosen) not in kinds:
         raise UserError(
@@ -149,16 +156,18 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
         reach = Setup.of(with_facts, training_set.bands).reach
         config = adapted(with_facts, training_set, reach.align)
     bands = reaching(config, training_set)
+    config = _with_bands(config, bands.count)
     setup = Setup.of(config, bands.count)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
-    _check_train(config, ranks)
+    _check_train(config, ranks, getattr(setup.objective, "parts", 1))
     _check_size(setup)
     check_augment(config.augment, batch=config.train.batch, ranks=ranks, bands=bands, geometry=setup.task.geometry)
+    notes = _check_generated(setup.task, training_set)
     stream = stream_of(config, training_set, setup)
     reading = summary(stream, training_set.regions, bands=bands.count, budget=config.data.cache)
     plan = {**_plan(config, training_set, setup), "reading": reading}
-    return config, training_set, {**plan, "notes": [*plan.get("notes", []), *warm_up_notes(config.train)]}
+    return config, training_set, {**plan, "notes": [*plan.get("notes", []), *notes, *warm_up_notes(config.train)]}
 
 
 def stream_of(config: Config, training_set: TrainingSet, setup: Setup) -> PatchStream | SampleStream:
@@ -204,6 +213,31 @@ def _check_classes(training_set: TrainingSet) -> None:
         )
 
 
+def _check_generated(task: Task, training_set: TrainingSet) -> list[str]:
+    """Refuse pixels without a label that do not exist; return a note on classes of a single pixel."""
+    if not generates(task):
+        return []
+    counts = training_set.facts["labelled_pixels"]
+    if getattr(task, "unlabelled", False) and sum(counts) == sum(
+        _pixels(region.roi) for region in training_set.regions
+    ):
+        raise UserError(
+            "task.unlabelled",
+            found="a training region in which every pixel has a label",
+            expected="pixels without one, from which a semi-supervised training learns",
+            do="Set task.unlabelled=false, or choose a larger region.",
+        )
+    single = [name for name, count in zip(training_set.classes, counts, strict=False) if count == 1]
+    return (
+        [f"one pixel is all that is known of {', '.join(single)}: its spectra will be copies of it"] if single else []
+    )
+
+
+def _pixels(roi: Roi) -> int:
+    """Return the number of pixels of a region."""
+    return roi.shape[0] * roi.shape[1]
+
+
 def _check_size(setup: Setup) -> None:
     """Refuse nets whose weights, gradients and moments alone need more memory than there is."""
     numbers = sum(parameter.numel() for net in setup.outline.values() for parameter in net.parameters())
@@ -217,16 +251,32 @@ def _check_size(setup: Setup) -> None:
         )
 
 
-def _check_train(config: Config, ranks: int) -> None:
-    """Refuse a batch that ranks cannot divide, and a plateau schedule without validations."""
+def _with_bands(config: Config, bands: int) -> Config:
+    """Return the configuration with what the recipe gives as the answer of a net that generates it."""
+    table = config.task.model_extra or {}
+    if not generates(load(TASKS, config.task.name, "task")):
+        return config
+    if table.get("bands", bands) != bands:
+        raise UserError(
+            "task.bands",
+            found=table["bands"],
+            expected=f"{bands}, which the recipe gives",
+            do="Leave it out: it follows from the scene and the recipe.",
+        )
+    return config.model_copy(update={"task": config.task.model_copy(update={"bands": bands})})
+
+
+def _check_train(config: Config, ranks: int, moves: int) -> None:
+    """Refuse a batch that ranks, parts and moves cannot divide, and a plateau schedule without validations."""
     train = config.train
-    shares = ranks * train.accumulate
+    shares = ranks * train.accumulate * moves
     if train.batch % shares:
-        parts = f" in {train.accumulate} parts each" if train.accumulate > 1 else ""
+        parts = {"parts each": train.accumulate, "moves of a critic": moves}
+        said = "".join(f", {count} {what}" for what, count in parts.items() if count > 1)
         raise UserError(
             "train.batch",
-            found=f"{train.batch} patches for {ranks} ranks{parts}",
-            expected="a multiple of the number of ranks" + (" times train.accumulate" if parts else ""),
+            found=f"{train.batch} patches for {ranks} ranks{said}",
+            expected=f"a multiple of {shares}",
             do=f"Set train.batch={-(-train.batch // shares) * shares}.",
         )
     Rate.of(train)

@@ -25,7 +25,7 @@ from tilespec.storage.product import MEND, Product, consolidate
 from tilespec.storage.stored_objects import place, size_and_hash
 from tilespec.workflows.options import RepairOptions
 
-WRITERS = ("simulate", "ingest", "transform", "render", "predict")
+WRITERS = ("simulate", "ingest", "transform", "render", "predict", "synth")
 """The verbs that write products; a record with any other verb is refused."""
 
 

@@ -26,6 +26,7 @@ NETS = {
     "linear": "tilespec.models.nets.pixelwise:Linear",
     "sam": "tilespec.models.nets.pixelwise:Sam",
     "mlp": "tilespec.models.nets.pixelwise:Mlp",
+    "spectrum_mlp": "tilespec.models.nets.spectrum_mlp:SpectrumMlp",
     "polynomial": "tilespec.models.nets.regression:Polynomial",
     "rbf": "tilespec.models.nets.regression:Rbf",
     "adopted": "tilespec.models.nets.adopted:Adopted",

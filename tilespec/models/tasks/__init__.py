@@ -10,6 +10,7 @@ TASKS = {
     "segment": "tilespec.models.tasks.segment:Segment",
     "reconstruct": "tilespec.models.tasks.reconstruct:Reconstruct",
     "chemmap": "tilespec.models.tasks.chemmap:ChemMap",
+    "synthesize": "tilespec.models.tasks.synthesize:Synthesize",
 }
 
 

@@ -83,6 +83,11 @@ WITH_INTERVAL: Final = ("prediction", "lower", "upper")
 """The stored arrays of a task that predicts an interval around each value too."""
 
 
+def generates(task: object) -> bool:
+    """Return whether the net of a task, or of its class, reads random numbers and no scene."""
+    return bool(getattr(task, "generates", False))
+
+
 def stored_arrays(task: object) -> tuple[str, ...]:
     """Return the names of the arrays, of equally many channels, that a task's channels are stored as."""
     return WITH_INTERVAL if getattr(task, "interval", False) else ONE

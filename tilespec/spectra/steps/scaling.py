@@ -65,15 +65,19 @@ class Spanning:
 @final
 @dataclass(frozen=True, kw_only=True)
 class MinMax:
-    """Map the range of each band over all pixels to 0..1; a constant band becomes 0."""
+    """Map the range of each band over all pixels, or that of all bands, to 0..1; a constant range becomes 0."""
 
     kind: ClassVar[Kind] = "folded"
 
+    shared: bool = False
+    """Whether all bands have one range, so that the shape of a spectrum remains."""
+
     @classmethod
     def parse(cls, args: tuple[str, ...]) -> "MinMax":
-        """Return the step ``minmax``; it has no parameters."""
-        no_parameters("minmax", args)
-        return cls()
+        """Return the step ``minmax``, for each band, or ``minmax=shared``."""
+        if args not in ((), ("shared",)):
+            raise bad_step("minmax", ":".join(args), "minmax, or minmax=shared for one range of all bands")
+        return cls(shared=bool(args))
 
     def plan(self, bands: Bands) -> Bands:
         """Return the same bands."""
@@ -82,9 +86,14 @@ class MinMax:
     def fit(self, on: Fitting) -> Fitted:
         """Return the scaling by the range of each band."""
         spread = spread_of(on)
-        width = spread.high.astype(np.float64) - spread.low
+        low, high = (spread.low.astype(np.float64), spread.high.astype(np.float64))
+        if self.shared:
+            low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
+        width = high - low
         gain = 1 / np.where(width > 0, width, 1)
-        return Fitted(operator=Affine(offset=spread.low, gain=gain.astype(np.float32)), facts=spread_facts(spread))
+        return Fitted(
+            operator=Affine(offset=low.astype(np.float32), gain=gain.astype(np.float32)), facts=spread_facts(spread)
+        )
 
 
 @final

@@ -16,6 +16,7 @@ OBJECTIVES = {
     "supervised": "tilespec.training.objectives.supervised:Supervised",
     "cgan": "tilespec.training.objectives.cgan:Cgan",
     "mean_reference": "tilespec.training.objectives.mean_reference:MeanReference",
+    "wgan_gp": "tilespec.training.objectives.wgan_gp:WganGp",
 }
 
 

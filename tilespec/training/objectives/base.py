@@ -51,6 +51,14 @@ class Batch:
         assert rest == 0, f"{len(self.ids)} patches, {parts} parts"
         return tuple(self._part(slice(i * size, (i + 1) * size)) for i in range(parts))
 
+    def dealt(self, parts: int) -> tuple["Batch", ...]:
+        """Return the batch in ``parts`` of equal size, each with every ``parts``-th patch.
+
+        Those of all ranks are then together those of the whole batch, because each rank has a slice of it.
+        """
+        assert len(self.ids) % parts == 0, f"{len(self.ids)} patches, {parts} parts"
+        return tuple(self._part(slice(i, None, parts)) for i in range(parts))
+
     def _part(self, some: slice) -> "Batch":
         """Return some of the patches."""
         other = self.mixed

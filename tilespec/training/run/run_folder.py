@@ -11,6 +11,7 @@ from torch import Tensor
 from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
+from tilespec.models.tasks.base import generates
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 from tilespec.training.data.sample_stream import held_ids
@@ -145,6 +146,7 @@ def publish(  # noqa: PLR0913 - what a model is made of
             "steps": config.train.steps if step is None else step,
             "train_regions": training_set.provenance(),
             **({"held_out_samples": sorted(held_ids(config, training_set))} if training_set.whole_samples else {}),
+            **({"labelled_pixels": training_set.facts["labelled_pixels"]} if generates(setup.task) else {}),
             "versions": {name: version(name) for name in ("tilespec", "torch", "numpy")},
         },
     )

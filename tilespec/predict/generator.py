@@ -1,0 +1,142 @@
+"""Generator: a model that makes spectra of random numbers and classes, in the units of the scenes that it has seen."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
+from tilespec.models.keyed_numbers import normals
+from tilespec.models.model import Model
+from tilespec.models.tasks import task
+from tilespec.models.tasks.synthesize import Synthesize
+from tilespec.spectra.operators import Affine, Take
+from tilespec.spectra.recipe import Recipe
+
+Spectra = Float32[np.ndarray, "spectrum band"]
+Numbers = Int64[np.ndarray, " spectrum"]
+Latent = Float32[np.ndarray, "spectrum number"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A model that makes spectra, a small value that is sent to workers."""
+
+    folder: str
+    """The folder of the model."""
+    digest: str
+    """The hash of the model."""
+    seed: int
+    """The seed of the random numbers."""
+    classes: tuple[str, ...]
+    """The names of its classes."""
+    learned: tuple[int, ...]
+    """The numbers of the classes that it has seen a pixel of."""
+    axis: SpectralAxis | None
+    """The axis of its spectra."""
+    bands: int
+    """The number of bands of its spectra."""
+
+    @classmethod
+    def of(cls, folder: str, seed: int) -> "Generator":
+        """Return the generator in a model folder.
+
+        Raises:
+            UserError: the model reads scenes, or its recipe cannot be undone.
+        """
+        model = Model.load(folder)
+        if not isinstance(task(model.task), Synthesize):
+            raise UserError(
+                folder,
+                found=f"a model of the task {model.task['name']}, which reads a scene",
+                expected="one of the task synthesize",
+                do="Use `tilespec predict`, or train a generator: preset:audebert2018.",
+            )
+        _check_recipe(folder, model.recipe)
+        return cls(
+            folder=str(Path(folder).absolute()),
+            digest=model.digest,
+            seed=seed,
+            classes=model.classes,
+            learned=tuple(i for i in range(len(model.classes)) if _pixels_of(model, i)),
+            axis=model.recipe.axis_out,
+            bands=model.channels[1],
+        )
+
+    def latent(self, numbers: Numbers, kind: str) -> Latent:
+        """Return the random numbers of spectra, by their numbers among those of a kind."""
+        drawn = normals(self.seed, kind, torch.from_numpy(numbers), _loaded(self).task.latent)
+        values: Latent = drawn.numpy()
+        return values
+
+    def spectra(self, latent: Latent, classes: Int64[np.ndarray, " spectrum"]) -> Spectra:
+        """Return spectra of classes in the units of the scenes that the generator learned from."""
+        loaded = _loaded(self)
+        hot = np.zeros((len(latent), loaded.task.classes + 1), np.float32)
+        hot[np.arange(len(latent)), classes] = 1
+        x = torch.from_numpy(np.concatenate([latent, hot], axis=1))
+        with torch.inference_mode():
+            values = loaded.module(x.T[None, :, None, :])[0, :, 0, :].T.numpy()
+        return restored(loaded.recipe, values)
+
+
+def stranger(generator: Generator, where: str, name: str) -> UserError:
+    """Return the error for a class that a generator has never seen."""
+    return UserError(
+        where,
+        found=f"a class {name!r} that the generator never saw",
+        expected=f"some of {', '.join(generator.classes[i] for i in generator.learned)}",
+        do="Name classes of the model, or train a generator with labels of that class.",
+    )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Loaded:
+    """What a process needs of a generator."""
+
+    module: torch.nn.Module
+    task: Synthesize
+    recipe: Recipe
+
+
+@lru_cache(maxsize=2)
+def _loaded(generator: Generator) -> _Loaded:
+    model = Model.of(generator.folder, generator.digest)
+    chosen = task(model.task)
+    assert isinstance(chosen, Synthesize), "it was when the command began"
+    return _Loaded(module=model.module(), task=chosen, recipe=model.recipe)
+
+
+def _pixels_of(model: Model, number: int) -> int:
+    """Return how many pixels of a class a model has seen; of a model that does not say, some."""
+    counts = model.provenance.get("labelled_pixels")
+    return int(counts[number]) if isinstance(counts, list) and number < len(counts) else 1
+
+
+def _check_recipe(folder: str, recipe: Recipe) -> None:
+    """Refuse a recipe with a step that cannot be undone, behind which spectra have lost something."""
+    scaled = False
+    for step, name in zip(recipe.steps, recipe.text.split(","), strict=True):
+        if not isinstance(step, Affine | Take) or (isinstance(step, Take) and scaled):
+            raise UserError(
+                f"{folder}: recipe {recipe.text}",
+                found=f"the step {name}, which cannot be undone",
+                expected="bands that are chosen, then steps that scale: crop, drop, minmax, scale, mean, autoscale",
+                do="Train the generator on a recipe such as minmax=shared.",
+            )
+        scaled = scaled or isinstance(step, Affine)
+
+
+def restored(recipe: Recipe, values: Spectra) -> Spectra:
+    """Return spectra before the scaling of a recipe, in the units of the scene."""
+    for step in reversed(recipe.steps):
+        if isinstance(step, Affine):
+            values = step.restore(values)
+    return values.astype(np.float32, copy=False)

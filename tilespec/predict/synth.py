@@ -1,0 +1,243 @@
+"""Synth: the verb ``synth`` draws labelled spectra from a generator: a table of them, or a label map filled with them.
+
+The random numbers of a spectrum are a function of the seed and of its number: the class and its place in the table, or
+the pixel of the plane. So a longer table begins with a shorter one, and any number of workers writes the same bytes.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Int64
+
+from tilespec.cluster.connect import connect
+from tilespec.cluster.reduction import reduce_blocks
+from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
+from tilespec.core.options import values_of, with_options
+from tilespec.core.progress import Progress
+from tilespec.core.types import UNLABELLED, Roi
+from tilespec.models.determinism import torch_threads
+from tilespec.predict.filling import Filling, fill_row
+from tilespec.predict.generator import Generator, Spectra, stranger
+from tilespec.predict.options import SynthesisOptions, SynthOptions
+from tilespec.storage.backends.paths import absolute, store_path
+from tilespec.storage.files import write_atomic
+from tilespec.storage.inventory import digests
+from tilespec.storage.layer import Layer
+from tilespec.storage.layout import CHUNK, ArraySpec, class_attrs, class_names, constants, cube_spec, layer_spec
+from tilespec.storage.lock import locked
+from tilespec.storage.outputs import check_file
+from tilespec.storage.product import Product
+from tilespec.storage.scene import Scene
+
+NUMERICS: Final = 1
+"""The version of the arithmetic; it is raised when bits of synthetic spectra change."""
+COUNT: Final = 100
+"""The number of spectra of each class, where none is given."""
+ROWS: Final = 4096
+"""The number of spectra of a table in one object."""
+BETWEEN: Final = 1 << 32
+"""The difference between the numbers of the first spectra of two classes of a table."""
+
+
+@with_options(SynthOptions)
+def synth(model: str, out: str, options: SynthOptions, progress: Progress) -> dict[str, Any]:
+    """Draw labelled spectra from a generator into ``out``; resume what was interrupted.
+
+    Args:
+        model: A model of the task ``synthesize``.
+        out: Where they are written. Without ``labels`` a table: a store with ``cube(spectrum, band)`` and
+            ``class(spectrum)``, or a file ``.csv``. With ``labels`` a Scene with ``cube`` and ``labels``; pixels that
+            have none are NaN.
+        options: What is drawn; given by name.
+        progress: Where progress is shown.
+
+    Returns:
+        ``shape``, ``classes``, ``spectra``, ``bytes_to_write``, ``seconds``, ``peak_memory``, ``notes``.
+
+    Raises:
+        UserError: the model reads scenes, a class is unknown to it, its recipe cannot be undone, or a product of other
+            settings lies in ``out``.
+    """
+    generator = Generator.of(model, options.seed)
+    if options.labels is not None:
+        return _fill(generator, out, options, progress)
+    return _table(generator, out, options, progress)
+
+
+def _table(generator: Generator, out: str, options: SynthOptions, progress: Progress) -> dict[str, Any]:
+    """Write a table of spectra."""
+    count = COUNT if options.count is None else options.count
+    chosen = _chosen(generator, options.classes)
+    planned = _planned(generator, (count * len(chosen), generator.bands), out) | {
+        "classes": [generator.classes[i] for i in chosen],
+        "spectra": count * len(chosen),
+    }
+    if options.dry_run:
+        return planned | {"dry_run": True}
+    if out.lower().endswith(".csv"):
+        return planned | _write_csv(generator, out, chosen, count)
+    settings = {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS}
+    settings |= {"count": count, "classes": list(chosen)}
+    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
+        product = _open_table(generator, out, chosen, count, settings)
+        product.ledger.command("synth", model=generator.folder, out=out, **_recorded(options))
+        _run(product, partial(_write_table_row, generator, product, chosen, count), client, progress)
+    return planned | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
+
+
+def _recorded(options: SynthOptions) -> dict[str, Any]:
+    """Return the options that `repair` runs the command with again."""
+    labels = None if options.labels is None else absolute(options.labels)
+    return {**values_of(options, SynthesisOptions), "labels": labels}
+
+
+def _planned(generator: Generator, shape: tuple[int, ...], out: str) -> dict[str, Any]:
+    """Return what is known before anything is written."""
+    return {"out": out, "model": generator.folder, "shape": list(shape), "bytes_to_write": int(np.prod(shape)) * 4}
+
+
+def _chosen(generator: Generator, names: str | None) -> tuple[int, ...]:
+    """Return the numbers of the named classes.
+
+    Raises:
+        UserError: the generator never saw one of them.
+    """
+    if names is None:
+        return generator.learned
+    numbers = []
+    for name in (part.strip() for part in names.split(",")):
+        number = generator.classes.index(name) if name in generator.classes else int(name) if name.isdecimal() else -1
+        if number not in generator.learned:
+            raise stranger(generator, "--classes", name)
+        numbers.append(number)
+    return tuple(dict.fromkeys(numbers))
+
+
+def _open_table(
+    generator: Generator, out: str, chosen: Sequence[int], count: int, settings: Mapping[str, Any]
+) -> Product:
+    """Open the store of a table: ``cube(spectrum, band)`` and ``class(spectrum)``."""
+    n = count * len(chosen)
+    cube = ArraySpec(
+        name="cube",
+        shape=(n, generator.bands),
+        dtype="float32",
+        dims=("spectrum", "band"),
+        chunks=(min(ROWS, n), generator.bands),
+        attrs={"coordinates": " ".join(["class", *([] if generator.axis is None else [generator.axis.name])])},
+        fill=float("nan"),
+    )
+    classes = (("spectrum",), np.repeat(np.array(chosen, np.uint8), count), class_attrs(generator.classes))
+    attrs = {"title": f"synthetic spectra, seed {generator.seed}", "synthetic": True, "model_digest": generator.digest}
+    fixed = {**constants(generator.axis), "class": classes}
+    return Product.open(out, [cube], settings=dict(settings), attrs=attrs, constants=fixed)
+
+
+def _write_table_row(
+    generator: Generator, product: Product, chosen: Sequence[int], count: int, row: int
+) -> Counter[str]:
+    """Write some spectra of a table."""
+    start, stop = product.span(row)
+    with torch_threads(1):
+        product.write(row, {"cube": _drawn(generator, chosen, count, start, stop)})
+    return Counter(rows=1)
+
+
+def _drawn(generator: Generator, chosen: Sequence[int], count: int, start: int, stop: int) -> Spectra:
+    """Return the spectra ``start`` to ``stop`` of a table."""
+    place, number = np.divmod(np.arange(start, stop), count)
+    classes = np.array(chosen, np.int64)[place]
+    return generator.spectra(generator.latent(classes * BETWEEN + number, "table"), classes)
+
+
+def _write_csv(generator: Generator, out: str, chosen: Sequence[int], count: int) -> dict[str, Any]:
+    """Write a table as text: the class, then a column for each band, headed by its centre."""
+    place, axis = store_path(out), generator.axis
+    check_file(place, b"class,", "a table of spectra")
+    with Peak() as peak:
+        values = _drawn(generator, chosen, count, 0, count * len(chosen))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["class", *(range(generator.bands) if axis is None else axis.values)])
+        names = [generator.classes[i] for i in chosen for _ in range(count)]
+        writer.writerows([name, *map(repr, row)] for name, row in zip(names, values.tolist(), strict=True))
+        write_atomic(place, text.getvalue())
+    return {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
+
+
+def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progress) -> dict[str, Any]:
+    """Write a scene whose labelled pixels are spectra of their classes."""
+    assert options.labels is not None, "`synth` was given labels"
+    labels = Layer.open(options.labels, "labels")
+    shape = (labels.shape[0], labels.shape[1], generator.bands)
+    names = class_names(labels.attrs)
+    planned = _planned(generator, shape, out) | {"classes": list(names)}
+    of = _classes_of(generator, labels, names)
+    if options.dry_run:
+        return planned | {"dry_run": True}
+    blur = {"mixing": options.mixing, "texture": options.texture}
+    settings = {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS, **blur}
+    settings |= {"labels": digests(options.labels).store}
+    georef = _georeference(options.labels)
+    cube = cube_spec(shape, "float32", spectral=generator.axis, georeferenced=georef is not None)
+    specs = [cube, layer_spec("labels", shape[:2], classes=names)]
+    attrs = {"title": f"synthetic scene, seed {generator.seed}", "synthetic": True, "model_digest": generator.digest}
+    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
+        fixed = constants(generator.axis, georef, shape[:2])
+        product = Product.open(out, specs, settings=settings, attrs=attrs, constants=fixed)
+        product.ledger.command("synth", model=generator.folder, out=out, **_recorded(options))
+        work = Filling(generator=generator, labels=labels, of=of, **blur)
+        _run(product, partial(fill_row, work, product), client, progress)
+    return planned | product.counts() | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
+
+
+def _georeference(url: str) -> Mapping[str, Any] | None:
+    """Return the georeference of the store of a label map, if it is a scene."""
+    try:
+        return Scene.open(url).georef
+    except UserError:
+        return None
+
+
+def _classes_of(generator: Generator, labels: Layer, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the generator's class of each class of a label map: by name, where the map has names, else by number.
+
+    Raises:
+        UserError: a class of the map, which has pixels, is none of the generator's.
+    """
+    held = {i for i, n in enumerate(_histogram(labels)[:UNLABELLED]) if n}
+    if not held:
+        raise UserError(
+            f"{labels.store}: labels", found="no labelled pixel", expected="some", do="Label pixels to be filled."
+        )
+    of = []
+    for number in range(max(held) + 1):
+        name = names[number] if number < len(names) else ""
+        own = generator.classes.index(name) if name in generator.classes else number if not names else -1
+        if number in held and own not in generator.learned:
+            raise stranger(generator, f"{labels.store}: labels", name or str(number))
+        of.append(own)
+    return tuple(of)
+
+
+def _histogram(labels: Layer) -> Int64[np.ndarray, " class"]:
+    """Return the number of pixels of each label."""
+    height, width = labels.shape
+    strips = Roi(y0=0, y1=height, x0=0, x1=width).cut(CHUNK, width)
+    return np.sum([np.bincount(labels.read(strip).ravel(), minlength=UNLABELLED + 1) for strip in strips], axis=0)
+
+
+def _run(product: Product, of: Any, client: Any, progress: Progress) -> None:
+    """Write all missing rows of a product."""
+    missing = product.missing()
+    progress.start("synth", len(missing), "rows of objects")
+    if missing:
+        reduce_blocks(missing, of, client=client, progress=progress)
+    product.finish()
+    progress.finish()
