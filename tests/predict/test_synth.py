@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 import zarr
 from command_line import tilespec
+from cube_scenes import write
 from generators import CLASSES, generator
 from untrained_models import objects, save_model
 
@@ -229,3 +230,19 @@ def test_the_card_of_a_table_says_that_it_is_synthetic(gan, tmp_path):
     attrs = json.loads((tmp_path / "t" / "zarr.json").read_text())["attributes"]
     assert attrs["synthetic"] is True
     assert attrs["model_digest"] == Model.load(gan).digest
+
+
+def test_a_generator_without_a_recipe_draws_what_its_net_answers(scene, tmp_path):
+    model = generator(tmp_path, scene, "")
+    api.synth(model, tmp_path / "out", count=20)
+    values = cube(tmp_path / "out")
+    assert 0 < values.min() < values.max() < 1
+
+
+def test_text_of_too_many_spectra_and_labels_of_another_kind_are_refused(gan, scene, tmp_path):
+    with pytest.raises(UserError, match="150,000 spectra as text"):
+        api.synth(gan, tmp_path / "t.csv", count=50_000)
+    numbers = write(tmp_path / "s", np.zeros((8, 8, 3)), layers={"labels": np.zeros((8, 8), np.int32)})
+    with pytest.raises(UserError, match="numbers of type int32"):
+        api.synth(gan, tmp_path / "out", labels=numbers)
+    assert not (tmp_path / "out").exists()

@@ -122,8 +122,8 @@ def _pixels_of(model: Model, number: int) -> int:
 
 def _check_recipe(folder: str, recipe: Recipe) -> None:
     """Refuse a recipe with a step that cannot be undone, behind which spectra have lost something."""
-    scaled = False
-    for step, name in zip(recipe.steps, recipe.text.split(","), strict=True):
+    names, scaled = [part for part in recipe.text.split(",") if part.strip()], False
+    for step, name in zip(recipe.steps, names, strict=True):
         if not isinstance(step, Affine | Take) or (isinstance(step, Take) and scaled):
             raise UserError(
                 f"{folder}: recipe {recipe.text}",

@@ -7,7 +7,7 @@ the pixel of the plane. So a longer table begins with a shorter one, and any num
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -27,7 +27,8 @@ from tilespec.predict.generator import Generator, Spectra, stranger
 from tilespec.predict.options import SynthesisOptions, SynthOptions
 from tilespec.storage.backends.paths import absolute, store_path
 from tilespec.storage.files import write_atomic
-from tilespec.storage.inventory import digests
+from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import CHUNK, ArraySpec, class_attrs, class_names, constants, cube_spec, layer_spec
 from tilespec.storage.lock import locked
@@ -41,6 +42,8 @@ COUNT: Final = 100
 """The number of spectra of each class, where none is given."""
 ROWS: Final = 4096
 """The number of spectra of a table in one object."""
+TEXT: Final = 100_000
+"""The largest number of spectra in a table of text, which is in memory as a whole."""
 BETWEEN: Final = 1 << 32
 """The difference between the numbers of the first spectra of two classes of a table."""
 
@@ -159,6 +162,13 @@ def _drawn(generator: Generator, chosen: Sequence[int], count: int, start: int, 
 def _write_csv(generator: Generator, out: str, chosen: Sequence[int], count: int) -> dict[str, Any]:
     """Write a table as text: the class, then a column for each band, headed by its centre."""
     place, axis = store_path(out), generator.axis
+    if count * len(chosen) > TEXT:
+        raise UserError(
+            out,
+            found=f"{count * len(chosen):,} spectra as text",
+            expected=f"at most {TEXT:,}",
+            do="Name a store: OUT without .csv is written piece by piece, and holds any number.",
+        )
     check_file(place, b"class,", "a table of spectra")
     with Peak() as peak:
         values = _drawn(generator, chosen, count, 0, count * len(chosen))
@@ -174,7 +184,7 @@ def _write_csv(generator: Generator, out: str, chosen: Sequence[int], count: int
 def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progress) -> dict[str, Any]:
     """Write a scene whose labelled pixels are spectra of their classes."""
     assert options.labels is not None, "`synth` was given labels"
-    labels = Layer.open(options.labels, "labels")
+    known, labels = inventory(options.labels), _label_map(options.labels)
     shape = (labels.shape[0], labels.shape[1], generator.bands)
     names = class_names(labels.attrs)
     planned = _planned(generator, shape, out) | {"classes": list(names)}
@@ -193,8 +203,26 @@ def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progr
         product = Product.open(out, specs, settings=settings, attrs=attrs, constants=fixed)
         product.ledger.command("synth", model=generator.folder, out=out, **_recorded(options))
         work = Filling(generator=generator, labels=labels, of=of, **blur)
-        _run(product, partial(fill_row, work, product), client, progress)
+        _run(product, partial(fill_row, work, product), client, progress, check=known.check_unchanged)
     return planned | product.counts() | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
+
+
+def _label_map(url: str) -> Layer:
+    """Return the layer of classes of a store.
+
+    Raises:
+        UserError: the store is not complete, or has none.
+    """
+    check_complete(url, open_group(url).attrs)
+    labels = Layer.open(url, "labels")
+    if labels.dtype != np.uint8:
+        raise UserError(
+            f"{url}: labels",
+            found=f"numbers of type {labels.dtype}",
+            expected="uint8: classes 0 to 254, and 255 for none",
+            do="Bring the labels in with `tilespec ingest --labels FILE`.",
+        )
+    return labels
 
 
 def _georeference(url: str) -> Mapping[str, Any] | None:
@@ -233,11 +261,13 @@ def _histogram(labels: Layer) -> Int64[np.ndarray, " class"]:
     return np.sum([np.bincount(labels.read(strip).ravel(), minlength=UNLABELLED + 1) for strip in strips], axis=0)
 
 
-def _run(product: Product, of: Any, client: Any, progress: Progress) -> None:
-    """Write all missing rows of a product."""
+def _run(product: Product, of: Any, client: Any, progress: Progress, check: Callable[[], None] = lambda: None) -> None:
+    """Write all missing rows of a product; ``check`` may refuse what was read before the product is complete."""
     missing = product.missing()
     progress.start("synth", len(missing), "rows of objects")
-    if missing:
-        reduce_blocks(missing, of, client=client, progress=progress)
+    with torch_threads(1):  # rows are computed side by side
+        if missing:
+            reduce_blocks(missing, of, client=client, progress=progress)
+    check()
     product.finish()
     progress.finish()
