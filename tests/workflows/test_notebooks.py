@@ -33,8 +33,13 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
 
 
+def running(path):
+    """Return a notebook as a parameter; the tour always runs, the others are long."""
+    return pytest.param(path, id=path.stem, marks=[] if path.stem == "tour" else [pytest.mark.slow])
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(running, NOTEBOOKS))
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")

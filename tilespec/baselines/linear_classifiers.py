@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of, draw
+from tilespec.baselines.synthetic_spectra import augmented
 from tilespec.core.cpu import one_blas_thread
 
 SAMPLES = 20_000
@@ -26,14 +27,14 @@ class _Linear:
     """
 
     STEPS: ClassVar[str] = "vsn"
-    USES: ClassVar[tuple[str, ...]] = ("samples", "penalty")
+    USES: ClassVar[tuple[str, ...]] = ("samples", "penalty", "synthetic")
     HEAD: ClassVar[str]
     SOLVE: ClassVar[Callable[[np.ndarray, np.ndarray, float], Rule]]
 
     @classmethod
     def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the linear rule."""
-        labelled = draw(on, on.in_memory(SAMPLES), balanced=True)
+        labelled = augmented(on, draw(on, on.in_memory(SAMPLES), balanced=True))
         x = labelled.spectra.astype(np.float64)
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         gain = 1 / np.where(deviation > 0, deviation, 1)

@@ -7,6 +7,7 @@ import torch
 
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.labelled_pixels import Labelled, draw
+from tilespec.baselines.synthetic_spectra import augmented
 from tilespec.core.progress import Progress
 from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.pixelwise import Mlp
@@ -24,12 +25,12 @@ class Perceptron:
     """A perceptron with two hidden layers of 64, cross-entropy, and Adam with a cosine decay."""
 
     STEPS: ClassVar[str] = "vsn"
-    USES: ClassVar[tuple[str, ...]] = ("samples",)
+    USES: ClassVar[tuple[str, ...]] = ("samples", "synthetic")
 
     @staticmethod
     def fit(on: FitInput) -> FittedBaseline:
         """Return the trained perceptron."""
-        labelled = draw(on, on.in_memory(SAMPLES), balanced=False)
+        labelled = augmented(on, draw(on, on.in_memory(SAMPLES), balanced=False))
         with torch_threads(1):  # a batch is too small to share, and bits do not depend on the machine's cores
             net = _trained(labelled, on.seed, on.progress)
         with torch.inference_mode():

@@ -36,10 +36,11 @@ from tilespec.evaluate.metrics.confusion import Patches
 from tilespec.evaluate.metrics.table import METRICS
 from tilespec.evaluate.options import EvaluateOptions
 from tilespec.evaluate.seams import NOTHING, seam_score
-from tilespec.evaluate.synthetic_spectra import evaluate_spectra, is_table
+from tilespec.evaluate.synthetic_spectra import evaluate_spectra
 from tilespec.storage.files import write_atomic
 from tilespec.storage.group import open_group
 from tilespec.storage.ledger import sidecar
+from tilespec.storage.spectra_table import is_spectra_table
 
 __all__ = ["evaluate"]
 
@@ -98,7 +99,7 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
         UserError: the two lie on different planes or are of different scenes, their classes or channels differ, or a
             patch or enough blocks do not fit into the region.
     """
-    if is_table(pred):
+    if is_spectra_table(pred):
         compared = evaluate_spectra(pred, truth, options, progress)
         return compared if options.dry_run else _stored_beside(pred, compared)
     kind, task = _kind(pred)

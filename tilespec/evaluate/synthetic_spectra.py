@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final, final
 
 import numpy as np
-import zarr
 from jaxtyping import Float32, Float64, Int64
 
 from tilespec.cluster.reduction import reduce_blocks
@@ -23,10 +22,8 @@ from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.options import EvaluateOptions
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.storage.blocks import GROUP, Block, blocks
-from tilespec.storage.group import check_complete, open_group
-from tilespec.storage.layout import class_names
 from tilespec.storage.scene import Scene
-from tilespec.storage.spectral_axis import spectral_of
+from tilespec.storage.spectra_table import SpectraTable
 
 MOST: Final = 500
 """The largest number of spectra of a class that are compared, of each kind."""
@@ -39,13 +36,6 @@ PENALTY: Final = 1000.0
 
 Spectra = Float32[np.ndarray, "_spectrum _band"]
 Labels = Int64[np.ndarray, " _spectrum"]
-
-
-def is_table(url: str) -> bool:
-    """Return whether a store is a table of labelled spectra."""
-    group = open_group(url)
-    cube = group.get("cube")
-    return isinstance(cube, zarr.Array) and cube.ndim == 2 and isinstance(group.get("class"), zarr.Array)
 
 
 @final
@@ -109,39 +99,26 @@ def evaluate_spectra(pred: str, truth: str, options: EvaluateOptions, progress: 
     Raises:
         UserError: the bands differ, or no class is in both.
     """
-    group = open_group(pred)
-    check_complete(pred, group.attrs)
-    scene = Scene.open(truth)
-    cube, of, roi = group["cube"], group["class"], Roi.of(scene.shape, options.rows, options.cols)
-    assert isinstance(cube, zarr.Array), "`is_table` has seen it"
-    assert isinstance(of, zarr.Array), "`is_table` has seen it"
-    same_bands(
-        Bands(count=scene.shape[2], axis=scene.spectral),
-        Bands(count=cube.shape[1], axis=spectral_of(pred, group, cube.shape[1])),
-        pred,
-    )
+    table, scene = SpectraTable.open(pred), Scene.open(truth)
+    roi = Roi.of(scene.shape, options.rows, options.cols)
+    bands = Bands(count=scene.shape[2], axis=scene.spectral)
+    same_bands(bands, Bands(count=table.bands, axis=table.axis), pred)
     plan = {"pred": pred, "truth": truth, "region": {"rows": [roi.y0, roi.y1], "cols": [roi.x0, roi.x1]}}
     if options.dry_run:
         return {**plan, "dry_run": True}
     with Peak() as used:
         real = drawn(scene, roi, 2 * MOST, options.seed, progress)
-        fake = _of_table(cube, np.asarray(of[...]).astype(np.int64), class_names(of.attrs), scene, 2 * MOST)
+        fake = _of_table(table, scene.classes(), 2 * MOST)
         figures = compare({c: x for c, (_, x) in real.classes.items()}, fake, scene.classes(), options.seed)
     return {**plan, **figures, "seconds": used.seconds, "peak_memory": used.bytes}
 
 
-def _of_table(
-    cube: "zarr.Array[Any]", of: Labels, names: tuple[str, ...], scene: Scene, most: int
-) -> dict[int, Spectra]:
-    """Return spectra of a table by the scene's classes: of one name, or of one number where one has no names."""
-    known = scene.classes()
-    found = {}
-    for number in np.unique(of).tolist():
-        name = names[number] if number < len(names) else None
-        own = known.index(name) if name in known else number if not (known and names) else None
+def _of_table(table: SpectraTable, names: tuple[str, ...], most: int) -> dict[int, Spectra]:
+    """Return the first ``most`` spectra of each class of a table, by the numbers of classes of these names."""
+    of, found = table.numbered(names), {}
+    for number in np.unique(of[of >= 0]).tolist():
         rows = np.flatnonzero(of == number)[:most]
-        if own is not None:
-            found[own] = np.asarray(cube[int(rows[0]) : int(rows[-1]) + 1])[rows - rows[0]].astype(np.float32)
+        found[number] = table.read(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
     return found
 
 

@@ -1,0 +1,84 @@
+"""Spectra table: a store of labelled spectra without places, ``cube(spectrum, band)`` and ``class(spectrum)``."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import zarr
+from jaxtyping import Float32, Int64
+
+from tilespec.core.errors import UserError
+from tilespec.core.types import Roi, SpectralAxis
+from tilespec.storage.group import check_complete, name_damage, open_group
+from tilespec.storage.layout import class_names
+from tilespec.storage.spectral_axis import spectral_of
+
+Labels = Int64[np.ndarray, " spectrum"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpectraTable:
+    """A table of labelled spectra that is open for reading."""
+
+    url: str
+    """The URL of the store."""
+    bands: int
+    """The number of bands."""
+    axis: SpectralAxis | None
+    """The spectral axis of the bands; None when the store does not give it."""
+    classes: tuple[str, ...]
+    """The names of the classes, none if the store does not name them."""
+    labels: Labels
+    """The class of each spectrum."""
+
+    @classmethod
+    def open(cls, url: str) -> "SpectraTable":
+        """Open a table.
+
+        Raises:
+            UserError: there is no store, it is no table, or it is not complete.
+        """
+        group = open_group(url)
+        check_complete(url, group.attrs)
+        cube, of = group.get("cube"), group.get("class")
+        if not (isinstance(cube, zarr.Array) and isinstance(of, zarr.Array) and cube.ndim == 2):
+            raise UserError(
+                url,
+                found=f"arrays {sorted(group.array_keys())}",
+                expected="a table of spectra: cube(spectrum, band) and class(spectrum)",
+                do="Write one with `tilespec synth MODEL OUT`.",
+            )
+        return cls(
+            url=url,
+            bands=cube.shape[1],
+            axis=spectral_of(url, group, cube.shape[1]),
+            classes=class_names(of.attrs),
+            labels=np.asarray(of[...]).astype(np.int64),
+        )
+
+    def read(self, start: int, stop: int) -> Float32[np.ndarray, "some band"]:
+        """Return the spectra ``start`` to ``stop``."""
+        cube = open_group(self.url)["cube"]
+        assert isinstance(cube, zarr.Array), "it was one when the table was opened"
+        with name_damage(self.url, Roi(y0=start, y1=stop, x0=0, x1=self.bands)):
+            return np.asarray(cube[start:stop]).astype(np.float32)
+
+    def numbered(self, names: tuple[str, ...]) -> Labels:
+        """Return the class of each spectrum by its number among ``names``, -1 for none of them.
+
+        Classes are matched by name; by number where the table, or the other side, has no names.
+        """
+        known = max([len(self.classes), *(self.labels + 1).tolist()])
+        own = [
+            number if not (self.classes and names) else names.index(name) if name in names else -1
+            for number, name in enumerate([*self.classes, *[""] * (known - len(self.classes))])
+        ]
+        return np.array(own, np.int64)[self.labels]
+
+
+def is_spectra_table(url: str) -> bool:
+    """Return whether a store is a table of labelled spectra."""
+    group = open_group(url)
+    cube = group.get("cube")
+    return isinstance(cube, zarr.Array) and cube.ndim == 2 and isinstance(group.get("class"), zarr.Array)
