@@ -341,7 +341,7 @@ class TestConfigured:
             ({"shares": [1.0, 2.0]}, "expected 1 numbers, one for each of data.scene"),
             ({"shares": [0.0]}, "not all 0"),
             ({"shares": [-1.0]}, "greater than or equal to 0"),
-            ({"balance": "all"}, "'none', 'sqrt' or 'classes'"),
+            ({"balance": "all"}, "'sqrt' or 'classes'"),
         ],
     )
     def test_what_cannot_be_is_refused(self, rare, data, text):
