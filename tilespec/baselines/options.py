@@ -34,7 +34,7 @@ class MethodOptions:
     """The method is fitted on this many spectra, or on all (or 0, plsda); the default is 3000 for plsda, 200,000 for
     mlp and 20,000 for others."""
     synthetic: str | None = field(default=None, metadata={"metavar": "TABLE"})
-    """Learn from the synthetic spectra of this table too, which `synth` wrote (svm, logistic, mlp)."""
+    """The method is fitted on the synthetic spectra of this table too, which `synth` wrote (svm, logistic, mlp)."""
     threshold: float = 0.69
     """A pixel is plant where its NDVI is above this (ndvi)."""
     folds: int = 5
