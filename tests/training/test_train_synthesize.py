@@ -140,10 +140,12 @@ def test_a_generator_has_an_objective_of_its_own(scene, tmp_path, task, objectiv
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_generator_learns_the_means_of_classes_and_what_tells_them_apart(tmp_path):
     scene, means = mixture(tmp_path / "scene", side=100, unlabelled=0.5)
-    more = {"train.steps": 3000, "train.batch": 256, "train.rate": 5e-4, "data.patches": 5120}
-    train(scene, tmp_path / "m", **{"net.hidden": [64, 64], **more})
+    more = {"train.steps": 2000, "train.batch": 320, "train.rate": 5e-4, "train.schedule": "cosine"}
+    more |= {"objective.critic_steps": 5, "data.patches": 5120, "net.hidden": [64, 64]}
+    train(scene, tmp_path / "m", **more)
     api.synth(tmp_path / "m", tmp_path / "t", count=300)
     found = api.evaluate(tmp_path / "t", scene)
     spectra = np.asarray(zarr.open_group(str(tmp_path / "t"))["cube"]).reshape(3, 300, BANDS)
