@@ -39,7 +39,7 @@ def running(path):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("path", map(running, NOTEBOOKS))
+@pytest.mark.parametrize("path", [running(path) for path in NOTEBOOKS])
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
