@@ -30,7 +30,16 @@ from tilespec.storage.files import write_atomic
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.layer import Layer
-from tilespec.storage.layout import CHUNK, ArraySpec, class_attrs, class_names, constants, cube_spec, layer_spec
+from tilespec.storage.layout import (
+    CHUNK,
+    ArraySpec,
+    class_attrs,
+    class_names,
+    constants,
+    cube_spec,
+    layer_spec,
+    numbers_among,
+)
 from tilespec.storage.lock import locked
 from tilespec.storage.outputs import check_file
 from tilespec.storage.product import Product
@@ -244,14 +253,12 @@ def _classes_of(generator: Generator, labels: Layer, names: tuple[str, ...]) -> 
         raise UserError(
             f"{labels.store}: labels", found="no labelled pixel", expected="some", do="Label pixels to be filled."
         )
-    of = []
-    for number in range(max(held) + 1):
-        name = names[number] if number < len(names) else ""
-        own = generator.classes.index(name) if name in generator.classes else number if not names else -1
-        if number in held and own not in generator.learned:
-            raise stranger(generator, f"{labels.store}: labels", name or str(number))
-        of.append(own)
-    return tuple(of)
+    of = numbers_among(names, generator.classes, max(held) + 1)
+    for number in sorted(held):
+        if of[number] not in generator.learned:
+            name = names[number] if number < len(names) else str(number)
+            raise stranger(generator, f"{labels.store}: labels", name)
+    return of
 
 
 def _histogram(labels: Layer) -> Int64[np.ndarray, " class"]:

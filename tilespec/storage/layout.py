@@ -146,6 +146,17 @@ def class_names(attrs: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(exact) if exact and whole and _words(tuple(exact)) == words else words
 
 
+def numbers_among(classes: Sequence[str], known: Sequence[str], count: int) -> tuple[int, ...]:
+    """Return the number among ``known`` of each class 0 to ``count - 1``, -1 for none.
+
+    Classes are matched by name; by number where one side has no names.
+    """
+    if not (classes and known):
+        return tuple(range(count))
+    names = [*classes, *[None] * (count - len(classes))][:count]
+    return tuple(known.index(name) if name in known else -1 for name in names)
+
+
 def distinct(classes: Sequence[str]) -> tuple[str, ...]:
     """Return one name for each class: ``class_3`` for an empty one, and its number behind one that was there before."""
     names: list[str] = []

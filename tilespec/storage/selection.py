@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.indices import INDICES, index_of, near_bands
 from tilespec.core.types import Roi
@@ -102,6 +103,7 @@ class LayerMask:
     """The pixels that a layer selects."""
 
     layer: Layer
+    """The layer (`selected`)."""
 
     @property
     def store(self) -> str:
@@ -144,8 +146,11 @@ class IndexMask:
 
     def read(self, roi: Roi) -> Bool[np.ndarray, "y x"]:
         """Return the selected pixels of a region."""
-        spectra = self.scene.read(roi)
-        values = index_of(self.index, spectra.reshape(-1, spectra.shape[2]), self.scene.spectral).reshape(roi.shape)
+        parts = [
+            index_of(self.index, lines.reshape(-1, lines.shape[2]), self.scene.spectral).reshape(lines.shape[:2])
+            for lines in self.scene.lines(roi, Buffers())  # and not at once: a strip of a large cube is a gigabyte
+        ]
+        values = np.concatenate(parts)
         mask: np.ndarray = values < self.number if self.below else values > self.number
         return mask
 

@@ -1,7 +1,7 @@
 """Spectra table: a store of labelled spectra without places, ``cube(spectrum, band)`` and ``class(spectrum)``."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import zarr
@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.storage.group import check_complete, name_damage, open_group
-from tilespec.storage.layout import class_names
+from tilespec.storage.layout import class_names, numbers_among
 from tilespec.storage.spectral_axis import spectral_of
 
 Labels = Int64[np.ndarray, " spectrum"]
@@ -41,14 +41,15 @@ class SpectraTable:
         """
         group = open_group(url)
         check_complete(url, group.attrs)
-        cube, of = group.get("cube"), group.get("class")
-        if not (isinstance(cube, zarr.Array) and isinstance(of, zarr.Array) and cube.ndim == 2):
+        arrays = _arrays(group)
+        if arrays is None:
             raise UserError(
                 url,
                 found=f"arrays {sorted(group.array_keys())}",
                 expected="a table of spectra: cube(spectrum, band) and class(spectrum)",
                 do="Write one with `tilespec synth MODEL OUT`.",
             )
+        cube, of = arrays
         return cls(
             url=url,
             bands=cube.shape[1],
@@ -65,20 +66,18 @@ class SpectraTable:
             return np.asarray(cube[start:stop]).astype(np.float32)
 
     def numbered(self, names: tuple[str, ...]) -> Labels:
-        """Return the class of each spectrum by its number among ``names``, -1 for none of them.
-
-        Classes are matched by name; by number where the table, or the other side, has no names.
-        """
-        known = max([len(self.classes), *(self.labels + 1).tolist()])
-        own = [
-            number if not (self.classes and names) else names.index(name) if name in names else -1
-            for number, name in enumerate([*self.classes, *[""] * (known - len(self.classes))])
-        ]
-        return np.array(own, np.int64)[self.labels]
+        """Return the class of each spectrum by its number among ``names``, -1 for none of them."""
+        count = int(self.labels.max(initial=-1)) + 1
+        return np.array(numbers_among(self.classes, names, count), np.int64)[self.labels]
 
 
 def is_spectra_table(url: str) -> bool:
     """Return whether a store is a table of labelled spectra."""
-    group = open_group(url)
-    cube = group.get("cube")
-    return isinstance(cube, zarr.Array) and cube.ndim == 2 and isinstance(group.get("class"), zarr.Array)
+    return _arrays(open_group(url)) is not None
+
+
+def _arrays(group: zarr.Group) -> "tuple[zarr.Array[Any], zarr.Array[Any]] | None":
+    """Return the spectra and the classes of a store, None if it is no table."""
+    cube, of = group.get("cube"), group.get("class")
+    table = isinstance(cube, zarr.Array) and isinstance(of, zarr.Array) and cube.ndim == 2
+    return (cube, of) if table else None
