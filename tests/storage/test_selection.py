@@ -1,6 +1,7 @@
 """Masks and weights: which pixels a fit sees, and how much each counts."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -167,3 +168,14 @@ def test_an_unknown_index_or_one_without_bands_is_refused(leaves, tmp_path, mask
     assert result.returncode == 2
     assert words in result.stderr
     assert not (tmp_path / "r").exists()
+
+
+def test_an_index_takes_the_memory_of_a_piece_and_not_of_the_region(tmp_path, make_scene):
+    url = make_scene(tmp_path / "wide", 256, 1024, 60)  # 63 MB
+    scene = Scene.open(url)
+    mask = mask_named(scene, "NDVI>0.3")
+    tracemalloc.start()
+    mask.read(scene.roi)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000

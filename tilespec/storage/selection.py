@@ -16,7 +16,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.indices import INDICES, index_of, near_bands
 from tilespec.core.types import Roi
 from tilespec.storage.layer import Layer
-from tilespec.storage.layout import class_names
+from tilespec.storage.layout import CHUNK, class_names
 from tilespec.storage.packing import Packing
 from tilespec.storage.scene import Scene
 
@@ -146,11 +146,12 @@ class IndexMask:
 
     def read(self, roi: Roi) -> Bool[np.ndarray, "y x"]:
         """Return the selected pixels of a region."""
-        parts = [
-            index_of(self.index, lines.reshape(-1, lines.shape[2]), self.scene.spectral).reshape(lines.shape[:2])
-            for lines in self.scene.lines(roi, Buffers())  # and not at once: a strip of a large cube is a gigabyte
-        ]
-        values = np.concatenate(parts)
+        values, room = np.empty(roi.shape), Buffers()
+        for part in roi.cut(CHUNK, CHUNK):  # and not at once: a strip of a large cube is a gigabyte
+            spectra = self.scene.read(part, room)
+            own = index_of(self.index, spectra.reshape(-1, spectra.shape[2]), self.scene.spectral)
+            place = slice(part.y0 - roi.y0, part.y1 - roi.y0), slice(part.x0 - roi.x0, part.x1 - roi.x0)
+            values[place] = own.reshape(part.shape)
         mask: np.ndarray = values < self.number if self.below else values > self.number
         return mask
 
