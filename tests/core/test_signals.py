@@ -1,13 +1,18 @@
 """Stop: the first signal is kept, the second one interrupts; a notice only ever asks."""
 
+import io
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tilespec.core.progress import to_stderr
 from tilespec.core.signals import SIGNALS, LocalFlag, catch_signals
+from tilespec.core.threads import awaited
 
 NOTICE = signal.SIGUSR1
 
@@ -88,3 +93,35 @@ def test_a_second_signal_ends_a_command_whose_threads_compute_for_a_minute():
         assert process.wait(40) == 130
         assert time.monotonic() - began < 30
         assert process.stdout.read() == "released\n"
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_is_answered_while_it_waits():
+    answered = threading.Event()
+    signal.signal(NOTICE, lambda *_: answered.set())
+
+    def noticed():
+        time.sleep(0.2)
+        signal.raise_signal(NOTICE)  # to this thread: the main thread, which waits, is not woken
+        return answered.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert awaited(pool.submit(noticed))
+
+
+class Noticed(io.RawIOBase):
+    """A stream that a signal reaches while it writes."""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        send(signal.SIGINT)
+        return len(data)
+
+
+def test_a_signal_while_stderr_is_written_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Noticed()), write_through=True))
+    with catch_signals(LocalFlag()) as told:
+        to_stderr("12 of 24 tiles\n")
+        assert told()
+    monkeypatch.undo()

@@ -225,11 +225,9 @@ def test_a_second_signal_ends_at_once(make_scene, tmp_path):
             heard(process, "at work")
             process.send_signal(signal.SIGINT)
             heard(process, "finishing what is in flight")
-            began = time.monotonic()
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=300)  # what is in flight would take longer
             assert process.returncode == 130
-            assert time.monotonic() - began < 10
         finally:
             process.kill()
 
@@ -238,9 +236,9 @@ AT_WORK = """
     import signal
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # and not at the self-test before
         print("at work", file=sys.stderr, flush=True)
-        time.sleep(1)
+        time.sleep(3600)
 """
-"""What is said once signals are heeded."""
+"""What is said once signals are heeded, at the begin of an hour of work."""
 
 
 def heard(process, words):

@@ -96,7 +96,9 @@ class Lines:
 
 def to_stderr(text: str, stream: Any = None) -> None:
     """Write a text to stderr, or to another stream, if anybody can still read it."""
-    with suppress(OSError, ValueError, AttributeError):  # full, closed, or None
+    with suppress(
+        OSError, ValueError, AttributeError, RuntimeError
+    ):  # full, closed, None, or writing as a signal comes
         file = stream or sys.stderr
         file.write(text)
         file.flush()

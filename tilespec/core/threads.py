@@ -2,12 +2,26 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LOOK: Final = 0.5
+"""The seconds after which a wait is begun again."""
+
+
+def awaited(future: Future[R]) -> R:
+    """Return the result of a future, however long it takes; a signal is answered meanwhile.
+
+    Python answers signals between two operations of the main thread. One that arrives while a wait begins is answered
+    only at its end, so no wait is long.
+    """
+    while not wait([future], timeout=LOOK).done:
+        pass
+    return future.result()
 
 
 def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[tuple[T, R]]:
@@ -18,10 +32,10 @@ def in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], dep
             flying.append((item, pool.submit(function, item)))
             if len(flying) >= depth:
                 first, future = flying.popleft()
-                yield first, future.result()
+                yield first, awaited(future)
         while flying:
             first, future = flying.popleft()
-            yield first, future.result()
+            yield first, awaited(future)
     finally:
         for _, future in flying:
             future.cancel()
@@ -43,7 +57,7 @@ class Prefetch(Generic[T, R]):
     def get(self, item: T) -> R:
         """Return the result of an item; begin its computation first if necessary."""
         self.begin(item)
-        return self._flying.pop(item).result()
+        return awaited(self._flying.pop(item))
 
 
 @final
@@ -66,10 +80,10 @@ class BackgroundWriter(Generic[T]):
         """Submit an item; wait while one item is being processed and another waits."""
         self._flying.append(self._pool.submit(self._function, item))
         if len(self._flying) > 1:
-            self._flying.popleft().result()
+            awaited(self._flying.popleft())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._pool.shutdown(wait=True)  # submitted items are finished, even after an error
         if kind is None:
             for future in self._flying:
-                future.result()
+                awaited(future)

@@ -1,8 +1,7 @@
 """Passes: reading a sample of pixels from a region, or every pixel of it, through a recipe."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
@@ -16,6 +15,7 @@ from tilespec.core.buffers import thread_buffers
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
+from tilespec.core.threads import in_order
 from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
@@ -50,7 +50,7 @@ def sample(
         return some(by_url[where[index].url], where[index], count, np.random.default_rng([seed, 3, index]))
 
     with one_blas_thread(), ThreadPoolExecutor(READERS) as pool:
-        first = _ahead(pool, taken_of, order[:SPREAD])
+        first = (taken for _, taken in in_order(pool, taken_of, order[:SPREAD], READERS))
         for index, sampled in zip(order, chain(first, map(taken_of, order[SPREAD:])), strict=True):
             samples.append(sampled if len(sampled) <= missing else taken_of(index, missing))
             missing -= len(samples[-1])
@@ -65,16 +65,6 @@ def sample(
             do="Choose other --rows and --cols, or check the nodata value and drop bands that are NaN throughout.",
         )
     return np.concatenate(samples)
-
-
-def _ahead(pool: Executor, of: Callable[[int], Spectra], order: Sequence[int]) -> Iterator[Spectra]:
-    """Yield the result of ``of`` for each of ``order``, in that order; at most `READERS` run at the same time."""
-    flying = deque(pool.submit(of, index) for index in order[:READERS])
-    for index in order[READERS:]:
-        yield flying.popleft().result()
-        flying.append(pool.submit(of, index))
-    while flying:
-        yield flying.popleft().result()
 
 
 def _order(n: int, rng: np.random.Generator) -> list[int]:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int64
 
 from tilespec.core.errors import UserError
+from tilespec.core.threads import in_order
 from tilespec.core.types import Roi, TileClass
 from tilespec.models.tasks.base import Task
 from tilespec.tiling.grid import Axis, Grid, reflect
@@ -268,8 +269,4 @@ def _epoch(stream: SampleStream, epoch: int) -> tuple[PlacedSample, ...]:
 def _ahead(jobs: Sequence[Callable[[], MapTile]]) -> Iterator[MapTile]:
     """Yield the result of each job in order, while a thread does the next one."""
     with ThreadPoolExecutor(1, "tilespec-tiles") as pool:
-        waiting = pool.submit(jobs[0])
-        for job in jobs[1:]:
-            ready, waiting = waiting.result(), pool.submit(job)
-            yield ready
-        yield waiting.result()
+        yield from (tile for _, tile in in_order(pool, lambda job: job(), jobs, depth=2))
