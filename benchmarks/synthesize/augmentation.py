@@ -143,7 +143,8 @@ def run(at: Path, cube: np.ndarray, gt: np.ndarray, train: np.ndarray, options: 
     rng, tables = np.random.default_rng([seed, 2]), {"none": None}
     quality = {}
     for name, settings in GANS.items():
-        overrides = {"data.scene": learned, "train.steps": options.steps, "train.seed": seed, **settings}
+        overrides = {"data.scene": learned, "train.steps": options.steps, "train.seed": seed}
+        overrides |= {"train.batch": options.batch, **settings}
         api.train(f"preset:{options.preset}", at / name, overrides=overrides)
         api.synth(at / name, at / f"{name}.filled", labels=learned, seed=seed)
         filled = Scene.open(str(at / f"{name}.filled"))
@@ -168,15 +169,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--preset", default="audebert2018")
+    parser.add_argument("--split", choices=list(SPLITS), action="append", help="one of the splits; given twice, both")
+    parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cube, gt = SETS[options.set](options.data)
     runs: dict[str, Any] = {}
-    for split, chosen in SPLITS.items():
+    for split in options.split or SPLITS:
         for seed in range(options.seeds):
             at = Path(tempfile.mkdtemp())
             try:
-                found = run(at, cube, gt, chosen(gt, seed), options, seed)
+                found = run(at, cube, gt, SPLITS[split](gt, seed), options, seed)
             finally:
                 shutil.rmtree(at)
             runs.setdefault(split, []).append(found)
@@ -193,7 +196,8 @@ def main() -> None:
     }
     print(json.dumps(summary, indent=1))
     if options.out:
-        kept = {"set": options.set, "steps": options.steps, "preset": options.preset, "summary": summary, "runs": runs}
+        chosen = {key: value for key, value in vars(options).items() if key not in ("data", "out")}
+        kept = {**chosen, "summary": summary, "runs": runs}
         options.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 

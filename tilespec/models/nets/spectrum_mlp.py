@@ -1,6 +1,6 @@
 """Spectrum MLP: fully connected layers on each pixel, the nets of Audebert, Le Saux and Lefevre (IGARSS 2018)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal, final
 
@@ -49,17 +49,18 @@ class SpectrumMlp(nn.Module):
             nn.init.kaiming_normal_(layer.get_parameter("weight"), a=slope)
             nn.init.zeros_(layer.get_parameter("bias"))
 
-    def values(self, pieces: Pieces) -> Pieces:
-        """Return the output of spectra, ``piece pixel channel``."""
+    def values(self, pieces: Pieces, apply: Callable[[nn.Module, Pieces], Pieces] = affine) -> Pieces:
+        """Return the output of spectra, ``piece pixel channel``; ``apply`` applies a layer."""
         *hidden, last = self.layers
         for layer in hidden:
-            pieces = nn.functional.leaky_relu(affine(layer, pieces), self.slope)
-        answer = affine(last, pieces)
+            pieces = nn.functional.leaky_relu(apply(layer, pieces), self.slope)
+        answer = apply(last, pieces)
         return torch.sigmoid(answer) if self.head == "sigmoid" else answer
 
     def forward(self, x: Image) -> Answer:
-        """Return the output of every pixel; in training without the padding that makes bits independent of tiles."""
+        """Return the output of every pixel; in training at once: only bits of products depend on tiles."""
         if not self.training:
             return each_pixel(self.values, x)
         pixels = x.permute(0, 2, 3, 1)
-        return self.values(pixels.reshape(1, -1, x.shape[1])).reshape(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+        answer = self.values(pixels.reshape(1, -1, x.shape[1]), lambda layer, pieces: layer(pieces))
+        return answer.reshape(*pixels.shape[:3], -1).permute(0, 3, 1, 2)

@@ -5,7 +5,7 @@ The stream and the cache follow fixed rules, so the number of decoded pixels can
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol, final, runtime_checkable
 
 from tilespec.core.cache import Cache
@@ -57,17 +57,22 @@ def forecast(stream: Stream, regions: tuple[TrainingRegion, ...], *, bands: int,
     The order is that of one thread; several threads are a few patches ahead of each other.
     """
     cache: Cache[None] = Cache(budget)
+    size_of = lru_cache(lambda scene, part: size(regions[scene], part, bands))  # of few parts, asked for each patch
     epochs = []
     for epoch in range(EPOCHS):
         decoded: list[int] = []
         windows = [one for k in range(stream.length) for one in stream.windows(epoch * stream.length + k)]
         for scene, roi in windows:
             for part in parts(regions[scene], roi):
-                make = partial(decoded.append, stored(regions[scene], part))
-                with cache.lent((scene, part), size(regions[scene], part, bands), make):
+                with cache.lent((scene, part), size_of(scene, part), partial(_decode, decoded, regions[scene], part)):
                     pass
         epochs.append(ReadForecast(decoded=sum(decoded), used=sum(math.prod(roi.shape) for _, roi in windows)))
     return epochs
+
+
+def _decode(decoded: list[int], region: TrainingRegion, part: Roi) -> None:
+    """Record that a block is decoded."""
+    decoded.append(stored(region, part))
 
 
 def summary(stream: Stream, regions: tuple[TrainingRegion, ...], *, bands: int, budget: int) -> dict[str, Any]:
