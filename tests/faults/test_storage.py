@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,27 @@ def absurd(scene):
         cube = data["consolidated_metadata"]["metadata"]["cube"] if "consolidated_metadata" in data else data
         cube["chunk_grid"]["configuration"]["chunk_shape"] = [1_000_000, 1_000_000, 8]
         path.write_text(json.dumps(data))
+
+
+FILLING = """
+import sys
+from tilespec import cli
+from tilespec.output.export import export
+export.free_bytes = lambda _: 1 << 40  # somebody else fills the disk while the file is written
+sys.argv = ["tilespec", "export", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("end", ["nc", "tif", "hdr"])
+def test_a_file_that_does_not_fit_the_disk_is_one_message_and_does_not_stay(make_scene, small_disk, tmp_path, end):
+    scene = make_scene(tmp_path / "scene", 150, 200, 30)
+    command = [sys.executable, "-c", FILLING, scene, small_disk / f"x.{end}", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 2, done.stderr
+    assert "No space left on device" in done.stderr or "has not taken the whole file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(small_disk.iterdir()) == []
 
 
 @pytest.mark.timeout(120)

@@ -1,5 +1,6 @@
 """GeoTIFF, written by rows of tiles: values, scale, nodata, CRS, wavelengths, names and colours of classes."""
 
+import errno
 import json
 import warnings
 from pathlib import Path
@@ -35,19 +36,31 @@ def write_geotiff(exported: ExportSource, path: Path, progress: Progress) -> lis
     from rasterio.windows import Window
 
     progress.start("export", exported.shape[0], "lines")
-    with whole_file(path) as partial:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
-            raster = rasterio.open(partial, "w", **_profile(exported))
-        with raster:
+    with whole_file(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
+        with rasterio.open(partial, "w", **_profile(exported)) as raster:
             _describe(raster, exported)
             for y0, block in exported.blocks():
                 window = Window(0, y0, exported.shape[1], block.shape[0])
                 raster.write(np.ascontiguousarray(np.moveaxis(block, -1, 0)), window=window)
                 progress.advance(block.shape[0])
+        _check_whole(partial)
         sidecar_of(partial).unlink(missing_ok=True)
     progress.finish()
     return [path, *write_sidecar(path, classes=exported.classes)]
+
+
+def _check_whole(path: Path) -> None:
+    """Raise an OSError for a file without one of its tiles: GDAL closes it without an error when a disk is full."""
+    import rasterio
+
+    with rasterio.open(path) as raster:
+        for (row, column), _ in raster.block_windows(1):
+            at, size = (
+                raster.get_tag_item(f"BLOCK_{key}_{column}_{row}", "TIFF", bidx=1) for key in ("OFFSET", "SIZE")
+            )
+            if at is None or int(at) + int(size) > path.stat().st_size:
+                raise OSError(errno.EIO, "the file system has not taken the whole file", str(path))
 
 
 def _profile(exported: ExportSource) -> dict[str, Any]:

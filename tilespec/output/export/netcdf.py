@@ -1,8 +1,9 @@
 """NetCDF 4, written by rows through HDF5: dimensions, CF coordinates, scale and grid mapping as in the store."""
 
-from collections.abc import Collection, Mapping
+import io
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import h5py
 import numpy as np
@@ -25,20 +26,61 @@ NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:9d}"
 def write_netcdf(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
     """Write a NetCDF 4 file of a cube and the layers beside it, or of one layer, and return its path."""
     progress.start("export", exported.shape[0], "lines")
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
-        _frame(file, exported)
-        cube, others = (
-            _create(file, exported),
-            {layer.name: _array(file, layer, layer.dtype) for layer in exported.layers},
-        )
-        for y0, block in exported.blocks():
-            y1 = y0 + block.shape[0]
-            cube[y0:y1] = block[..., 0] if exported.plane else block
-            for layer in exported.layers:
-                others[layer.name][y0:y1] = layer.read(Roi(y0=y0, y1=y1, x0=0, x1=exported.shape[1]))
-            progress.advance(block.shape[0])
+    with whole_file(path) as partial, _Target(partial, "w+") as target:
+        with h5py.File(target, "w") as file:
+            _frame(file, exported)
+            cube, others = (
+                _create(file, exported),
+                {layer.name: _array(file, layer, layer.dtype) for layer in exported.layers},
+            )
+            for y0, block in exported.blocks():
+                y1 = y0 + block.shape[0]
+                cube[y0:y1] = block[..., 0] if exported.plane else block
+                for layer in exported.layers:
+                    others[layer.name][y0:y1] = layer.read(Roi(y0=y0, y1=y1, x0=0, x1=exported.shape[1]))
+                target.check()
+                progress.advance(block.shape[0])
+        target.check()
     progress.finish()
     return [path]
+
+
+@final
+class _Target(io.FileIO):
+    """The file that HDF5 writes, which crashes when it cannot: a first error is kept, and what follows is lost."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write data at the position."""
+        left = memoryview(data).cast("B")
+        count = len(left)
+        while self.error is None and len(left):
+            left = left[self._kept(super().write, left) :]
+        return count
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the position, with zeros where something was lost."""
+        count = super().readinto(buffer) or 0
+        buffer[count:] = bytes(len(buffer) - count)
+        return len(buffer)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Give the file its length."""
+        return self._kept(super().truncate, size)
+
+    def check(self) -> None:
+        """Raise the error that was kept."""
+        if self.error is not None:
+            raise self.error
+
+    def _kept(self, act: Callable[[Any], int | None], what: Any) -> int:
+        """Return the answer of a function; keep its error."""
+        try:
+            return act(what) or 0
+        except OSError as error:
+            self.error = self.error or error
+            return 0
 
 
 def _frame(file: h5py.File, exported: ExportSource) -> None:
