@@ -17,6 +17,7 @@ from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.models.model import Model
+from tilespec.predict.draws import BETWEEN, _on_circle, _on_line
 from tilespec.predict.filling import Filling, _block, _shares, _textured
 from tilespec.predict.generator import Generator
 from tilespec.storage.layer import Layer
@@ -75,6 +76,47 @@ def test_a_table_opens_in_xarray_and_is_the_same_as_text(gan, scene, tmp_path):
     assert [row[0] for row in rows[1:]] == [name for name in Scene.open(scene).classes() for _ in range(4)]
     np.testing.assert_array_equal(np.array([row[1:] for row in rows[1:]], np.float32), cube(tmp_path / "t"))
     assert api.verify(tmp_path / "t")["intact"]
+
+
+def steps(url):
+    """Return the largest difference of neighbours along a path."""
+    return np.abs(np.diff(cube(url), axis=0)).max()
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_a_path_within_a_class_leads_from_its_first_spectrum_to_its_second(gan, tmp_path, spherical):
+    api.synth(gan, tmp_path / "t", count=2)
+    for count in (101, 201):
+        api.synth(gan, tmp_path / f"p{count}", between="1,1", count=count, spherical=spherical)
+    path = cube(tmp_path / "p101")
+    np.testing.assert_array_equal(path[[0, -1]], cube(tmp_path / "t")[2:4])
+    assert 0.4 < steps(tmp_path / "p201") / steps(tmp_path / "p101") < 0.6, "half the step, half the difference"
+    np.testing.assert_array_equal(cube(tmp_path / "p201")[::2][[0, 50, 100]], path[[0, 50, 100]])
+
+
+def test_a_path_between_classes_keeps_the_random_numbers(gan, tmp_path):
+    for count in (101, 201):
+        api.synth(gan, tmp_path / f"p{count}", between="2,0", count=count)
+    with xr.open_zarr(tmp_path / "p101") as table:
+        assert (table["share"].values[[0, 50, 100]].tolist(), table["class"].values[[0, 100]].tolist()) == (
+            [0, 0.5, 1],
+            [2, 0],
+        )
+    made = Generator.of(gan, 0)
+    latent = np.repeat(made.latent(np.array([2 * BETWEEN]), "table"), 2, axis=0)
+    np.testing.assert_array_equal(cube(tmp_path / "p101")[[0, -1]], made.spectra(latent, np.array([2, 0])))
+    assert 0.4 < steps(tmp_path / "p201") / steps(tmp_path / "p101") < 0.6
+
+
+def test_a_path_on_a_circle_keeps_the_length_of_random_numbers():
+    rng = np.random.default_rng(0)
+    first, last = rng.normal(size=(2, 30)).astype(np.float32)
+    last *= np.linalg.norm(first) / np.linalg.norm(last)
+    share = np.linspace(0, 1, 41)[:, None]
+    lengths = np.linalg.norm(_on_circle(first, last, share), axis=1)
+    np.testing.assert_allclose(lengths, lengths[0], rtol=1e-6)
+    assert np.linalg.norm(_on_line(first, last, share), axis=1).min() < 0.9 * lengths[0]
+    np.testing.assert_array_equal(_on_circle(first, first, share), np.repeat(first[None], 41, axis=0))
 
 
 @pytest.mark.parametrize("options", [{}, {"texture": 1.5}, {"mixing": 1.0}, {"mixing": 0.7, "texture": 2.0}])
@@ -182,6 +224,12 @@ def test_classes_are_matched_by_name(scene, tmp_path):
         (["--classes", "3"], "never saw"),
         (["--count", "0"], "count"),
         (["--texture", "2"], "--labels"),
+        (["--between", "0"], "two classes"),
+        (["--between", "0,1", "--count", "1"], "two spectra or more"),
+        (["--between", "0,unicorn"], "never saw"),
+        (["--between", "0,1", "--spherical"], "within a class"),
+        (["--between", "0,1", "--classes", "0"], "one of them"),
+        (["--labels", "SCENE", "--between", "0,1"], "one of them"),
         (["--labels", "SCENE", "--count", "3"], "one of them"),
         (["--labels", "SCENE", "--mixing", "1000"], "0 to 64"),
     ],

@@ -77,10 +77,16 @@ class Generator:
 
     def spectra(self, latent: Latent, classes: Int64[np.ndarray, " spectrum"]) -> Spectra:
         """Return spectra of classes in the units of the scenes that the generator learned from."""
+        return self.answered(latent, self.one_hot(classes))
+
+    def one_hot(self, classes: Int64[np.ndarray, " spectrum"]) -> Float32[np.ndarray, "spectrum class"]:
+        """Return the vectors of classes, the last number of which stands for no class."""
+        return np.eye(_loaded(self).task.classes + 1, dtype=np.float32)[classes]
+
+    def answered(self, latent: Latent, classes: Float32[np.ndarray, "spectrum class"]) -> Spectra:
+        """Return spectra of vectors of classes, in the units of the scenes that the generator learned from."""
         loaded = _loaded(self)
-        hot = np.zeros((len(latent), loaded.task.classes + 1), np.float32)
-        hot[np.arange(len(latent)), classes] = 1
-        x = torch.from_numpy(np.concatenate([latent, hot], axis=1))
+        x = torch.from_numpy(np.concatenate([latent, classes], axis=1))
         with torch.inference_mode():
             values = loaded.module(x.T[None, :, None, :])[0, :, 0, :].T.numpy()
         return restored(loaded.recipe, values)

@@ -1,5 +1,6 @@
 """Options of `predict` and `synth`, checked before anything is read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -69,6 +70,10 @@ class SynthesisOptions(Seeded):
     """Fill the label map of this store instead: each labelled pixel gets a spectrum of its class."""
     classes: str | None = field(default=None, metadata={"metavar": "NAME,..."})
     """Draw only these classes, by name or number, into the table."""
+    between: str | None = field(default=None, metadata={"metavar": "NAME,NAME"})
+    """Draw --count spectra along a path from one class to another, or between two spectra of one class (NAME twice)."""
+    spherical: bool = False
+    """Within a class, the path of the random numbers is a part of a great circle instead of a straight line."""
     mixing: float = 0.0
     """Near borders of classes, spectra are mixed: labels are blurred by this many pixels (standard deviation)."""
     texture: float = 0.0
@@ -76,13 +81,8 @@ class SynthesisOptions(Seeded):
     numbers); 0 leaves them independent."""
 
     def __post_init__(self) -> None:
-        if self.labels is not None and (self.count is not None or self.classes is not None):
-            raise UserError(
-                "--labels",
-                found="--count or --classes together with it",
-                expected="one of them: a label map says how many spectra of which class",
-                do="Leave one of them out.",
-            )
+        _table_or_map(self.labels, {"--count": self.count, "--classes": self.classes, "--between": self.between})
+        _path(self)
         for name in ("mixing", "texture"):
             value = getattr(self, name)
             if not 0 <= value <= MOST_BLUR:
@@ -91,6 +91,44 @@ class SynthesisOptions(Seeded):
                 raise UserError(
                     f"--{name}", found=f"{value}, without --labels", expected="a label map", do="Give --labels STORE."
                 )
+
+
+def _table_or_map(labels: str | None, of_tables: Mapping[str, object]) -> None:
+    """Refuse options of a table beside a label map, and classes beside a path."""
+    given = [option for option, value in of_tables.items() if value is not None]
+    if labels is not None and given:
+        raise UserError(
+            "--labels",
+            found=f"{', '.join(given)} together with it",
+            expected="one of them: a label map says how many spectra of which class",
+            do="Leave one of them out.",
+        )
+    if {"--classes", "--between"} <= {*given}:
+        raise UserError(
+            "--between",
+            found="--classes together with it",
+            expected="one of them: a path has the classes of its ends",
+            do="Leave one of them out.",
+        )
+
+
+def _path(options: SynthesisOptions) -> None:
+    """Refuse a path without two ends."""
+    ends = [] if options.between is None else options.between.split(",")
+    if options.between is not None and (len(ends) != 2 or options.count == 1):
+        raise UserError(
+            "--between",
+            found=f"{options.between!r}, {options.count or 'the default number of'} spectra",
+            expected="two classes, and two spectra or more",
+            do="Write --between soil,leaf --count 11, or the same class twice.",
+        )
+    if options.spherical and len({end.strip() for end in ends}) != 1:
+        raise UserError(
+            "--spherical",
+            found="no path within a class",
+            expected="--between with the same class twice: between classes random numbers do not move",
+            do="Leave it out.",
+        )
 
 
 @final

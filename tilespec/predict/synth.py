@@ -7,7 +7,7 @@ the pixel of the plane. So a longer table begins with a shorter one, and any num
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -22,8 +22,9 @@ from tilespec.core.options import values_of, with_options
 from tilespec.core.progress import Progress
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.models.determinism import torch_threads
+from tilespec.predict.draws import Draw, Path, Samples
 from tilespec.predict.filling import Filling, fill_row
-from tilespec.predict.generator import Generator, Spectra, stranger
+from tilespec.predict.generator import Generator, stranger
 from tilespec.predict.options import SynthesisOptions, SynthOptions
 from tilespec.storage.backends.paths import absolute, store_path
 from tilespec.storage.files import write_atomic
@@ -53,8 +54,6 @@ ROWS: Final = 4096
 """The number of spectra of a table in one object."""
 TEXT: Final = 100_000
 """The largest number of spectra in a table of text, which is in memory as a whole."""
-BETWEEN: Final = 1 << 32
-"""The difference between the numbers of the first spectra of two classes of a table."""
 
 
 @with_options(SynthOptions)
@@ -84,23 +83,32 @@ def synth(model: str, out: str, options: SynthOptions, progress: Progress) -> di
 
 def _table(generator: Generator, out: str, options: SynthOptions, progress: Progress) -> dict[str, Any]:
     """Write a table of spectra."""
-    count = COUNT if options.count is None else options.count
-    chosen = _chosen(generator, options.classes)
-    planned = _planned(generator, (count * len(chosen), generator.bands), out) | {
-        "classes": [generator.classes[i] for i in chosen],
-        "spectra": count * len(chosen),
+    draw = _draw_of(generator, options)
+    labels = draw.labels
+    planned = _planned(generator, (len(labels), generator.bands), out) | {
+        "classes": [generator.classes[i] for i in dict.fromkeys(labels.tolist())],
+        "spectra": len(labels),
     }
     if options.dry_run:
         return planned | {"dry_run": True}
     if out.lower().endswith(".csv"):
-        return planned | _write_csv(generator, out, chosen, count)
+        return planned | _write_csv(draw, out)
     settings = {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS}
-    settings |= {"count": count, "classes": list(chosen)}
     with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
-        product = _open_table(generator, out, chosen, count, settings)
+        product = _open_table(draw, out, settings | draw.settings)
         product.ledger.command("synth", model=generator.folder, out=out, **_recorded(options))
-        _run(product, partial(_write_table_row, generator, product, chosen, count), client, progress)
+        _run(product, partial(_write_table_row, draw, product), client, progress)
     return planned | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
+
+
+def _draw_of(generator: Generator, options: SynthOptions) -> Draw:
+    """Return the spectra that the options ask for."""
+    count = COUNT if options.count is None else options.count
+    if options.between is None:
+        chosen = generator.learned if options.classes is None else _chosen(generator, "--classes", options.classes)
+        return Samples(generator=generator, chosen=tuple(dict.fromkeys(chosen)), count=count)
+    first, last = _chosen(generator, "--between", options.between)
+    return Path(generator=generator, ends=(first, last), count=count, spherical=options.spherical)
 
 
 def _recorded(options: SynthOptions) -> dict[str, Any]:
@@ -114,78 +122,64 @@ def _planned(generator: Generator, shape: tuple[int, ...], out: str) -> dict[str
     return {"out": out, "model": generator.folder, "shape": list(shape), "bytes_to_write": int(np.prod(shape)) * 4}
 
 
-def _chosen(generator: Generator, names: str | None) -> tuple[int, ...]:
+def _chosen(generator: Generator, option: str, names: str) -> tuple[int, ...]:
     """Return the numbers of the named classes.
 
     Raises:
         UserError: the generator never saw one of them.
     """
-    if names is None:
-        return generator.learned
     numbers = []
     for name in (part.strip() for part in names.split(",")):
         number = generator.classes.index(name) if name in generator.classes else int(name) if name.isdecimal() else -1
         if number not in generator.learned:
-            raise stranger(generator, "--classes", name)
+            raise stranger(generator, option, name)
         numbers.append(number)
-    return tuple(dict.fromkeys(numbers))
+    return tuple(numbers)
 
 
-def _open_table(
-    generator: Generator, out: str, chosen: Sequence[int], count: int, settings: Mapping[str, Any]
-) -> Product:
+def _open_table(draw: Draw, out: str, settings: Mapping[str, Any]) -> Product:
     """Open the store of a table: ``cube(spectrum, band)`` and ``class(spectrum)``."""
-    n = count * len(chosen)
+    generator, labels = draw.generator, draw.labels
+    beside = ["class", *draw.beside, *([] if generator.axis is None else [generator.axis.name])]
     cube = ArraySpec(
         name="cube",
-        shape=(n, generator.bands),
+        shape=(len(labels), generator.bands),
         dtype="float32",
         dims=("spectrum", "band"),
-        chunks=(min(ROWS, n), generator.bands),
-        attrs={"coordinates": " ".join(["class", *([] if generator.axis is None else [generator.axis.name])])},
+        chunks=(min(ROWS, len(labels)), generator.bands),
+        attrs={"coordinates": " ".join(beside)},
         fill=float("nan"),
     )
-    classes = (("spectrum",), np.repeat(np.array(chosen, np.uint8), count), class_attrs(generator.classes))
+    classes = (("spectrum",), labels.astype(np.uint8), class_attrs(generator.classes))
     attrs = {"title": f"synthetic spectra, seed {generator.seed}", "synthetic": True, "model_digest": generator.digest}
-    fixed = {**constants(generator.axis), "class": classes}
+    fixed = {**constants(generator.axis), **draw.beside, "class": classes}
     return Product.open(out, [cube], settings=dict(settings), attrs=attrs, constants=fixed)
 
 
-def _write_table_row(
-    generator: Generator, product: Product, chosen: Sequence[int], count: int, row: int
-) -> Counter[str]:
+def _write_table_row(draw: Draw, product: Product, row: int) -> Counter[str]:
     """Write some spectra of a table."""
-    start, stop = product.span(row)
     with torch_threads(1):
-        product.write(row, {"cube": _drawn(generator, chosen, count, start, stop)})
+        product.write(row, {"cube": draw.spectra(*product.span(row))})
     return Counter(rows=1)
 
 
-def _drawn(generator: Generator, chosen: Sequence[int], count: int, start: int, stop: int) -> Spectra:
-    """Return the spectra ``start`` to ``stop`` of a table."""
-    place, number = np.divmod(np.arange(start, stop), count)
-    classes = np.array(chosen, np.int64)[place]
-    return generator.spectra(generator.latent(classes * BETWEEN + number, "table"), classes)
-
-
-def _write_csv(generator: Generator, out: str, chosen: Sequence[int], count: int) -> dict[str, Any]:
+def _write_csv(draw: Draw, out: str) -> dict[str, Any]:
     """Write a table as text: the class, then a column for each band, headed by its centre."""
-    place, axis = store_path(out), generator.axis
-    if count * len(chosen) > TEXT:
+    place, generator, labels = store_path(out), draw.generator, draw.labels
+    if len(labels) > TEXT:
         raise UserError(
             out,
-            found=f"{count * len(chosen):,} spectra as text",
+            found=f"{len(labels):,} spectra as text",
             expected=f"at most {TEXT:,}",
             do="Name a store: OUT without .csv is written piece by piece, and holds any number.",
         )
     check_file(place, b"class,", "a table of spectra")
     with Peak() as peak:
-        values = _drawn(generator, chosen, count, 0, count * len(chosen))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["class", *(range(generator.bands) if axis is None else axis.values)])
-        names = [generator.classes[i] for i in chosen for _ in range(count)]
-        writer.writerows([name, *map(repr, row)] for name, row in zip(names, values.tolist(), strict=True))
+        writer.writerow(["class", *(range(generator.bands) if generator.axis is None else generator.axis.values)])
+        rows = zip(labels.tolist(), draw.spectra(0, len(labels)).tolist(), strict=True)
+        writer.writerows([generator.classes[number], *map(repr, row)] for number, row in rows)
         write_atomic(place, text.getvalue())
     return {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
 
