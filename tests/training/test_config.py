@@ -69,7 +69,7 @@ def test_naming_a_recipe_replaces_the_steps_of_the_preset():
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        ({"data.scen": "x"}, r"data.scen: found an unknown key; .*: scene, labels, target, rows"),
+        ({"data.scen": "x"}, r"data.scen: found an unknown key; .*: scene, labels, target, synthetic, rows"),
         ({"train.step": "9"}, r"train.step: found an unknown key; expected keys of \[train\]: seed, steps"),
         ({"trian.steps": "9"}, "trian: found an unknown key; expected the tables data, recipe, task, net"),
         ({"steps": "9"}, "table.key=value"),

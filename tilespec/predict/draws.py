@@ -64,7 +64,7 @@ class Samples:
 
     @property
     def beside(self) -> dict[str, Any]:
-        """Nothing."""
+        """An empty mapping."""
         return {}
 
     def spectra(self, start: int, stop: int) -> Spectra:

@@ -12,7 +12,7 @@ from tilespec.storage.inventory import digests
 
 STORES = ("scene", "labels", "target")
 """The keys that name stores, one or a list."""
-LISTED = (*STORES, "columns")
+LISTED = (*STORES, "columns", "synthetic")
 """The keys that are one text or a list."""
 MOST, LARGEST = 2**31 - 1, 1 << 20
 """The largest number of steps or patches, and the largest side of a patch or size of a batch."""
@@ -29,6 +29,7 @@ EXECUTION = (
     ("data", "labels"),
     ("data", "target"),
     ("data", "references"),
+    ("data", "synthetic"),
     ("train", "checkpoint_every"),
     ("train", "log_every"),
     ("train", "loaders"),
@@ -136,6 +137,9 @@ class Data(SettingsTable):
     """The stores with the target ``cube``, one for each scene, equal in size, with NaN for unknown values; for tasks
     that predict values and not classes, such as ``reconstruct``.
     """
+    synthetic: tuple[str, ...] = ()
+    """Scenes that are learned from as a whole besides those of ``scene``, with their own labels, such as those that
+    ``tilespec synth`` writes; rows, columns and the test region do not apply to them."""
     rows: str | None = None
     """The training rows ``"A:B"``; None: all rows."""
     cols: str | None = None
@@ -178,7 +182,8 @@ class Data(SettingsTable):
     a patch's centre.
     """
     shares: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    """The relative frequency of each scene in the draws; None: by its size, or by the weights of its pixels."""
+    """The relative frequency of each scene in the draws, those of ``synthetic`` last; None: by its size, or by the
+    weights of its pixels."""
     augment: bool = True
     """Whether to turn and mirror patches by the 8 symmetries of the square, and to mirror samples along both axes."""
     drop_single_class: bool = False

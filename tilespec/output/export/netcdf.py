@@ -56,7 +56,7 @@ class _Target(io.FileIO):
         left = memoryview(data).cast("B")
         count = len(left)
         while self.error is None and len(left):
-            left = left[self._kept(super().write, left) :]
+            left = left[self._attempt(super().write, left) :]
         return count
 
     def readinto(self, buffer: Any) -> int:
@@ -67,14 +67,14 @@ class _Target(io.FileIO):
 
     def truncate(self, size: int | None = None) -> int:
         """Give the file its length."""
-        return self._kept(super().truncate, size)
+        return self._attempt(super().truncate, size)
 
     def check(self) -> None:
         """Raise the error that was kept."""
         if self.error is not None:
             raise self.error
 
-    def _kept(self, act: Callable[[Any], int | None], what: Any) -> int:
+    def _attempt(self, act: Callable[[Any], int | None], what: Any) -> int:
         """Return the answer of a function; keep its error."""
         try:
             return act(what) or 0

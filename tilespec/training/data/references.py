@@ -30,7 +30,7 @@ class ReferenceTarget:
 
     KEY: ClassVar[str] = "references"
     LACKS: ClassVar[tuple[str, ...]] = (
-        *("rows", "cols", "test_rows", "test_cols"),
+        *("rows", "cols", "test_rows", "test_cols", "synthetic"),
         *("patch", "patches", "window", "stratify", "balance", "weight", "shares", "drop_single_class", "adapt"),
     )
     LEAST: ClassVar[Mapping[str, Any]] = {"quantities": ("any",), "units": ("%",)}

@@ -205,7 +205,7 @@ class ValueTarget:
     """The cube of a store, or its prediction of several channels, as target."""
 
     KEY: ClassVar[str] = "target"
-    LACKS: ClassVar[tuple[str, ...]] = ("balance", "drop_single_class", *OF_SAMPLES)
+    LACKS: ClassVar[tuple[str, ...]] = ("balance", "drop_single_class", "synthetic", *OF_SAMPLES)
     LEAST: ClassVar[Mapping[str, Any]] = {"channels": 1, "low": -sys.float_info.max, "high": sys.float_info.max}
     plane: ClassVar[None] = None
 

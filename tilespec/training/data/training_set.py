@@ -14,6 +14,7 @@ from tilespec.spectra.bands import Bands
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
+from tilespec.storage.spectra_table import is_spectra_table
 from tilespec.training.data.density import Density, WeightedRegion, weighted
 from tilespec.training.data.kinds import kind_of
 from tilespec.training.data.targets import Answers, Target
@@ -110,8 +111,8 @@ def open_training_set(config: Config) -> TrainingSet:
     _check_geometry(config, geometry)
     scenes = tuple(Scene.open(url).raw() for url in data.scene)
     rois = [_roi(data, scene, geometry) for scene in scenes]
-    pairs = zip(scenes, rois, kind.of(data, scenes, geometry), strict=True)
-    training_regions = tuple(_ground(*pair, geometry) for pair in pairs)
+    grounds = [*zip(scenes, rois, kind.of(data, scenes, geometry), strict=True), *_synthetic(data, kind, geometry)]
+    training_regions = tuple(_ground(*ground, geometry) for ground in grounds)
     _same_bands(training_regions)
     same_scale([(region.scene, region.roi) for region in training_regions])
     truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
@@ -176,6 +177,27 @@ def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:
             )
 
 
+def _synthetic(data: Data, kind: Any, geometry: Geometry) -> list[tuple[Scene, Roi, Target]]:
+    """Return the scenes of ``data.synthetic``, each with its whole region and its own target.
+
+    Raises:
+        UserError: one is a table of spectra.
+    """
+    for url in data.synthetic:
+        if is_spectra_table(url):
+            raise UserError(
+                f"data.synthetic: {url}",
+                found="a table of spectra, which have no places",
+                expected="scenes with labels",
+                do="Fill a label map: `tilespec synth MODEL OUT --labels SCENE`; `tilespec baseline` takes tables.",
+            )
+    if not data.synthetic:
+        return []
+    scenes = tuple(Scene.open(url).raw() for url in data.synthetic)
+    truths = kind.of(Data(scene=data.synthetic), scenes, geometry)
+    return [(scene, geometry.within(scene.roi), truth) for scene, truth in zip(scenes, truths, strict=True)]
+
+
 def _roi(data: Data, scene: Scene, geometry: Geometry) -> Roi:
     """Return a region of a scene of whole output pixels, which keeps off the test region."""
     roi = geometry.within(Roi.of(scene.shape, data.rows, data.cols))
@@ -211,7 +233,7 @@ def _density(data: Data, regions: Sequence[TrainingRegion], classes: int) -> Den
         raise UserError(
             "data.shares",
             found=f"{list(data.shares)}",
-            expected=f"{len(regions)} numbers, one for each of data.scene, not all 0",
+            expected=f"{len(regions)} numbers, one for each of data.scene and data.synthetic, not all 0",
             do="Give one for each scene, in the same order.",
         )
     if data.weight is None and data.balance == "none":
