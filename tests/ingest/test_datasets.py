@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from scipy.io import savemat
 
 from tilespec.core.errors import UserError
 from tilespec.ingest.ingest import ingest
@@ -199,3 +200,46 @@ def test_what_is_no_data_set_is_refused(tmp_path):
     write_cave(tmp_path / "cave" / "copy", "beads", values)
     with pytest.raises(UserError, match="found two images named beads"):
         ingest(tmp_path / "cave", tmp_path / "out", dataset="cave")
+
+
+def write_gic(folder, name, truth, cube, gt, **options):
+    savemat(folder / f"{name}.mat", {name.lower(): cube}, **options)
+    savemat(folder / f"{truth}_gt.mat", {f"{truth.lower()}_gt": gt}, **options)
+
+
+def test_gic_scenes_have_the_classes_of_their_files_and_published_names(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "published"
+    folder.mkdir()
+    cubes = {"PaviaU": rng.random((9, 7, 11)), "KSC": rng.integers(0, 900, (8, 6, 5)).astype(np.int16)}
+    truths = {
+        "PaviaU": rng.integers(0, 10, (9, 7)).astype(np.uint8),
+        "KSC": rng.integers(0, 4, (8, 6)).astype(np.uint8),
+    }
+    truths["PaviaU"][0, 0] = 9
+    for name, cube in cubes.items():
+        write_gic(folder, name, name, cube, truths[name])
+    write_gic(folder, "Houston13_corrected", "Houston13", cubes["PaviaU"], truths["PaviaU"] % 3, do_compression=True)
+    savemat(folder / "alone.mat", {"alone": cubes["KSC"]})
+    result = ingest(folder, tmp_path / "out", dataset="gic")
+    assert sorted(result["scenes"]) == ["cube/Houston13_corrected", "cube/KSC", "cube/PaviaU"]
+    for name, cube in cubes.items():
+        scene = Scene.open(str(tmp_path / "out" / "cube" / name))
+        assert_allclose(scene.read(scene.roi), cube, rtol=1e-6)
+        assert_array_equal(scene.labels(), np.where(truths[name] == 0, 255, truths[name].astype(int) - 1))
+    assert scene.classes()[:3] == ("Scrub", "Willow swamp", "Cabbage palm hammock")
+    pavia = Scene.open(str(tmp_path / "out" / "cube" / "PaviaU"))
+    assert (len(pavia.classes()), pavia.classes()[8]) == (9, "Shadows")
+    houston = Scene.open(str(tmp_path / "out" / "cube" / "Houston13_corrected"))
+    assert houston.shape == (9, 7, 11)
+    assert len(houston.classes()) == 2
+
+
+def test_a_gic_truth_of_another_size_is_told_and_the_others_are_read(tmp_path):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    write_gic(folder, "PaviaU", "PaviaU", np.ones((9, 7, 11)), np.ones((9, 6), np.uint8))
+    write_gic(folder, "Botswana", "Botswana", np.ones((5, 4, 3)), np.ones((5, 4), np.uint8))
+    result = ingest(folder, tmp_path / "out", dataset="gic")
+    assert list(result["scenes"]) == ["cube/Botswana"]
+    assert "9 x 6 labels" in result["failed"]["cube/PaviaU"]

@@ -72,5 +72,5 @@ class IngestOptions(SceneOptions, DryRun, Overwrite):
     """The options of `ingest`."""
 
     dataset: str | None = field(default=None, metadata={"metavar": "NAME"})
-    """SRC is the folder of a data set: icvl, cave or arad. Each of its images becomes two scenes, ``OUT/cube/NAME`` and
-    ``OUT/rgb/NAME``."""
+    """SRC is the folder of a data set: gic, icvl, cave or arad. Each of its images becomes a scene, ``OUT/cube/NAME``,
+    and its picture another, ``OUT/rgb/NAME``."""

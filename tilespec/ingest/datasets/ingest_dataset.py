@@ -1,4 +1,4 @@
-"""Data sets of published spectra and pictures: each image becomes a scene, and its RGB picture another.
+"""Data sets as they are published: each image becomes a scene, with its labels, and its RGB picture another.
 
 Each data set is a callable ``(folder) -> members`` in a file of its own and a line here. Nothing is downloaded.
 """
@@ -20,6 +20,7 @@ DATASETS: Final = {
     "icvl": "tilespec.ingest.datasets.icvl:members",
     "cave": "tilespec.ingest.datasets.cave:members",
     "arad": "tilespec.ingest.datasets.arad:members",
+    "gic": "tilespec.ingest.datasets.gic:members",
 }
 """The names of data sets and their dotted paths."""
 OWN: Final = ("dtype", "bin", "bin_bands", "shards", "peak")
@@ -56,6 +57,9 @@ def ingest_dataset(
             reader=member.reader,
             rgb=member.kind == "rgb",
             peak=request.peak if member.kind == "rgb" else None,
+            labels=member.labels,
+            ignore_label=None if member.labels is None else 0,
+            class_names=",".join(member.classes) or None,
         )
         for member in members
     }
@@ -91,7 +95,7 @@ def _check(name: str, request: Request, members: Sequence[Member]) -> None:
             request.src,
             found=f"no image of {name}",
             expected="the folder where it was unpacked",
-            do="docs/reconstruct.md says what lies where in each data set.",
+            do="docs/formats.md says what lies where in each data set.",
         )
     twice = [key for key, count in Counter((member.kind, member.name) for member in members).items() if count > 1]
     if twice:

@@ -23,6 +23,10 @@ class Member:
     """The source ``PATH`` or ``PATH:VARIABLE``."""
     reader: str
     """The name of the reader in `tilespec.ingest.readers.reader_table.READERS`."""
+    labels: str | None = None
+    """The source of the classes from 1 on, with 0 for none; None: without labels."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes 1, 2, ...; none: they are numbered."""
 
 
 def visible_axis() -> SpectralAxis:
