@@ -154,3 +154,12 @@ def test_a_generator_learns_the_means_of_classes_and_what_tells_them_apart(tmp_p
     assert svm["real to synthetic"] >= 0.9
     assert svm["synthetic to real"] >= svm["real to real"] - 0.1
     assert 0 < found["spread_ratio"] < 2
+
+
+def test_spectra_that_leave_the_range_of_the_recipe_are_told(scene, tmp_path):
+    calm = mixture(tmp_path / "calm", spread=0.001)[0]
+    api.fit(calm, tmp_path / "recipe", steps="minmax=shared")
+    given = {"recipe.path": str(tmp_path / "recipe")}
+    assert train(calm, tmp_path / "a", **given)["notes"] == []
+    (note,) = train(scene, tmp_path / "b", **given)["notes"]
+    assert "leave 0 to 1" in note

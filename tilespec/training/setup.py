@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -41,6 +42,8 @@ PLAIN = ("logits", "linear")
 """The names of heads that do not change the output, as nets and tasks use them."""
 TENSORS: Final = 1 << 12
 """The number of tensors of a net, about four times which are the most that are built."""
+TOLERANCE: Final = 1e-3
+"""The distance from 0 to 1 at which a scaled value counts as outside."""
 COPIES: Final = 4
 """The numbers for each parameter: itself, its gradient, two moments."""
 
@@ -231,6 +234,17 @@ def _check_generated(task: Task, training_set: TrainingSet) -> list[str]:
     return (
         [f"one pixel is all that is known of {', '.join(single)}: its spectra will be copies of it"] if single else []
     )
+
+
+def range_notes(setup: Setup, training_set: TrainingSet, recipe: Recipe) -> list[str]:
+    """Return a note on spectra that a generator, whose answers are between 0 and 1, can never make."""
+    if not generates(setup.task) or setup.task.head != "sigmoid":
+        return []
+    samples = [quick_sample(region.scene, region.roi) for region in training_set.regions]
+    scores = np.concatenate([recipe.apply(sample) for sample in samples if len(sample)])
+    outside = float(((scores < -TOLERANCE) | (scores > 1 + TOLERANCE)).any(axis=1).mean())
+    said = f"after the recipe {outside:.1%} of the spectra leave 0 to 1, beyond which nothing is synthesized"
+    return [f"{said}: fit a recipe that ends in minmax=shared to this region"] if outside else []
 
 
 def _pixels(roi: Roi) -> int:

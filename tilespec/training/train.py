@@ -33,7 +33,7 @@ from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.run.log import TrainingLog
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
-from tilespec.training.setup import Setup, prepared, reaching, recipe_of, stream_of
+from tilespec.training.setup import Setup, prepared, range_notes, reaching, recipe_of, stream_of
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, best_weights, clear
 
@@ -141,7 +141,8 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
                 source=source,
                 step=step,
             )
-            facts |= {"published_step": step, "notes": _notes(facts, settings, step)}
+            notes = [*_notes(facts, settings, step), *range_notes(setup, training_set, recipe)]
+            facts |= {"published_step": step, "notes": notes}
         facts |= {"ranks": ranks.world, "hosts": list(ranks.hosts)}
         ranks.agree(0)
     return facts
