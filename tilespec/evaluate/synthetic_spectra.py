@@ -107,10 +107,17 @@ def evaluate_spectra(pred: str, truth: str, options: EvaluateOptions, progress: 
     if options.dry_run:
         return {**plan, "dry_run": True}
     with Peak() as used:
-        real = drawn(scene, roi, 2 * MOST, options.seed, progress)
-        fake = _of_table(table, scene.classes(), 2 * MOST)
-        figures = compare({c: x for c, (_, x) in real.classes.items()}, fake, scene.classes(), options.seed)
+        real, fake = both_kinds(table, scene, roi, options.seed, progress)
+        figures = compare(real, fake, scene.classes(), options.seed)
     return {**plan, **figures, "seconds": used.seconds, "peak_memory": used.bytes}
+
+
+def both_kinds(
+    table: SpectraTable, scene: Scene, roi: Roi, seed: int, progress: Progress
+) -> tuple[dict[int, Spectra], dict[int, Spectra]]:
+    """Return the spectra that are compared by the numbers of the scene's classes: its own, and those of the table."""
+    real = drawn(scene, roi, 2 * MOST, seed, progress)
+    return {c: x for c, (_, x) in sorted(real.classes.items())}, _of_table(table, scene.classes(), 2 * MOST)
 
 
 def _of_table(table: SpectraTable, names: tuple[str, ...], most: int) -> dict[int, Spectra]:

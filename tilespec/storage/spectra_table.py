@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 import zarr
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi, SpectralAxis
@@ -31,6 +31,8 @@ class SpectraTable:
     """The names of the classes, none if the store does not name them."""
     labels: Labels
     """The class of each spectrum."""
+    shares: Float64[np.ndarray, " spectrum"] | None
+    """How far each spectrum lies on the path from the first to the last; None: the table is no path."""
 
     @classmethod
     def open(cls, url: str) -> "SpectraTable":
@@ -49,13 +51,14 @@ class SpectraTable:
                 expected="a table of spectra: cube(spectrum, band) and class(spectrum)",
                 do="Write one with `tilespec synth MODEL OUT`.",
             )
-        cube, of = arrays
+        (cube, of), share = arrays, group.get("share")
         return cls(
             url=url,
             bands=cube.shape[1],
             axis=spectral_of(url, group, cube.shape[1]),
             classes=class_names(of.attrs),
             labels=np.asarray(of[...]).astype(np.int64),
+            shares=np.asarray(share[...], np.float64) if isinstance(share, zarr.Array) else None,
         )
 
     def read(self, start: int, stop: int) -> Float32[np.ndarray, "some band"]:

@@ -12,6 +12,7 @@ from tilespec.storage.group import open_group
 from tilespec.storage.ledger import Ledger, read_note, sidecar
 from tilespec.storage.rasters import ClassRaster, ValueRaster
 from tilespec.storage.scene import Scene
+from tilespec.storage.spectra_table import SpectraTable, is_spectra_table
 from tilespec.training.validation import history
 
 CHEMMAP: Final = "chemmap"
@@ -103,6 +104,8 @@ class Runs:
     """The models of the report."""
     recipes: tuple[RecipeRun, ...]
     """The recipes with at least one step, each once."""
+    tables: tuple[SpectraTable, ...]
+    """The tables of synthetic spectra."""
 
     @property
     def predicted(self) -> tuple[PredictionRun | FieldRun, ...]:
@@ -128,6 +131,7 @@ class Runs:
             chemmaps=tuple(run for run in fields if run.map.attrs.get("task") == CHEMMAP),
             models=tuple(run for run in items if isinstance(run, ModelRun)),
             recipes=tuple(reversed(recipes.values())),
+            tables=tuple(run for run in items if isinstance(run, SpectraTable)),
         )
 
 
@@ -153,9 +157,11 @@ def _open(path: str) -> list[Any]:
     )
 
 
-def _store(url: str) -> Scene | PredictionRun | FieldRun:
-    """Return the scene, the class map or the predicted channels in a store."""
+def _store(url: str) -> Scene | PredictionRun | FieldRun | SpectraTable:
+    """Return the scene, the class map, the predicted channels or the table of spectra in a store."""
     group = open_group(url)
+    if is_spectra_table(url):
+        return SpectraTable.open(url)
     array = group.get("prediction")
     dimensions = 0 if array is None else getattr(array, "ndim", 0)
     if dimensions not in (2, 3) or "cube" in group:

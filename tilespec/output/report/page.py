@@ -28,6 +28,7 @@ from tilespec.output.report.recipes import of_recipe
 from tilespec.output.report.reconstructed import pixels, truth_of
 from tilespec.output.report.reconstruction import of_reconstructions
 from tilespec.output.report.scores import by_class, methods
+from tilespec.output.report.synthesis import of_synthesis
 from tilespec.output.report.training import of_training
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
@@ -43,8 +44,8 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     """Write one self-contained HTML page about ``runs`` to ``out``, and return what it holds.
 
     Args:
-        runs: Scenes, class maps or channels that were predicted, model folders, recipe folders; any of them, in any
-            order.
+        runs: Scenes, class maps or channels that were predicted, tables of synthetic spectra, model folders, recipe
+            folders; any of them, in any order.
         out: Where the page goes; a page that this verb wrote is replaced.
         options: What is shown; given by name.
         progress: Where the pass over each scene is reported.
@@ -66,6 +67,7 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
         "chemmaps": [run.name for run in opened.chemmaps],
         "models": [run.name for run in opened.models],
         "recipes": [run.name for run in opened.recipes],
+        "spectra": [name_of(table.url) for table in opened.tables],
     }
     if options.dry_run:
         return {**plan, "dry_run": True}
@@ -100,6 +102,7 @@ def _sections(runs: Runs, chosen_pixels: Sequence[tuple[int, int]], samples: str
         methods(runs),
         *of_chemmaps(runs, samples),
         *of_reconstructions(runs, chosen_pixels),
+        *of_synthesis(runs, progress),
         *(of_scene(one) for one in overviews),
         of_predictions(compared),
         of_detail(compared, runs),

@@ -201,14 +201,29 @@ def banded(
     means: Sequence[Float64[np.ndarray, " band"]],
     deviations: Sequence[Float64[np.ndarray, " band"]],
     colours: Sequence[str],
+    *,
+    size: tuple[float, float] = WIDE,
 ) -> str:
     """Return mean spectra, each with an area of one deviation."""
-    with _figure(WIDE) as (figure, axes):
+    with _figure(size) as (figure, axes):
         x = positions(axis, len(means[0]))
         for mean, deviation, colour in zip(means, deviations, colours, strict=True):
             axes.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.18, linewidth=0)
             axes.plot(x, mean, color=colour)
         axes.set(xlabel=label(axis), ylabel="value in the scene", xlim=(float(x.min()), float(x.max())))
+        return _svg(figure)
+
+
+def scatter(
+    groups: Sequence[Float[np.ndarray, "_point 2"]], colours: Sequence[str], *, xlabel: str, ylabel: str
+) -> str:
+    """Return groups of points in the given colours, as pixels: there may be thousands."""
+    with _figure(NARROW) as (figure, axes):
+        dots: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 2.2, "alpha": 0.45, "rasterized": True}
+        for points, colour in zip(groups, colours, strict=True):
+            axes.plot(points[:, 0], points[:, 1], color=colour, markeredgewidth=0, **dots)
+        figure.set_dpi(200)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
         return _svg(figure)
 
 
