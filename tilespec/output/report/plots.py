@@ -215,14 +215,20 @@ def banded(
 
 
 def scatter(
-    groups: Sequence[Float[np.ndarray, "_point 2"]], colours: Sequence[str], *, xlabel: str, ylabel: str
+    groups: Sequence[Float[np.ndarray, "_point 2"]],
+    colours: Sequence[str],
+    ends: tuple[tuple[float, float], ...],
+    *,
+    xlabel: str,
+    ylabel: str,
 ) -> str:
-    """Return groups of points in the given colours, as pixels: there may be thousands."""
+    """Return groups of points in the given colours, between the ends of both axes, as pixels: they may be thousands."""
     with _figure(NARROW) as (figure, axes):
         dots: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 2.2, "alpha": 0.45, "rasterized": True}
         for points, colour in zip(groups, colours, strict=True):
             axes.plot(points[:, 0], points[:, 1], color=colour, markeredgewidth=0, **dots)
         figure.set_dpi(200)
+        axes.set(xlim=ends[0], ylim=ends[1])
         axes.set(xlabel=xlabel, ylabel=ylabel)
         return _svg(figure)
 

@@ -123,13 +123,13 @@ def _overlay(real: Classes, fake: Classes) -> tuple[Row, ...]:
     both = sorted(set(real) & set(fake))
     known = np.concatenate([real[c] for c in both]).astype(np.float64)
     mean, (_, _, axes) = known.mean(axis=0), np.linalg.svd(known - known.mean(axis=0), full_matrices=False)
-    groups = [(np.concatenate([x[c] for c in both]) - mean) @ axes[:2].T for x in (real, fake)]
-    whole = plots.scatter(groups, COLOURS, xlabel="component 1", ylabel="component 2")
+    scores = [[(x[c] - mean) @ axes[:2].T for c in both] for x in (real, fake)]
+    groups = [np.concatenate(one) for one in scores]
+    ends = tuple(zip(*(np.array([f(np.concatenate(groups), axis=0) for f in (np.min, np.max)])).tolist(), strict=True))
     tints = [plots.COLOURS[k % len(plots.COLOURS)] for k in range(len(both))]
-    by_class = [
-        plots.scatter([(x[c] - mean) @ axes[:2].T for c in both], tints, xlabel="component 1", ylabel="component 2")
-        for x in (real, fake)
-    ]
+    named = {"xlabel": "component 1", "ylabel": "component 2"}
+    whole = plots.scatter(groups, COLOURS, ends, **named)
+    by_class = [plots.scatter(one, tints, ends, **named) for one in scores]
     pictures = (
         Picture(source=whole, title="Both kinds", caption="Real spectra below synthetic ones.", plot=True),
         *(
