@@ -39,12 +39,30 @@ def test_the_first_signal_is_kept_and_the_second_one_interrupts():
             send(signal.SIGINT)
 
 
-def test_a_notice_asks_however_often_it_comes_and_does_not_kill_on_the_way_out():
+def test_a_notice_asks_however_often_it_comes():
     with catch_signals(LocalFlag(), (*SIGNALS, NOTICE)) as told:
         send(NOTICE)
         send(NOTICE)
         assert told()
+
+
+def test_a_late_notice_does_not_kill_a_command_on_its_way_out(monkeypatch):
+    monkeypatch.setattr("tilespec.core.signals._ends_at_once", True)
+    with catch_signals(LocalFlag(), (*SIGNALS, NOTICE)):
+        send(NOTICE)
     send(NOTICE)
+
+
+def test_after_a_notice_others_have_their_handlers_again_and_hear_the_next_one():
+    heard = []
+    signal.signal(NOTICE, lambda *_: heard.append("mine"))
+    for _ in range(2):
+        with catch_signals(LocalFlag(), (*SIGNALS, NOTICE)) as told:
+            send(NOTICE)
+            assert told()
+        assert heard == []
+    send(NOTICE)
+    assert heard == ["mine"]
 
 
 def test_handlers_are_what_they_were_before():

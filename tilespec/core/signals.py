@@ -27,7 +27,8 @@ GRACE: Final = 3.0
 _last_acts: list[Callable[[], None]] = []
 """What a command does before it ends at once, the newest last."""
 _ends_at_once = False
-"""Whether this process is a command, which a second signal may end while its threads are still computing."""
+"""Whether this process is a command, which a second signal may end while its threads are still computing, and which a
+late warning signal must not kill on its way out; others get their handlers back."""
 
 
 @runtime_checkable
@@ -92,8 +93,9 @@ def catch_signals(flag: Flag, signals: tuple[signal.Signals, ...] = SIGNALS) -> 
     try:
         yield flag.exists
     finally:
-        for number, handler in before.items():  # during the exit, another warning signal must not kill
-            signal.signal(number, signal.SIG_IGN if number not in URGENT and flag.exists() else handler)
+        leaving = _ends_at_once and flag.exists()
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if leaving and number not in URGENT else handler)
         flag.unlink(missing_ok=True)
 
 
@@ -118,7 +120,7 @@ def terminal_ignored() -> Iterator[None]:
 
 
 def end_at_once() -> None:
-    """Let a second signal end this process although its threads compute; only a command calls this function."""
+    """Let a second signal end this process although its threads compute; only commands and their ranks call this."""
     global _ends_at_once  # noqa: PLW0603 - the process is a command or is not
     _ends_at_once = True
 

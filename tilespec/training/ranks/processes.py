@@ -27,7 +27,7 @@ from tilespec.core.errors import EXIT_DONE, EXIT_INCOMPLETE, EXIT_INTERRUPTED, E
 from tilespec.core.memory import one_heap
 from tilespec.core.progress import Progress, Silent, to_stderr
 from tilespec.core.registry import import_object
-from tilespec.core.signals import ignore_terminal
+from tilespec.core.signals import end_at_once, ignore_terminal
 from tilespec.training.ranks.launchers import RankAddress
 
 GRACE = 10.0
@@ -323,6 +323,7 @@ def _main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of libraries must not mix with the messages
     ignore_terminal()
+    end_at_once()
     task = json.loads(_line())
     threading.Thread(target=_orphaned, daemon=True, name="tilespec-orphaned").start()
     sys.path.extend(entry for entry in task["path"] if entry not in sys.path)
