@@ -41,6 +41,16 @@ def cube(url):
     return np.asarray(zarr.open_group(str(url), mode="r")["cube"])
 
 
+def test_a_table_tells_its_classes_and_its_axis(gan, scene, tmp_path):
+    api.synth(gan, tmp_path / "t", count=4, classes="2,0")
+    api.synth(gan, tmp_path / "p", between="0,1", count=5)
+    names, told = Scene.open(scene).classes(), api.info(tmp_path / "t")
+    assert (told["spectra"], told["path"]) == ({names[2]: 4, names[0]: 4}, False)
+    assert told["spectral"] == api.info(scene)["spectral"]
+    assert "crs" not in told
+    assert api.info(tmp_path / "p")["path"]
+
+
 def test_a_longer_table_begins_with_a_shorter_one_and_a_class_has_its_spectra_alone_too(gan, tmp_path):
     for count in (3, 7):
         api.synth(gan, tmp_path / f"t{count}", count=count)

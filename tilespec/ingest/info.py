@@ -14,6 +14,7 @@ from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE, class_names
 from tilespec.storage.ledger import read_note, sidecar
 from tilespec.storage.scene import Scene
+from tilespec.storage.spectra_table import SpectraTable, is_spectra_table
 
 MADE: Final = ("method", "task", "model_digest", "scene_digest", "train_regions", "origin", "grid")
 """What the attributes of a prediction say of its making."""
@@ -59,8 +60,18 @@ def _store(url: str) -> dict[str, Any]:
     if main is not None and arrays[main].ndim == 3:
         scene = Scene.open(url, allow_partial=True)
         facts |= {"scale": scene.scale, "nodata": scene.nodata, "spectral": axis_facts(scene.spectral)}
+    if facts["status"] == COMPLETE and is_spectra_table(url):
+        return facts | _spectra(url)
     place = {} if main is None else georef_of(group, arrays[main]) or {}
     return facts | {"crs": _crs(place), "geotransform": place.get("GeoTransform")}
+
+
+def _spectra(url: str) -> dict[str, Any]:
+    """Return the numbers of spectra of each class of a table, their axis, and whether they lie along a path."""
+    table = SpectraTable.open(url)
+    names = {k: table.classes[k] if k < len(table.classes) else str(k) for k in dict.fromkeys(table.labels.tolist())}
+    counts = {name: int((table.labels == number).sum()) for number, name in names.items()}
+    return {"spectra": counts, "spectral": axis_facts(table.axis), "path": table.shares is not None}
 
 
 def _origin(attrs: dict[str, Any]) -> dict[str, Any]:
