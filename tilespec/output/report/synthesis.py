@@ -6,7 +6,6 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.evaluate.synthetic_spectra import COLLAPSED, COPY, both_kinds, compare
 from tilespec.output.report import plots
@@ -45,11 +44,11 @@ def of_synthesis(runs: Runs, progress: Progress) -> list[Section]:
 def _path(table: SpectraTable) -> Section:
     """Return the spectra along a path, from violet to yellow."""
     chosen = np.unique(np.linspace(0, len(table.labels) - 1, SHOWN).round().astype(int))
-    spectra = table.read(0, len(table.labels))[chosen]
+    spectra = table.read(0, len(table.labels))
     colours = ["#{:02x}{:02x}{:02x}".format(*plots.shade(k / max(len(chosen) - 1, 1))) for k in range(len(chosen))]
-    source = plots.lines(table.axis, list(spectra), ylabel="value in the scene", colours=colours)
+    source = plots.lines(table.axis, list(spectra[chosen]), ylabel="value in the scene", colours=colours)
     ends = [_class_name(table.classes, int(table.labels[k])) for k in (0, -1)]
-    steps = np.abs(np.diff(table.read(0, len(table.labels)), axis=0)).max(axis=1)
+    steps = np.abs(np.diff(spectra, axis=0)).max(axis=1)
     caption = (
         f"{len(chosen)} of {len(table.labels)} spectra. The largest difference of neighbours is {steps.max():.3g}, the "
         f"smallest {steps.min():.3g}: a generator that knows a few spectra by heart jumps."
@@ -68,16 +67,18 @@ def _compared(table: SpectraTable, runs: Runs, progress: Progress) -> Section:
     """Return the figures and plots of a table beside those of the first scene whose classes and bands it has."""
     key, title = f"spectra-{name_of(table.url)}", f"Synthetic spectra: {name_of(table.url)}"
     for scene in runs.scenes:
-        if "labels" in scene.layers and scene.shape[2] == table.bands:
-            try:
-                real, fake = both_kinds(table, scene, scene.roi, 0, progress)
-                figures = compare(real, fake, scene.classes(), 0)
-            except UserError:  # no class of the scene
-                continue
+        if "labels" not in scene.layers or scene.shape[2] != table.bands:
+            continue
+        real, fake = both_kinds(table, scene, scene.roi, 0, progress)
+        if any(min(len(real[c]), len(fake[c])) > 1 for c in set(real) & set(fake)):
+            figures = compare(real, fake, scene.classes(), 0)
+            lead = (
+                f"{len(table.labels):,} spectra from a generator, beside the labelled spectra of {name_of(scene.url)}."
+            )
             return Section(
                 key=key,
                 title=title,
-                lead=f"{len(table.labels):,} spectra from a generator, beside the labelled spectra of {_named(scene)}.",
+                lead=lead,
                 tables=(_ways(figures["svm"]), _per_class(figures)),
                 rows=(*_overlay(real, fake), *_means(table, scene, real, fake)),
             )
@@ -165,7 +166,3 @@ def _legend() -> tuple[Key, ...]:
 
 def _class_name(names: Sequence[str], number: int) -> str:
     return names[number] if number < len(names) else str(number)
-
-
-def _named(scene: Scene) -> str:
-    return name_of(scene.url)
