@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 import zarr
@@ -85,20 +86,30 @@ def test_a_tile_that_kills_every_worker_is_named_and_the_other_parts_are_finishe
     assert leftovers(out) == []
 
 
+@pytest.mark.parametrize("lost", [RuntimeError("Nanny failed to start."), OSError("Timed out trying to connect")])
 @pytest.mark.parametrize("deaths", [1, 2, 3])
-def test_workers_that_die_while_they_start_are_started_again(monkeypatch, deaths):
-    tries = iter([RuntimeError("Nanny failed to start.")] * deaths + ["cluster"])
+def test_workers_that_are_lost_while_they_start_are_started_again(monkeypatch, deaths, lost):
+    tries, ended = iter([lost] * deaths + ["client"]), []
 
-    def started(**options):
+    @contextmanager
+    def cluster(**options):
         assert options["n_workers"] == 2
-        found = next(tries)
-        if isinstance(found, RuntimeError):
-            raise found
-        return found
+        yield "cluster"
+        ended.append("cluster")
 
-    monkeypatch.setattr("distributed.LocalCluster", started)
-    if deaths < 3:
-        assert clusters._started(2) == "cluster"
-        return
-    with pytest.raises(IncompleteError, match=r"3 times in a row.*resumes"):
-        clusters._started(2)
+    def client(of):
+        assert of == "cluster"
+        found = next(tries)
+        if found is lost:
+            raise lost
+        return nullcontext(found)
+
+    monkeypatch.setattr("distributed.LocalCluster", cluster)
+    monkeypatch.setattr("distributed.Client", client)
+    with ExitStack() as stack:
+        if deaths < 3:
+            assert clusters._started(stack, 2) == "client"
+        else:
+            with pytest.raises(IncompleteError, match=r"3 times in a row.*resumes"):
+                clusters._started(stack, 2)
+    assert ended == ["cluster"] * (1 if deaths < 3 else 0)

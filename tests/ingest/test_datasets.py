@@ -189,7 +189,9 @@ def test_what_is_no_data_set_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="found no image of icvl"):
         ingest(tmp_path / "empty", tmp_path / "out", dataset="icvl")
-    with pytest.raises(UserError, match="data set 'kaust': found an unknown name; expected one of arad, cave, icvl"):
+    with pytest.raises(
+        UserError, match="data set 'kaust': found an unknown name; expected one of arad, cave, gic, icvl"
+    ):
         ingest(tmp_path / "empty", tmp_path / "out", dataset="kaust")
     with pytest.raises(UserError, match=r"--dataset: found .*expected one folder"):
         ingest(tmp_path / "gone", tmp_path / "out", dataset="cave")

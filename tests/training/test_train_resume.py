@@ -100,7 +100,7 @@ CRASHES = {
     "writing tensors": "write",
     "flushing": "_flush",
     "writing the card, or LATEST": "write_atomic",
-    "removing": "_sweep",
+    "removing": "sweep",
 }
 
 
@@ -158,6 +158,16 @@ def test_leftovers_of_another_step_are_swept_with_the_next_checkpoint(undisturbe
     train(everything(scene), str(tmp_path / "m"))
     assert not list(kept.glob("*.partial"))
     same(tmp_path / "m", undisturbed[0])
+
+
+def test_what_a_kill_left_beside_the_result_is_swept(undisturbed, scene, tmp_path):
+    out = tmp_path / "m"
+    shutil.copytree(undisturbed[0], out)
+    (out / "checkpoints" / "result.json").rename(out / "checkpoints" / "result.json.123.partial")
+    (out / "config.json.7.partial").write_text("{")
+    train(everything(scene), str(out))
+    assert not list(out.rglob("*.partial"))
+    same(out, undisturbed[0])
 
 
 def test_a_training_that_crashed_after_its_last_step_publishes_what_it_learned(

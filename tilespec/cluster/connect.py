@@ -76,7 +76,6 @@ def _entered(name: str, manager: Any) -> Any:
 def local(workers: int) -> Iterator[Any]:
     """Yield a client of ``workers`` processes on this machine, which are reachable on loopback only."""
     import dask
-    from distributed import Client
 
     from tilespec.cluster.worker_plugin import Settings
 
@@ -96,33 +95,38 @@ def local(workers: int) -> Iterator[Any]:
         stack.enter_context(dask.config.set(settings))
         stack.enter_context(_without_main())  # workers that die are started again
         with terminal_ignored():
-            cluster = stack.enter_context(_started(workers))
-        client = stack.enter_context(Client(cluster))
+            client = _started(stack, workers)
         client.register_plugin(Settings())
         yield client
 
 
-def _started(workers: int, tries: int = STARTS) -> Any:
-    """Return a cluster of processes; if one dies during the start, all are ended and started again."""
-    from distributed import LocalCluster
+def _started(stack: ExitStack, workers: int, tries: int = STARTS) -> Any:
+    """Return a client of new processes, which end with ``stack``; if one is lost during the start, all start again."""
+    from distributed import Client, LocalCluster
 
     try:
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port, because another run may use the default one
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        )
-    except RuntimeError as error:
+        with ExitStack() as own:
+            cluster = own.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # any free port, because another run may use the default one
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = own.enter_context(Client(cluster))
+            stack.enter_context(own.pop_all())
+            return client
+    except (RuntimeError, OSError) as error:  # a process died, or a busy machine did not answer in time
         if tries == 1:
             raise IncompleteError(
                 f"workers died while they started, {STARTS} times in a row; is there memory for {workers}? "
                 "The same command resumes."
             ) from error
-    return _started(workers, tries - 1)
+    return _started(stack, workers, tries - 1)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[
     """Write the checkpoint of ``step`` and return its folder; files of killed runs are deleted if possible."""
     final = folder / f"step-{step:06d}"
     partial = folder / f"{final.name}.partial"
-    _sweep(folder)
+    sweep(folder)
     partial.mkdir(parents=True)
     write(partial / "state.safetensors", tensors)
     _flush(partial / "state.safetensors")
@@ -144,7 +144,7 @@ def validations(folder: Path, step: int) -> list[dict[str, Any]]:
     return list(card.get("validations", []))
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Delete files that a killed run left under temporary names."""
     for path in folder.glob("*.partial"):
         if path.is_dir():

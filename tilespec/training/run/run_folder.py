@@ -16,7 +16,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.storage.files import write_atomic
 from tilespec.training.data.sample_stream import held_ids
 from tilespec.training.data.training_set import TrainingSet
-from tilespec.training.run.checkpoint import newest
+from tilespec.training.run.checkpoint import newest, sweep
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config, Data
 from tilespec.training.setup import Setup
@@ -37,6 +37,8 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
     settings = json.loads(json.dumps({**config.deciding(), "data.scenes": regions}))
     file = folder / CHECKPOINTS / "settings.json"
     if file.exists():
+        for place in (folder, file.parent):
+            sweep(place)
         before = _completed(json.loads(file.read_text()), settings)
         if fingerprint(before) == fingerprint(settings):
             return
