@@ -96,9 +96,8 @@ class Lines:
 
 def to_stderr(text: str, stream: Any = None) -> None:
     """Write a text to stderr, or to another stream, if anybody can still read it."""
-    with suppress(
-        OSError, ValueError, AttributeError, RuntimeError
-    ):  # full, closed, None, or writing as a signal comes
+    # The stream may be full, closed or None, or in the midst of writing when the handler of a signal writes.
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):
         file = stream or sys.stderr
         file.write(text)
         file.flush()

@@ -11,6 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.training.config import resolve
 from tilespec.training.data.patches import PatchStream
 from tilespec.training.data.training_set import open_training_set
+from tilespec.training.validation.held_out import held_out
 
 PATCHES = {"data.patch": 16, "data.patches": 8, "net.name": "unet", "net.base_width": 2, "net.n_down": 2}
 BRIEF = {**PATCHES, "train.steps": 2, "train.batch": 4, "recipe.steps": "mean"}
@@ -50,6 +51,14 @@ def test_rows_and_the_test_region_are_those_of_measured_scenes(scenes):
     real, filled, _ = scenes
     regions, _ = opened(real, **{"data.synthetic": filled, "data.rows": "0:24", "data.test_rows": "24:48"})
     assert [(url, roi.shape) for url, roi in regions] == [(real, (24, 40)), (filled, (48, 40))]
+
+
+def test_a_synthetic_scene_may_be_smaller_than_where_the_test_rows_begin(scenes, make_scene):
+    real, _, _ = scenes
+    small = make_scene(f"{real}-small", 20, 20, 5, classes=3)
+    rows = {"data.rows": "0:16", "data.test_rows": "32:48", "validate.rows": "16:32"}
+    config = resolve("preset:demo", {"data.scene": real, "data.synthetic": small, **PATCHES, **rows})
+    assert held_out(config, open_training_set(config)).regions[0].roi.shape == (16, 40)
 
 
 def test_shares_count_synthetic_scenes_last(scenes):

@@ -73,8 +73,9 @@ def _check_apart(config: Config, training_set: TrainingSet, held: TrainingRegion
     """Refuse a held-out region that overlaps the training or the test region."""
     data, used = config.data, [(region, region.roi, "of the training region") for region in training_set.regions]
     if data.test_rows or data.test_cols:
-        tests = [Roi.of(region.scene.shape, data.test_rows, data.test_cols) for region in training_set.regions]
-        used += [(g, roi, "of the test region") for g, roi in zip(training_set.regions, tests, strict=True)]
+        measured = training_set.regions[: len(data.scene)]  # synthetic scenes, behind them, have no test region
+        tests = [Roi.of(region.scene.shape, data.test_rows, data.test_cols) for region in measured]
+        used += [(g, roi, "of the test region") for g, roi in zip(measured, tests, strict=True)]
     for region, roi, what in used:
         if _same(region.scene, held.scene) and roi.overlaps(held.roi):
             raise UserError(
