@@ -54,12 +54,13 @@ def _check_whole(path: Path) -> None:
     """Raise an OSError for a file without one of its tiles: GDAL closes it without an error when a disk is full."""
     import rasterio
 
+    length = path.stat().st_size
     with rasterio.open(path) as raster:
         for (row, column), _ in raster.block_windows(1):
             at, size = (
                 raster.get_tag_item(f"BLOCK_{key}_{column}_{row}", "TIFF", bidx=1) for key in ("OFFSET", "SIZE")
             )
-            if at is None or int(at) + int(size) > path.stat().st_size:
+            if at is None or int(at) + int(size) > length:
                 raise OSError(errno.EIO, "the file system has not taken the whole file", str(path))
 
 
