@@ -5,11 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from baseline_input import training
 from cube_scenes import write
 from generators import CLASSES, generator
 from sklearn.svm import LinearSVC
 
 from tilespec import api
+from tilespec.baselines.labelled_pixels import draw
+from tilespec.baselines.synthetic_spectra import RULES, draw_augmented
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
@@ -72,8 +75,10 @@ def test_tables_of_other_bands_or_classes_and_stores_that_are_none_are_refused(s
     other = make_scene(tmp_path / "other", 30, 30, BANDS + 1, classes=CLASSES)
     with pytest.raises(UserError, match="band"):
         api.baseline("svm", other, tmp_path / "b", samples=60, synthetic=table)
-    with pytest.raises(UserError, match="a table of spectra"):
-        api.baseline("svm", scene, tmp_path / "c", samples=60, synthetic=scene)
+    with pytest.raises(UserError, match="the classes of fewer"):
+        api.baseline("svm", fewer, tmp_path / "c", samples=60, synthetic=scene)
+    with pytest.raises(UserError, match="gaussians, mixtures"):
+        api.baseline("svm", scene, tmp_path / "e", samples=60, synthetic="gaussian")
     note = api.baseline("sam", scene, tmp_path / "d", samples=60, synthetic=table)["notes"]
     assert any("--synthetic is of no use" in text for text in note)
 
@@ -86,3 +91,83 @@ def test_a_table_with_a_missing_object_is_refused(scene, table, tmp_path):
     ).unlink()
     with pytest.raises(UserError, match="no object"):
         api.baseline("svm", scene, tmp_path / "out", samples=60, synthetic=tmp_path / "table")
+
+
+def test_the_spectra_of_a_scene_are_drawn_like_those_of_the_real_one(scene, make_scene, tmp_path):
+    other = make_scene(tmp_path / "other", 40, 30, BANDS, classes=CLASSES, seed=3)
+    on = training(scene, samples=60, synthetic=other)
+    both = draw_augmented(on, 10, balanced=True)
+    real, made = draw(on, 60, balanced=True), draw(training(other), 60, balanced=True)
+    assert np.array_equal(both.spectra, np.concatenate([real.spectra, made.spectra]))
+    assert np.array_equal(both.classes, np.concatenate([real.classes, made.classes]))
+    assert (both.places[len(real.places) :] == -1).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_makes_as_many_of_each_class_as_were_drawn_near_them(scene, rule):
+    on = training(scene, samples=300, synthetic=rule)
+    real, both = draw(on, 300, balanced=False), draw_augmented(on, 10, balanced=False)
+    count = len(real.spectra)
+    assert np.array_equal(both.classes[:count], both.classes[count:])
+    assert not np.array_equal(both.spectra[:count], both.spectra[count:])
+    for number in np.unique(real.classes):
+        own, made = (part[both.classes[:count] == number] for part in (real.spectra, both.spectra[count:]))
+        assert np.abs(made.mean(axis=0) - own.mean(axis=0)).max() < 5 * own.std(axis=0).max() / len(own) ** 0.5
+    again = draw_augmented(on, 10, balanced=False)
+    assert np.array_equal(both.spectra, again.spectra)
+
+
+def test_mixtures_lie_between_two_spectra_of_their_class():
+    x, y = np.array([[0.0], [1.0], [10.0], [12.0]]), np.array([0, 0, 1, 1])
+    made = RULES["mixtures"](np.repeat(x, 50, axis=0), np.repeat(y, 50), np.random.default_rng(0))
+    assert (made[:100] <= 1).all()
+    assert (made[100:] >= 10).all()
+    assert len(np.unique(made)) > 50
+
+
+def test_gaussians_have_the_moments_of_their_class():
+    rng = np.random.default_rng(0)
+    x = rng.multivariate_normal([1, 2, 3], [[2, 1, 0], [1, 2, 0], [0, 0, 0.1]], 20_000)
+    made = RULES["gaussians"](x, np.zeros(len(x), int), rng)
+    assert np.allclose(np.cov(made.T), np.cov(x.T), atol=0.05)
+    assert np.allclose(made.mean(axis=0), x.mean(axis=0), atol=0.05)
+    alone = RULES["gaussians"](np.concatenate([x, [[9, 9, 9]]]), np.r_[np.zeros(len(x), int), 1], rng)
+    assert np.allclose(alone[-1], 9)  # the only spectrum of a class is its mean
+
+
+def labelled_apart(path, scene, labels):
+    """Write the labels of a scene alone; return their store."""
+    group = zarr.create_group(str(path))
+    group.create_array("labels", data=labels.astype(np.uint8), dimension_names=("y", "x"))
+    group["labels"].attrs.update(dict(zarr.open_group(scene)["labels"].attrs))
+    return str(path)
+
+
+@pytest.mark.parametrize("method", ["svm", "plsda", "sam"])
+def test_labels_in_another_store_are_learned_from_as_if_they_were_the_scenes(scene, make_scene, tmp_path, method):
+    other = make_scene(tmp_path / "scene", 50, 40, BANDS, classes=CLASSES, unlabelled=0.7, seed=0)
+    cube = Scene.open(scene)
+    labels = Scene.open(other).labels()
+    url = write(tmp_path / "s", cube.read(cube.roi), cube.spectral, layers={"labels": labels})
+    zarr.open_group(url, mode="r+")["labels"].attrs.update(dict(zarr.open_group(scene)["labels"].attrs))
+    api.repair(url, accept=True)
+    apart = labelled_apart(tmp_path / "labels", scene, labels)
+    more = {"components": "auto:3", "samples": "all", "folds": 2} if method == "plsda" else {}
+    own = api.baseline(method, url, tmp_path / "a", **more)
+    other = api.baseline(method, scene, tmp_path / "b", labels=apart, **more)
+    assert own["samples"] == other["samples"]
+    weights = [Model.load(str(tmp_path / f"{name}.model")).weights for name in "ab"]
+    assert all(np.array_equal(weights[0][key], weights[1][key]) for key in weights[0])
+    with pytest.raises(UserError, match="other settings"):
+        api.baseline(method, scene, tmp_path / "b", **more)
+
+
+def test_labels_that_do_not_lie_on_the_scene_or_are_of_no_use_are_refused(scene, tmp_path):
+    small = labelled_apart(tmp_path / "small", scene, np.zeros((4, 4)))
+    with pytest.raises(UserError, match="50 x 40"):
+        api.baseline("svm", scene, tmp_path / "a", labels=small)
+    with pytest.raises(UserError, match="not classes"):
+        api.baseline("linear", scene, tmp_path / "b", labels=small, target=scene)
+    zarr.create_group(str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"labels\(y, x\)"):
+        api.baseline("svm", scene, tmp_path / "c", labels=tmp_path / "none")

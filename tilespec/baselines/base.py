@@ -25,6 +25,8 @@ class FitInput:
 
     scene: Scene
     """The raw scene of the fit, the first of several."""
+    labels: str
+    """The URL of the store with the class labels: the scene itself, or another one on its plane."""
     roi: Roi
     """The training region."""
     recipe: Recipe

@@ -15,7 +15,7 @@ from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.candidate_recipes import recipes_of
 from tilespec.baselines.diagnostics import diagnose
 from tilespec.baselines.options import BaselineOptions
-from tilespec.baselines.requirements import on_numbers, suited, target_of, with_defaults
+from tilespec.baselines.requirements import labels_of, on_numbers, suited, target_of, with_defaults
 from tilespec.baselines.sample_regression import samples_from, task_of
 from tilespec.cluster.connect import connect
 from tilespec.core.errors import OccupiedError
@@ -29,6 +29,7 @@ from tilespec.models.tasks import task
 from tilespec.predict.predict import places_of, predict
 from tilespec.storage.backends.paths import local
 from tilespec.storage.files import read_json, write_atomic
+from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.scene import Scene
 
 BASELINES = {
@@ -78,6 +79,8 @@ def baseline(
     scenes = tuple(Scene.open(url).raw() for url in ([scene] if isinstance(scene, str) else scene))
     opened, options = scenes[0], with_defaults(method, options)
     notes, target = suited(method, options, len(scenes)), target_of(method, opened, options)
+    labels = labels_of(method, opened, options)
+    known = inventory(labels)
     references, samples = samples_from(scenes, options) if options.references and on_numbers(method) else (None, ())
     places = {opened.url: out} if single else places_of([each.url for each in scenes], out)
     roi = Roi.of(opened.shape, options.rows, options.cols)
@@ -100,6 +103,7 @@ def baseline(
         recipes = recipes_of(options, method, scenes, client)
         on = FitInput(
             scene=opened,
+            labels=labels,
             roi=roi,
             recipe=recipes[0],
             recipes=recipes,
@@ -114,6 +118,7 @@ def baseline(
         learned = method.fit(on)
         for each in scenes:
             each.check_unchanged()
+        known.check_unchanged()
         model = _model(name, on, learned, options.opening)
         model = replace(model, provenance={**model.provenance, "fit_settings": fit_settings})
         _free(folder, model)
@@ -171,8 +176,11 @@ def _fit_settings(
     uses = getattr(method, "USES", ())
     given = {each: str(getattr(options, each)) for each in uses if each != "diagnostics"}
     chosen = {key: getattr(options, key) for key in ("recipe", "target", "opening", "seed")}
-    digests = [scene.digest for scene in scenes]
-    return {"method": name, **given, **chosen, "scene": digests if digests[1:] else digests[0], "region": str(roi)}
+    contents = [scene.digest for scene in scenes]
+    where = {"scene": contents if contents[1:] else contents[0], "region": str(roi)}
+    if options.labels is not None:
+        where["labels"] = digests(options.labels).store
+    return {"method": name, **given, **chosen, **where}
 
 
 def _free_of_others(folder: str, wanted: Mapping[str, Any]) -> None:
@@ -228,11 +236,11 @@ def _model(name: str, on: FitInput, fitted: FittedBaseline, opening: int) -> Mod
 
 def _train_regions(on: FitInput) -> list[dict[str, Any]]:
     """Return the regions of the fit: of each sample, where the fit is on samples."""
-    digests = {sample.scene.url: sample.scene.digest for sample in on.samples} or {on.scene.url: on.scene.digest}
+    contents = {sample.scene.url: sample.scene.digest for sample in on.samples} or {on.scene.url: on.scene.digest}
     return [
         {
             "scene": Path(url).name,
-            "digest": digests[url],
+            "digest": contents[url],
             "rows": [roi.y0, roi.y1],
             "cols": [roi.x0, roi.x1],
         }

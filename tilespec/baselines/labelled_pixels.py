@@ -19,6 +19,8 @@ from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.models.nets import build
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks
+from tilespec.storage.layer import label_map
+from tilespec.storage.layout import class_names
 from tilespec.storage.scene import Scene
 
 Counts = Int64[np.ndarray, " class"]
@@ -68,14 +70,14 @@ def draw(on: FitInput, count: int, *, balanced: bool) -> Labelled:
     """
     parts = blocks(on.scene, on.roi)
     groups = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
-    counts = np.array(reduce_blocks(groups, _count, client=on.client))
-    names = _names(on.scene, counts.sum(axis=0), on)
+    counts = np.array(reduce_blocks(groups, partial(_count, on.labels), client=on.client))
+    names = _names(counts.sum(axis=0), on)
     counts = counts[:, : len(names)]
     wanted = _wanted(counts.sum(axis=0), count, balanced=balanced)
     draws = _draws(parts, counts, wanted, np.random.default_rng([on.seed, 4]))
     tasks = [tuple(draws[i : i + GROUP]) for i in range(0, len(draws), GROUP)]
     on.progress.start("labelled pixels", len(tasks), "blocks")
-    pieces = reduce_blocks(tasks, partial(_read, on.recipe), client=on.client, progress=on.progress)
+    pieces = reduce_blocks(tasks, partial(_read, on.recipe, on.labels), client=on.client, progress=on.progress)
     on.progress.finish()
     spectra, classes, places = (np.concatenate(pieces[i::3]) for i in range(3))
     valid = np.isfinite(spectra[:, 0])
@@ -92,17 +94,17 @@ def draw(on: FitInput, count: int, *, balanced: bool) -> Labelled:
     )
 
 
-def _count(group: tuple[Block, ...]) -> tuple[Counts, ...]:
+def _count(store: str, group: tuple[Block, ...]) -> tuple[Counts, ...]:
     """Return the number of pixels of each class in the blocks."""
-    scene = Scene.open(group[0].url)
-    return tuple(np.bincount(scene.labels(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
+    labels = label_map(store)
+    return tuple(np.bincount(labels.read(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
 
 
-def _names(scene: Scene, totals: Counts, on: FitInput) -> tuple[str, ...]:
+def _names(totals: Counts, on: FitInput) -> tuple[str, ...]:
     """Return the names of the classes, including absent ones; refuse a region with fewer than two classes."""
-    class_names = scene.classes()
-    number = max(len(class_names), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
-    names = tuple(class_names[i] if i < len(class_names) else f"class_{i}" for i in range(number))
+    named = class_names(label_map(on.labels).attrs)
+    number = max(len(named), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
+    names = tuple(named[i] if i < len(named) else f"class_{i}" for i in range(number))
     empty = [name for name, n in zip(names, totals, strict=False) if n == 0]
     if number - len(empty) < 2:
         raise _no_pixels(on, empty or ["a second class"], "no labelled pixel")
@@ -111,7 +113,7 @@ def _names(scene: Scene, totals: Counts, on: FitInput) -> tuple[str, ...]:
 
 def _no_pixels(on: FitInput, names: Sequence[str], what: str) -> UserError:
     return UserError(
-        on.scene.url,
+        on.labels,
         found=f"{what} of {', '.join(names)} in {on.roi}",
         expected="labelled pixels of at least two classes",
         do="Choose other --rows and --cols, or correct the labels.",
@@ -139,12 +141,12 @@ def _draws(
     return [one for one in draws if any(len(ranks) for ranks in one.ranks)]
 
 
-def _read(recipe: Recipe, group: tuple[_LabelledDraw, ...]) -> tuple[Any, ...]:
+def _read(recipe: Recipe, store: str, group: tuple[_LabelledDraw, ...]) -> tuple[Any, ...]:
     """Return spectra, classes and positions of the draws, in turn."""
-    scene, room, out = Scene.open(group[0].block.url), Buffers(), []
+    scene, labels, room, out = Scene.open(group[0].block.url), label_map(store), Buffers(), []
     for one in group:
-        labels = scene.labels(one.block.roi).ravel()
-        at = [np.flatnonzero(labels == c)[ranks] for c, ranks in enumerate(one.ranks)]
+        classes = labels.read(one.block.roi).ravel()
+        at = [np.flatnonzero(classes == c)[ranks] for c, ranks in enumerate(one.ranks)]
         chosen = np.concatenate(at)
         spectra = scene.read(one.block.roi, room).reshape(-1, scene.shape[2])[chosen]
         y, x = np.divmod(chosen, one.block.roi.shape[1])
@@ -175,13 +177,14 @@ def gather(on: FitInput, *, scatter: bool, cells: SpatialFolds | None = None) ->
         UserError: the region has no labels, or fewer than two classes with a valid spectrum.
     """
     tasks = _tasks(on)
-    totals = np.array(reduce_blocks(tasks, _count, client=on.client)).sum(axis=0)
-    names, number = _names(on.scene, totals, on), 1 if cells is None else int(cells.fold.max()) + 1
+    totals = np.array(reduce_blocks(tasks, partial(_count, on.labels), client=on.client)).sum(axis=0)
+    names, number = _names(totals, on), 1 if cells is None else int(cells.fold.max()) + 1
     if scatter:
         _room_for(on, number * int(np.count_nonzero(totals)))
     on.progress.start("moments", len(tasks), "blocks")
     zero = Grouped(scatter=scatter)
-    moments = reduce_blocks(tasks, partial(_moments, on.recipe, zero, cells), client=on.client, progress=on.progress)
+    work = partial(_moments, on.recipe, on.labels, zero, cells)
+    moments = reduce_blocks(tasks, work, client=on.client, progress=on.progress)
     on.progress.finish()
     folds = by_fold(moments, number)
     present = {c for part in folds for c in part}
@@ -214,7 +217,8 @@ def accuracy(on: FitInput, fitted: FittedBaseline) -> float:
     net = (fitted.net, fitted.weights, (on.recipe.bands_out, len(fitted.classes)))
     tasks = _tasks(on)
     on.progress.start("calibration accuracy", len(tasks), "blocks")
-    right, total = reduce_blocks(tasks, partial(_right, on.recipe, net), client=on.client, progress=on.progress)
+    work = partial(_right, on.recipe, on.labels, net)
+    right, total = reduce_blocks(tasks, work, client=on.client, progress=on.progress)
     on.progress.finish()
     return float(right / total)
 
@@ -244,30 +248,34 @@ def _tasks(on: FitInput) -> list[tuple[Block, ...]]:
     return [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
 
 
-def _moments(recipe: Recipe, zero: Grouped, cells: SpatialFolds | None, group: tuple[Block, ...]) -> Grouped:
+def _moments(
+    recipe: Recipe, store: str, zero: Grouped, cells: SpatialFolds | None, group: tuple[Block, ...]
+) -> Grouped:
     """Return the moments of the labelled pixels of some blocks."""
     total = zero
-    for spectra, classes, y, x in _labelled(recipe, group):
+    for spectra, classes, y, x in labelled_spectra(recipe, store, group):
         number = classes if cells is None else classes + STRIDE * cells.of(y, x)
         total = total + zero.of((spectra, number), (int(y[0]), int(x[0])))
     return total
 
 
-def _right(recipe: Recipe, net: Built, group: tuple[Block, ...]) -> Int64[np.ndarray, " 2"]:
+def _right(recipe: Recipe, store: str, net: Built, group: tuple[Block, ...]) -> Int64[np.ndarray, " 2"]:
     """Return the number of correctly classified labelled pixels of some blocks, and the number of all."""
     total = np.zeros(2, np.int64)
-    for spectra, classes, _, _ in _labelled(recipe, group):
+    for spectra, classes, _, _ in labelled_spectra(recipe, store, group):
         valid = np.isfinite(spectra[:, 0])
         total += [(_answer(net, spectra[valid]) == classes[valid]).sum(), valid.sum()]
     return total
 
 
-def _labelled(recipe: Recipe, group: tuple[Block, ...]) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
+def labelled_spectra(
+    recipe: Recipe, store: str, group: tuple[Block, ...]
+) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
     """Yield spectra after the recipe, classes, rows and columns of the labelled pixels of each block with labels."""
-    scene, room = Scene.open(group[0].url), Buffers()
+    scene, labels, room = Scene.open(group[0].url), label_map(store), Buffers()
     for block in group:
-        labels = scene.labels(block.roi)
-        y, x = np.nonzero(labels != UNLABELLED)
+        classes = labels.read(block.roi)
+        y, x = np.nonzero(classes != UNLABELLED)
         if len(y):
             spectra = recipe.apply(scene.read(block.roi, room)[y, x])
-            yield spectra, labels[y, x].astype(np.int64), y + block.roi.y0, x + block.roi.x0
+            yield spectra, classes[y, x].astype(np.int64), y + block.roi.y0, x + block.roi.x0

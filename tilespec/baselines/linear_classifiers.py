@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float64
 
 from tilespec.baselines.base import FitInput, FittedBaseline
-from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of, draw
-from tilespec.baselines.synthetic_spectra import augmented
+from tilespec.baselines.labelled_pixels import NEVER, Labelled, accuracy_of
+from tilespec.baselines.synthetic_spectra import draw_augmented
 from tilespec.core.cpu import one_blas_thread
 
 SAMPLES = 20_000
@@ -34,7 +34,7 @@ class _Linear:
     @classmethod
     def fit(cls, on: FitInput) -> FittedBaseline:
         """Return the linear rule."""
-        labelled = augmented(on, draw(on, on.in_memory(SAMPLES), balanced=True))
+        labelled = draw_augmented(on, SAMPLES, balanced=True)
         x = labelled.spectra.astype(np.float64)
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         gain = 1 / np.where(deviation > 0, deviation, 1)

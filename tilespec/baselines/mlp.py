@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from tilespec.baselines.base import FitInput, FittedBaseline
-from tilespec.baselines.labelled_pixels import Labelled, draw
-from tilespec.baselines.synthetic_spectra import augmented
+from tilespec.baselines.labelled_pixels import Labelled
+from tilespec.baselines.synthetic_spectra import draw_augmented
 from tilespec.core.progress import Progress
 from tilespec.models.determinism import torch_threads
 from tilespec.models.nets.pixelwise import Mlp
@@ -30,7 +30,7 @@ class Perceptron:
     @staticmethod
     def fit(on: FitInput) -> FittedBaseline:
         """Return the trained perceptron."""
-        labelled = augmented(on, draw(on, on.in_memory(SAMPLES), balanced=False))
+        labelled = draw_augmented(on, SAMPLES, balanced=False)
         with torch_threads(1):  # a batch is too small to share, and bits do not depend on the machine's cores
             net = _trained(labelled, on.seed, on.progress)
         with torch.inference_mode():

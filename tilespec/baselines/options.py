@@ -33,8 +33,9 @@ class MethodOptions:
     samples: int | str | None = None
     """The method is fitted on this many spectra, or on all (or 0, plsda); the default is 3000 for plsda, 200,000 for
     mlp and 20,000 for others."""
-    synthetic: str | None = field(default=None, metadata={"metavar": "TABLE"})
-    """The method is fitted on the synthetic spectra of this table too, which `synth` wrote (svm, logistic, mlp)."""
+    synthetic: str | None = field(default=None, metadata={"metavar": "STORE"})
+    """The method is fitted on synthetic spectra too: those of this table or scene, which `synth` wrote; or gaussians,
+    mixtures or gain-noise, as many as drawn labelled pixels and made from them (svm, logistic, mlp)."""
     threshold: float = 0.69
     """A pixel is plant where its NDVI is above this (ndvi)."""
     folds: int = 5
@@ -119,6 +120,8 @@ class MethodOptions:
 class BaselineOptions(MethodOptions, Seeded, Workers, DryRun, Overwrite):
     """The options of `baseline`."""
 
+    labels: str | None = field(default=None, metadata={"metavar": "STORE"})
+    """The classes are the labels of this store, on the same plane, instead of the scene's own."""
     target: str | None = None
     """A regression answers with the spectra of this scene, on the same plane (linear, polynomial, rbf)."""
     recipe: str | None = None

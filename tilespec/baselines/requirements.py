@@ -5,6 +5,7 @@ from typing import Any
 
 from tilespec.baselines.options import BaselineOptions, unused
 from tilespec.core.errors import UserError
+from tilespec.storage.layer import label_map
 from tilespec.storage.scene import Scene
 
 
@@ -48,6 +49,28 @@ def with_defaults(method: Any, options: BaselineOptions) -> BaselineOptions:
     """Return the options with the method's own number of components, where none is given."""
     own = getattr(method, "COMPONENTS", None)
     return replace(options, components=own) if options.components is None else options
+
+
+def labels_of(method: Any, scene: Scene, options: BaselineOptions) -> str:
+    """Return the store of the class labels: the scene itself, or another one on the same plane."""
+    if options.labels is None:
+        return scene.url
+    if on_numbers(method) or getattr(method, "TARGET", False):
+        raise UserError(
+            "--labels",
+            found=options.labels,
+            expected="none: this method answers numbers or spectra, not classes",
+            do="Leave --labels out.",
+        )
+    labels = label_map(options.labels)
+    if labels.shape != scene.shape[:2]:
+        raise UserError(
+            options.labels,
+            found=f"labels of {labels.shape[0]} x {labels.shape[1]} pixels",
+            expected=f"{scene.shape[0]} x {scene.shape[1]}, the size of {scene.url}",
+            do="Give labels that lie on the scene pixel by pixel.",
+        )
+    return options.labels
 
 
 def target_of(method: Any, scene: Scene, options: BaselineOptions) -> Scene | None:

@@ -16,7 +16,7 @@ from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.storage.blocks import GROUP, Block, blocks
-from tilespec.storage.scene import Scene
+from tilespec.storage.layer import label_map
 
 PER_FOLD = 20
 """The approximate number of squares in a fold: enough for a share of every class, few enough to be large."""
@@ -54,11 +54,11 @@ def cells(on: FitInput) -> SpatialFolds:
     plane = -(-height // side), -(-width // side)
     parts = blocks(on.scene, on.roi)
     tasks = [tuple(parts[i : i + GROUP]) for i in range(0, len(parts), GROUP)]
-    counts = reduce_blocks(tasks, partial(_counts, on.roi, side, plane), client=on.client)
+    counts = reduce_blocks(tasks, partial(_counts, on.labels, on.roi, side, plane), client=on.client)
     labelled = int((counts.sum(axis=1) > 0).sum())
     if labelled < number:
         raise UserError(
-            on.scene.url,
+            on.labels,
             found=f"labels in {labelled} squares of {side} x {side} pixels",
             expected=f"at least {number}, one for each fold",
             do="Give fewer --folds, a larger region, or --components as a number.",
@@ -67,13 +67,15 @@ def cells(on: FitInput) -> SpatialFolds:
     return SpatialFolds(roi=on.roi, side=side, fold=_dealt(present / present.sum(axis=0), number).reshape(plane))
 
 
-def _counts(roi: Roi, side: int, plane: tuple[int, int], group: tuple[Block, ...]) -> Int64[np.ndarray, "cell class"]:
+def _counts(
+    store: str, roi: Roi, side: int, plane: tuple[int, int], group: tuple[Block, ...]
+) -> Int64[np.ndarray, "cell class"]:
     """Return the number of pixels of each class in each square."""
-    scene, total = Scene.open(group[0].url), np.zeros((plane[0] * plane[1], UNLABELLED + 1), np.int64)
+    labels, total = label_map(store), np.zeros((plane[0] * plane[1], UNLABELLED + 1), np.int64)
     for block in group:
         y, x = np.mgrid[block.roi.slices]
         cell = (y - roi.y0) // side * plane[1] + (x - roi.x0) // side
-        pairs = cell * (UNLABELLED + 1) + scene.labels(block.roi)
+        pairs = cell * (UNLABELLED + 1) + labels.read(block.roi)
         total += np.bincount(pairs.ravel(), minlength=total.size).reshape(total.shape)
     return total[:, :UNLABELLED]
 

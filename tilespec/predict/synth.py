@@ -28,9 +28,8 @@ from tilespec.predict.generator import Generator, stranger
 from tilespec.predict.options import SynthesisOptions, SynthOptions
 from tilespec.storage.backends.paths import absolute, store_path
 from tilespec.storage.files import write_atomic
-from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.inventory import digests, inventory
-from tilespec.storage.layer import Layer
+from tilespec.storage.layer import Layer, label_map
 from tilespec.storage.layout import (
     CHUNK,
     ArraySpec,
@@ -187,7 +186,7 @@ def _write_csv(draw: Draw, out: str) -> dict[str, Any]:
 def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progress) -> dict[str, Any]:
     """Write a scene whose labelled pixels are spectra of their classes."""
     assert options.labels is not None, "`synth` was given labels"
-    known, labels = inventory(options.labels), _label_map(options.labels)
+    known, labels = inventory(options.labels), label_map(options.labels)
     shape = (labels.shape[0], labels.shape[1], generator.bands)
     names = class_names(labels.attrs)
     planned = _planned(generator, shape, out) | {"classes": list(names)}
@@ -208,24 +207,6 @@ def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progr
         work = Filling(generator=generator, labels=labels, of=of, **blur)
         _run(product, partial(fill_row, work, product), client, progress, check=known.check_unchanged)
     return planned | product.counts() | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
-
-
-def _label_map(url: str) -> Layer:
-    """Return the layer of classes of a store.
-
-    Raises:
-        UserError: the store is not complete, or has none.
-    """
-    check_complete(url, open_group(url).attrs)
-    labels = Layer.open(url, "labels")
-    if labels.dtype != np.uint8:
-        raise UserError(
-            f"{url}: labels",
-            found=f"numbers of type {labels.dtype}",
-            expected="uint8: classes 0 to 254, and 255 for none",
-            do="Bring the labels in with `tilespec ingest --labels FILE`.",
-        )
-    return labels
 
 
 def _georeference(url: str) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.storage.axes import check_order
 from tilespec.storage.chunk_reader import ChunkReader
-from tilespec.storage.group import name_damage, open_group
+from tilespec.storage.group import check_complete, name_damage, open_group
 
 
 @final
@@ -110,3 +110,21 @@ class Layer:
     def _region(self, roi: Roi) -> tuple[slice, ...]:
         """Return a region as slices, with all channels."""
         return *roi.slices, *(slice(0, size) for size in self.shape[2:])
+
+
+def label_map(store: str) -> Layer:
+    """Return the layer ``labels`` of a store: uint8 numbers of classes, 255 for none.
+
+    Raises:
+        UserError: the store is not complete, or has none.
+    """
+    check_complete(store, open_group(store).attrs)
+    labels = Layer.open(store, "labels")
+    if labels.dtype != np.uint8:
+        raise UserError(
+            f"{store}: labels",
+            found=f"numbers of type {labels.dtype}",
+            expected="uint8: classes 0 to 254, and 255 for none",
+            do="Bring the labels in with `tilespec ingest --labels FILE`.",
+        )
+    return labels

@@ -175,7 +175,8 @@ class Data(SettingsTable):
     """Whether to cover the region evenly: an epoch takes one patch from each of ``patches`` equal parts of it."""
     balance: Literal["none", "labelled", "sqrt", "classes"] = "none"
     """The balance of classes in the draws: equal frequencies (``classes``), by the square root of sizes (``sqrt``), by
-    sizes (``labelled``), all without unlabelled pixels; or ``none``: all pixels are equally likely.
+    sizes (``labelled``), all without unlabelled pixels, which are half of the draws where a task learns from them; or
+    ``none``: all pixels are equally likely.
     """
     weight: str | None = None
     """The name of a ``y, x`` layer of the scene, or of its label store, with the relative probability of each pixel as

@@ -196,6 +196,15 @@ class TestBalance:
         np.testing.assert_allclose(got[:3], sizes / sizes.sum(), atol=0.02)
         assert got[3:].sum() == 0
 
+    @pytest.mark.parametrize("balance", POWERS)
+    def test_pixels_without_a_label_that_are_learned_from_are_half_of_all(self, plane, balance):
+        planes = [plane(labelled(0)), plane(labelled(1, (150, 190), (0.2, 0.7, 0.1)))]
+        fields = [WeightedRegion(roi=Roi(y0=3, y1=140, x0=10, x1=170), labels=labels) for labels in planes]
+        without = self.shares(planes, fields, balance=balance)
+        both = self.shares(planes, fields, balance=balance, unlabelled=True)
+        assert both[255] == pytest.approx(0.5, abs=0.01)
+        np.testing.assert_allclose(2 * both[:3], without[:3], atol=0.02)
+
     def test_weights_choose_among_the_pixels_of_a_class(self, plane):
         labels, weights = labelled(0), np.zeros((200, 180), np.float32)
         weights[:100] = 1

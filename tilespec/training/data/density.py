@@ -108,27 +108,34 @@ def even(regions: Sequence[Roi], shares: tuple[float, ...] | None = None) -> Den
 
 
 def weighted(
-    fields: Sequence[WeightedRegion], *, classes: int, balance: str = "none", shares: tuple[float, ...] | None = None
+    fields: Sequence[WeightedRegion],
+    *,
+    classes: int,
+    balance: str = "none",
+    unlabelled: bool = False,
+    shares: tuple[float, ...] | None = None,
 ) -> Density:
     """Return the density by the weights of pixels and the ``balance`` of classes.
 
     Classes are balanced over all regions together, or with ``shares`` within each; with any balance but ``none``
-    unlabelled pixels have probability 0. Labels and weights are read once.
+    unlabelled pixels have probability 0, or 1/2 if they are learned from. Labels and weights are read once.
 
     Args:
         fields: The labels and weights of each scene.
         classes: The number of classes; labels are below it, or 255.
         balance: The balance, ``none`` or a key of `POWERS`.
+        unlabelled: Whether pixels without a label are learned from.
         shares: The probabilities of whole scenes; None: by the weights of their pixels.
 
     Raises:
         UserError: a weight is negative or infinite, or all are 0.
     """
     power, by_class = POWERS.get(balance, 0.0), balance in POWERS
+    share = 0.5 if unlabelled else 0.0
     tables = [_table(field, classes if by_class else None) for field in fields]
     totals = [table.sum(axis=0) for table in tables]
     shared = totals if shares is not None else [np.sum(totals, axis=0)] * len(fields)
-    factors = [_factors(total, power) for total in shared]
+    factors = [_factors(total, power, share if by_class else None) for total in shared]
     masses = [table @ factor for table, factor in zip(tables, factors, strict=True)]
     for field, mass, share in zip(fields, masses, shares or [0.0] * len(fields), strict=True):
         if (share > 0 and not mass.any()) or not any(each.any() for each in masses):
@@ -166,29 +173,32 @@ def _order(shape: tuple[int, int]) -> Int64[np.ndarray, " pixel"]:
 
 
 def _table(field: WeightedRegion, classes: int | None) -> Float64[np.ndarray, "cell class"]:
-    """Return the weight of each class in each cell of a region, or of all pixels as one class."""
+    """Return the weight of each class, and of no class, in each cell of a region; or of all pixels as one class."""
     rows = []
     for cell in squares(field.roi):
         labels, weights = (plane.ravel() for plane in field.read(cell))
         if classes is None:
             rows.append(weights.sum(keepdims=True))
         else:
-            labelled = labels < classes
-            rows.append(np.bincount(labels[labelled], weights[labelled], minlength=classes))
+            rows.append(np.bincount(np.minimum(labels, classes), weights, minlength=classes + 1))
     return np.stack(rows).astype(np.float64)
 
 
-def _factors(totals: Float64[np.ndarray, " class"], power: float) -> Float64[np.ndarray, " class"]:
-    """Return the factor of each class from the weights of all classes."""
+def _factors(totals: Float64[np.ndarray, " class"], power: float, share: float | None) -> Float64[np.ndarray, " class"]:
+    """Return the factor of each class from the weights of all classes; the last one, of no class, gets a share."""
     present = totals > 0
-    return np.where(present, np.where(present, totals, 1.0) ** -power, 0.0)
+    factors = np.where(present, np.where(present, totals, 1.0) ** -power, 0.0)
+    if share is not None:
+        rest = share / (1 - share) * (totals[:-1] @ factors[:-1])
+        factors[-1] = rest / totals[-1] if present[-1] else 0.0
+    return factors
 
 
 def _weights(field: WeightedRegion, factors: Float64[np.ndarray, " class"], *, by_class: bool) -> Weights:
     """Return the function that reads the weights of pixels."""
     of_label = np.full(UNLABELLED + 1, 0.0 if by_class else 1.0)
     if by_class:
-        of_label[: len(factors)] = factors
+        of_label[: len(factors) - 1], of_label[UNLABELLED] = factors[:-1], factors[-1]
 
     def weights_of(roi: Roi) -> Float64[np.ndarray, "y x"]:
         labels, weights = field.read(roi)

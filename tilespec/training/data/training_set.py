@@ -117,7 +117,8 @@ def open_training_set(config: Config) -> TrainingSet:
     same_scale([(region.scene, region.roi) for region in training_regions])
     truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
     survey = kind.survey(truths, regions, task_options)
-    density = _density(data, training_regions, len(survey.classes))
+    unlabelled = bool(task_options.get("unlabelled", False))
+    density = _density(data, training_regions, len(survey.classes), unlabelled=unlabelled)
     return TrainingSet(regions=training_regions, density=density, **vars(survey))
 
 
@@ -227,7 +228,7 @@ def _ground(scene: Scene, roi: Roi, truth: Target, geometry: Geometry) -> Traini
     return TrainingRegion(scene=scene, roi=roi, truth=truth, geometry=geometry)
 
 
-def _density(data: Data, regions: Sequence[TrainingRegion], classes: int) -> Density | None:
+def _density(data: Data, regions: Sequence[TrainingRegion], classes: int, *, unlabelled: bool) -> Density | None:
     """Return the probability of each pixel, if weights or a balance of classes are requested."""
     if data.shares is not None and (len(data.shares) != len(regions) or not any(data.shares)):
         raise UserError(
@@ -242,7 +243,7 @@ def _density(data: Data, regions: Sequence[TrainingRegion], classes: int) -> Den
         WeightedRegion(roi=g.roi, labels=g.truth.plane if g.geometry.scale == 1 else None, weight=_weight(data, g))
         for g in regions
     ]
-    return weighted(fields, classes=classes, balance=data.balance, shares=data.shares)
+    return weighted(fields, classes=classes, balance=data.balance, unlabelled=unlabelled, shares=data.shares)
 
 
 def _weight(data: Data, region: TrainingRegion) -> Layer | None:

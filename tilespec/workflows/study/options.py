@@ -27,6 +27,14 @@ class StudyOptions(DryRun):
     """The targets lie in this folder, under the names of their scenes."""
     baselines: Sequence[str] = field(default=(), metadata={"flag": "--baseline"})
     """Classical methods (linear,plsda,...) are variants too."""
+    baseline_options: Mapping[str, Any] | None = field(default=None, metadata={"flag": "--baseline-option"} | PAIR)
+    """Every classical method has this option of `baseline`, such as recipe=snv."""
+    synthetic: Sequence[str] = ()
+    """Classifiers are compared with those that learn from these synthetic spectra too (--synthetic of `baseline`);
+    trainings of the task synthesize are compared in this way in any case."""
+    split: Sequence[str] = ()
+    """Labelled pixels of each scene are for training or for test: random:0.03 (this share of each class, by the seed)
+    or halves (left, right, upper, lower, by the seed); several are folds."""
     variants: Sequence[Mapping[str, Any]] = field(default=(), metadata=PYTHON)
     """Further variants are given by the fields of `Variant`: ``name``, ``config``, ``changes``, ``predict``, ..."""
     seeds: int = 3

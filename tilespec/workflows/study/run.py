@@ -4,30 +4,36 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
+
+import numpy as np
 
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
-from tilespec.core.types import Roi
+from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.comparison import metrics_of
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.table import figures
 from tilespec.storage.files import parse_json, read_json, write_atomic
 from tilespec.storage.inventory import digests
+from tilespec.storage.layer import label_map
 from tilespec.storage.ledger import sidecar
 from tilespec.storage.rasters import ValueRaster
 from tilespec.training.config import resolve
 from tilespec.training.settings import Config
+from tilespec.workflows.study.pixel_splits import write_labels
 from tilespec.workflows.study.splits import Split, StudyScene
 from tilespec.workflows.study.variants import Variant, toml
 
 WEIGHTS: Final = ("pixels", "labelled")
 """The keys for the number of valid pixels of an evaluation: of channels, of classes."""
+LABELS: Final = "labels"
+"""The folder of the labels of parts of scenes."""
 LEARNED: Final = ("steps", "parameters", "seconds", "published_step", "fit_seconds")
 """The stored results of a training or a fit."""
 
@@ -94,6 +100,11 @@ class Run:
         """What its task is judged by."""
         return metrics_of(self.config.task.name)
 
+    @property
+    def generates(self) -> bool:
+        """Whether its training is one of a generator of spectra, which predicts nothing."""
+        return self.variant.baseline is None and self.config.task.name == "synthesize"
+
     def tables(self) -> dict[str, Any]:
         """Return the configuration of its training, without the test region if that is in other scenes."""
         changes = {} if self.place.split else {"test_rows": None, "test_cols": None}
@@ -107,9 +118,15 @@ class Run:
         return fingerprint([*self._predicts(), dict(self.place.evaluate)])
 
     @property
+    def generator(self) -> "Run | None":
+        """The run of the generator whose spectra its baseline learns from too."""
+        one = self.variant.generator
+        return None if one is None else replace(self, variant=one)
+
+    @property
     def model(self) -> Path:
         """The folder of its model, which runs with other predictions or scores share."""
-        return self.place.out / "models" / fingerprint(self._learns())[:16]
+        return self.place.out / "models" / fingerprint(self.learns())[:16]
 
     def check(self) -> dict[str, Any]:
         """Return the plan of its training after all checks that are possible beforehand.
@@ -127,6 +144,8 @@ class Run:
             )
         for item in self.fold.test:
             self._region(item)
+        if self.generator is not None:
+            self.generator.check()
         if self.variant.baseline is None:
             return dict(api.train(self.tables(), str(self.model), dry_run=True))
         return dict(api.baseline(**self._fitted(), out=f"{self.model}.zarr", dry_run=True))
@@ -136,7 +155,8 @@ class Run:
         if self.variant.baseline is None:
             results, model = api.train(self.tables(), str(self.model), progress=progress), str(self.model)
         else:
-            results = api.baseline(**self._fitted(), out=f"{self.model}.zarr", progress=progress)
+            made = {} if self.generator is None else {"synthetic": self.generator.synthetic(progress)}
+            results = api.baseline(**self._fitted(), **made, out=f"{self.model}.zarr", progress=progress)
             model = results["model"]
         scenes = [self._evaluate(model, item, progress) for item in self.fold.test]
         if self.variant.baseline is not None and self.place.discard:
@@ -144,19 +164,40 @@ class Run:
         learned = {name: results[name] for name in LEARNED if name in results}
         return {"learned": learned, **averaged(scenes, self.metrics), "scenes": scenes}
 
-    def _learns(self) -> list[Any]:
+    def synthetic(self, progress: Progress) -> str:
+        """Train a generator, and fill its training labels with spectra; return the synthetic scene."""
+        api.train(self.tables(), str(self.model), progress=progress)
+        out = f"{self.model}.filled.zarr"
+        api.synth(str(self.model), out, labels=self._taught(), seed=self.seed, progress=progress)
+        return out
+
+    def _taught(self) -> str:
+        """Return the store of the labels that are for training."""
+        item, data = self.fold.train[0], self.config.data
+        store = item.truth or item.scene
+        if data.rows is None and data.cols is None:
+            return store
+        layer = label_map(store)
+        labels = np.full(layer.shape, UNLABELLED, np.uint8)
+        roi = Roi.of(labels.shape, data.rows, data.cols)
+        labels[roi.slices] = layer.read(roi)
+        return write_labels(self.place.out / LABELS, item, layer, labels, {"region": str(roi)})
+
+    def learns(self) -> list[Any]:
         """Return the settings that decide its model."""
         kind: list[Any] = [self.variant.baseline, dict(self.variant.options), self.seed]
         data = self.config.data
         if self.variant.baseline is None:
             kind = [Config.model_validate(self.tables()).deciding()]
+        if self.generator is not None:
+            kind.append(self.generator.learns())
         return [*kind, [data.rows, data.cols], self.place.contents(self.fold.train)]
 
     def _predicts(self) -> list[Any]:
         """Return the settings that decide its predictions."""
         data = self.config.data
         region, options = [data.test_rows, data.test_cols], {**self.place.predict, **self.variant.predict}
-        return [self._learns(), self.place.contents(self.fold.test), region, options]
+        return [self.learns(), self.place.contents(self.fold.test), region, options]
 
     def _truths(self) -> dict[str, str]:
         """Return the key that names the truths, if they are in other stores than the scenes."""
@@ -168,13 +209,11 @@ class Run:
     def _fitted(self) -> dict[str, Any]:
         """Return the options of its baseline."""
         item, *others = self.fold.train
-        apart = item.truth is not None and item.key == "labels"
-        if others or apart:
-            labels = f"labels in {item.truth}" if apart else ""
+        if others:
             raise UserError(
                 f"--baseline {self.variant.baseline}",
-                found=labels or f"{len(self.fold.train)} training scenes in fold {self.fold.name}",
-                expected="one scene that has its labels, or a target: a baseline is fitted on one",
+                found=f"{len(self.fold.train)} training scenes in fold {self.fold.name}",
+                expected="one: a baseline is fitted on one scene",
                 do="Give folds with one such training scene, or leave the baselines out.",
             )
         data = self.config.data

@@ -6,11 +6,15 @@ parts. Means over test scenes are weighted by their valid pixels, as Alvarez-Gil
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
+from tilespec.baselines.options import BaselineOptions
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import options_of, with_options
@@ -22,9 +26,11 @@ from tilespec.storage.files import write_atomic
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
 from tilespec.storage.lock import locked
 from tilespec.training.config import resolve
+from tilespec.workflows.study.augmentation import with_synthetic
 from tilespec.workflows.study.options import StudyOptions
+from tilespec.workflows.study.pixel_splits import pixel_split
 from tilespec.workflows.study.result_table import as_csv, as_markdown, rows_of
-from tilespec.workflows.study.run import Results, Run, StudySettings
+from tilespec.workflows.study.run import LABELS, Results, Run, StudySettings
 from tilespec.workflows.study.splits import (
     WHOLE,
     Split,
@@ -44,8 +50,18 @@ RESULTS = "results.jsonl"
 """The file by which the folder of a study is known."""
 OURS = {"train.seed": "--seeds", "data.scene": "--fold, or data.scene in the configuration or --set"}
 """The settings that a study sets itself, and the options for them."""
-OURS_ALONE = {"rows", "cols", "dry_run", "overwrite"}
-"""Options of `predict` and `evaluate` that the study decides itself."""
+PASSED_ON: Final[tuple[tuple[str, Any, frozenset[str]], ...]] = (
+    ("--predict", PredictOptions, frozenset({"rows", "cols", "dry_run", "overwrite"})),
+    ("--evaluate", EvaluateOptions, frozenset({"rows", "cols", "dry_run", "overwrite"})),
+    (
+        "--baseline-option",
+        BaselineOptions,
+        frozenset({"rows", "cols", "dry_run", "overwrite", "labels", "target", "seed"}),
+    ),
+)
+"""The options for those of other verbs, and what of them the study decides itself."""
+Divide = Callable[[int, Path], tuple[Split, ...]]
+"""The splits by the seed of a run; the labels of pixel splits are written into a folder."""
 RUN_ERRORS = (UserError, IncompleteError, RuntimeError, OSError, MemoryError)
 """The exceptions that end one run and not the study; torch raises `RuntimeError`."""
 
@@ -79,37 +95,45 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
     configs = [config] if isinstance(config, str | Path | Mapping) else list(config)
     settings = {key: toml(value) for key, value in options.settings().items()}
     own_options = [
-        {key: plain(value) for key, value in (one or {}).items()} for one in (options.predict, options.evaluate)
+        {key: plain(value) for key, value in (one or {}).items()}
+        for one in (options.predict, options.evaluate, options.baseline_options)
     ]
     varied = {key: values_of(one) if isinstance(one, str) else one for key, one in (options.vary or {}).items()}
-    baselines = [name for text in options.baselines for name in text.split(",") if name]
-    grid = variants_of(configs, varied, baselines, options.variants)
+    baselines = _listed(options.baselines)
+    grid = variants_of(configs, varied, baselines, own_options[2], options.variants)
     _check_asked(
-        options.seeds, {key for one in grid for key in one.changes} | set(settings) - {"data.scene"}, *own_options
+        options.seeds, {key for one in grid for key in one.changes} | set(settings) - {"data.scene"}, own_options
     )
-    folds, fold = list(options.folds), list(options.fold)
-    division = _division(configs[0], settings, folds, fold, (options.root, options.target_root))
+    divide = _division(configs[0], settings, options)
     shared = StudySettings(
         out=place,
         overrides=settings,
-        split=not (folds or fold),
+        split=not (options.folds or options.fold or options.split),
         predict=own_options[0],
         evaluate=own_options[1],
         discard=options.discard,
     )
-    runs = [
-        Run(variant=one, fold=each, seed=seed, place=shared)  # what tells most first: all variants with one seed
-        for seed in range(options.seeds)
-        for each in division
-        for one in grid
-    ]
+
+    def runs_in(folder: Path) -> list[Run]:
+        divisions = [divide(seed, folder) for seed in range(options.seeds)]
+        first = Run(variant=grid[0], fold=divisions[0][0], seed=0, place=shared)
+        variants = with_synthetic(grid, _listed(options.synthetic), lambda one: replace(first, variant=one).generates)
+        return [  # what tells most first: all variants with one seed
+            Run(variant=one, fold=each, seed=seed, place=shared)
+            for seed, division in enumerate(divisions)
+            for each in division
+            for one in variants
+        ]
+
     results = Results(path=place / RESULTS)
-    plan = _plan(runs, results, progress)
+    with TemporaryDirectory() as folder:
+        plan = _plan(runs_in(Path(folder)), results, progress)
     if options.dry_run:
         return {**plan, "out": out, "dry_run": True}
     with locked(str(place)), Peak() as used:
         place.mkdir(parents=True, exist_ok=True)
         results.path.touch()  # by which the folder is known from now on
+        runs = runs_in(place / LABELS)
         _carry_out(runs, results, progress)
         told_by = _written(place, runs, results)
     return {**told_by, "out": out, "runs": len(runs), "seconds": used.seconds, "peak_memory": used.bytes}
@@ -126,7 +150,32 @@ def _check_place(place: Path) -> None:
         )
 
 
-def _division(
+def _listed(texts: Sequence[str]) -> list[str]:
+    """Return the names in texts, which commas separate."""
+    return [name for text in texts for name in text.split(",") if name]
+
+
+def _division(config: Source, settings: Mapping[str, str], options: StudyOptions) -> Divide:
+    """Return the splits by seed: pixels, folds of scenes, or the single fold of a test region within the scenes."""
+    if options.split:
+        if options.folds or options.fold or options.root or {"data.test_rows", "data.test_cols"} & set(settings):
+            raise UserError(
+                "--split",
+                found="folds or a test region too",
+                expected="one of them",
+                do="Leave the others out: a split gives the pixels of training and of test.",
+            )
+        scenes = items_of(resolve(config, settings).data)
+        return partial(_pixel_splits, tuple(options.split), scenes)
+    division = _folds(config, settings, list(options.folds), list(options.fold), (options.root, options.target_root))
+    return lambda *_: division
+
+
+def _pixel_splits(texts: Sequence[str], scenes: Sequence[StudyScene], seed: int, folder: Path) -> tuple[Split, ...]:
+    return tuple(pixel_split(text, scenes, seed, folder) for text in texts)
+
+
+def _folds(
     config: Source, settings: Mapping[str, str], folds: list[str], fold: list[str], roots: tuple[str | None, str | None]
 ) -> tuple[Split, ...]:
     """Return the folds of scenes, or the single fold of a test region within the scenes."""
@@ -153,18 +202,17 @@ def _division(
     return folds_of(groups_of(folds, fold), find, items)
 
 
-def _check_asked(seeds: int, keys: AbstractSet[str], predict: Mapping[str, Any], evaluate: Mapping[str, Any]) -> None:
+def _check_asked(seeds: int, keys: AbstractSet[str], own: Sequence[Mapping[str, Any]]) -> None:
     """Refuse options that no verb has, and settings that the study sets itself."""
     if seeds < 1:
         raise UserError("--seeds", found=seeds, expected="1 or more", do="3 show how much chance decides.")
     for key in keys & set(OURS):
         raise UserError(key, found="a setting that the study makes", expected=OURS[key], do="Use that.")
-    kinds = {"predict": PredictOptions, "evaluate": EvaluateOptions}
-    names = {verb: {option.name for option in options_of(kind)} - OURS_ALONE for verb, kind in kinds.items()}
-    for verb, options in (("predict", predict), ("evaluate", evaluate)):
-        for name in sorted(set(options) - names[verb]):
-            expected = f"options of {verb}: {', '.join(sorted(names[verb]))}"
-            raise UserError(f"--{verb} {name}", found="an unknown option", expected=expected, do="Check the spelling.")
+    for (flag, kind, ours), options in zip(PASSED_ON, own, strict=True):
+        names = {option.name for option in options_of(kind)} - ours
+        for name in sorted(set(options) - names):
+            expected = f"one of {', '.join(sorted(names))}"
+            raise UserError(f"{flag} {name}", found="an unknown option", expected=expected, do="Check the spelling.")
 
 
 def _plan(runs: Sequence[Run], results: Results, say: Progress) -> dict[str, Any]:

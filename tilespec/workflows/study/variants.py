@@ -28,6 +28,8 @@ class Variant:
     """The name of a classical method that is fitted instead."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The options of the baseline."""
+    generator: "Variant | None" = None
+    """The training whose synthetic spectra the baseline learns from too."""
     predict: Mapping[str, Any] = field(default_factory=dict)
     """The options of the prediction, in addition to those common to all."""
 
@@ -36,6 +38,7 @@ def variants_of(
     configs: Sequence[Source],
     vary: Mapping[str, Sequence[Any]],
     baselines: Sequence[str],
+    options: Mapping[str, Any],
     more: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Variant, ...]:
     """Return every configuration with every combination of varied values, then baselines, then complete variants.
@@ -44,6 +47,7 @@ def variants_of(
         configs: The configurations; with several, their names are in the table.
         vary: The dotted keys and their values.
         baselines: The names of classical methods, whose data are those of the first configuration.
+        options: The options of all of them.
         more: The fields of further variants.
 
     Raises:
@@ -57,7 +61,7 @@ def variants_of(
         for config in configs
         for pairs in _combinations(vary)
     ]
-    grid += [Variant(name=name, config=configs[0], baseline=name) for name in baselines]
+    grid += [Variant(name=name, config=configs[0], baseline=name, options=options) for name in baselines]
     grid += [Variant(**{"config": configs[0], **_plain(one)}) for one in more]
     names = [one.name for one in grid]
     twice = sorted({name for name in names if names.count(name) > 1})
