@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
-from baseline_input import training
+from baseline_input import labels_apart, training
 from cube_scenes import write
 from generators import CLASSES, generator
 from sklearn.svm import LinearSVC
@@ -135,14 +135,6 @@ def test_gaussians_have_the_moments_of_their_class():
     assert np.allclose(alone[-1], 9)  # the only spectrum of a class is its mean
 
 
-def labelled_apart(path, scene, labels):
-    """Write the labels of a scene alone; return their store."""
-    group = zarr.create_group(str(path))
-    group.create_array("labels", data=labels.astype(np.uint8), dimension_names=("y", "x"))
-    group["labels"].attrs.update(dict(zarr.open_group(scene)["labels"].attrs))
-    return str(path)
-
-
 @pytest.mark.parametrize("method", ["svm", "plsda", "sam"])
 def test_labels_in_another_store_are_learned_from_as_if_they_were_the_scenes(scene, make_scene, tmp_path, method):
     other = make_scene(tmp_path / "scene", 50, 40, BANDS, classes=CLASSES, unlabelled=0.7, seed=0)
@@ -151,7 +143,7 @@ def test_labels_in_another_store_are_learned_from_as_if_they_were_the_scenes(sce
     url = write(tmp_path / "s", cube.read(cube.roi), cube.spectral, layers={"labels": labels})
     zarr.open_group(url, mode="r+")["labels"].attrs.update(dict(zarr.open_group(scene)["labels"].attrs))
     api.repair(url, accept=True)
-    apart = labelled_apart(tmp_path / "labels", scene, labels)
+    apart = labels_apart(tmp_path / "labels", scene, labels)
     more = {"components": "auto:3", "samples": "all", "folds": 2} if method == "plsda" else {}
     own = api.baseline(method, url, tmp_path / "a", **more)
     other = api.baseline(method, scene, tmp_path / "b", labels=apart, **more)
@@ -163,7 +155,7 @@ def test_labels_in_another_store_are_learned_from_as_if_they_were_the_scenes(sce
 
 
 def test_labels_that_do_not_lie_on_the_scene_or_are_of_no_use_are_refused(scene, tmp_path):
-    small = labelled_apart(tmp_path / "small", scene, np.zeros((4, 4)))
+    small = labels_apart(tmp_path / "small", scene, np.zeros((4, 4)))
     with pytest.raises(UserError, match="50 x 40"):
         api.baseline("svm", scene, tmp_path / "a", labels=small)
     with pytest.raises(UserError, match="not classes"):

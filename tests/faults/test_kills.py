@@ -16,10 +16,11 @@ from tilespec.storage.audit import verify
 
 SLEEP = 0.06
 """Seconds that the net takes for a tile row: an undisturbed run works for 1.2 s on two lanes."""
-WORK = {0: 1.2, 1: 2.4, 2: 1.4}
-"""Seconds from the first record to the end, by workers."""
 EARLY = 0.2
-"""Share of the kills that may come before the first record: while the product, or the workers, begin."""
+"""Share of the kills that may come before the first tile: while the product, or the workers, begin."""
+LATE = {True: 1.0, False: 0.1}
+"""Seconds after that moment, early or not, at most: rows are written, but no tile more is answered, so that the run
+cannot end."""
 RUNS = 50
 WASTE = 0.25
 """Share of the tiles evaluated twice, at most, in the mean: in flight are four batches and three rows of objects of
@@ -70,16 +71,19 @@ def disturb(arena, name, victim, seed, cluster=None):
     rng = random.Random(seed)
     out, logs = arena.folder / name, arena.folder / f"{name}.log"
     log = arena.folder / f"{name}.tiles" if cluster is None else cluster.options["log"]
-    before = tiles_in(log)
+    before, gate = tiles_in(log), arena.folder / "gate"
     workers = rng.choice([0, 2]) if victim == "client" else 2
     where = ["--workers", workers] + ([] if cluster is None else ["--cluster", cluster.address])
-    run = Run.start(logs, *predict(arena, out, *where), sleep=SLEEP, log=log)
-    early, moment = rng.random() < EARLY, rng.uniform(0, WORK[workers])
-    begun = (arena.folder / f"{name}.tilespec" / "command.json").exists
-    alive = run.until(begun if early else lambda: records(out) > 0)
+    early, tile = rng.random() < EARLY, rng.randrange(1, arena.tiles)
+    moment = rng.uniform(0, LATE[early])
+    gate.write_text(str(before + tile))
+    run = Run.start(logs, *predict(arena, out, *where), sleep=SLEEP, log=log, gate=gate)
+    begun = run.workers if victim == "worker" else (arena.folder / f"{name}.tilespec" / "command.json").exists
+    alive = run.until(begun if early else lambda: tiles_in(log) >= before + tile)
     time.sleep(moment)
     done, pids = records(out), run.workers()
     hit = alive and strike(run, victim, cluster)
+    gate.unlink()
     if victim in {"client", "all"}:
         run.process.wait(60)
         assert gone(pids), "workers outlive the process that started them"
@@ -96,7 +100,7 @@ def disturb(arena, name, victim, seed, cluster=None):
     found = verify(out)
     assert found["whole"]
     assert not found["unrecorded"]
-    seen = {"victim": victim, "workers": f"{workers}>{again}", "early": early, "moment": round(moment, 2), "hit": hit}
+    seen = {"victim": victim, "workers": f"{workers}>{again}", "early": early, "tile": tile, "hit": hit}
     return {**seen, "rows": done, "wasted": tiles_in(log) - before - arena.tiles}
 
 
@@ -115,7 +119,8 @@ def test_a_run_that_is_killed_and_resumed_equals_an_undisturbed_one(arena, victi
 def test_fifty_runs_killed_at_random_moments_are_fifty_times_the_same_bytes(arena):
     victims = ["client", "worker", "all", "nanny", "client"] * (RUNS // 5)
     seen = []
-    with Cluster.of(arena.folder / "cluster", 2, sleep=SLEEP, log=arena.folder / "cluster.tiles") as cluster:
+    options = {"sleep": SLEEP, "log": arena.folder / "cluster.tiles", "gate": arena.folder / "gate"}
+    with Cluster.of(arena.folder / "cluster", 2, **options) as cluster:
         for seed, victim in enumerate(victims, 100):
             seen.append(disturb(arena, f"run-{seed}", victim, seed, cluster if victim == "nanny" else None))
             shutil.rmtree(arena.folder / f"run-{seed}")

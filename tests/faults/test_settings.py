@@ -39,10 +39,10 @@ def run_here(arena, out, **options):
 @pytest.mark.timeout(120)
 def test_one_output_takes_one_run_at_a_time_and_the_lock_of_a_killed_one_blocks_nobody(arena):
     out, logs = arena.folder / "two", arena.folder / "log"
-    gate = arena.folder / "gate"
-    first = Run.start(logs, *predict(arena, out), sleep=0.1, gate=gate)
+    gate, log = arena.folder / "gate", arena.folder / "first.tiles"
+    gate.write_text(str(arena.tiles // 2))  # the first one is at work until the second one has been refused
+    first = Run.start(logs, *predict(arena, out), gate=gate, log=log)
     assert first.until(lambda: records(out) > 0)
-    gate.touch()  # the first one is at work until the second one has been refused, however long that takes
     code, result, errors = tilespec(logs, *predict(arena, out, "--workers", 1))
     assert (code, result) == (2, None)
     assert f"another run that writes it: process {first.process.pid} on " in errors
@@ -56,10 +56,13 @@ def test_one_output_takes_one_run_at_a_time_and_the_lock_of_a_killed_one_blocks_
     assert (result["tiles"], contents(out)) == (arena.tiles, arena.whole)
 
     out = arena.folder / "stale"
-    killed = Run.start(logs, *predict(arena, out), sleep=0.2)
+    log = arena.folder / "killed.tiles"
+    gate.write_text(str(arena.tiles // 2))
+    killed = Run.start(logs, *predict(arena, out), gate=gate, log=log)
     assert killed.until(lambda: records(out) > 0)
     os.kill(killed.process.pid, signal.SIGKILL)
     killed.process.wait()
+    gate.unlink()
     assert status(out)["lock"]["alive"] is False
     began = time.monotonic()
     code, _, errors = tilespec(logs, *predict(arena, out))

@@ -14,7 +14,7 @@ class Slow(nn.Module):
     """A net whose bits depend on the tile it sees. What it does beside that, the environment says, so that the model
     stays the same: ``CHAOS_SLEEP`` seconds for each batch; ``CHAOS_LOG`` a file that gets a line for each tile with
     data (reflectance is never negative, tiles of self-tests are); ``CHAOS_DEADLY`` kills the process at marked tiles;
-    ``CHAOS_GATE`` a file while which is there no tile with data is answered.
+    ``CHAOS_GATE`` a file: while it is there, no tile with data is answered once the log has as many as it says.
     """
 
     tile_class = TileClass(kind="approximate")
@@ -34,9 +34,19 @@ class Slow(nn.Module):
             with Path(os.environ["CHAOS_LOG"]).open("ab", buffering=0) as file:
                 file.write(b"tile\n" * real)
         time.sleep(float(os.environ.get("CHAOS_SLEEP", "0")) if real else 0)
-        while real and Path(os.environ.get("CHAOS_GATE", "/no such gate")).exists():
+        while real and held():
             time.sleep(0.01)
         return self.last(self.norm(self.first(x)).relu())
+
+
+def held():
+    """Return whether the gate is shut: it is there, and the log has as many tiles as it says (none: 0)."""
+    try:
+        number = int(Path(os.environ["CHAOS_GATE"]).read_text() or 0)
+    except (KeyError, FileNotFoundError):
+        return False
+    log = Path(os.environ.get("CHAOS_LOG", "/no such log"))
+    return number == 0 or (log.exists() and log.stat().st_size >= number * len(b"tile\n"))
 
 
 class Plain(nn.Module):

@@ -56,7 +56,7 @@ def test_values_as_they_are_typed():
 
 
 def test_every_combination_is_a_variant_and_names_tell_them_apart():
-    grid = variants_of(["preset:a", "b.toml"], {"net.n": [1, 2], "train.rate": ["1e-3"]}, ["plsda"])
+    grid = variants_of(["preset:a", "b.toml"], {"net.n": [1, 2], "train.rate": ["1e-3"]}, ["plsda"], {})
     assert [one.name for one in grid] == [
         "a, n=1, rate=1e-3",
         "a, n=2, rate=1e-3",
@@ -66,12 +66,14 @@ def test_every_combination_is_a_variant_and_names_tell_them_apart():
     ]
     assert grid[1].changes == {"net.n": "2", "train.rate": "1e-3"}
     assert (grid[4].baseline, grid[4].config) == ("plsda", "preset:a")
-    assert [one.name for one in variants_of(["preset:a"], {}, [])] == ["a"]
-    more = variants_of(["preset:a"], {}, [], [{"name": "flips", "predict": {"flips": True}, "changes": {"net.n": 3}}])
+    assert [one.name for one in variants_of(["preset:a"], {}, [], {})] == ["a"]
+    more = variants_of(
+        ["preset:a"], {}, [], {}, [{"name": "flips", "predict": {"flips": True}, "changes": {"net.n": 3}}]
+    )
     assert (more[1].changes, more[1].config) == ({"net.n": "3"}, "preset:a")
     for wrong in ({"baselines": ["x", "x"], "vary": {}}, {"baselines": [], "vary": {"net.n": []}}):
         with pytest.raises(UserError):
-            variants_of(["preset:a"], wrong["vary"], wrong["baselines"])
+            variants_of(["preset:a"], wrong["vary"], wrong["baselines"], {})
 
 
 names = st.lists(st.integers(0, 99).map("scene{}".format), min_size=2, max_size=20, unique=True)

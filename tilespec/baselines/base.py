@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tilespec.baselines.diagnostics import PlsResiduals
-from tilespec.baselines.options import MethodOptions
+from tilespec.baselines.options import BaselineOptions
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
@@ -25,8 +25,6 @@ class FitInput:
 
     scene: Scene
     """The raw scene of the fit, the first of several."""
-    labels: str
-    """The URL of the store with the class labels: the scene itself, or another one on its plane."""
     roi: Roi
     """The training region."""
     recipe: Recipe
@@ -37,7 +35,7 @@ class FitInput:
     """The samples of a regression on reference numbers."""
     references: References | None = None
     """The table of their numbers."""
-    options: MethodOptions
+    options: BaselineOptions
     """The options of the method."""
     seed: int
     """The seed of all random draws."""
@@ -47,6 +45,11 @@ class FitInput:
     """The progress that counts the blocks of passes."""
     target: Scene | None = None
     """The target scene of a regression, with the same pixels."""
+
+    @property
+    def labels(self) -> str:
+        """The URL of the store with the class labels: the scene itself, or another one on its plane."""
+        return self.options.labels or self.scene.url
 
     def in_memory(self, default: int) -> int:
         """Return the number of pixels to draw, for a method that holds them in memory."""

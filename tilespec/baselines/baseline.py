@@ -79,8 +79,7 @@ def baseline(
     scenes = tuple(Scene.open(url).raw() for url in ([scene] if isinstance(scene, str) else scene))
     opened, options = scenes[0], with_defaults(method, options)
     notes, target = suited(method, options, len(scenes)), target_of(method, opened, options)
-    labels = labels_of(method, opened, options)
-    known = inventory(labels)
+    read = [inventory(url) for url in {*(each.url for each in scenes), labels_of(method, opened, options)}]
     references, samples = samples_from(scenes, options) if options.references and on_numbers(method) else (None, ())
     places = {opened.url: out} if single else places_of([each.url for each in scenes], out)
     roi = Roi.of(opened.shape, options.rows, options.cols)
@@ -103,7 +102,6 @@ def baseline(
         recipes = recipes_of(options, method, scenes, client)
         on = FitInput(
             scene=opened,
-            labels=labels,
             roi=roi,
             recipe=recipes[0],
             recipes=recipes,
@@ -116,9 +114,8 @@ def baseline(
             target=target,
         )
         learned = method.fit(on)
-        for each in scenes:
+        for each in read:
             each.check_unchanged()
-        known.check_unchanged()
         model = _model(name, on, learned, options.opening)
         model = replace(model, provenance={**model.provenance, "fit_settings": fit_settings})
         _free(folder, model)

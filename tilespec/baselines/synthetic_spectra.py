@@ -39,6 +39,7 @@ def draw_augmented(on: FitInput, default: int, *, balanced: bool) -> Labelled:
             class that it does not have.
     """
     count, wanted = on.in_memory(default), on.options.synthetic
+    _check_known(wanted)
     labelled = draw(on, count, balanced=balanced)
     if wanted is None:
         return labelled
@@ -46,16 +47,20 @@ def draw_augmented(on: FitInput, default: int, *, balanced: bool) -> Labelled:
         rng = np.random.default_rng([on.seed, 5])
         made = RULES[wanted](labelled.spectra.astype(np.float64), labelled.classes, rng).astype(np.float32)
         return _joined(labelled, made, labelled.classes)
-    if not (store_path(wanted) / "zarr.json").exists():
+    if is_spectra_table(wanted):
+        return _joined(labelled, *_of_table(on, labelled, wanted))
+    return _joined(labelled, *_of_scene(on, labelled, wanted, count, balanced=balanced))
+
+
+def _check_known(wanted: str | None) -> None:
+    """Refuse what is neither a rule nor a store, before anything is drawn."""
+    if wanted is not None and wanted not in RULES and not (store_path(wanted) / "zarr.json").exists():
         raise UserError(
             "--synthetic",
             found=repr(wanted),
             expected=f"a store that `tilespec synth` wrote, or one of {', '.join(RULES)}",
             do="Check the path, or the spelling.",
         )
-    if is_spectra_table(wanted):
-        return _joined(labelled, *_of_table(on, labelled, wanted))
-    return _joined(labelled, *_of_scene(on, labelled, wanted, count, balanced=balanced))
 
 
 def _of_table(on: FitInput, labelled: Labelled, url: str) -> tuple[Spectra, Classes]:
@@ -70,7 +75,9 @@ def _of_scene(on: FitInput, labelled: Labelled, url: str, count: int, *, balance
     """Return as many spectra of a synthetic scene as may be drawn of a real one."""
     scene = Scene.open(url).raw()
     same_bands(_bands(on.scene), _bands(scene), url)
-    drawn = draw(replace(on, scene=scene, labels=url, roi=scene.roi), count, balanced=balanced)
+    drawn = draw(
+        replace(on, scene=scene, roi=scene.roi, options=replace(on.options, labels=None)), count, balanced=balanced
+    )
     return drawn.spectra, _renumbered(on, labelled, url, drawn.names, drawn.classes)
 
 
