@@ -20,7 +20,7 @@ def arena(tmp_path_factory, make_scene):
     return Arena.build(tmp_path_factory.mktemp("loss"), make_scene)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_scheduler_that_is_killed_ends_the_client_with_a_message_and_a_rerun_resumes(arena):
     out, logs = arena.folder / "orphan", arena.folder / "log"
     with Cluster.of(arena.folder / "cluster", 1, sleep=0.2) as cluster:
@@ -44,7 +44,7 @@ def test_a_scheduler_that_is_killed_ends_the_client_with_a_message_and_a_rerun_r
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_cluster_without_any_worker_is_not_waited_for_for_ever(arena):
     out, logs = arena.folder / "alone", arena.folder / "log"
     with Cluster.of(arena.folder / "empty", 0) as cluster:
@@ -57,7 +57,7 @@ def test_a_cluster_without_any_worker_is_not_waited_for_for_ever(arena):
     assert status(out)["lock"] is None
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_tile_that_kills_every_worker_is_named_and_the_other_parts_are_finished(arena, make_scene, tmp_path):
     scene = make_scene(tmp_path / "scene", *(600, 100, 8))
     zarr.open_group(scene, mode="r+")["cube"][8:10, 8:10] = 50.0

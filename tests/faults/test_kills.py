@@ -104,7 +104,7 @@ def disturb(arena, name, victim, seed, cluster=None):
     return {**seen, "rows": done, "wasted": tiles_in(log) - before - arena.tiles}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("victim", "seed"), [("client", 3), ("worker", 1), pytest.param("all", 5, marks=pytest.mark.slow)]
 )
@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_and_resumed_equals_an_undisturbed_one(arena, victi
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_fifty_runs_killed_at_random_moments_are_fifty_times_the_same_bytes(arena):
     victims = ["client", "worker", "all", "nanny", "client"] * (RUNS // 5)
     seen = []

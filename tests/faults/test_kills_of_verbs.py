@@ -84,7 +84,7 @@ def disturb(made, verb, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("verb", VERBS)
 def test_commands_killed_at_random_moments_come_to_the_same_bytes(made, verb):
     told = np.array([disturb(made, verb, seed) for seed in range(RUNS)])

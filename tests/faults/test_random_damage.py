@@ -107,6 +107,6 @@ def test_no_verb_uses_a_damaged_product_silently(made):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_hundred_damaged_products_are_never_used_silently(made):
     assert [line for seed in range(1, 101) for line in damaged(made, seed)] == []

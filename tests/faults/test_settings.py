@@ -36,7 +36,7 @@ def run_here(arena, out, **options):
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_one_output_takes_one_run_at_a_time_and_the_lock_of_a_killed_one_blocks_nobody(arena):
     out, logs = arena.folder / "two", arena.folder / "log"
     gate, log = arena.folder / "gate", arena.folder / "first.tiles"

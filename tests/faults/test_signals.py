@@ -26,7 +26,7 @@ def asked(run):
     run.process.send_signal(signal.SIGTERM)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("send", [terminal, pytest.param(asked, marks=pytest.mark.slow)])
 def test_a_signal_lets_workers_end_what_is_in_flight_and_the_run_resumes(arena, send):
     out, logs = arena.folder / send.__name__, arena.folder / "log"
@@ -51,7 +51,7 @@ def test_a_signal_lets_workers_end_what_is_in_flight_and_the_run_resumes(arena, 
     assert leftovers(out) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_second_signal_ends_workers_at_once_and_the_run_resumes(arena):
     out, logs, log = arena.folder / "twice", arena.folder / "log", arena.folder / "twice.tiles"
     run = Run.start(logs, *predict(arena, out, "--workers", 2), sleep=60.0, log=log)
@@ -73,7 +73,7 @@ def test_a_second_signal_ends_workers_at_once_and_the_run_resumes(arena):
     assert leftovers(out) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_signal_while_workers_start_spares_them_and_a_later_one_ends_the_run(arena):
     out, logs = arena.folder / "early", arena.folder / "log"
     run = Run.start(logs, *predict(arena, out, "--workers", 2))

@@ -44,7 +44,7 @@ DAMAGE = {2: torn, 5: emptied, 6: flipped, 18: Path.unlink}
 """What happens to an object of these rows."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_damaged_objects_are_found_by_verify_and_only_their_rows_are_computed_by_repair(arena, product, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in product.rglob("c/*/*")}
     for row, damage in DAMAGE.items():
@@ -67,7 +67,7 @@ def test_damaged_objects_are_found_by_verify_and_only_their_rows_are_computed_by
     assert (code, result["whole"]) == (0, True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_same_command_heals_what_is_gone_or_short_without_being_asked(arena, product, tmp_path):
     emptied(product / "prediction/c/3/0")
     (product / "prediction/c/9/2").unlink()
@@ -79,7 +79,7 @@ def test_the_same_command_heals_what_is_gone_or_short_without_being_asked(arena,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_metadata_that_were_cut_are_told_and_healed(arena, product, tmp_path):
     os.truncate(product / "zarr.json", 200)
     code, _, errors = tilespec(tmp_path / "log", *predict(arena, product))
@@ -125,7 +125,7 @@ def test_a_file_that_does_not_fit_the_disk_is_one_message_and_does_not_stay(make
     assert list(small_disk.iterdir()) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_chunk_of_a_million_squared_is_refused_without_being_allocated(arena, tmp_path):
     scene = tmp_path / "scene"
     shutil.copytree(arena.scene, scene)
@@ -153,7 +153,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_disk_that_is_full_stops_the_run_cleanly_and_it_resumes_when_there_is_space(arena, small_disk, tmp_path):
     out, ballast = small_disk / "out", small_disk / "ballast"
     ballast.write_bytes(bytes(1_600_000))
@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_stops_the_run_cleanly_and_it_resumes_when_there_is_
     assert leftovers(out) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_place_that_cannot_be_written_is_told_in_a_line_and_can_still_be_audited(arena, small_disk, tmp_path):
     out = small_disk / "out"
     shutil.copytree(arena.folder / "whole", out)

@@ -141,7 +141,7 @@ def test_a_generator_has_an_objective_of_its_own(scene, tmp_path, task, objectiv
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_generator_learns_the_means_of_classes_and_what_tells_them_apart(tmp_path):
     scene, means = mixture(tmp_path / "scene", side=100, unlabelled=0.5)
     more = {"train.steps": 2000, "train.batch": 320, "train.rate": 5e-4, "train.schedule": "cosine"}

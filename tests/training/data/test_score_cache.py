@@ -62,6 +62,33 @@ def same(batches, others):
         assert batch.ids == other.ids
 
 
+class TestPixels:
+    @pytest.mark.parametrize("budget", [0, 1 << 30])
+    def test_patches_of_one_pixel_are_what_is_read_of_each_alone(self, corpus, recipe, budget):
+        read, blocks = loader(corpus, recipe=recipe, budget=budget, side=1, patches=40, batch=16)
+        labels = corpus.regions[0].truth
+        for step in range(4):
+            batch = read.batch(step)
+            for index, x, y in zip(batch.ids, batch.x, batch.y, strict=True):
+                roi = read.stream.roi(read.stream.patch(index))
+                scores, truth = blocks.read(0, roi)
+                expected = SEGMENT.pair(scores, truth)
+                assert np.array_equal(x[:, 0, 0].numpy(), expected[0][0, 0])
+                assert int(y[0, 0]) == int(expected[1][0, 0])
+                assert truth[0, 0] == labels.read(roi)[0, 0]
+
+    def test_they_come_from_several_scenes_in_the_order_of_the_stream(self, make_scene, folder):
+        paths = [make_scene(folder / f"p{i}.zarr", 70, 60 + 10 * i, 6, seed=i) for i in range(3)]
+        three = open_training_set(resolve({"data": {"scene": paths}}))
+        read, blocks = loader(three, side=1, patches=64, batch=64)
+        batch = read.batch(0)
+        patches = [read.stream.patch(index) for index in batch.ids]
+        assert {patch.scene for patch in patches} == {0, 1, 2}
+        for patch, x in zip(patches, batch.x, strict=True):
+            scores, _ = blocks.read(patch.scene, read.stream.roi(patch))
+            assert np.array_equal(x[:, 0, 0].numpy(), scores[0, 0])
+
+
 class TestBlocks:
     def test_scores_are_those_of_the_recipe_on_the_whole_scene_bit_for_bit(self, corpus, recipe):
         region = corpus.regions[0]

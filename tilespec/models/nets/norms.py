@@ -133,10 +133,10 @@ def set_sample_ids(module: nn.Module, indices: Iterable[int] | Tensor, seed: int
         indices: The number of each sample of the next batch: its position in the training stream, or its tile.
         seed: The seed of the run.
     """
-    ids = tuple(_mix(seed, int(index)) for index in indices)
-    for layer in module.modules():
-        if isinstance(layer, SeededDropout):
-            layer.ids = ids
+    layers = [layer for layer in module.modules() if isinstance(layer, SeededDropout)]
+    ids = tuple(_mix(seed, int(index)) for index in indices) if layers else ()  # batches of spectra are large
+    for layer in layers:
+        layer.ids = ids
 
 
 def _mix(seed: int, index: int) -> int:

@@ -1,11 +1,12 @@
 """Patch reader: patches are read and combined to batches."""
 
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
 import torch
 
-from tilespec.models.tasks.base import Task
+from tilespec.models.tasks.base import Geometry, Task
 from tilespec.training.data.patches import Patch, PatchStream, turned, undone
 from tilespec.training.data.score_cache import ScoreCache
 from tilespec.training.objectives.base import Batch
@@ -24,8 +25,12 @@ class PatchReader:
         """Return the patches at ``ids`` of the stream."""
         *_, inputs, answer = self._forms
         x, y = (self._memory((len(ids), *shape), dtype) for shape, dtype in (inputs, answer))
-        for index, *pair in zip(ids, x.numpy(), y.numpy(), strict=True):
-            self._fill(self._stream.patch(index), *pair)
+        patches = [self._stream.patch(index) for index in ids]
+        if self._stream.side == 1 and self._task.geometry == Geometry():
+            self._fill_pixels(patches, x.numpy(), y.numpy())
+        else:
+            for patch, *pair in zip(patches, x.numpy(), y.numpy(), strict=True):
+                self._fill(patch, *pair)
         x, y = (planes.permute(0, 3, 1, 2) if planes.ndim == 4 else planes for planes in (x, y))
         return Batch(x=x, y=y, ids=ids, step=step)
 
@@ -33,6 +38,15 @@ class PatchReader:
         """Return memory for patches ``y, x, ...``; with a channel behind it is torch's channels_last."""
         kind = torch.from_numpy(np.empty(0, dtype)).dtype
         return torch.empty(shape, dtype=kind, pin_memory=self._pin)
+
+    def _fill_pixels(self, patches: Sequence[Patch], x: np.ndarray, y: np.ndarray) -> None:
+        """Write the net's inputs and targets on patches of one pixel, which a turn does not change."""
+        scenes, rows, columns, _ = np.array(patches, np.int64).T
+        for scene in np.unique(scenes):
+            own = np.flatnonzero(scenes == scene)
+            scores, truth = self._blocks.pixels(int(scene), rows[own], columns[own])
+            for k, i in enumerate(own):
+                x[i], y[i] = self._task.pair(scores[:, k : k + 1], truth[:, k : k + 1])
 
     def _fill(self, patch: Patch, x: np.ndarray, y: np.ndarray) -> None:
         """Write the net's input and target on a patch into their memory, turned during the copy."""

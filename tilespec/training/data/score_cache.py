@@ -7,10 +7,12 @@ Those of a whole scene (3000 x 2796 x 4: 134 MB) fit where its spectra (6.2 GB) 
 import math
 import threading
 from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import final
 
 import numpy as np
+from jaxtyping import Int64
 
 from tilespec.core.buffers import thread_buffers
 from tilespec.core.cache import Cache
@@ -25,6 +27,7 @@ from tilespec.training.ranks.group import Ranks
 from tilespec.training.ranks.shared_blocks import Kind, SharedBlocks
 
 Block = tuple[Reflectance, Answers]
+Places = Int64[np.ndarray, " pixel"]
 
 
 @final
@@ -66,8 +69,7 @@ class ScoreCache:
         """
         wanted, region = into or self.empty(roi.shape), self._regions[scene]
         for part in parts(region, roi):
-            make, room = partial(self._transform, scene, part), 0 if self._shared else size(region, part, self.bands)
-            with self.cache.lent((scene, part), room, make) as block:
+            with self._lent(scene, part) as block:
                 places = (roi, part), (region.geometry.target(roi), region.geometry.beneath(part))
                 for values, stored_values, (whole, piece) in zip(wanted, block, places, strict=True):
                     if whole.overlaps(piece):  # a margin has no truth
@@ -76,6 +78,31 @@ class ScoreCache:
         with self._counting:
             self.used += roi.shape[0] * roi.shape[1]
         return wanted
+
+    def pixels(self, scene: int, y: Places, x: Places) -> Block:
+        """Return scores (NaN where there is no data) and answers of single pixels, as one line, for plain geometry.
+
+        They are what `read` returns of one after the other, with one step of Python for each block instead of each
+        pixel, which is most of the work of a training on spectra.
+        """
+        region, (height, width) = self._regions[scene], edges(self._regions[scene].scene)
+        line = self.empty((1, len(y)))
+        blocks, block_of = np.unique(y // height * (1 << 32) + x // width, return_inverse=True)
+        for number in range(len(blocks)):
+            own = np.flatnonzero(block_of == number)
+            first = Roi(y0=int(y[own[0]]), y1=int(y[own[0]]) + 1, x0=int(x[own[0]]), x1=int(x[own[0]]) + 1)
+            (part,) = parts(region, first)
+            with self._lent(scene, part) as block:
+                for values, stored_values in zip(line, block, strict=True):
+                    values[0, own] = stored_values[y[own] - part.y0, x[own] - part.x0]
+        with self._counting:
+            self.used += len(y)
+        return line
+
+    def _lent(self, scene: int, part: Roi) -> AbstractContextManager[Block]:
+        """Return one block, which stays in memory inside of the ``with`` block."""
+        room = 0 if self._shared else size(self._regions[scene], part, self.bands)
+        return self.cache.lent((scene, part), room, partial(self._transform, scene, part))
 
     def _kinds(self) -> dict[Hashable, list[Kind]]:
         """Return the shapes and data types of the arrays of all blocks."""
