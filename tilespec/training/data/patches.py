@@ -83,6 +83,11 @@ class PatchStream:
         """The number of patches in an epoch."""
         return len(self.chosen) or self.patches
 
+    def pixels(self, epoch: int) -> int:
+        """Return the number of pixels that are read for all patches of an epoch."""
+        del epoch
+        return self.length * self.side**2
+
     def patch(self, index: int) -> Patch:
         """Return the patch at ``index`` of the stream: number ``index % length`` of epoch ``index // length``."""
         epoch, k = divmod(index, self.length)

@@ -3,7 +3,6 @@
 The stream and the cache follow fixed rules, so the number of decoded pixels can be calculated beforehand.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Protocol, final, runtime_checkable
@@ -17,6 +16,8 @@ EPOCHS = 2
 """The number of calculated epochs: the first fills the cache, and the second is like all later ones."""
 MUCH = 0.5
 """The number of decoded pixels per used pixel, after the first epoch, from which a note gives advice."""
+NEVER = (-1, Roi(y0=0, y1=1, x0=0, x1=1))
+"""A block that no patch has, for blocks that are not all in memory at once."""
 WINDOW = 16
 """The proposed window, with which a patch of 512 shares most of its blocks with those before it."""
 
@@ -28,6 +29,10 @@ class Stream(Protocol):
     @property
     def length(self) -> int:
         """The number of patches, or samples, in an epoch."""
+        ...
+
+    def pixels(self, epoch: int) -> int:
+        """Return the number of pixels that are read for all patches, or samples, of an epoch."""
         ...
 
     def windows(self, index: int) -> list[tuple[int, Roi]]:
@@ -58,15 +63,21 @@ def forecast(stream: Stream, regions: tuple[TrainingRegion, ...], *, bands: int,
     """
     cache: Cache[None] = Cache(budget)
     size_of = lru_cache(lambda scene, part: size(regions[scene], part, bands))  # of few parts, asked for each patch
+    missing = {(scene, part) for scene, region in enumerate(regions) for part in parts(region, region.roi)}
+    if sum(size_of(*block) for block in missing) > budget:
+        missing.add(NEVER)
     epochs = []
     for epoch in range(EPOCHS):
         decoded: list[int] = []
-        windows = [one for k in range(stream.length) for one in stream.windows(epoch * stream.length + k)]
-        for scene, roi in windows:
-            for part in parts(regions[scene], roi):
-                with cache.lent((scene, part), size_of(scene, part), partial(_decode, decoded, regions[scene], part)):
-                    pass
-        epochs.append(ReadForecast(decoded=sum(decoded), used=sum(math.prod(roi.shape) for _, roi in windows)))
+        for k in range(stream.length):
+            if not missing:  # all blocks are in memory, and stay there: whatever follows decodes nothing
+                break
+            for scene, roi in stream.windows(epoch * stream.length + k):
+                for part in parts(regions[scene], roi):
+                    make = partial(_decode, decoded, regions[scene], part)
+                    with cache.lent((scene, part), size_of(scene, part), make):
+                        missing.discard((scene, part))
+        epochs.append(ReadForecast(decoded=sum(decoded), used=stream.pixels(epoch)))
     return epochs
 
 

@@ -5,6 +5,7 @@ is read at mirrored positions (-1 - y instead of y), so that strides, halos and 
 nothing but positions is mirrored. Pixels beyond the scene are its reflection.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -152,6 +153,11 @@ class SampleStream:
         place = self.sample(index)
         tiles = self.tiles(place)
         return [(place.scene, self.roi(y, x)) for y, x in tiles] * min(len(tiles), 2)
+
+    def pixels(self, epoch: int) -> int:
+        """Return the number of pixels that are read for all samples of an epoch."""
+        numbers = range(epoch * self.length, (epoch + 1) * self.length)
+        return sum(math.prod(roi.shape) for number in numbers for _, roi in self.windows(number))
 
     def roi(self, y: TileAxis, x: TileAxis) -> Roi:
         """Return the region of the scene that a tile is read from, whose borders lie between pixels of the truth."""
