@@ -83,11 +83,6 @@ class PatchStream:
         """The number of patches in an epoch."""
         return len(self.chosen) or self.patches
 
-    def pixels(self, epoch: int) -> int:
-        """Return the number of pixels that are read for all patches of an epoch."""
-        del epoch
-        return self.length * self.side**2
-
     def patch(self, index: int) -> Patch:
         """Return the patch at ``index`` of the stream: number ``index % length`` of epoch ``index // length``."""
         epoch, k = divmod(index, self.length)
@@ -98,10 +93,11 @@ class PatchStream:
         """Return the region of a patch."""
         return Roi(y0=patch.y, y1=patch.y + self.side, x0=patch.x, x1=patch.x + self.side)
 
-    def windows(self, index: int) -> list[tuple[int, Roi]]:
-        """Return the region of a scene that patch ``index`` is read from."""
-        patch = self.patch(index)
-        return [(patch.scene, self.roi(patch))]
+    def windows(self, epoch: int) -> list[tuple[int, Roi]]:
+        """Return the regions that the patches of an epoch are read from, each with the number of its scene."""
+        with _drawing:
+            patches = _epoch(self, epoch)
+        return [(patch.scene, self.roi(patch)) for patch in patches]
 
     def keeping(self, regions: tuple[TrainingRegion, ...]) -> "PatchStream":
         """Return the stream that draws from those of ``patches`` fixed patches that hold more than one class.

@@ -3,12 +3,15 @@
 The stream and the cache follow fixed rules, so the number of decoded pixels can be calculated beforehand.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Protocol, final, runtime_checkable
 
 from tilespec.core.cache import Cache
 from tilespec.core.types import Roi
+from tilespec.storage.blocks import edges
 from tilespec.training.data.score_cache import parts, size, stored
 from tilespec.training.data.training_set import TrainingRegion
 
@@ -16,8 +19,6 @@ EPOCHS = 2
 """The number of calculated epochs: the first fills the cache, and the second is like all later ones."""
 MUCH = 0.5
 """The number of decoded pixels per used pixel, after the first epoch, from which a note gives advice."""
-NEVER = (-1, Roi(y0=0, y1=1, x0=0, x1=1))
-"""A block that no patch has, for blocks that are not all in memory at once."""
 WINDOW = 16
 """The proposed window, with which a patch of 512 shares most of its blocks with those before it."""
 
@@ -26,17 +27,8 @@ WINDOW = 16
 class Stream(Protocol):
     """A stream of patches, or of samples."""
 
-    @property
-    def length(self) -> int:
-        """The number of patches, or samples, in an epoch."""
-        ...
-
-    def pixels(self, epoch: int) -> int:
-        """Return the number of pixels that are read for all patches, or samples, of an epoch."""
-        ...
-
-    def windows(self, index: int) -> list[tuple[int, Roi]]:
-        """Return the regions that are read for number ``index``, each with the number of its scene."""
+    def windows(self, epoch: int) -> Iterable[tuple[int, Roi]]:
+        """Return the regions that are read in an epoch in order, each with the number of its scene."""
         ...
 
 
@@ -62,23 +54,40 @@ def forecast(stream: Stream, regions: tuple[TrainingRegion, ...], *, bands: int,
     The order is that of one thread; several threads are a few patches ahead of each other.
     """
     cache: Cache[None] = Cache(budget)
-    size_of = lru_cache(lambda scene, part: size(regions[scene], part, bands))  # of few parts, asked for each patch
-    missing = {(scene, part) for scene, region in enumerate(regions) for part in parts(region, region.roi)}
-    if sum(size_of(*block) for block in missing) > budget:
-        missing.add(NEVER)
+    sizes = {
+        (scene, part): size(region, part, bands)
+        for scene, region in enumerate(regions)
+        for part in parts(region, region.roi)
+    }
+    kept: set[tuple[int, Roi]] = set()  # blocks that are in memory and stay there
+    fits, blocks_of = sum(sizes.values()) <= budget, _Blocks(regions)
     epochs = []
     for epoch in range(EPOCHS):
         decoded: list[int] = []
-        for k in range(stream.length):
-            if not missing:  # all blocks are in memory, and stay there: whatever follows decodes nothing
-                break
-            for scene, roi in stream.windows(epoch * stream.length + k):
-                for part in parts(regions[scene], roi):
-                    make = partial(_decode, decoded, regions[scene], part)
-                    with cache.lent((scene, part), size_of(scene, part), make):
-                        missing.discard((scene, part))
-        epochs.append(ReadForecast(decoded=sum(decoded), used=stream.pixels(epoch)))
+        used = 0
+        for scene, roi in stream.windows(epoch):
+            used += math.prod(roi.shape)
+            for block in blocks_of(scene, roi):
+                if block not in kept:
+                    with cache.lent(block, sizes[block], partial(_decode, decoded, regions[scene], block[1])):
+                        kept |= {block} if fits else set()
+        epochs.append(ReadForecast(decoded=sum(decoded), used=used))
     return epochs
+
+
+class _Blocks:
+    """The blocks of windows: windows from and to the same stored objects, which most are, have the same ones."""
+
+    def __init__(self, regions: tuple[TrainingRegion, ...]) -> None:
+        self.regions, self.sides = regions, [edges(region.scene) for region in regions]
+        self.known: dict[tuple[int, ...], list[tuple[int, Roi]]] = {}
+
+    def __call__(self, scene: int, roi: Roi) -> list[tuple[int, Roi]]:
+        height, width = self.sides[scene]
+        key = (scene, roi.y0 // height, (roi.y1 - 1) // height, roi.x0 // width, (roi.x1 - 1) // width)
+        if key not in self.known:
+            self.known[key] = [(scene, part) for part in parts(self.regions[scene], roi)]
+        return self.known[key]
 
 
 def _decode(decoded: list[int], region: TrainingRegion, part: Roi) -> None:

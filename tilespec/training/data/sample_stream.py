@@ -5,7 +5,6 @@ is read at mirrored positions (-1 - y instead of y), so that strides, halos and 
 nothing but positions is mirrored. Pixels beyond the scene are its reflection.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -145,19 +144,17 @@ class SampleStream:
             )
         return spans
 
-    def windows(self, index: int) -> list[tuple[int, Roi]]:
-        """Return the region of each scene that sample ``index`` is read from, tile by tile: twice if there are several.
+    def windows(self, epoch: int) -> list[tuple[int, Roi]]:
+        """Return the regions that the samples of an epoch are read from, tile by tile: twice if there are several.
 
         The first reading is for the sums, the second for the gradients.
         """
-        place = self.sample(index)
-        tiles = self.tiles(place)
-        return [(place.scene, self.roi(y, x)) for y, x in tiles] * min(len(tiles), 2)
-
-    def pixels(self, epoch: int) -> int:
-        """Return the number of pixels that are read for all samples of an epoch."""
-        numbers = range(epoch * self.length, (epoch + 1) * self.length)
-        return sum(math.prod(roi.shape) for number in numbers for _, roi in self.windows(number))
+        windows = []
+        for index in range(epoch * self.length, (epoch + 1) * self.length):
+            place = self.sample(index)
+            tiles = self.tiles(place)
+            windows += [(place.scene, self.roi(y, x)) for y, x in tiles] * min(len(tiles), 2)
+        return windows
 
     def roi(self, y: TileAxis, x: TileAxis) -> Roi:
         """Return the region of the scene that a tile is read from, whose borders lie between pixels of the truth."""
