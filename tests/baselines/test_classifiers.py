@@ -310,3 +310,13 @@ def test_a_class_without_pixels_keeps_its_number_and_is_never_predicted(tmp_path
     assert told["absent_classes"] == ["class_1"]
     assert Model.load(str(tmp_path / "out.model")).classes == ("class_0", "class_1", "class_2")
     assert set(np.unique(prediction(tmp_path / "out"))) == {0, 2}
+
+
+def test_a_perceptron_has_the_hidden_layers_that_were_asked_for(tmp_path, make_scene):
+    path = make_scene(tmp_path / "s", 20, 20, 8, classes=2)
+    baseline("mlp", path, str(tmp_path / "out"), samples=100, hidden="24, 16,8")
+    model = Model.load(str(tmp_path / "out.model"))
+    assert model.net["hidden"] == [24, 16, 8]
+    for wrong in ("0", "64,", "many"):
+        with pytest.raises(UserError, match="hidden"):
+            baseline("mlp", path, str(tmp_path / "b"), hidden=wrong)

@@ -67,6 +67,8 @@ class MethodOptions:
     """The region is read at most this many times (kmeans)."""
     penalty: float = 1.0
     """A large penalty C fits the samples closely, a small one shrinks the weights (svm, logistic)."""
+    hidden: str = field(default="64,64", metadata={"metavar": "N,N,..."})
+    """Hidden layers have this many units (mlp)."""
     degree: int = 2
     """Monomials of the bands go up to this degree (polynomial)."""
     centres: int = 50
@@ -83,7 +85,7 @@ class MethodOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no method can do."""
-        self.latent, self.count  # noqa: B018 - both parse, and refuse what they cannot
+        self.latent, self.count, self.layers  # noqa: B018 - they parse, and refuse what they cannot
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise _refused(name, getattr(self, name), f"{low} to {high}")
@@ -106,6 +108,13 @@ class MethodOptions:
         """Latent variables, or how many there may be at most."""
         text = str(COMPONENTS if self.components is None else self.components).removeprefix(f"{AUTO}:")
         return MOST if text == AUTO else _whole("components", text, "a number from 1, auto, or auto:N", 1)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The units of the hidden layers."""
+        return tuple(
+            _whole("hidden", part.strip(), "numbers of units, such as 64,64", 1) for part in str(self.hidden).split(",")
+        )
 
     @property
     def count(self) -> int | None:
