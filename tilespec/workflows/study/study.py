@@ -72,7 +72,9 @@ def study(config: Source | Sequence[Source], out: str, options: StudyOptions, pr
 
     Without folds, the training region is ``data.rows``, ``data.cols`` of ``data.scene``, and the test region is
     ``data.test_rows``, ``data.test_cols`` of the same scenes. With folds, scenes, or those regions of them, are either
-    for training or for test; each group of scenes is tested after a training on the other groups.
+    for training or for test; each group of scenes is tested after a training on the other groups. With a split,
+    labelled pixels of each scene are for training or for test. Trainings of the task ``synthesize`` are judged by the
+    classifiers that learn from their spectra (`tilespec.workflows.study.augmentation`).
 
     Args:
         config: TOML file, ``preset:NAME``, or a mapping of tables; or several to compare.
