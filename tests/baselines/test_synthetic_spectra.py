@@ -154,6 +154,16 @@ def test_labels_in_another_store_are_learned_from_as_if_they_were_the_scenes(sce
         api.baseline(method, scene, tmp_path / "b", **more)
 
 
+def test_labels_of_another_program_may_be_wider_numbers(scene, tmp_path):
+    opened = Scene.open(scene)
+    wide = write(
+        tmp_path / "w", opened.read(opened.roi), opened.spectral, layers={"labels": opened.labels().astype(np.int32)}
+    )
+    narrow = write(tmp_path / "n", opened.read(opened.roi), opened.spectral, layers={"labels": opened.labels()})
+    found = [api.baseline("svm", url, tmp_path / name, samples=90) for name, url in (("a", wide), ("b", narrow))]
+    assert found[0]["samples"] == found[1]["samples"]
+
+
 def test_labels_that_do_not_lie_on_the_scene_or_are_of_no_use_are_refused(scene, tmp_path):
     small = labels_apart(tmp_path / "small", scene, np.zeros((4, 4)))
     with pytest.raises(UserError, match="50 x 40"):

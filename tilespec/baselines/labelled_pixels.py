@@ -19,7 +19,7 @@ from tilespec.core.types import UNLABELLED, Spectra
 from tilespec.models.nets import build
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import GROUP, Block, blocks
-from tilespec.storage.layer import label_map
+from tilespec.storage.layer import Layer
 from tilespec.storage.layout import class_names
 from tilespec.storage.scene import Scene
 
@@ -96,13 +96,13 @@ def draw(on: FitInput, count: int, *, balanced: bool) -> Labelled:
 
 def _count(store: str, group: tuple[Block, ...]) -> tuple[Counts, ...]:
     """Return the number of pixels of each class in the blocks."""
-    labels = label_map(store)
-    return tuple(np.bincount(labels.read(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
+    labels = Layer.open(store, "labels")
+    return tuple(np.bincount(labels.classes(b.roi).ravel(), minlength=256)[:UNLABELLED] for b in group)
 
 
 def _names(totals: Counts, on: FitInput) -> tuple[str, ...]:
     """Return the names of the classes, including absent ones; refuse a region with fewer than two classes."""
-    named = class_names(label_map(on.labels).attrs)
+    named = class_names(Layer.open(on.labels, "labels").attrs)
     number = max(len(named), int(np.flatnonzero(totals)[-1]) + 1 if totals.any() else 0)
     names = tuple(named[i] if i < len(named) else f"class_{i}" for i in range(number))
     empty = [name for name, n in zip(names, totals, strict=False) if n == 0]
@@ -143,9 +143,9 @@ def _draws(
 
 def _read(recipe: Recipe, store: str, group: tuple[_LabelledDraw, ...]) -> tuple[Any, ...]:
     """Return spectra, classes and positions of the draws, in turn."""
-    scene, labels, room, out = Scene.open(group[0].block.url), label_map(store), Buffers(), []
+    scene, labels, room, out = Scene.open(group[0].block.url), Layer.open(store, "labels"), Buffers(), []
     for one in group:
-        classes = labels.read(one.block.roi).ravel()
+        classes = labels.classes(one.block.roi).ravel()
         at = [np.flatnonzero(classes == c)[ranks] for c, ranks in enumerate(one.ranks)]
         chosen = np.concatenate(at)
         spectra = scene.read(one.block.roi, room).reshape(-1, scene.shape[2])[chosen]
@@ -253,7 +253,7 @@ def _moments(
 ) -> Grouped:
     """Return the moments of the labelled pixels of some blocks."""
     total = zero
-    for spectra, classes, y, x in labelled_spectra(recipe, store, group):
+    for spectra, classes, y, x in _labelled(recipe, store, group):
         number = classes if cells is None else classes + STRIDE * cells.of(y, x)
         total = total + zero.of((spectra, number), (int(y[0]), int(x[0])))
     return total
@@ -262,19 +262,17 @@ def _moments(
 def _right(recipe: Recipe, store: str, net: Built, group: tuple[Block, ...]) -> Int64[np.ndarray, " 2"]:
     """Return the number of correctly classified labelled pixels of some blocks, and the number of all."""
     total = np.zeros(2, np.int64)
-    for spectra, classes, _, _ in labelled_spectra(recipe, store, group):
+    for spectra, classes, _, _ in _labelled(recipe, store, group):
         valid = np.isfinite(spectra[:, 0])
         total += [(_answer(net, spectra[valid]) == classes[valid]).sum(), valid.sum()]
     return total
 
 
-def labelled_spectra(
-    recipe: Recipe, store: str, group: tuple[Block, ...]
-) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
+def _labelled(recipe: Recipe, store: str, group: tuple[Block, ...]) -> Iterator[tuple[Spectra, Counts, Counts, Counts]]:
     """Yield spectra after the recipe, classes, rows and columns of the labelled pixels of each block with labels."""
-    scene, labels, room = Scene.open(group[0].url), label_map(store), Buffers()
+    scene, labels, room = Scene.open(group[0].url), Layer.open(store, "labels"), Buffers()
     for block in group:
-        classes = labels.read(block.roi)
+        classes = labels.classes(block.roi)
         y, x = np.nonzero(classes != UNLABELLED)
         if len(y):
             spectra = recipe.apply(scene.read(block.roi, room)[y, x])

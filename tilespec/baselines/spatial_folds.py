@@ -16,7 +16,7 @@ from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.storage.blocks import GROUP, Block, blocks
-from tilespec.storage.layer import label_map
+from tilespec.storage.layer import Layer
 
 PER_FOLD = 20
 """The approximate number of squares in a fold: enough for a share of every class, few enough to be large."""
@@ -71,11 +71,11 @@ def _counts(
     store: str, roi: Roi, side: int, plane: tuple[int, int], group: tuple[Block, ...]
 ) -> Int64[np.ndarray, "cell class"]:
     """Return the number of pixels of each class in each square."""
-    labels, total = label_map(store), np.zeros((plane[0] * plane[1], UNLABELLED + 1), np.int64)
+    labels, total = Layer.open(store, "labels"), np.zeros((plane[0] * plane[1], UNLABELLED + 1), np.int64)
     for block in group:
         y, x = np.mgrid[block.roi.slices]
         cell = (y - roi.y0) // side * plane[1] + (x - roi.x0) // side
-        pairs = cell * (UNLABELLED + 1) + labels.read(block.roi)
+        pairs = cell * (UNLABELLED + 1) + labels.classes(block.roi)
         total += np.bincount(pairs.ravel(), minlength=total.size).reshape(total.shape)
     return total[:, :UNLABELLED]
 

@@ -44,7 +44,7 @@ def draw_augmented(on: FitInput, default: int, *, balanced: bool) -> Labelled:
     if wanted is None:
         return labelled
     if wanted in RULES:
-        rng = np.random.default_rng([on.seed, 5])
+        rng = np.random.default_rng([on.seed, 7])
         made = RULES[wanted](labelled.spectra.astype(np.float64), labelled.classes, rng).astype(np.float32)
         return _joined(labelled, made, labelled.classes)
     if is_spectra_table(wanted):

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
-from tilespec.core.types import Roi
+from tilespec.core.types import ClassMap, Roi
 from tilespec.storage.axes import check_order
 from tilespec.storage.chunk_reader import ChunkReader
 from tilespec.storage.group import check_complete, name_damage, open_group
@@ -90,6 +90,10 @@ class Layer:
             if self.objects is None:
                 return np.asarray(self.array[roi.slices])
             return self.objects.read(self._region(roi), buffers or Buffers())
+
+    def classes(self, roi: Roi) -> ClassMap:
+        """Return a region of a layer of class labels; 255 is unlabelled."""
+        return self.read(roi).astype(np.uint8, copy=False)
 
     def lines(self, roi: Roi, step: int, buffers: Buffers) -> Iterator[Shaped[np.ndarray, "y x *channel"]]:
         """Yield a region with its stored values, ``step`` lines at a time, each valid until the next.

@@ -176,7 +176,7 @@ class Scene:
 
     def labels(self, roi: Roi | None = None) -> ClassMap:
         """Return the class labels ``y, x``; 255 is unlabelled."""
-        return self.layer("labels", roi).astype(np.uint8, copy=False)
+        return self.plane("labels").classes(roi or self.roi)
 
     def classes(self, layer: str = "labels") -> tuple[str, ...]:
         """Return the names of the classes 0, 1, ... of a layer."""

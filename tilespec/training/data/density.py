@@ -131,11 +131,11 @@ def weighted(
         UserError: a weight is negative or infinite, or all are 0.
     """
     power, by_class = POWERS.get(balance, 0.0), balance in POWERS
-    share = 0.5 if unlabelled else 0.0
+    of_unlabelled = (0.5 if unlabelled else 0.0) if by_class else None
     tables = [_table(field, classes if by_class else None) for field in fields]
     totals = [table.sum(axis=0) for table in tables]
     shared = totals if shares is not None else [np.sum(totals, axis=0)] * len(fields)
-    factors = [_factors(total, power, share if by_class else None) for total in shared]
+    factors = [_factors(total, power, of_unlabelled) for total in shared]
     masses = [table @ factor for table, factor in zip(tables, factors, strict=True)]
     for field, mass, share in zip(fields, masses, shares or [0.0] * len(fields), strict=True):
         if (share > 0 and not mass.any()) or not any(each.any() for each in masses):

@@ -15,10 +15,13 @@ from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.progress import Progress
+from tilespec.core.registry import load
 from tilespec.core.types import UNLABELLED, Roi
 from tilespec.evaluate.comparison import metrics_of
 from tilespec.evaluate.metrics.base import Metric
 from tilespec.evaluate.metrics.table import figures
+from tilespec.models.tasks import TASKS
+from tilespec.models.tasks.base import generates
 from tilespec.storage.files import parse_json, read_json, write_atomic
 from tilespec.storage.inventory import digests
 from tilespec.storage.layer import label_map
@@ -103,7 +106,7 @@ class Run:
     @property
     def generates(self) -> bool:
         """Whether its training is one of a generator of spectra, which predicts nothing."""
-        return self.variant.baseline is None and self.config.task.name == "synthesize"
+        return self.variant.baseline is None and generates(load(TASKS, self.config.task.name, "task"))
 
     def tables(self) -> dict[str, Any]:
         """Return the configuration of its training, without the test region if that is in other scenes."""
