@@ -198,6 +198,7 @@ def test_generators_without_a_classifier_that_learns_from_them_and_two_ways_to_s
 def test_the_command_plans_an_augmentation_study_and_writes_nothing(scene, tmp_path):
     line = ["study", "preset:audebert2018", "--out", str(tmp_path / "s"), "--set", f"data.scene={scene}"]
     line += ["--baseline", "svm,mlp", "--synthetic", "gaussians,mixtures", "--split", "random:0.1", "--split", "halves"]
+    line += ["--seeds", "1", "--set", "data.patches=512"]  # few: here the types of every call are checked
     result = CliRunner().invoke(app, [*line, "--baseline-option", "recipe=", "--dry-run", "--json", "--quiet"])
     assert result.exit_code == 0, result.output
     plan = json.loads(result.stdout)
