@@ -8,11 +8,15 @@ import zarr
 from baseline_input import labels_apart, training
 from cube_scenes import write
 from generators import CLASSES, generator
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.svm import LinearSVC
 
 from tilespec import api
+from tilespec.baselines import plsda
 from tilespec.baselines.labelled_pixels import draw
-from tilespec.baselines.synthetic_spectra import RULES, draw_augmented
+from tilespec.baselines.pls.group_moments import Cross
+from tilespec.baselines.spatial_folds import cells
+from tilespec.baselines.synthetic_spectra import RULES, draw_augmented, synthetic
 from tilespec.core.errors import UserError
 from tilespec.models.model import Model
 from tilespec.storage.scene import Scene
@@ -53,6 +57,40 @@ def test_other_classifiers_take_them_too(scene, table, tmp_path, method):
     with_them = api.baseline(method, scene, tmp_path / "a", samples=60, synthetic=table)
     without = api.baseline(method, scene, tmp_path / "b", samples=60)
     assert with_them["samples"] == without["samples"] + 210
+
+
+def test_plsda_with_synthetic_spectra_is_scikit_learns_on_both(scene, table, tmp_path):
+    options = {"recipe": "", "samples": 90, "components": 3}
+    found = api.baseline("plsda", scene, tmp_path / "out", synthetic=table, **options)
+    real, own = draw(training(scene, samples=90), 90, balanced=True), SpectraTable.open(table)
+    assert found["samples"] == len(real.spectra) + 210
+    x = np.concatenate([real.spectra, own.read(0, 210)]).astype(np.float64)
+    y = np.eye(CLASSES)[np.concatenate([real.classes, own.labels])]
+    oracle = PLSRegression(3, scale=False, tol=1e-14, max_iter=10_000).fit(x, y)
+    affine = Model.load(str(tmp_path / "out.model")).weights
+    scores = x @ affine["affine.weight"].numpy().T + affine["affine.bias"].numpy()
+    np.testing.assert_allclose(scores, oracle.predict(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("wanted", ["table", "gaussians", None])
+def test_a_fold_is_judged_by_measured_spectra_and_by_what_a_rule_makes_of_the_others(scene, table, wanted):
+    on = training(scene, samples=200, components="auto", synthetic=table if wanted == "table" else wanted)
+    squares = cells(on)
+    real = draw(on, 200, balanced=True)
+    fold = squares.of(*real.places.T)
+    _, moments = plsda._drawn(on, squares)
+    made = synthetic(on, real, 200, balanced=True)
+    for left in range(on.options.folds):
+        kept = fold != left
+        beside, _ = made(real.spectra[kept], real.classes[kept])
+        learned = np.concatenate([real.spectra[kept], beside]).astype(np.float64)
+        whole = Cross.of_classes(moments.learned(left), len(real.names), balanced=False)
+        assert whole.n == len(learned)
+        np.testing.assert_allclose(whole.mean_x, learned.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(
+            whole.xx, (learned - learned.mean(axis=0)).T @ (learned - learned.mean(axis=0)), 1e-4
+        )
+        assert sum(group.n for group in moments.folds[left].values()) == (~kept).sum()
 
 
 def test_a_class_that_only_the_table_has_is_learned(scene, table, tmp_path):

@@ -58,7 +58,7 @@ class FitInput:
                 "--samples",
                 found="all",
                 expected="a number of pixels, which this method holds in memory",
-                do=f"Give for example --samples {default}; plsda learns from all pixels out of core.",
+                do=f"Give for example --samples {default}; plsda without --synthetic takes all.",
             )
         return self.options.count or default
 

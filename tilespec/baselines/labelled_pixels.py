@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 
 from tilespec.baselines.base import FitInput, FittedBaseline
-from tilespec.baselines.pls.group_moments import Group, Grouped
+from tilespec.baselines.pls.group_moments import Group, Grouped, merged
 from tilespec.baselines.spatial_folds import SpatialFolds
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.buffers import Buffers
@@ -168,6 +168,14 @@ class Gathered:
     """The classes without a valid pixel."""
     invalid: int
     """The number of labelled pixels without a valid spectrum."""
+    synthetic: tuple[dict[int, Group], ...] = ()
+    """The moments of synthetic spectra that are learned from too: for each fold without it, then for all folds."""
+
+    def learned(self, without: int | None = None) -> dict[int, Group]:
+        """Return the moments of each class that are learned from, with or without one fold."""
+        measured = [part for i, part in enumerate(self.folds) if i != without]
+        made = self.synthetic[-1 if without is None else without :][:1]
+        return merged([*measured, *made])
 
 
 def gather(on: FitInput, *, scatter: bool, cells: SpatialFolds | None = None) -> Gathered:

@@ -35,7 +35,7 @@ class MethodOptions:
     mlp and 20,000 for others."""
     synthetic: str | None = field(default=None, metadata={"metavar": "STORE"})
     """The method is fitted on synthetic spectra too: those of this table or scene, which `synth` wrote; or gaussians,
-    mixtures or gain-noise, as many as drawn labelled pixels and made from them (svm, logistic, mlp)."""
+    mixtures or gain-noise, as many as drawn labelled pixels and made from them (svm, logistic, mlp, plsda)."""
     threshold: float = 0.69
     """A pixel is plant where its NDVI is above this (ndvi)."""
     folds: int = 5

@@ -6,17 +6,30 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from tilespec.baselines.base import FitInput, FittedBaseline
 from tilespec.baselines.diagnostics import PlsResiduals
-from tilespec.baselines.labelled_pixels import NEVER, STRIDE, Gathered, accuracy, accuracy_of, by_fold, draw, gather
+from tilespec.baselines.labelled_pixels import (
+    NEVER,
+    STRIDE,
+    Gathered,
+    Labelled,
+    accuracy,
+    accuracy_of,
+    by_fold,
+    draw,
+    gather,
+)
 from tilespec.baselines.options import AUTO, COMPONENTS
 from tilespec.baselines.pls.cross_validation import Curves, cross_validate, one_standard_error
-from tilespec.baselines.pls.group_moments import Cross, Group, Grouped, merged
+from tilespec.baselines.pls.group_moments import Cross, Grouped
 from tilespec.baselines.pls.limits import residual_variances
 from tilespec.baselines.pls.pls import Pls, fit
 from tilespec.baselines.spatial_folds import SpatialFolds, cells
+from tilespec.baselines.synthetic_spectra import joined, synthetic
 from tilespec.core.errors import UserError
+from tilespec.core.types import Spectra
 
 SAMPLES = 3000
 """The sample of Mishra and Herrmann (2021): 1500 spectra of each of two classes."""
@@ -34,7 +47,7 @@ class PlsDa:
 
     STEPS: ClassVar[str] = "vsn"
     COMPONENTS: ClassVar[int] = COMPONENTS
-    USES: ClassVar[tuple[str, ...]] = ("components", "samples", "folds", "scale", "diagnostics")
+    USES: ClassVar[tuple[str, ...]] = ("components", "samples", "folds", "scale", "diagnostics", "synthetic")
 
     @staticmethod
     def fit(on: FitInput) -> FittedBaseline:
@@ -42,10 +55,9 @@ class PlsDa:
         if not (on.options.auto and on.options.components == AUTO):
             _few_enough(on.options.latent, on.recipe.bands_out)
         squares = cells(on) if on.options.auto else None
-        everything = on.options.count == 0
-        drawn = None if everything else draw(on, on.options.count or SAMPLES, balanced=True)
-        moments = gather(on, scatter=True, cells=squares) if drawn is None else _of_drawn(drawn, squares)
-        whole = Cross.of_classes(merged(moments.folds), len(moments.names), balanced=everything)
+        everything = on.options.count == 0 and on.options.synthetic is None
+        drawn, moments = (None, gather(on, scatter=True, cells=squares)) if everything else _drawn(on, squares)
+        whole = Cross.of_classes(moments.learned(), len(moments.names), balanced=everything)
         if not on.options.auto:
             _few_enough(on.options.latent, min(whole.n - 1, on.recipe.bands_out))
         curves, chosen = _chosen(on, moments, balanced=everything)
@@ -62,19 +74,37 @@ def _few_enough(latent: int, most: int) -> None:
         raise UserError("--components", found=latent, expected=f"1 to {most}", do="Give fewer latent variables.")
 
 
-def _of_drawn(drawn: Any, squares: SpatialFolds | None) -> Gathered:
-    """Return the moments of drawn pixels."""
-    number = drawn.classes if squares is None else drawn.classes + STRIDE * squares.of(*drawn.places.T)
-    groups = Grouped(scatter=True).of((drawn.spectra, number))
-    folds = by_fold(groups, 1 if squares is None else int(squares.fold.max()) + 1)
-    return Gathered(folds=folds, names=drawn.names, absent=drawn.absent, invalid=drawn.invalid)
+def _drawn(on: FitInput, squares: SpatialFolds | None) -> tuple[Labelled, Gathered]:
+    """Return drawn pixels with the synthetic spectra beside them, and the moments of both.
+
+    What a rule makes for a cross-validation is made of the pixels of the other folds alone.
+    """
+    drawn = draw(on, on.in_memory(SAMPLES), balanced=True)
+    made = synthetic(on, drawn, SAMPLES, balanced=True)
+    fold = np.zeros(len(drawn.classes), np.int64) if squares is None else squares.of(*drawn.places.T)
+    count = 1 if squares is None else int(squares.fold.max()) + 1
+    everywhere = made(drawn.spectra, drawn.classes)
+    both = joined(drawn, *everywhere)
+    others = [made(drawn.spectra[fold != i], drawn.classes[fold != i]) for i in range(count if count > 1 else 0)]
+    moments = Gathered(
+        folds=by_fold(_grouped(drawn.spectra, drawn.classes + STRIDE * fold), count),
+        names=both.names,
+        absent=both.absent,
+        invalid=both.invalid,
+        synthetic=tuple(by_fold(_grouped(*each), 1)[0] for each in (*others, everywhere)),
+    )
+    return both, moments
+
+
+def _grouped(spectra: Spectra, number: Int64[np.ndarray, " pixel"]) -> Grouped:
+    return Grouped(scatter=True).of((spectra, number))
 
 
 def _chosen(on: FitInput, moments: Gathered, *, balanced: bool) -> tuple[Curves | None, int]:
     """Return the errors of the cross-validation, if requested, and the number of latent variables."""
     if not on.options.auto:
         return None, on.options.latent
-    folds = [part for part in moments.folds if part]
+    folds = [i for i, part in enumerate(moments.folds) if part]
     if len(folds) < 2:
         raise UserError(
             on.scene.url,
@@ -83,15 +113,16 @@ def _chosen(on: FitInput, moments: Gathered, *, balanced: bool) -> tuple[Curves 
             do="Give a larger region, more --samples, or --components as a number.",
         )
     most = min(on.options.latent, on.recipe.bands_out)
-    curves = cross_validate(_splits(folds, len(moments.names), balanced=balanced), most, scale=on.options.scale)
+    curves = cross_validate(_splits(moments, folds, balanced=balanced), most, scale=on.options.scale)
     return curves, one_standard_error(curves)
 
 
-def _splits(folds: list[dict[int, Group]], classes: int, *, balanced: bool) -> Iterator[tuple[Cross, Cross]]:
+def _splits(moments: Gathered, folds: list[int], *, balanced: bool) -> Iterator[tuple[Cross, Cross]]:
     """Yield the moments of all folds except one, weighted by their own classes, and those of that one."""
-    for i, left in enumerate(folds):
-        others = merged([part for j, part in enumerate(folds) if j != i])
-        yield Cross.of_classes(others, classes, balanced=balanced), Cross.of_classes(left, classes, balanced=balanced)
+    for left in folds:
+        parts = moments.learned(left), moments.folds[left]
+        learned, judged = (Cross.of_classes(part, len(moments.names), balanced=balanced) for part in parts)
+        yield learned, judged
 
 
 def _fitted(on: FitInput, moments: Gathered, model: Pls, cross: Cross) -> FittedBaseline:

@@ -5,6 +5,7 @@ The rules are the plain alternatives to a generator: each makes as many spectra 
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 from typing import Final
 
@@ -29,27 +30,49 @@ NOISE: Final = 0.01
 Classes = Int64[np.ndarray, " pixel"]
 
 
+Made = Callable[[Spectra, Classes], tuple[Spectra, Classes]]
+"""The synthetic spectra, and their classes, that are learned from beside measured ones and their classes."""
+
+
 def draw_augmented(on: FitInput, default: int, *, balanced: bool) -> Labelled:
     """Return labelled pixels as `draw` does, with the synthetic spectra that the options ask for, after the recipe.
-
-    A synthetic spectrum has no place in the scene: its row and column are -1.
 
     Raises:
         UserError: there are no labels to draw; or the synthetic spectra have other bands than the scene, or are of a
             class that it does not have.
     """
-    count, wanted = on.in_memory(default), on.options.synthetic
+    _check_known(on.options.synthetic)
+    labelled = draw(on, on.in_memory(default), balanced=balanced)
+    return joined(labelled, *synthetic(on, labelled, default, balanced=balanced)(labelled.spectra, labelled.classes))
+
+
+def synthetic(on: FitInput, labelled: Labelled, default: int, *, balanced: bool) -> Made:
+    """Return what makes the synthetic spectra that the options ask for: a rule of given ones, or always a store's.
+
+    Raises:
+        UserError: as for `draw_augmented`.
+    """
+    wanted = on.options.synthetic
     _check_known(wanted)
-    labelled = draw(on, count, balanced=balanced)
     if wanted is None:
-        return labelled
+        return partial(_always, (labelled.spectra[:0], labelled.classes[:0]))
     if wanted in RULES:
-        rng = np.random.default_rng([on.seed, 7])
-        made = RULES[wanted](labelled.spectra.astype(np.float64), labelled.classes, rng).astype(np.float32)
-        return _joined(labelled, made, labelled.classes)
+        return partial(_by_rule, wanted, on.seed)
     if is_spectra_table(wanted):
-        return _joined(labelled, *_of_table(on, labelled, wanted))
-    return _joined(labelled, *_of_scene(on, labelled, wanted, count, balanced=balanced))
+        return partial(_always, _of_table(on, labelled, wanted))
+    return partial(_always, _of_scene(on, labelled, wanted, on.in_memory(default), balanced=balanced))
+
+
+def _always(stored: tuple[Spectra, Classes], *beside: object) -> tuple[Spectra, Classes]:
+    """Return what is stored, whatever it is learned from beside."""
+    del beside
+    return stored
+
+
+def _by_rule(rule: str, seed: int, spectra: Spectra, classes: Classes) -> tuple[Spectra, Classes]:
+    """Return as many synthetic spectra of the same classes."""
+    made = RULES[rule](spectra.astype(np.float64), classes, np.random.default_rng([seed, 7]))
+    return made.astype(np.float32), classes
 
 
 def _check_known(wanted: str | None) -> None:
@@ -103,16 +126,19 @@ def _renumbered(on: FitInput, labelled: Labelled, url: str, names: tuple[str, ..
     return own
 
 
-def _joined(labelled: Labelled, spectra: Spectra, classes: Classes) -> Labelled:
-    """Return labelled pixels with further spectra; those without a value are left out."""
+def joined(labelled: Labelled, spectra: Spectra, classes: Classes) -> Labelled:
+    """Return labelled pixels with further spectra; those without a value are left out.
+
+    A synthetic spectrum has no place in the scene: its row and column are -1.
+    """
     valid = np.isfinite(spectra[:, 0])
-    joined = np.concatenate([labelled.classes, classes[valid]])
+    numbers = np.concatenate([labelled.classes, classes[valid]])
     return replace(
         labelled,
         spectra=np.concatenate([labelled.spectra, spectra[valid]]),
-        classes=joined,
+        classes=numbers,
         places=np.concatenate([labelled.places, np.full((int(valid.sum()), 2), -1)]),
-        absent=tuple(name for name in labelled.absent if labelled.names.index(name) not in joined),
+        absent=tuple(name for name in labelled.absent if labelled.names.index(name) not in numbers),
         invalid=labelled.invalid + int((~valid).sum()),
     )
 
