@@ -1,6 +1,7 @@
 """Chemical maps from mean references on simulated trays whose maps are known: a valid U-Net beside PLS.
 
     python benchmarks/chemmap/compare.py --out benchmarks/results/chemmap.json [--seeds 3] [--steps 2000]
+        [--set recipe.steps=absorbance,snv ...]
 
 Both methods see the cube and the mean of each sample of one tray; both are judged on another tray. The maps of PLS are
 judged at full size and as means of 2 x 2 pixels, the size of the maps of the net.
@@ -59,7 +60,7 @@ def figures(predicted: np.ndarray, truth: np.ndarray, sample: np.ndarray, means:
     }
 
 
-def run(seed: int, steps: int, at: Path) -> dict[str, Any]:
+def run(seed: int, settings: dict[str, Any], at: Path) -> dict[str, Any]:
     """Return the figures of one pair of trays."""
     for name, number in (("fit", 2 * seed), ("test", 2 * seed + 1)):
         api.simulate(at / name, seed=number, **TRAY)
@@ -72,7 +73,7 @@ def run(seed: int, steps: int, at: Path) -> dict[str, Any]:
     api.predict(at / "fit-pls.model", at / "test", at / "pls")
     began = time.monotonic()
     data = {"scene": str(at / "fit"), "references": references, "columns": [COLUMN], "samples": "sample"}
-    overrides = {f"data.{key}": value for key, value in data.items()} | {"train.steps": steps, "train.seed": seed}
+    overrides = settings | {f"data.{key}": value for key, value in data.items()} | {"train.seed": seed}
     api.train("preset:chemmap", at / "unet.model", overrides=overrides)
     spent["unet_seconds"] = time.monotonic() - began
     api.predict(at / "unet.model", at / "test", at / "unet")
@@ -97,17 +98,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
+    settings = dict(each.split("=", 1) for each in options.set) | {"train.steps": options.steps}
     results = {}
     for seed in range(options.seeds):
         at = Path(tempfile.mkdtemp())
         try:
-            results[seed] = run(seed, options.steps, at)
+            results[seed] = run(seed, settings, at)
         finally:
             shutil.rmtree(at)
         print(json.dumps({seed: results[seed]}, indent=1), flush=True)
     if options.out:
-        options.out.write_text(json.dumps({"tray": TRAY, "steps": options.steps, "seeds": results}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"tray": TRAY, "settings": settings, "seeds": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
