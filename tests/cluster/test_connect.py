@@ -1,16 +1,22 @@
 """Only encrypted addresses leave the machine, no mistake in one is a traceback, and workers import no script."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from distributed import Client, get_worker
+from distributed.comm import CommClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 from untrained_models import save_model
 
+from tilespec.cluster import connect as module
 from tilespec.cluster.connect import connect
-from tilespec.core.errors import UserError
+from tilespec.cluster.worker_plugin import Settings, UserModules
+from tilespec.core.errors import IncompleteError, UserError
 
 PLAIN = st.sampled_from(["ws", "wss", "ucx", "ucxx", "inproc", "http", "https", "udp", "tcp+x", "TCPS", "file"])
 AWAY = st.sampled_from(["10.0.0.1:8786", "127.0.0.2:8786", "example.com:8786", "localhost.evil:1", "[fe80::1]:9"])
@@ -52,6 +58,35 @@ def test_nothing_plain_leaves_the_machine(host):
 )
 def test_an_address_that_is_none_and_a_path_that_is_no_cluster_are_messages(address):
     refused(address)
+
+
+def dying(monkeypatch, deaths):
+    """Let a worker die as each of the first calls asks all workers."""
+    whole, asked = Client.register_plugin, []
+
+    def register(client, plugin):
+        asked.append(type(plugin).__name__)
+        if len(asked) <= deaths:
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+            raise CommClosedError("Stream is closed")
+        return whole(client, plugin)
+
+    monkeypatch.setattr(Client, "register_plugin", register)
+    return asked
+
+
+def test_a_worker_that_dies_while_all_are_told_is_started_again_and_told(monkeypatch):
+    asked = dying(monkeypatch, deaths=1)
+    with connect(1, None) as client:
+        assert {Settings.name, UserModules.name} <= set(client.submit(lambda: list(get_worker().plugins)).result(60))
+    assert asked == ["Settings", "Settings", "UserModules"]
+
+
+def test_workers_that_die_whenever_they_are_told_are_a_message(monkeypatch):
+    monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
+    dying(monkeypatch, deaths=10)
+    with pytest.raises(IncompleteError, match="again and again"), connect(2, None):
+        pass
 
 
 SCRIPT = """

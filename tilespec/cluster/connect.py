@@ -6,6 +6,7 @@ task sets its own torch and BLAS threads.
 
 import logging
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import spawn
@@ -29,6 +30,8 @@ MAIN, WORKER = ("init_main_from_name", "init_main_from_path"), "Dask Worker proc
 
 STARTS = 3
 """The number of attempts to start workers when one of them dies during the start."""
+PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""The seconds between attempts to ask all workers when one of them dies meanwhile."""
 
 
 @contextmanager
@@ -56,8 +59,24 @@ def _with_modules(client: Any) -> Any:
     """Return a client whose workers may load the modules that this user named."""
     from tilespec.cluster.worker_plugin import UserModules
 
-    client.register_plugin(UserModules())
+    _of_workers(lambda: client.register_plugin(UserModules()))
     return client
+
+
+def _of_workers(ask: Callable[[], object]) -> None:
+    """Do what asks every worker, again when one of them dies before it answers: Dask asks those that come later too.
+
+    Raises:
+        IncompleteError: workers die again and again.
+    """
+    for pause in PAUSES:
+        try:
+            ask()
+        except OSError:
+            time.sleep(pause)
+        else:
+            return
+    raise IncompleteError("workers died while they were told what to do, again and again. The same command resumes.")
 
 
 def _entered(name: str, manager: Any) -> Any:
@@ -96,7 +115,7 @@ def local(workers: int) -> Iterator[Any]:
         stack.enter_context(_without_main())  # workers that die are started again
         with terminal_ignored():
             client = _started(stack, workers)
-        client.register_plugin(Settings())
+        _of_workers(lambda: client.register_plugin(Settings()))
         yield client
 
 
@@ -163,7 +182,7 @@ def _scheduler(address: str) -> Iterator[Any]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with _client_of(address, lambda: Client(address, timeout=f"{ANSWERS:.0f}s")) as client:
-            client.get_versions(check=True)
+            _of_workers(lambda: client.get_versions(check=True))
             yield client
     finally:
         for name, level in levels.items():
