@@ -84,7 +84,7 @@ def test_a_fold_is_judged_by_measured_spectra_and_by_what_a_rule_makes_of_the_ot
         kept = fold != left
         beside, _ = made(real.spectra[kept], real.classes[kept])
         learned = np.concatenate([real.spectra[kept], beside]).astype(np.float64)
-        whole = Cross.of_classes(moments.learned(left), len(real.names), balanced=False)
+        whole = Cross.of_classes(moments.training_moments(left), len(real.names), balanced=False)
         assert whole.n == len(learned)
         np.testing.assert_allclose(whole.mean_x, learned.mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(

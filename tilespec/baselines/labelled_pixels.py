@@ -171,7 +171,7 @@ class Gathered:
     synthetic: tuple[dict[int, Group], ...] = ()
     """The moments of synthetic spectra that are learned from too: for each fold without it, then for all folds."""
 
-    def learned(self, without: int | None = None) -> dict[int, Group]:
+    def training_moments(self, without: int | None = None) -> dict[int, Group]:
         """Return the moments of each class that are learned from, with or without one fold."""
         measured = [part for i, part in enumerate(self.folds) if i != without]
         made = self.synthetic[-1 if without is None else without :][:1]

@@ -57,7 +57,7 @@ class PlsDa:
         squares = cells(on) if on.options.auto else None
         everything = on.options.count == 0 and on.options.synthetic is None
         drawn, moments = (None, gather(on, scatter=True, cells=squares)) if everything else _drawn(on, squares)
-        whole = Cross.of_classes(moments.learned(), len(moments.names), balanced=everything)
+        whole = Cross.of_classes(moments.training_moments(), len(moments.names), balanced=everything)
         if not on.options.auto:
             _few_enough(on.options.latent, min(whole.n - 1, on.recipe.bands_out))
         curves, chosen = _chosen(on, moments, balanced=everything)
@@ -120,7 +120,7 @@ def _chosen(on: FitInput, moments: Gathered, *, balanced: bool) -> tuple[Curves 
 def _splits(moments: Gathered, folds: list[int], *, balanced: bool) -> Iterator[tuple[Cross, Cross]]:
     """Yield the moments of all folds except one, weighted by their own classes, and those of that one."""
     for left in folds:
-        parts = moments.learned(left), moments.folds[left]
+        parts = moments.training_moments(left), moments.folds[left]
         learned, judged = (Cross.of_classes(part, len(moments.names), balanced=balanced) for part in parts)
         yield learned, judged
 

@@ -1,5 +1,7 @@
 """The objective of labelled spectra: its losses, its moves, and what each player learns from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,17 @@ class Constant(nn.Module):
 
     def forward(self, x):
         return 0 * x[:, :1]
+
+
+class Weighted(nn.Module):
+    """A critic that is a weighted sum of its channels."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, x):
+        return (x * self.weights).sum(dim=1, keepdim=True)
 
 
 @pytest.mark.parametrize(("critic", "wanted"), [(Unit(), 0.0), (Constant(), 1.0)])
@@ -174,6 +187,26 @@ def test_a_mixture_has_the_entropy_of_both_its_classes():
     moves = list(zip(range(2), built.moves(players, mixed), strict=False))
     (term,) = list(moves[1][1].terms)
     torch.testing.assert_close(term, wanted)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_conditional_critic_reads_classes_too_and_is_punished_for_slopes_over_spectra_alone(mixed):
+    built, players = cast(critic_steps=1, conditional=True)
+    some, other, share = batch(), batch(seed=5).y, torch.linspace(0, 1, 12)[:, None, None, None]
+    planes = TASK.planes(some.y)
+    real = share * planes + (1 - share) * TASK.planes(other) if mixed else planes
+    if mixed:
+        some = Batch(x=some.x, y=some.y, ids=some.ids, mixed=Mixed(y=other, share=share.ravel()))
+    critic, fake = players["critic"].module, players["generator"].module(built._order(some, "latent of fakes"))
+    seen = [critic(torch.cat(pair, dim=1)).mean() for pair in ((fake, planes), (some.x, real))]
+    move = next(built.moves(players, some))
+    list(move.terms)
+    torch.testing.assert_close(move.logs["critic"], seen[0] - seen[1])
+    steep = torch.tensor([1.0] * BANDS + [100.0] * (CLASSES + 1))[:, None, None] / BANDS**0.5
+    players["critic"] = replace(players["critic"], net=Weighted(steep))
+    move = next(built.moves(players, some))
+    list(move.terms)
+    assert move.logs["penalty"].item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Audebert, Le Saux and Lefevre, Generative adversarial networks for realistic syn
 2018), on the losses of Gulrajani et al., Improved training of Wasserstein GANs (NeurIPS 2017).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
@@ -58,19 +58,14 @@ class WganGp:
     """The weight of the gradient penalty."""
     classifier_weight: float = 0.2
     """The weight of the classifier in the generator's loss."""
+    conditional: bool = False
+    """Whether the critic reads the class besides the spectrum, so that it judges each class by itself."""
     critic: Mapping[str, Any] = field(default_factory=lambda: {"name": "spectrum_mlp"})
     """The name and the parameters of the critic."""
     classifier: Mapping[str, Any] = field(default_factory=lambda: {"name": "spectrum_mlp"})
     """The name and the parameters of the classifier."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, Synthesize):
-            raise UserError(
-                "objective.name",
-                found="'wgan_gp', for a task whose net reads a scene",
-                expected="wgan_gp for synthesize, and for no other task",
-                do="Set task.name=synthesize, or another objective.",
-            )
         if self.critic_steps < 1 or min(self.penalty, self.classifier_weight) < 0:
             raise UserError(
                 "objective.critic_steps, objective.penalty, objective.classifier_weight",
@@ -82,7 +77,7 @@ class WganGp:
     @property
     def spectra(self) -> Synthesize:
         """The task with its classes and its latent numbers."""
-        assert isinstance(self.task, Synthesize), "the constructor refuses others"
+        assert isinstance(self.task, Synthesize), "a training refuses other tasks"
         return self.task
 
     @property
@@ -92,8 +87,9 @@ class WganGp:
 
     def opponents(self, channels: tuple[int, int]) -> dict[str, nn.Module]:
         """Return the critic and the classifier of spectra with as many channels as the generator answers."""
-        outputs = {"critic": 1, "classifier": self.spectra.classes + 1}
-        return {name: _net(getattr(self, name), name, channels[1], count) for name, count in outputs.items()}
+        classes = self.spectra.classes + 1
+        critic = _net(self.critic, "critic", channels[1] + classes * self.conditional, 1)
+        return {"critic": critic, "classifier": _net(self.classifier, "classifier", channels[1], classes)}
 
     def moves(self, players: Mapping[str, Player], batch: Batch) -> Iterator[Move]:
         """Yield the moves of critic and classifier for each part of the batch, then that of the generator."""
@@ -110,15 +106,27 @@ class WganGp:
         latent = _of_pixels(normals(0, kind, _pixels(part), self.spectra.latent), part)
         return torch.cat([latent, self.task.planes(part.y)], dim=1)
 
+    def _critic_input(self, x: Spectra, part: Batch, *, mixed: bool = False) -> Float[Tensor, "batch channel y x"]:
+        """Return what the critic reads: spectra, and their classes if it is to see them."""
+        if not self.conditional:
+            return x
+        planes = self.task.planes(part.y)
+        if mixed and part.mixed is not None:
+            share = part.mixed.share[:, None, None, None]
+            planes = share * planes + (1 - share) * self.task.planes(part.mixed.y)
+        return torch.cat([x, planes], dim=1)
+
     def _criticise(self, critic: nn.Module, part: Batch, fake: Spectra) -> Move:
         """Return the critic's move."""
         logs: dict[str, Tensor] = {}
 
         def terms() -> Iterator[Tensor]:
             mean = _Mean(part)
-            logs["critic"] = mean(critic(fake)[:, 0]) - mean(critic(part.x)[:, 0])
+            real = self._critic_input(part.x, part, mixed=True)
+            logs["critic"] = mean(critic(self._critic_input(fake, part))[:, 0]) - mean(critic(real)[:, 0])
             share = _of_pixels(uniforms(0, "share of the real", _pixels(part), 1), part)
-            logs["penalty"] = mean(gradient_penalty(critic, share * part.x + (1 - share) * fake))
+            between = share * part.x + (1 - share) * fake
+            logs["penalty"] = mean(gradient_penalty(lambda x: critic(self._critic_input(x, part, mixed=True)), between))
             yield logs["critic"] + self.penalty * logs["penalty"]
 
         return Move(player="critic", terms=terms(), logs=logs)
@@ -144,7 +152,7 @@ class WganGp:
 
         def terms() -> Iterator[Tensor]:
             mean, fake = _Mean(part), players["generator"].net(self._order(part, "latent"))
-            logs["adversarial"] = -mean(players["critic"].module(fake)[:, 0])
+            logs["adversarial"] = -mean(players["critic"].module(self._critic_input(fake, part))[:, 0])
             logs["ordered"] = mean(self._entropy(players["classifier"].module(fake), part.y))
             yield logs["adversarial"] + self.classifier_weight * logs["ordered"]
 
@@ -166,7 +174,7 @@ class _Mean:
         return (values.float() * self.known).sum() / self.known.sum().clamp(min=1)
 
 
-def gradient_penalty(critic: nn.Module, x: Spectra) -> PerPixel:
+def gradient_penalty(critic: Callable[[Spectra], Tensor], x: Spectra) -> PerPixel:
     """Return ``(|gradient of the critic at a spectrum| - 1)^2`` for each pixel (Gulrajani et al. 2017, equation 3)."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
