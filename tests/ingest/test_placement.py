@@ -9,10 +9,12 @@ from numpy.testing import assert_array_equal
 from pyproj import CRS
 
 from tilespec.core.errors import UserError
+from tilespec.ingest.ingest import ingest
 from tilespec.ingest.labels.placement import lay_on_scene
 from tilespec.ingest.readers.containers import ArraySource
 from tilespec.ingest.readers.georeference import grid_mapping
 from tilespec.ingest.readers.source import Facts
+from tilespec.storage.scene import Scene
 
 UTM = CRS(32633)
 
@@ -72,3 +74,24 @@ def test_labels_without_a_place_are_taken_pixel_for_pixel():
     values = np.zeros((6, 5), "u1")
     bare = ArraySource(facts=Facts(shape=(6, 5, 1), dtype=np.dtype("u1")), array=values, axes=("y", "x"))
     assert lay_on_scene("l", bare, facts_of((6, 5), grid)) is bare
+
+
+def placed(path, values, grid):
+    profile = {"driver": "GTiff", "height": 6, "width": 5, "dtype": values.dtype.name, "photometric": "MINISBLACK"}
+    with rasterio.open(path, "w", count=len(values), crs="EPSG:32633", transform=grid, **profile) as file:
+        file.write(values)
+    return str(path)
+
+
+@pytest.mark.parametrize("option", ["labels", "layer"])
+def test_what_an_ingest_brings_in_beside_the_cube_is_laid_on_it(tmp_path, option):
+    labels = np.arange(30, dtype=np.uint8).reshape(1, 6, 5)
+    cube = placed(tmp_path / "x.tif", np.ones((3, 6, 5), np.uint16), rasterio.Affine(2, 0, 500000, 0, -2, 5800000))
+    up = placed(tmp_path / "up.tif", labels[:, ::-1], rasterio.Affine(2, 0, 500000, 0, 2, 5799988))
+    far = placed(tmp_path / "far.tif", labels, rasterio.Affine(2, 0, 501000, 0, -2, 5800000))
+    name = {"labels": "labels", "layer": "plot"}[option]
+    taken = {path: {option: path if option == "labels" else {"plot": path}} for path in (up, far)}
+    with pytest.raises(UserError, match="beside the scene"):
+        ingest(cube, tmp_path / "none", **taken[far])
+    ingest(cube, tmp_path / "scene", **taken[up])
+    assert_array_equal(Scene.open(str(tmp_path / "scene")).layer(name), labels[0])

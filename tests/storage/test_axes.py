@@ -4,12 +4,14 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401 - gives xarray its .rio
 import xarray as xr
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.storage.axes import DIMS, ORDER, axis_of
+from tilespec.storage.georeference import transform_of
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 
@@ -48,6 +50,26 @@ def test_a_layer_in_another_order_is_refused(tmp_path):
     url = store(tmp_path / "store", ORDER, labels=(("x", "y"), np.zeros((5, 5), np.uint8)))
     with pytest.raises(UserError, match=r"labels: found dimensions x, y; expected y, x"):
         Layer.open(url, "labels")
+
+
+@pytest.mark.filterwarnings("ignore::xarray.SerializationWarning")
+@pytest.mark.parametrize("unit", ["metre", "km"])
+def test_coordinates_of_a_store_are_unpacked_and_count_in_the_unit_of_its_crs(tmp_path, unit):
+    steps = 30.0 * np.arange(5)
+    coords = {
+        "x": ("x", 366015 + steps, {"units": unit}),
+        "y": ("y", 5805985 - steps, {"units": unit}),
+        "wavelength": ("band", np.arange(5) + 500.0, {"units": "nm"}),
+    }
+    data = xr.Dataset({"cube": (ORDER, VALUES)}, coords=coords).rio.write_crs(32633)
+    packed = {name: {"dtype": "i4", "scale_factor": 0.5, "add_offset": 100.0} for name in coords}
+    packed["cube"] = {"dtype": "u2", "scale_factor": 1e-4, "add_offset": -1.0}
+    data.to_zarr(tmp_path / "store", zarr_format=3, consolidated=False, encoding=packed)
+    scene = Scene.open(str(tmp_path / "store"))
+    assert scene.spectral.values == (500, 501, 502, 503, 504)
+    assert_allclose(scene.read(scene.roi), VALUES, atol=1e-4)
+    found = transform_of(scene.georef.get("GeoTransform"))
+    assert found == ((366000, 30, 0, 5806000, 0, -30) if unit == "metre" else None)
 
 
 def test_names_that_mean_nothing_are_taken_in_the_order_of_scenes(tmp_path):
