@@ -9,11 +9,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tilespec.core.errors import UserError
 from tilespec.storage import lock as module
+from tilespec.storage.backends.folder import FolderPath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.lock import TTL, holder, locked
 
@@ -263,4 +265,30 @@ def test_a_file_system_without_locks_of_its_own_still_lets_one_in(tmp_path, monk
     with another_process(tmp_path / "p"), pytest.raises(UserError, match="one run"), locked(str(tmp_path / "p")):
         pass
     with locked(str(tmp_path / "q")):
+        pass
+
+
+def test_a_product_behind_a_link_has_the_lock_of_what_the_link_points_to(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "p")
+    with another_process(tmp_path / "p"), pytest.raises(UserError, match="one run"), locked(str(tmp_path / "link")):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_lock_that_a_full_disk_does_not_take_is_not_left_empty(tmp_path, monkeypatch):
+    opened = FolderPath.open
+
+    def full(path, mode="r", *how, **named):
+        file = opened(path, mode, *how, **named)
+        if mode != "xb":
+            return file
+        file.close()
+        return Path("/dev/full").open("wb")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(FolderPath, "open", full)
+        with pytest.raises(OSError, match="No space"), locked(str(tmp_path / "p")):
+            pass
+    with locked(str(tmp_path / "p")):
         pass
