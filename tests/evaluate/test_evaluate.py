@@ -104,6 +104,17 @@ def test_the_result_is_kept_beside_the_prediction_as_it_was_returned(stores):
     }
 
 
+def test_a_result_that_cannot_be_kept_is_returned_with_a_note(stores, monkeypatch):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    whole = evaluate(*stores, patches=10, patch_size=20)
+    monkeypatch.setattr("tilespec.evaluate.evaluate.write_atomic", read_only)
+    result = evaluate(*stores, patches=10, patch_size=20)
+    assert (result["oa"], result["iou_mean"]) == (whole["oa"], whole["iou_mean"])
+    assert any("not kept" in note and "Read-only file system" in note for note in result["notes"])
+
+
 def test_a_dry_run_says_what_would_run_and_writes_nothing(stores):
     plan = evaluate(*stores, patches=10, patch_size=20, dry_run=True)
     assert plan["pixels"] == 72 * 88

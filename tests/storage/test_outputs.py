@@ -1,12 +1,15 @@
 """No verb replaces what it did not make; on request it replaces what is in its way, and nothing else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import zarr
 from untrained_models import objects, save_model
 
 from tilespec import api
 from tilespec.core.errors import OccupiedError, UserError
+from tilespec.storage.scene import Scene
 
 FOREIGN = {
     "plots.geojson": '{"type": "FeatureCollection", "features": []}',
@@ -60,6 +63,47 @@ def test_a_table_and_a_page_of_ones_own_are_written_again(work, tmp_path):
         out.write_text(out.read_text() + " ")
         call()
         assert not out.read_text().endswith(" ")
+
+
+def test_a_picture_that_the_verb_did_not_draw_stays_as_it_is(work, tmp_path):
+    folder, scene, _ = work
+    picture = tmp_path / "photo.png"
+    picture.write_text("mine")
+    with pytest.raises(OccupiedError, match="already"):
+        api.measure(folder / "map", scene, tmp_path / "t.csv", regions="class_1", picture=picture)
+    assert picture.read_text() == "mine"
+
+
+VERBS = {
+    "fit": lambda work, out: api.fit(work[1], out, steps="pca=2"),
+    "transform": lambda work, out: api.transform(work[0] / "recipe", work[1], out),
+    "predict": lambda work, out: api.predict(work[2], work[1], out),
+    "baseline": lambda work, out: api.baseline("sam", work[1], out),
+    "measure": lambda work, out: api.measure(work[0] / "map", work[1], out, regions="class_1"),
+    "train": lambda work, out: api.train(
+        "preset:tiny", out, overrides={"data.scene": work[1], "data.patch": 16, "train.steps": 1}
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_nothing_is_published_of_a_scene_that_changed_after_its_last_read(work, tmp_path, monkeypatch, verb):
+    """What was computed belongs to two scenes then, though every object that was read was whole."""
+    api.fit(work[1], work[0] / "recipe", steps="mean")
+
+    def changed(*_):
+        raise UserError("scene", found="another scene", expected="one", do="Run it again.")
+
+    monkeypatch.setattr(Scene, "check_unchanged", changed)
+    kept = SimpleNamespace(check_unchanged=changed)
+    monkeypatch.setattr("tilespec.baselines.baseline.inventory", lambda _: kept)
+    with pytest.raises(UserError, match="another scene"):
+        VERBS[verb](work, tmp_path / "out")
+    out = tmp_path / "out"
+    assert not any(path.exists() for path in (out / "recipe.json", out / "model.json", tmp_path / "out.model"))
+    assert not out.is_file()
+    if (out / "zarr.json").exists():
+        assert zarr.open_group(out, mode="r").attrs["tilespec_status"] == "writing"
 
 
 def test_on_request_a_file_is_replaced(work, tmp_path):
