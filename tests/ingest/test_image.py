@@ -244,6 +244,14 @@ def test_a_tiff_is_a_picture_only_where_it_could_be_nothing_else(tmp_path):
     assert taken(tagged, tmp_path, "tagged")[0].spectral.values == (450.0, 550.0, 650.0)
 
 
+def test_a_raster_of_more_bands_than_colours_is_not_shown_to_pillow(tmp_path, caplog):
+    """Pillow complains of it on stderr, as if reading had failed."""
+    values = picture(bands=9)
+    scene, _ = taken(write_raster(tmp_path / "a.tif", values), tmp_path, "a")
+    assert_array_equal(scene.array[...], values)
+    assert caplog.messages == []
+
+
 def test_a_picture_in_an_array_is_one_when_the_user_says_so(tmp_path):
     values = picture()
     np.savez(tmp_path / "x.npz", cube=np.zeros((2, 2, 5), np.uint16), rgb=values)
