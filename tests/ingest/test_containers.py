@@ -216,6 +216,17 @@ def test_a_mask_of_valid_pixels_counts_in_other_stores_too(tmp_path):
     assert_array_equal(np.isnan(scene.read(scene.roi)).all(axis=-1), valid == 0)
 
 
+@pytest.mark.parametrize("form", ["nc", "zarr2", "zarr3"])
+def test_the_only_grid_mapping_counts_though_no_array_names_it(tmp_path, form):
+    coords = {"x": ("x", 366015 + 30.0 * np.arange(5)), "y": ("y", 5805985 - 30.0 * np.arange(6))}
+    data = xr.Dataset({"refl": (("y", "x", "band"), CUBE)}, coords=coords)
+    data["crs"] = ((), 0, CRS(32633).to_cf())
+    api.ingest(written(tmp_path, data, {}, form), tmp_path / "scene")
+    georef = Scene.open(str(tmp_path / "scene")).georef
+    assert CRS.from_wkt(georef["crs_wkt"]).to_epsg() == 32633
+    assert transform_of(georef["GeoTransform"]) == (366000, 30, 0, 5806000, 0, -30)
+
+
 @pytest.mark.parametrize("bottom", ["YES", "NO"])
 def test_the_netcdf_of_gdal_is_what_gdal_reads(tmp_path, bottom):
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(30, 0, 366000, 0, -30, 5806000)}
@@ -336,6 +347,66 @@ def test_scanning_angles_of_a_geostationary_satellite_become_metres(tmp_path):
     found = transform_of(Scene.open(str(tmp_path / "scene")).georef["GeoTransform"])
     wanted = (height * (-0.1 - step / 2), height * step, 0, height * (0.12 + step / 2), 0, -height * step)
     assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["nc", "zarr2", "zarr3"])
+def test_centres_of_bands_and_places_of_a_swath_are_unpacked(tmp_path, form):
+    lat = 50 + np.arange(30.0).reshape(6, 5) / 100
+    names = {"nc": ("lat", "lon"), "zarr2": ("latitude", "longitude"), "zarr3": ("lat", "lon")}[form]
+    places = {names[0]: (("y", "x"), lat, {"units": "degrees"}), names[1]: (("y", "x"), lat - 40, {"units": "degrees"})}
+    waves = {"wavelength": ("band", [400.0, 500, 600, 700], {"units": "nm"})}
+    data = xr.Dataset({"refl": (("y", "x", "band"), CUBE), **places}, coords=waves)
+    packed = {name: {"dtype": "i4", "scale_factor": 1e-5, "add_offset": 9.0} for name in names}
+    packed["wavelength"] = {"dtype": "i2", "scale_factor": 0.5, "add_offset": 300.0}
+    api.ingest(written(tmp_path, data, packed, form), tmp_path / "scene")
+    scene = Scene.open(str(tmp_path / "scene"))
+    assert_allclose(scene.spectral.values, [400, 500, 600, 700])
+    assert_allclose(scene.layer("lat"), lat)
+    assert_allclose(scene.layer("lon"), lat - 40)
+
+
+@pytest.mark.parametrize("place", ["array", "file"])
+def test_a_list_among_attributes_is_the_axis_of_the_bands(tmp_path, place):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        node = file.create_dataset("cube", data=CUBE)
+        node = node if place == "array" else file
+        node.attrs["wavelengths"], node.attrs["wavelength_units"] = SHIFT / 1000, "micrometers"
+        node.attrs["fwhm"], node.attrs["good_bands"] = [0.005] * 4, [1, 0, 1, 1]
+    axis, _ = spectral(tmp_path, tmp_path / "x.h5")
+    assert_allclose(axis.values, SHIFT)
+    assert_allclose(axis.fwhm, 5.0)
+    assert axis.good == (True, False, True, True)
+
+
+def test_centres_and_widths_of_a_group_belong_to_its_cube(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["reflectance/cube"], file["reflectance/wavelength"] = CUBE, SHIFT
+        file["other/fwhm"], file["reflectance/fwhm"] = np.full(4, 9.0), np.full(4, 5.0)
+    axis, _ = spectral(tmp_path, tmp_path / "x.h5", wavelength_unit="nm")
+    assert axis.values == tuple(SHIFT)
+    assert axis.fwhm == (5.0,) * 4
+
+
+CONVENTIONS = {
+    "text and affine": {"proj:wkt2": CRS(32633).to_wkt(), "spatial:transform": [30, 0, 366000, 0, -30, 5806000]},
+    "code": {"proj:code": "EPSG:32633", "GeoTransform": "366000 30 0 5806000 0 -30"},
+    "json": {"proj:projjson": CRS(32633).to_json_dict(), "GeoTransform": "366000 30 0 5806000 0 -30"},
+    "of GDAL": {"_CRS": {"wkt": CRS(32633).to_wkt()}, "GeoTransform": "366000 30 0 5806000 0 -30"},
+    "of GDAL, a link": {
+        "_CRS": {"url": "http://www.opengis.net/def/crs/EPSG/0/32633"},
+        "GeoTransform": "366000 30 0 5806000 0 -30",
+    },
+}
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_an_array_says_its_place_by_the_conventions_of_zarr_and_of_gdal(tmp_path, convention):
+    group = zarr.create_group(tmp_path / "x.zarr")
+    group.create_array("refl", data=CUBE, dimension_names=("y", "x", "band")).attrs.update(CONVENTIONS[convention])
+    api.ingest(tmp_path / "x.zarr", tmp_path / "scene")
+    georef = Scene.open(str(tmp_path / "scene")).georef
+    assert CRS.from_wkt(georef["crs_wkt"]).to_epsg() == 32633
+    assert transform_of(georef["GeoTransform"]) == (366000, 30, 0, 5806000, 0, -30)
 
 
 def test_micrometres_that_are_called_nanometres_are_noted(tmp_path):

@@ -193,6 +193,7 @@ def test_names_of_bands_go_through_a_geotiff(tmp_path):
         warnings.simplefilter("ignore")
         with rasterio.open(tmp_path / "x.tif") as raster:
             assert raster.colorinterp[3].name != "alpha"
+            assert raster.descriptions == ("blue", "green", "red", "infrared")
 
 
 def test_a_scaled_scene_has_its_values_in_gdal_and_spectral_python(tmp_path):
@@ -248,3 +249,29 @@ def test_a_picture_has_its_place_beside_it(tmp_path):
     with rasterio.open(tmp_path / "x.png") as raster:
         assert raster.crs.to_epsg() == 32610
         assert raster.transform.almost_equals(rasterio.Affine(4, 0, 676960, 0, -4, 4254967))
+
+
+def test_a_crs_that_esri_has_no_words_for_is_left_out_and_said(tmp_path, scene):
+    pole = {"grid_north_pole_latitude": 39.25, "grid_north_pole_longitude": -162.0}
+    crs = CRS.from_cf({"grid_mapping_name": "rotated_latitude_longitude", **pole})
+    place = grid_mapping(crs, (-20.0, 0.1, 0.0, 20.0, 0.0, -0.1))
+    exported = replace(open_exported(scene, None), georef=place, notes=[])
+    found = read_envi(written(tmp_path, exported), Options()).facts.georef
+    assert "coordinate system string" not in (tmp_path / "out.hdr").read_text(encoding="utf-8")
+    assert_allclose([float(word) for word in found["GeoTransform"].split()], (-20, 0.1, 0, 20, 0, -0.1))
+    assert any("no coordinate system string" in note for note in exported.notes)
+
+
+def test_text_that_no_format_holds_is_cut_and_lists_of_other_bands_are_left_out(tmp_path):
+    """A source may say anything: control characters, more than HDF5's 64 KiB, names of bands that are gone."""
+    long = "y" * 70_000
+    text = f"comment = a\x01b\x7f\nhistory = {long}\nband names = {{one, two}}\n"
+    ingest(write_envi(tmp_path, CUBE, extra=text), tmp_path / "scene")
+    for end in (".tif", ".nc", ".hdr"):
+        notes = export(tmp_path / "scene", tmp_path / f"out{end}")["notes"]
+        facts = open_source(str(tmp_path / f"out{end}"), Options()).facts
+        assert facts.header["comment"] == "ab", end
+        assert facts.header["history"] == (long[:60_000] if end == ".nc" else long), end
+        assert "band names" not in facts.header, end
+        assert any("band names are lists of another number of bands" in note for note in notes)
+        assert any("history is cut" in note for note in notes) == (end == ".nc")

@@ -97,6 +97,7 @@ def test_several_missing_values_are_all_missing(fills, stored):
 def test_what_the_type_cannot_hold_hides_nothing_and_is_noted(value, dtype):
     packing = Packing.of("v", {"missing_value": value}, np.dtype(dtype))
     assert not packing.missing(np.arange(256, dtype=dtype)).any()
+    assert packing.fills == (), "a scene would say it again, and its exports end in errors"
     assert packing.simple(np.dtype(dtype))
     assert len(packing.notes) == 1
     assert "missing_value" in packing.notes[0]
