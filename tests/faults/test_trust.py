@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tilespec import api
 from tilespec.core.errors import UserError
@@ -85,6 +86,35 @@ def test_a_net_that_only_a_model_card_names_is_not_imported(made, canary, tmp_pa
             verb()
     assert not canary.exists()
     assert not (tmp_path / "p").exists()
+
+
+ABSURD = [
+    {"tile": 10**9},
+    {"tile": 0},
+    {"channels": [10**9, 2]},
+    {"channels": [6, -2]},
+    {"classes": "two"},
+    {"net": {"name": "unet", "base_width": 1 << 20}},
+    {"net": {"name": "unet", "n_down": 10**6}},
+    {"net": {"name": "mlp", "hidden": [1] * 200}},
+    {"net": {"name": "linear"}},
+]
+
+
+@pytest.mark.parametrize("change", ABSURD, ids=lambda change: str(change)[:40])
+def test_a_card_of_absurd_sizes_is_refused_before_a_net_is_built(made, tmp_path, monkeypatch, change):
+    """Also with the digest that belongs to it, which anybody can compute."""
+    model = copy(made / "out.model", tmp_path / "absurd")
+    edited(model / "model.json", lambda card: card.update(change))
+    monkeypatch.setattr(Model, "digest", json.loads((model / "model.json").read_text())["digest"])
+    tensors = []
+    hook = register_module_parameter_registration_hook(lambda *_: tensors.append(1))
+    try:
+        with pytest.raises(UserError, match=r"model\.(json|safetensors): |^net\."):
+            Model.load(str(model))
+    finally:
+        hook.remove()
+    assert len(tensors) < 200, "a description of too many layers is refused after the first ones"
 
 
 @pytest.mark.parametrize("name", STRANGE)
