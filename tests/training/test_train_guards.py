@@ -9,6 +9,8 @@ from cube_scenes import write
 
 from tilespec import api
 from tilespec.core.errors import UserError
+from tilespec.training.run.run_folder import result, settle
+from tilespec.training.settings import Config, Data
 
 TINY = {"data.rows": "0:32", "train.steps": "2", "data.patch": "16"}
 
@@ -129,3 +131,33 @@ def test_a_lost_model_of_the_best_step_is_not_replaced_by_another(scene, tmp_pat
     Path(model / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"whose weights no checkpoint has"):
         trained(scene, model)
+
+
+def test_only_a_picture_is_decoded_as_one(tmp_path):
+    """A recipe with the step light takes values for sRGB: reflectance of as many bands is refused by every verb."""
+    cube = np.random.default_rng(0).uniform(0.1, 0.9, (48, 40, 3)).astype(np.float32)
+    picture, plain = str(tmp_path / "picture"), str(tmp_path / "plain")
+    for out, rgb in ((picture, True), (plain, False)):
+        api.ingest(cube, out, labels=(cube[..., 0] > 0.5).astype(np.uint8), rgb=rgb)
+    recipe, model = str(tmp_path / "recipe"), str(tmp_path / "map.model")
+    api.fit(picture, recipe, steps="light")
+    api.baseline("sam", picture, tmp_path / "map", recipe=recipe)
+    for verb in (
+        lambda: api.fit(plain, tmp_path / "another", steps="light"),
+        lambda: api.transform(recipe, plain, tmp_path / "light"),
+        lambda: trained(plain, tmp_path / "net", **{"recipe.path": recipe}),
+        lambda: api.predict(model, plain, tmp_path / "prediction"),
+    ):
+        with pytest.raises(UserError, match="not marked as sRGB"):
+            verb()
+
+
+@pytest.mark.parametrize("damage", ['{"train": {"steps"', "", "[1]", "null"])
+def test_damaged_settings_of_a_training_are_named_and_a_damaged_result_is_none(tmp_path, damage):
+    """Without a result the training goes on from its last checkpoint, and writes it again."""
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("settings.json", "result.json"):
+        (tmp_path / "checkpoints" / name).write_text(damage)
+    with pytest.raises(UserError, match=r"settings\.json: found JSON that ends early"):
+        settle(tmp_path, Config(data=Data(scene=("any",))), [])
+    assert result(tmp_path) is None

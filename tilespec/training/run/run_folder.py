@@ -13,7 +13,7 @@ from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
 from tilespec.models.tasks.base import generates
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import read_json, write_atomic
 from tilespec.training.data.sample_stream import held_ids
 from tilespec.training.data.training_set import TrainingSet
 from tilespec.training.run.checkpoint import newest, sweep
@@ -39,7 +39,7 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
     if file.exists():
         for place in (folder, file.parent):
             sweep(place)
-        before = _completed(json.loads(file.read_text()), settings)
+        before = _completed(_stored(file), settings)
         if fingerprint(before) == fingerprint(settings):
             return
         _check_longer(folder, config, before, settings)
@@ -84,9 +84,21 @@ def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dic
 
 
 def result(folder: Path) -> dict[str, Any] | None:
-    """Return the result of the training in ``folder``, if it has ended."""
-    path = folder / CHECKPOINTS / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    """Return the result of the training in ``folder``, if it has ended; a damaged one is written again at its end."""
+    return read_json(folder / CHECKPOINTS / "result.json")
+
+
+def _stored(file: Path) -> dict[str, Any]:
+    """Return the settings that a training was begun with; refuse a damaged file."""
+    settings = read_json(file)
+    if settings is None:
+        raise UserError(
+            file,
+            found="JSON that ends early or is damaged",
+            expected="the settings that the training was begun with",
+            do="Restore the file from a copy, or remove the folder and train again.",
+        )
+    return settings
 
 
 def is_whole(folder: Path) -> bool:
