@@ -75,6 +75,15 @@ def test_a_prediction_has_the_same_bytes_in_any_state_and_leaves_it(work, tmp_pa
     assert of[0] == of[1]
 
 
+def test_numpy_underflows_in_silence_whatever_the_caller_chose():
+    tiny = np.full(1, 1e-30, np.float32)
+    with np.errstate(all="raise"):
+        with caller_state():
+            assert tiny * tiny == 0
+        with pytest.raises(FloatingPointError):
+            tiny * tiny
+
+
 def test_an_error_leaves_the_state_too(work):
     with ExitStack() as stack:
         stack.enter_context(default_dtype(torch.float64))
