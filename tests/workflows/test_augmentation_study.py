@@ -185,7 +185,7 @@ def test_a_generator_that_learns_from_a_region_fills_the_labels_of_that_region(s
 
 
 def test_generators_without_a_classifier_that_learns_from_them_and_two_ways_to_split_are_refused(scene, tmp_path):
-    for baselines in ([], ["plsda"]):
+    for baselines in ([], ["sam"]):
         with pytest.raises(UserError, match="svm, logistic, mlp"):
             augmented(scene, tmp_path / "a", baselines=baselines)
     with pytest.raises(UserError, match="one of them"):
