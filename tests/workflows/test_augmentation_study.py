@@ -126,6 +126,12 @@ def augmented(scene, out, **more):
     return api.study(GENERATOR, str(out), **{**given, **more})
 
 
+def test_a_study_that_discards_leaves_no_store_beside_its_models(scene, tmp_path):
+    augmented(scene, tmp_path / "s", split=["halves"], seeds=1, vary={}, discard=True)
+    assert not [left for end in ("zarr", "tilespec") for left in (tmp_path / "s" / "models").glob(f"*.{end}")]
+    assert list((tmp_path / "s" / "models").iterdir())
+
+
 @pytest.fixture(scope="module")
 def done(scene, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "s"

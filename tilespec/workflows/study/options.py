@@ -54,7 +54,7 @@ class StudyOptions(DryRun):
     evaluate: Mapping[str, Any] | None = field(default=None, metadata=PAIR)
     """Every evaluation has this option of `evaluate`, such as peak=4095."""
     discard: bool = False
-    """Remove each prediction as soon as it is judged."""
+    """Remove each prediction, and each synthetic scene, as soon as it is judged."""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings over every configuration, by dotted keys."""

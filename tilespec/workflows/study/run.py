@@ -155,15 +155,18 @@ class Run:
 
     def carry_out(self, progress: Progress) -> dict[str, Any]:
         """Train, predict every test scene and score it, or resume an interrupted run; return the result."""
+        made: dict[str, str] = {}
         if self.variant.baseline is None:
             results, model = api.train(self.tables(), str(self.model), progress=progress), str(self.model)
         else:
-            made = {} if self.generator is None else {"synthetic": self.generator.synthetic(progress)}
+            if self.generator is not None:
+                made["synthetic"] = self.generator.synthetic(progress)
             results = api.baseline(**self._fitted(), **made, out=f"{self.model}.zarr", progress=progress)
             model = results["model"]
         scenes = [self._evaluate(model, item, progress) for item in self.fold.test]
         if self.variant.baseline is not None and self.place.discard:
-            _drop(f"{self.model}.zarr")
+            for store in (f"{self.model}.zarr", *made.values()):
+                _drop(store)
         learned = {name: results[name] for name in LEARNED if name in results}
         return {"learned": learned, **averaged(scenes, self.metrics), "scenes": scenes}
 
@@ -276,7 +279,7 @@ def averaged(scenes: list[dict[str, Any]], own: Sequence[Metric] = ()) -> dict[s
 
 
 def _drop(store: str) -> None:
-    """Delete a prediction and its ledger."""
+    """Delete a store and its ledger."""
     for left in (Path(store), Path(str(sidecar(store)))):
         shutil.rmtree(left, ignore_errors=True)
 
