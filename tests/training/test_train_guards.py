@@ -123,6 +123,16 @@ def test_a_lost_or_damaged_model_is_published_again_with_the_same_bytes(scene, t
     assert trained(scene, model).notes == first.notes
 
 
+def test_a_finished_training_whose_result_is_cut_off_ends_again_with_the_same_bytes(scene, tmp_path):
+    model = tmp_path / "model"
+    first, file = trained(scene, model), model / "checkpoints" / "result.json"
+    before = (model / "model.safetensors").read_bytes()
+    file.write_text(file.read_text()[:-20])
+    assert trained(scene, model).losses == first.losses
+    assert (model / "model.safetensors").read_bytes() == before
+    assert json.loads(file.read_text())
+
+
 def test_a_lost_model_of_the_best_step_is_not_replaced_by_another(scene, tmp_path):
     model = tmp_path / "model"
     trained(scene, model)

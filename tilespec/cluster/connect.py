@@ -76,7 +76,9 @@ def _of_workers(ask: Callable[[], object]) -> None:
             time.sleep(pause)
         else:
             return
-    raise IncompleteError("workers died while they were told what to do, again and again. The same command resumes.")
+    raise IncompleteError(
+        "workers, or their scheduler, died while all were told what to do, again and again. The same command resumes."
+    )
 
 
 def _entered(name: str, manager: Any) -> Any:
