@@ -1,7 +1,7 @@
 """Chemical maps from mean references on simulated trays whose maps are known: a valid U-Net beside PLS.
 
     python benchmarks/chemmap/compare.py --out benchmarks/results/chemmap.json [--seeds 3] [--steps 2000]
-        [--set recipe.steps=absorbance,snv ...]
+        [--set objective.smoothness=20 ...]
 
 Both methods see the cube and the mean of each sample of one tray; both are judged on another tray. The maps of PLS are
 judged at full size and as means of 2 x 2 pixels, the size of the maps of the net.
@@ -38,7 +38,8 @@ def halved(plane: np.ndarray) -> np.ndarray:
 
 def figures(predicted: np.ndarray, truth: np.ndarray, sample: np.ndarray, means: np.ndarray) -> dict[str, float]:
     """Return what a map is worth: its means, its pixels, its range and its variogram, over the pixels of samples."""
-    inside = np.isfinite(truth) & np.isfinite(predicted)
+    hidden = np.isfinite(truth)
+    inside = hidden & np.isfinite(predicted)
     numbers = [k for k in range(1, len(means) + 1) if (inside & (sample == k)).any()]
     errors = np.array([predicted[inside & (sample == k)].mean() - means[k - 1] for k in numbers])
     shares = []
@@ -56,6 +57,7 @@ def figures(predicted: np.ndarray, truth: np.ndarray, sample: np.ndarray, means:
         "pixel_correlation": float(np.corrcoef(p, t)[0, 1]),
         "pixel_rmse": float(np.sqrt(np.mean((p - t) ** 2))),
         "out_of_range": float(np.mean((p < 0) | (p > 100))),
+        "without_value": 1 - float(inside.sum() / hidden.sum()),
         "spatially_correlated_variance": float(np.mean(shares)),
     }
 
