@@ -5,7 +5,8 @@
 
 For each seed and split a generator (and a semi-supervised one) learns from the training pixels alone; a linear SVM and
 a perceptron learn from the training pixels, with as many synthetic ones of each class or without; both are judged on
-the other labelled pixels. Splits: 3 % of each class at random (at least one pixel), or halves of the image. Beside the
+the other labelled pixels. Splits: 3 % of each class at random (at least one pixel), or halves of
+each class (halves of the image leave classes out). Beside the
 generator: class Gaussians in the space of principal components, mixtures of pairs, gain and noise. A run that was
 stopped continues.
 """
@@ -70,13 +71,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--preset", default="audebert2018")
-    parser.add_argument("--split", action="append", help="random:SHARE or halves; the default is both, of the paper")
+    parser.add_argument(
+        "--split", action="append", help="random:SHARE, halves or class-halves; the default is both, of the paper"
+    )
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    splits = options.split or ["random:0.03", "halves"]
+    splits = options.split or ["random:0.03", "class-halves"]
     url = scene(options.work, *SETS[options.set](options.data))
     settings = {"data.scene": url, "train.steps": options.steps, "train.batch": options.batch}
     found = api.study(

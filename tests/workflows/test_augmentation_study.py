@@ -58,6 +58,23 @@ def test_halves_share_no_pixel_and_all_four_take_their_turn(rng, seed):
     assert left.sum() == labels.shape[0] * (labels.shape[1] // 2)
 
 
+@given(maps, st.integers(0, 9))
+def test_halves_of_classes_leave_none_out_and_share_no_line(rng, seed):
+    labels = plane(rng)
+    chosen = [PIXEL_SPLITS["class-halves"]("", labels, 4 * seed + turn) for turn in range(4)]
+    for number in np.unique(labels[labels != 255]):
+        own = labels == number
+        for axis, (first, second) in ((1, chosen[:2]), (0, chosen[2:])):
+            one, other = (np.unique(np.nonzero(own & half)[axis]) for half in (first, second))
+            if len(np.unique(np.nonzero(own)[axis])) == 1:
+                assert len(one) == len(other) == 1
+                continue
+            assert one.max() < other.min()
+            widest = np.bincount(np.nonzero(own)[axis]).max()
+            assert abs(int((own & first).sum()) - int((own & second).sum())) <= widest
+    assert not any(half[labels == 255].any() for half in chosen)
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory, make_scene):
     return make_scene(tmp_path_factory.mktemp("s") / "scene", 24, 30, BANDS, classes=CLASSES, unlabelled=0.2)
@@ -67,7 +84,7 @@ def item(scene, **more):
     return StudyScene(**{"name": "scene", "scene": scene, "truth": None, **more})
 
 
-@pytest.mark.parametrize("text", ["random:0.1", "halves"])
+@pytest.mark.parametrize("text", ["random:0.1", "halves", "class-halves"])
 def test_the_two_sides_of_a_split_are_stores_without_a_labelled_pixel_in_common(scene, tmp_path, text):
     labels = Scene.open(scene).labels()
     split = pixel_split(text, [item(scene)], 1, tmp_path)
@@ -88,11 +105,12 @@ def test_the_two_sides_of_a_split_are_stores_without_a_labelled_pixel_in_common(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("third", "random:SHARE or halves"),
+        ("third", "random:SHARE, halves or class-halves"),
         ("random", "a share above 0"),
         ("random:3", "a share above 0"),
         ("random:much", "a share above 0"),
         ("halves:2", "halves alone"),
+        ("class-halves:2", "class-halves alone"),
     ],
 )
 def test_splits_that_are_none_are_refused(scene, tmp_path, text, message):

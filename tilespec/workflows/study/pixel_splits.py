@@ -1,6 +1,7 @@
 """Pixel splits: the labelled pixels of a scene in two parts, one for training and one for test, by the seed of a run.
 
-Neighbours of a training pixel are nearly equal to it, so a random split flatters every method; halves do not.
+Neighbours of a training pixel are nearly equal to it, so a random split flatters every method; halves do not. A half of
+the plane may lack a class; a half of each class does not.
 """
 
 import math
@@ -28,7 +29,8 @@ def pixel_split(text: str, items: Sequence[StudyScene], seed: int, folder: Path)
     """Return one division of the labelled pixels of all scenes, which are written into ``folder`` as stores of labels.
 
     Args:
-        text: ``random:SHARE`` (this share of each class is for training, at least one pixel), or ``halves``.
+        text: ``random:SHARE`` (this share of each class is for training, at least one pixel), ``halves`` (of the plane)
+            or ``class-halves`` (the plane is cut for each class by itself, in the middle of its pixels).
         items: The scenes with labels, their own or in other stores. The labels of a scene are in memory as a whole.
         seed: Decides which pixels, or which half, are for training.
         folder: The folder of the new stores.
@@ -38,7 +40,9 @@ def pixel_split(text: str, items: Sequence[StudyScene], seed: int, folder: Path)
     """
     name, _, argument = text.partition(":")
     if name not in PIXEL_SPLITS:
-        raise _refused(text, repr(name), f"random:SHARE or {', '.join(set(PIXEL_SPLITS) - {'random'})}")
+        raise _refused(
+            text, repr(name), f"random:SHARE, {' or '.join(name for name in PIXEL_SPLITS if name != 'random')}"
+        )
     sides: dict[str, list[StudyScene]] = {"train": [], "test": []}
     for item in items:
         if item.truth is not None and item.key != "labels":
@@ -96,15 +100,43 @@ def _random(share: str, labels: ClassMap, seed: int) -> Chosen:
 
 def _halves(argument: str, labels: ClassMap, seed: int) -> Chosen:
     """Return the left, the right, the upper or the lower half of the plane, by turns."""
-    if argument:
-        raise _refused(f"halves:{argument}", repr(argument), "halves alone")
+    _check_alone("halves", argument)
     (height, width), chosen = labels.shape, np.zeros(labels.shape, bool)
     parts = (np.s_[:, : width // 2], np.s_[:, width // 2 :], np.s_[: height // 2], np.s_[height // 2 :])
     chosen[parts[seed % len(parts)]] = True
     return chosen
 
 
-PIXEL_SPLITS: Final[dict[str, Callable[[str, ClassMap, int], Chosen]]] = {"random": _random, "halves": _halves}
+def _class_halves(argument: str, labels: ClassMap, seed: int) -> Chosen:
+    """Return the left, the right, the upper or the lower half of the pixels of each class, by turns.
+
+    The line between them has as many pixels of the class on either side as lines can. A class that lies in a single
+    line is for training as a whole.
+    """
+    _check_alone("class-halves", argument)
+    chosen = np.zeros(labels.shape, bool)
+    along, late = (1, 0)[seed % 4 // 2], bool(seed % 2)
+    for number in np.unique(labels[labels != UNLABELLED]):
+        own = labels == number
+        places = np.nonzero(own)[along]
+        lines, counts = np.unique(places, return_counts=True)
+        before = np.cumsum(counts)[:-1]
+        cut = lines[np.abs(2 * before - len(places)).argmin()] if len(before) else lines[0]
+        chosen[own] = (places > cut) == (late and len(lines) > 1)
+    return chosen
+
+
+def _check_alone(name: str, argument: str) -> None:
+    """Refuse words behind a split that takes none."""
+    if argument:
+        raise _refused(f"{name}:{argument}", repr(argument), f"{name} alone")
+
+
+PIXEL_SPLITS: Final[dict[str, Callable[[str, ClassMap, int], Chosen]]] = {
+    "random": _random,
+    "halves": _halves,
+    "class-halves": _class_halves,
+}
 """The splits by name: what follows the colon, the labels and the seed to the pixels that are for training."""
 
 
