@@ -26,7 +26,7 @@ from tilespec.models.model import Model
 from tilespec.spectra.pieces import pieces
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.blocks import blocks
-from tilespec.storage.layout import CHUNK, ArraySpec, constants
+from tilespec.storage.layout import CHUNK, ArraySpec, constants, height_of
 from tilespec.storage.lock import locked
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
@@ -135,7 +135,7 @@ def _product(url: str, scene: Scene, model: Model, named: Mapping[str, PlsResidu
             shape=plane,
             dtype="float32",
             dims=("y", "x"),
-            chunks=(min(CHUNK, plane[0]), min(CHUNK, plane[1])),
+            chunks=(min(height_of(plane), plane[0]), min(CHUNK, plane[1])),
             attrs={"long_name": MEANS[name.partition("_")[0]], "limit_95": limit, **mapped},
             fill=float("nan"),
         )
@@ -147,6 +147,7 @@ def _product(url: str, scene: Scene, model: Model, named: Mapping[str, PlsResidu
         settings={"diagnostics": model.digest, "scene": scene.digest, "limits": limits},
         attrs={"title": "Q, Hotelling's T2 and DModX", "model_digest": model.digest},
         constants=constants(None, scene.georef, plane),
+        table=scene.table,
     )
 
 

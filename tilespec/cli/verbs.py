@@ -84,7 +84,7 @@ COMMANDS: Final = (
     Command("render", "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.", (SCENE, OUT)),
     Command(
         "export",
-        "Hand a store on in the format that the end of OUT names: .tif, .tiff, .hdr (ENVI), .nc, .png.",
+        "Hand a store on in the format that the end of OUT names: .tif, .tiff, .hdr (ENVI), .nc, .csv, .png.",
         (STORE, OUT),
     ),
     Command(

@@ -99,7 +99,7 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
         UserError: the two lie on different planes or are of different scenes, their classes or channels differ, or a
             patch or enough blocks do not fit into the region.
     """
-    if is_spectra_table(pred):
+    if is_spectra_table(pred) and not is_spectra_table(truth):
         compared = evaluate_spectra(pred, truth, options, progress)
         return compared if options.dry_run else _stored_beside(pred, compared)
     kind, task = _kind(pred)

@@ -1,5 +1,6 @@
 """Info: the contents of a store or a file as plain data."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import zarr
 from tilespec.ingest.info_folder import axis_facts, is_described, of_folder
 from tilespec.ingest.readers.reader_table import open_source
 from tilespec.ingest.readers.source import Options
+from tilespec.storage.columns import arrays_of
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE, class_names
@@ -37,7 +39,7 @@ def describe(url: str) -> dict[str, Any]:
 def _store(url: str) -> dict[str, Any]:
     """Return the facts of a Zarr store, complete or not: a scene, or a prediction."""
     group = open_group(url)
-    arrays = dict(group.arrays())
+    arrays = arrays_of(group)
     main = next((name for name in ("cube", "prediction") if name in arrays), None)
     if main is None and "://" not in url and "tilespec_status" not in group.attrs:
         return _file(url)
@@ -61,17 +63,19 @@ def _store(url: str) -> dict[str, Any]:
         scene = Scene.open(url, allow_partial=True)
         facts |= {"scale": scene.scale, "nodata": scene.nodata, "spectral": axis_facts(scene.spectral)}
     if facts["status"] == COMPLETE and is_spectra_table(url):
-        return facts | _spectra(url)
+        return facts | _spectra(url, facts["layers"])
     place = {} if main is None else georef_of(group, arrays[main]) or {}
     return facts | {"crs": _crs(place), "geotransform": place.get("GeoTransform")}
 
 
-def _spectra(url: str) -> dict[str, Any]:
-    """Return the numbers of spectra of each class of a table, their axis, and whether they lie along a path."""
+def _spectra(url: str, layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of spectra of each class of a table, and whether they lie along a path."""
+    if "labels" not in layers:
+        return {"path": False}
     table = SpectraTable.open(url)
     names = {k: table.classes[k] if k < len(table.classes) else str(k) for k in dict.fromkeys(table.labels.tolist())}
     counts = {name: int((table.labels == number).sum()) for number, name in names.items()}
-    return {"spectra": counts, "spectral": axis_facts(table.axis), "path": table.shares is not None}
+    return {"spectra": counts, "path": table.shares is not None}
 
 
 def _origin(attrs: dict[str, Any]) -> dict[str, Any]:

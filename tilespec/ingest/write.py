@@ -24,7 +24,14 @@ def write(job: IngestJob, out: str, progress: Progress) -> dict[str, Any]:
     """Write the missing rows of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
     _check_space(job, out)
     with locked(out), Peak() as peak:
-        product = Product.open(out, job.specs, settings=job.settings, attrs=job.attrs, constants=job.constants)
+        product = Product.open(
+            out,
+            job.specs,
+            settings=job.settings,
+            attrs=job.attrs,
+            constants=job.constants,
+            table=job.source.facts.table,
+        )
         product.ledger.command("ingest", out=out, **job.settings["options"])
         missing = product.missing()
         constants = _rows(job, product, missing, progress)

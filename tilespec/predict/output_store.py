@@ -11,7 +11,7 @@ from tilespec.models.ensemble import Ensemble
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import stored_arrays
 from tilespec.storage.backends.paths import free_bytes
-from tilespec.storage.layout import ArraySpec, class_attrs, constants
+from tilespec.storage.layout import ArraySpec, class_attrs, constants, height_of
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene
@@ -27,8 +27,13 @@ INTERVALS = ("interval_level", "conformal_half_width")
 """What a product says of its intervals, where the model knows it."""
 
 
-def edge_of(channels: int) -> int:
-    """Return the edge in pixels of a stored object with ``channels`` float32 channels, from the output alone."""
+def edge_of(channels: int, width: int) -> int:
+    """Return the edge in pixels of a stored object with ``channels`` float32 channels, from the output alone.
+
+    A plane one pixel wide, a table of spectra, has objects that are as high as those of a table.
+    """
+    if width == 1:
+        return height_of((1, 1))
     return next((edge for edge in OBJECTS if 4 * edge * edge * channels <= OBJECT_BYTES), OBJECTS[-1])
 
 
@@ -54,13 +59,14 @@ def create(plan: PredictPlan, models: Ensemble, settings: Mapping[str, Any], *, 
         attrs=_attrs(plan, scene, models, str(settings["norm"])),
         constants=constants(axis, georef, (plan.grid.y.length, plan.grid.x.length)),
         panel=plan.product.panel,
+        table=scene.table,
     )
 
 
 def _arrays(plan: PredictPlan, models: Ensemble, *, mapped: bool, probabilities: bool) -> list[ArraySpec]:
     """Return the stored arrays: classes, or channels; probabilities and disagreement if requested."""
     plane = (plan.grid.y.length, plan.grid.x.length)
-    wide = edge_of(models.channels[1] if probabilities or not models.classes else 1)
+    wide = edge_of(models.channels[1] if probabilities or not models.classes else 1, plane[1])
     edge = (plan.product.edge, min(wide, plane[1]))
     attrs = {"grid_mapping": "spatial_ref"} if mapped else {}
     one = ArraySpec(

@@ -15,6 +15,7 @@ from tilespec.predict.output_store import edge_of
 from tilespec.predict.predictor import Averaging, ModelSpec
 from tilespec.spectra.scale_check import check_encoding, check_scale
 from tilespec.storage.backends.paths import absolute
+from tilespec.storage.layout import height_of
 from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
@@ -52,7 +53,7 @@ def plan_of(
     roi = Roi.of(opened.shape, options.rows, options.cols)
     grid = grid_of(models, roi, options)
     settings = _settings(opened, models, roi, grid, options)
-    edge = edge_of(models.channels[1] if options.probabilities or not models.classes else 1)
+    edge = edge_of(models.channels[1] if options.probabilities or not models.classes else 1, grid.x.length)
     url = absolute(out)
     product = Product(
         url=url,
@@ -131,8 +132,8 @@ def _check(models: Ensemble, options: ProductOptions) -> None:
 def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for missing options."""
     reach = models.tile_class
-    side = options.tile if options.tile is not None else models.tile or _side(models.channels[0], reach.align)
     geometry = task(models.task).geometry
+    side = _side(models, roi.shape) if options.tile is None else options.tile
     whole = geometry.scale.numerator  # tiles begin where input pixels do
     shared = options.overlap
     if shared is None:
@@ -146,13 +147,20 @@ def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
             do="Choose a larger region.",
         )
     y, x = axes(plane, side, shared)
+    if reach.kind == "pixelwise":  # a table of spectra is one pixel wide, and no pixel needs another
+        x = replace(x, tile=max(min(side, plane[1]), shared + 1))
     lost = geometry.margin if reach.margin is None else reach.margin
     reach = replace(reach, halo=reach.halo + lost)
     return Grid(y=y, x=x, window=options.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
 
 
-def _side(channels: int, align: int) -> int:
-    """Return the default tile of a net that was not trained on patches."""
+def _side(models: Ensemble, plane: tuple[int, int]) -> int:
+    """Return the default tile: the patch of a training, unless it was a single pixel; of a table an object's height."""
+    channels, align = models.channels[0], models.tile_class.align
+    if models.tile is not None and models.tile > 1:
+        return models.tile
+    if plane[1] == 1:
+        return -(-height_of(plane) // align) * align
     side = TILE
     while side > TILE // 4 and side * side * channels > VALUES:
         side //= 2

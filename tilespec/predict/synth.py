@@ -8,6 +8,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -32,7 +33,6 @@ from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.layer import Layer, label_map
 from tilespec.storage.layout import (
     CHUNK,
-    ArraySpec,
     class_attrs,
     class_names,
     constants,
@@ -49,8 +49,6 @@ NUMERICS: Final = 1
 """The version of the arithmetic; it is raised when bits of synthetic spectra change."""
 COUNT: Final = 100
 """The number of spectra of each class, where none is given."""
-ROWS: Final = 4096
-"""The number of spectra of a table in one object."""
 TEXT: Final = 100_000
 """The largest number of spectra in a table of text, which is in memory as a whole."""
 
@@ -140,25 +138,18 @@ def _open_table(draw: Draw, out: str, settings: Mapping[str, Any]) -> Product:
     """Open the store of a table: ``cube(spectrum, band)`` and ``class(spectrum)``."""
     generator, labels = draw.generator, draw.labels
     beside = ["class", *draw.beside, *([] if generator.axis is None else [generator.axis.name])]
-    cube = ArraySpec(
-        name="cube",
-        shape=(len(labels), generator.bands),
-        dtype="float32",
-        dims=("spectrum", "band"),
-        chunks=(min(ROWS, len(labels)), generator.bands),
-        attrs={"coordinates": " ".join(beside)},
-        fill=float("nan"),
-    )
+    cube = cube_spec((len(labels), 1, generator.bands), "float32", spectral=generator.axis)
+    cube = replace(cube, attrs={"coordinates": " ".join(beside)})
     classes = (("spectrum",), labels.astype(np.uint8), class_attrs(generator.classes))
     attrs = {"title": f"synthetic spectra, seed {generator.seed}", "synthetic": True, "model_digest": generator.digest}
     fixed = {**constants(generator.axis), **draw.beside, "class": classes}
-    return Product.open(out, [cube], settings=dict(settings), attrs=attrs, constants=fixed)
+    return Product.open(out, [cube], settings=dict(settings), attrs=attrs, constants=fixed, table=True)
 
 
 def _write_table_row(draw: Draw, product: Product, row: int) -> Counter[str]:
     """Write some spectra of a table."""
     with torch_threads(1):
-        product.write(row, {"cube": draw.spectra(*product.span(row))})
+        product.write(row, {"cube": draw.spectra(*product.span(row))[:, None]})
     return Counter(rows=1)
 
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, final
 
 import numpy as np
-import zarr
 
 from tilespec.cluster.connect import connect
 from tilespec.cluster.reduction import reduce_blocks
@@ -30,7 +29,6 @@ from tilespec.spectra.scale_check import check_encoding, check_scale
 from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
-from tilespec.storage.group import open_group
 from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
 from tilespec.storage.lock import locked
 from tilespec.storage.product import OpenRow, Product
@@ -188,6 +186,7 @@ def open_product(  # noqa: PLR0913 - what is written, and how
         },
         attrs={**keep, **attrs},
         constants=constants(bands.axis, georef, region.shape),
+        table=scene.table,
     )
 
 
@@ -199,8 +198,7 @@ def header_of(scene: Scene, bands: Bands, *, other_pixels: bool = False) -> tupl
 
 def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> ArraySpec:
     """Return the stored description of a copied layer: as before, with objects as high as the cube's."""
-    stored = open_group(scene.url)[name]
-    assert isinstance(stored, zarr.Array)
+    stored = scene.plane(name).array
     return ArraySpec(
         name=name,
         shape=shape,

@@ -4,7 +4,7 @@
 Neither changes anything; `tilespec.workflows.repair.repair` does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from tilespec.core.memory import Peak
 from tilespec.core.progress import Progress, Silent
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
+from tilespec.storage.columns import SPECTRUM
 from tilespec.storage.files import read_json
 from tilespec.storage.inventory import PUBLISHED, ROOT, fault_of
 from tilespec.storage.ledger import Ledger
@@ -148,7 +149,7 @@ def product_of(url: str, ledger: Ledger) -> Product | None:
     """Return the product as its layout describes it, or None: the layout is not written yet, or is damaged."""
     layout, root = ledger.read_layout(), read_json(store_path(url) / ROOT) or {}
     listed = ((root.get("consolidated_metadata") or {}).get("metadata") or {}).values()
-    planes = [array["shape"][:2] for array in listed if len(array.get("shape") or ()) > 1]
+    planes = [plane for plane in map(_plane, listed) if len(plane) == 2]
     sizes: dict[str, Any] = {key: layout.get(key) for key in ("height", "width", "edge", "panel")}
     if not layout or (planes and [sizes["height"], sizes["width"]] not in planes):
         return None
@@ -207,6 +208,12 @@ def _root(url: StorePath, recorded: dict[str, Any], published: dict[str, Any] | 
         if "tilespec_status" not in (metadata.get("attributes") or {}) and not found:
             found = ["no status"]
     return [{"object": ROOT, "row": None, "panel": 0, "found": what} for what in found]
+
+
+def _plane(array: Mapping[str, Any]) -> list[int]:
+    """Return the height and the width of an array by its metadata; a table of spectra is one pixel wide."""
+    shape: list[int] = list(array.get("shape") or ())
+    return [shape[0], 1] if (array.get("dimension_names") or [""])[0] == SPECTRUM else shape[:2]
 
 
 def _stated_status(url: StorePath) -> str | None:

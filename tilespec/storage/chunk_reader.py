@@ -25,6 +25,7 @@ from numcodecs import blosc, zstd
 
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
+from tilespec.storage.columns import is_table
 from tilespec.storage.inventory import CheckedStore, inventory
 
 CRC = 4
@@ -84,6 +85,8 @@ class ChunkReader:
     """The names of the codecs in `DECODERS`, in the order of decoding."""
     separator: str
     """The separator between the numbers of a key."""
+    table: bool
+    """Whether the array is one over spectra, whose objects are not numbered along x."""
 
     @classmethod
     def of(cls, array: "zarr.Array[Any]") -> "ChunkReader | None":
@@ -108,6 +111,7 @@ class ChunkReader:
             fill=meta.fill_value,
             codecs=codecs,
             separator=key["configuration"]["separator"],
+            table=is_table(array),
         )
 
     def read(self, region: tuple[slice, ...], buffers: Buffers) -> np.ndarray:
@@ -203,11 +207,16 @@ class ChunkReader:
 
     def _key(self, index: tuple[int, ...]) -> str:
         """Return the key of an object in the store."""
-        return f"{self.name}/{self.separator.join(('c', *map(str, index)))}"
+        return f"{self.name}/{self._number(index)}"
 
     def _path(self, index: tuple[int, ...]) -> Path:
         """Return the path of an object."""
-        return Path(self.folder, self.separator.join(("c", *map(str, index))))
+        return Path(self.folder, self._number(index))
+
+    def _number(self, index: tuple[int, ...]) -> str:
+        """Return the last part of the key of an object."""
+        stored = (index[0], *index[2:]) if self.table else index
+        return self.separator.join(("c", *map(str, stored)))
 
     def _decoded(self, data: np.ndarray, buffers: Buffers, *, recorded: bool) -> np.ndarray:
         """Return the decoded bytes of an object; the bytes of a ``recorded`` one are known to be right."""

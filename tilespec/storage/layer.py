@@ -13,6 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.types import ClassMap, Roi
 from tilespec.storage.axes import check_order
 from tilespec.storage.chunk_reader import ChunkReader
+from tilespec.storage.columns import as_plane, layer_of
 from tilespec.storage.group import check_complete, name_damage, open_group
 
 
@@ -39,6 +40,7 @@ class Layer:
     @classmethod
     def of(cls, store: str, array: "zarr.Array[Any]") -> "Layer":
         """Return an array of a store as a layer; refuse one whose axes are in another order."""
+        array = as_plane(array)
         check_order(store, array)
         return cls(
             store=store,
@@ -53,8 +55,8 @@ class Layer:
     @classmethod
     def find(cls, store: str, name: str, *, dimensions: tuple[int, ...] = (2,)) -> "Layer | None":
         """Return the layer ``name`` of a store, or None when the store has none with this number of dimensions."""
-        array = open_group(store).get(name)
-        return cls.of(store, array) if isinstance(array, zarr.Array) and array.ndim in dimensions else None
+        array = layer_of(open_group(store), name)
+        return cls.of(store, array) if array is not None and array.ndim in dimensions else None
 
     @classmethod
     def open(cls, store: str, name: str) -> "Layer":
@@ -76,7 +78,9 @@ class Layer:
     @property
     def array(self) -> "zarr.Array[Any]":
         """The array as Zarr opens it."""
-        return open_group(self.store)[self.name]
+        array = layer_of(open_group(self.store), self.name)
+        assert array is not None, "it was there when the layer was opened"
+        return array
 
     def read(self, roi: Roi, buffers: Buffers | None = None) -> Shaped[np.ndarray, "y x *channel"]:
         """Return a region with its stored values and all channels.

@@ -25,6 +25,8 @@ COMPLETE, WRITING, INCOMPLETE = "complete", "writing", "incomplete"
 Constants = Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
 CHUNK = 128
+TABLE: Final = 4096
+"""The height of a chunk of a plane one pixel wide, a table of spectra."""
 STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
 
 OBJECTS: Final = 10_000
@@ -104,10 +106,15 @@ def cube_spec(
         shape=shape,
         dtype=dtype,
         dims=("y", "x", "band"),
-        chunks=(min(CHUNK, shape[0]), min(CHUNK, shape[1]), shape[2]),
+        chunks=(min(height_of(shape), shape[0]), min(CHUNK, shape[1]), shape[2]),
         attrs=attrs,
         fill=float("nan") if np.dtype(dtype).kind == "f" else 0,
     )
+
+
+def height_of(shape: Sequence[int]) -> int:
+    """Return the height of a chunk of a plane."""
+    return CHUNK if shape[1] > 1 else TABLE
 
 
 def layer_spec(
@@ -116,14 +123,14 @@ def layer_spec(
     dtype: str = "uint8",
     *,
     classes: tuple[str, ...] = (),
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> ArraySpec:
     """Return the description of a ``y, x`` layer; a class map has flags and 255 as nodata, but no `_FillValue`."""
     attrs: dict[str, Any] = {}
     if classes:
         attrs = class_attrs(classes)
     fill = UNLABELLED if classes else 0  # a lost object reads as no class
-    chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
+    chunks = (min(chunk or height_of(shape), shape[0]), min(chunk or CHUNK, shape[1]))
     return ArraySpec(name=name, shape=shape, dtype=dtype, dims=("y", "x"), chunks=chunks, attrs=attrs, fill=fill)
 
 

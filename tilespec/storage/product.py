@@ -25,6 +25,7 @@ from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import checked_only, compressed, put
+from tilespec.storage.columns import as_plane, column_spec, layer_of
 from tilespec.storage.files import write_atomic
 from tilespec.storage.inventory import LAYOUT, PUBLISHED, ROOT, layout_hash
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
@@ -73,7 +74,7 @@ class Product:
     """The width of a panel in pixels, a multiple of an object's width; None: one panel as wide as the plane."""
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what is written, and how
         cls,
         url: str,
         specs: list[ArraySpec],
@@ -82,6 +83,7 @@ class Product:
         attrs: Mapping[str, Any],
         constants: Constants,
         panel: int | None = None,
+        table: bool = False,
     ) -> "Product":
         """Create the store, or resume the one that was begun with the same ``settings``.
 
@@ -92,11 +94,12 @@ class Product:
             attrs: The root attributes, which must not differ between runs.
             constants: Small arrays that are written at once (coordinates): name to dims, values, attributes.
             panel: The width of a panel in pixels; if it differs from the width at the first run, all rows start again.
+            table: Whether the plane, one pixel wide, is stored as a table of spectra.
 
         Raises:
             UserError: the place holds something else, or a product of other settings, or of an older version.
         """
-        shape = specs[0].shape
+        shape, stored = specs[0].shape, [column_spec(spec) for spec in specs] if table else specs
         edges = {spec.objects[0] for spec in specs}
         assert len(edges) == 1, "arrays of one product share the height of an object"
         assert panel is None or all(panel % spec.objects[1] == 0 for spec in specs), "a panel holds whole objects"
@@ -106,10 +109,10 @@ class Product:
         product = cls(url=url, height=shape[0], edge=edges.pop(), ledger=ledger, width=shape[1], panel=panel)
         if not begun:
             ledger.forget()  # records without a store speak of objects that are gone
-            product._create(specs, attrs, constants, fresh=True)
+            product._create(stored, attrs, constants, fresh=True)
         elif mended.exists() or (not ledger.read_layout() and not ledger.is_older()):
-            _strip(url, [*(spec.name for spec in specs), *constants])
-            product._create(specs, attrs, constants, fresh=False)
+            _strip(url, [*(spec.name for spec in stored), *constants])
+            product._create(stored, attrs, constants, fresh=False)
             mended.unlink(missing_ok=True)
         product._resume()
         return product
@@ -187,7 +190,7 @@ class Product:
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
         store = HashingStore.at(self.url)
         group = zarr.open_group(store, mode="r+")
-        arrays = {name: group[name].with_config({"write_empty_chunks": True}) for name in names}
+        arrays = {name: _writable(group, name) for name in names}
         named = {name: keys(a, name, (y0, x0), (y1, x1 or a.shape[1])) for name, a in arrays.items()}
         self.ledger.begin(row, panel)
         remove(store_path(self.url), [key for of in named.values() for key in of])
@@ -265,6 +268,13 @@ class Product:
         status = metadata(store_path(self.url) / "zarr.json")["attributes"]["tilespec_status"]
         if status != WRITING and any(self.missing(panel) for panel in range(self.panels)):
             publish(self.url, {"tilespec_status": WRITING})
+
+
+def _writable(group: zarr.Group, name: str) -> "zarr.Array[Any]":
+    """Return an array of a product for writing."""
+    array = layer_of(group, name)
+    assert array is not None, "it was created with the product"
+    return as_plane(array.with_config({"write_empty_chunks": True}))
 
 
 def _whole(record: dict[str, Any] | None, there: Callable[[str, int], bool]) -> bool:

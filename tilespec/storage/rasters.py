@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import Any, final
 
 import numpy as np
-import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance, Roi, SpectralAxis
+from tilespec.storage.columns import layer_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import COMPLETE, class_names
@@ -43,9 +43,8 @@ class ClassRaster:
             UserError: the store or the array does not exist, it is no class map, or it is still being written.
         """
         group = open_group(url)
-        name = next((name for name in names if name in group), None)
-        array = None if name is None else group[name]
-        if not isinstance(array, zarr.Array) or array.ndim != 2 or array.dtype.kind not in "iu":
+        array = next((array for array in (layer_of(group, name) for name in names) if array is not None), None)
+        if array is None or array.ndim != 2 or array.dtype.kind not in "iu":
             raise UserError(
                 url,
                 found=f"arrays {sorted(group.array_keys())}",
@@ -106,9 +105,8 @@ class ValueRaster:
         check_complete(url, group.attrs, partial=True)
         main = "cube" if "cube" in group else "prediction"
         name = layer or main
-        array = group.get(name)
-        numeric = isinstance(array, zarr.Array) and array.dtype.kind in "iuf"
-        if not numeric or (array.ndim != 2 and (array.ndim, name) != (3, main)):
+        array = layer_of(group, name)
+        if array is None or array.dtype.kind not in "iuf" or (array.ndim != 2 and (array.ndim, name) != (3, main)):
             raise UserError(
                 url,
                 found=f"arrays {sorted(group.array_keys())}",

@@ -17,6 +17,7 @@ from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import store_path
+from tilespec.storage.columns import arrays_of, is_table, layer_of
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.inventory import digests, inventory
@@ -47,6 +48,8 @@ class Scene:
     """The names of the ``y, x`` arrays beside the cube."""
     attrs: Mapping[str, Any]
     """The root attributes: title, source header, provenance, status, digest."""
+    table: bool
+    """Whether it is a table of spectra, which is one pixel wide."""
     georef: Mapping[str, Any] | None
     """The attributes of ``spatial_ref``: ``crs_wkt``, ``GeoTransform``."""
     cube: Layer
@@ -67,8 +70,8 @@ class Scene:
         if not allow_partial:
             check_complete(url, group.attrs)
         name = "cube" if "cube" in group else "prediction"
-        cube = group.get(name)
-        if not isinstance(cube, zarr.Array) or cube.ndim != 3:
+        cube = layer_of(group, name)
+        if cube is None or cube.ndim != 3:
             raise UserError(
                 url,
                 found=f"arrays {sorted(group.array_keys())}",
@@ -78,7 +81,7 @@ class Scene:
         _check_numbers(url, cube)
         axis = spectral_of(url, group, cube.shape[2])
         packing = Packing.of(f"{url}: {name}", cube.attrs, np.dtype(cube.dtype))
-        planes = {name: array for name, array in sorted(group.arrays()) if _is_plane(array, cube)}
+        planes = {name: array for name, array in arrays_of(group).items() if _is_plane(array, cube)}
         return cls(
             url=url,
             shape=cube.shape,
@@ -88,7 +91,8 @@ class Scene:
             packing=packing,
             layers=tuple(planes),
             attrs=dict(group.attrs),
-            georef=georef_of(group, cube),
+            georef=None if is_table(cube) else georef_of(group, cube),
+            table=is_table(cube),
             cube=Layer.of(url, cube),
             planes={name: Layer.of(url, array) for name, array in planes.items()},
             stamp=inventory(url).stamp,
@@ -180,7 +184,7 @@ class Scene:
 
     def classes(self, layer: str = "labels") -> tuple[str, ...]:
         """Return the names of the classes 0, 1, ... of a layer."""
-        return class_names(open_group(self.url)[layer].attrs)
+        return class_names(self.plane(layer).attrs)
 
     def raw(self) -> "Scene":
         """Return the scene itself; refuse one that `transform` wrote: a recipe applied twice is another recipe."""

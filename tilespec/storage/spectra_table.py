@@ -1,17 +1,17 @@
 """Spectra table: a store of labelled spectra without places, ``cube(spectrum, band)`` and ``class(spectrum)``."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
-import zarr
 from jaxtyping import Float32, Float64, Int64
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import Roi, SpectralAxis
-from tilespec.storage.group import check_complete, name_damage, open_group
-from tilespec.storage.layout import class_names, numbers_among
-from tilespec.storage.spectral_axis import spectral_of
+from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
+from tilespec.storage.columns import is_table, layer_of
+from tilespec.storage.group import open_group
+from tilespec.storage.layout import numbers_among
+from tilespec.storage.scene import Scene
 
 Labels = Int64[np.ndarray, " spectrum"]
 
@@ -23,12 +23,8 @@ class SpectraTable:
 
     url: str
     """The URL of the store."""
-    bands: int
-    """The number of bands."""
-    axis: SpectralAxis | None
-    """The spectral axis of the bands; None when the store does not give it."""
-    classes: tuple[str, ...]
-    """The names of the classes, none if the store does not name them."""
+    scene: Scene
+    """The table as a scene one pixel wide."""
     labels: Labels
     """The class of each spectrum."""
     shares: Float64[np.ndarray, " spectrum"] | None
@@ -41,46 +37,49 @@ class SpectraTable:
         Raises:
             UserError: there is no store, it is no table, or it is not complete.
         """
-        group = open_group(url)
-        check_complete(url, group.attrs)
-        arrays = _arrays(group)
-        if arrays is None:
+        scene = Scene.open(url)
+        if not (scene.table and "labels" in scene.layers):
             raise UserError(
                 url,
-                found=f"arrays {sorted(group.array_keys())}",
+                found=f"a plane of {' x '.join(map(str, scene.shape[:2]))} pixels, layers {list(scene.layers)}",
                 expected="a table of spectra: cube(spectrum, band) and class(spectrum)",
-                do="Write one with `tilespec synth MODEL OUT`.",
+                do="Write one with `tilespec synth MODEL OUT`, or bring one in with `tilespec ingest FILE.csv OUT`.",
             )
-        (cube, of), share = arrays, group.get("share")
         return cls(
             url=url,
-            bands=cube.shape[1],
-            axis=spectral_of(url, group, cube.shape[1]),
-            classes=class_names(of.attrs),
-            labels=np.asarray(of[...]).astype(np.int64),
-            shares=np.asarray(share[...], np.float64) if isinstance(share, zarr.Array) else None,
+            scene=scene,
+            labels=scene.labels()[:, 0].astype(np.int64),
+            shares=scene.layer("share")[:, 0].astype(np.float64) if "share" in scene.layers else None,
         )
+
+    @property
+    def bands(self) -> int:
+        """The number of bands."""
+        return self.scene.shape[2]
+
+    @property
+    def axis(self) -> SpectralAxis | None:
+        """The spectral axis of the bands; None when the store does not give it."""
+        return self.scene.spectral
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, none if the store does not name them."""
+        return self.scene.classes()
 
     def read(self, start: int, stop: int) -> Float32[np.ndarray, "some band"]:
         """Return the spectra ``start`` to ``stop``."""
-        cube = open_group(self.url)["cube"]
-        assert isinstance(cube, zarr.Array), "it was one when the table was opened"
-        with name_damage(self.url, Roi(y0=start, y1=stop, x0=0, x1=self.bands)):
-            return np.asarray(cube[start:stop]).astype(np.float32)
+        return self.scene.read(Roi(y0=start, y1=stop, x0=0, x1=1))[:, 0]
 
     def numbered(self, names: tuple[str, ...]) -> Labels:
         """Return the class of each spectrum by its number among ``names``, -1 for none of them."""
-        count = int(self.labels.max(initial=-1)) + 1
-        return np.array(numbers_among(self.classes, names, count), np.int64)[self.labels]
+        known = self.labels != UNLABELLED
+        count = int(self.labels[known].max(initial=-1)) + 1
+        numbers = np.array([*numbers_among(self.classes, names, count), -1], np.int64)
+        return numbers[np.where(known, self.labels, count)]
 
 
 def is_spectra_table(url: str) -> bool:
-    """Return whether a store is a table of labelled spectra."""
-    return _arrays(open_group(url)) is not None
-
-
-def _arrays(group: zarr.Group) -> "tuple[zarr.Array[Any], zarr.Array[Any]] | None":
-    """Return the spectra and the classes of a store, None if it is no table."""
-    cube, of = group.get("cube"), group.get("class")
-    table = isinstance(cube, zarr.Array) and isinstance(of, zarr.Array) and cube.ndim == 2
-    return (cube, of) if table else None
+    """Return whether the cube of a store is a table of spectra."""
+    cube = layer_of(open_group(url), "cube")
+    return cube is not None and is_table(cube)

@@ -15,6 +15,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.base import StorePath
+from tilespec.storage.columns import is_table
 
 READ = 1 << 20
 """The number of bytes that are read and hashed at once."""
@@ -42,7 +43,8 @@ def keys(array: zarr.Array[Any], name: str, start: tuple[int, int], stop: tuple[
         whole = a % edge == 0 and (b % edge == 0 or b == shape[axis])
         assert whole, f"{name}: {a}:{b} of axis {axis} cuts objects of {edge}; whole objects are written, or nothing"
     runs = [range(a // edge, -(-b // edge)) for a, b, edge in zip(first, last, edges, strict=True)]
-    return ["/".join((name, "c", *map(str, index))) for index in combinations(*runs)]
+    runs = [runs[0], *runs[2:]] if is_table(array) else runs
+    return ["/".join((array.path, "c", *map(str, index))) for index in combinations(*runs)]
 
 
 def place(root: StorePath, key: str) -> StorePath:

@@ -6,6 +6,7 @@ mean of the same tiles in the same order for every cut, so the bits are the same
 """
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -27,8 +28,8 @@ LARGEST = 16
 
 def canonical_batch(grid: Grid, channels: tuple[int, int]) -> int:
     """Return the number of tiles in a canonical batch, from grid and channels alone, since it may decide bits."""
-    first, last = grid.read(grid.y, 0)
-    area = (last - first) ** 2
+    sides = [last - first for first, last in (grid.read(axis, 0) for axis in (grid.y, grid.x))]
+    area = prod(sides)
     return int(max(1, min(LARGEST, AREA // area, VALUES // (area * max(channels)))))
 
 

@@ -17,6 +17,7 @@ from tilespec.core.progress import Progress
 from tilespec.core.registry import only_named_before
 from tilespec.storage.audit import product_of, status, verify
 from tilespec.storage.backends.paths import absolute, store_path
+from tilespec.storage.columns import arrays_of
 from tilespec.storage.files import read_json, write_atomic
 from tilespec.storage.inventory import PUBLISHED, ROOT
 from tilespec.storage.ledger import Ledger, sidecar
@@ -118,7 +119,7 @@ def _decodes(url: str, product: Product) -> bool:
     root, records = store_path(url), product.ledger.records().values()
     keys = [key for record in records for of in record["objects"].values() for key in of]
     group = zarr.open_group(root.zarr_store(), mode="r", use_consolidated=False)
-    planes = [array for _, array in group.arrays() if array.shape[:2] == (product.height, product.width)]
+    planes = [array for array in arrays_of(group).values() if array.shape[:2] == (product.height, product.width)]
     try:
         for array in planes:
             for row in range(product.rows):

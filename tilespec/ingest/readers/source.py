@@ -74,6 +74,8 @@ class Facts:
     """The names of the classes 0, 1, ... of a class map."""
     colour_space: str | None = None
     """The encoding ``sRGB`` of light (`tilespec.ingest.readers.image_light`); None for values without encoding."""
+    table: bool = False
+    """Whether the source is a table of spectra without places, as a plane one pixel wide."""
     layers: tuple[SourceLayer, ...] = ()
     """The further layers on the same pixels, which go into the scene."""
     header: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ WRITERS: Final = {
     ".tiff": "tilespec.output.export.geotiff:write_geotiff",
     ".hdr": "tilespec.output.export.envi:write_envi",
     ".nc": "tilespec.output.export.netcdf:write_netcdf",
+    ".csv": "tilespec.output.export.text:write_text",
     ".png": "tilespec.output.export.png:write_png",
 }
 """The writer for each ending of a name, a callable ``(exported, path, progress) -> files written``."""
@@ -31,8 +32,9 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
 
     Args:
         store: A scene or a prediction.
-        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc`` or ``.png``
-            (false colour of a cube, colours of a class map). The names of classes lie in ``OUT.aux.xml`` beside.
+        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc``, ``.csv`` (tables of
+            spectra) or ``.png`` (false colour of a cube, colours of a class map). The names of classes lie in
+            ``OUT.aux.xml`` beside.
         options: What is written; given by name.
         progress: Where progress is shown.
 

@@ -11,6 +11,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, Roi, SpectralAxis
+from tilespec.storage.columns import arrays_of, is_table
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
@@ -71,9 +72,14 @@ class ExportSource:
         return len(self.layer.shape) == 2
 
     @property
+    def table(self) -> bool:
+        """Whether it is a table of spectra, as a plane one pixel wide."""
+        return is_table(self.array)
+
+    @property
     def array(self) -> zarr.Array[Any]:
         """The stored array."""
-        return open_group(self.url)[self.name]
+        return self.layer.array
 
     def blocks(self) -> Iterator[tuple[int, Cube]]:
         """Yield the first row and the numbers of each row of objects."""
@@ -92,7 +98,7 @@ def open_exported(
         UserError: the array does not exist, or the store is not complete.
     """
     group = open_group(url)
-    arrays = dict(group.arrays())
+    arrays = arrays_of(group)
     check_complete(url, group.attrs)
     name = layer or next((n for n in ("cube", "prediction") if n in arrays), "cube")
     if name not in arrays or arrays[name].ndim not in (2, 3):

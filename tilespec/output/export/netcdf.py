@@ -12,6 +12,7 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.output.export.export_source import ExportSource
 from tilespec.output.export.partial_file import whole_file
+from tilespec.storage.columns import NAMES, SPECTRUM
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import constants
 from tilespec.storage.packing import PACKING, Packing
@@ -31,13 +32,14 @@ def write_netcdf(exported: ExportSource, path: Path, progress: Progress) -> list
             _frame(file, exported)
             cube, others = (
                 _create(file, exported),
-                {layer.name: _array(file, layer, layer.dtype) for layer in exported.layers},
+                {layer.name: _array(file, exported, layer, layer.dtype) for layer in exported.layers},
             )
             for y0, block in exported.blocks():
                 y1 = y0 + block.shape[0]
-                cube[y0:y1] = block[..., 0] if exported.plane else block
+                cube[y0:y1] = _stored(exported, block[..., 0] if exported.plane else block)
                 for layer in exported.layers:
-                    others[layer.name][y0:y1] = layer.read(Roi(y0=y0, y1=y1, x0=0, x1=exported.shape[1]))
+                    values = layer.read(Roi(y0=y0, y1=y1, x0=0, x1=exported.shape[1]))
+                    others[layer.name][y0:y1] = _stored(exported, values)
                 target.check()
                 progress.advance(block.shape[0])
         target.check()
@@ -86,8 +88,7 @@ class _Target(io.FileIO):
 def _frame(file: h5py.File, exported: ExportSource) -> None:
     """Create dimensions, coordinates, the grid mapping and the attributes of the file."""
     small = constants(exported.spectral, exported.georef or None, exported.shape[:2])
-    shape = exported.shape[:2] if exported.plane else exported.shape
-    for dim, size in zip(DIMS, shape, strict=False):
+    for dim, size in zip(*_sides(exported, exported.shape[:2] if exported.plane else exported.shape), strict=True):
         if dim not in small:
             file.create_dataset(dim, shape=(size,), dtype=">f4").make_scale(NO_VARIABLE.format(size))
     for name, (dims, values, attrs) in sorted(small.items(), key=lambda item: item[0] not in DIMS):
@@ -105,24 +106,40 @@ def _frame(file: h5py.File, exported: ExportSource) -> None:
 
 def _create(file: h5py.File, exported: ExportSource) -> h5py.Dataset:
     """Create the cube, or the layer, that is exported."""
-    cube = _array(file, exported.layer, exported.dtype, drop=() if exported.packing is None else PACKING)
+    cube = _array(file, exported, exported.layer, exported.dtype, drop=() if exported.packing is None else PACKING)
     if exported.nodata is not None:
         cube.attrs["_FillValue"] = np.asarray(exported.nodata, exported.dtype)
     return cube
 
 
-def _array(file: h5py.File, layer: Layer, dtype: np.dtype[Any], drop: Collection[str] = ()) -> h5py.Dataset:
+def _array(
+    file: h5py.File, exported: ExportSource, layer: Layer, dtype: np.dtype[Any], drop: Collection[str] = ()
+) -> h5py.Dataset:
     """Create an empty array with the attributes of a stored one, without those of ``drop``.
 
     The fill value has the type of the array, as NetCDF demands; that of a class map is its nodata.
     """
-    array = file.create_dataset(layer.name, shape=layer.shape, dtype=dtype, chunks=layer.chunks)
-    _attach(file, array, DIMS[: len(layer.shape)])
+    (dims, shape), (_, chunks) = _sides(exported, layer.shape), _sides(exported, layer.chunks)
+    name = NAMES.get(layer.name, layer.name) if exported.table else layer.name
+    array = file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks)
+    _attach(file, array, dims)
     _put(array, {key: value for key, value in layer.attrs.items() if key != "_FillValue" and key not in drop}, [])
     fill = next(iter(Packing.of(layer.name, layer.attrs, layer.dtype).fills), None)
     if fill is not None and not drop:
         array.attrs["_FillValue"] = np.asarray(fill).astype(dtype)
     return array
+
+
+def _sides(exported: ExportSource, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the names and the lengths of the dimensions of an array of a shape; those of a table have no x."""
+    if exported.table:
+        return (SPECTRUM, *DIMS[2 : len(shape)]), (shape[0], *shape[2:])
+    return DIMS[: len(shape)], shape
+
+
+def _stored(exported: ExportSource, values: np.ndarray) -> np.ndarray:
+    """Return values of a plane in the form of the file."""
+    return values[:, 0] if exported.table else values
 
 
 def _attach(file: h5py.File, dataset: h5py.Dataset, dims: tuple[str, ...]) -> None:

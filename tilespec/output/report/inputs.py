@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 from tilespec.core.errors import UserError
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.columns import layer_of
 from tilespec.storage.group import open_group
 from tilespec.storage.ledger import Ledger, read_note, sidecar
 from tilespec.storage.rasters import ClassRaster, ValueRaster
@@ -160,10 +161,10 @@ def _open(path: str) -> list[Any]:
 def _store(url: str) -> Scene | PredictionRun | FieldRun | SpectraTable:
     """Return the scene, the class map, the predicted channels or the table of spectra in a store."""
     group = open_group(url)
-    if is_spectra_table(url):
+    if is_spectra_table(url) and group.attrs.get("synthetic"):
         return SpectraTable.open(url)
-    array = group.get("prediction")
-    dimensions = 0 if array is None else getattr(array, "ndim", 0)
+    array = layer_of(group, "prediction")
+    dimensions = 0 if array is None else array.ndim
     if dimensions not in (2, 3) or "cube" in group:
         return Scene.open(url)
     scores_file = sidecar(url) / "evaluation.json"
