@@ -54,7 +54,11 @@ OWNED = {
 LEARNING = {"torch", "safetensors"}
 LEARNERS = {"models", "predict", "training", "baselines", "workflows"}
 """Rooms that load torch; no other does, whatever its number."""
-ALONE = {"spectra/estimators.py": {"sklearn"}, "spectra/estimator_base.py": {"sklearn"}}
+ALONE = {
+    "spectra/estimators.py": {"sklearn"},
+    "spectra/estimator_base.py": {"sklearn"},
+    "ingest/readers/spectra_text.py": {"pandas"},
+}
 """Libraries of one file."""
 PURE = (
     "core/",

@@ -40,7 +40,7 @@ def read_text(path: Path, options: Options) -> Source:
     """Return the spectra of a table of text.
 
     Raises:
-        UserError: the header names neither centres of bands nor an axis, or a cell of a band is no number.
+        UserError: the header names neither centres of bands nor an axis, or a cell of a band holds a text.
     """
     refuse_array_options(path, options)
     dialect, header = _dialect(path)
