@@ -159,8 +159,8 @@ def test_an_augmentation(example, scene, tmp_path):
 
 def test_an_export_format(example, scene, tmp_path):
     example("csv_export")
-    api.export(scene, str(tmp_path / "scene.csv"))
-    with (tmp_path / "scene.csv").open(newline="") as file:
+    api.export(scene, str(tmp_path / "scene.pixels"))
+    with (tmp_path / "scene.pixels").open(newline="") as file:
         rows = list(csv.reader(file))
     assert len(rows) == 1600
     assert [float(value) for value in rows[41][2:]] == pytest.approx(Scene.open(scene).array[1, 1].tolist())

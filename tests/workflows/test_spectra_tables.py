@@ -140,12 +140,14 @@ def test_text_goes_out_and_comes_back(pair, tmp_path):
     api.export(at / "table", tmp_path / "t.csv")
     with (tmp_path / "t.csv").open() as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["class", *map(str, AXIS.values)]
+    assert rows[0][0] == "class"
+    assert_allclose([float(centre) for centre in rows[0][1:]], AXIS.values)
     assert [row[0] for row in rows[1:6]] == ["", "", "", *(CLASSES[k] for k in labels[3:5])]
     api.ingest(tmp_path / "t.csv", tmp_path / "again", wavelength_unit="cm-1")
     assert_array_equal(stored(tmp_path / "again", "cube"), spectra)
     again = Scene.open(str(tmp_path / "again"))
-    assert (again.spectral.name, again.spectral.values) == (AXIS.name, AXIS.values)
+    assert again.spectral.name == AXIS.name
+    assert_allclose(again.spectral.values, AXIS.values)
     known = labels != 255
     names = np.array(again.classes())
     assert_array_equal(names[again.labels()[:, 0][known]], np.array(CLASSES)[labels[known]])

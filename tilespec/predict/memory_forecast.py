@@ -142,7 +142,7 @@ def _trials(whole: Shape, reach: TileClass) -> list[Shape]:
     """Return the shapes of ever larger batches, the last one ``whole``, each of at most about four times the pixels."""
     batch, height, width, channels = whole
     shapes = [whole]
-    while batch > 1 or min(height, width) > SMALLEST:
+    while batch > 1 or max(height, width) > SMALLEST:
         if batch > 1:
             batch = max(1, batch // 4)
         else:
