@@ -130,6 +130,7 @@ def test_a_model_says_of_a_spectrum_in_a_table_what_it_says_of_a_pixel(pair, tmp
         api.predict(tmp_path / "net", at / name, tmp_path / name)
     assert_array_equal(stored(tmp_path / "table", "prediction"), stored(tmp_path / "scene", "prediction").ravel())
     assert api.evaluate(tmp_path / "table", at / "table")["oa"] > 0.9
+    assert api.predict(tmp_path / "net", at / "scene", tmp_path / "dry", dry_run=True)["tile"] == 256
     two = api.predict(tmp_path / "net", at / "table", tmp_path / "two", workers=2)
     assert two["rows_done"] == 2
     assert_array_equal(stored(tmp_path / "two", "prediction"), stored(tmp_path / "table", "prediction"))
@@ -177,6 +178,28 @@ def test_columns_beside_the_bands_become_layers(tmp_path):
         assert_allclose(table.wavelength, [900.5, 905])
 
 
+def test_classes_are_texts_whatever_they_look_like_and_wherever_they_lie(tmp_path):
+    rows = [f"{'' if k == 4999 else (10, 9, 'none')[k % 3]},{k},{k}" for k in range(5000)]
+    (tmp_path / "t.csv").write_text("\n".join(["class,400,410", *rows, ""]))
+    api.ingest(tmp_path / "t.csv", tmp_path / "t")
+    scene = Scene.open(str(tmp_path / "t"))
+    names = np.array([*scene.classes(), ""])
+    found = names[np.where(scene.labels()[:, 0] == 255, len(names) - 1, scene.labels()[:, 0])]
+    assert found.tolist() == [row.partition(",")[0] for row in rows]
+    (tmp_path / "n.csv").write_text("class,400,410\n10,1,2\n9,1,2\n,1,2\n")
+    api.ingest(tmp_path / "n.csv", tmp_path / "n")
+    assert Scene.open(str(tmp_path / "n")).classes() == ("9", "10")
+
+
+def test_columns_of_one_name_or_of_a_name_that_is_taken_are_kept(tmp_path):
+    (tmp_path / "t.csv").write_text('"fat, %",fat; %,cube,valid,class,species,400,410\n1,2,3,0,a,b,5,6\n')
+    api.ingest(tmp_path / "t.csv", tmp_path / "t")
+    with xr.open_zarr(tmp_path / "t") as table:
+        assert_array_equal(table.cube, [[5, 6]])
+        assert (table["class"].flag_meanings, table["labels_5"].flag_meanings) == ("a", "b")
+        assert [float(table[name][0]) for name in ("fat_", "fat__1", "cube_", "valid_")] == [1, 2, 3, 0]
+
+
 def test_spectra_in_columns_have_their_axis_in_the_first_one(tmp_path):
     (tmp_path / "t.tsv").write_text("Raman shift (cm-1)\tred\tblue\n400,5\t1\t2,5\n401,5\t3\t4\n")
     api.ingest(tmp_path / "t.tsv", tmp_path / "t")
@@ -193,6 +216,10 @@ def test_spectra_in_columns_have_their_axis_in_the_first_one(tmp_path):
         ("class,400,410\n", "no spectrum"),
         ("class,400,410\nx,1,oops\n", "'oops' in row 2, column 410"),
         ("", "columns"),
+        ("class,400,410\nx,1,2\ny,1\n", "row 3 with 2 cells; expected 3"),
+        ("class,400,410\nx,1,2,3\n", "row 2 with 4 cells; expected 3"),
+        ("class,400 nm,0.41 um\nx,1,2\n", "nm, um; expected one unit"),
+        ("class,a,b\n1,2,3\n", "columns class, a, b"),
     ],
 )
 def test_text_that_is_no_table_of_spectra_is_refused(tmp_path, text, message):

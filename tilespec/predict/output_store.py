@@ -11,7 +11,7 @@ from tilespec.models.ensemble import Ensemble
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import stored_arrays
 from tilespec.storage.backends.paths import free_bytes
-from tilespec.storage.layout import ArraySpec, class_attrs, constants, height_of
+from tilespec.storage.layout import TABLE, ArraySpec, class_attrs, constants
 from tilespec.storage.product import Product
 from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene
@@ -33,7 +33,7 @@ def edge_of(channels: int, width: int) -> int:
     A plane one pixel wide, a table of spectra, has objects that are as high as those of a table.
     """
     if width == 1:
-        return height_of((1, 1))
+        return TABLE
     return next((edge for edge in OBJECTS if 4 * edge * edge * channels <= OBJECT_BYTES), OBJECTS[-1])
 
 

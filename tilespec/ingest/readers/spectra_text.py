@@ -5,11 +5,13 @@ as ``class,fat,950.5,955``. In columns: the first one is the axis and says so (`
 spectra.
 """
 
+import csv
 import re
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -21,14 +23,21 @@ from tilespec.core.spectral_units import unit_in
 from tilespec.core.types import UNLABELLED, Cube
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer, refuse_array_options
 from tilespec.ingest.readers.wavelengths import decimal, spectral_axis
-from tilespec.storage.axes import axis_of
 from tilespec.storage.layout import class_attrs
+from tilespec.storage.references import MISSING
+from tilespec.storage.spectral_axis import NAMES
 
 CENTRE: Final = re.compile(r"X?([-+]?\d+(?:[.,]\d+)?)\s*(nm|um|µm|cm-1|cm\^-1|1/cm)?", re.IGNORECASE)
 """The header of a band: its centre, perhaps with a unit, or behind the X that R puts before numbers."""
+AXES: Final = ("wavelength", "wavelengths", "wavenumber", "wavenumbers", "lambda", "wl")
+"""The words that begin the header of a first column with the axis."""
+TAKEN: Final = ("cube", "prediction", "valid", "band", "spectrum", "spatial_ref", "fwhm", "good", *NAMES)
+"""The names of arrays that a store has for something else."""
 CLASS: Final = ("class", "label", "labels", "target", "species")
 """The names of the column that has the classes."""
 DELIMITERS: Final = ("\t", ";", ",")
+EMPTY: Final = ("NA", "na", "NaN", "nan")
+"""The words for an empty cell."""
 PIECE: Final = 4096
 """The number of rows that are read at once while columns are surveyed."""
 Cells = pd.Series
@@ -43,12 +52,18 @@ def read_text(path: Path, options: Options) -> Source:
         UserError: the header names neither centres of bands nor an axis, or a cell of a band holds a text.
     """
     refuse_array_options(path, options)
-    dialect, header = _dialect(path)
-    centres = [CENTRE.fullmatch(name.strip()) for name in header]
-    bands = [i for i, match in enumerate(centres) if match is not None]
-    if len(bands) > 1:
+    header, apart, decimal_mark = _head(path)
+    _check_widths(path, apart, len(header))
+    matches = [CENTRE.fullmatch(name) for name in header]
+    bands = [i for i, match in enumerate(matches) if match is not None]
+    rows = len(bands) > 1
+    texts = {i: str for i in range(len(header)) if rows and i not in set(bands)}
+    dialect: dict[str, Any] = {"sep": apart, "decimal": decimal_mark, "encoding": "utf-8-sig", "skipinitialspace": True}
+    dialect |= {"header": 0, "names": range(len(header)), "index_col": False, "dtype": texts}
+    dialect |= {"keep_default_na": False, "na_values": ["", *EMPTY]}
+    if rows:
         return _in_rows(path, options, dialect, header, bands)
-    if axis_of(header[0].split()[0] if header[0].split() else "") == "band" or unit_in(header[0]):
+    if header[0].split()[:1] and (header[0].split()[0].lower() in AXES or unit_in(header[0])):
         return _in_columns(path, options, dialect, header)
     raise UserError(
         path,
@@ -58,14 +73,28 @@ def read_text(path: Path, options: Options) -> Source:
     )
 
 
-def _dialect(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return how pandas reads a table, and the cells of its header."""
+def _head(path: Path) -> tuple[list[str], str, str]:
+    """Return the cells of the header, what stands between cells, and the decimal mark."""
     with path.open(encoding="utf-8-sig") as file:
         first, second = file.readline(), file.readline()
     apart = next((each for each in DELIMITERS if each in first), ",")
+    names = next(csv.reader([first], delimiter=apart, skipinitialspace=True), None) or [""]
     comma = apart != "," and "," in second and "." not in second
-    names = [name.strip().strip('"').strip() for name in first.rstrip("\r\n").split(apart)]
-    return {"sep": apart, "decimal": "," if comma else ".", "encoding": "utf-8-sig", "skipinitialspace": True}, names
+    return [name.strip() for name in names], apart, "," if comma else "."
+
+
+def _check_widths(path: Path, apart: str, count: int) -> None:
+    """Refuse a row with more or fewer cells than the header: pandas fills or shifts them."""
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            cells = line.count(apart) + 1
+            if cells != count and line.strip() and '"' not in line:
+                raise UserError(
+                    path,
+                    found=f"row {number} with {cells} cells",
+                    expected=f"{count}, as in the header",
+                    do="Correct the row; if the file was cut off, copy it again.",
+                )
 
 
 @final
@@ -107,8 +136,8 @@ class RowSpectra:
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return some spectra."""
-        part = self.rows.between(y0, y1).iloc[:, list(self.bands)]
-        return np.ascontiguousarray(_numbers(self.rows.path, part), np.float32)[:, None, :]
+        part = self.rows.between(y0, y1)[list(self.bands)]
+        return np.ascontiguousarray(part.to_numpy(np.float64), np.float32)[:, None, :]
 
 
 @final
@@ -128,7 +157,7 @@ class ColumnSpectra:
 
 def _in_columns(path: Path, options: Options, dialect: dict[str, Any], header: list[str]) -> Source:
     """Return the spectra in the columns of a table."""
-    table, names = _numbers(path, pd.read_csv(path, **dialect)), pd.Series(header[1:])
+    table, names = _numbers(path, header, pd.read_csv(path, **dialect)), pd.Series(header[1:])
     unit = options.wavelength_unit or unit_in(header[0])
     axis, notes = spectral_axis(path, table[:, 0].tolist(), bands=len(table), unit=unit)
     spectra = np.ascontiguousarray(table[:, 1:].T, np.float32)
@@ -138,7 +167,7 @@ def _in_columns(path: Path, options: Options, dialect: dict[str, Any], header: l
         dtype=np.dtype(np.float32),
         spectral=axis,
         table=True,
-        layers=tuple(_layer("sample", names, lambda y0, y1: names[y0:y1])),
+        layers=tuple(_layer("sample", "", names, lambda y0, y1: names[y0:y1])),
         notes=notes,
         files=(path,),
     )
@@ -149,37 +178,39 @@ def _in_rows(path: Path, options: Options, dialect: dict[str, Any], header: list
     """Return the spectra in the rows of a table."""
     matches = [CENTRE.fullmatch(header[i]) for i in bands]
     units = {match[2].lower() for match in matches if match is not None and match[2]}
-    unit = units.pop() if len(units) == 1 else ""
+    if len(units) > 1:
+        raise UserError(path, found=f"bands in {', '.join(sorted(units))}", expected="one unit", do="Convert them.")
+    unit = "".join(units)
     centres = [decimal(match[1]) for match in matches if match is not None]
     axis, notes = spectral_axis(path, centres, bands=len(centres), unit=options.wavelength_unit or unit)
     rows = _Rows(path=path, dialect=dialect)
-    others = [i for i in range(len(header)) if i not in set(bands)]
-    count, beside = _survey(path, dialect, bands, others)
-    layers: list[SourceLayer] = []
-    for place, series in zip(others, beside, strict=True):
-        layers += _layer(header[place], series, partial(_column, rows, place))
-    left = [header[i] for i in others if not any(layer.name == _name(header[i]) for layer in layers)]
+    count, beside = _survey(path, header, dialect, bands)
+    names = _names([header[i] for i in beside])
+    layers = [
+        _layer(name, header[i], beside[i], partial(_column, rows, i)) for name, i in zip(names, beside, strict=True)
+    ]
+    left = [header[i] for i, layer in zip(beside, layers, strict=True) if not layer]
     texts = (f"{path}: columns left out, of more than {UNLABELLED} texts: {', '.join(left)}",) if left else ()
     facts = Facts(
         shape=(count, 1, len(bands)),
         dtype=np.dtype(np.float32),
         spectral=axis,
         table=True,
-        layers=tuple(layers),
+        layers=tuple(chain.from_iterable(layers)),
         notes=(*notes, *texts),
         files=(path,),
     )
     return RowSpectra(facts=facts, rows=rows, bands=tuple(bands))
 
 
-def _survey(path: Path, dialect: dict[str, Any], bands: list[int], others: list[int]) -> tuple[int, list[Cells]]:
-    """Return the number of rows, and the different values of each column beside the bands; check those of bands."""
-    count, seen = 0, [pd.Series(dtype=object)] * len(others)
+def _survey(path: Path, header: list[str], dialect: dict[str, Any], bands: list[int]) -> tuple[int, dict[int, Cells]]:
+    """Return the number of rows, and the different cells of each column beside the bands; check those of bands."""
+    count, seen = 0, {i: pd.Series(dtype=str) for i in range(len(header)) if i not in set(bands)}
     with pd.read_csv(path, chunksize=PIECE, **dialect) as pieces:
         for piece in pieces:
-            _numbers(path, piece.iloc[:, bands])
+            _numbers(path, header, piece[bands])
             count += len(piece)
-            seen = [pd.concat([old, piece.iloc[:, k]]).drop_duplicates() for k, old in zip(others, seen, strict=True)]
+            seen = {i: pd.concat([old, piece[i]]).drop_duplicates() for i, old in seen.items()}
     if not count:
         raise UserError(
             path, found="a header and no spectrum", expected="a row for each spectrum", do="Check the file."
@@ -188,49 +219,58 @@ def _survey(path: Path, dialect: dict[str, Any], bands: list[int], others: list[
 
 
 def _column(rows: _Rows, place: int, y0: int, y1: int) -> Cells:
-    return rows.between(y0, y1).iloc[:, place]
+    return rows.between(y0, y1)[place]
 
 
-def _name(header: str) -> str:
-    """Return the name of the layer of a column."""
-    bare = re.sub(r"[\[(].*", "", header).strip()
-    return "labels" if bare.lower() in CLASS else re.sub(r"[^\w-]+", "_", bare) or "column"
+def _names(headers: list[str]) -> list[str]:
+    """Return the name of the layer of each column, all different, and none that a store has for something else."""
+    names: list[str] = []
+    for header in headers:
+        bare = re.sub(r"[\[(].*", "", header).strip()
+        name = "labels" if bare.lower() in CLASS else re.sub(r"[^\w-]+", "_", bare) or "column"
+        name = name if name not in TAKEN else f"{name}_"
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
 
 
-def _layer(header: str, values: Cells, read: Read) -> list[SourceLayer]:
+def _layer(name: str, header: str, values: Cells, read: Read) -> list[SourceLayer]:
     """Return the layer of a column: numbers, or a map of its texts; none of a column of too many texts."""
-    unit = re.search(r"[\[(](.*?)[\])]", header)
-    numbers = pd.to_numeric(values, errors="coerce")
-    name = _name(header)
-    if name != "labels" and (numbers.notna() | values.isna()).all():
+    unit, present = re.search(r"[\[(](.*?)[\])]", header), values.dropna().str.strip()
+    numeric = _as_number(present[~present.str.lower().isin(MISSING)]).notna().all()
+    if name != "labels" and numeric:
         attrs = {"units": unit[1]} if unit else {}
         return [SourceLayer(name=name, dtype=np.dtype(np.float64), read=partial(_as_numbers, read), attrs=attrs)]
-    texts = tuple(sorted(values.dropna().astype(str).str.strip().unique()))
+    texts = tuple(sorted(present.unique(), key=decimal if _as_number(present).notna().all() else None))
     if len(texts) > UNLABELLED:
         return []
     read_classes = partial(_as_classes, read, texts)
     return [SourceLayer(name=name, dtype=np.dtype(np.uint8), read=read_classes, attrs=class_attrs(texts))]
 
 
+def _as_number(cells: Cells) -> Cells:
+    """Return cells as numbers, with a decimal point or a decimal comma; NaN for others."""
+    return pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
+
+
 def _as_numbers(read: Read, y0: int, y1: int) -> np.ndarray:
-    return np.asarray(pd.to_numeric(read(y0, y1), errors="coerce"), np.float64)[:, None]
+    return np.asarray(_as_number(read(y0, y1)), np.float64)[:, None]
 
 
 def _as_classes(read: Read, texts: tuple[str, ...], y0: int, y1: int) -> np.ndarray:
     """Return the numbers of texts, 255 for an empty cell."""
     cells = read(y0, y1)
-    codes = pd.Categorical(cells.astype(str).str.strip().where(cells.notna()), categories=list(texts)).codes
+    codes = pd.Categorical(cells.str.strip(), categories=list(texts)).codes
     return np.where(codes < 0, UNLABELLED, codes).astype(np.uint8)[:, None]
 
 
-def _numbers(path: Path, frame: pd.DataFrame) -> np.ndarray:
+def _numbers(path: Path, header: list[str], frame: pd.DataFrame) -> np.ndarray:
     """Return the cells of bands as numbers, NaN for empty ones; refuse a text."""
-    for name, dtype in frame.dtypes.items():
-        if dtype.kind not in "biuf" and len(frame):
-            wrong = frame[name][pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()]
+    for i, cells in frame.items():
+        if cells.dtype.kind not in "biuf" and len(cells):
+            wrong = cells[pd.to_numeric(cells, errors="coerce").isna() & cells.notna()]
             raise UserError(
                 path,
-                found=f"{str(wrong.iloc[0])[:40]!r} in row {int(wrong.index[0]) + 2}, column {name}",
+                found=f"{str(wrong.iloc[0])[:40]!r} in row {int(wrong.index[0]) + 2}, column {header[int(str(i))]}",
                 expected="a number, or an empty cell",
                 do="Correct the cell, or the decimal mark of the table.",
             )
