@@ -192,7 +192,7 @@ def test_classes_are_texts_whatever_they_look_like_and_wherever_they_lie(tmp_pat
 
 
 def test_columns_of_one_name_or_of_a_name_that_is_taken_are_kept(tmp_path):
-    (tmp_path / "t.csv").write_text('"fat, %",fat; %,cube,valid,class,species,400,410\n1,2,3,0,a,b,5,6\n')
+    (tmp_path / "t.csv").write_text('"fat, %",fat: %,cube,valid,class,species,400,410\n1,2,3,0,a,b,5,6\n')
     api.ingest(tmp_path / "t.csv", tmp_path / "t")
     with xr.open_zarr(tmp_path / "t") as table:
         assert_array_equal(table.cube, [[5, 6]])
