@@ -75,6 +75,9 @@ def main() -> None:
         "--split", action="append", help="random:SHARE, halves or class-halves; the default is both, of the paper"
     )
     parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument(
+        "--recipe", default="autoscale", help="what the classifiers see: a recipe, or an empty text for reflectance"
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -88,7 +91,7 @@ def main() -> None:
         overrides=settings,
         vary={"task.unlabelled": [False, True]},
         baselines=["svm,mlp"],
-        baseline_options={"recipe": ""},
+        baseline_options={"recipe": options.recipe},
         synthetic=["gaussians,mixtures,gain-noise"],
         split=splits,
         seeds=options.seeds,
