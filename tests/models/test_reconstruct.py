@@ -12,7 +12,7 @@ from tilespec.core.errors import UserError
 from tilespec.models.nets import build
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
-from tilespec.models.tasks.reconstruct import SMALLEST
+from tilespec.models.tasks.values import SMALLEST
 from tilespec.training.augment.augment import KINDS, Augment
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch

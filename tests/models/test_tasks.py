@@ -58,7 +58,10 @@ def test_geometry_and_metrics_are_those_of_a_map_of_the_scene():
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"name": "segmnt", "classes": 2}, "one of chemmap, reconstruct, segment"),
+        (
+            {"name": "segmnt", "classes": 2},
+            "one of calibrate, chemmap, classify, denoise, reconstruct, segment, superres",
+        ),
         ({"name": "segment", "classes": 1}, "2 to 254 classes"),
         ({"name": "segment", "classes": 255}, "2 to 254 classes"),
         ({"name": "segment", "classes": 2, "colour": 1}, r"keys of \[task\]: classes, head"),

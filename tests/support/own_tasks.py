@@ -135,3 +135,12 @@ class Doubles(nn.Sequential):
 
     def __init__(self, channels_in, channels_out):
         super().__init__(nn.Conv2d(channels_in, 4 * channels_out, 1), nn.PixelShuffle(2))
+
+
+class OfCells(nn.Sequential):
+    """The mean spectrum of each cell of 8 x 8 pixels gives its class: scale 1/8."""
+
+    tile_class = TileClass(kind="exact", align=8)
+
+    def __init__(self, channels_in, channels_out):
+        super().__init__(nn.AvgPool2d(8), nn.Conv2d(channels_in, channels_out, 1))

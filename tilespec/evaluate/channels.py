@@ -1,7 +1,6 @@
 """Channels: predicted channels, or one predicted quantity, are compared with true ones."""
 
 import math
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -10,14 +9,23 @@ import numpy as np
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
-from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, mask_of, region_of
+from tilespec.evaluate.comparison import (
+    Comparison,
+    Excluded,
+    JoinedStatistics,
+    chosen,
+    facts,
+    mask_of,
+    region_of,
+    side_of,
+)
 from tilespec.evaluate.metrics.channel_errors import ChannelErrors, FieldPair, PatchErrors
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
 from tilespec.evaluate.metrics.variogram import FIGURES as MAPS
 from tilespec.evaluate.metrics.variogram import Variogram
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
-from tilespec.storage.rasters import ValueRaster, scale_of
+from tilespec.storage.rasters import ValueRaster
 from tilespec.storage.selection import mask_notes
 
 VALUES = 1 << 22
@@ -35,7 +43,7 @@ def channels_case(
         UserError: the two have different planes or channels, or the mask does not exist.
     """
     predicted, true, mask = ValueRaster.open(pred), ValueRaster.open(truth, layer), mask_of(truth, options.mask)
-    side = _side(predicted, true)
+    side = side_of(predicted, true) if true.scene is None else 1
     if side > 1:
         true, mask = true.reduced(side), None if mask is None else mask.reduced(side)
     roi = region_of(predicted, true, rows, cols)
@@ -121,17 +129,6 @@ def _pair(
     if options.factor != 1.0:
         pair *= np.float32(options.factor)
     return pair, Excluded.of(outside, black)
-
-
-def _side(predicted: ValueRaster, true: ValueRaster) -> int:
-    """Return the number of true pixels along each side of a predicted one.
-
-    It is 1, unless the truth is a layer of a scene that was predicted at 1/2, 1/3, ... of its size: the true number of
-    a large pixel, such as its content of fat, is the mean of those of its parts.
-    """
-    step, plane = 1 / Fraction(scale_of(predicted.attrs)), predicted.attrs.get("plane")
-    whole = plane is not None and Roi(y0=0, y1=plane[0], x0=0, x1=plane[1]) == true.roi
-    return int(step) if whole and true.scene is None and step.denominator == 1 else 1
 
 
 def _check_channels(predicted: ValueRaster, true: ValueRaster) -> None:

@@ -13,7 +13,16 @@ from tilespec.core.progress import Progress
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
 from tilespec.evaluate.class_names import are_clusters, common_classes
 from tilespec.evaluate.clusters import agreement, assigned, best_assignment, lookup
-from tilespec.evaluate.comparison import Comparison, Excluded, JoinedStatistics, chosen, facts, mask_of, region_of
+from tilespec.evaluate.comparison import (
+    Comparison,
+    Excluded,
+    JoinedStatistics,
+    chosen,
+    facts,
+    mask_of,
+    region_of,
+    side_of,
+)
 from tilespec.evaluate.metrics.confusion import Confusion, MapPair, PatchCounts
 from tilespec.evaluate.options import ScoreOptions
 from tilespec.storage.rasters import ClassRaster, ValueRaster
@@ -57,8 +66,10 @@ def classes_case(
     options.for_classes()
     predicted = ClassRaster.open(pred, "prediction")
     true = ClassRaster.open(truth, *(("labels", "prediction") if layer is None else (layer,)))
+    mask, side = mask_of(truth, options.mask), side_of(predicted, true)
+    if side > 1:
+        true, mask = true.reduced(side), None if mask is None else mask.reduced(side)
     roi = region_of(predicted, true, rows, cols)
-    mask = mask_of(truth, options.mask)
     clusters = are_clusters(predicted.classes) and predicted.classes != true.classes
     names = true.classes if clusters else common_classes(pred, predicted.classes, truth, true.classes)
     edge = predicted.layer.chunks[0]

@@ -199,6 +199,17 @@ def chosen(mask: ValueRaster, piece: Roi) -> Bool[np.ndarray, "y x"]:
     return 2 * np.count_nonzero(blocks, axis=(1, 3)) >= mask.side**2
 
 
+def side_of(predicted: Raster, true: Raster) -> int:
+    """Return the number of true pixels along each side of a predicted one.
+
+    It is 1, unless the truth is a layer of a scene that was predicted at 1/2, 1/3, ... of its size: the true number of
+    a large pixel, such as its content of fat, is the mean of those of its parts, and its class that of most of them.
+    """
+    step, plane = 1 / Fraction(scale_of(predicted.attrs)), predicted.attrs.get("plane")
+    whole = plane is not None and Roi(y0=0, y1=plane[0], x0=0, x1=plane[1]) == true.roi
+    return int(step) if whole and step.denominator == 1 else 1
+
+
 def facts(predicted: Raster, true: Raster, roi: Roi) -> dict[str, Any]:
     """Return the facts of the comparison, and whether the model was trained on the region."""
     return {

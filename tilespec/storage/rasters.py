@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import Reflectance, Roi, SpectralAxis
+from tilespec.core.types import UNLABELLED, Reflectance, Roi, SpectralAxis
 from tilespec.storage.columns import layer_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
@@ -34,6 +34,8 @@ class ClassRaster:
     """The root attributes of the store."""
     whole_scene: bool
     """Whether the store holds a cube too."""
+    side: int = 1
+    """The number of stored pixels along each side of a pixel of the raster, whose class is that of most of them."""
 
     @classmethod
     def open(cls, url: str, *names: str) -> "ClassRaster":
@@ -69,9 +71,13 @@ class ClassRaster:
         """The status: ``complete``, or ``incomplete`` when tiles failed and are nodata."""
         return str(self.attrs.get("tilespec_status", COMPLETE))
 
+    def reduced(self, side: int) -> "ClassRaster":
+        """Return the raster of the classes of ``side x side`` pixels of a whole scene; cut ones are left out."""
+        return replace(self, side=side, roi=_in_wholes(self.roi, side))
+
     def read(self, roi: Roi) -> np.ndarray:
-        """Return the classes ``y, x`` of a region, given in pixels of the scene."""
-        return self.layer.read(within(roi, self.roi))
+        """Return the classes ``y, x`` of a region, given in pixels of the scene, or of the reduced one."""
+        return majority(self.layer.read(in_parts(within(roi, self.roi), self.side)), self.side, self.url)
 
 
 @final
@@ -142,12 +148,11 @@ class ValueRaster:
 
         A mean is NaN where one of its pixels is.
         """
-        return replace(self, side=side, roi=Roi(y0=0, y1=self.roi.y1 // side, x0=0, x1=self.roi.x1 // side))
+        return replace(self, side=side, roi=_in_wholes(self.roi, side))
 
     def stored(self, roi: Roi) -> Roi:
         """Return the stored pixels of a region, which is given in pixels of the scene, or of the reduced one."""
-        here, side = within(roi, self.roi), self.side
-        return Roi(y0=here.y0 * side, y1=here.y1 * side, x0=here.x0 * side, x1=here.x1 * side)
+        return in_parts(within(roi, self.roi), self.side)
 
     def read(self, roi: Roi) -> Reflectance:
         """Return the values ``y, x, channel`` of a region, given in pixels of the scene; NaN is nodata."""
@@ -164,6 +169,42 @@ class ValueRaster:
 
 
 Raster = ClassRaster | ValueRaster
+
+
+def check_labels(labels: np.ndarray, where: str) -> None:
+    """Refuse numbers that are no classes.
+
+    Raises:
+        UserError: they are no whole numbers, or not 0 to 255.
+    """
+    if not labels.size or (labels.dtype.kind in "iub" and labels.min() >= 0 and labels.max() <= UNLABELLED):
+        return
+    raise UserError(
+        where,
+        found=f"labels of type {labels.dtype} from {labels.min()} to {labels.max()}",
+        expected="whole numbers 0 to 254, and 255 for unlabelled",
+        do="Number the classes 0, 1, ...",
+    )
+
+
+def majority(labels: np.ndarray, side: int, where: str) -> np.ndarray:
+    """Return the class of most labelled pixels of each ``side x side`` pixels ``y, x``, the first of equals.
+
+    It is 255 where more than half of them are unlabelled. With ``side`` 1 the labels are returned as they are.
+
+    Raises:
+        UserError: there is a number that is no class.
+    """
+    if side == 1:
+        return labels
+    check_labels(labels, where)
+    height, width = (length // side for length in labels.shape)
+    cells = labels.reshape(height, side, width, side).swapaxes(1, 2).reshape(height * width, side * side)
+    numbered = cells.astype(np.int64) + (UNLABELLED + 1) * np.arange(len(cells))[:, None]
+    counts = np.bincount(numbered.ravel(), minlength=len(cells) * (UNLABELLED + 1)).reshape(len(cells), -1)
+    empty = 2 * counts[:, UNLABELLED] > side * side
+    classes = np.where(empty, UNLABELLED, counts[:, :UNLABELLED].argmax(axis=1))
+    return classes.reshape(height, width).astype(np.uint8)
 
 
 def scale_of(attrs: Mapping[str, Any]) -> str:
@@ -231,6 +272,16 @@ def asked_region(predicted: Roi, plane: tuple[int, int], rows: str | None, cols:
             do="Give other --rows, --cols.",
         )
     return roi
+
+
+def _in_wholes(roi: Roi, side: int) -> Roi:
+    """Return the region of a whole scene in pixels that are ``side`` times as wide, without cut ones."""
+    return Roi(y0=0, y1=roi.y1 // side, x0=0, x1=roi.x1 // side)
+
+
+def in_parts(roi: Roi, side: int) -> Roi:
+    """Return a region in the pixels of a finer grid, of which each pixel has ``side`` along each side."""
+    return Roi(y0=roi.y0 * side, y1=roi.y1 * side, x0=roi.x0 * side, x1=roi.x1 * side)
 
 
 def within(roi: Roi, plane: Roi) -> Roi:

@@ -8,7 +8,11 @@ from tilespec.models.tasks.base import Task
 
 TASKS = {
     "segment": "tilespec.models.tasks.segment:Segment",
+    "classify": "tilespec.models.tasks.classify:Classify",
     "reconstruct": "tilespec.models.tasks.reconstruct:Reconstruct",
+    "denoise": "tilespec.models.tasks.denoise:Denoise",
+    "superres": "tilespec.models.tasks.superres:Superres",
+    "calibrate": "tilespec.models.tasks.calibrate:Calibrate",
     "chemmap": "tilespec.models.tasks.chemmap:ChemMap",
     "synthesize": "tilespec.models.tasks.synthesize:Synthesize",
 }

@@ -23,6 +23,7 @@ from tilespec.storage.blocks import Block, blocks
 from tilespec.storage.inventory import digests
 from tilespec.storage.layer import Layer
 from tilespec.storage.layout import ArraySpec, class_names, cube_spec, layer_spec
+from tilespec.storage.rasters import check_labels, in_parts, majority
 from tilespec.storage.scene import Scene
 from tilespec.training.settings import Data
 
@@ -118,12 +119,20 @@ class LabelTarget:
 
     plane: Layer
     """The layer of the labels; the store is opened once."""
+    side: int = 1
+    """The number of labels along each side of a pixel of the target, whose class is that of most of them."""
 
     @classmethod
     def of(cls, data: Data, scenes: Sequence[Scene], geometry: Geometry) -> "tuple[LabelTarget, ...]":
-        """Return the labels of each scene, which are its own, unless others are named."""
-        del scenes, geometry
-        return tuple(map(cls.open, _stores(data, cls.KEY, data.labels or data.scene)))
+        """Return the labels of each scene, which are its own, unless others are named.
+
+        Where a task answers one class for several pixels, a layer of all pixels is reduced to such classes.
+        """
+        labels, step = map(cls.open, _stores(data, cls.KEY, data.labels or data.scene)), 1 / geometry.scale
+        return tuple(
+            replace(one, side=int(step)) if step.denominator == 1 and one.shape == scene.shape[:2] else one
+            for one, scene in zip(labels, scenes, strict=True)
+        )
 
     @classmethod
     def open(cls, store: str) -> "LabelTarget":
@@ -143,7 +152,7 @@ class LabelTarget:
     def shape(self) -> tuple[int, int]:
         """The height and the width of the plane in pixels."""
         height, width = self.plane.shape
-        return height, width
+        return height // self.side, width // self.side
 
     @property
     def digest(self) -> str:
@@ -166,7 +175,11 @@ class LabelTarget:
 
     def read(self, roi: Roi) -> ClassMap:
         """Return the labels of a region, uint8 ``y, x``."""
-        return self.plane.read(roi).astype(np.uint8, copy=False)
+        return self.labels(roi).astype(np.uint8, copy=False)
+
+    def labels(self, roi: Roi) -> np.ndarray:
+        """Return the labels of a region ``y, x`` as numbers of any kind."""
+        return majority(self.plane.read(in_parts(roi, self.side)), self.side, self.store)
 
     def spec(self, shape: tuple[int, int], classes: tuple[str, ...]) -> ArraySpec:
         """Return the description of a stored copy of some region."""
@@ -350,14 +363,8 @@ def _count(truth: LabelTarget, roi: Roi) -> Int64[np.ndarray, "256"]:
     """Return the numbers of pixels of a region with each label 0 to 255."""
     counts = np.zeros(256, np.int64)
     for y0 in range(roi.y0, roi.y1, STRIP):
-        values = truth.plane.read(replace(roi, y0=y0, y1=min(y0 + STRIP, roi.y1))).ravel()
-        if values.min() < 0 or values.max() > UNLABELLED or values.dtype.kind not in "iub":
-            raise UserError(
-                truth.store,
-                found=f"labels of type {values.dtype} from {values.min()} to {values.max()}",
-                expected="whole numbers 0 to 254, and 255 for unlabelled",
-                do="Number the classes 0, 1, ...",
-            )
+        values = truth.labels(replace(roi, y0=y0, y1=min(y0 + STRIP, roi.y1))).ravel()
+        check_labels(values, truth.store)
         counts += np.bincount(values.astype(np.uint8), minlength=256)
     return counts
 

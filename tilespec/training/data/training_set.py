@@ -10,14 +10,14 @@ from tilespec.core.registry import load
 from tilespec.core.types import Roi, SpectralAxis
 from tilespec.models.tasks import TASKS, task
 from tilespec.models.tasks.base import Geometry
-from tilespec.spectra.bands import Bands
+from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.scale_check import same_scale
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 from tilespec.storage.spectra_table import is_spectra_table
 from tilespec.training.data.density import Density, WeightedRegion, weighted
 from tilespec.training.data.kinds import kind_of
-from tilespec.training.data.targets import Answers, Target
+from tilespec.training.data.targets import Answers, Target, ValueTarget
 from tilespec.training.settings import Config, Data
 
 SOURCES = ("labels", "target", "references")
@@ -104,7 +104,8 @@ def open_training_set(config: Config) -> TrainingSet:
             overlaps the test region; scenes differ in bands, class names or target bands; the whole region is unknown;
         weights do not exist or are all 0; or keys do not apply to the task.
     """
-    data, kind = config.data, kind_of(load(TASKS, config.task.name, "task"))
+    data, named = config.data, load(TASKS, config.task.name, "task")
+    kind = kind_of(named)
     _check_keys(config, kind.KEY, kind.LACKS)
     task_options = config.task.model_extra or {}
     geometry = task({"name": config.task.name, **kind.LEAST, **task_options}).geometry
@@ -114,6 +115,8 @@ def open_training_set(config: Config) -> TrainingSet:
     grounds = [*zip(scenes, rois, kind.of(data, scenes, geometry), strict=True), *_synthetic(data, kind, geometry)]
     training_regions = tuple(_ground(*ground, geometry) for ground in grounds)
     _same_bands(training_regions)
+    if getattr(named, "same_bands", False):
+        _check_target_bands(training_regions)
     same_scale([(region.scene, region.roi) for region in training_regions])
     truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
     survey = kind.survey(truths, regions, task_options)
@@ -162,6 +165,23 @@ def _check_geometry(config: Config, geometry: Geometry) -> None:
             expected="'none': pixels of the scene are drawn, and labels of another scale are of other pixels",
             do="Leave it out; data.weight draws by a layer of the scene.",
         )
+
+
+def _check_target_bands(regions: Sequence[TrainingRegion]) -> None:
+    """Refuse targets on other bands than their scenes', for tasks that answer the spectra of the scene."""
+    for region in regions:
+        scene, truth = region.scene, region.truth
+        assert isinstance(truth, ValueTarget), "only tasks of values answer spectra"
+        bands = Bands(count=scene.shape[2], axis=scene.spectral)
+        try:
+            same_bands(bands, Bands(count=truth.channels, axis=truth.axis), truth.store)
+        except UserError as error:
+            raise UserError(
+                truth.store,
+                found=f"other bands than in {scene.url} ({error})",
+                expected="the bands of the scene, whose spectra are predicted",
+                do="Resample the target to the scene's bands, or set task.name=calibrate.",
+            ) from error
 
 
 def _check_keys(config: Config, key: str, lacks: tuple[str, ...]) -> None:

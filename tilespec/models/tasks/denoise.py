@@ -1,0 +1,15 @@
+"""Denoise: the spectrum of each pixel without its noise."""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from tilespec.models.tasks.values import Values
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Denoise(Values):
+    """Spectra on the bands of the scene, learned from a target with less noise, such as the mean of many scans."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "psnr", "sam")
+    same_bands: ClassVar[bool] = True
