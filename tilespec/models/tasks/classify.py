@@ -6,12 +6,12 @@ from typing import ClassVar, final
 
 from tilespec.core.errors import UserError
 from tilespec.models.tasks.base import Geometry
-from tilespec.models.tasks.labels import Labels
+from tilespec.models.tasks.class_labels import ClassLabels
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Classify(Labels):
+class Classify(ClassLabels):
     """One class for each cell of ``cell`` x ``cell`` pixels, such as an image; a pixel, or a spectrum, by default.
 
     The class of a cell is that of most of its labelled pixels, if half of its pixels or more have a label.

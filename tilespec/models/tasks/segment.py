@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from tilespec.models.tasks.labels import Labels
+from tilespec.models.tasks.class_labels import ClassLabels
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Segment(Labels):
-    """Semantic segmentation."""
+class Segment(ClassLabels):
+    """One class for each pixel of a scene (semantic segmentation)."""
 
     metrics: ClassVar[tuple[str, ...]] = ("iou", "miou", "oa", "kappa")

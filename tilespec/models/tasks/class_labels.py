@@ -15,7 +15,7 @@ from tilespec.models.tasks.base import Geometry, without_gaps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class ClassLabels:
     """Any number of classes below 255; 255 is unlabelled and does not enter the training."""
 
     truth: ClassVar[Literal["classes", "field"]] = "classes"
