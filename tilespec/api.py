@@ -29,6 +29,7 @@ VERBS = {
     "fit": "tilespec.spectra.fit:fit",
     "transform": "tilespec.spectra.transform:transform",
     "render": "tilespec.spectra.colour.render:render",
+    "preview": "tilespec.workflows.preview:preview",
     "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",
     "synth": "tilespec.predict.synth:synth",

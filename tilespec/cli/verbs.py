@@ -89,6 +89,12 @@ COMMANDS: Final = (
         (STORE, OUT),
     ),
     Command(
+        "preview",
+        "Show the first patches of a training on a page, as pictures and spectra: in the scene, after the recipe, "
+        "augmented.",
+        (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "The page, NAME.html.")),
+    ),
+    Command(
         "train",
         TRAIN,
         (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "Model folder.", flag="--out")),

@@ -1,7 +1,8 @@
-"""Options of `demo` and `repair`."""
+"""Options of `demo`, `preview` and `repair`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 from tilespec.core.options import PYTHON, DryRun
 
@@ -13,6 +14,17 @@ class DemoOptions(DryRun):
 
     seed: int = field(default=0, metadata=PYTHON)
     """The seed decides everything that is random."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions(DryRun):
+    """The options of `preview`."""
+
+    overrides: Mapping[str, Any] | None = field(default=None, metadata={"flag": "--set", "metavar": "KEY=VALUE"})
+    """A dotted key of the configuration, such as data.scene, has this value instead."""
+    count: int = 4
+    """This many patches of the first step are shown."""
 
 
 @final

@@ -174,9 +174,10 @@ def lines(
     ylabel: str,
     zero: bool = False,
     colours: Sequence[str] = COLOURS,
+    size: tuple[float, float] = WIDE,
 ) -> str:
     """Return curves along the bands in the given colours."""
-    with _figure(WIDE) as (figure, axes):
+    with _figure(size) as (figure, axes):
         x = positions(axis, len(curves[0]))
         if zero:
             axes.axhline(0, color=INK, linewidth=0.8)
