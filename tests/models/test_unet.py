@@ -69,7 +69,7 @@ def test_every_norm_trains_one_step_and_declares_its_tile_class(norm):
     net = small(norm=norm).train()
     net(torch.randn(2, 3, 16, 16)).square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
-    assert net.tile_class.kind == ("approximate" if norm == "instance" else "exact")
+    assert net.tile_class.kind == ("approximate" if norm in ("instance", "group") else "exact")
 
 
 def test_large_nets_are_approximate_and_keep_their_alignment():
@@ -154,7 +154,7 @@ def test_the_published_weights_are_normal_with_deviation_one_fiftieth():
         ({"base_width": 0}, "net.base_width"),
         ({"dropout": 1.0}, "net.dropout"),
         ({"head": "relu"}, "net.head: .*logits, tanh"),
-        ({"norm": "group"}, "net.norm: .*batch, instance, channel, none"),
+        ({"norm": "layer"}, "net.norm: .*batch, instance, group, channel, none"),
         ({"init": "ones"}, "net.init: .*normal, kaiming"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 
@@ -29,6 +29,17 @@ TYPES: Final = {
     "BOOL": torch.bool,
 }
 """The types of tensors in the words of safetensors."""
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Order the memory of weights with 4 axes by channels, in place, and return the module.
+
+    `torch.nn.Module.to` refuses nets that also have weights of three-dimensional convolutions.
+    """
+    for weight in (*module.parameters(), *module.buffers()):
+        if weight.ndim == 4:
+            weight.data = weight.data.to(memory_format=torch.channels_last)
+    return module
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from tilespec.models.model import Model
 from tilespec.models.nets.norms import SeededDropout, set_sample_ids
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task, stored_arrays
+from tilespec.models.tensors import channels_last
 from tilespec.spectra.recipe import Recipe
 
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
@@ -201,7 +202,7 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
     module = model.module()
     if spec.norms is not None:
         module = freeze(module, load_file(Path(spec.norms)))
-    module = module.to(dtype=getattr(torch, spec.precision), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = channels_last(module.to(dtype=getattr(torch, spec.precision)))
     for layer in module.modules():
         if isinstance(layer, SeededDropout) and spec.averaging.samples:
             layer.live = True

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import nn
 
+from tilespec.models.tensors import channels_last
 from tilespec.training.optimisers import OPTIMISERS, compile_net
 from tilespec.training.settings import Train
 
@@ -30,7 +31,7 @@ class Player:
     @classmethod
     def of(cls, module: nn.Module, train: Train, device: str) -> "Player":
         """Return a net with its optimiser, on a device, with memory in the order of channels."""
-        module = module.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        module = channels_last(module.to(device)).train()
         optimiser = OPTIMISERS[train.optimiser](module.parameters(), train)
         if train.compile:
             compile_net(module)

@@ -7,9 +7,13 @@ channel    the channels of one pixel                   pixelwise: exact, equal o
 none       none                                        exact
 batch      the batch; frozen running means afterwards  exact when frozen; `live`: those of each tile
 instance   one tile                                    differ from tile to tile: seams
+group      groups of channels of one tile              differ from tile to tile: seams
 =========  ==========================================  =============================================
+
+In nets that move along the bands of single pixels (1 dimension), a pixel takes the place of a tile: all are exact.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
@@ -26,16 +30,16 @@ MASK_64 = (1 << 64) - 1
 
 @final
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel, independent of other pixels and samples."""
+    """Layer normalisation over the channels of each position, independent of other positions and samples."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight, self.bias = _affine(channels)
 
-    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return ``x`` with mean 0 and variance 1 over the channels of each pixel, scaled and shifted."""
-        last = x.permute(0, 2, 3, 1)
-        return functional.layer_norm(last, last.shape[-1:], self.weight, self.bias).permute(0, 3, 1, 2)
+    def forward(self, x: Float[Tensor, "batch channel *position"]) -> Float[Tensor, "batch channel *position"]:
+        """Return ``x`` with mean 0 and variance 1 over the channels of each position, scaled and shifted."""
+        last = x.movedim(1, -1)
+        return functional.layer_norm(last, last.shape[-1:], self.weight, self.bias).movedim(-1, 1)
 
 
 @final
@@ -56,7 +60,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self.live, self.eps, self.momentum = live, eps, momentum
 
-    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Float[Tensor, "batch channel *position"]) -> Float[Tensor, "batch channel *position"]:
         """Return ``x`` normalised by the batch (training), by each tile (``live``) or by the running means."""
         if self.live and not self.training:
             return functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
@@ -64,24 +68,33 @@ class BatchNorm(nn.Module):
         return functional.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
-def norm(name: str, channels: int, *, live: bool = False) -> nn.Module:
-    """Return the norm layer ``name`` over ``channels``."""
+@final
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu and He 2018) with 32 groups, or as many as divide both 32 and the number of channels."""
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__(math.gcd(GROUPS, channels), channels)
+        self.dimensions = dimensions
+
+
+def norm(name: str, channels: int, *, live: bool = False, dimensions: int = 2) -> nn.Module:
+    """Return the norm layer ``name`` over ``channels`` of spectra (1 dimension), images (2) or volumes (3)."""
     if name not in NORMS:
         raise UserError("net.norm", found=repr(name), expected=f"one of {', '.join(NORMS)}", do="Check the spelling.")
-    return NORMS[name](channels, live)
+    return NORMS[name](channels, live, dimensions)
 
 
 SPATIAL: dict[type[nn.Module], Callable[[Any], bool]] = {
     BatchNorm: lambda norm: norm.live or norm.training,
     nn.InstanceNorm2d: lambda norm: norm.training or not norm.track_running_stats,
     nn.BatchNorm2d: lambda norm: norm.training or norm.running_mean is None,
-    nn.GroupNorm: lambda _: True,
+    nn.GroupNorm: lambda norm: getattr(norm, "dimensions", 2) == 2,
 }
-"""The norms that may use statistics of the whole tile, and the condition under which they do."""
+"""The norms of images that may use statistics of the whole tile, and the condition under which they do."""
 
 
 def spatial_norms(module: nn.Module) -> list[str]:
-    """Return the names of the norms whose statistics are those of the tile."""
+    """Return the names of the norms of images whose statistics are those of the tile, which `freeze` can replace."""
     return [
         name
         for name, layer in module.named_modules()
@@ -89,10 +102,15 @@ def spatial_norms(module: nn.Module) -> list[str]:
     ]
 
 
-NORMS: dict[str, Callable[[int, bool], nn.Module]] = {
-    "batch": lambda channels, live: BatchNorm(channels, live=live),
-    "instance": lambda channels, _: nn.InstanceNorm2d(channels, affine=True),
-    "channel": lambda channels, _: ChannelNorm(channels),
+GROUPS = 32
+"""The largest number of groups of a group norm, as published."""
+INSTANCE: dict[int, Callable[..., nn.Module]] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+"""The instance norms by number of dimensions."""
+NORMS: dict[str, Callable[[int, bool, int], nn.Module]] = {
+    "batch": lambda channels, live, _: BatchNorm(channels, live=live),
+    "instance": lambda channels, _, dimensions: INSTANCE[dimensions](channels, affine=True),
+    "group": lambda channels, _, dimensions: GroupNorm(channels, dimensions),
+    "channel": lambda channels, *_: ChannelNorm(channels),
     "none": lambda *_: nn.Identity(),
 }
 

@@ -26,6 +26,7 @@ from tilespec.models.probe.sample_windows import windows
 from tilespec.models.probe.seam_forecast import OVERLAPS, Window, recommended, seam_errors
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
+from tilespec.models.tensors import channels_last
 from tilespec.storage.scene import Scene
 
 TILE = 256
@@ -90,7 +91,7 @@ class Subject:
     @classmethod
     def of(cls, model: Model, scene: str | None, tile: int, seed: int) -> "Subject":
         """Return the subject for a model folder."""
-        module = model.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = channels_last(model.module())
         return cls(model=model, module=module, task=task(model.task), scene=scene, tile=tile, seed=seed)
 
     @property
