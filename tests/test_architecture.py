@@ -65,6 +65,8 @@ PURE = (
     "spectra/bands.py",
     "spectra/statistics.py",
     "spectra/operators.py",
+    "spectra/level_operators.py",
+    "spectra/raman_operators.py",
     "spectra/pieces.py",
     "spectra/steps/",
     "spectra/numerics/",

@@ -184,7 +184,7 @@ def test_a_move_of_one_player_alone_is_that_of_a_step_of_both():
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"name": "supervised"}, "cross_entropy, for a task that learns values.*one of l1, mrae, mse"),
+        ({"name": "supervised"}, "cross_entropy, for a task that learns values.*one of huber, l1, mrae, mse, sam"),
         ({"name": "cgan"}, "cross_entropy, for a task that learns values"),
         ({"name": "cgan", "loss": "l1", "alternate": [50]}, "two numbers of steps"),
         ({"name": "cgan", "loss": "l1", "alternate": [0, 25]}, "each at least 1"),

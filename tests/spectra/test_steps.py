@@ -35,7 +35,10 @@ from tilespec.spectra.steps.base import Fitting
 from tilespec.spectra.steps.baseline_correction import Als, Arpls
 from tilespec.spectra.steps.continuum import ContinuumRemoval
 from tilespec.spectra.steps.crop import Crop
+from tilespec.spectra.steps.levels import Area, Max, MinOffset
 from tilespec.spectra.steps.normalise import normalise
+from tilespec.spectra.steps.polynomial import Polynomial
+from tilespec.spectra.steps.raman import Registration, Spikes
 from tilespec.spectra.steps.savgol import SavGol, filters
 from tilespec.spectra.steps.scaling import MinMax, Scale
 from tilespec.spectra.steps.scatter import correction
@@ -64,6 +67,13 @@ def plain(step):
     return step.fit(Fitting(bands=BANDS, sample=spectra(3), reduce=no_pass, before=(), seed=0)).operator
 
 
+def fit(step, x, before=()):
+    def fold(zero):
+        return zero.of(x[:30]) + zero.of(x[30:])
+
+    return step.fit(Fitting(bands=Bands(count=x.shape[1], axis=None), sample=x[:9], reduce=fold, before=before, seed=0))
+
+
 OPERATORS = {
     "take a span": Take(index=np.arange(3, 30)),
     "take some": Take(index=np.array([0, 5, 6, 39])),
@@ -76,6 +86,12 @@ OPERATORS = {
     "arpls": plain(Arpls(smoothness=100.0, iterations=5)),
     "continuum": plain(ContinuumRemoval()),
     "continuum subtracted": plain(ContinuumRemoval(mode="subtract")),
+    "polynomial": plain(Polynomial(order=3)),
+    "minimum offset": plain(MinOffset()),
+    "maximum": plain(Max()),
+    "area": plain(Area()),
+    "despike": plain(Spikes(threshold=2.0)),
+    "align": fit(Registration(reach=3), spectra(60)).operator,
     "resample": Resample(matrix=spectra(P, 3), centres=np.arange(3.0), fwhm=np.ones(3)),
     "linear": BandMatrix(matrix=spectra(P)),
     "affine": Affine(offset=spectra(1)[0], gain=spectra(1)[0]),
@@ -224,13 +240,6 @@ def test_places_in_nm_need_an_axis():
 # Scalings
 
 
-def fit(step, x, before=()):
-    def fold(zero):
-        return zero.of(x[:30]) + zero.of(x[30:])
-
-    return step.fit(Fitting(bands=Bands(count=x.shape[1], axis=None), sample=x[:9], reduce=fold, before=before, seed=0))
-
-
 def test_minmax_maps_the_range_of_each_band_to_one_and_a_constant_band_to_zero():
     x = spectra(100)
     x[:, 3] = 0.5
@@ -327,7 +336,14 @@ def test_parameters_that_a_step_cannot_read_are_refused(text):
 def test_every_step_of_the_table_parses_and_plans(tmp_path):
     sensor = tmp_path / "sensor.csv"
     sensor.write_text("wavelength,fwhm\n500,40\n700,40\n")
-    texts = {"crop": "crop=#0:#30", "drop": "drop=#3", "sg": "sg=5:2:1", "pca": "pca=3", "mnf": "mnf=3"}
+    texts = {
+        "crop": "crop=#0:#30",
+        "drop": "drop=#3",
+        "sg": "sg=5:2:1",
+        "pca": "pca=3",
+        "mnf": "mnf=3",
+        "poly": "poly=3",
+    }
     texts |= {"span": "span=0:1", "resample": f"resample={sensor}"}
     for name in STEPS:
         (step,) = parse(texts.get(name, name))

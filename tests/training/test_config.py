@@ -75,7 +75,10 @@ def test_naming_a_recipe_replaces_the_steps_of_the_preset():
         ({"steps": "9"}, "table.key=value"),
         ({"train.steps": "many"}, "train.steps: found 'many'; expected input should be a valid integer"),
         ({"train.steps": "0"}, "train.steps: found 0; expected input should be greater than or equal to 1"),
-        ({"train.optimiser": "sgd"}, "train.optimiser: found 'sgd'; expected .*'adam', 'adamw' or 'rmsprop'"),
+        (
+            {"train.optimiser": "lion"},
+            "train.optimiser: found 'lion'; expected .*'adam', 'adamw', 'rmsprop', 'sgd' or 'ada",
+        ),
         ({"recipe.path": "r", "recipe.steps": "snv"}, "give steps or path, not both"),
         ({"data": "3"}, "table.key=value"),
         ({"train.steps.more": "3"}, "train.steps"),

@@ -165,3 +165,10 @@ def test_a_warm_up_that_fills_the_training_is_noted(warmup, steps, told):
     if warmup > steps:
         assert f"of {steps} steps" in notes[0]
         assert "0.004 of 0.01" in notes[0]
+
+
+def test_the_schedules_that_spectrai_offers_are_torchs_with_its_numbers():
+    same(rate(name="step", every=50, factor=0.2), lambda o: lr_scheduler.StepLR(o, 50, gamma=0.2))
+    same(rate(name="multiplicative", factor=0.985), lambda o: lr_scheduler.MultiplicativeLR(o, lambda _: 0.985))
+    cycle = {"base_lr": PEAK / 100, "max_lr": PEAK, "mode": "triangular2", "cycle_momentum": False}
+    same(rate(name="cyclic", up=20, floor=0.01), lambda o: lr_scheduler.CyclicLR(o, step_size_up=20, **cycle))

@@ -1,12 +1,16 @@
 """Channels: predicted channels, or one predicted quantity, are compared with true ones."""
 
 import math
+from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
+from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.evaluate.colours import colours_of
 from tilespec.evaluate.comparison import (
@@ -21,11 +25,12 @@ from tilespec.evaluate.comparison import (
 )
 from tilespec.evaluate.metrics.channel_errors import ChannelErrors, FieldPair, PatchErrors
 from tilespec.evaluate.metrics.spectral_errors import FIGURES, SpectralErrors
+from tilespec.evaluate.metrics.structural_similarity import StructuralSimilarity, TruthRange
 from tilespec.evaluate.metrics.variogram import FIGURES as MAPS
 from tilespec.evaluate.metrics.variogram import Variogram
 from tilespec.evaluate.options import PAPER, ScoreOptions
 from tilespec.spectra.bands import Bands, same_bands
-from tilespec.storage.rasters import ValueRaster
+from tilespec.storage.rasters import ValueRaster, scale_of
 from tilespec.storage.selection import mask_notes
 
 VALUES = 1 << 22
@@ -52,7 +57,10 @@ def channels_case(
     notes = (*notes, *mask_notes(str(options.mask), {} if mask is None else mask.layer.attrs))
     spectra = SpectralErrors.zero(options.floor * options.factor)
     maps = (Variogram.zero(predicted.channels),) if true.axis is None else ()
-    parts = (ChannelErrors.zero(predicted.channels), spectra, *colours, *maps)
+    ratio = min(1.0, float(1 / Fraction(scale_of(predicted.attrs))))
+    span = 0.0 if options.peak is None else PAPER
+    similar = (StructuralSimilarity.zero(predicted.channels, span),) if options.ssim else ()
+    parts = (ChannelErrors.zero(predicted.channels, ratio), spectra, *colours, *maps, *similar)
     return Comparison(
         roi=roi,
         plane=(true.roi.y1, true.roi.x1),
@@ -73,28 +81,42 @@ def channels_case(
             "r2",
             "r2_mean",
             "psnr",
+            "snr",
+            "ergas",
             "sam",
             *FIGURES,
             "mrae",
             *("delta_e",) * len(colours),
             *MAPS * len(maps),
+            *("ssim",) * len(similar),
         ),
         counts=("values", "missing", "pixels"),
         result=partial(_result, options, notes),
+        prepared=_over_the_truth if options.ssim and options.peak is None else None,
     )
+
+
+def _over_the_truth(case: Comparison, progress: Progress) -> Comparison:
+    """Return the comparison whose structural similarity knows the range of the truth, from one more reading."""
+    progress.start("range of the truth", len(case.pieces), "blocks")
+    span = reduce_blocks(case.pieces, lambda piece: TruthRange().of(case.read(piece)[0]), progress=progress).finish()
+    progress.finish()
+    score, *others = case.statistics
+    parts = (replace(part, span=span) if isinstance(part, StructuralSimilarity) else part for part in score.parts)
+    return replace(case, statistics=(JoinedStatistics(parts=tuple(parts)), *others))
 
 
 def _result(
     options: ScoreOptions, notes: tuple[str, ...], folds: tuple[Any, ...], patch: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the figures of all pixels and of the patches."""
-    figures = {**dict.fromkeys(("delta_e", "delta_e_std", *MAPS)), **folds[0].finish()}
+    figures = {**dict.fromkeys(("delta_e", "delta_e_std", "ssim", *MAPS)), **folds[0].finish()}
     rmse = figures["rmse"]
     peak = None if options.peak is None or not rmse else 20 * math.log10(PAPER / rmse)
-    return {**figures, "psnr_peak": peak, **patch, "notes": [*notes, *_stated(figures)]}
+    return {**figures, "psnr_peak": peak, **patch, "notes": [*notes, *_stated(options, figures)]}
 
 
-def _stated(figures: dict[str, Any]) -> list[str]:
+def _stated(options: ScoreOptions, figures: dict[str, Any]) -> list[str]:
     """Return notes about the figures for the user."""
     dark, bright = figures["ratios_left_out"], figures.pop("delta_e_high", None)
     notes = []
@@ -102,6 +124,8 @@ def _stated(figures: dict[str, Any]) -> list[str]:
         notes.append(f"{dark} true values are not above the floor: the relative figures leave them out")
     if figures["values"] and not figures["pixels"]:
         notes.append("no pixel has every channel in truth and prediction: there are no figures of spectra")
+    if options.ssim and figures["ssim"] is None:
+        notes.append("no structural similarity: no window of 11 x 11 pixels has every value, or the truth is constant")
     if bright is not None:
         notes.append(f"no colour difference: true values reach {bright:g}, and 1 is white; --peak says what white is")
     return notes

@@ -84,7 +84,7 @@ def classes_case(
         channels=pair.classes,
         statistics=(JoinedStatistics(parts=(Confusion.zero(pair.classes),)), Nodata()),
         patches=partial(PatchCounts.zero, classes=pair.classes),
-        scores=("oa", "aa", "kappa", "miou", "iou", "f1", "precision", "recall"),
+        scores=("oa", "aa", "kappa", "miou", "f1_macro", "iou", "f1", "precision", "recall"),
         counts=("labelled",),
         result=partial(_result, names, mask_notes(str(options.mask), {} if mask is None else mask.layer.attrs)),
         prepared=partial(_assigned, pair) if clusters else None,
@@ -162,7 +162,7 @@ def _result(names: tuple[str, ...], notes: list[str], folds: tuple[Any, ...], pa
     scene_iou = whole["iou"][1] if confusion.classes == 2 else whole["miou"]
     lost = {"nodata": nodata.finish(), "nodata_labelled": whole.pop("nodata")}
     table = _by_class(names, confusion, whole)
-    leading = {key: whole.pop(key) for key in ("oa", "aa", "kappa", "miou")}
+    leading = {key: whole.pop(key) for key in ("oa", "aa", "kappa", "miou", "f1_macro")}
     absent = [row["class"] for row in table if row["predicted"] and not row["pixels"]]
     if absent:
         miou = f"miou and aa are over the classes of the truth; predicted besides: {', '.join(absent)}"

@@ -109,8 +109,9 @@ class Comparison:
         wide = np.full((2, height + halo, width + halo, *block.shape[3:]), np.nan, block.dtype)
         wide[:, :height, :width] = block
         if piece.y1 < self.roi.y1:
-            below, _ = self.read(replace(piece, y0=piece.y1, y1=min(piece.y1 + halo, self.roi.y1)))
-            wide[:, height : height + below.shape[1], :width] = below
+            x1 = min(piece.x1 + halo, self.roi.x1)  # with the corner, where windows on both borders lie
+            below, _ = self.read(replace(piece, y0=piece.y1, y1=min(piece.y1 + halo, self.roi.y1), x1=x1))
+            wide[:, height : height + below.shape[1], : below.shape[2]] = below
         if piece.x1 < self.roi.x1:
             right, _ = self.read(replace(piece, x0=piece.x1, x1=min(piece.x1 + halo, self.roi.x1)))
             wide[:, :height, width : width + right.shape[2]] = right

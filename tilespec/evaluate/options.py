@@ -30,6 +30,10 @@ class ScoreOptions:
     radiance: bool = False
     """Spectra are light already, and not the share of the light that a surface reflects."""
 
+    ssim: bool = False
+    """Compute the structural similarity of bands too, in windows of 11 x 11 pixels. It takes longer than all other
+    figures, and without ``peak`` one more reading beforehand, for the range of the truth."""
+
     def __post_init__(self) -> None:
         if self.peak is not None and not 0 < self.peak < math.inf:
             raise UserError(
@@ -62,7 +66,7 @@ class ScoreOptions:
             UserError: an option that is about values is given.
         """
         default = ScoreOptions()
-        for name in ("peak", "floor", "keep_black"):
+        for name in ("peak", "floor", "keep_black", "ssim"):
             if getattr(self, name) != getattr(default, name):
                 raise UserError(
                     f"--{name.replace('_', '-')}",

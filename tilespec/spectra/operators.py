@@ -16,11 +16,13 @@ from jaxtyping import Float32, Float64, Int64
 
 from tilespec.core.types import SpectralAxis
 from tilespec.spectra.bands import Bands
+from tilespec.spectra.level_operators import AreaNorm, MaximumNorm, MinimumOffset
 from tilespec.spectra.numerics.hull import upper_hull
 from tilespec.spectra.numerics.namespace import columns, namespace, strips
 from tilespec.spectra.numerics.rowwise import rowwise
 from tilespec.spectra.numerics.srgb import decode
 from tilespec.spectra.numerics.whittaker import arpls, asls, chord
+from tilespec.spectra.raman_operators import Align, Despike
 
 Vector = Float32[np.ndarray, " band"]
 FLAT = 8 * float(np.finfo(np.float32).eps)
@@ -375,6 +377,11 @@ _KINDS = (
     Light,
     Baseline,
     Continuum,
+    MinimumOffset,
+    MaximumNorm,
+    AreaNorm,
+    Despike,
+    Align,
 )
 OPERATORS: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 

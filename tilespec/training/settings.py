@@ -267,12 +267,12 @@ class Train(SettingsTable):
     """The number of steps; a time limit would make the result depend on the machine."""
     batch: int = Field(default=2, ge=1, le=LARGEST)
     """The number of patches per step of all ranks together."""
-    optimiser: Literal["adam", "adamw", "rmsprop"] = "adamw"
+    optimiser: Literal["adam", "adamw", "rmsprop", "sgd", "adagrad"] = "adamw"
     """The optimiser of every player."""
     rate: float = Field(default=2e-3, gt=0)
     """The learning rate after the warm-up."""
     betas: tuple[Share, Share] = (0.9, 0.999)
-    """The betas of Adam and AdamW."""
+    """The betas of Adam and AdamW; the first is the momentum of SGD."""
     decay: float = Field(default=1e-4, ge=0)
     """The weight decay of the optimiser."""
     schedule: ScheduleTable = Field(default_factory=lambda: ScheduleTable(name="cosine"))

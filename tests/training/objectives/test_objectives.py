@@ -159,7 +159,7 @@ def test_supervised_learns_alone():
     [
         ({"name": "gan"}, "one of cgan, mean_reference, supervised"),
         ({"name": "cgan", "lambda": 3}, r"keys of \[objective\]: .*fidelity"),
-        ({"name": "supervised", "loss": "l2"}, "cross_entropy, l1"),
+        ({"name": "supervised", "loss": "l2"}, "cross_entropy, binary_cross_entropy"),
         ({"name": "supervised", "class_weights": [1, 2]}, "expected 3, one for each class"),
     ],
 )

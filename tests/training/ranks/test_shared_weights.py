@@ -22,7 +22,7 @@ from tilespec.training.ranks.shared_weights import _padded_size, _Plan, _with_mo
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), min_size=1, max_size=9)
 WORLDS = st.integers(1, 5)
-OPTIMISERS = (torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD)
+OPTIMISERS = (torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD, torch.optim.Adagrad)
 TOLERANT = {"rtol": 1e-3, "atol": 1e-5}
 
 

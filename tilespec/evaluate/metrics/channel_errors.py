@@ -39,20 +39,22 @@ class ChannelErrors:
     """The smallest true value of each channel."""
     high: Float32[np.ndarray, " channel"]
     """The largest true value of each channel."""
+    ratio: float = 1.0
+    """The size of a pixel divided by that of the pixels that the prediction was made of; 1/4 if it has four for one."""
 
     ADDS = ("sums", "angles")
     """The names of the fields that are sums, and so can be weighted."""
 
     @classmethod
-    def zero(cls, channels: int) -> "ChannelErrors":
+    def zero(cls, channels: int, ratio: float = 1.0) -> "ChannelErrors":
         """Return the residuals of no pixel."""
         far = np.full(channels, np.inf, np.float32)
-        return cls(sums=np.zeros((len(KINDS), channels)), angles=np.zeros(3), low=far, high=-far)
+        return cls(sums=np.zeros((len(KINDS), channels)), angles=np.zeros(3), low=far, high=-far, ratio=ratio)
 
     def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "ChannelErrors":
         """Return the residuals of one block; its position does not matter."""
         del origin
-        total, step = ChannelErrors.zero(self.sums.shape[1]), max(1, PIECE // max(block[0, 0].size, 1))
+        total, step = ChannelErrors.zero(self.sums.shape[1], self.ratio), max(1, PIECE // max(block[0, 0].size, 1))
         for y in range(0, block.shape[1], step):
             total = total + _piece(*(plane.reshape(-1, plane.shape[-1]) for plane in block[:, y : y + step]))
         return total
@@ -77,8 +79,11 @@ class ChannelErrors:
         ``rmse``, ``mae`` and ``bias`` (mean of prediction minus truth) in the unit of the values. ``r2`` is 1 minus the
         squared errors over the squared deviations of the truth, each from its channel's mean; ``r2_mean`` is the mean
         over channels. ``psnr`` in dB is over the range of the truth (of the channel; of all for the figure of all);
-        None if no value differs. ``sam`` and ``sam_std`` in degrees: angle between true and predicted spectrum
-        (Kruse et al. 1993, Remote Sens. Environ. 44, 145), over the pixels that have all channels and are not 0.
+        None if no value differs. ``snr`` in dB is the squared truth over the squared error. ``ergas`` is ``100 ratio
+        sqrt(mean_k (RMSE_k / M_k)^2)`` with the mean ``M_k`` of the truth, over channels where that is not 0 (Wald
+        2000, Third Conference Fusion of Earth Data, 99-103). ``sam`` and ``sam_std`` in degrees: angle between true
+        and predicted spectrum (Kruse et al. 1993, Remote Sens. Environ. 44, 145), over the pixels that have all
+        channels and are not 0.
         """
         n, missing, truth, truth2, error, error2, absolute = self.sums
         spread = np.maximum(truth2 - _over(truth**2, n), 0.0)
@@ -93,6 +98,7 @@ class ChannelErrors:
             "bias": _over(error, n),
             "r2": r2,
             "psnr": _decibel(self.high - self.low, _over(error2, n)),
+            "snr": _decibel(np.sqrt(truth2), error2),
         }
         return {
             "rmse": _plain(np.sqrt(_over(squares, total))),
@@ -101,11 +107,20 @@ class ChannelErrors:
             "r2": _plain(1.0 - _over(error2[scored].sum(), spread[scored].sum())),
             "r2_mean": _plain(r2[scored].mean()) if scored.any() else None,
             "psnr": _plain(_decibel(span, _over(squares, total))),
+            "snr": _plain(_decibel(math.sqrt(truth2.sum()), squares)),
+            "ergas": self._ergas(),
             **self._angle(),
             "values": int(total),
             "missing": int(missing.sum()),
             "channels": {name: [_plain(value) for value in values] for name, values in channels.items()},
         }
+
+    def _ergas(self) -> float | None:
+        """Return the relative error over all channels, in percent times the ratio of the sizes of pixels."""
+        n, _, truth, truth2, _, error2, _ = self.sums
+        squares = _over(error2 * n, np.where(truth**2 > ALMOST * n * truth2, truth**2, 0.0))
+        there = ~np.isnan(squares)
+        return 100 * self.ratio * math.sqrt(float(squares[there].mean())) if there.any() else None
 
     def _angle(self) -> dict[str, float | None]:
         """Return the mean and the population deviation of the angle in degrees."""

@@ -58,9 +58,9 @@ class Confusion:
         return replace(self, counts=self.counts + other.counts)
 
     def finish(self) -> dict[str, Any]:
-        """Return overall and average accuracy, kappa, mean IoU, and by class IoU, F1, precision and recall.
+        """Return overall and average accuracy, kappa, mean IoU and F1, and by class IoU, F1, precision and recall.
 
-        The average accuracy is the mean recall; both means are over the classes that occur in the truth. An undefined
+        The average accuracy is the mean recall; all means are over the classes that occur in the truth. An undefined
         figure (division by 0) is None. Kappa follows Cohen (1960), with nodata as a class that is absent in the truth.
         """
         total = int(self.counts.sum())
@@ -71,14 +71,15 @@ class Confusion:
             _ratio(float(hits.sum()), float(total)),
             _ratio(float(true.astype(float) @ predicted), float(total) ** 2),
         )
-        recall = _ratios(hits, true)
+        recall, f1 = _ratios(hits, true), _ratios(2 * hits, true + predicted)
         return {
             "oa": agreed,
             "aa": _mean(recall),
             "kappa": None if agreed is None or chance is None else _ratio(agreed - chance, 1.0 - chance),
             "miou": _mean([value for value, n in zip(iou, true, strict=True) if n]),
+            "f1_macro": _mean([value for value, n in zip(f1, true, strict=True) if n]),
             "iou": iou,
-            "f1": _ratios(2 * hits, true + predicted),
+            "f1": f1,
             "precision": _ratios(hits, predicted),
             "recall": recall,
             "labelled": total,

@@ -28,7 +28,8 @@ class Cgan:
     task: Task
     """The task that is predicted."""
     loss: str = "cross_entropy"
-    """The loss of the generator's output: ``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
+    """The loss of the generator's output: ``l1``, ``mse``, ``huber``, ``mrae``; of classes also
+    ``cross_entropy``, ``binary_cross_entropy``, ``focal``, ``dice``; of values also ``sam``."""
     fidelity: float = 1.0
     """The weight of that loss."""
     adversarial: float = 0.02

@@ -5,7 +5,10 @@ mixture has two targets, and the loss of each is weighted by its share (Zhang et
 this equals the loss against the mixed target.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, final
 
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -22,6 +25,13 @@ Share = Float32[Tensor, " batch"] | None
 Raw = Float[Tensor, "batch channel y x"]
 Target = UInt8[Tensor, "batch y x"] | Float32[Tensor, "batch channel y x"]
 """A target in the form of the task."""
+Measure = Callable[[Tensor, Tensor, Task, Weights, Share], Tensor]
+FOCUS: Final = 2
+"""The exponent gamma of the focal loss, the published one."""
+BEND: Final = 0.1
+"""The difference, in units of the head, up to which the Huber loss is a square: a tenth of the range of 0 to 1."""
+TINY: Final = 1e-24
+"""What is added to sums of squares, so that their roots have finite gradients."""
 
 
 def cross_entropy(
@@ -64,36 +74,120 @@ def bce(logits: Float[Tensor, "batch 1 v u"], real: bool) -> Float32[Tensor, ""]
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
-Loss = Callable[[Tensor, Tensor, Task, Weights, Share], Tensor]
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "l1": l1, "mse": mse, "mrae": mrae}
-OF_CLASSES = ("cross_entropy",)
-"""The names of losses that apply to classes only."""
+def binary_cross_entropy(
+    raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None
+) -> Float32[Tensor, ""]:
+    """Return the binary cross-entropy of each class's logit against its own plane of 0 and 1: one class or the rest."""
+    values = functional.binary_cross_entropy_with_logits(raw.float(), task.planes(target), reduction="none")
+    return _mean(_weighed(values, weights), task.known(target), share)
 
 
-def loss(name: str, weights: Weights, task: Task) -> Loss:
-    """Return the loss ``name``, after checking that it applies to the task and has a weight for each channel."""
+def focal(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return the focal loss ``(1 - p)^2 * -log p`` of the right class's probability ``p`` (Lin et al. 2017, eq. 4).
+
+    Pixels that are right already hardly count, so that rare and difficult ones do.
+    """
+    log_p = torch.log_softmax(raw.float(), dim=1)
+    right = task.planes(target)
+    values = -_weighed((1 - log_p.exp()) ** FOCUS * log_p * right, weights).sum(dim=1, keepdim=True)
+    return _mean(values, task.known(target), share)
+
+
+def dice(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return 1 minus the Dice coefficient ``2 sum(p g) / (sum(p) + sum(g))``, a mean over classes, then over samples.
+
+    ``p`` is the probability of a class and ``g`` its plane of 0 and 1 (Sudre et al. 2017). The sums are over the known
+    pixels of a sample; a class without a pixel there is left out, because its coefficient is 0 for every prediction.
+    """
+    plane, known = task.planes(target), task.known(target)
+    p = torch.softmax(raw.float(), dim=1) * known
+    true = plane.sum(dim=(2, 3))
+    values = 1 - 2 * (p * plane).sum(dim=(2, 3)) / (p.sum(dim=(2, 3)) + true).clamp(min=1)
+    return _mean(_weighed(values[..., None, None], weights), (true > 0)[..., None, None], share)
+
+
+def huber(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return the Huber loss (1964): half the square of differences up to `BEND`, beyond it as a line goes on."""
+    size = _difference(raw, target, task)
+    inner = size.clamp(max=BEND)
+    return _mean(_weighed(inner * (size - inner / 2), weights), task.known(target), share)
+
+
+def sam(raw: Raw, target: Target, task: Task, weights: Weights = None, share: Share = None) -> Float32[Tensor, ""]:
+    """Return the mean angle in radians between predicted and true spectrum (Kruse et al. 1993).
+
+    Spectra are in units of the truth, over the channels that the truth has; a weight multiplies the square of its
+    channel. The angle is ``2 atan2(|a - b|, |a + b|)`` of unit vectors (Kahan), whose gradient is finite at 0. It does
+    not depend on brightness: a net that learns by it alone gets the shape right and no level.
+    """
+    known = task.known(target)
+    mine, true = (torch.where(known, values.float(), 0) for values in (task.activate(raw), target))
+    if weights is not None:
+        mine, true = (_weighed(values, [weight**0.5 for weight in weights]) for values in (mine, true))
+    size = _norm(true)
+    a, b = mine / _norm(mine), true / size
+    values = 2 * torch.atan2(_norm(a - b), _norm(a + b))
+    return _mean(values, size > 2 * TINY**0.5, share)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A loss, as the table lists it."""
+
+    measure: Measure
+    """The function of the output of the net, the target, the task, the weights and the shares."""
+    truth: Literal["classes", "field"] | None = None
+    """What it compares: classes, or fields of values; None: either."""
+    least: int = 1
+    """The smallest number of channels that it says anything about."""
+
+
+LOSSES: Final = {
+    "cross_entropy": Loss(measure=cross_entropy, truth="classes"),
+    "binary_cross_entropy": Loss(measure=binary_cross_entropy, truth="classes"),
+    "focal": Loss(measure=focal, truth="classes"),
+    "dice": Loss(measure=dice, truth="classes"),
+    "l1": Loss(measure=l1),
+    "mse": Loss(measure=mse),
+    "huber": Loss(measure=huber),
+    "mrae": Loss(measure=mrae),
+    "sam": Loss(measure=sam, truth="field", least=2),
+}
+"""The losses by name."""
+
+
+def loss(name: str, weights: Weights, task: Task) -> Measure:
+    """Return the loss ``name``, after checking that it applies to the task and has a weight for each channel.
+
+    Raises:
+        UserError: there is no such loss, it compares what the task does not learn, or the weights are of another
+            number or negative.
+    """
     if name not in LOSSES:
         raise UserError(
             "objective.loss", found=repr(name), expected=f"one of {', '.join(LOSSES)}", do="Check the spelling."
         )
-    if name in OF_CLASSES and task.truth != "classes":
+    suited = [key for key, one in LOSSES.items() if one.truth in (None, task.truth) and one.least <= task.channels_out]
+    if name not in suited:
+        learns = "classes" if task.truth == "classes" else "values"
         raise UserError(
             "objective.loss",
-            found=f"{name}, for a task that learns values",
-            expected=f"one of {', '.join(sorted(set(LOSSES) - set(OF_CLASSES)))}",
+            found=f"{name}, for a task that learns {learns} of {task.channels_out} channels",
+            expected=f"one of {', '.join(sorted(suited))}",
             do="Set objective.loss=l1.",
         )
-    if weights is not None and len(weights) != task.channels_out:
+    if weights is not None and not (len(weights) == task.channels_out and all(0 <= w < math.inf for w in weights)):
         raise UserError(
             "objective.class_weights",
-            found=f"{len(weights)} weights",
-            expected=f"{task.channels_out}, one for each class or channel",
+            found=str(list(weights)),
+            expected=f"{task.channels_out}, one for each class or channel, of at least 0",
             do="Give a list such as [1.0, 4.0], or leave it out.",
         )
-    return LOSSES[name]
+    return LOSSES[name].measure
 
 
-def measured(measure: Loss, raw: Tensor, batch: Batch, task: Task, weights: Weights) -> Tensor:
+def measured(measure: Measure, raw: Tensor, batch: Batch, task: Task, weights: Weights) -> Tensor:
     """Return a loss against the labels of a batch; of mixed patches, against both labels, each by its share.
 
     Raises:
@@ -133,3 +227,8 @@ def _mean(
     mask = valid.float()
     each = (values * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1)
     return (each if share is None else each * share).mean()
+
+
+def _norm(values: Float32[Tensor, "batch channel y x"]) -> Float32[Tensor, "batch 1 y x"]:
+    """Return the length of each pixel's vector, above 0 everywhere."""
+    return (values.square().sum(dim=1, keepdim=True) + TINY).sqrt()

@@ -20,7 +20,8 @@ class Supervised:
     task: Task
     """The task that is predicted."""
     loss: str = "cross_entropy"
-    """The name of the loss: ``cross_entropy`` (of classes), ``l1``, ``mse`` or ``mrae``."""
+    """The name of the loss: ``l1``, ``mse``, ``huber``, ``mrae``; of classes also
+    ``cross_entropy``, ``binary_cross_entropy``, ``focal``, ``dice``; of values also ``sam``."""
     class_weights: Sequence[float] | None = None
     """The weight of each class, or channel; None: all are equal."""
 
