@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tilespec import api
 from tilespec.core.errors import UserError
-from tilespec.ingest.readers.spectra_folder import read_spectrum
+from tilespec.ingest.readers.spectrum_text import read_two_columns
 from tilespec.storage.scene import Scene
 
 NAMES = ("a1", "a10", "b", "c2")
@@ -69,9 +69,10 @@ def test_a_folder_for_each_class_gives_classes(tmp_path):
 )
 def test_files_of_instruments_are_read_with_their_titles_and_marks(tmp_path, text, unit):
     (tmp_path / "t.txt").write_text(text)
-    spectrum = read_spectrum(tmp_path / "t.txt")
+    spectrum = read_two_columns(tmp_path / "t.txt")
     assert spectrum.unit == unit
-    assert_allclose(spectrum.columns, [[400.25, 1.5], [401.5, 2]])
+    assert_allclose(spectrum.axis, [400.25, 401.5])
+    assert_allclose(spectrum.values, [[1.5, 2]])
 
 
 @pytest.mark.parametrize(
