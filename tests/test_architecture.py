@@ -58,6 +58,7 @@ ALONE = {
     "spectra/estimators.py": {"sklearn"},
     "spectra/estimator_base.py": {"sklearn"},
     "ingest/readers/spectra_text.py": {"pandas"},
+    "ingest/readers/spectrum_text.py": {"pandas"},
 }
 """Libraries of one file."""
 PURE = (

@@ -30,7 +30,7 @@ def ingest(
 
     Args:
         src: ENVI header or data, GeoTIFF, .mat, .npy, .npz, NetCDF, HDF5, Zarr, PNG, JPEG; ``PATH:VARIABLE`` names
-            an array. Or a list of such: flight lines.
+            an array. Or a table of spectra: text, or a folder of text files. Or a list of such: flight lines.
         out: The scene, a folder or ``s3://bucket/key``; an interrupted ingest of the same settings resumes.
         options: What decides the scene; given by name.
         progress: Where progress is shown.

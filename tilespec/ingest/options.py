@@ -45,7 +45,7 @@ class SceneOptions:
     variable: str | None = None
     """This variable of a .mat, .npz or Zarr source is the cube."""
     axes: str | None = None
-    """The axes of the source have this order, e.g. band,y,x."""
+    """The axes of the source have this order, e.g. band,y,x; spectrum,band of a table of spectra."""
     bin: int = 1
     """Average N x N pixels, after calibration. Pixels without data are left out; labels are decided by majority."""
     bin_bands: int = 1

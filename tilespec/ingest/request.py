@@ -197,7 +197,9 @@ def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
         return None
     path, attribute = split(request.labels)
     polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
-    source = polygons or lay_on_scene(request.labels, open_source(request.labels, Options(kind="labels")), facts)
+    source = polygons or lay_on_scene(
+        request.labels, open_source(request.labels, Options(kind="labels", table=facts.table)), facts
+    )
     labels = named(survey(request.labels, source, facts.shape[:2], request.ignore_label), request.class_names)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 

@@ -46,7 +46,7 @@ def named_layers(files: Mapping[str, str], facts: Facts, pixels: int) -> tuple[l
         _check_name(name, here)
         path, attribute = split(where)
         polygons = rasterise(path, attribute, facts, None) if is_vector(path) else None
-        source = polygons or lay_on_scene(where, open_source(where, Options(kind="labels")), facts)
+        source = polygons or lay_on_scene(where, open_source(where, Options(kind="labels", table=facts.table)), facts)
         layer = _classes(name, where, source, facts) if source.facts.classes else _numbers(name, where, source, facts)
         layers.append(layer if pixels == 1 else replace(layer, read=partial(_middles, layer, pixels, facts.shape[0])))
         sources.append(source)

@@ -1,10 +1,12 @@
 """Array axes: which axis of an array is the row, the column and the band: from the user, from names, else in order."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Final
 
 from tilespec.core.errors import UserError
 from tilespec.storage.axes import ORDER, axis_of
+from tilespec.storage.columns import SPECTRUM
 
 LEFT_OUT: Final = "-"
 """The name of an axis of length one that is left out, such as the time of a single image."""
@@ -52,6 +54,8 @@ def axes_of(
         known: The axes of dimensions by their coordinates.
         column_major: Whether axes are stored reversed (MATLAB 7.3); the user's names are then in MATLAB's order.
     """
+    if is_of_spectra(order):
+        return _of_spectra(str(order), shape, column_major=column_major), ()
     if order is not None and len(shape) > 2:
         return _by_user(order, shape, column_major=column_major), ()
     if dims is not None:
@@ -61,6 +65,16 @@ def axes_of(
     spare = _short(shape, [None] * len(shape))
     left = iter(wanted)
     return tuple(LEFT_OUT if i in spare else next(left) for i in range(len(shape))), ()
+
+
+def is_of_spectra(order: str | None) -> bool:
+    """Return whether the user's ``--axes`` are those of spectra without places."""
+    return order is not None and SPECTRUM in words_of(order)
+
+
+def words_of(order: str) -> tuple[str, ...]:
+    """Return the names of axes in ``--axes``."""
+    return tuple(word.strip() for word in order.split(","))
 
 
 def fits(shape: Sequence[int], ranks: Sequence[int], dims: tuple[str, ...] | None) -> bool:
@@ -77,8 +91,7 @@ def _short(shape: tuple[int, ...], axes: Sequence[str | None]) -> list[int]:
 
 def _by_user(order: str, shape: tuple[int, ...], *, column_major: bool) -> Axes:
     """Return the axes in the user's words; other words than y, x and band name axes of length one."""
-    words = tuple(word.strip() for word in order.split(","))
-    words = words[::-1] if column_major else words
+    words = words_of(order)[::-1] if column_major else words_of(order)
     others = [size for word, size in zip(words, shape, strict=False) if word not in ORDER]
     if len(words) != len(shape) or sorted(w for w in words if w in ORDER) != sorted(ORDER) or set(others) - {1}:
         raise UserError(
@@ -88,6 +101,24 @@ def _by_user(order: str, shape: tuple[int, ...], *, column_major: bool) -> Axes:
             do="Try --axes band,y,x.",
         )
     return tuple(word if word in ORDER else LEFT_OUT for word in words)
+
+
+def _of_spectra(order: str, shape: tuple[int, ...], *, column_major: bool) -> Axes:
+    """Return the axes of an array of spectra as those of a plane one pixel wide, which has no x.
+
+    One number for each spectrum may lie in a row or a column, as MATLAB stores all vectors.
+    """
+    words = words_of(order)[::-1] if column_major else words_of(order)
+    if words == (SPECTRUM,) and prod(shape) == max(shape):
+        words = tuple(SPECTRUM if i == shape.index(max(shape)) else LEFT_OUT for i in range(len(shape)))
+    elif sorted(words) != ["band", SPECTRUM]:
+        raise UserError(
+            "--axes",
+            found=repr(order),
+            expected=f"spectrum and band in some order, of {shape}",
+            do="Try --axes spectrum,band.",
+        )
+    return tuple("y" if word == SPECTRUM else word for word in words)
 
 
 def _named(

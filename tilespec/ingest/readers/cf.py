@@ -53,9 +53,10 @@ def read_cf(container: Container, options: Options) -> Source:
     """Return the selected array of a container with attributes: its values, axis, place, layers and header."""
     chosen = chosen_array(container, options)
     name, axes = chosen.name, chosen.source.axes
-    georef, place_notes = mapped(container, name, axes)
+    placed = "x" in axes
+    georef, place_notes = mapped(container, name, axes) if placed else (None, ())
     spectral, notes = axis_beside(container, _bands(container, chosen), options)
-    layers = swath(container, name, axes) if options.kind == "cube" else ()
+    layers = swath(container, name, axes) if placed and options.kind == "cube" else ()
     facts = replace(
         chosen.source.facts,
         spectral=spectral,
@@ -129,7 +130,8 @@ def _own(name: str, attrs: Mapping[str, Any]) -> dict[str, str]:
 def _visible(container: Container, chosen: Chosen, source: Source, options: Options) -> Source:
     """Return a cube with gaps where an array ``valid`` of its plane is 0, as in a scene."""
     at, dims = container.beside(chosen.name, "valid"), container.entries[chosen.name].dims
-    plane = [dims[chosen.source.axes.index(axis)] for axis in ("y", "x")] if dims is not None else None
+    axes = [axis for axis in ("y", "x") if axis in chosen.source.axes]
+    plane = [dims[chosen.source.axes.index(axis)] for axis in axes] if dims is not None else None
     if at is None or options.kind != "cube" or plane is None or list(container.entries[at].dims or ()) != plane:
         return source
     valid = container.read(at)

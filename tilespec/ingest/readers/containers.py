@@ -14,13 +14,13 @@ from jaxtyping import Float64
 from tilespec.core.errors import UserError
 from tilespec.core.limits import usable
 from tilespec.core.types import Cube
-from tilespec.ingest.readers.array_axes import LEFT_OUT, axes_of, fits, meaning
+from tilespec.ingest.readers.array_axes import LEFT_OUT, axes_of, fits, is_of_spectra, meaning
 from tilespec.ingest.readers.source import Facts, Options
 from tilespec.storage.array_metadata import check_shape
 from tilespec.storage.axes import ORDER
 from tilespec.storage.packing import Packing
 
-PREFERRED: Final = {"cube": ("cube",), "reference": ("cube",), "labels": ("labels", "prediction")}
+PREFERRED: Final = {"cube": ("cube",), "reference": ("cube",), "labels": ("labels", "class", "prediction")}
 """The names of arrays that are preferred, without ``--variable``, among several suitable ones."""
 RANKS: Final = {"labels": (2, 3)}
 """The numbers of axes of an array by the kind of source; a cube has three."""
@@ -98,15 +98,15 @@ class ArraySource:
     array: Any
     """The array that is sliced, in its own order."""
     axes: tuple[str, ...]
-    """The names of the array's axes; without ``band`` it has one band, and `LEFT_OUT` has length one."""
+    """The names of the array's axes; without ``x`` or ``band`` it has one of them, and `LEFT_OUT` has length one."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return rows as ``y, x, band``."""
         index = {"y": slice(y0, y1), LEFT_OUT: 0}
         block = np.asarray(self.array[tuple(index.get(axis, slice(None)) for axis in self.axes)])
         axes = tuple(axis for axis in self.axes if axis != LEFT_OUT)
-        if "band" not in axes:
-            block, axes = block[..., None], (*axes, "band")
+        for axis in [axis for axis in ORDER if axis not in axes]:
+            block, axes = block[..., None], (*axes, axis)
         return block.astype(self.facts.dtype, copy=False).transpose([axes.index(axis) for axis in ORDER])
 
 
@@ -136,16 +136,17 @@ def chosen_array(container: Container, options: Options) -> Chosen:
         f"{path}: {name}",
         entry.shape,
         entry.dims,
-        options.axes,
+        options.order,
         _meanings(container, name),
         column_major=container.column_major,
     )
-    size = dict(zip(axes, entry.shape, strict=True)) | ({} if "band" in axes else {"band": 1})
+    size = dict.fromkeys(ORDER, 1) | dict(zip(axes, entry.shape, strict=True))
     kind = {"b": "u1"}.get(entry.dtype.kind, "f4" if entry.dtype == np.float16 else entry.dtype)
     array = container.read(name)
     facts = Facts(
         shape=(size["y"], size["x"], size["band"]),
         dtype=np.dtype(kind),
+        table=is_of_spectra(options.order),
         notes=notes,
         files=(path,) if path.is_file() else (path / "zarr.json",) if (path / "zarr.json").exists() else (),
         read_bytes=_read_bytes(array, axes, size),
@@ -161,17 +162,16 @@ def _meanings(container: Container, name: str) -> dict[str, str]:
     return {dim: axis for dim, axis in said.items() if axis is not None}
 
 
-TABLES: Final = "Nothing in it can be read as a scene; a table of spectra has no rows and columns."
+NOTHING: Final = "Nothing in it can be read as a scene, nor as a table of spectra."
 """The advice on a container without a cube."""
 
 
 def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
     """Return the name of the selected array; refuse when none or several are suitable."""
-    ranks = RANKS.get(options.kind, (3,))
     suitable = [
         name
         for name, entry in entries.items()
-        if entry.numeric and fits(entry.shape, ranks, entry.dims) and entry.length is None and 0 not in entry.shape
+        if entry.numeric and _fits(entry, options) and (entry.length is None or options.table) and 0 not in entry.shape
     ]
     exact, leaves = [], []
     if options.variable is not None:
@@ -180,27 +180,43 @@ def choose(path: Path, entries: Mapping[str, Entry], options: Options) -> str:
         suitable = [name for name in exact or leaves if entries[name].numeric]
     flat = [name for name in suitable if len(entries[name].shape) == 2]
     suitable = [name for name in PREFERRED[options.kind] if name in suitable][:1] or flat or suitable
-    if len(suitable) == 1 and fits(entries[suitable[0]].shape, ranks, entries[suitable[0]].dims):
+    if len(suitable) == 1 and _fits(entries[suitable[0]], options):
         return suitable[0]
     absent = options.variable is not None and not (exact or leaves)
     raise UserError(
         path if options.variable is None else f"{path}: {options.variable}",
         found=("no such array, but " if absent else "") + (listed(entries) or "no arrays"),
-        expected=f"one numeric array of {' or '.join(map(str, ranks))} dimensions",
-        do="Name one of these." if absent else _advice(entries, suitable),
+        expected="one number for each spectrum"
+        if options.table
+        else f"one numeric array of {' or '.join(map(str, _ranks(options)))} dimensions",
+        do="Name one of these." if absent else _advice(entries, suitable, options),
     )
 
 
-def _advice(entries: Mapping[str, Entry], suitable: Sequence[str]) -> str:
+def _ranks(options: Options) -> tuple[int, ...]:
+    """Return the numbers of axes of the array: two of a table's."""
+    return (2,) if is_of_spectra(options.order) else RANKS.get(options.kind, (3,))
+
+
+def _fits(entry: Entry, options: Options) -> bool:
+    """Return whether an array has the number of axes of what is read; labels of a table are a vector."""
+    return entry.length is not None if options.table else fits(entry.shape, _ranks(options), entry.dims)
+
+
+def _advice(entries: Mapping[str, Entry], suitable: Sequence[str], options: Options) -> str:
     """Return what to do about a container of which no array was selected."""
-    if suitable:
+    if len(suitable) > 1 or (suitable and options.kind != "cube"):
         return "Name it with --variable (for labels: PATH:VARIABLE)."
+    flat = [name for name, entry in entries.items() if entry.numeric and len(entry.shape) == 2 and entry.length is None]
+    if options.kind == "cube" and flat and not is_of_spectra(options.order):
+        name = next((name for name in suitable if name in flat), flat[0])
+        return f"If {name} is a table of spectra, say how: --axes spectrum,band, or --axes band,spectrum."
     long = [name for name, entry in entries.items() if entry.numeric and sum(size != 1 for size in entry.shape) > 3]
     if long:
         return f"{long[0]} has more axes than y, x and band: store one part of it by itself, such as a single time."
     if any(entry.dtype == object for entry in entries.values()):
-        return f"{TABLES} Fields of a struct are not looked into: in MATLAB, save FILE -struct NAME makes them arrays."
-    return TABLES
+        return f"{NOTHING} Fields of a struct are not looked into: in MATLAB, save FILE -struct NAME makes them arrays."
+    return NOTHING
 
 
 def listed(entries: Mapping[str, Entry]) -> str:

@@ -13,7 +13,8 @@ from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.ingest.readers.band_names import axis_in_names
 from tilespec.ingest.readers.envi_header import KNOWN, names, read_header, unbraced
 from tilespec.ingest.readers.georeference import from_envi
-from tilespec.ingest.readers.source import Facts, possible_nodata
+from tilespec.ingest.readers.source import Facts, SourceLayer, possible_nodata
+from tilespec.ingest.readers.spectra_text import held, layers_beside
 from tilespec.ingest.readers.wavelengths import check_count, numbers, spectral_axis
 
 DTYPES: Final = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
@@ -21,6 +22,8 @@ COMPLEX: Final = {6: "complex64", 9: "complex128"}
 AXES: Final = {"bil": ("y", "band", "x"), "bip": ("y", "x", "band"), "bsq": ("band", "y", "x")}
 NO_VALUE: Final = {"", "none", "null", "n/a", "na", "undefined"}
 """The texts that say that no value is ignored."""
+LIBRARY: Final = "spectral library"
+"""The file type of spectra without places."""
 GATHER: Final = 1 << 25
 """The bytes of one read of a band-sequential file, because every band needs a seek."""
 
@@ -53,6 +56,8 @@ def describe(header_path: Path, data: Path, unit: str | None = None) -> tuple[Fa
     header, notes = read_header(header_path)
     header |= {} if unit is None else {"wavelength units": unit}
     _refuse_kinds(header_path, header)
+    library = LIBRARY in _kind(header)
+    header = _as_plane(header_path, header) if library else header
     shape = tuple(_integer(header_path, header, key, at_least=1) for key in ("lines", "samples", "bands"))
     dtype, order_notes = _dtype(header_path, header)
     spectral, spectral_notes = _spectral(header_path, header, shape[2])
@@ -61,6 +66,7 @@ def describe(header_path: Path, data: Path, unit: str | None = None) -> tuple[Fa
     scale, gain, shift, scale_notes = _scales(header_path, header, shape[2])
     classes, class_notes = _classes(header_path, header)
     interleave = _interleave(header_path, header)
+    layers, layer_notes = _samples(header_path, header, shape[0]) if library else ((), ())
     loose = {key: header[key] for key in ("fwhm",) if key in header and (spectral is None or spectral.fwhm is None)}
     facts = Facts(
         shape=shape,  # type: ignore[arg-type]
@@ -70,8 +76,13 @@ def describe(header_path: Path, data: Path, unit: str | None = None) -> tuple[Fa
         nodata=nodata,
         scale=scale,
         classes=classes,
+        table=library,
+        layers=layers,
         header={key: value for key, value in header.items() if key not in KNOWN} | place | loose,
-        notes=(*notes, *order_notes, *spectral_notes, *map_notes, *nodata_notes, *scale_notes, *class_notes),
+        notes=(
+            *(*notes, *order_notes, *spectral_notes, *map_notes, *nodata_notes, *scale_notes, *class_notes),
+            *layer_notes,
+        ),
         files=(header_path, data),
         read_bytes=GATHER if interleave == "bsq" else Facts.read_bytes,
     )
@@ -79,11 +90,38 @@ def describe(header_path: Path, data: Path, unit: str | None = None) -> tuple[Fa
     return facts, EnviLayout(data=data, offset=offset, interleave=interleave, gain=gain, shift=shift)
 
 
+def _kind(header: dict[str, str]) -> str:
+    """Return the file type in small letters."""
+    return " ".join(header.get("file type", "ENVI Standard").lower().split())
+
+
+def _as_plane(path: Path, header: dict[str, str]) -> dict[str, str]:
+    """Return the header of a library, whose lines are spectra and samples are bands, as that of one pixel a line."""
+    bands = _integer(path, header, "bands", at_least=1, default=1)
+    if bands != 1:
+        raise UserError(
+            f"{path}: bands",
+            found=bands,
+            expected="1: the lines of a spectral library are spectra, and its samples are the bands",
+            do="Correct the header, or its file type.",
+        )
+    plane = {"samples": "1", "bands": header.get("samples", ""), "interleave": "bip"}
+    return {key: value for key, value in header.items() if key != "band names"} | plane
+
+
+def _samples(path: Path, header: dict[str, str], count: int) -> tuple[tuple[SourceLayer, ...], tuple[str, ...]]:
+    """Return the names of the spectra of a library as a layer, and a note if they are too few or too many."""
+    listed = names(header.pop("spectra names", ""))
+    if len(listed) == count:
+        return layers_beside(path, [held("sample", listed)])
+    return (), (f"{path.name}: {len(listed)} spectra names for {count} spectra are left out",) * any(listed)
+
+
 def _refuse_kinds(path: Path, header: dict[str, str]) -> None:
-    """Refuse a file that is not a plain image, with the reason."""
-    kind = header.get("file type", "ENVI Standard").strip().lower()
+    """Refuse a file that is neither a plain image nor a spectral library, with the reason."""
+    kind = _kind(header)
     reasons = {
-        "file type": "spectral library" in kind or "meta" in kind or "tiff" in kind,
+        "file type": "meta" in kind or "tiff" in kind,
         "file compression": header.get("file compression", "0").strip() not in ("0", ""),
         "major frame offsets": any(numbers(path, unbraced(header.get("major frame offsets", "")))),
         "minor frame offsets": any(numbers(path, unbraced(header.get("minor frame offsets", "")))),
@@ -93,8 +131,8 @@ def _refuse_kinds(path: Path, header: dict[str, str]) -> None:
             raise UserError(
                 f"{path}: {key}",
                 found=header[key],
-                expected="an uncompressed image (file type ENVI Standard or ENVI Classification)",
-                do="Export it as ENVI Standard; give TIFF files as such; a spectral library has no scene.",
+                expected="an uncompressed image or spectral library (file type ENVI Standard, Classification, ...)",
+                do="Export it as ENVI Standard; give TIFF files as such.",
             )
 
 

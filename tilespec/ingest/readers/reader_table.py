@@ -12,6 +12,7 @@ from tilespec.ingest.readers.envi import header_of
 from tilespec.ingest.readers.image_light import ranged
 from tilespec.ingest.readers.readable import Guarded, guarded_facts, readable
 from tilespec.ingest.readers.source import Options, Relabelled, Source
+from tilespec.ingest.readers.spectra_folder import FORMATS, files_in
 from tilespec.ingest.readers.wavelengths import even_ends, spectral_axis, unit_in_head, wavelengths_file
 
 READERS: Final = {
@@ -27,6 +28,8 @@ READERS: Final = {
     "npy": "tilespec.ingest.readers.arrays:read_npy",
     "npz": "tilespec.ingest.readers.arrays:read_npz",
     "text": "tilespec.ingest.readers.spectra_text:read_text",
+    "folder": "tilespec.ingest.readers.spectra_folder:read_folder",
+    "instrument": "tilespec.ingest.readers.spectra_folder:read_instrument_file",
     "zarr": "tilespec.ingest.readers.zarr_arrays:read_zarr",
     "icvl": "tilespec.ingest.datasets.icvl:read_icvl",
     "cave": "tilespec.ingest.datasets.cave:read_cave",
@@ -41,6 +44,9 @@ SUFFIXES: Final = {
     ".csv": "text",
     ".tsv": "text",
     ".txt": "text",
+    ".jdx": "instrument",
+    ".dx": "instrument",
+    ".spc": "instrument",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".he5": "hdf5",
@@ -106,11 +112,14 @@ def sniff(path: Path) -> str:
     if path.is_dir():
         if any((path / name).exists() for name in STORES):
             return "zarr"
-        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)[:6]
+        inside = [p for p in files_in(path) if p.suffix.lower() in SUFFIXES]
+        if inside and all(p.suffix.lower() in FORMATS for p in inside):
+            return "folder"
+        names = sorted(p.name for p in inside if p.parent == path)[:6]
         raise UserError(
             path,
-            found=f"a folder with {', '.join(inside) or 'nothing to read'}",
-            expected="a file or a Zarr store",
+            found=f"a folder with {', '.join(names) or 'nothing to read'}",
+            expected="a file or a Zarr store, or a folder with a file for each spectrum",
             do="Give one file of it.",
         )
     reader = SUFFIXES.get(path.suffix.lower())

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Shaped
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Cube, SpectralAxis
+from tilespec.storage.columns import SPECTRUM
 
 HUGE: Final = (3.4e38, 1.79e308)
 """The sizes from which a float is the largest of its type, in whatever rounding: the texts of it differ."""
@@ -25,7 +26,10 @@ class Options:
     variable: str | None = None
     """The name of the array in a file of several."""
     axes: str | None = None
-    """The order of the array's axes, such as ``band,y,x``; None: by the format, else ``y,x,band``."""
+    """The order of the array's axes, such as ``band,y,x``; ``spectrum,band`` for a table; None: by the format, else
+    ``y,x,band``."""
+    table: bool = False
+    """Whether labels belong to a table of spectra: one number for each spectrum."""
     wavelengths: str | None = None
     """The text file of wavelengths, or the name of a variable in the same file."""
     wavelength_unit: str | None = None
@@ -36,6 +40,11 @@ class Options:
     """Whether to read three bands as red, green and blue of sRGB, in any format."""
     peak: float | None = None
     """The stored value of 1; None: by the format."""
+
+    @property
+    def order(self) -> str | None:
+        """The order of the axes by the user, or by what the array belongs to; None: by the format."""
+        return SPECTRUM if self.table else self.axes
 
 
 @final

@@ -8,7 +8,7 @@ spectra.
 import csv
 import re
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -43,6 +43,8 @@ PIECE: Final = 4096
 Cells = pd.Series
 Read = Callable[[int, int], Cells]
 """A function that returns some rows of a column."""
+Named = tuple[str, str, Cells, Read]
+"""A column: the name of its layer, its header, its different cells, and its rows."""
 
 
 def read_text(path: Path, options: Options) -> Source:
@@ -157,18 +159,19 @@ class ColumnSpectra:
 
 def _in_columns(path: Path, options: Options, dialect: dict[str, Any], header: list[str]) -> Source:
     """Return the spectra in the columns of a table."""
-    table, names = _numbers(path, header, pd.read_csv(path, **dialect)), pd.Series(header[1:])
+    table, names = _numbers(path, header, pd.read_csv(path, **dialect)), header[1:]
     unit = options.wavelength_unit or unit_in(header[0])
     axis, notes = spectral_axis(path, table[:, 0].tolist(), bands=len(table), unit=unit)
     spectra = np.ascontiguousarray(table[:, 1:].T, np.float32)
     shape = (spectra.shape[0], 1, spectra.shape[1])
+    layers, left = layers_beside(path, [held("sample", names)])
     facts = Facts(
         shape=shape,
         dtype=np.dtype(np.float32),
         spectral=axis,
         table=True,
-        layers=tuple(_layer("sample", "", names, lambda y0, y1: names[y0:y1])),
-        notes=notes,
+        layers=layers,
+        notes=(*notes, *left),
         files=(path,),
     )
     return ColumnSpectra(facts=facts, spectra=spectra)
@@ -186,18 +189,15 @@ def _in_rows(path: Path, options: Options, dialect: dict[str, Any], header: list
     rows = _Rows(path=path, dialect=dialect)
     count, beside = _survey(path, header, dialect, bands)
     names = _names([header[i] for i in beside])
-    layers = [
-        _layer(name, header[i], beside[i], partial(_column, rows, i)) for name, i in zip(names, beside, strict=True)
-    ]
-    left = [header[i] for i, layer in zip(beside, layers, strict=True) if not layer]
-    texts = (f"{path}: columns left out, of more than {UNLABELLED} texts: {', '.join(left)}",) if left else ()
+    columns = zip(names, beside, strict=True)
+    layers, left = layers_beside(path, [(name, header[i], beside[i], partial(_column, rows, i)) for name, i in columns])
     facts = Facts(
         shape=(count, 1, len(bands)),
         dtype=np.dtype(np.float32),
         spectral=axis,
         table=True,
-        layers=tuple(chain.from_iterable(layers)),
-        notes=(*notes, *texts),
+        layers=layers,
+        notes=(*notes, *left),
         files=(path,),
     )
     return RowSpectra(facts=facts, rows=rows, bands=tuple(bands))
@@ -231,6 +231,20 @@ def _names(headers: list[str]) -> list[str]:
         name = name if name not in TAKEN else f"{name}_"
         names.append(name if name not in names else f"{name}_{len(names)}")
     return names
+
+
+def layers_beside(path: Path, columns: Sequence[Named]) -> tuple[tuple[SourceLayer, ...], tuple[str, ...]]:
+    """Return the layers of columns of texts, and a note on those of too many different ones."""
+    layers = [_layer(*column) for column in columns]
+    left = [header or name for (name, header, _, _), layer in zip(columns, layers, strict=True) if not layer]
+    texts = (f"{path}: columns left out, of more than {UNLABELLED} texts: {', '.join(left)}",) if left else ()
+    return tuple(chain.from_iterable(layers)), texts
+
+
+def held(name: str, texts: Sequence[str]) -> Named:
+    """Return a column whose texts are in memory."""
+    cells = pd.Series(texts, dtype=str)
+    return name, "", cells, lambda y0, y1: cells[y0:y1]
 
 
 def _layer(name: str, header: str, values: Cells, read: Read) -> list[SourceLayer]:

@@ -1,0 +1,63 @@
+"""SPC: spectra of Thermo Galactic's format, with one axis for all of a file, even or listed.
+
+Thermo Galactic, *A brief guide to SPC file format and using GSPCIO* (2001): header, axis, then each spectrum with a
+header of its own. Files of several axes, and those of before 1996, are refused.
+"""
+
+import struct
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tilespec.core.errors import UserError
+from tilespec.ingest.readers.file_spectra import FileSpectra
+
+HEADER: Final = struct.Struct("<BBBbiddiB")
+"""Flags, version, technique, exponent, points, first and last place, spectra, unit of the axis."""
+HEADER_BYTES: Final = 512
+SPECTRUM: Final = struct.Struct("<Bb")
+"""Flags and exponent of a spectrum."""
+SPECTRUM_BYTES: Final = 32
+NEW: Final = 0x4B
+"""The version in which numbers are little-endian."""
+SHORT, OWN_EXPONENTS, OWN_AXES, LISTED = 1, 4, 64, 128
+"""The flags: 16 bits, an exponent for each spectrum, an axis for each, an axis that is listed."""
+FLOATS: Final = -128
+"""The exponent of values that are floats."""
+UNITS: Final = {1: "cm-1", 2: "um", 3: "nm", 13: "cm-1"}
+"""The units by their number; 13 is a Raman shift."""
+
+
+def read_spc(path: Path) -> FileSpectra:
+    """Return the spectra of a file.
+
+    Raises:
+        UserError: it is of another version, has several axes, or ends early.
+    """
+    raw = path.read_bytes()
+    if len(raw) < HEADER_BYTES or raw[1] != NEW:
+        raise _broken(path, f"version {raw[1]:#x}" if len(raw) > 1 else "no header", f"version {NEW:#x}")
+    flags, _, _, exponent, points, first, last, count, unit = HEADER.unpack_from(raw)
+    if flags & OWN_AXES:
+        raise _broken(path, "an axis for each spectrum", "one axis for all")
+    kind = np.dtype("<f4" if exponent == FLOATS else "<i2" if flags & SHORT else "<i4")
+    listed = 4 * points if flags & LISTED else 0
+    size, count = SPECTRUM_BYTES + points * kind.itemsize, max(count, 1)
+    if points < 1 or len(raw) < HEADER_BYTES + listed + count * size:
+        raise _broken(
+            path, f"{len(raw)} bytes", f"{HEADER_BYTES + listed + count * size} for {count} x {points} values"
+        )
+    axis = np.frombuffer(raw, "<f4", points, HEADER_BYTES) if listed else np.linspace(first, last, points)
+    values = np.empty((count, points))
+    for i in range(count):
+        at = HEADER_BYTES + listed + i * size
+        own = SPECTRUM.unpack_from(raw, at)[1] if flags & OWN_EXPONENTS else exponent
+        scale = 1.0 if kind.kind == "f" else 2.0 ** (own - 8 * kind.itemsize)
+        values[i] = np.frombuffer(raw, kind, points, at + SPECTRUM_BYTES) * scale
+    names = (path.stem,) if count == 1 else tuple(f"{path.stem}_{i}" for i in range(count))
+    return FileSpectra(path=path, unit=UNITS.get(unit, ""), axis=axis.astype(np.float64), values=values, names=names)
+
+
+def _broken(path: Path, found: str, expected: str) -> UserError:
+    return UserError(path, found=found, expected=expected, do="Save it anew with the instrument's program.")
