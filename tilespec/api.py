@@ -29,6 +29,7 @@ VERBS = {
     "fit": "tilespec.spectra.fit:fit",
     "transform": "tilespec.spectra.transform:transform",
     "render": "tilespec.spectra.colour.render:render",
+    "new": "tilespec.workflows.new:new",
     "preview": "tilespec.workflows.preview:preview",
     "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",

@@ -90,6 +90,12 @@ COMMANDS: Final = (
         (STORE, OUT),
     ),
     Command(
+        "new",
+        "Write a commented configuration that suits your data: network, recipe, patch, batch, each with its reason. "
+        "What is not given is asked.",
+        (Argument("out", "The file, NAME.toml.", default="tilespec.toml"),),
+    ),
+    Command(
         "preview",
         "Show the first patches of a training on a page, as pictures and spectra: in the scene, after the recipe, "
         "augmented.",

@@ -1,10 +1,10 @@
-"""Options of `demo`, `preview` and `repair`."""
+"""Options of `demo`, `new`, `preview` and `repair`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from tilespec.core.options import PYTHON, DryRun
+from tilespec.core.options import PYTHON, DryRun, Overwrite
 
 
 @final
@@ -14,6 +14,21 @@ class DemoOptions(DryRun):
 
     seed: int = field(default=0, metadata=PYTHON)
     """The seed decides everything that is random."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NewOptions(DryRun, Overwrite):
+    """The options of `new`."""
+
+    task: str | None = None
+    """The configuration predicts this: segment, classify, denoise, calibrate, reconstruct or superres."""
+    scene: str | None = None
+    """The training learns from this scene, or table of spectra."""
+    labels: str | None = None
+    """This store has the labels; the default is the scene itself."""
+    target: str | None = None
+    """This store has the values that are to be predicted, for tasks that predict values."""
 
 
 @final

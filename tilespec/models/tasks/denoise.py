@@ -11,5 +11,5 @@ from tilespec.models.tasks.values import Values
 class Denoise(Values):
     """Spectra on the bands of the scene, learned from a target with less noise, such as the mean of many scans."""
 
-    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "psnr", "sam")
+    metrics: ClassVar[tuple[str, ...]] = ("rmse", "snr", "sam", "mae", "r2")
     same_bands: ClassVar[bool] = True

@@ -17,7 +17,7 @@ FINEST = 16
 class Superres(Values):
     """Values of ``scale`` x ``scale`` pixels for each pixel of the scene; the target has as many."""
 
-    metrics: ClassVar[tuple[str, ...]] = ("psnr", "rmse", "mae", "sam")
+    metrics: ClassVar[tuple[str, ...]] = ("psnr", "ergas", "sam", "rmse", "mae")
 
     scale: int = 2
     """The number of output pixels along the side of an input pixel."""

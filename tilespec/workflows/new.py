@@ -1,0 +1,127 @@
+"""New: a commented configuration that suits some data; what is not given is asked where somebody can answer."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tilespec.core.errors import OccupiedError, UserError
+from tilespec.core.options import with_options
+from tilespec.core.progress import Progress
+from tilespec.core.registry import load
+from tilespec.core.types import TileClass
+from tilespec.models.tasks import TASKS
+from tilespec.storage.backends.paths import local
+from tilespec.storage.files import write_atomic
+from tilespec.training.config import resolve
+from tilespec.training.data.kinds import kind_of
+from tilespec.training.setup import Setup, prepared, reaching
+from tilespec.workflows.options import NewOptions
+from tilespec.workflows.proposal import RULES, DataFacts, Table, proposed
+
+HEAD: Final = """\
+# Task {task}. Every value is a proposal with its reason: change what you know better.
+# Tiles of this network: {tiles}.
+#
+#     tilespec preview  {file} preview.html
+#     tilespec train    {file} --out model
+#     tilespec predict  model {scene} prediction.zarr
+#     tilespec evaluate prediction.zarr {truth}{rows}
+"""
+"""The lines before the tables."""
+TILES: Final = {
+    "pixelwise": "a pixel depends on no other one, so there are no seams",
+    "exact": "each is read with the pixels around it that it depends on, so there are no seams",
+    "approximate": "they overlap and are blended",
+}
+"""What users need to know of a tile class."""
+
+
+@with_options(NewOptions)
+def new(out: str = "tilespec.toml", *, options: NewOptions, progress: Progress) -> dict[str, Any]:
+    """Write a commented configuration of a training to ``out`` (.toml); every setting has its reason beside it.
+
+    Args:
+        out: The file; one that is there is not replaced without ``overwrite``.
+        options: The task and the stores; given by name. What is missing is asked where a person is at the terminal.
+        progress: Labels are counted without it, in seconds.
+
+    Returns ``out, task, config, parameters, patches, notes``.
+
+    Raises:
+        UserError: an answer is missing, the stores do not suit the task, or ``out`` exists.
+    """
+    del progress
+    _check(out)
+    task = _answer("task", options.task, "What is to be predicted?", tuple(RULES))
+    sources = _sources(task, options)
+    tables = proposed(DataFacts.of(task, sources))
+    values = {name: {key: one.value for key, one in table.items()} for name, table in tables.items()}
+    settings, training_set, plan = prepared(resolve(values), 1)
+    reach = Setup.of(settings, reaching(settings, training_set).count).reach
+    if not options.dry_run:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(
+            Path(out), _head(out, task, sources, tables, reach) + "".join(map(_lines, tables, tables.values()))
+        )
+    return {
+        "out": out,
+        "task": task,
+        "config": values,
+        **{key: plan[key] for key in ("parameters", "patches", "notes")},
+    }
+
+
+def _check(out: str) -> None:
+    """Refuse a bucket, a name of another kind, and a file that is there: somebody may have edited it."""
+    local(out, "a configuration")
+    if not out.endswith(".toml"):
+        raise UserError("OUT", found=repr(out), expected="a file NAME.toml", do="Give it that ending.")
+    if Path(out).exists():
+        raise OccupiedError(out, found="a file", expected="a free path", do="Name another one.")
+
+
+def _sources(task: str, options: NewOptions) -> dict[str, str]:
+    """Return the stores by their keys in ``[data]``."""
+    scene = _answer("scene", options.scene, "Which scene, or table of spectra, is learned from?")
+    key = kind_of(load(TASKS, task, "task")).KEY
+    if key == "target":
+        return {"scene": scene, key: _answer(key, options.target, "Which store holds what is to be predicted of it?")}
+    return {"scene": scene} | ({} if options.labels is None else {key: options.labels})
+
+
+def _answer(name: str, given: str | None, question: str, choices: tuple[str, ...] = ()) -> str:
+    """Return what was given, or what a person at the terminal answers.
+
+    Raises:
+        UserError: nothing was given, and nobody can be asked; or the answer is none of the choices.
+    """
+    known = ", ".join(choices)
+    if given is None and sys.stdin is not None and sys.stdin.isatty():
+        sys.stderr.write(f"{question}{f' ({known})' if known else ''} ")
+        sys.stderr.flush()
+        given = sys.stdin.readline().strip()
+    if not given or (choices and given not in choices):
+        expected = f"one of {known}" if known else question.lower().rstrip("?")
+        raise UserError(f"--{name}", found=repr(given) if given else "nothing", expected=expected, do=f"Give --{name}.")
+    return given
+
+
+def _head(out: str, task: str, sources: Mapping[str, str], tables: Mapping[str, Table], reach: TileClass) -> str:
+    """Return the lines before the tables."""
+    held = tables.get("validate", {}).get("rows")
+    return HEAD.format(
+        task=task,
+        tiles=TILES[reach.kind],
+        file=out,
+        scene=sources["scene"],
+        truth=sources.get("target") or sources.get("labels") or sources["scene"],
+        rows="" if held is None or task == "superres" else f" --rows {held.value}",
+    )
+
+
+def _lines(name: str, table: Table) -> str:
+    """Return a table as TOML, with the reasons as comments."""
+    lines = (f"{key} = {json.dumps(one.value)}{f' # {one.why}' if one.why else ''}" for key, one in table.items())
+    return "\n".join(("", f"[{name}]", *lines, ""))
