@@ -37,6 +37,8 @@ NETS = {
     "resunet": "tilespec.models.nets.resunet:Resunet",
     "hybridsn": "tilespec.models.nets.hybridsn:HybridSn",
     "rcan": "tilespec.models.nets.rcan:Rcan",
+    "spectralformer": "tilespec.models.nets.spectralformer:SpectralFormer",
+    "resnet": "tilespec.models.nets.resnet:Resnet",
     "branched": "tilespec.models.nets.branched:Branched",
     "mst": "tilespec.models.nets.mst:Mst",
     "patchgan": "tilespec.models.nets.patchgan:PatchGan",

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from tilespec.core.types import TileClass
 from tilespec.models.nets.checks import DEEPEST, multiples, within
 from tilespec.models.nets.convolutions import POOLS, double, ending, evaluate, layer, lengthened, limits
+from tilespec.models.nets.norms import PIXELWISE
 from tilespec.models.nets.unet import HEADS
 
 WIDTH = 64
 """The channels of the first level of nets of spectra and volumes, and of images with few channels."""
 FEW = 3
 """The largest number of channels of an image whose first level has `WIDTH` channels and not as many as itself."""
-PIXELWISE = ("none", "batch", "channel")
-"""The norms without statistics of a tile."""
 
 
 @final
