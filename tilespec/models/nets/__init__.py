@@ -39,6 +39,7 @@ NETS = {
     "rcan": "tilespec.models.nets.rcan:Rcan",
     "spectralformer": "tilespec.models.nets.spectralformer:SpectralFormer",
     "resnet": "tilespec.models.nets.resnet:Resnet",
+    "segnet": "tilespec.models.nets.segnet:Segnet",
     "branched": "tilespec.models.nets.branched:Branched",
     "mst": "tilespec.models.nets.mst:Mst",
     "patchgan": "tilespec.models.nets.patchgan:PatchGan",
