@@ -69,7 +69,9 @@ class Resunet(nn.Module):
                 "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
             }
         )
-        block = partial(Block, layers=partial(layer, dimensions, name=norm, activation=activation), residual=residual)
+        block = partial(
+            UnetBlock, layers=partial(layer, dimensions, name=norm, activation=activation), residual=residual
+        )
         body = Levels(
             dimensions, channels_in if dimensions == 2 else 1, [width * 2**level for level in range(levels)], block
         )
@@ -120,7 +122,7 @@ class Levels(nn.Module):
 
 
 @final
-class Block(nn.Module):
+class UnetBlock(nn.Module):
     """Two layers, and between them two further ones whose input is added to their output if ``residual``."""
 
     def __init__(
