@@ -10,8 +10,10 @@ from tilespec.training.train import train
 SMALL = {"base_width": 2, "levels": 1, "residual": False}
 NETS = {
     "spectra": {"name": "resunet", "dimensions": 1, **SMALL},
+    "tokens": {"name": "spectralformer", "dim": 4, "depth": 3, "heads": 2},
     "images": {"name": "resunet", "dimensions": 2, **SMALL},
     "volumes": {"name": "resunet", "dimensions": 3, **SMALL},
+    "dilated": {"name": "resnet", "dimensions": 3, "base_width": 2, "stages": 1},
     "windows": {"name": "hybridsn", "window": 7, "widths": [2], "depths": [3], "plane": 2, "dense": [4]},
 }
 """Small nets that are exact or pixelwise."""

@@ -63,7 +63,9 @@ def layer(dimensions: int, channels_in: int, channels_out: int, name: str, activ
     )
 
 
-def limits(channels_in: int, channels_out: int, dimensions: int, activation: str, answer: str) -> dict[str, Limit]:
+def limits(
+    channels_in: int, channels_out: int, dimensions: int, activation: str, answer: str = "channels"
+) -> dict[str, Limit]:
     """Return the conditions on the parameters that nets of any number of dimensions share, for `checks.within`."""
     fits = answer != "bands" or (dimensions in (1, 3) and channels_in == channels_out)
     each = (
@@ -75,6 +77,11 @@ def limits(channels_in: int, channels_out: int, dimensions: int, activation: str
         "net.activation": (repr(activation), activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}"),
         "net.answer": (repr(answer), answer in ANSWERS and fits, each),
     }
+
+
+def along(dimensions: int, bands: int, pixels: int) -> tuple[int, ...]:
+    """Return a number for each axis that the convolutions move along: of the bands, of the pixels, or of both."""
+    return {1: (bands,), 2: (pixels, pixels), 3: (bands, pixels, pixels)}[dimensions]
 
 
 @final

@@ -102,6 +102,8 @@ def spatial_norms(module: nn.Module) -> list[str]:
     ]
 
 
+PIXELWISE = ("none", "batch", "channel")
+"""The norms without statistics of a tile."""
 GROUPS = 32
 """The largest number of groups of a group norm, as published."""
 INSTANCE: dict[int, Callable[..., nn.Module]] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -128,7 +130,7 @@ class SeededDropout(nn.Module):
         self.p, self.layer, self.live = p, layer, live
         self.ids: tuple[int, ...] = ()
 
-    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Float[Tensor, "batch channel *position"]) -> Float[Tensor, "batch channel *position"]:
         """Return ``x`` with a share ``p`` of its values dropped while training, or always when ``live``."""
         if self.p == 0 or not (self.training or self.live):
             return x

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from tilespec.core.types import TileClass
 from tilespec.models.nets.checks import DEEPEST, multiples, within
 from tilespec.models.nets.convolutions import POOLS, double, ending, evaluate, layer, lengthened, limits
+from tilespec.models.nets.norms import PIXELWISE
 from tilespec.models.nets.unet import HEADS
 
 WIDTH = 64
 """The channels of the first level of nets of spectra and volumes, and of images with few channels."""
 FEW = 3
 """The largest number of channels of an image whose first level has `WIDTH` channels and not as many as itself."""
-PIXELWISE = ("none", "batch", "channel")
-"""The norms without statistics of a tile."""
 
 
 @final
@@ -70,7 +69,9 @@ class Resunet(nn.Module):
                 "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
             }
         )
-        block = partial(Block, layers=partial(layer, dimensions, name=norm, activation=activation), residual=residual)
+        block = partial(
+            UnetBlock, layers=partial(layer, dimensions, name=norm, activation=activation), residual=residual
+        )
         body = Levels(
             dimensions, channels_in if dimensions == 2 else 1, [width * 2**level for level in range(levels)], block
         )
@@ -121,7 +122,7 @@ class Levels(nn.Module):
 
 
 @final
-class Block(nn.Module):
+class UnetBlock(nn.Module):
     """Two layers, and between them two further ones whose input is added to their output if ``residual``."""
 
     def __init__(

@@ -10,15 +10,13 @@ from torch.nn import functional
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
 from tilespec.models.nets.checks import DEEPEST, within
-from tilespec.models.nets.norms import norm
+from tilespec.models.nets.norms import PIXELWISE, norm
 from tilespec.models.nets.unet import HEADS
 
 BANDS, SIDE = 7, 2
 """The extent of the first filter: bands, and pixels along each side, which is its stride too."""
 LOST = 4
 """The number of pixels that two valid convolutions remove from each axis."""
-PIXELWISE = ("none", "batch", "channel")
-"""The norms without statistics of a tile."""
 RANGES = ("linear", "bounded")
 """The heads of values."""
 
