@@ -53,7 +53,7 @@ def _with_targets(
     planes = [last(plane) for plane in (batch.x, batch.y)]
     pixels = [plane.flatten(1, 2) for plane in planes]
     both = first(torch.cat(pixels, dim=1).unsqueeze(2))
-    parts = last(change(both, draws, strength)).split([part.shape[1] for part in pixels], dim=1)
+    parts = torch.split(last(change(both, draws, strength)), [part.shape[1] for part in pixels], dim=1)
     x, y = (first(part.reshape(plane.shape)) for part, plane in zip(parts, planes, strict=True))
     chosen = draws.chosen[:, None, None, None]
     return replace(batch, x=torch.where(_changes(batch, draws), x, batch.x), y=torch.where(chosen, y, batch.y))
