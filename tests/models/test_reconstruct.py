@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilespec.core.errors import UserError
+from tilespec.core.types import SpectralAxis
 from tilespec.models.nets import build
 from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task
 from tilespec.models.tasks.values import SMALLEST
-from tilespec.training.augment.augment import KINDS, Augment
+from tilespec.spectra.bands import Bands
+from tilespec.training.augment.augment import KINDS, Augment, on_same_bands
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Batch
 from tilespec.training.objectives.losses import l1, mrae, mse
@@ -242,6 +244,55 @@ def test_a_mixture_of_spectra_is_that_of_both_and_known_where_both_are():
     known = ~found.y.isnan()
     expected = weight * some.y + (1 - weight) * partner
     torch.testing.assert_close(found.y[known], expected[known], rtol=1e-3, atol=1e-2)
+
+
+def spectra_and_answers(seed=0):
+    """Return patches with targets on the same bands: twice the spectrum plus one, some of them unknown."""
+    some = batch(seed, blank=0.1)
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.uniform(1, 2, (4, 8, 8, 5)).astype(np.float32)).permute(0, 3, 1, 2)
+    blank = (some.x == 0).all(1, keepdim=True)
+    return replace(some, x=torch.where(blank, 0, x), y=torch.where(blank, torch.nan, 2 * x + 1))
+
+
+@pytest.mark.parametrize("kind", ["shift", "reverse"])
+@given(seed=st.integers(0, 50))
+def test_targets_on_the_same_bands_move_along_them_with_the_spectra(kind, seed):
+    some = spectra_and_answers(seed)
+    table = AugmentTable(**{kind: {"shift": 2.5, "reverse": 1.0}[kind]}, probability={kind: 0.7})
+    alone = Augment.of(table, seed)(some)
+    both = Augment.of(table, seed, same_bands=True)(some)
+    assert torch.equal(both.x, alone.x)
+    assert both.x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(alone.y.nan_to_num(7e7), some.y.nan_to_num(7e7))
+    blank = (some.x == 0).all(1, keepdim=True)
+    torch.testing.assert_close(both.y, torch.where(blank, torch.nan, 2 * both.x + 1), equal_nan=True)
+    same = [torch.equal(both.x[i], some.x[i]) for i in range(4)]
+    assert same == [torch.equal(both.y[i].nan_to_num(7e7), some.y[i].nan_to_num(7e7)) for i in range(4)]
+    parts = [Augment.of(table, seed, same_bands=True)(part) for part in some.cut(2)]
+    assert torch.equal(torch.cat([part.y for part in parts]).nan_to_num(7e7), both.y.nan_to_num(7e7))
+
+
+def test_other_kinds_leave_targets_on_the_same_bands_alone():
+    some = spectra_and_answers()
+    table = AugmentTable(gain=0.3, slope=0.2, offset=0.2, background=0.3, noise=0.1, drop=0.4)
+    found = Augment.of(table, 0, same_bands=True)(some)
+    assert torch.equal(found.y.nan_to_num(7e7), some.y.nan_to_num(7e7))
+
+
+def test_targets_are_on_the_same_bands_only_if_both_axes_say_so():
+    def bands(*values, name="wavelength", unit="nm"):
+        return Bands(count=len(values), axis=SpectralAxis(name=name, unit=unit, values=values))
+
+    read = bands(500.0, 600.0, 700.0)
+    assert on_same_bands(read, bands(500.0, 600.1, 700.0))
+    assert not on_same_bands(read, bands(500.0, 610.0, 700.0))
+    assert not on_same_bands(read, bands(500.0, 600.0))
+    assert not on_same_bands(read, bands(500.0, 600.0, 700.0, name="wavenumber", unit="cm-1"))
+    assert not on_same_bands(read, Bands(count=3, axis=None))
+    assert not on_same_bands(Bands(count=3, axis=None), Bands(count=3, axis=None))
+    scores = bands(1.0, 2.0, 3.0, name="component", unit="1")
+    assert not on_same_bands(scores, scores)
 
 
 def test_every_kind_is_tried_or_changes_spectra_only():

@@ -37,7 +37,7 @@ from tilespec.spectra.steps.continuum import ContinuumRemoval
 from tilespec.spectra.steps.crop import Crop
 from tilespec.spectra.steps.levels import Area, Max, MinOffset
 from tilespec.spectra.steps.normalise import normalise
-from tilespec.spectra.steps.polynomial import Polynomial
+from tilespec.spectra.steps.polynomial import PolynomialRemoval
 from tilespec.spectra.steps.raman import Registration, Spikes
 from tilespec.spectra.steps.savgol import SavGol, filters
 from tilespec.spectra.steps.scaling import MinMax, Scale
@@ -86,7 +86,7 @@ OPERATORS = {
     "arpls": plain(Arpls(smoothness=100.0, iterations=5)),
     "continuum": plain(ContinuumRemoval()),
     "continuum subtracted": plain(ContinuumRemoval(mode="subtract")),
-    "polynomial": plain(Polynomial(order=3)),
+    "polynomial": plain(PolynomialRemoval(order=3)),
     "minimum offset": plain(MinOffset()),
     "maximum": plain(Max()),
     "area": plain(Area()),

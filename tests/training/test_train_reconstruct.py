@@ -17,6 +17,7 @@ from tilespec.evaluate.metrics.table import METRICS
 from tilespec.models.model import Model
 from tilespec.predict.predict import predict
 from tilespec.storage.scene import Scene
+from tilespec.training.augment.augment import Augment
 from tilespec.training.run import checkpoint
 from tilespec.training.train import train
 from tilespec.training.validation import history
@@ -62,6 +63,22 @@ def linear(pair, **given):
 def undisturbed(pair, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "m"
     return str(out), train(adversarial(pair), str(out))
+
+
+def test_the_axes_decide_whether_scene_and_target_move_along_the_bands_together(pair, tmp_path, monkeypatch):
+    together, of = [], Augment.of
+
+    def spy(*given, same_bands=False):
+        together.append(same_bands)
+        return of(*given, same_bands=same_bands)
+
+    monkeypatch.setattr(Augment, "of", spy)
+    for scene, steps in ((pair[1], "crop=#0:#99"), (pair[1], "crop=#1:#99"), (pair[0], "span=0:1")):
+        short = {"steps": 1, "batch": 2, "checkpoint_every": 1}
+        config = linear((scene, pair[1]), recipe={"steps": steps}, train=short, augment={"shift": 0.5})
+        together.clear()
+        train(config, str(tmp_path / f"m{steps[6:8]}"))
+        assert any(together) == (steps == "crop=#0:#99")
 
 
 def test_the_players_take_turns_and_the_log_says_what_each_came_to(undisturbed):

@@ -31,8 +31,8 @@ class ScoreOptions:
     """Spectra are light already, and not the share of the light that a surface reflects."""
 
     ssim: bool = False
-    """Compute the structural similarity of bands too, in windows of 11 x 11 pixels. It takes longer than all other
-    figures, and without ``peak`` one more reading beforehand, for the range of the truth."""
+    """Bands are compared by their structural similarity too, in windows of 11 x 11 pixels. That takes longer than all
+    other figures, and without ``peak`` one more reading beforehand, for the range of the truth."""
 
     def __post_init__(self) -> None:
         if self.peak is not None and not 0 < self.peak < math.inf:

@@ -12,10 +12,11 @@ from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress, Silent
 from tilespec.models.tensors import plain
+from tilespec.spectra.bands import Bands
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.backends.paths import local
 from tilespec.storage.lock import locked
-from tilespec.training.augment.augment import Augment
+from tilespec.training.augment.augment import Augment, on_same_bands
 from tilespec.training.config import resolve
 from tilespec.training.data.loader import Loader
 from tilespec.training.data.score_cache import ScoreCache
@@ -124,7 +125,9 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
         stream = stream_of(settings, training_set, setup)
         loading: dict[str, Any] = {"batch": options.batch, "share": share, "threads": options.loaders}
         loader = Loader(stream, blocks, setup.task, **loading, pin=ranks.device.startswith("cuda"))
-        start, loop = _resumed(settings, folder, ranks, setup, validation)
+        same = on_same_bands(Bands(count=recipe.bands_out, axis=recipe.axis_out), training_set.answers)
+        augment = Augment.of(settings.augment, options.seed, same_bands=same)
+        start, loop = _resumed(settings, folder, ranks, setup, validation, augment)
         with loop.log or nullcontext():
             facts = loop.run(start, loader, blocks, progress if ranks.rank == 0 else Silent())
         if ranks.rank == 0:
@@ -149,7 +152,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
 
 
 def _resumed(
-    config: Config, folder: Path, ranks: Ranks, setup: Setup, validation: Validation | None
+    config: Config, folder: Path, ranks: Ranks, setup: Setup, validation: Validation | None, augment: Augment
 ) -> tuple[int, Loop]:
     """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, checkpoints, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
@@ -167,7 +170,7 @@ def _resumed(
         ranks=ranks,
         players=players,
         runner=StepRunner.of(train, players, setup.objective, ranks),
-        augment=Augment.of(config.augment, train.seed),
+        augment=augment,
         rate=Rate.of(train),
         judge=Judge(validation, config, folder, ranks, lines),
         average=average,

@@ -22,7 +22,7 @@ STEPS = {
     "arpls": "tilespec.spectra.steps.baseline_correction:Arpls",
     "despike": "tilespec.spectra.steps.raman:Spikes",
     "align": "tilespec.spectra.steps.raman:Registration",
-    "poly": "tilespec.spectra.steps.polynomial:Polynomial",
+    "poly": "tilespec.spectra.steps.polynomial:PolynomialRemoval",
     "minoffset": "tilespec.spectra.steps.levels:MinOffset",
     "continuum": "tilespec.spectra.steps.continuum:ContinuumRemoval",
     "max": "tilespec.spectra.steps.levels:Max",

@@ -16,7 +16,7 @@ USAGE = "poly=ORDER, 0 <= ORDER < different places of bands - 1 (poly=3)"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Polynomial:
+class PolynomialRemoval:
     """Fit a polynomial over the band centres to each spectrum by least squares, and subtract it.
 
     What is left sums to 0 over the bands, so its minimum is never positive; ``poly=3,minoffset`` lifts it to 0.
@@ -31,7 +31,7 @@ class Polynomial:
             raise bad_step("poly", self.order, USAGE)
 
     @classmethod
-    def parse(cls, args: tuple[str, ...]) -> "Polynomial":
+    def parse(cls, args: tuple[str, ...]) -> "PolynomialRemoval":
         """Return the step ``poly=ORDER``."""
         if not args:
             raise bad_step("poly", "", USAGE)

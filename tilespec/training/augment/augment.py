@@ -12,18 +12,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast, final
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.models.tasks.base import Geometry
-from tilespec.spectra.bands import Bands
+from tilespec.spectra.bands import NEAR, Bands
+from tilespec.spectra.numerics.curve_files import PHYSICAL
 from tilespec.training.augment.draws import Draws
 from tilespec.training.augment.geometry import rotate
 from tilespec.training.augment.mixing import cutmix, mixup, partners
 from tilespec.training.augment.spectral import background, drop, gain, noise, offset, reverse, shift, slope
-from tilespec.training.augment.target_planes import unknown
+from tilespec.training.augment.target_planes import first, last, unknown
 from tilespec.training.objectives.base import Batch, Items
 from tilespec.training.settings import AugmentTable, Kind
 
@@ -40,11 +43,28 @@ ON_ONE_PLANE = ("rotate", *PAIRED)
 
 def _spectral(change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float) -> Batch:
     """Return the batch with changed spectra in the chosen patches, at pixels with data."""
+    return replace(batch, x=torch.where(_changes(batch, draws), change(batch.x, draws, strength), batch.x))
+
+
+def _with_targets(
+    change: Callable[[Tensor, Draws, float], Tensor], batch: Batch, draws: Draws, strength: float
+) -> Batch:
+    """Return the batch with spectra and targets changed by the same draws in the chosen patches."""
+    planes = [last(plane) for plane in (batch.x, batch.y)]
+    pixels = [plane.flatten(1, 2) for plane in planes]
+    both = first(torch.cat(pixels, dim=1).unsqueeze(2))
+    parts = torch.split(last(change(both, draws, strength)), [part.shape[1] for part in pixels], dim=1)
+    x, y = (first(part.reshape(plane.shape)) for part, plane in zip(parts, planes, strict=True))
+    chosen = draws.chosen[:, None, None, None]
+    return replace(batch, x=torch.where(_changes(batch, draws), x, batch.x), y=torch.where(chosen, y, batch.y))
+
+
+def _changes(batch: Batch, draws: Draws) -> Bool[Tensor, "batch 1 y x"]:
+    """Return which pixels of the spectra change: those with data in the chosen patches."""
     real = (batch.x != 0).any(dim=1)
     if batch.y.shape[-2:] == real.shape[-2:]:
         real |= ~unknown(batch.y)
-    there = (real & draws.chosen[:, None, None]).unsqueeze(1)
-    return replace(batch, x=torch.where(there, change(batch.x, draws, strength), batch.x))
+    return (real & draws.chosen[:, None, None]).unsqueeze(1)
 
 
 KINDS: dict[str, Change] = {
@@ -61,6 +81,11 @@ KINDS: dict[str, Change] = {
     "mixup": mixup,
 }
 """The kinds in the order of application: geometry, light, sensor, then mixtures of two patches."""
+ON_SAME_BANDS: dict[str, Change] = {
+    "shift": partial(_with_targets, shift),
+    "reverse": partial(_with_targets, reverse),
+}
+"""What moves spectra along their bands, where the targets are spectra on the same bands and move with them."""
 
 
 @final
@@ -72,11 +97,13 @@ class Augment:
     """The strengths and probabilities."""
     seed: int
     """The seed of the run."""
+    same_bands: bool = False
+    """Whether targets are spectra on the bands that the net reads."""
 
     @classmethod
-    def of(cls, table: AugmentTable, seed: int) -> "Augment":
+    def of(cls, table: AugmentTable, seed: int, *, same_bands: bool = False) -> "Augment":
         """Return the augmentation of a configuration; it does not depend on ranks or batches."""
-        return cls(table=table, seed=seed)
+        return cls(table=table, seed=seed, same_bands=same_bands)
 
     @property
     def kinds(self) -> dict[str, float]:
@@ -94,12 +121,21 @@ class Augment:
             return batch
         assert isinstance(batch, Batch), "only patches are changed"
         assert batch.mixed is None, "patches are mixed once, at last"
+        kinds = KINDS | (ON_SAME_BANDS if self.same_bands else {})
         for kind, strength in self.kinds.items():
             odds = self.table.probability.get(cast("Kind", kind), 1.0)
             draws = Draws.of(self.seed, kind, batch.ids, odds, batch.x.device)
-            change = KINDS.get(kind) or load({}, kind, "augmentation")
+            change = kinds.get(kind) or load({}, kind, "augmentation")
             batch = change(batch, draws, strength)
         return batch
+
+
+def on_same_bands(read: Bands, answers: Bands) -> bool:
+    """Return whether targets are spectra on the bands that the net reads: by their axes, which both must have."""
+    one, other = read.axis, answers.axis
+    if one is None or other is None or one.name not in PHYSICAL or read.count != answers.count:
+        return False
+    return (one.name, one.unit) == (other.name, other.unit) and np.allclose(one.values, other.values, rtol=0, atol=NEAR)
 
 
 def check(table: AugmentTable, *, batch: int, ranks: int, bands: Bands, geometry: Geometry) -> None:
