@@ -64,7 +64,7 @@ def write_matlab(exported: ExportSource, path: Path, progress: Progress) -> list
         name, texts = NAMES.get(layer.name, layer.name), class_names(layer.attrs)
         arrays[name] = layer.read(exported.roi)
         arrays |= {f"{name}_names": np.array(texts, object)} if texts else {}
-    with whole_file(path) as partial, partial.open("wb") as file:
-        scipy.io.savemat(file, arrays, oned_as="column", long_field_names=True)
+    with whole_file(path) as partial:
+        scipy.io.savemat(str(partial), arrays, appendmat=False, oned_as="column", long_field_names=True)
     progress.finish()
     return [path]
