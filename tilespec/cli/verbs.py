@@ -86,7 +86,7 @@ COMMANDS: Final = (
     Command("render", "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.", (SCENE, OUT)),
     Command(
         "export",
-        "Hand a store on in the format that the end of OUT names: .tif, .tiff, .hdr (ENVI), .nc, .csv, .png.",
+        "Hand a store on in the format that OUT ends in: .tif, .tiff, .hdr (ENVI), .nc, .csv, .mat, .npy, .png.",
         (STORE, OUT),
     ),
     Command(

@@ -168,8 +168,13 @@ def prepare(request: Request) -> IngestJob:
         settings=_settings(request, sources, () if calibration is None else calibration.files),
         attrs=_attrs(request, cube.facts, calibration),
         notes=(*_notes(sources, calibration), *notes_on_picture, *notes_on_place, *label_notes(request, labels)),
-        layers=(*cube.facts.layers, *extra),
+        layers=(*_beside(cube.facts, labels), *extra),
     )
+
+
+def _beside(facts: Facts, labels: Labels | None) -> tuple[SourceLayer, ...]:
+    """Return the layers of the source, without its own classes where the user gives labels."""
+    return tuple(layer for layer in facts.layers if labels is None or layer.name != "labels")
 
 
 def _check_picture(request: Request, source: Source) -> tuple[str, ...]:

@@ -139,7 +139,8 @@ class Data(SettingsTable):
     """
     synthetic: tuple[str, ...] = ()
     """Scenes that are learned from as a whole besides those of ``scene``, with their own labels, such as those that
-    ``tilespec synth`` writes; rows, columns and the test region do not apply to them."""
+    ``tilespec synth`` writes; rows, columns and the test region do not apply to them. Tables of spectra too, where
+    ``patch`` is 1."""
     rows: str | None = None
     """The training rows ``"A:B"``; None: all rows."""
     cols: str | None = None

@@ -47,6 +47,19 @@ def test_without_rows_a_synthetic_scene_is_one_more_scene(scenes, tmp_path):
         np.testing.assert_array_equal(a[name], b[name])
 
 
+def test_a_training_of_single_spectra_learns_from_a_table_as_from_one_more_scene(scenes, tmp_path):
+    real, _, table = scenes
+    single = {**BRIEF, "data.patch": 1, "net.name": "mlp", "net.hidden": [8], "data.patches": 64, "data.shares": [1, 1]}
+    del single["net.base_width"], single["net.n_down"]
+    config = {"data": {"scene": real}, "task": {"name": "segment"}, "net": {"name": "mlp"}}
+    config["objective"] = {"name": "supervised", "loss": "cross_entropy"}
+    api.train(config, tmp_path / "a", overrides={"data.synthetic": table, **single})
+    api.train(config, tmp_path / "b", overrides={**single, "data.scene": [real, table]})
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
 def test_rows_and_the_test_region_are_those_of_measured_scenes(scenes):
     real, filled, _ = scenes
     regions, _ = opened(real, **{"data.synthetic": filled, "data.rows": "0:24", "data.test_rows": "24:48"})

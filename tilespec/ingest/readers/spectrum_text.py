@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,9 @@ def read_two_columns(file: Path) -> FileSpectra:
     title, skipped, line = _head(file)
     apart = next((mark for mark in "\t;" if mark in line), r"\s+" if BLANKS.search(line) else ",")
     mark = "," if apart != "," and "," in line and "." not in line else "."
-    form = {"sep": apart, "decimal": mark, "skiprows": skipped, "header": None, "index_col": False}
+    form: dict[str, Any] = {"sep": apart, "decimal": mark, "skiprows": skipped, "header": None, "index_col": False}
     form["names"] = range(max(3, len(re.split(apart, line.strip()))))
-    empty = {"keep_default_na": False, "na_values": ["", *EMPTY], "skipinitialspace": True}
+    empty: dict[str, Any] = {"keep_default_na": False, "na_values": ["", *EMPTY], "skipinitialspace": True}
     try:
         table = pd.read_csv(file, encoding="utf-8-sig", encoding_errors="replace", **form, **empty)
     except pd.errors.ParserError as error:

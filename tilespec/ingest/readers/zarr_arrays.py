@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,14 +10,17 @@ import numpy as np
 import zarr
 
 from tilespec.core.errors import UserError
+from tilespec.core.types import Roi
 from tilespec.ingest.readers.cf import plane, read_cf
 from tilespec.ingest.readers.containers import ArraySource, Container, Entry
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
-from tilespec.ingest.readers.source import Facts, Options, Source
+from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
 from tilespec.ingest.readers.unpacked import unpack
 from tilespec.storage.array_metadata import is_bare_array
 from tilespec.storage.axes import ORDER, dims_of, in_order
+from tilespec.storage.columns import is_table, layer_of
 from tilespec.storage.group import check_complete, open_group
+from tilespec.storage.layer import Layer
 from tilespec.storage.packing import PACKING
 from tilespec.storage.scene import Scene
 
@@ -32,7 +36,7 @@ def read_zarr(path: Path, options: Options) -> Source:
         check_complete(str(path), root.attrs)
     container = _container(path, root)
     wanted = "cube" in container.entries and options.kind != "labels" and options.variable in (None, "cube")
-    if third and STATUS in root.attrs and wanted and in_order(container.entries["cube"].dims):
+    if third and STATUS in root.attrs and wanted and _lies_in_order(root):
         if options.wavelength_unit is not None:
             raise UserError(
                 "--wavelength-unit",
@@ -42,6 +46,12 @@ def read_zarr(path: Path, options: Options) -> Source:
             )
         return _scene(path, container)
     return read_cf(container, options)
+
+
+def _lies_in_order(root: zarr.Group) -> bool:
+    """Return whether the cube of a store is one of a table, or has its axes in the order of a scene."""
+    cube = layer_of(root, "cube")
+    return cube is not None and (is_table(cube) or in_order(dims_of(cube)))
 
 
 def _open(path: Path) -> Any:
@@ -87,9 +97,14 @@ def _entry(array: "zarr.Array[Any]") -> Entry:
 def _scene(path: Path, container: Container) -> Source:
     """Return the cube of a scene of tilespec with all its facts; pixels that are not valid have no data."""
     scene = Scene.open(str(path))
-    names = [name for name in scene.layers if container.entries[name].dtype.kind == "f" and name != "valid"]
+    names = (
+        []
+        if scene.table
+        else [name for name in scene.layers if container.entries[name].dtype.kind == "f" and name != "valid"]
+    )
+    beside = _columns(scene) if scene.table else ()
     planes = [replace(plane(container, name, name, _bare(container.entries[name])), name=name) for name in names]
-    carried = {*names, "valid"}
+    carried = {*names, "valid", *(layer.name for layer in beside)}
     facts = Facts(
         shape=scene.shape,
         dtype=scene.dtype,
@@ -97,18 +112,32 @@ def _scene(path: Path, container: Container) -> Source:
         georef=None if scene.georef is None else dict(scene.georef),
         colour_space=scene.attrs.get("colour_space"),
         header={key: str(value) for key, value in scene.attrs.get("header", {}).items()},
-        layers=tuple(planes),
+        table=scene.table,
+        layers=(*beside, *planes),
         notes=tuple(
             f"{path.name}: its layer {name} is not taken along" for name in scene.layers if name not in carried
         ),
         files=(path / "zarr.json",),
         read_bytes=scene.chunks[0] * scene.shape[1] * scene.shape[2] * scene.dtype.itemsize,
     )
-    source = unpack(ArraySource(facts=facts, array=container.read("cube"), axes=ORDER), facts, scene.packing)
+    source = unpack(ArraySource(facts=facts, array=scene.array, axes=ORDER), facts, scene.packing)
     if "valid" not in scene.layers:
         return source
     valid = container.read("valid")
     return Gapped(facts=with_gaps(source.facts), inner=source, known=lambda y0, y1: np.asarray(valid[y0:y1]) != 0)
+
+
+def _columns(scene: Scene) -> tuple[SourceLayer, ...]:
+    """Return the columns of a table as they are stored."""
+    columns = {name: column for name, column in scene.planes.items() if name != "valid"}
+    return tuple(
+        SourceLayer(name=name, dtype=column.dtype, read=partial(_rows, column), attrs=dict(column.attrs))
+        for name, column in columns.items()
+    )
+
+
+def _rows(column: Layer, y0: int, y1: int) -> np.ndarray:
+    return column.read(Roi(y0=y0, y1=y1, x0=0, x1=1))
 
 
 def _bare(entry: Entry) -> dict[str, Any]:

@@ -19,10 +19,12 @@ WRITERS: Final = {
     ".hdr": "tilespec.output.export.envi:write_envi",
     ".nc": "tilespec.output.export.netcdf:write_netcdf",
     ".csv": "tilespec.output.export.text:write_text",
+    ".mat": "tilespec.output.export.arrays:write_matlab",
+    ".npy": "tilespec.output.export.arrays:write_npy",
     ".png": "tilespec.output.export.png:write_png",
 }
 """The writer for each ending of a name, a callable ``(exported, path, progress) -> files written``."""
-UNCOMPRESSED: Final = (".hdr", ".nc")
+UNCOMPRESSED: Final = (".hdr", ".nc", ".npy")
 """The endings of the formats whose files are as large as the values."""
 
 
@@ -32,9 +34,9 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
 
     Args:
         store: A scene or a prediction.
-        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc``, ``.csv`` (tables of
-            spectra) or ``.png`` (false colour of a cube, colours of a class map). The names of classes lie in
-            ``OUT.aux.xml`` beside.
+        out: ``.tif`` (values, CRS, wavelengths), ``.hdr`` (ENVI, with a ``.bil`` beside), ``.nc``, ``.csv`` or ``.mat``
+            (tables of spectra), ``.npy`` (values alone) or ``.png`` (false colour of a cube, colours of a class map).
+            The names of classes lie in ``OUT.aux.xml`` beside.
         options: What is written; given by name.
         progress: Where progress is shown.
 

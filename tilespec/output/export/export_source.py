@@ -81,6 +81,20 @@ class ExportSource:
         """The stored array."""
         return self.layer.array
 
+    @property
+    def roi(self) -> Roi:
+        """The whole plane."""
+        return Roi(y0=0, y1=self.shape[0], x0=0, x1=self.shape[1])
+
+    def values(self, block: Cube) -> Cube:
+        """Return written numbers as values, with NaN for no data; classes, and numbers that are values, as they are."""
+        plain = self.scale == 1 and (block.dtype.kind == "f" or self.nodata is None)
+        if self.classes or plain:
+            return block
+        values: Cube = (block * self.scale).astype(np.float32)
+        values[block == self.nodata] = np.nan
+        return values
+
     def blocks(self) -> Iterator[tuple[int, Cube]]:
         """Yield the first row and the numbers of each row of objects."""
         for y0 in range(0, self.shape[0], self.edge):

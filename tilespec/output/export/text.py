@@ -3,8 +3,6 @@
 import csv
 from pathlib import Path
 
-import numpy as np
-
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
@@ -38,7 +36,7 @@ def write_text(exported: ExportSource, path: Path, progress: Progress) -> list[P
         for y0, block in exported.blocks():
             roi = Roi(y0=y0, y1=y0 + len(block), x0=0, x1=1)
             columns = [_cells(layer, roi) for layer in beside]
-            spectra = block[:, 0] * np.float32(exported.scale) if exported.scale != 1 else block[:, 0]
+            spectra = exported.values(block)[:, 0]
             for row in zip(*columns, spectra.tolist(), strict=True):
                 writer.writerow([*row[:-1], *map(repr, row[-1])])
             progress.advance(len(block))

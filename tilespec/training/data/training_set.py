@@ -202,15 +202,15 @@ def _synthetic(data: Data, kind: Any, geometry: Geometry) -> list[tuple[Scene, R
     """Return the scenes of ``data.synthetic``, each with its whole region and its own target.
 
     Raises:
-        UserError: one is a table of spectra.
+        UserError: one is a table of spectra, and patches are larger than one pixel.
     """
     for url in data.synthetic:
-        if is_spectra_table(url):
+        if data.patch > 1 and is_spectra_table(url):
             raise UserError(
                 f"data.synthetic: {url}",
                 found="a table of spectra, which have no places",
-                expected="scenes with labels",
-                do="Fill a label map: `tilespec synth MODEL OUT --labels SCENE`; `tilespec baseline` takes tables.",
+                expected=f"scenes with labels, for patches of {data.patch} pixels",
+                do="Set data.patch=1 and a net of single spectra, or `tilespec synth MODEL OUT --labels SCENE`.",
             )
     if not data.synthetic:
         return []
