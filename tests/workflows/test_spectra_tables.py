@@ -130,7 +130,7 @@ def test_a_model_says_of_a_spectrum_in_a_table_what_it_says_of_a_pixel(pair, tmp
         api.predict(tmp_path / "net", at / name, tmp_path / name)
     assert_array_equal(stored(tmp_path / "table", "prediction"), stored(tmp_path / "scene", "prediction").ravel())
     assert api.evaluate(tmp_path / "table", at / "table")["oa"] > 0.9
-    assert api.predict(tmp_path / "net", at / "scene", tmp_path / "dry", dry_run=True)["tile"] == 256
+    assert api.predict(tmp_path / "net", at / "scene", tmp_path / "dry", dry_run=True)["tile"] == HEIGHT
     two = api.predict(tmp_path / "net", at / "table", tmp_path / "two", workers=2)
     assert two["rows_done"] == 2
     assert_array_equal(stored(tmp_path / "two", "prediction"), stored(tmp_path / "table", "prediction"))

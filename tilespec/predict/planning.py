@@ -147,8 +147,8 @@ def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
             do="Choose a larger region.",
         )
     y, x = axes(plane, side, shared)
-    if reach.kind == "pixelwise" and plane[1] == 1:  # a table of spectra, of which none needs another
-        x = replace(x, tile=shared + 1)
+    if reach.kind == "pixelwise" and 1 in (models.tile, plane[1]):  # single spectra, of which none needs another
+        y, x = (replace(axis, tile=min(axis.tile, shared + axis.length)) for axis in (y, x))
     lost = geometry.margin if reach.margin is None else reach.margin
     reach = replace(reach, halo=reach.halo + lost)
     return Grid(y=y, x=x, window=options.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
