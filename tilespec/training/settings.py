@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from tilespec.core.options import SEEDS
 from tilespec.core.values import plain, span
+from tilespec.models.model import Model
 from tilespec.spectra.recipe import Recipe
 from tilespec.storage.inventory import digests
 
@@ -264,6 +265,10 @@ class Train(SettingsTable):
 
     seed: int = Field(default=0, ge=0, le=SEEDS)
     """The seed of weights, patches and dropout."""
+    start: str | None = None
+    """The folder of a model whose weights the generator begins with, where names and shapes of tensors agree; the
+    others, such as a last layer for other classes, are random.
+    """
     steps: int = Field(default=700, ge=1, le=MOST)
     """The number of steps; a time limit would make the result depend on the machine."""
     batch: int = Field(default=2, ge=1, le=LARGEST)
@@ -393,6 +398,8 @@ class Config(SettingsTable):
             del plain[table][key]
         if self.recipe.path is not None:
             plain["recipe"]["path"] = Recipe.load(self.recipe.path).digest  # the digest does not depend on the folder
+        if plain["train"].pop("start") is not None:
+            plain["train"]["start"] = Model.load(str(self.train.start)).digest
         for key in STORES:
             stores = getattr(self.validation, key)
             plain["validate"][key] = stores if stores is None else [_content(store) for store in stores]

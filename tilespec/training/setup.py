@@ -35,6 +35,7 @@ from tilespec.training.objectives.base import Objective
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.schedules import Rate, warm_up_notes
 from tilespec.training.settings import Config
+from tilespec.training.transfer import transfer_note
 
 OF_PIXELS = ("classes", "field")
 """The kinds of targets that objectives learn from, if they do not say otherwise."""
@@ -170,7 +171,13 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     stream = stream_of(config, training_set, setup)
     reading = summary(stream, training_set.regions, bands=bands.count, budget=config.data.cache)
     plan = {**_plan(config, training_set, setup), "reading": reading}
+    notes += [] if config.train.start is None else [_start_note(config.train.start, setup)]
     return config, training_set, {**plan, "notes": [*plan.get("notes", []), *notes, *warm_up_notes(config.train)]}
+
+
+def _start_note(folder: str, setup: Setup) -> str:
+    """Return a note on what the generator takes from another model."""
+    return transfer_note(folder, setup.net, setup.outline["generator"].state_dict())
 
 
 def stream_of(config: Config, training_set: TrainingSet, setup: Setup) -> PatchStream | SampleStream:

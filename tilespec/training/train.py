@@ -35,6 +35,7 @@ from tilespec.training.run.log import TrainingLog
 from tilespec.training.schedules import Rate
 from tilespec.training.settings import Config
 from tilespec.training.setup import Setup, prepared, range_notes, reaching, recipe_of, stream_of
+from tilespec.training.transfer import begin
 from tilespec.training.validation.judge import Judge
 from tilespec.training.validation.validation import Validation, best_weights, clear
 
@@ -157,6 +158,8 @@ def _resumed(
     """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, checkpoints, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0
     nets = setup.nets(train.seed)
+    if train.start is not None:
+        begin(nets["generator"], setup.net, train.start)
     players = {name: Player.of(net, train, ranks.device) for name, net in nets.items()}
     average = WeightAverage(nets["generator"], train.ema) if train.ema and first else None
     start = ranks.agree(checkpoint.newest(checkpoints) if first else 0)
