@@ -28,3 +28,7 @@ class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
 @dataclass(frozen=True, kw_only=True)
 class TransformOptions(Workers, DryRun, Overwrite):
     """The options of `transform`."""
+
+    restore: bool = False
+    """Undo the last steps (pca, mnf and those that scale) after the recipe: spectra in the units of the scene, without
+    what few components leave out, such as noise."""

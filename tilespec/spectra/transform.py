@@ -25,6 +25,7 @@ from tilespec.spectra.operators import Operator
 from tilespec.spectra.options import TransformOptions
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.restoring import restoring
 from tilespec.spectra.scale_check import check_encoding, check_scale
 from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
@@ -131,8 +132,11 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     return product.counts()
 
 
-def transformed(scene: Scene, bands: Bands, out: str, recipe: Recipe) -> Product:
-    """Open the store of a scene after a recipe, with all layers of ``scene``."""
+def transformed(scene: Scene, bands: Bands, out: str, recipe: Recipe, *, restored: bool = False) -> Product:
+    """Open the store of a scene after a recipe, with all layers of ``scene``; ``restored``: back in its units."""
+    if restored:
+        settings = {"recipe": recipe.digest, "restored": True}
+        return open_product(scene, bands, out, settings=settings, attrs={"restored_from": recipe.text})
     attrs = {"recipe_digest": recipe.digest, "recipe_steps": recipe.text}
     return open_product(scene, bands, out, settings={"recipe": recipe.digest}, attrs=attrs)
 
@@ -281,19 +285,22 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
 
     Georeference and every ``y, x`` layer (labels, plants, ...) are copied. Pixels without data, and pixels that the
     recipe cannot map, are NaN and counted. `predict` recognises the product and skips its model's equal recipe.
+    With ``restore`` the product has the units of the scene again.
     """
     fitted, source = Recipe.load(recipe), Scene.open(scene).raw()
     fitted.check(source.shape[2], source.spectral, scene)
     check_encoding(source, decodes=fitted.decodes)
     check_scale(fitted.level, source, source.roi)
+    operators, bands = fitted.steps, Bands(count=fitted.bands_out, axis=fitted.axis_out)
+    if options.restore:
+        operators, bands = restoring(fitted, recipe)
     planned = {
         "out": out,
-        "shape": [*source.shape[:2], fitted.bands_out],
+        "shape": [*source.shape[:2], bands.count],
         "bytes_to_read": int(np.prod(source.shape)) * source.dtype.itemsize,
-        "bytes_to_write": int(np.prod(source.shape[:2])) * fitted.bands_out * 4,
+        "bytes_to_write": int(np.prod(source.shape[:2])) * bands.count * 4,
         "recipe_digest": fitted.digest,
     }
-    bands = Bands(count=fitted.bands_out, axis=fitted.axis_out)
     left = header_of(source, bands)[1]
     planned |= {"notes": [f"header: {', '.join(left)} speak of bands that are gone: left out"]} if left else {}
     if options.dry_run:
@@ -301,8 +308,9 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     began = time.monotonic()
     with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        product = transformed(source, bands, out, fitted)
-        product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **values_of(options, Workers))
-        counts = write_scene(source, fitted.steps, product, client=client, progress=progress)
+        product = transformed(source, bands, out, fitted, restored=options.restore)
+        given = {**values_of(options, Workers), **({"restore": True} if options.restore else {})}
+        product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **given)
+        counts = write_scene(source, operators, product, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | spent
