@@ -66,8 +66,9 @@ preset:mishra2021       as published for plants
 preset:alvarezgila2017  as published for spectra from RGB pictures
 preset:chemmap          maps from one number for each sample, recommended settings
 preset:engstrom2025     as published for maps of fat content
-preset:audebert2018     labelled spectra from a GAN, as published
-preset:notebook         the same, as its authors' code has it
+preset:spectra-best     labelled spectra from a GAN, recommended settings
+preset:audebert2018     the same as published
+preset:notebook         the same as its authors' code has it
 
 docs/training.md explains every key of a configuration."""
 
