@@ -71,7 +71,9 @@ def test_an_enlarged_image_has_scale_times_the_pixels_and_tiles_that_equal_the_s
 
 def test_an_approximate_net_is_approximate_when_enlarged_and_a_frozen_one_is_not():
     assert small("enlarged", "approximate").tile_class.kind == "approximate"
-    assert small("enlarged", {**INNER["images"], "norm": "group"}).frozen_class == small("enlarged", "images").tile_class
+    assert (
+        small("enlarged", {**INNER["images"], "norm": "group"}).frozen_class == small("enlarged", "images").tile_class
+    )
     assert small("enlarged", "linear").frozen_class is None
     with pytest.raises(UserError, match=r"net\.scale: .*2, 3, 4, 8"):
         small("enlarged", "linear", scale=5)

@@ -16,7 +16,9 @@ def small(dimensions=2, bands=9, out=3, **params):
     return build("densenet", bands, out, dimensions=dimensions, **{"growth": 2, "stages": 1, **params}).eval()
 
 
-@pytest.mark.parametrize(("depth", "count"), [(121, 7_978_856), (161, 28_681_000), (169, 14_149_480), (201, 20_013_928)])
+@pytest.mark.parametrize(
+    ("depth", "count"), [(121, 7_978_856), (161, 28_681_000), (169, 14_149_480), (201, 20_013_928)]
+)
 def test_the_published_nets_have_their_numbers_of_parameters(depth, count):
     with torch.device("meta"):
         assert sum(p.numel() for p in build("densenet", 3, 1000, depth=depth).parameters()) == count

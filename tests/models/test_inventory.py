@@ -91,7 +91,7 @@ TASKS = {
     "fewer": ({"name": "calibrate"}, (1, BANDS - 2), (SIDE, SIDE, BANDS - 2)),
     "superres": ({"name": "superres", "scale": SCALE}, (SCALE, BANDS), (SCALE * SIDE, SCALE * SIDE, BANDS)),
 }
-"""For each name the settings of the task, scale and bands of the target that it needs, and the shape of a prediction."""
+"""For each name the settings of the task, scale and bands of its target, and the shape of a prediction."""
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ class Qrnn3d(nn.Module):
         head: The last layer: ``linear`` values, ``logits``, ``tanh``, or ``bounded``.
     """
 
-    def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
+    def __init__(
         self,
         channels_in: int,
         channels_out: int,
@@ -100,11 +100,9 @@ class QuasiRecurrent(nn.Module):
     with a forget gate ``f`` of its own for each direction; the memories of both directions are added.
     """
 
-    def __init__(
-        self, a: int, b: int, directions: str, *, name: str, stride: int = 1, double: bool = False
-    ) -> None:
+    def __init__(self, a: int, b: int, directions: str, *, name: str, stride: int = 1, double: bool = False) -> None:
         super().__init__()
-        self.backwards, self.double = DIRECTIONS[directions], double
+        self.backwards, self.doubles = DIRECTIONS[directions], double
         gates = (1 + len(self.backwards)) * b
         self.convolve = nn.Sequential(
             nn.Conv3d(a, gates, 3, stride=(1, stride, stride), padding=1, bias=False), norm(name, gates, dimensions=3)
@@ -112,7 +110,7 @@ class QuasiRecurrent(nn.Module):
 
     def forward(self, x: Volume) -> Float[Tensor, "batch feature2 band y2 x2"]:
         """Return features of the same bands."""
-        if self.double:
+        if self.doubles:
             x = functional.interpolate(x, scale_factor=(1, 2, 2), mode="nearest")
         z, *forget = self.convolve(x).chunk(1 + len(self.backwards), dim=1)
         z = z.tanh()
@@ -135,7 +133,7 @@ def tile_class(levels: int, *, by_pixel: bool) -> TileClass:
     """Return the relation between tiles and the scene; beyond `EXACT_HALO` a halo costs more than the tile itself.
 
     Each layer reads one pixel of its level on each side. A level has the first or last layer, or the doubling one, and
-    a layer of its own, on the way up; on the way down the halving one reads another pixel. With 2 levels the halo is 24.
+    a layer of its own, on the way up; on the way down the halving one reads another pixel. 2 levels have a halo of 24.
     """
     align, cells = 2**levels, 1
     for _ in range(levels):
