@@ -55,9 +55,13 @@ FILLED = {
     "images unet": ("images", cells(UNET)),
     "images unet volumes": ("images", cells({**UNET, **VOLUMES})),
     **{
-        f"{task} {net['name']} {'volumes' if own else ''}": (task, make({**net, **own}))
+        f"{net['name']} of {form}": (task, make({**net, **own}))
         for net in (RESNET, DENSENET)
-        for task, own, make in (("spectra", SPECTRA, dict), ("images", {}, cells), ("images", VOLUMES, cells))
+        for form, task, own, make in (
+            ("spectra", "spectra", SPECTRA, dict),
+            ("images", "images", {}, cells),
+            ("volumes", "images", VOLUMES, cells),
+        )
     },
     "images efficientnet": ("images", cells(EFFICIENTNET)),
     "spectra spectralformer": ("spectra", {"name": "spectralformer", "dim": 4, "depth": 1, "heads": 2}),

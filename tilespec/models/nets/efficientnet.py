@@ -40,7 +40,7 @@ STAGES: Final = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-"""Of each stage of b0: the factor by which blocks widen, filter size, stride, features, and the number of blocks."""
+"""For each stage of b0 the factor by which blocks widen, filter size, stride, features, and the number of blocks."""
 FIRST = 32
 """The number of features of the first convolution of b0."""
 LAST = 4
