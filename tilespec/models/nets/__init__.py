@@ -6,7 +6,7 @@ methods for single pixels (NDVI, PLS-DA) are nets too, so that one predictor ser
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -17,8 +17,9 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from tilespec.core.registry import load
+from tilespec.core.registry import check_options, load
 from tilespec.core.types import TileClass
+from tilespec.models.nets.checks import within
 
 NETS = {
     "identity": "tilespec.models.nets.pixelwise:Identity",
@@ -39,7 +40,12 @@ NETS = {
     "rcan": "tilespec.models.nets.rcan:Rcan",
     "spectralformer": "tilespec.models.nets.spectralformer:SpectralFormer",
     "resnet": "tilespec.models.nets.resnet:Resnet",
+    "densenet": "tilespec.models.nets.densenet:Densenet",
+    "efficientnet": "tilespec.models.nets.efficientnet:EfficientNet",
+    "qrnn3d": "tilespec.models.nets.qrnn3d:Qrnn3d",
     "segnet": "tilespec.models.nets.segnet:Segnet",
+    "cells": "tilespec.models.nets.cells:Cells",
+    "enlarged": "tilespec.models.nets.enlarged:Enlarged",
     "branched": "tilespec.models.nets.branched:Branched",
     "mst": "tilespec.models.nets.mst:Mst",
     "patchgan": "tilespec.models.nets.patchgan:PatchGan",
@@ -58,6 +64,19 @@ def build(name: str, channels_in: int, channels_out: int, **params: Any) -> nn.M
     """Return the net ``name`` (of the table, or a plug-in that the user named) with its parameters."""
     net: nn.Module = load(NETS, name, "net")(channels_in, channels_out, **params)
     return net
+
+
+def build_inner(inner: Mapping[str, Any], channels_in: int, channels_out: int) -> nn.Module:
+    """Return the net ``{"name": ..., **parameters}`` that another net holds.
+
+    Raises:
+        UserError: this is no such table, the table `NETS` does not have the net, or the net does not have a parameter.
+    """
+    good = isinstance(inner, Mapping) and isinstance(inner.get("name"), str)
+    within({"net.inner": (inner, good, "a table with the name of a net and its parameters")})
+    params = {key: value for key, value in inner.items() if key != "name"}
+    check_options(load(NETS, inner["name"], "net"), params, "net.inner")
+    return build(inner["name"], channels_in, channels_out, **params)
 
 
 def outlined(make: Callable[[], Nets], *, whole: bool = True) -> Nets:

@@ -41,6 +41,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
     "leaky_relu": partial(nn.LeakyReLU, SLOPE, inplace=True),
     "prelu": nn.PReLU,
+    "silu": partial(nn.SiLU, inplace=True),
 }
 """The activations by name; every layer has a module of its own, since a PReLU has a weight."""
 

@@ -135,13 +135,14 @@ class SeededDropout(nn.Module):
         if self.p == 0 or not (self.training or self.live):
             return x
         ids = self.ids or tuple(range(len(x)))
-        assert len(ids) == len(x), f"{len(x)} samples, but ids of {len(ids)}"
-        keep = torch.stack([self._keep(i, x.shape[1:]) for i in ids]).to(x.device)
+        parts, rest = divmod(len(x), len(ids))  # a sample may be cut into parts, which follow each other
+        assert not rest, f"{len(x)} samples, but ids of {len(ids)}"
+        keep = torch.cat([self._keep(i, (parts, *x.shape[1:])) for i in ids]).to(x.device)
         return x * keep.to(x.dtype) / (1 - self.p)
 
-    def _keep(self, sample: int, shape: torch.Size) -> Tensor:
+    def _keep(self, sample: int, shape: tuple[int, ...]) -> Tensor:
         """Return the mask of one sample, drawn on the CPU so that every device drops the same values."""
-        draw = np.random.default_rng([sample, self.layer]).random(tuple(shape), dtype=np.float32)
+        draw = np.random.default_rng([sample, self.layer]).random(shape, dtype=np.float32)
         return torch.from_numpy(draw >= self.p)
 
 

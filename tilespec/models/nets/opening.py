@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
-from tilespec.models.nets import build
+from tilespec.models.nets import build_inner
 
 
 @final
@@ -33,8 +33,7 @@ class Opening(nn.Module):
             raise UserError(
                 "opening", found=radius, expected="a radius of 1 pixel or more", do="Leave it at 0 for none."
             )
-        params = {key: value for key, value in inner.items() if key != "name"}
-        self.inner = build(inner["name"], channels_in, channels_out, **params)
+        self.inner = build_inner(inner, channels_in, channels_out)
         self.tile_class = TileClass(kind="exact", halo=2 * radius, align=1)
         self.classes = channels_out
         self.radius = radius

@@ -56,7 +56,7 @@ class Resnet(nn.Module):
         stages: The number of stages, 4 as published; fewer see less and cost less.
         base_width: The number of features of the first stage, which doubles with each stage.
         norm: The norm behind each convolution; see `tilespec.models.nets.norms`.
-        activation: The activation: ``relu``, ``leaky_relu`` or ``prelu``, with a slope of its own for each layer.
+        activation: ``relu``, ``leaky_relu``, ``silu``, or ``prelu`` with a slope of its own for each layer.
         head: The last layer: ``logits`` of classes, ``linear`` values, ``tanh``, or ``bounded``.
     """
 
@@ -117,10 +117,8 @@ class Layers:
 
     def convolve(self, a: int, b: int, size: int, *, stride: int = 1, dilation: int = 1) -> "Layers":
         """Append a convolution, with a stride along bands and a dilation along pixels, and a norm."""
-        ends, n = size // 2, self.dimensions
-        steps = {"stride": along(n, stride, 1), "dilation": along(n, 1, dilation)}
-        self.layers.append(CONVOLUTIONS[n](a, b, size, padding=along(n, ends, ends * dilation), bias=False, **steps))
-        self.layers.append(norm(self.norm, b, dimensions=n))
+        self.layers.append(spread(self.dimensions, a, b, size, stride=stride, dilation=dilation))
+        self.layers.append(norm(self.norm, b, dimensions=self.dimensions))
         return self
 
     def activate(self) -> "Layers":
@@ -200,6 +198,13 @@ def _blocks(
                 around.convolve(width_in, width_out, 1, stride=stride)
             yield ResidualBlock(inner.sequence(), around.sequence(), make().activate().sequence())
             width_in, dilation = width_out, dilation * stride
+
+
+def spread(dimensions: int, a: int, b: int, size: int, *, stride: int = 1, dilation: int = 1) -> nn.Module:
+    """Return a convolution without offset, with a stride along bands and a dilation along pixels."""
+    ends, n = size // 2, dimensions
+    steps = {"stride": along(n, stride, 1), "dilation": along(n, 1, dilation)}
+    return CONVOLUTIONS[n](a, b, size, padding=along(n, ends, ends * dilation), bias=False, **steps)
 
 
 def tile_class(dimensions: int, counts: tuple[int, ...], *, bottleneck: bool, by_pixel: bool) -> TileClass:

@@ -39,7 +39,7 @@ class Resunet(nn.Module):
             means 64, or ``channels_in`` for images of more than 3 channels.
         levels: The number of poolings. Sides of images must be multiples of ``2 ** levels``.
         norm: The norm behind each activation; see `tilespec.models.nets.norms`.
-        activation: The activation: ``relu``, ``leaky_relu`` or ``prelu``, with a slope of its own for each layer.
+        activation: ``relu``, ``leaky_relu``, ``silu``, or ``prelu`` with a slope of its own for each layer.
         answer: In 1 and 3 dimensions ``channels``, of all bands; or ``bands``, one value for each band.
         head: The last layer: ``logits`` of classes, ``linear`` values, ``tanh``, or ``bounded``.
     """

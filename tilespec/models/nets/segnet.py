@@ -35,7 +35,7 @@ class Segnet(nn.Module):
         stages: The number of poolings, 5 as published. Sides of images must be multiples of ``2 ** stages``.
         base_width: The number of channels of the first stage, which doubles with each stage, up to 8 times this.
         norm: The norm behind each activation; see `tilespec.models.nets.norms`.
-        activation: The activation: ``relu``, ``leaky_relu`` or ``prelu``, with a slope of its own for each layer.
+        activation: ``relu``, ``leaky_relu``, ``silu``, or ``prelu`` with a slope of its own for each layer.
         dropout: The share dropped behind each stage of three convolutions while training.
         head: The last layer: ``logits`` of classes, ``linear`` values, ``tanh``, or ``bounded``.
     """
