@@ -59,6 +59,7 @@ ALONE = {
     "spectra/estimator_base.py": {"sklearn"},
     "ingest/readers/spectra_text.py": {"pandas"},
     "ingest/readers/spectrum_text.py": {"pandas"},
+    "workflows/spectrai_fields.py": {"yaml"},
 }
 """Libraries of one file."""
 PURE = (

@@ -31,6 +31,7 @@ VERBS = {
     "render": "tilespec.spectra.colour.render:render",
     "new": "tilespec.workflows.new:new",
     "preview": "tilespec.workflows.preview:preview",
+    "import_spectrai": "tilespec.workflows.import_spectrai:import_spectrai",
     "train": "tilespec.training.train:train",
     "predict": "tilespec.predict.predict:predict",
     "synth": "tilespec.predict.synth:synth",

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from tilespec.api import VERBS
-from tilespec.cli.shared import fail, pairs, run
+from tilespec.cli.shared import fail, function_of, pairs, run
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.options import Option, options_of
 from tilespec.core.progress import Lines, Silent
@@ -95,7 +95,7 @@ class Command:
     """A verb of the command line."""
 
     name: str
-    """The name of the verb."""
+    """The name of the verb, whose words have hyphens between them."""
     help: str
     """What it does."""
     arguments: tuple[Argument, ...]
@@ -114,8 +114,9 @@ class Command:
         """The options of the verb, those of Python alone too."""
         if not self.options:
             return ()
-        room = VERBS[self.name].partition(":")[0].rpartition(".")[0]
-        return options_of(import_object(f"{room}.options:{self.name.title()}Options", "options"))
+        room = VERBS[function_of(self.name)].partition(":")[0].rpartition(".")[0]
+        kind = self.name.title().replace("-", "")
+        return options_of(import_object(f"{room}.options:{kind}Options", "options"))
 
     @cached_property
     def typer_command(self) -> TyperCommand:

@@ -31,7 +31,7 @@ def run(
     With ``sets_exit_code`` a result that is incomplete ends with `EXIT_INCOMPLETE`, and its notes go to stderr.
     """
     try:
-        result = getattr(api, verb)(**given)
+        result = getattr(api, function_of(verb))(**given)
     except UserError as error:
         fail(f"tilespec {verb}: {error}", EXIT_USER)
     except IncompleteError as error:
@@ -48,6 +48,11 @@ def run(
             answer(verb, json.dumps(result) if as_json else human(result))
         if sets_exit_code and (result.get("status") == "incomplete" or result.get("whole") is False):
             raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def function_of(verb: str) -> str:
+    """Return the name of a verb in Python."""
+    return verb.replace("-", "_")
 
 
 def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]:

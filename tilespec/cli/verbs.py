@@ -103,6 +103,12 @@ COMMANDS: Final = (
         (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "The page, NAME.html.")),
     ),
     Command(
+        "import-spectrai",
+        "Write a configuration of spectrai 0.1.4 as one of tilespec, with the commands that bring its data in; notes "
+        "name what is different.",
+        (Argument("file", "A file NAME.yml of spectrai."), Argument("out", "The file, NAME.toml.")),
+    ),
+    Command(
         "train",
         TRAIN,
         (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "Model folder.", flag="--out")),

@@ -1,24 +1,23 @@
 """New: a commented configuration that suits some data; what is not given is asked where somebody can answer."""
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tilespec.core.errors import OccupiedError, UserError
+from tilespec.core.errors import UserError
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load
 from tilespec.core.types import TileClass
 from tilespec.models.tasks import TASKS
-from tilespec.storage.backends.paths import local
 from tilespec.storage.files import write_atomic
 from tilespec.training.config import resolve
 from tilespec.training.data.kinds import kind_of
 from tilespec.training.setup import Setup, prepared, reaching
+from tilespec.workflows.config_file import Table, as_toml, check_free, plain_tables
 from tilespec.workflows.options import NewOptions
-from tilespec.workflows.proposal import RULES, DataFacts, Table, proposed
+from tilespec.workflows.proposal import RULES, DataFacts, proposed
 
 HEAD: Final = """\
 # Task {task}. Every value is a proposal with its reason: change what you know better.
@@ -53,33 +52,22 @@ def new(out: str = "tilespec.toml", *, options: NewOptions, progress: Progress) 
         UserError: an answer is missing, the stores do not suit the task, or ``out`` exists.
     """
     del progress
-    _check(out)
+    check_free(out)
     task = _answer("task", options.task, "What is to be predicted?", tuple(RULES))
     sources = _sources(task, options)
     tables = proposed(DataFacts.of(task, sources))
-    values = {name: {key: one.value for key, one in table.items()} for name, table in tables.items()}
+    values = plain_tables(tables)
     settings, training_set, plan = prepared(resolve(values), 1)
     reach = Setup.of(settings, reaching(settings, training_set).count).reach
     if not options.dry_run:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(
-            Path(out), _head(out, task, sources, tables, reach) + "".join(map(_lines, tables, tables.values()))
-        )
+        write_atomic(Path(out), _head(out, task, sources, tables, reach) + as_toml(tables))
     return {
         "out": out,
         "task": task,
         "config": values,
         **{key: plan[key] for key in ("parameters", "patches", "notes")},
     }
-
-
-def _check(out: str) -> None:
-    """Refuse a bucket, a name of another kind, and a file that is there: somebody may have edited it."""
-    local(out, "a configuration")
-    if not out.endswith(".toml"):
-        raise UserError("OUT", found=repr(out), expected="a file NAME.toml", do="Give it that ending.")
-    if Path(out).exists():
-        raise OccupiedError(out, found="a file", expected="a free path", do="Name another one.")
 
 
 def _sources(task: str, options: NewOptions) -> dict[str, str]:
@@ -119,9 +107,3 @@ def _head(out: str, task: str, sources: Mapping[str, str], tables: Mapping[str, 
         truth=sources.get("target") or sources.get("labels") or sources["scene"],
         rows="" if held is None or task == "superres" else f" --rows {held.value}",
     )
-
-
-def _lines(name: str, table: Table) -> str:
-    """Return a table as TOML, with the reasons as comments."""
-    lines = (f"{key} = {json.dumps(one.value)}{f' # {one.why}' if one.why else ''}" for key, one in table.items())
-    return "\n".join(("", f"[{name}]", *lines, ""))

@@ -1,4 +1,4 @@
-"""Options of `demo`, `new`, `preview` and `repair`."""
+"""Options of `demo`, `import-spectrai`, `new`, `preview` and `repair`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,19 @@ class DemoOptions(DryRun):
 
     seed: int = field(default=0, metadata=PYTHON)
     """The seed decides everything that is random."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImportSpectraiOptions(DryRun, Overwrite):
+    """The options of `import-spectrai`."""
+
+    root: str | None = None
+    """The data lie in this folder, to which their paths in the file are relative. The default is the folder of the
+    file."""
+    samples: int | None = field(default=None, metadata={"between": (1, 1 << 40)})
+    """The training has this many spectra or images, which turn epochs into steps. The default is as many as are found
+    in the data."""
 
 
 @final

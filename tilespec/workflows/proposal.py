@@ -5,13 +5,14 @@ Each rule is a small function of what is known of the data. A further task is a 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Final, final
 
 from tilespec.core.limits import usable
 from tilespec.core.results import in_bytes
 from tilespec.storage.scene import Scene
 from tilespec.training.config import resolve
 from tilespec.training.data.training_set import TrainingSet, open_training_set
+from tilespec.workflows.config_file import Setting, Table
 
 HELD_OUT: Final = 0.2
 """The share of the rows that judge the training."""
@@ -29,21 +30,6 @@ UNEVEN: Final = 3.0
 """The ratio of the largest to the smallest class from which on the draws are balanced."""
 FEW_BANDS: Final = 16
 """The number of bands below which convolutions along them have little to move along."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A proposed value with its reason."""
-
-    value: Any
-    """The value, as TOML can hold it."""
-    why: str
-    """The reason in a few words; empty where the value says it all."""
-
-
-Table = dict[str, Setting]
-"""The settings of a table of a configuration by their keys."""
 
 
 @final
