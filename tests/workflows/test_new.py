@@ -90,7 +90,7 @@ def test_a_proposal_suits_what_is_known():
 
 
 def test_less_memory_gives_smaller_batches_and_never_none():
-    batches = [proposed(facts(memory=1 << k))["train"]["batch"].value for k in (34, 30, 28, 20)]
+    batches = [proposed(facts(memory=1 << k))["train"]["batch"].value for k in (34, 31, 29, 20)]
     assert batches == sorted(batches, reverse=True)
     assert (batches[-1], len(set(batches))) == (1, 4)
 

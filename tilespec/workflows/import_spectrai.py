@@ -296,8 +296,6 @@ class Conversion:
         if self.task.name == "superres" and network.name != "rcan":
             network = NETWORKS["RCAN"]
             self.note("network", "a U-Net does not enlarge here, so RCAN is in its place")
-        if network.instead:
-            self.note("network", f"{network.instead}, so a ResNet of 18 layers is in its place")
         options = {"dimensions": self.dimensions, "norm": self.chosen("normalization")}
         options |= {"activation": self.values["activation"], "scale": self.scale, "width": max(16, self._width // 2)}
         options |= {"answer": "bands"} if self.task.spectra and self.dimensions != 2 else {}

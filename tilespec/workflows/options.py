@@ -35,7 +35,7 @@ class NewOptions(DryRun, Overwrite):
     """The options of `new`."""
 
     task: str | None = None
-    """The configuration predicts this: segment, classify, denoise, calibrate, reconstruct or superres."""
+    """The task of the training is one of segment, classify, denoise, calibrate, reconstruct and superres."""
     scene: str | None = None
     """The training learns from this scene, or table of spectra."""
     labels: str | None = None

@@ -66,9 +66,9 @@ class DataFacts:
         scene, scale = Scene.open(sources["scene"]), 1
         if task == "superres":
             scale = Scene.open(sources["target"]).shape[0] // scene.shape[0]
-        whole = _opened(task, sources, scale, None)
+        whole = _data_of(task, sources, scale, None)
         rows = _learned_rows(task, sources, scale, scene.shape[0], whole)
-        part = whole if rows == scene.shape[0] else _opened(task, sources, scale, f"0:{rows}")
+        part = whole if rows == scene.shape[0] else _data_of(task, sources, scale, f"0:{rows}")
         return cls(
             task=task,
             sources=sources,
@@ -87,7 +87,7 @@ class DataFacts:
         return self.table or min(self.rows, self.shape[1]) < LEAST
 
 
-def _opened(task: str, sources: Mapping[str, str], scale: int, rows: str | None) -> TrainingSet:
+def _data_of(task: str, sources: Mapping[str, str], scale: int, rows: str | None) -> TrainingSet:
     """Return the data of some rows as a training opens them."""
     options = {"scale": scale} if task == "superres" else {}
     data = {key: [url] for key, url in sources.items()} | ({} if rows is None else {"rows": rows})
@@ -102,7 +102,7 @@ def _learned_rows(task: str, sources: Mapping[str, str], scale: int, height: int
         return height
     if total is None:
         return rows
-    counts = _opened(task, sources, scale, f"0:{rows}").facts["labelled_pixels"]
+    counts = _data_of(task, sources, scale, f"0:{rows}").facts["labelled_pixels"]
     parts = [(part, every - part) for part, every in zip(counts, total, strict=True) if every]
     return rows if all(min(both) > 0 for both in parts) else height
 

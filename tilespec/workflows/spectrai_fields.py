@@ -64,8 +64,6 @@ class NetChoice:
     """The numbers of dimensions that spectrai's network has for each task; 1 is spectra."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The options of the net that the name of the network says."""
-    instead: str = ""
-    """Why this net stands in the place of another one; empty: it is the same."""
 
 
 TASKS: Final = {
@@ -93,8 +91,8 @@ NETWORKS: Final = {
     "UNet": NetChoice(name="resunet", cells=U_SHAPED, options={"residual": False}),
     "ResUNet": NetChoice(name="resunet", cells=U_SHAPED, options={"residual": True}),
     **RESIDUAL,
-    "DenseNet": NetChoice(name="resnet", cells={"classify": (1, 2, 3)}, instead="there is no DenseNet here"),
-    "EfficientNet": NetChoice(name="resnet", cells={"classify": (2,)}, instead="there is no EfficientNet here"),
+    "DenseNet": NetChoice(name="densenet", cells={"classify": (1, 2, 3)}),
+    "EfficientNet": NetChoice(name="efficientnet", cells={"classify": (2,)}),
     "SegNet": NetChoice(name="segnet", cells={"segment": (2, 3)}),
     "RCAN": NetChoice(name="rcan", cells={"superres": (2,)}, options={"groups": 18, "blocks": 16, "enlarge": "first"}),
 }
