@@ -78,6 +78,11 @@ def hardware():
     return hashlib.sha256((values.T @ values).tobytes() + planes.tobytes()).hexdigest()
 
 
+def same_hardware(stored):
+    """Return whether this machine computes as that of the archive, which had AVX-512: exponentials differ without."""
+    return hardware() == stored and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def facts(name):
     """Return what has to stay: fingerprints and digests of a product, a model or a recipe."""
     if Path(name, "model.json").exists():

@@ -14,6 +14,9 @@ from tilespec.baselines.pls.cross_validation import Curves
 from tilespec.baselines.pls.group_moments import Cross
 from tilespec.baselines.pls.pls import fit
 
+ROUNDING = 64 * float(np.finfo(np.float64).eps)
+"""The share of a band's variance below which what a model leaves of it is a rounding error."""
+
 Matrix = Float64[np.ndarray, "_sample _band"]
 Numbers = Float64[np.ndarray, " _sample"]
 
@@ -150,14 +153,16 @@ def leave_out(
 def selectivity_ratio(x: Matrix, model: Regression) -> Float64[np.ndarray, " band"]:
     """Return for each band the explained over the residual variance in the projection on the regression vector.
 
-    Target projection: Kvalheim, Journal of Chemometrics 24 (2010) 496-504. Infinite where nothing is left.
+    Target projection: Kvalheim, Journal of Chemometrics 24 (2010) 496-504. Infinite where nothing but rounding errors
+    is left.
     """
     centred = x - model.mean_x
     scores = centred @ model.coefficients
     explained = np.square(scores @ centred) / max(float(scores @ scores), np.finfo(np.float64).tiny)
-    left = np.square(centred).sum(axis=0) - explained
+    total = np.square(centred).sum(axis=0)
+    left = total - explained
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(left > 0, explained / left, np.where(explained > 0, np.inf, 0.0))
+        return np.where(left > ROUNDING * total, explained / left, np.where(explained > 0, np.inf, 0.0))
 
 
 def conformal_width(errors: Numbers, level: float) -> float:
