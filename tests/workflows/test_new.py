@@ -50,7 +50,11 @@ def test_every_task_with_a_rule_has_a_case():
     assert set(CASES) == set(RULES)
 
 
-@pytest.mark.parametrize("task", CASES)
+SLOW = ("denoise", "calibrate", "reconstruct")
+"""Half a minute each: convolutions along the bands of every pixel of the scene."""
+
+
+@pytest.mark.parametrize("task", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES])
 def test_what_is_proposed_trains_and_predicts_as_it_stands(stores, tmp_path, task):
     scene, target = CASES[task]
     given = {} if target is None else {"target": stores[target]}
