@@ -7,8 +7,8 @@ For each seed and split a generator (and a semi-supervised one) learns from the 
 a perceptron learn from the training pixels, with as many synthetic ones of each class or without; both are judged on
 the other labelled pixels. Splits: 3 % of each class at random (at least one pixel), or halves of
 each class (halves of the image leave classes out). Beside the
-generator: class Gaussians in the space of principal components, mixtures of pairs, gain and noise. A run that was
-stopped continues.
+generator: class Gaussians in the space of principal components, mixtures of pairs, gain and noise. The classifiers
+standardise bands themselves. A run that was stopped continues.
 """
 
 import argparse
@@ -75,9 +75,6 @@ def main() -> None:
         "--split", action="append", help="random:SHARE, halves or class-halves; the default is both, of the paper"
     )
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument(
-        "--recipe", default="autoscale", help="what the classifiers see: a recipe, or an empty text for reflectance"
-    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -91,7 +88,7 @@ def main() -> None:
         overrides=settings,
         vary={"task.unlabelled": [False, True]},
         baselines=["svm,mlp"],
-        baseline_options={"recipe": options.recipe},
+        baseline_options={"recipe": ""},
         synthetic=["gaussians,mixtures,gain-noise"],
         split=splits,
         seeds=options.seeds,
