@@ -70,7 +70,7 @@ def test_naming_a_recipe_replaces_the_steps_of_the_preset():
     ("overrides", "text"),
     [
         ({"data.scen": "x"}, r"data.scen: found an unknown key; .*: scene, labels, target, synthetic, rows"),
-        ({"train.step": "9"}, r"train.step: found an unknown key; expected keys of \[train\]: seed, steps"),
+        ({"train.step": "9"}, r"train.step: found an unknown key; expected keys of \[train\]: seed, start, steps"),
         ({"trian.steps": "9"}, "trian: found an unknown key; expected the tables data, recipe, task, net"),
         ({"steps": "9"}, "table.key=value"),
         ({"train.steps": "many"}, "train.steps: found 'many'; expected input should be a valid integer"),

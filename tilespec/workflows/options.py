@@ -37,7 +37,7 @@ class NewOptions(DryRun, Overwrite):
     task: str | None = None
     """The task of the training is one of segment, classify, denoise, calibrate, reconstruct and superres."""
     scene: str | None = None
-    """The training learns from this scene, or table of spectra."""
+    """This scene, or table of spectra, is learned from."""
     labels: str | None = None
     """This store has the labels; the default is the scene itself."""
     target: str | None = None
