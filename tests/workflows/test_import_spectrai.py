@@ -239,6 +239,34 @@ def test_images_train_as_they_are_imported(tmp_path, monkeypatch):
     assert api.train("new.toml", "model", overrides=quick)["steps"] == 1
 
 
+@pytest.mark.parametrize("dimension", ["2D", "3D"])
+def test_each_image_of_a_classification_is_a_cell_with_one_answer(tmp_path, monkeypatch, dimension):
+    draw, images = np.random.default_rng(0), ("cells/a/one.npy", "cells/b/two.npy")
+    for name in images:
+        (tmp_path / name).parent.mkdir(parents=True)
+        np.save(tmp_path / name, draw.random((8, 8, 6), np.float32))
+    fields = KINDS["image_classification"] | {"network": "UNet", "dimension": dimension, "target_image_size": 8}
+    config = imported(tmp_path, fields)["config"]
+    assert (config["net"]["name"], config["net"]["inner"]["name"]) == ("cells", "resunet")
+    assert config["task"]["cell"] == config["net"]["cell"] == config["data"]["patch"] == 8
+    monkeypatch.chdir(tmp_path)
+    for number, (name, store) in enumerate(zip(images, config["data"]["scene"], strict=True)):
+        np.save("label.npy", np.full((8, 8), number, np.uint8))
+        api.ingest(name, store, labels="label.npy", class_names="a,b", axes="y,x,band")
+    quick = {"train.steps": 1, "train.batch": 2, "net.inner.base_width": 2, "net.inner.levels": 1}
+    assert api.train("new.toml", "model", overrides=quick)["steps"] == 1
+    api.predict("model", config["data"]["scene"][0], "map")
+    assert api.evaluate("map", config["data"]["scene"][0], patches=1)["labelled"] == 1
+
+
+def test_a_network_that_does_not_enlarge_is_held_by_one_that_does(folder):
+    config = imported(folder, KINDS["image_superresolution"] | {"network": "ResUNet"})["config"]
+    scale = config["task"]["scale"]
+    assert config["net"].items() >= {"name": "enlarged", "scale": scale}.items()
+    assert config["net"]["inner"]["name"] == "resunet"
+    assert "scale" in imported(folder, KINDS["image_superresolution"])["config"]["net"]
+
+
 def test_epochs_become_steps_by_the_number_of_samples(folder):
     fields = KINDS["spectral_denoising"] | {"epochs": 3, "batch_size": 8}
     assert imported(folder, fields)["config"]["train"]["steps"] == 3 * 3

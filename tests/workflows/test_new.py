@@ -50,11 +50,7 @@ def test_every_task_with_a_rule_has_a_case():
     assert set(CASES) == set(RULES)
 
 
-SLOW = ("denoise", "calibrate", "reconstruct")
-"""Half a minute each: convolutions along the bands of every pixel of the scene."""
-
-
-@pytest.mark.parametrize("task", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES])
+@pytest.mark.parametrize("task", CASES)
 def test_what_is_proposed_trains_and_predicts_as_it_stands(stores, tmp_path, task):
     scene, target = CASES[task]
     given = {} if target is None else {"target": stores[target]}
@@ -130,6 +126,12 @@ def test_a_file_that_is_there_is_replaced_on_request_only(stores, tmp_path):
 def test_what_is_missing_is_named_where_nobody_can_be_asked(tmp_path, given):
     with pytest.raises(UserError, match=r"--(task|scene|target)"):
         api.new(str(tmp_path / "new.toml"), **given)
+
+
+@pytest.mark.parametrize(("task", "other"), [("segment", "target"), ("denoise", "labels")])
+def test_a_store_that_the_task_has_no_use_for_is_refused(stores, tmp_path, task, other):
+    with pytest.raises(UserError, match=f"--{other}.*for task {task}"):
+        api.new(str(tmp_path / "new.toml"), task=task, scene=stores["whole"], **{other: stores["whole"]})
 
 
 def test_what_is_missing_is_asked_at_a_terminal(stores, tmp_path, monkeypatch, capsys):

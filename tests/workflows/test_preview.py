@@ -84,6 +84,11 @@ def test_a_page_of_its_own_is_replaced_and_no_other_file(scene, tmp_path):
         api.preview(config(scene), str(tmp_path / "page.png"))
 
 
+def test_a_page_shows_at_least_one_patch(scene, tmp_path):
+    with pytest.raises(UserError, match="count"):
+        api.preview(config(scene), str(tmp_path / "page.html"), count=0)
+
+
 def test_a_plan_writes_nothing(scene, tmp_path):
     assert api.preview(config(scene), str(tmp_path / "page.html"), dry_run=True)["dry_run"]
     assert list(Path(tmp_path).iterdir()) == []

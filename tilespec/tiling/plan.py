@@ -27,10 +27,13 @@ LARGEST = 16
 
 
 def canonical_batch(grid: Grid, channels: tuple[int, int]) -> int:
-    """Return the number of tiles in a canonical batch, from grid and channels alone, since it may decide bits."""
+    """Return the number of tiles in a canonical batch, from grid and channels alone, since it may decide bits.
+
+    It is no larger than the grid: a small scene is neither padded nor tested with tiles that it does not have.
+    """
     sides = [last - first for first, last in (grid.read(axis, 0) for axis in (grid.y, grid.x))]
     area = prod(sides)
-    return int(max(1, min(LARGEST, AREA // area, VALUES // (area * max(channels)))))
+    return int(max(1, min(LARGEST, grid.tiles, AREA // area, VALUES // (area * max(channels)))))
 
 
 @runtime_checkable

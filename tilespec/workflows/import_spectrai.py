@@ -208,7 +208,7 @@ class Conversion:
             "augment": self._augment(),
             "validate": held,
         }
-        return self._aligned({name: table for name, table in tables.items() if table})
+        return self._of_images(self._aligned({name: table for name, table in tables.items() if table}))
 
     def _note_lost(self) -> None:
         """Note the fields that have no counterpart and say anything, and those of which a part is lost."""
@@ -230,7 +230,7 @@ class Conversion:
             ),
             "train_target_data": (
                 self.task.name == "classify" and patches,
-                "give each image its class as labels (ingest --labels); its pixels are classified, and their majority",
+                "give each image its class as labels: ingest --labels, the same number for all of its pixels",
             ),
             "train_input_data": (
                 not patches and self.values["data_directory"],
@@ -293,9 +293,6 @@ class Conversion:
                 expected=f"one of {', '.join(cells) or 'no network: there is none for these data'}",
                 do="Correct network, dimension or data_format in the file.",
             )
-        if self.task.name == "superres" and network.name != "rcan":
-            network = NETWORKS["RCAN"]
-            self.note("network", "a U-Net does not enlarge here, so RCAN is in its place")
         options = {"dimensions": self.dimensions, "norm": self.chosen("normalization")}
         options |= {"activation": self.values["activation"], "scale": self.scale, "width": max(16, self._width // 2)}
         options |= {"answer": "bands"} if self.task.spectra and self.dimensions != 2 else {}
@@ -304,8 +301,18 @@ class Conversion:
         for name, neutral in NEUTRAL.items():
             if name not in has and options[name] != neutral:
                 self.note(f"net.{name}", f"{options[name]} is left out, since {network.name} has no choice of it")
-        named = {name: value for name, value in options.items() if name in has}
-        return {name: Setting(value=value, why="") for name, value in {"name": network.name, **named}.items()}
+        net = {"name": network.name} | {name: value for name, value in options.items() if name in has}
+        if self.task.name == "superres" and "scale" not in has:
+            net = {"name": "enlarged", "scale": self.scale, "inner": net}
+        return {name: Setting(value=value, why="") for name, value in net.items()}
+
+    def _of_images(self, tables: dict[str, Table]) -> dict[str, Table]:
+        """Return the tables of a classification of images, each of which is a cell of a scene, else the same."""
+        if self.task.name != "classify" or self.dimensions == 1:
+            return tables
+        cell, inner = tables["data"]["patch"], plain_tables(tables)["net"]
+        net = {"name": Setting(value="cells", why=""), "cell": cell, "inner": Setting(value=inner, why="")}
+        return tables | {"net": net, "task": tables["task"] | {"cell": cell}}
 
     @property
     def _width(self) -> int:

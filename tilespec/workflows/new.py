@@ -73,10 +73,14 @@ def new(out: str = "tilespec.toml", *, options: NewOptions, progress: Progress) 
 def _sources(task: str, options: NewOptions) -> dict[str, str]:
     """Return the stores by their keys in ``[data]``."""
     scene = _answer("scene", options.scene, "Which scene, or table of spectra, is learned from?")
-    key = kind_of(load(TASKS, task, "task")).KEY
+    key, given = kind_of(load(TASKS, task, "task")).KEY, {"labels": options.labels, "target": options.target}
+    for name, store in given.items():
+        if store is not None and name != key:
+            found, expected = f"{store}, for task {task}", f"nothing: that task learns from --{key}"
+            raise UserError(f"--{name}", found=found, expected=expected, do="Leave it out, or choose another task.")
     if key == "target":
-        return {"scene": scene, key: _answer(key, options.target, "Which store holds what is to be predicted of it?")}
-    return {"scene": scene} | ({} if options.labels is None else {key: options.labels})
+        return {"scene": scene, key: _answer(key, given[key], "Which store holds what is to be predicted of it?")}
+    return {"scene": scene} | {name: store for name, store in given.items() if store is not None}
 
 
 def _answer(name: str, given: str | None, question: str, choices: tuple[str, ...] = ()) -> str:

@@ -51,7 +51,7 @@ class PreviewOptions(DryRun):
 
     overrides: Mapping[str, Any] | None = field(default=None, metadata={"flag": "--set", "metavar": "KEY=VALUE"})
     """A dotted key of the configuration, such as data.scene, has this value instead."""
-    count: int = 4
+    count: int = field(default=4, metadata={"between": (1, 64)})
     """This many patches of the first step are shown."""
 
 
