@@ -77,6 +77,16 @@ def test_each_image_has_one_class_and_is_judged_by_the_labels_of_its_pixels(albu
     assert (found["oa"], found["labelled"]) == (1.0, ROWS * COLUMNS - 1)
 
 
+def test_tiles_of_images_are_no_larger_than_the_scene_and_those_of_large_ones_have_256_pixels(album, monkeypatch):
+    monkeypatch.setenv(PLUGINS, "own_tasks")
+    at, scene, _ = album
+    api.train(settings(scene, CELL, "own_tasks:OfCells") | {"train": QUICK | {"steps": 1}}, str(at / "few"))
+    assert api.predict(str(at / "few"), scene, str(at / "plan"), dry_run=True)["tile"] == ROWS
+    np.save(at / "wide.npy", np.zeros((8 * CELL * ROWS, 8 * CELL * ROWS, BANDS), np.float32))
+    api.ingest(str(at / "wide.npy"), str(at / "wide"))
+    assert api.predict(str(at / "few"), str(at / "wide"), str(at / "plan"), dry_run=True)["tile"] == 256 // CELL
+
+
 def test_each_pixel_is_a_cell_by_default(album):
     at, scene, _ = album
     api.train(settings(scene, 1, "linear"), str(at / "pixels"))

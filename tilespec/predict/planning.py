@@ -1,6 +1,7 @@
 """Planning: the plan of a prediction from a model, a scene and the options of the user."""
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from tilespec.core.errors import UserError
@@ -133,7 +134,7 @@ def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
     """Return the grid of a model on a region, with the model's defaults for missing options."""
     reach = models.tile_class
     geometry = task(models.task).geometry
-    side = _side(models, roi.shape) if options.tile is None else options.tile
+    side = _side(models, roi.shape, geometry.scale) if options.tile is None else options.tile
     whole = geometry.scale.numerator  # tiles begin where input pixels do
     shared = options.overlap
     if shared is None:
@@ -147,15 +148,19 @@ def grid_of(models: Ensemble, roi: Roi, options: ProductOptions) -> Grid:
             do="Choose a larger region.",
         )
     y, x = axes(plane, side, shared)
-    if reach.kind == "pixelwise" and 1 in (models.tile, plane[1]):  # single spectra, of which none needs another
+    alone = reach.kind != "approximate" and not reach.halo and reach.align * geometry.scale <= 1
+    if alone and 1 in (models.tile, plane[1]):  # single spectra, or images, of which none needs another
         y, x = (replace(axis, tile=min(axis.tile, shared + axis.length)) for axis in (y, x))
     lost = geometry.margin if reach.margin is None else reach.margin
     reach = replace(reach, halo=reach.halo + lost)
     return Grid(y=y, x=x, window=options.window, scale=geometry.scale, origin=geometry.margin, reach=reach)
 
 
-def _side(models: Ensemble, plane: tuple[int, int]) -> int:
-    """Return the default tile: the patch of a training, unless it was a single pixel; of a table an object's height."""
+def _side(models: Ensemble, plane: tuple[int, int], scale: Fraction) -> int:
+    """Return the default tile in output pixels.
+
+    It is that of the training, unless that was a single one; of a table an object's height; else `TILE` input pixels.
+    """
     channels, align = models.channels[0], models.tile_class.align
     if models.tile is not None and models.tile > 1:
         return models.tile
@@ -164,7 +169,7 @@ def _side(models: Ensemble, plane: tuple[int, int]) -> int:
     side = TILE
     while side > TILE // 4 and side * side * channels > VALUES:
         side //= 2
-    return -(-side // align) * align
+    return max(1, int(-(-side // align) * align * scale))
 
 
 def _panel(grid: Grid, channels: tuple[int, int], edge: int) -> int | None:
