@@ -129,7 +129,6 @@ def learned(make_scene, tmp_path_factory):
     return learn
 
 
-@pytest.mark.slow  # minutes altogether; the nets' own tests are quick
 @pytest.mark.parametrize("cell", FILLED)
 def test_a_net_learns_one_step_and_predicts_the_shape_of_the_task(learned, tmp_path, cell):
     task, net = FILLED[cell]

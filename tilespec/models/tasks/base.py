@@ -6,7 +6,7 @@ from math import ceil, floor
 from typing import ClassVar, Final, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from tilespec.core.types import Reflectance, Roi
@@ -142,6 +142,23 @@ class Task(Protocol):
 
     def decode(self, blended: np.ndarray) -> np.ndarray:
         """Return the product from blended values (``y, x, channel``)."""
+
+
+class ReadsScores:
+    """What tasks share whose net reads what the recipe gives, and answers one output pixel for each input pixel."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """One output pixel for each input pixel."""
+        return Geometry()
+
+    def channels_in(self, scores: int) -> int:
+        """As many as the recipe gives."""
+        return scores
+
+    def inputs(self, scores: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Return what the recipe gives."""
+        return scores
 
 
 def without_gaps(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance
-from tilespec.models.tasks.base import Geometry, stored_arrays, without_gaps
+from tilespec.models.tasks.base import Geometry, ReadsScores, stored_arrays, without_gaps
 from tilespec.storage.references import LIMITS
 
 Values = Float32[np.ndarray, "y x quantity"]
@@ -25,7 +25,7 @@ HEADS: Final = ("linear", "bounded")
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ChemMap:
+class ChemMap(ReadsScores):
     """A value of each quantity for each output pixel, of which only the means over samples are known.
 
     The target of a pixel is the number of the sample that it belongs to, 0 for none. The net answers in the units of
@@ -83,14 +83,6 @@ class ChemMap:
     def geometry(self) -> Geometry:
         """The scale and the margin of the options."""
         return Geometry(scale=Fraction(str(self.scale)), margin=self.margin)
-
-    def channels_in(self, scores: int) -> int:
-        """As many as the recipe gives."""
-        return scores
-
-    def inputs(self, scores: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return what the recipe gives."""
-        return scores
 
     def pair(
         self, scores: Reflectance, truth: Int32[np.ndarray, "y2 x2"]

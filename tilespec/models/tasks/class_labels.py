@@ -11,11 +11,11 @@ from torch.nn.functional import one_hot
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, ClassMap, Reflectance
-from tilespec.models.tasks.base import Geometry, without_gaps
+from tilespec.models.tasks.base import ReadsScores, without_gaps
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassLabels:
+class ClassLabels(ReadsScores):
     """Any number of classes below 255; 255 is unlabelled and does not enter the training."""
 
     truth: ClassVar[Literal["classes", "field"]] = "classes"
@@ -47,19 +47,6 @@ class ClassLabels:
     def channels_out(self) -> int:
         """The number of channels, one for each class."""
         return self.classes
-
-    @property
-    def geometry(self) -> Geometry:
-        """One output pixel for each input pixel."""
-        return Geometry()
-
-    def channels_in(self, scores: int) -> int:
-        """As many as the recipe gives."""
-        return scores
-
-    def inputs(self, scores: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return what the recipe gives."""
-        return scores
 
     def pair(
         self, scores: Reflectance, truth: UInt8[np.ndarray, "y2 x2"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Reflectance
-from tilespec.models.tasks.base import Geometry, without_gaps
+from tilespec.models.tasks.base import ReadsScores, without_gaps
 
 Field = Float32[np.ndarray, "y x channel"]
 Truth = Float32[np.ndarray, "y2 x2 channel"]
@@ -24,7 +24,7 @@ SMALLEST: Final = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
+class Values(ReadsScores):
     """A field of values; NaN is unknown and does not enter the training.
 
     A net learns numbers near 1, and the blended values are in the units of the truth. The map from one to the other is
@@ -61,19 +61,6 @@ class Values:
     def channels_out(self) -> int:
         """The number of channels of the target."""
         return self.channels
-
-    @property
-    def geometry(self) -> Geometry:
-        """One output pixel for each input pixel."""
-        return Geometry()
-
-    def channels_in(self, scores: int) -> int:
-        """As many as the recipe gives."""
-        return scores
-
-    def inputs(self, scores: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Return what the recipe gives."""
-        return scores
 
     def pair(self, scores: Reflectance, truth: Truth) -> tuple[Reflectance, Truth]:
         """Return scores and values: 0 and NaN where a pixel has no data."""
