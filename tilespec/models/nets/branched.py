@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import multiples, within
+from tilespec.models.nets.checks import multiples, one_of, within
 from tilespec.models.nets.norms import SeededDropout, initialise
 from tilespec.models.nets.unet import EXACT_HALO, HEADS
 
@@ -135,6 +135,6 @@ def _check(n_branches: int, widths: dict[str, int], kernel: int, dropout: float,
         "net.n_branches": (n_branches, 1 <= n_branches <= MOST, f"1 to {MOST}"),
         "net.kernel": (kernel, kernel in DOUBLINGS, f"one of {', '.join(map(str, DOUBLINGS))}"),
         "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
-        "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+        "net.head": one_of(head, HEADS),
     }
     within({f"net.{name}": (width, width >= 1, "at least 1") for name, width in widths.items()} | limits)

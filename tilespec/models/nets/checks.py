@@ -1,6 +1,6 @@
 """Checks: invalid parameters of nets, and images whose sides a net cannot halve, are refused."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jaxtyping import Float
@@ -12,6 +12,11 @@ DEEPEST = 16
 """The largest number of halvings of a net: of an image of 65,536 pixels one is left."""
 Limit = tuple[Any, bool, str]
 """A condition on a parameter: the value as found, whether it is valid, and what was expected."""
+
+
+def one_of(value: str, known: Collection[str]) -> Limit:
+    """Return the condition that a parameter is one of the known names."""
+    return repr(value), value in known, f"one of {', '.join(known)}"
 
 
 def within(limits: Mapping[str, Limit]) -> None:

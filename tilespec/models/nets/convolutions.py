@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tilespec.models.nets.checks import Limit
+from tilespec.models.nets.checks import Limit, one_of
 from tilespec.models.nets.norms import norm
 from tilespec.models.nets.pixelwise import affine
 
@@ -75,7 +75,7 @@ def limits(
     return {
         "net.dimensions": (dimensions, dimensions in CONVOLUTIONS, "1 (spectra), 2 (images) or 3 (volumes)"),
         "recipe.steps": (f"{channels_in} channel", dimensions == 2 or channels_in > 1, "2 bands or more to move along"),
-        "net.activation": (repr(activation), activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}"),
+        "net.activation": one_of(activation, ACTIVATIONS),
         "net.answer": (repr(answer), answer in ANSWERS and fits, each),
     }
 

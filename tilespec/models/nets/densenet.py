@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import one_of, within
 from tilespec.models.nets.convolutions import ACTIVATIONS, along, evaluate, lengthened, limits
 from tilespec.models.nets.norms import PIXELWISE, norm
 from tilespec.models.nets.resnet import PixelClassifier, SpreadMaximum, spread
@@ -70,7 +70,7 @@ class Densenet(nn.Module):
                 "net.depth": (depth, depth in DEPTHS, f"one of {', '.join(map(str, DEPTHS))}"),
                 "net.stages": (stages, 1 <= stages <= 4, "1 to 4"),
                 "net.growth": (growth, growth is None or growth >= 1, "at least 1"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         published, counts = DEPTHS[depth][0], DEPTHS[depth][1][:stages]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import one_of, within
 from tilespec.models.nets.convolutions import ACTIVATIONS
 from tilespec.models.nets.norms import PIXELWISE, SeededDropout, norm
 from tilespec.models.nets.resnet import PixelClassifier
@@ -95,10 +95,10 @@ class EfficientNet(nn.Module):
                 "net.variant": (variant, 0 <= variant < len(VARIANTS), f"0 to {len(VARIANTS) - 1}, for b0 to b8"),
                 "net.stages": (stages, 1 <= stages <= len(STAGES), f"1 to {len(STAGES)}"),
                 "net.base_width": (base_width, base_width is None or base_width >= 1, "at least 1"),
-                "net.squeeze": (repr(squeeze), squeeze in SQUEEZES, f"one of {', '.join(SQUEEZES)}"),
-                "net.activation": (repr(activation), activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}"),
+                "net.squeeze": one_of(squeeze, SQUEEZES),
+                "net.activation": one_of(activation, ACTIVATIONS),
                 "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         factor, deeper = VARIANTS[variant]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import one_of, within
 from tilespec.models.nets.norms import SeededDropout
 from tilespec.models.nets.unet import HEADS
 
@@ -61,7 +61,7 @@ class HybridSn(nn.Module):
                 "net.window": (window, side >= 1 and window % 2 == 1, f"an odd number of at least {least} pixels"),
                 "recipe.steps": (f"{channels_in} channels", bands >= 1, f"at least {channels_in - bands + 1}"),
                 "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         volumes = zip(pairwise([1, *widths]), depths, strict=True)

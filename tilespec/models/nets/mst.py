@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import DEEPEST, multiples, within
+from tilespec.models.nets.checks import DEEPEST, multiples, one_of, within
 from tilespec.models.nets.norms import ChannelNorm
 from tilespec.models.nets.unet import HEADS
 
@@ -59,7 +59,7 @@ class Mst(nn.Module):
         counts = {"dim": width, "stages": stages, "levels": levels, "blocks": blocks}
         limits = {f"net.{name}": (count, count >= 1, "at least 1") for name, count in counts.items()}
         limits["net.levels"] = levels, 1 <= levels <= DEEPEST, f"1 to {DEEPEST}"
-        within(limits | {"net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}")})
+        within(limits | {"net.head": one_of(head, HEADS)})
         self.first = _conv(channels_in, width)
         self.stages = nn.Sequential(*(MstStage(width, levels, blocks) for _ in range(stages)))
         self.last = _conv(width, channels_out)

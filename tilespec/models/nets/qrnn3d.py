@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import DEEPEST, multiples, within
+from tilespec.models.nets.checks import DEEPEST, multiples, one_of, within
 from tilespec.models.nets.norms import PIXELWISE, norm
 from tilespec.models.nets.unet import EXACT_HALO, HEADS
 
@@ -57,7 +57,7 @@ class Qrnn3d(nn.Module):
                 "net.channels": (channels_out, channels_in == channels_out, f"{channels_in}, as many as bands"),
                 "net.levels": (levels, 1 <= levels <= DEEPEST, f"1 to {DEEPEST} halvings"),
                 "net.base_width": (base_width, base_width >= 1, "at least 1"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         widths, make = [base_width * 2**level for level in range(levels + 1)], partial(QuasiRecurrent, name=norm)

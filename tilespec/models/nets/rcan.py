@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import one_of, within
 from tilespec.models.nets.convolutions import conv
 from tilespec.models.nets.unet import EXACT_HALO, HEADS
 
@@ -61,8 +61,8 @@ class Rcan(nn.Module):
             | {
                 "net.scale": (scale, scale in STEPS, f"one of {', '.join(map(str, STEPS))}"),
                 "net.width": (width, width >= reduction, f"at least the reduction, {reduction}"),
-                "net.enlarge": (repr(enlarge), enlarge in PLACES, f"one of {', '.join(PLACES)}"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.enlarge": one_of(enlarge, PLACES),
+                "net.head": one_of(head, HEADS),
             }
         )
         last, squeezed = enlarge == "last", width // reduction if attention else 0

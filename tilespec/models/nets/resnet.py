@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import one_of, within
 from tilespec.models.nets.convolutions import (
     ACTIVATIONS,
     CONVOLUTIONS,
@@ -80,7 +80,7 @@ class Resnet(nn.Module):
                 "net.depth": (depth, depth in DEPTHS, f"one of {', '.join(map(str, DEPTHS))}"),
                 "net.stages": (stages, 1 <= stages <= 4, "1 to 4"),
                 "net.base_width": (base_width, base_width >= 1, "at least 1"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         make = partial(Layers, dimensions, norm, activation)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import DEEPEST, multiples, within
+from tilespec.models.nets.checks import DEEPEST, multiples, one_of, within
 from tilespec.models.nets.convolutions import POOLS, double, ending, evaluate, layer, lengthened, limits
 from tilespec.models.nets.norms import PIXELWISE
 from tilespec.models.nets.unet import HEADS
@@ -66,7 +66,7 @@ class Resunet(nn.Module):
             | {
                 "net.base_width": (width, width >= 1, "at least 1"),
                 "net.levels": (levels, 1 <= levels <= DEEPEST, f"1 to {DEEPEST} poolings"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         block = partial(

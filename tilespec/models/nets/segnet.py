@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import multiples, within
+from tilespec.models.nets.checks import multiples, one_of, within
 from tilespec.models.nets.convolutions import POOLS, conv, ending, evaluate, layer, lengthened, limits
 from tilespec.models.nets.norms import PIXELWISE, SeededDropout
 from tilespec.models.nets.unet import EXACT_HALO, HEADS
@@ -61,7 +61,7 @@ class Segnet(nn.Module):
                 "net.stages": (stages, 1 <= stages <= len(COUNTS), f"1 to {len(COUNTS)}"),
                 "net.base_width": (base_width, base_width >= 1, "at least 1"),
                 "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         make = partial(layer, dimensions, name=norm, activation=activation)

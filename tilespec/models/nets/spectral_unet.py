@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import DEEPEST, within
+from tilespec.models.nets.checks import DEEPEST, one_of, within
 from tilespec.models.nets.norms import PIXELWISE, norm
 from tilespec.models.nets.unet import HEADS
 
@@ -157,7 +157,7 @@ def _check(channels_in: int, base_width: int, depth: int, name: str, head: str) 
             "recipe.steps": (f"{channels_in} channels", channels_in >= BANDS, f"at least {BANDS}, as the filter has"),
             "net.base_width": (base_width, base_width >= 1, "at least 1"),
             "net.depth": (depth, 1 <= depth <= DEEPEST, f"1 to {DEEPEST} levels"),
-            "net.norm": (repr(name), name in PIXELWISE, f"one of {', '.join(PIXELWISE)}"),
-            "net.head": (repr(head), head in RANGES, f"one of {', '.join(RANGES)}"),
+            "net.norm": one_of(name, PIXELWISE),
+            "net.head": one_of(head, RANGES),
         }
     )

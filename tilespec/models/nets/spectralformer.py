@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import within
+from tilespec.models.nets.checks import one_of, within
 from tilespec.models.nets.convolutions import each_spectrum
 from tilespec.models.nets.pixelwise import affine
 from tilespec.models.nets.unet import HEADS
@@ -63,7 +63,7 @@ class SpectralFormer(nn.Module):
             | {
                 "net.group": (group, group >= 1 and group % 2 == 1, "an odd number of bands"),
                 "net.heads": (heads, heads >= 1 and dim % heads == 0, f"a divisor of {dim}"),
-                "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+                "net.head": one_of(head, HEADS),
             }
         )
         self.group = group

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tilespec.core.types import TileClass
-from tilespec.models.nets.checks import DEEPEST, multiples, within
+from tilespec.models.nets.checks import DEEPEST, multiples, one_of, within
 from tilespec.models.nets.norms import SeededDropout, initialise, norm
 
 SLOPE = 0.2
@@ -133,6 +133,6 @@ def _check(base_width: int, n_down: int, dropout: float, head: str) -> None:
             "net.base_width": (base_width, base_width >= 1, "at least 1"),
             "net.n_down": (n_down, 1 <= n_down <= DEEPEST, f"1 to {DEEPEST} halvings"),
             "net.dropout": (dropout, 0 <= dropout < 1, "a share below 1"),
-            "net.head": (repr(head), head in HEADS, f"one of {', '.join(HEADS)}"),
+            "net.head": one_of(head, HEADS),
         }
     )
