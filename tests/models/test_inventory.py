@@ -14,6 +14,7 @@ UNET = {"name": "resunet", "base_width": 2, "levels": 1, "residual": False}
 RESUNET = {**UNET, "residual": True}
 RESNET = {"name": "resnet", "base_width": 2, "stages": 1}
 DENSENET = {"name": "densenet", "growth": 1, "stages": 1}
+TOKENS = {"name": "spectralformer", "dim": 4, "depth": 1, "heads": 2}
 EFFICIENTNET = {"name": "efficientnet", "base_width": 8, "stages": 1}
 SEGNET = {"name": "segnet", "base_width": 2, "stages": 1}
 RCAN = {"name": "rcan", "width": 2, "reduction": 1, "groups": 1, "blocks": 1}
@@ -64,7 +65,8 @@ FILLED = {
         )
     },
     "images efficientnet": ("images", cells(EFFICIENTNET)),
-    "spectra spectralformer": ("spectra", {"name": "spectralformer", "dim": 4, "depth": 1, "heads": 2}),
+    "spectra spectralformer": ("spectra", TOKENS),
+    "windows spectralformer": ("spectra", {**TOKENS, "window": 3}),
     "windows hybridsn": ("spectra", {"name": "hybridsn", "window": 5, "widths": [2], "depths": [3], "dense": [4]}),
 }
 """For each name the task in `TASKS` and a net that is for it."""

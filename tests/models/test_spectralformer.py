@@ -1,4 +1,4 @@
-"""SpectralFormer: embedding, attention and fusion by their definitions, and pixels that depend on nothing else."""
+"""SpectralFormer: embedding, attention and fusion by their definitions; a pixel depends on its window alone."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ def small(bands=9, out=3, **params):
     return build("spectralformer", bands, out, **{"dim": 8, "heads": 2, "depth": 4, **params}).eval()
 
 
-@pytest.mark.parametrize("group", [1, 3, 5])
-def test_a_token_is_a_linear_map_of_the_bands_around_its_own(group):
-    net, x = small(group=group), torch.randn(4, 1, 9)
+@pytest.mark.parametrize(("group", "window"), [(1, 1), (3, 1), (5, 1), (1, 3), (3, 5)])
+def test_a_token_is_a_linear_map_of_the_bands_around_its_own_in_all_pixels(group, window):
+    net, x = small(group=group, window=window), torch.randn(4, window**2, 9)
     ends = group // 2
-    padded = np.pad(x.numpy()[:, 0], ((0, 0), (ends, ends)), mode="edge")
-    groups = np.stack([padded[:, band : band + group] for band in range(9)], axis=1)
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (ends, ends)), mode="edge")
+    groups = np.stack([padded[..., band : band + group].reshape(4, -1) for band in range(9)], axis=1)
     with torch.no_grad():
         tokens = net.tokens(x) - net.positions
         expected = groups @ net.embed.weight.numpy().T + net.embed.bias.numpy()
@@ -64,6 +64,30 @@ def test_every_tile_has_the_same_bits_and_a_pixel_depends_on_itself():
         assert net(x).isnan().any(dim=1).sum() == 1
 
 
+@pytest.mark.parametrize("window", [3, 5])
+def test_a_pixel_depends_on_its_window_alone_which_has_zeros_beyond_the_image(window):
+    net, x, halo = small(window=window), torch.randn(2, 9, 21, 17), window // 2
+    assert (net.tile_class.kind, net.tile_class.halo) == ("exact", halo)
+    with torch.no_grad():
+        whole = net(x)
+        part = net(x[1:, :, 3 - halo : 12 + halo, 5 - halo : 9 + halo].contiguous())
+        assert torch.equal(part[..., halo:-halo, halo:-halo], whole[1:, :, 3:12, 5:9])
+        assert torch.equal(net(functional.pad(x, (halo,) * 4))[..., halo:-halo, halo:-halo], whole)
+        assert torch.equal(net.train()(x)[1], whole[1])
+        x[0, :, 10, 8] = torch.nan
+        lost = net.eval()(x).isnan().any(dim=1)
+    where = torch.zeros(2, 21, 17, dtype=torch.bool)
+    where[0, 10 - halo : 11 + halo, 8 - halo : 9 + halo] = True
+    assert torch.equal(lost, where)
+
+
+def test_the_pixels_of_a_window_are_told_apart():
+    net, x = small(window=3), torch.randn(1, 9, 3, 3)
+    with torch.no_grad():
+        middle, turned = net(x)[..., 1, 1], net(x.rot90(1, (2, 3)))[..., 1, 1]
+    assert not torch.allclose(middle, turned, atol=1e-5)
+
+
 def test_the_order_of_bands_matters_and_all_of_them_do():
     net, x = small(), torch.randn(1, 9, 1, 1, requires_grad=True)
     assert not torch.allclose(net(x), net(x.flip(1)), atol=1e-5)
@@ -91,6 +115,7 @@ def test_the_published_sizes_have_their_number_of_weights():
     ("params", "text"),
     [
         ({"group": 2}, "net.group: .*odd"),
+        ({"window": 4}, "net.window: .*odd"),
         ({"heads": 3}, "net.heads: .*divisor of 8"),
         ({"depth": 0}, "net.depth"),
         ({"dim": 0}, "net.dim"),

@@ -75,6 +75,27 @@ def test_halves_of_classes_leave_none_out_and_share_no_line(rng, seed):
     assert not any(half[labels == 255].any() for half in chosen)
 
 
+@given(maps, st.integers(0, 99), st.integers(1, 9))
+def test_a_block_is_on_one_side_and_a_class_on_both_if_it_has_two_of_its_own(rng, seed, side):
+    labels = plane(rng)
+    chosen, known = PIXEL_SPLITS["blocks"](str(side), labels, seed), labels != 255
+    assert not chosen[~known].any()
+    classes: dict[tuple[int, int], set[int]] = {}
+    for y, x in np.argwhere(known):
+        classes.setdefault((y // side, x // side), set()).add(int(labels[y, x]))
+    sides = {place: chosen[_block(place, side)][known[_block(place, side)]] for place in classes}
+    assert all(len(np.unique(one)) == 1 for one in sides.values())
+    for number in np.unique(labels[known]):
+        own = [place for place, there in classes.items() if there == {number}]
+        if len(own) == sum(number in there for there in classes.values()):
+            taught = sum(bool(sides[place][0]) for place in own)
+            assert taught == -(-len(own) // 2)
+
+
+def _block(place, side):
+    return tuple(slice(one * side, (one + 1) * side) for one in place)
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory, make_scene):
     return make_scene(tmp_path_factory.mktemp("s") / "scene", 24, 30, BANDS, classes=CLASSES, unlabelled=0.2)
@@ -84,7 +105,7 @@ def item(scene, **more):
     return StudyScene(**{"name": "scene", "scene": scene, "truth": None, **more})
 
 
-@pytest.mark.parametrize("text", ["random:0.1", "halves", "class-halves"])
+@pytest.mark.parametrize("text", ["random:0.1", "halves", "class-halves", "blocks:5"])
 def test_the_two_sides_of_a_split_are_stores_without_a_labelled_pixel_in_common(scene, tmp_path, text):
     labels = Scene.open(scene).labels()
     split = pixel_split(text, [item(scene)], 1, tmp_path)
@@ -105,7 +126,10 @@ def test_the_two_sides_of_a_split_are_stores_without_a_labelled_pixel_in_common(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("third", "random:SHARE, halves or class-halves"),
+        ("third", "random:SHARE, halves, class-halves or blocks:SIDE"),
+        ("blocks", "a number of pixels"),
+        ("blocks:0", "a number of pixels"),
+        ("blocks:-3", "a number of pixels"),
         ("random", "a share above 0"),
         ("random:3", "a share above 0"),
         ("random:much", "a share above 0"),

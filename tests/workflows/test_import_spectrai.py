@@ -6,6 +6,7 @@ import tomllib
 import numpy as np
 import pytest
 import yaml
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,6 +227,19 @@ def test_spectra_train_as_they_are_imported(folder, tmp_path, monkeypatch, kind)
     commands_run(found, tmp_path, monkeypatch)
     quick = {"train.steps": 1, "net.base_width": 4, "net.levels": 1}
     assert api.train("new.toml", "model", overrides=quick)["steps"] == 1
+
+
+def test_inputs_and_targets_that_are_spectra_are_prepared_alike(folder, tmp_path, monkeypatch):
+    for name in ("in.npy", "out.npy"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    steps = {"data_normalization": "Max Value", "spectral_crop_start": 2, "spectral_crop_end": 10}
+    found = imported(tmp_path, KINDS["spectral_denoising"] | steps)
+    commands_run(found, tmp_path, monkeypatch)
+    kept = np.load("out.npy")[:, 2:10]
+    prepared = zarr.open_group("train_target.zarr", mode="r")["cube"][:]
+    np.testing.assert_allclose(prepared, kept / kept.max(axis=1, keepdims=True), rtol=1e-6)
+    assert found["config"]["recipe"]["steps"] == "crop=#2:#9,max"
+    np.testing.assert_array_equal(zarr.open_group("train_scene.zarr", mode="r")["cube"][:], np.load("in.npy"))
 
 
 def test_images_train_as_they_are_imported(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from tilespec.training.data.kinds import target_of
 from tilespec.training.data.patches import PatchStream
 from tilespec.training.data.read_forecast import summary
 from tilespec.training.data.sample_stream import SampleStream
-from tilespec.training.data.training_set import TrainingSet, adapted, open_training_set
+from tilespec.training.data.training_set import TrainingSet, open_training_set, with_fewer_components, with_patch
 from tilespec.training.objectives import objective
 from tilespec.training.objectives.base import Objective
 from tilespec.training.ranks.group import Ranks
@@ -155,13 +155,12 @@ def prepared(config: Config, ranks: int) -> tuple[Config, TrainingSet, dict[str,
     training_set = open_training_set(config)
     _check_classes(training_set)
     with_facts = config.model_copy(update={"task": config.task.model_copy(update=dict(training_set.options))})
-    config = with_facts
-    if not training_set.whole_samples:
-        reach = Setup.of(with_facts, training_set.bands).reach
-        config = adapted(with_facts, training_set, reach.align)
+    config = with_fewer_components(with_facts, training_set)
     bands = reaching(config, training_set)
     config = _with_bands(config, bands.count)
     setup = Setup.of(config, bands.count)
+    if not training_set.whole_samples:
+        config = with_patch(config, training_set, setup.reach.align)
     if ranks < 1:
         raise UserError("--ranks", found=ranks, expected="at least 1", do="Leave it out for one process.")
     _check_train(config, ranks, getattr(setup.objective, "parts", 1))

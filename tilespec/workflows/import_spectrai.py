@@ -116,7 +116,7 @@ class Conversion:
         first, count = self.values["spectral_crop_start"], self.bands
         length, chosen = self.values["spectrum_length"], ("background_subtraction", "data_normalization")
         if length is not None and count is not None and count < length:
-            self.note("spectrum_length", f"spectra are not lengthened from {count} bands to {length}")
+            self.note("spectrum_length", f"spectra keep their {count} bands, since the nets take any number of them")
         steps = [] if count is None else [f"crop=#{first}:#{first + count - 1}"]
         return ",".join([*steps, *(step for name in chosen for step in self.chosen(name))])
 
@@ -134,7 +134,7 @@ class Conversion:
     @cached_property
     def data(self) -> OldData:
         """The data of the file."""
-        return OldData(values=self.values, root=self.root, scale=self.scale)
+        return OldData(values=self.values, root=self.root, scale=self.scale, steps=self.steps)
 
     @cached_property
     def samples(self) -> int:
@@ -190,10 +190,6 @@ class Conversion:
         self._note_lost()
         data, held = self._data()
         recipe = {"steps": Setting(value=self.steps, why="as spectrai prepared spectra")} if self.steps else {}
-        if recipe and self.task.spectra:
-            text = f"recipes do not change targets, so spectra are learned as they are, without {self.steps}"
-            self.note("Preprocessing", f"{text}; prepare the files of both alike if it matters")
-            recipe = {}
         scale = {} if self.task.name != "superres" else {"scale": Setting(value=self.scale, why="")}
         tables = {
             "data": data,

@@ -34,8 +34,13 @@ PARTS: Final = {
     "classify": {"scene": Part(of="input")},
 }
 """The stores of each task, by their keys in ``[data]``."""
-ONE: Final = "tilespec ingest {source} {store}{options}"
+INGEST: Final = "tilespec ingest {source} {store}{options}"
 """The command that brings one store in."""
+PREPARE: Final = (
+    "tilespec ingest {source} {store}.raw.zarr{options} && tilespec fit {store}.raw.zarr {store}.recipe"
+    " --steps {steps} && tilespec transform {store}.recipe {store}.raw.zarr {store}"
+)
+"""The commands that bring in spectra as a target, prepared by the steps of the recipe, which the inputs have."""
 EACH: Final = "for f in {source}/{pattern}; do n=${{f#{source}/}}; n=${{n%.*}}; n=${{n//\\//_}}; {command}; done"
 """The commands of a shell that do so for each file of a folder."""
 
@@ -51,6 +56,8 @@ class OldData:
     """The folder of the data."""
     scale: int = 1
     """The number of fine pixels along the side of a coarse one."""
+    steps: str = ""
+    """The steps by which spectra are prepared as targets; empty: they are learned as they are."""
 
     @property
     def table(self) -> bool:
@@ -119,7 +126,8 @@ class OldData:
             of, store, labels = quote(source), f"{role}_{key}.zarr", quote(masks)
         axes = "" if self.table and self.values["data_directory"] else f" --axes {self.values['data_format']}"
         options = (axes + part.options).format(scale=self.scale, labels=labels)
-        command = ONE.format(source=of, store=store, options=options)
+        form = PREPARE if self.steps and key == "target" else INGEST
+        command = form.format(source=of, store=store, options=options, steps=quote(self.steps))
         if not self.each:
             return command
         return EACH.format(source=quote(source), pattern=self.pattern, command=command)

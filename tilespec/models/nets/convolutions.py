@@ -145,6 +145,23 @@ def each_spectrum(net: Net, x: Image, *, at_once: bool) -> Answer:
     return answers.reshape(*last.shape[:3], -1).permute(0, 3, 1, 2)
 
 
+def each_window(net: Net, x: Image, window: int, *, at_once: bool) -> Answer:
+    """Return the answers of a net of windows (``pixel position band`` to ``pixel 1 channel``) for all pixels of images.
+
+    The positions are those of the ``window * window`` pixels around each pixel, row by row, 0 beyond the image; pieces
+    are as in `each_spectrum`, so that the windows of a whole image never lie in memory together.
+    """
+    around = functional.pad(x, (window // 2,) * 4).permute(0, 2, 3, 1)
+    windows = around.unfold(1, window, 1).unfold(2, window, 1)
+    shape = windows.shape[:3]
+    every = torch.arange(shape.numel(), device=x.device)
+    if not at_once:
+        every = functional.pad(every, (0, -len(every) % SPECTRA))
+    pieces = torch.split(every, len(every) if at_once else SPECTRA)
+    answers = [net(windows[torch.unravel_index(piece, shape)].flatten(2).transpose(1, 2)) for piece in pieces]
+    return torch.cat(answers)[: shape.numel()].reshape(*shape, -1).permute(0, 3, 1, 2)
+
+
 def evaluate(net: nn.Module, x: Image, dimensions: int) -> Answer:
     """Return the answer of an inner net to images, in the form of its number of dimensions."""
     return LAYOUTS[dimensions](net, x)

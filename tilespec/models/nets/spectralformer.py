@@ -1,4 +1,4 @@
-"""SpectralFormer (Hong et al. 2022) for single pixels: a transformer whose tokens are groups of neighbouring bands."""
+"""SpectralFormer (Hong et al. 2022): a transformer whose tokens are groups of neighbouring bands, of windows too."""
 
 from typing import final
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tilespec.core.types import TileClass
 from tilespec.models.nets.checks import one_of, within
-from tilespec.models.nets.convolutions import each_spectrum
+from tilespec.models.nets.convolutions import each_window
 from tilespec.models.nets.pixelwise import affine
 from tilespec.models.nets.unet import HEADS
 
@@ -23,16 +23,19 @@ Tokens = Float[Tensor, "pixel token feature"]
 
 @final
 class SpectralFormer(nn.Module):
-    """Classes of each pixel by itself, read from the token of the class behind ``depth`` blocks of attention.
+    """Classes of each pixel, read from the token of the class behind ``depth`` blocks of attention.
 
-    Groupwise spectral embedding: there is a token for each band, a linear map of the ``group`` bands around it; beyond
-    the ends the outermost bands are repeated. Cross-layer adaptive fusion: each block from the third on reads a sum,
-    with two learned weights, of the last output and of the one that is two blocks older. There is no dropout.
+    Groupwise spectral embedding: there is a token for each band, a linear map of the ``group`` bands around it, of the
+    pixel by itself or of all pixels of the ``window`` around it (published: 1 or 7); beyond the ends the outermost
+    bands are repeated, and pixels beyond the image are 0. Cross-layer adaptive fusion: each block from the third on
+    reads a sum, with two learned weights, of the last output and of the one that is two blocks older. There is no
+    dropout.
 
     Args:
         channels_in: The number of bands.
         channels_out: The number of classes.
         group: The number of neighbouring bands in a token, an odd number.
+        window: The side of the window of pixels in a token, an odd number; 1: each pixel by itself.
         dim: The number of features of a token.
         depth: The number of blocks.
         heads: The number of heads of the attention, a divisor of ``dim``.
@@ -41,14 +44,13 @@ class SpectralFormer(nn.Module):
         head: The last layer: ``logits`` of classes, ``linear`` values, ``tanh``, or ``bounded``.
     """
 
-    tile_class = TileClass(kind="pixelwise")
-
     def __init__(  # noqa: PLR0913 - one keyword for each number of the architecture
         self,
         channels_in: int,
         channels_out: int,
         *,
         group: int = 3,
+        window: int = 1,
         dim: int = 64,
         depth: int = 5,
         heads: int = 4,
@@ -62,12 +64,14 @@ class SpectralFormer(nn.Module):
             {f"net.{name}": (count, count >= 1, "at least 1") for name, count in counts.items()}
             | {
                 "net.group": (group, group >= 1 and group % 2 == 1, "an odd number of bands"),
+                "net.window": (window, window >= 1 and window % 2 == 1, "an odd number of pixels"),
                 "net.heads": (heads, heads >= 1 and dim % heads == 0, f"a divisor of {dim}"),
                 "net.head": one_of(head, HEADS),
             }
         )
-        self.group = group
-        self.embed = nn.Linear(group, dim)
+        self.group, self.window = group, window
+        self.tile_class = TileClass(kind="exact", halo=window // 2) if window > 1 else TileClass(kind="pixelwise")
+        self.embed = nn.Linear(window * window * group, dim)
         self.token = nn.Parameter(SPREAD * torch.randn(1, 1, dim))
         self.positions = nn.Parameter(SPREAD * torch.randn(1, channels_in + 1, dim))
         self.blocks = nn.ModuleList(AttentionBlock(dim, heads, hidden) for _ in range(depth))
@@ -76,16 +80,16 @@ class SpectralFormer(nn.Module):
         self.last = nn.Linear(dim, channels_out)
         self.head = HEADS[head]()
 
-    def tokens(self, spectra: Float[Tensor, "pixel 1 band"]) -> Tokens:
+    def tokens(self, windows: Float[Tensor, "pixel position band"]) -> Tokens:
         """Return the token of the class and those of all bands, with their positions."""
         ends = self.group // 2
-        around = functional.pad(spectra, (ends, ends), mode="replicate").squeeze(1).unfold(1, self.group, 1)
-        bands = affine(self.embed, around)
+        around = functional.pad(windows, (ends, ends), mode="replicate").unfold(2, self.group, 1)
+        bands = affine(self.embed, around.transpose(1, 2).flatten(2))
         return torch.cat([self.token.expand(len(bands), -1, -1), bands], dim=1) + self.positions
 
-    def logits(self, spectra: Float[Tensor, "pixel 1 band"]) -> Float[Tensor, "pixel 1 channel"]:
-        """Return the values of the classes of spectra."""
-        outputs = [self.tokens(spectra)]
+    def logits(self, windows: Float[Tensor, "pixel position band"]) -> Float[Tensor, "pixel 1 channel"]:
+        """Return the values of the classes of the pixels in the middle of windows."""
+        outputs = [self.tokens(windows)]
         for number, block in enumerate(self.blocks):
             x = outputs[-1]
             if 0 <= (fused := number - SKIPPED) < len(self.fusions):
@@ -95,7 +99,7 @@ class SpectralFormer(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch band y x"]) -> Float[Tensor, "batch channel y x"]:
         """Return the values of the classes of every pixel."""
-        y: Tensor = self.head(each_spectrum(self.logits, x, at_once=self.training))
+        y: Tensor = self.head(each_window(self.logits, x, self.window, at_once=self.training))
         return y
 
 

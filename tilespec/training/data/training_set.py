@@ -12,6 +12,7 @@ from tilespec.models.tasks import TASKS, task
 from tilespec.models.tasks.base import Geometry
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.scale_check import same_scale
+from tilespec.spectra.steps import parse, plan
 from tilespec.storage.layer import Layer
 from tilespec.storage.scene import Scene
 from tilespec.storage.spectra_table import is_spectra_table
@@ -116,7 +117,7 @@ def open_training_set(config: Config) -> TrainingSet:
     training_regions = tuple(_ground(*ground, geometry) for ground in grounds)
     _same_bands(training_regions)
     if getattr(named, "same_bands", False):
-        _check_target_bands(training_regions)
+        _check_target_bands(training_regions, config.recipe.steps)
     same_scale([(region.scene, region.roi) for region in training_regions])
     truths, regions = zip(*((region.truth, geometry.target(region.roi)) for region in training_regions), strict=True)
     survey = kind.survey(truths, regions, task_options)
@@ -125,8 +126,16 @@ def open_training_set(config: Config) -> TrainingSet:
     return TrainingSet(regions=training_regions, density=density, **vars(survey))
 
 
-def adapted(config: Config, training_set: TrainingSet, align: int) -> Config:
-    """Return the configuration with a patch and a recipe that suit the scenes.
+def with_fewer_components(config: Config, training_set: TrainingSet) -> Config:
+    """Return the configuration with ``data.adapt`` applied to the recipe: no more components than bands."""
+    if not (config.data.adapt and config.recipe.steps):
+        return config
+    steps = _fewer(config.recipe.steps, training_set.bands)
+    return config.model_copy(update={"recipe": config.recipe.model_copy(update={"steps": steps})})
+
+
+def with_patch(config: Config, training_set: TrainingSet, align: int) -> Config:
+    """Return the configuration with a patch that suits the scenes.
 
     Args:
         config: The configuration of the user.
@@ -141,12 +150,7 @@ def adapted(config: Config, training_set: TrainingSet, align: int) -> Config:
     wanted = config.data.patch
     patch = max((side for side in sides if side <= wanted), default=wanted) if config.data.adapt else wanted
     _check_patch(patch, align, sides, region, geometry)
-    recipe = config.recipe
-    if config.data.adapt and recipe.steps:
-        recipe = recipe.model_copy(update={"steps": _fewer(recipe.steps, training_set.bands)})
-    data = config.data.model_copy(update={"patch": patch})
-    task = config.task.model_copy(update=dict(training_set.options))
-    return config.model_copy(update={"data": data, "recipe": recipe, "task": task})
+    return config.model_copy(update={"data": config.data.model_copy(update={"patch": patch})})
 
 
 def _check_geometry(config: Config, geometry: Geometry) -> None:
@@ -167,20 +171,22 @@ def _check_geometry(config: Config, geometry: Geometry) -> None:
         )
 
 
-def _check_target_bands(regions: Sequence[TrainingRegion]) -> None:
-    """Refuse targets on other bands than their scenes', for tasks that answer the spectra of the scene."""
+def _check_target_bands(regions: Sequence[TrainingRegion], steps: str | None) -> None:
+    """Refuse targets for tasks that answer spectra on other bands than the scene's, before or after the recipe."""
     for region in regions:
         scene, truth = region.scene, region.truth
         assert isinstance(truth, ValueTarget), "only tasks of values answer spectra"
-        bands = Bands(count=scene.shape[2], axis=scene.spectral)
+        raw = Bands(count=scene.shape[2], axis=scene.spectral)
+        answered = Bands(count=truth.channels, axis=truth.axis)
         try:
-            same_bands(bands, Bands(count=truth.channels, axis=truth.axis), truth.store)
+            expected = raw if answered.count == raw.count else plan(parse(steps or ""), raw)
+            same_bands(expected, answered, truth.store)
         except UserError as error:
             raise UserError(
                 truth.store,
                 found=f"other bands than in {scene.url} ({error})",
-                expected="the bands of the scene, whose spectra are predicted",
-                do="Resample the target to the scene's bands, or set task.name=calibrate.",
+                expected="the bands of the scene, or those that the recipe leaves: their spectra are predicted",
+                do="Resample or crop the target to such bands, or set task.name=calibrate.",
             ) from error
 
 

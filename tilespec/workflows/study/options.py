@@ -33,8 +33,9 @@ class StudyOptions(DryRun):
     """Classifiers are compared with those that learn from these synthetic spectra too (--synthetic of `baseline`);
     trainings of the task synthesize are compared in this way in any case."""
     split: Sequence[str] = ()
-    """Labelled pixels of each scene are for training or for test: random:0.03 (this share of each class, by the seed)
-    or halves (left, right, upper, lower, by the seed); several are folds."""
+    """Labelled pixels of each scene are for training or for test: random:0.03 (this share of each class, by the seed),
+    halves or class-halves (left, right, upper, lower, by the seed) or blocks:16 (squares of 16 pixels); several are
+    folds."""
     variants: Sequence[Mapping[str, Any]] = field(default=(), metadata=PYTHON)
     """Further variants are given by the fields of `Variant`: ``name``, ``config``, ``changes``, ``predict``, ..."""
     seeds: int = 3

@@ -1,7 +1,7 @@
 """Pixel splits: the labelled pixels of a scene in two parts, one for training and one for test, by the seed of a run.
 
-Neighbours of a training pixel are nearly equal to it, so a random split flatters every method; halves do not. A half of
-the plane may lack a class; a half of each class does not.
+Neighbours of a training pixel are nearly equal to it, so a random split flatters every method; halves and blocks do
+not. A half of the plane may lack a class; a half of each class does not, nor do blocks of a class that has several.
 """
 
 import math
@@ -29,8 +29,9 @@ def pixel_split(text: str, items: Sequence[StudyScene], seed: int, folder: Path)
     """Return one division of the labelled pixels of all scenes, which are written into ``folder`` as stores of labels.
 
     Args:
-        text: ``random:SHARE`` (this share of each class is for training, at least one pixel), ``halves`` (of the plane)
-            or ``class-halves`` (the plane is cut for each class by itself, in the middle of its pixels).
+        text: ``random:SHARE`` (this share of each class is for training, at least one pixel), ``halves`` (of the
+            plane), ``class-halves`` (the plane is cut for each class by itself, in the middle of its pixels) or
+            ``blocks:SIDE`` (squares of so many pixels along each side are dealt to the two).
         items: The scenes with labels, their own or in other stores. The labels of a scene are in memory as a whole.
         seed: Decides which pixels, or which half, are for training.
         folder: The folder of the new stores.
@@ -40,9 +41,7 @@ def pixel_split(text: str, items: Sequence[StudyScene], seed: int, folder: Path)
     """
     name, _, argument = text.partition(":")
     if name not in PIXEL_SPLITS:
-        raise _refused(
-            text, repr(name), f"random:SHARE, {' or '.join(name for name in PIXEL_SPLITS if name != 'random')}"
-        )
+        raise _refused(text, repr(name), "random:SHARE, halves, class-halves or blocks:SIDE")
     sides: dict[str, list[StudyScene]] = {"train": [], "test": []}
     for item in items:
         if item.truth is not None and item.key != "labels":
@@ -126,6 +125,26 @@ def _class_halves(argument: str, labels: ClassMap, seed: int) -> Chosen:
     return chosen
 
 
+def _blocks(text: str, labels: ClassMap, seed: int) -> Chosen:
+    """Return the blocks for training: those of each class in turn, the rarest first, are dealt to the sides by turns.
+
+    The order of the blocks of a class is random. The first one is for the side where the class has no block yet.
+    """
+    side = int(text) if text.isdecimal() else 0
+    if side < 1:
+        raise _refused(f"blocks:{text}", repr(text), "a number of pixels of at least 1, such as blocks:16")
+    rows, cols = (np.arange(size) // side for size in labels.shape)
+    block = rows[:, None] * (cols[-1] + 1) + cols
+    classes = [np.unique(block[labels == number]) for number in np.unique(labels[labels != UNLABELLED])]
+    rng, (taught, judged) = np.random.default_rng([seed, 7]), np.zeros((2, block.max() + 1), bool)
+    for own in sorted(classes, key=len):
+        order = rng.permutation(own[~(taught | judged)[own]])
+        teaches_first = int(taught[own].any())
+        taught[order[teaches_first::2]] = True
+        judged[order[1 - teaches_first :: 2]] = True
+    return taught[block] & (labels != UNLABELLED)
+
+
 def _check_alone(name: str, argument: str) -> None:
     """Refuse words behind a split that takes none."""
     if argument:
@@ -136,6 +155,7 @@ PIXEL_SPLITS: Final[dict[str, Callable[[str, ClassMap, int], Chosen]]] = {
     "random": _random,
     "halves": _halves,
     "class-halves": _class_halves,
+    "blocks": _blocks,
 }
 """The splits by name: what follows the colon, the labels and the seed to the pixels that are for training."""
 
