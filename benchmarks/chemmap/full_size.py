@@ -8,26 +8,16 @@ Every command is a process of its own; its seconds and its peak memory are what 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
+
+from commands import command, figures, settings
+
 COLS, BANDS, SAMPLES, TILE = 2796, 186, 24, 256
-
-
-def command(*words: str | Path) -> dict[str, Any]:
-    """Run a command of tilespec; return its result."""
-    line = [sys.executable, "-m", "tilespec", *map(str, words), "--json"]
-    run = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(run.stdout)
-    return result
-
-
-def figures(result: dict[str, Any], *more: str) -> dict[str, Any]:
-    """Return the seconds, the peak memory and further figures of a result."""
-    return {key: result[key] for key in ("seconds", "peak_memory", *more) if key in result}
 
 
 def measured(at: Path, rows: int) -> dict[str, Any]:
@@ -42,8 +32,9 @@ def measured(at: Path, rows: int) -> dict[str, Any]:
     print(json.dumps(found), flush=True)
     table.write_text("sample,fat [%]\ntray,20\n")
     data = {"data.scene": tray, "data.references": table, "data.tile": TILE, "train.steps": 1}
-    sets = [word for key, value in data.items() for word in ("--set", f"{key}={value}")]
-    found["train_step"] = figures(command("train", "preset:chemmap", "--out", at / "net", *sets), "steps", "losses")
+    found["train_step"] = figures(
+        command("train", "preset:chemmap", "--out", at / "net", *settings(data)), "steps", "losses"
+    )
     print(json.dumps(found), flush=True)
     found["predict"] = figures(command("predict", at / "net", tray, at / "net.zarr"))
     return found

@@ -1,11 +1,17 @@
-"""Denoising of single NIR scans: a ResUNet beside Savitzky-Golay and PCA, on real noise.
+"""Denoising of single NIR scans and of Raman spectra of cells: a ResUNet beside classical methods, on real noise.
 
-    python benchmarks/denoise/scans.py --data shared/data --out benchmarks/results/denoise_scans.json [--seeds 3]
+    python benchmarks/denoise/scans.py --data shared/data --out benchmarks/results/denoise.json [--seeds 3]
 
-500 single scans of one plastic (228 channels, signal about 13 times the noise) are halved. Noise, scans minus their
-mean, comes from the first half; shapes come from absorbance spectra of plums, peaches, milk powder and coffee,
-stretched and scaled by chance. All methods learn, or are chosen, on such pairs; all are judged on the second half,
-whose truth is the mean of all 500 scans. The plastic itself is in no training pair.
+Plastic: 500 single scans of one plastic (228 channels, signal about 13 times the noise) are halved. Noise, scans minus
+their mean, comes from the first half; shapes come from absorbance spectra of plums, peaches, milk powder and coffee,
+stretched and scaled by chance. All methods learn, or are chosen, on such pairs; all are judged on the second half, by
+the mean of all 500 scans. The plastic itself is in no training pair, but MNF is fitted on the scans of the first half,
+because its estimate of noise needs neighbours that are alike.
+
+Algae: 59 Raman spectra of single cells (three strains, two media, 1015 shifts), measured with little noise. The noise
+of a hundredth of the time is simulated: shot noise of the gain that the spectra show. Mixtures of the cells of two
+strains teach; cells of the third one are judged by what was measured. Every strain has its turn. MNF is fitted on two
+such spectra of each cell that teaches, side by side.
 """
 
 import argparse
@@ -13,17 +19,41 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.signal import savgol_filter
 
 from tilespec import api
 
 SHAPES = ("NIRplums_brix_firmness", "peach_spectra_brix", "milk-powder", "coffee_classification")
-WINDOWS, COMPONENTS = (9, 15, 21, 27, 35, 45, 55, 65), (2, 3, 4, 6, 8, 12, 16)
-PAIRS, HALF = 4096, 250
+WINDOWS, COMPONENTS = (5, 9, 15, 21, 27, 35, 45, 55, 65), (1, 2, 3, 4, 6, 8, 12, 16)
+STRAINS = ("CC_124", "CC_125", "CC_1373")
+PAIRS, HALF, SMOOTH = 4096, 250, (21, 2)
+TIME, REPEATS = 0.01, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Spectra to learn from and to be judged on, ``spectrum band``."""
+
+    axis: np.ndarray
+    unit: str
+    clean: np.ndarray
+    noisy: np.ndarray
+    """The clean ones with measured noise."""
+    alike: np.ndarray
+    """Measured spectra whose neighbours are alike, for MNF."""
+    like: np.ndarray
+    """What each of them is without noise, as far as is known."""
+    scans: np.ndarray
+    """Measured spectra that nothing has learned from."""
+    truth: np.ndarray
+    """What each of them is without noise, as far as is known."""
 
 
 def shapes(data: Path) -> list[np.ndarray]:
@@ -37,10 +67,12 @@ def shapes(data: Path) -> list[np.ndarray]:
     return found
 
 
-def pairs(data: Path, scans: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return clean spectra of foods in counts, and the same with the noise of the first half of the scans."""
-    draw, library, bands = np.random.default_rng(seed), shapes(data), scans.shape[1]
-    noise, level = scans[:HALF] - scans[:HALF].mean(axis=0), scans[:HALF].mean(axis=0)
+def plastic(data: Path) -> Iterator[tuple[str, Case]]:
+    """Yield the scans of the plastic, with foods to learn from."""
+    held = np.load(data / "nir_repeated_scans" / "abs_plastic_500repeats.npz")
+    scans, axis = held["counts"].astype(np.float64), held["wavelength_nm"]
+    draw, library, bands = np.random.default_rng(0), shapes(data), scans.shape[1]
+    level = scans[:HALF].mean(axis=0)
     clean = np.empty((PAIRS, bands))
     for row in clean:
         shape = library[draw.integers(len(library))][:: draw.choice([-1, 1])]
@@ -48,14 +80,52 @@ def pairs(data: Path, scans: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndar
         start = draw.integers(len(shape) - length + 1)
         stretched = np.interp(np.linspace(0, length - 1, bands), np.arange(length), shape[start : start + length])
         row[:] = level.min() + (level.max() - level.min()) * draw.uniform(0.3, 1.2) * stretched
-    return clean, clean + noise[draw.integers(HALF, size=PAIRS)]
+    yield (
+        "plastic",
+        Case(
+            axis=axis,
+            unit="nm",
+            clean=clean,
+            noisy=clean + (scans[:HALF] - level)[draw.integers(HALF, size=PAIRS)],
+            alike=scans[:HALF],
+            like=np.broadcast_to(level, scans[:HALF].shape),
+            scans=scans[HALF:],
+            truth=np.broadcast_to(scans.mean(axis=0), scans[HALF:].shape),
+        ),
+    )
 
 
-def table(at: Path, name: str, spectra: np.ndarray, wavelengths: np.ndarray) -> str:
+def algae(data: Path) -> Iterator[tuple[str, Case]]:
+    """Yield the cells of each strain, with those of the two others to learn from."""
+    held = np.load(data / "raman_algae_chlamydomonas" / "renishaw_qontor.npz")
+    order = np.argsort(held["shift_cm1"])
+    cells = {name: held[name][:, order].astype(np.float64) for name in held.files if name != "shift_cm1"}
+    for strain in STRAINS:
+        taught, judged = (
+            np.concatenate([one for name, one in cells.items() if (f"_{strain}_" in name) == own])
+            for own in (False, True)
+        )
+        draw = np.random.default_rng(0)
+        residual = taught - savgol_filter(taught, *SMOOTH, axis=1)
+        gain = float(np.median(residual.var(axis=1) / taught.mean(axis=1)))
+        sides = {
+            "noisy clean": draw.dirichlet([0.3] * len(taught), size=PAIRS) @ taught,
+            "alike like": np.repeat(taught, 2, axis=0),
+            "scans truth": np.repeat(judged, REPEATS, axis=0),
+        }
+        spectra: dict[str, np.ndarray] = {}
+        for names, true in sides.items():
+            shot = true + draw.normal(size=true.shape) * np.sqrt(gain * true / TIME)
+            level, size = shot.mean(axis=1, keepdims=True), shot.std(axis=1, keepdims=True)
+            spectra |= dict(zip(names.split(), ((shot - level) / size, (true - level) / size), strict=True))
+        yield f"algae, {strain}", Case(axis=held["shift_cm1"][order], unit="cm-1", **spectra)
+
+
+def table(at: Path, name: str, spectra: np.ndarray, case: Case) -> str:
     """Write spectra as a table; return its URL."""
-    np.savez(at / f"{name}.npz", spectra=spectra.astype(np.float32), wavelength=wavelengths)
+    np.savez(at / f"{name}.npz", spectra=spectra.astype(np.float32), axis=case.axis)
     source, out = str(at / f"{name}.npz"), str(at / name)
-    api.ingest(source, out, variable="spectra", axes="spectrum,band", wavelengths="wavelength", wavelength_unit="nm")
+    api.ingest(source, out, variable="spectra", axes="spectrum,band", wavelengths="axis", wavelength_unit=case.unit)
     return out
 
 
@@ -64,23 +134,22 @@ def judged(pred: str, truth: str) -> dict[str, float]:
     return {key: found[key] for key in ("rmse", "snr", "sam")}
 
 
-def by_recipe(at: Path, steps: str, learned: str, scans: str, *, restore: bool) -> str:
-    """Fit a recipe on the training pairs and apply it; return the URL of the result."""
+def by_recipe(at: Path, steps: str, learned: str, scans: str) -> str:
+    """Fit a recipe and apply it, components back to spectra; return the URL of the result."""
     name = steps.replace("=", "").replace(":", "_")
     recipe, out = at / f"{name}-recipe", at / f"{name}-{Path(scans).name}"
     if not recipe.exists():
         api.fit(learned, str(recipe), steps=steps)
-    api.transform(str(recipe), scans, str(out), restore=restore)
+    api.transform(str(recipe), scans, str(out), restore=not steps.startswith("sg"))
     return str(out)
 
 
-def chosen(at: Path, options: list[str], stores: dict[str, str], *, restore: bool) -> tuple[str, dict[str, Any]]:
-    """Return the recipe that is best on the training pairs, and its figures on the scans."""
-    rmse = {
-        o: judged(by_recipe(at, o, stores["noisy"], stores["noisy"], restore=restore), stores["clean"]) for o in options
-    }
-    best = min(rmse, key=lambda option: rmse[option]["rmse"])
-    return best, judged(by_recipe(at, best, stores["noisy"], stores["scans"], restore=restore), stores["mean"])
+def chosen(at: Path, options: list[str], stores: dict[str, str], learn: tuple[str, str]) -> dict[str, Any]:
+    """Return the figures on the scans of the recipe that is best on what it was fitted on (noisy, and the truth)."""
+    noisy, truth = (stores[name] for name in learn)
+    rmse = {one: judged(by_recipe(at, one, noisy, noisy), truth)["rmse"] for one in options}
+    best = min(rmse, key=lambda option: rmse[option])
+    return {"recipe": best, **judged(by_recipe(at, best, noisy, stores["scans"]), stores["truth"])}
 
 
 def network(at: Path, stores: dict[str, str], seed: int, steps: int) -> dict[str, float]:
@@ -97,32 +166,44 @@ def network(at: Path, stores: dict[str, str], seed: int, steps: int) -> dict[str
     api.train(settings, str(out))
     seconds = time.monotonic() - began
     api.predict(str(out), stores["scans"], f"{out}.zarr")
-    return {**judged(f"{out}.zarr", stores["mean"]), "seconds": seconds}
+    return {**judged(f"{out}.zarr", stores["truth"]), "seconds": seconds}
+
+
+def compared(case: Case, seeds: int, steps: int) -> dict[str, Any]:
+    """Return the figures of all methods."""
+    at = Path(tempfile.mkdtemp())
+    names = ("clean", "noisy", "alike", "like", "scans", "truth")
+    stores = {name: table(at, name, getattr(case, name), case) for name in names}
+    pairs, cells = ("noisy", "clean"), ("alike", "like")
+    rows: dict[str, Any] = {
+        "single scan": judged(stores["scans"], stores["truth"]),
+        "Savitzky-Golay": chosen(at, [f"sg={w}:2" for w in WINDOWS], stores, pairs),
+        "PCA": chosen(at, [f"pca={k}" for k in COMPONENTS], stores, pairs),
+        "MNF": chosen(at, [f"mnf={k}:lower" for k in COMPONENTS], stores, cells),
+        "ResUNet": [network(at, stores, seed, steps) for seed in range(seeds)],
+    }
+    shutil.rmtree(at)
+    return rows
+
+
+CASES = {"plastic": plastic, "algae": algae}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", choices=list(CASES), action="append", help="the default is both")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    held = np.load(options.data / "nir_repeated_scans" / "abs_plastic_500repeats.npz")
-    scans, wavelengths = held["counts"].astype(np.float64), held["wavelength_nm"]
-    at = Path(tempfile.mkdtemp())
-    clean, noisy = pairs(options.data, scans, 0)
-    truth = np.broadcast_to(scans.mean(axis=0), scans[HALF:].shape)
-    cubes = {"clean": clean, "noisy": noisy, "scans": scans[HALF:], "mean": truth}
-    stores = {name: table(at, name, cube, wavelengths) for name, cube in cubes.items()}
-    rows: dict[str, Any] = {"single scan": judged(stores["scans"], stores["mean"])}
-    smooth, rows["Savitzky-Golay"] = chosen(at, [f"sg={w}:2" for w in WINDOWS], stores, restore=False)
-    project, rows["PCA"] = chosen(at, [f"pca={k}" for k in COMPONENTS], stores, restore=True)
-    rows["ResUNet"] = [network(at, stores, seed, options.steps) for seed in range(options.seeds)]
-    shutil.rmtree(at)
-    result = {"steps": options.steps, "recipes": [smooth, project], "rows": rows}
-    print(json.dumps(result, indent=1))
+    found: dict[str, Any] = {}
+    for name in options.set or CASES:
+        for which, case in CASES[name](options.data):
+            found[which] = compared(case, options.seeds, options.steps)
+            print(json.dumps({which: found[which]}, indent=1), flush=True)
     if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        options.out.write_text(json.dumps({"steps": options.steps, "rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
