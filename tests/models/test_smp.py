@@ -98,7 +98,7 @@ def test_what_is_dropped_follows_from_the_sample_and_no_block_is_skipped(smp, ar
         with torch.no_grad():
             answers.append(net(x))
     assert torch.equal(answers[0], answers[1])
-    assert not torch.equal(answers[0], answers[2])
+    assert torch.equal(answers[0], answers[2]) == (architecture == "Segformer"), "it has no dropout"
     still = small(architecture=architecture, encoder=encoder, dropout=0.0).train()
     with torch.no_grad():
         one = still(x)
