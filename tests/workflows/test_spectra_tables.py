@@ -233,3 +233,35 @@ def test_a_scene_is_not_written_as_text(pair, tmp_path):
     at, _, _ = pair
     with pytest.raises(UserError, match="table of spectra"):
         api.export(at / "scene", tmp_path / "t.csv")
+
+
+def test_one_file_and_a_folder_for_each_class_are_the_same_training_set(tmp_path):
+    draw, axis = np.random.default_rng(3), np.linspace(400.5, 900.25, 8).tolist()
+    spectra = {f"{name}/s{k}": draw.random(8) + k % 2 for name in ("leaf", "soil") for k in range(6)}
+    lines = [",".join(["class", "sample", *map(repr, axis)])]
+    for name, values in spectra.items():
+        sort, sample = name.split("/")
+        (tmp_path / "folder" / sort).mkdir(parents=True, exist_ok=True)
+        pairs = [f"{x!r};{y!r}" for x, y in zip(axis, values.tolist(), strict=True)]
+        (tmp_path / "folder" / f"{name}.txt").write_text("\n".join(["nm;value", *pairs, ""]))
+        lines.append(",".join([sort, sample, *map(repr, values.tolist())]))
+    (tmp_path / "one.csv").write_text("\n".join(lines))
+    weights = []
+    for name, source in (("a", "folder"), ("b", "one.csv")):
+        api.ingest(tmp_path / source, tmp_path / f"{name}.zarr", wavelength_unit="nm")
+        settings = {
+            "data": {"scene": str(tmp_path / f"{name}.zarr"), "patch": 1, "patches": 24},
+            "recipe": {"steps": "snv"},
+            "task": {"name": "segment"},
+            "net": {"name": "mlp", "hidden": [4]},
+            "objective": {"name": "supervised", "loss": "cross_entropy"},
+            "train": {"steps": 6, "batch": 4, "rate": 1e-2},
+        }
+        api.train(settings, tmp_path / name)
+        weights.append((tmp_path / name / "model" / "model.safetensors").read_bytes())
+    with xr.open_zarr(tmp_path / "a.zarr") as folder, xr.open_zarr(tmp_path / "b.zarr") as one:
+        assert set(folder.variables) == set(one.variables)
+        for variable in folder.variables:
+            assert_array_equal(folder[variable], one[variable])
+            assert folder[variable].attrs == one[variable].attrs
+    assert weights[0] == weights[1]

@@ -49,7 +49,7 @@ matlab   .mat, also of version 7.3                 image   .png, .jpg, .bmp and 
 hdf5     .h5, .hdf5                                netcdf  .nc, on any even grid
 npy      an array, npz several                     zarr    a store of another program
 emit, prisma, neon          products of these sensors
-text, instrument        tables of spectra: CSV, TSV; JCAMP-DX, SPC
+text, instrument        tables of spectra: CSV, TSV; JCAMP-DX, SPC, OPUS
 folder                  a table of spectra, a file each
 gic, icvl, cave, arad       data sets: --dataset
 

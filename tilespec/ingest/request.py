@@ -7,19 +7,20 @@ from typing import Any, Final, final
 import numpy as np
 
 from tilespec.core.errors import UserError
-from tilespec.core.types import UNLABELLED
 from tilespec.ingest.binning import Bins, binned, binned_labels
 from tilespec.ingest.calibration.reflectance import reflectance
 from tilespec.ingest.calibration.white_dark import Calibration
 from tilespec.ingest.encode import Encoder, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.labels.class_names import label_notes, named
+from tilespec.ingest.labels.label_column import label_column, without
 from tilespec.ingest.labels.named_layers import named_layers
 from tilespec.ingest.labels.placement import lay_on_scene
 from tilespec.ingest.labels.polygons import is_vector
 from tilespec.ingest.labels.rasterise import rasterise
 from tilespec.ingest.options import SceneOptions
 from tilespec.ingest.place import size_attrs, with_place
+from tilespec.ingest.readers.column_labels import column_labels
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
@@ -122,7 +123,7 @@ def memory(facts: Facts, spec: ArraySpec) -> int:
 def _plane_spec(layer: SourceLayer, shape: tuple[int, int]) -> ArraySpec:
     """Return how a layer is stored: an object of floats, or of classes, that is lost is no value."""
     spec = layer_spec(layer.name, shape, layer.dtype.name)
-    none = UNLABELLED if is_class_map(layer.attrs) else 0
+    none = layer.attrs["nodata"] if is_class_map(layer.attrs) else 0
     return replace(spec, attrs=layer.attrs, fill=float("nan") if layer.dtype.kind == "f" else none)
 
 
@@ -154,7 +155,8 @@ def prepare(request: Request) -> IngestJob:
     bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
     ways = {key: getattr(request, key) for key in REFLECTANCE}
     calibration, references = reflectance(source, **ways, repair=request.repair)
-    labels = _labels(request, facts, bins)
+    column = label_column(request.labels, facts)
+    labels = _labels(request, facts, bins, column)
     single = (source, encoder(facts, request.dtype, calibration)) if bins.single else None
     cube, stored = single or binned(source, request.dtype, calibration, bins)
     extra, files = named_layers(request.layer or {}, facts, bins.pixels)
@@ -168,13 +170,14 @@ def prepare(request: Request) -> IngestJob:
         settings=_settings(request, sources, () if calibration is None else calibration.files),
         attrs=_attrs(request, cube.facts, calibration),
         notes=(*_notes(sources, calibration), *notes_on_picture, *notes_on_place, *label_notes(request, labels)),
-        layers=(*_beside(cube.facts, labels), *extra),
+        layers=(*_beside(cube.facts, labels, column), *extra),
     )
 
 
-def _beside(facts: Facts, labels: Labels | None) -> tuple[SourceLayer, ...]:
+def _beside(facts: Facts, labels: Labels | None, column: SourceLayer | None) -> tuple[SourceLayer, ...]:
     """Return the layers of the source, without its own classes where the user gives labels."""
-    return tuple(layer for layer in facts.layers if labels is None or layer.name != "labels")
+    layers = without(column, facts.layers)
+    return tuple(layer for layer in layers if labels is None or layer.name != "labels")
 
 
 def _check_picture(request: Request, source: Source) -> tuple[str, ...]:
@@ -196,17 +199,21 @@ def _notes(sources: tuple[Source, ...], calibration: Calibration | None) -> tupl
     return tuple(dict.fromkeys([*sources[0].facts.notes, *others, *(() if calibration is None else calibration.notes)]))
 
 
-def _labels(request: Request, facts: Facts, bins: Bins) -> Labels | None:
+def _labels(request: Request, facts: Facts, bins: Bins, column: SourceLayer | None) -> Labels | None:
     """Return the labels of the request."""
     if request.labels is None:
         return None
-    path, attribute = split(request.labels)
-    polygons = rasterise(path, attribute, facts, request.ignore_label) if is_vector(path) else None
-    source = polygons or lay_on_scene(
-        request.labels, open_source(request.labels, Options(kind="labels", table=facts.table)), facts
-    )
+    source = _label_file(request.labels, request, facts) if column is None else column_labels(column, facts.shape[0])
     labels = named(survey(request.labels, source, facts.shape[:2], request.ignore_label), request.class_names)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
+
+
+def _label_file(text: str, request: Request, facts: Facts) -> Source:
+    """Return the labels in a file."""
+    path, attribute = split(text)
+    if is_vector(path):
+        return rasterise(path, attribute, facts, request.ignore_label)
+    return lay_on_scene(text, open_source(text, Options(kind="labels", table=facts.table)), facts)
 
 
 def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path, ...]) -> dict[str, Any]:
@@ -225,10 +232,12 @@ def _settings(request: Request, sources: tuple[Source, ...], others: tuple[Path,
 def _attrs(request: Request, facts: Facts, calibration: Calibration | None) -> dict[str, Any]:
     """Return the scene's attributes: nothing that varies between runs, hosts or folders."""
     names = {key: getattr(request, key) for key in ("src", "white", "dark", "targets", "labels")}
-    files = {key: split(text) for key, text in names.items() if text is not None}
+    column = {} if label_column(request.labels, facts) is None else {"labels": request.labels}
+    files = {key: split(text) for key, text in names.items() if text is not None and key not in column}
     provenance: dict[str, Any] = {
         "verb": "ingest",
         **{key: path.name + (f":{variable}" if variable else "") for key, (path, variable) in files.items()},
+        **column,
     }
     if calibration is not None:
         provenance["calibration"] = {**calibration.facts, "repair": request.repair}

@@ -27,6 +27,8 @@ Constants = Mapping[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 CHUNK = 128
 TABLE: Final = 4096
 """The height of a chunk of a plane one pixel wide, a table of spectra."""
+CODES: Final = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
+"""The data types of class maps: of classes that are learned the first alone."""
 STANDARD_NAMES = {"wavelength": "radiation_wavelength", "wavenumber": "radiation_wavenumber"}
 
 OBJECTS: Final = 10_000
@@ -135,11 +137,21 @@ def layer_spec(
 
 
 def class_attrs(classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the attributes of a class map: CF flags, and 255 for unlabelled or nodata."""
-    names = distinct(classes)
+    """Return the attributes of a class map: CF flags, and 255 (`unlabelled`) for unlabelled or nodata."""
+    names, none = distinct(classes), unlabelled(code_type(len(classes)))
     words = _words(names)
     exact = {} if words == names else {"class_names": list(names)}
-    return {"nodata": UNLABELLED, "flag_values": list(range(len(names))), "flag_meanings": " ".join(words), **exact}
+    return {"nodata": none, "flag_values": list(range(len(names))), "flag_meanings": " ".join(words), **exact}
+
+
+def code_type(count: int) -> np.dtype[Any]:
+    """Return the data type of a map of ``count`` classes: uint8, or a wider one for a column of many texts."""
+    return next(kind for kind in CODES if count <= unlabelled(kind))
+
+
+def unlabelled(dtype: np.dtype[Any]) -> int:
+    """Return the number for unlabelled or nodata in a class map of a data type, its largest; that of uint8 is 255."""
+    return int(np.iinfo(dtype).max)
 
 
 def class_names(attrs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -166,9 +178,12 @@ def numbers_among(classes: Sequence[str], known: Sequence[str], count: int) -> t
 
 def distinct(classes: Sequence[str]) -> tuple[str, ...]:
     """Return one name for each class: ``class_3`` for an empty one, and its number behind one that was there before."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for i, name in enumerate(" ".join(name.split()) for name in classes):
-        names.append(name if name and name not in names else f"{name or 'class'}_{i}")
+        other = name or f"class_{i}"
+        while other in names:
+            other = f"{other}_{i}"
+        names[other] = None
     return tuple(names)
 
 

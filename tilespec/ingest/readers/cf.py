@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from tilespec.ingest.readers.cf_grid import mapped
+from tilespec.ingest.readers.column_labels import label_texts
 from tilespec.ingest.readers.containers import Chosen, Container, chosen_array
 from tilespec.ingest.readers.gaps import Gapped, with_gaps
 from tilespec.ingest.readers.source import Options, Source, SourceLayer
@@ -39,6 +40,9 @@ def read_container(container: Container, options: Options, **known: Any) -> Sour
 
     Without a spectral axis by the caller it is that of a vector in the container.
     """
+    named = label_texts(container, options)
+    if named is not None:
+        return named
     chosen = chosen_array(container, options)
     facts = replace(chosen.source.facts, classes=class_names(container, options))
     if "spectral" not in known:

@@ -26,3 +26,5 @@ class FileSpectra:
     """The names of the spectra."""
     header: Mapping[str, str] = field(default_factory=dict)
     """The other facts of the file as text."""
+    notes: tuple[str, ...] = ()
+    """The assumptions that were made."""

@@ -13,7 +13,7 @@ from tilespec.ingest.readers.containers import Container, Entry, guard
 from tilespec.ingest.readers.hdf5 import container_of, open_hdf5
 from tilespec.ingest.readers.source import Options, Source
 
-DTYPES: Final = {"double": "f8", "single": "f4", "logical": "u1"}
+DTYPES: Final = {"double": "f8", "single": "f4", "logical": "u1", "char": "U1"}
 """The NumPy types of MATLAB's type names that differ; int8 to uint64 have the same names."""
 SCRIPT: Final = Path(__file__).with_name("matlab_process.py")
 SECONDS: Final = 60.0

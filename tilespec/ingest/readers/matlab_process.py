@@ -20,6 +20,8 @@ def main(path: str, *names: str) -> None:
         sys.stdout.write(json.dumps(scipy.io.whosmat(path)))
         return
     array = np.asarray(scipy.io.loadmat(path, variable_names=[names[0]])[names[0]])
+    if array.dtype == object and all(np.ndim(cell) and cell.dtype.kind == "U" for cell in array.flat):
+        array = np.array(["".join(cell) for cell in array.flat])  # a cell array of texts
     if array.dtype.kind not in "biufUS":
         raise TypeError(f"{names[0]} holds {array.dtype}, no numbers")
     with open(1, "wb", closefd=False) as out:

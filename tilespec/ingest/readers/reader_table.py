@@ -12,7 +12,7 @@ from tilespec.ingest.readers.envi import header_of
 from tilespec.ingest.readers.image_light import ranged
 from tilespec.ingest.readers.readable import Guarded, guarded_facts, readable
 from tilespec.ingest.readers.source import Options, Relabelled, Source
-from tilespec.ingest.readers.spectra_folder import FORMATS, files_in
+from tilespec.ingest.readers.spectra_folder import FORMATS, ending, files_in
 from tilespec.ingest.readers.wavelengths import even_ends, spectral_axis, unit_in_head, wavelengths_file
 
 READERS: Final = {
@@ -47,6 +47,7 @@ SUFFIXES: Final = {
     ".jdx": "instrument",
     ".dx": "instrument",
     ".spc": "instrument",
+    ".0": "instrument",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".he5": "hdf5",
@@ -112,8 +113,8 @@ def sniff(path: Path) -> str:
     if path.is_dir():
         if any((path / name).exists() for name in STORES):
             return "zarr"
-        inside = [p for p in files_in(path) if p.suffix.lower() in SUFFIXES]
-        if inside and all(p.suffix.lower() in FORMATS for p in inside):
+        inside = [p for p in files_in(path) if ending(p) in SUFFIXES]
+        if inside and all(ending(p) in FORMATS for p in inside):
             return "folder"
         names = sorted(p.name for p in inside if p.parent == path)[:6]
         raise UserError(
@@ -122,7 +123,7 @@ def sniff(path: Path) -> str:
             expected="a file or a Zarr store, or a folder with a file for each spectrum",
             do="Give one file of it.",
         )
-    reader = SUFFIXES.get(path.suffix.lower())
+    reader = SUFFIXES.get(ending(path))
     return reader or ("envi" if header_of(path) is not None else "raster")
 
 

@@ -4,10 +4,10 @@ The axis of all files of a folder is that of the first.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import load
 from tilespec.core.types import Cube
 from tilespec.ingest.readers.file_spectra import FileSpectra
+from tilespec.ingest.readers.opus import MAGIC
 from tilespec.ingest.readers.source import Facts, Options, Source, refuse_array_options
 from tilespec.ingest.readers.spectra_text import ColumnSpectra, held, layers_beside
 from tilespec.ingest.readers.wavelengths import spectral_axis
@@ -26,8 +27,11 @@ FORMATS: Final = {
     ".jdx": "tilespec.ingest.readers.jcamp:read_jcamp",
     ".dx": "tilespec.ingest.readers.jcamp:read_jcamp",
     ".spc": "tilespec.ingest.readers.spc:read_spc",
+    ".0": "tilespec.ingest.readers.opus:read_opus",
 }
-"""The function that returns the spectra of a file, by the ending of its name."""
+"""The function that returns the spectra of a file, by the ending of its name (`ending`)."""
+OPUS: Final = ".0"
+"""The ending of OPUS's files, which may be any number."""
 
 
 @final
@@ -39,11 +43,23 @@ class FolderSpectra:
     """The facts of the spectra, as a plane one pixel wide."""
     first: FileSpectra
     """The first spectrum, whose axis is that of all."""
+    variable: str | None
+    """The name of the spectrum in each file, where a file has several."""
 
     def read_rows(self, y0: int, y1: int) -> Cube:
         """Return some spectra."""
-        spectra = [_same_axis(read_spectrum(file), self.first).values for file in self.facts.files[y0:y1]]
+        files = self.facts.files[y0:y1]
+        spectra = [_same_axis(read_spectrum(file, self.variable), self.first).values for file in files]
         return np.asarray(spectra, np.float32)
+
+
+def ending(path: Path) -> str:
+    """Return the ending that decides on the reader of a file; OPUS numbers its files: ``soil.0``, ``soil.1``."""
+    suffix = path.suffix.lower()
+    if not suffix[1:].isdecimal() or not path.is_file():
+        return suffix
+    with path.open("rb") as file:
+        return OPUS if file.read(len(MAGIC)) == MAGIC else suffix
 
 
 def files_in(folder: Path) -> Iterator[Path]:
@@ -57,8 +73,8 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 def read_instrument_file(path: Path, options: Options) -> Source:
     """Return the spectra of one file of an instrument."""
-    refuse_array_options(path, options)
-    spectra: FileSpectra = load(FORMATS, path.suffix.lower(), "spectra")(path)
+    _check_options(path, options, ending(path) == OPUS)
+    spectra = _load(path, options.variable)
     facts = _facts(spectra, options, (path,), {"sample": spectra.names})
     return ColumnSpectra(facts=facts, spectra=np.ascontiguousarray(spectra.values, np.float32))
 
@@ -66,17 +82,36 @@ def read_instrument_file(path: Path, options: Options) -> Source:
 def read_folder(path: Path, options: Options) -> Source:
     """Return the spectra of a folder in the order of their names, those of a folder for each class by classes.
 
+    Titles that the files have of their own are a column ``title``.
+
     Raises:
         UserError: a file is no spectrum, has another axis than the first, or has the name of another.
     """
-    refuse_array_options(path, options)
     files = _ordered(path)
-    first = read_spectrum(files[0])
-    for file in files[1:]:
-        _same_axis(read_spectrum(file), first)
-    columns = {"sample": tuple(file.stem for file in files)}
+    _check_options(path, options, all(ending(file) == OPUS for file in files))
+    first = read_spectrum(files[0], options.variable)
+    titles = [_same_axis(read_spectrum(file, options.variable), first).names[0] for file in files]
+    columns = {"sample": tuple(map(_label, files))}
+    columns |= {"title": tuple(titles)} if tuple(titles) != columns["sample"] else {}
     columns |= {"labels": tuple(file.parent.name for file in files)} if files[0].parent != path else {}
-    return FolderSpectra(facts=_facts(first, options, files, columns), first=first)
+    return FolderSpectra(facts=_facts(first, options, files, columns), first=first, variable=options.variable)
+
+
+def _check_options(path: Path, options: Options, several: bool) -> None:
+    """Refuse options of arrays; files of a format that holds several spectra have names for ``--variable``."""
+    refuse_array_options(path, replace(options, variable=None) if several else options)
+
+
+def _load(file: Path, variable: str | None) -> FileSpectra:
+    """Return the spectra of a file."""
+    read = load(FORMATS, ending(file), "spectra")
+    spectra: FileSpectra = read(file) if variable is None else read(file, variable)
+    return spectra
+
+
+def _label(file: Path) -> str:
+    """Return the name of the spectrum of a file; a number at its end tells files of OPUS apart."""
+    return file.name if file.suffix[1:].isdecimal() else file.stem
 
 
 def _facts(
@@ -93,14 +128,15 @@ def _facts(
         table=True,
         layers=layers,
         header=dict(spectra.header),
-        notes=(*notes, *left),
+        notes=(*spectra.notes, *notes, *left),
         files=files,
     )
 
 
 def _ordered(folder: Path) -> tuple[Path, ...]:
     """Return the files of spectra by class and name."""
-    files = sorted(files_in(folder), key=lambda file: (file.parent.name if file.parent != folder else "", file.stem))
+    classes = {file: file.parent.name if file.parent != folder else "" for file in files_in(folder)}
+    files = sorted(classes, key=lambda file: (classes[file], _label(file)))
     apart = {file.parent == folder for file in files}
     if len(apart) > 1:
         loose = next(file for file in files if file.parent == folder)
@@ -110,29 +146,28 @@ def _ordered(folder: Path) -> tuple[Path, ...]:
             expected="all files in folders of classes, or all in one folder",
             do="Move it into the folder of its class.",
         )
-    twice = [pair for pair in pairwise(files) if pair[0].with_suffix("") == pair[1].with_suffix("")]
+    twice = [(a, b) for a, b in pairwise(files) if a.with_name(_label(a)) == b.with_name(_label(b))]
     if twice:
         names = " and ".join(file.name for file in twice[0])
         raise UserError(twice[0][0].parent, found=names, expected="one file for each name", do="Rename one of them.")
     return tuple(files)
 
 
-def read_spectrum(file: Path) -> FileSpectra:
+def read_spectrum(file: Path, variable: str | None = None) -> FileSpectra:
     """Return the spectrum of a file of a folder.
 
     Raises:
         UserError: it is of no known format, or has several spectra.
     """
-    read: Any = FORMATS.get(file.suffix.lower())
-    count = 0
-    if read is not None:
-        spectra: FileSpectra = load(FORMATS, file.suffix.lower(), "spectra")(file)
+    known, count = ending(file) in FORMATS, 0
+    if known:
+        spectra = _load(file, variable)
         count = len(spectra.values)
         if count == 1:
             return spectra
     raise UserError(
         file,
-        found=f"{count} spectra" if read else "a file of another kind",
+        found=f"{count} spectra" if known else "a file of another kind",
         expected=f"a spectrum ({', '.join(FORMATS)})",
         do="Move it out of the folder; ingest a file of several spectra by itself.",
     )

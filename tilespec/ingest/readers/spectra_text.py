@@ -8,10 +8,9 @@ spectra.
 import csv
 import re
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -23,7 +22,7 @@ from tilespec.core.spectral_units import unit_in
 from tilespec.core.types import UNLABELLED, Cube
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer, refuse_array_options
 from tilespec.ingest.readers.wavelengths import decimal, spectral_axis
-from tilespec.storage.layout import class_attrs
+from tilespec.storage.layout import class_attrs, class_names, code_type, unlabelled
 from tilespec.storage.references import MISSING
 from tilespec.storage.spectral_axis import NAMES
 
@@ -225,40 +224,54 @@ def _column(rows: _Rows, place: int, y0: int, y1: int) -> Cells:
 def _names(headers: list[str]) -> list[str]:
     """Return the name of the layer of each column, all different, and none that a store has for something else."""
     names: list[str] = []
-    for header in headers:
-        bare = re.sub(r"[\[(].*", "", header).strip()
-        name = "labels" if bare.lower() in CLASS else re.sub(r"[^\w-]+", "_", bare) or "column"
-        name = name if name not in TAKEN else f"{name}_"
+    for name in map(layer_name, headers):
         names.append(name if name not in names else f"{name}_{len(names)}")
     return names
 
 
+def layer_name(header: str) -> str:
+    """Return the name of the layer of a column, without its unit."""
+    bare = re.sub(r"[\[(].*", "", header).strip()
+    name = "labels" if bare.lower() in CLASS else re.sub(r"[^\w-]+", "_", bare) or "column"
+    return name if name not in TAKEN else f"{name}_"
+
+
 def layers_beside(path: Path, columns: Sequence[Named]) -> tuple[tuple[SourceLayer, ...], tuple[str, ...]]:
-    """Return the layers of columns of texts, and a note on those of too many different ones."""
-    layers = [_layer(*column) for column in columns]
-    left = [header or name for (name, header, _, _), layer in zip(columns, layers, strict=True) if not layer]
-    texts = (f"{path}: columns left out, of more than {UNLABELLED} texts: {', '.join(left)}",) if left else ()
-    return tuple(chain.from_iterable(layers)), texts
+    """Return the layers of columns, and a note on classes that are too many to be learned: they keep their texts."""
+    layers = [layer_of_texts(*column) for column in columns]
+    many = [layer for layer in layers if layer.name == "labels" and layer.dtype != np.uint8]
+    if not many:
+        return tuple(layers), ()
+    beside = beside_name(layer.name for layer in layers)
+    note = f"{path}: {len(class_names(many[0].attrs))} classes are more than {UNLABELLED}: kept as column {beside}"
+    return tuple(replace(layer, name=beside) if layer in many else layer for layer in layers), (note,)
 
 
-def held(name: str, texts: Sequence[str]) -> Named:
-    """Return a column whose texts are in memory."""
+def beside_name(names: Iterable[str]) -> str:
+    """Return the name of a column of classes that are not those of the table, none of the names of the others."""
+    others, name = set(names), "class_"
+    while name in others:
+        name = f"{name}_"
+    return name
+
+
+def held(name: str, texts: Sequence[str | None]) -> Named:
+    """Return a column whose texts are in memory; None for an empty cell."""
     cells = pd.Series(texts, dtype=str)
     return name, "", cells, lambda y0, y1: cells[y0:y1]
 
 
-def _layer(name: str, header: str, values: Cells, read: Read) -> list[SourceLayer]:
-    """Return the layer of a column: numbers, or a map of its texts; none of a column of too many texts."""
+def layer_of_texts(name: str, header: str, values: Cells, read: Read) -> SourceLayer:
+    """Return the layer of a column: numbers, or a map of its texts."""
     unit, present = re.search(r"[\[(](.*?)[\])]", header), values.dropna().str.strip()
     numeric = _as_number(present[~present.str.lower().isin(MISSING)]).notna().all()
     if name != "labels" and numeric:
         attrs = {"units": unit[1]} if unit else {}
-        return [SourceLayer(name=name, dtype=np.dtype(np.float64), read=partial(_as_numbers, read), attrs=attrs)]
-    texts = tuple(sorted(present.unique(), key=decimal if _as_number(present).notna().all() else None))
-    if len(texts) > UNLABELLED:
-        return []
-    read_classes = partial(_as_classes, read, texts)
-    return [SourceLayer(name=name, dtype=np.dtype(np.uint8), read=read_classes, attrs=class_attrs(texts))]
+        return SourceLayer(name=name, dtype=np.dtype(np.float64), read=partial(_as_numbers, read), attrs=attrs)
+    texts = sorted(present.unique(), key=decimal if _as_number(present).notna().all() else None)
+    dtype = code_type(len(texts))
+    codes = partial(_as_classes, read, pd.Index(texts, dtype=str), dtype)
+    return SourceLayer(name=name, dtype=dtype, read=codes, attrs=class_attrs(tuple(texts)))
 
 
 def _as_number(cells: Cells) -> Cells:
@@ -270,11 +283,10 @@ def _as_numbers(read: Read, y0: int, y1: int) -> np.ndarray:
     return np.asarray(_as_number(read(y0, y1)), np.float64)[:, None]
 
 
-def _as_classes(read: Read, texts: tuple[str, ...], y0: int, y1: int) -> np.ndarray:
-    """Return the numbers of texts, 255 for an empty cell."""
-    cells = read(y0, y1)
-    codes = pd.Categorical(cells.str.strip(), categories=list(texts)).codes
-    return np.where(codes < 0, UNLABELLED, codes).astype(np.uint8)[:, None]
+def _as_classes(read: Read, texts: "pd.Index[Any]", dtype: np.dtype[Any], y0: int, y1: int) -> np.ndarray:
+    """Return the numbers of texts; the one for no class for an empty cell."""
+    codes = texts.get_indexer(read(y0, y1).str.strip())
+    return np.where(codes < 0, unlabelled(dtype), codes).astype(dtype)[:, None]
 
 
 def _numbers(path: Path, header: list[str], frame: pd.DataFrame) -> np.ndarray:

@@ -123,11 +123,21 @@ def _array(
     name = NAMES.get(layer.name, layer.name) if exported.table else layer.name
     array = file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks)
     _attach(file, array, dims)
-    _put(array, {key: value for key, value in layer.attrs.items() if key != "_FillValue" and key not in drop}, [])
+    left = ("_FillValue", *drop, *_too_long(name, layer.attrs, exported.notes))
+    _put(array, {key: value for key, value in layer.attrs.items() if key not in left}, [])
     fill = next(iter(Packing.of(layer.name, layer.attrs, layer.dtype).fills), None)
     if fill is not None and not drop:
         array.attrs["_FillValue"] = np.asarray(fill).astype(dtype)
     return array
+
+
+def _too_long(name: str, attrs: Mapping[str, Any], notes: list[str]) -> tuple[str, ...]:
+    """Return the attributes with names of classes if they are more than HDF5 can hold, and note it."""
+    count, words = np.size(attrs.get("flag_values", ())), str(attrs.get("flag_meanings", ""))
+    if 16 * count + len(words.encode()) <= LONGEST:  # HDF5 has 16 bytes for each text of a list
+        return ()
+    notes.append(f"NetCDF: the {count} names of {name} are too many and left out; .csv and .mat have them")
+    return ("flag_meanings", "flag_values", "class_names")
 
 
 def _sides(exported: ExportSource, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
