@@ -257,7 +257,7 @@ def beside_name(names: Iterable[str]) -> str:
 
 def held(name: str, texts: Sequence[str | None]) -> Named:
     """Return a column whose texts are in memory; None for an empty cell."""
-    cells = pd.Series(texts, dtype=str)
+    cells = pd.Series(list(texts), dtype=str)
     return name, "", cells, lambda y0, y1: cells[y0:y1]
 
 
@@ -285,7 +285,7 @@ def _as_numbers(read: Read, y0: int, y1: int) -> np.ndarray:
 
 def _as_classes(read: Read, texts: "pd.Index[Any]", dtype: np.dtype[Any], y0: int, y1: int) -> np.ndarray:
     """Return the numbers of texts; the one for no class for an empty cell."""
-    codes = texts.get_indexer(read(y0, y1).str.strip())
+    codes = texts.get_indexer(pd.Index(read(y0, y1).str.strip()))
     return np.where(codes < 0, unlabelled(dtype), codes).astype(dtype)[:, None]
 
 

@@ -140,7 +140,7 @@ class KnownRates(TorchFunctionMode):
 
 
 def library() -> Any:
-    """Return segmentation-models-pytorch.
+    """Return the module of segmentation-models-pytorch.
 
     Raises:
         UserError: it cannot be imported.
