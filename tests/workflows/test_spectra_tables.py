@@ -258,7 +258,7 @@ def test_one_file_and_a_folder_for_each_class_are_the_same_training_set(tmp_path
             "train": {"steps": 6, "batch": 4, "rate": 1e-2},
         }
         api.train(settings, tmp_path / name)
-        weights.append((tmp_path / name / "model" / "model.safetensors").read_bytes())
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
     with xr.open_zarr(tmp_path / "a.zarr") as folder, xr.open_zarr(tmp_path / "b.zarr") as one:
         assert set(folder.variables) == set(one.variables)
         for variable in folder.variables:
