@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from tilespec.core.errors import UserError
 from tilespec.models.nets import build
+from tilespec.models.nets.resnet import spread
 
 
 def small(dimensions=2, bands=9, out=3, **params):
@@ -125,3 +126,22 @@ def test_every_layer_has_a_slope_of_its_own():
 def test_numbers_that_make_no_net_are_refused(params, text):
     with pytest.raises(UserError, match=text):
         small(**params)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 5, 6, 7, 8, 14])
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_the_first_convolution_is_torchs_with_gradients_as_in_double_precision(dimensions, bands):
+    torch.manual_seed(0)
+    first = spread(dimensions, 1, 2, 7, stride=2)
+    x = torch.rand(2, 1, *{1: (bands,), 2: (8, 8), 3: (bands, 8, 8)}[dimensions])
+    found = []
+    for kind in (torch.float32, torch.float64):
+        own, seen = (part.detach().to(kind, copy=True).requires_grad_() for part in (first.weight, x))
+        plain = kind == torch.float64
+        how = {"stride": first.stride, "padding": first.padding, "dilation": first.dilation}
+        convolve = (None, functional.conv1d, functional.conv2d, functional.conv3d)[dimensions]
+        y = convolve(seen, own, **how) if plain else torch.func.functional_call(first, {"weight": own}, seen)
+        y.square().mean().backward()
+        found.append([part.double() for part in (y.detach(), own.grad, seen.grad)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

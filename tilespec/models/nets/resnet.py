@@ -204,7 +204,24 @@ def spread(dimensions: int, a: int, b: int, size: int, *, stride: int = 1, dilat
     """Return a convolution without offset, with a stride along bands and a dilation along pixels."""
     ends, n = size // 2, dimensions
     steps = {"stride": along(n, stride, 1), "dilation": along(n, 1, dilation)}
-    return CONVOLUTIONS[n](a, b, size, padding=along(n, ends, ends * dilation), bias=False, **steps)
+    make = StridedConv3d if n == 3 and stride > 1 else CONVOLUTIONS[n]
+    return make(a, b, size, padding=along(n, ends, ends * dilation), bias=False, **steps)
+
+
+@final
+class StridedConv3d(nn.Conv3d):
+    """A convolution of volumes that adds the zeros beyond the first and the last band itself.
+
+    Where it is left to oneDNN, torch 2.13.0 overwrites memory in the gradient of the weights, if a filter of 7 with a
+    stride of 2 reads 5 to 7 bands.
+    """
+
+    def forward(self, x: Features) -> Smaller:
+        """Return features, with as many bands as strides fit in."""
+        assert not isinstance(self.padding, str), "numbers of positions"
+        ends, *rest = self.padding
+        padded = functional.pad(x, (0, 0, 0, 0, ends, ends))
+        return functional.conv3d(padded, self.weight, None, self.stride, (0, *rest), self.dilation)
 
 
 def tile_class(dimensions: int, counts: tuple[int, ...], *, bottleneck: bool, by_pixel: bool) -> TileClass:
