@@ -204,7 +204,7 @@ def spread(dimensions: int, a: int, b: int, size: int, *, stride: int = 1, dilat
     """Return a convolution without offset, with a stride along bands and a dilation along pixels."""
     ends, n = size // 2, dimensions
     steps = {"stride": along(n, stride, 1), "dilation": along(n, 1, dilation)}
-    make = StridedConv3d if n == 3 and stride > 1 else CONVOLUTIONS[n]
+    make: Callable[..., nn.Module] = StridedConv3d if n == 3 and stride > 1 else CONVOLUTIONS[n]
     return make(a, b, size, padding=along(n, ends, ends * dilation), bias=False, **steps)
 
 
