@@ -7,7 +7,6 @@ Every command is a process of its own; its seconds and its peak memory are what 
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -46,11 +45,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the scene and the maps are written; 13 GB")
     parser.add_argument("--rows", type=int, default=3000)
     options = parser.parse_args()
-    at = Path(tempfile.mkdtemp(dir=options.folder))
-    try:
-        found = {"shape": [options.rows, COLS, BANDS], "tile": TILE, **measured(at, options.rows)}
-    finally:
-        shutil.rmtree(at)
+    with tempfile.TemporaryDirectory(dir=options.folder) as at:
+        found = {"shape": [options.rows, COLS, BANDS], "tile": TILE, **measured(Path(at), options.rows)}
     print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")

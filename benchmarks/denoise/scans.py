@@ -16,7 +16,6 @@ such spectra of each cell that teaches, side by side.
 
 import argparse
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -169,21 +168,18 @@ def network(at: Path, stores: dict[str, str], seed: int, steps: int) -> dict[str
     return {**judged(f"{out}.zarr", stores["truth"]), "seconds": seconds}
 
 
-def compared(case: Case, seeds: int, steps: int) -> dict[str, Any]:
+def compared(at: Path, case: Case, seeds: int, steps: int) -> dict[str, Any]:
     """Return the figures of all methods."""
-    at = Path(tempfile.mkdtemp())
     names = ("clean", "noisy", "alike", "like", "scans", "truth")
     stores = {name: table(at, name, getattr(case, name), case) for name in names}
     pairs, cells = ("noisy", "clean"), ("alike", "like")
-    rows: dict[str, Any] = {
+    return {
         "single scan": judged(stores["scans"], stores["truth"]),
         "Savitzky-Golay": chosen(at, [f"sg={w}:2" for w in WINDOWS], stores, pairs),
         "PCA": chosen(at, [f"pca={k}" for k in COMPONENTS], stores, pairs),
         "MNF": chosen(at, [f"mnf={k}:lower" for k in COMPONENTS], stores, cells),
         "ResUNet": [network(at, stores, seed, steps) for seed in range(seeds)],
     }
-    shutil.rmtree(at)
-    return rows
 
 
 CASES = {"plastic": plastic, "algae": algae}
@@ -200,7 +196,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     for name in options.set or CASES:
         for which, case in CASES[name](options.data):
-            found[which] = compared(case, options.seeds, options.steps)
+            with tempfile.TemporaryDirectory() as at:
+                found[which] = compared(Path(at), case, options.seeds, options.steps)
             print(json.dumps({which: found[which]}, indent=1), flush=True)
     if options.out:
         options.out.write_text(json.dumps({"steps": options.steps, "rows": found}, indent=1) + "\n")

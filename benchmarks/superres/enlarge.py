@@ -9,7 +9,6 @@ have the peak 1, ERGAS the scale of the enlargement in its ratio, SAM is in degr
 
 import argparse
 import json
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -65,6 +64,18 @@ def network(at: Path, coarse: str, fine: str, scale: int, seed: int, steps: int)
     return {**judged(f"{out}.zarr", fine), "seconds": seconds}
 
 
+def compared(at: Path, cube: np.ndarray, wavelengths: np.ndarray, scale: int, seeds: int, steps: int) -> dict[str, Any]:
+    """Return the figures of all methods at one scale."""
+    fine = stored(at, "fine", cube, wavelengths)
+    means = cube.reshape(SIDE // scale, scale, SIDE // scale, scale, -1).mean(axis=(1, 3), dtype=np.float32)
+    coarse = stored(at, "coarse", means, wavelengths)
+    found: dict[str, Any] = {
+        mode: judged(stored(at, mode, enlarged(means, scale, mode), wavelengths), fine, scale)
+        for mode in ("nearest", "bicubic")
+    }
+    return found | {"RCAN": [network(at, coarse, fine, scale, seed, steps) for seed in range(seeds)]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -75,18 +86,11 @@ def main() -> None:
     options = parser.parse_args()
     held = np.load(options.data / "cave_chart_and_stuffed_toy" / "chart_and_stuffed_toy_ms.npz")
     cube, wavelengths = held["cube"].astype(np.float32) / 65535, held["wavelength_nm"]
-    at, rows = Path(tempfile.mkdtemp()), {}
-    fine = stored(at, "fine", cube, wavelengths)
+    rows: dict[int, Any] = {}
     for scale in options.scale or SCALES:
-        means = cube.reshape(SIDE // scale, scale, SIDE // scale, scale, -1).mean(axis=(1, 3), dtype=np.float32)
-        coarse = stored(at, f"coarse-{scale}", means, wavelengths)
-        found: dict[str, Any] = {}
-        for mode in ("nearest", "bicubic"):
-            found[mode] = judged(stored(at, f"{mode}-{scale}", enlarged(means, scale, mode), wavelengths), fine, scale)
-        found["RCAN"] = [network(at, coarse, fine, scale, seed, options.steps) for seed in range(options.seeds)]
-        rows[scale] = found
-        print(json.dumps({scale: found}, indent=1), flush=True)
-    shutil.rmtree(at)
+        with tempfile.TemporaryDirectory() as at:
+            rows[scale] = compared(Path(at), cube, wavelengths, scale, options.seeds, options.steps)
+        print(json.dumps({scale: rows[scale]}, indent=1), flush=True)
     if options.out:
         options.out.write_text(json.dumps({"steps": options.steps, "net": NET, "rows": rows}, indent=1) + "\n")
 

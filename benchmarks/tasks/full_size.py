@@ -124,11 +124,8 @@ def main() -> None:
         ("scene", lambda at: scene_figures(at, options.rows, options.task or list(TASKS))),
         ("table", lambda at: table_figures(at, options.spectra)),
     ):
-        at = Path(tempfile.mkdtemp(dir=options.folder))
-        try:
-            found[name] = measure(at)
-        finally:
-            shutil.rmtree(at)
+        with tempfile.TemporaryDirectory(dir=options.folder) as at:
+            found[name] = measure(Path(at))
     print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")

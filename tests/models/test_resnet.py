@@ -89,7 +89,7 @@ def test_a_net_of_spectra_moves_along_bands_and_has_the_same_bits_in_every_tile(
         assert net(x).isnan().any(dim=1).sum() == 1
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize("dimensions", [1, 3])
 @pytest.mark.parametrize("depth", [18, 50])
 def test_every_net_trains_one_step_and_answers_for_every_pixel(dimensions, depth):
     net, x = small(dimensions, depth=depth, stages=4).train(), torch.randn(2, 9, 4, 3)
@@ -129,17 +129,17 @@ def test_numbers_that_make_no_net_are_refused(params, text):
 
 
 @pytest.mark.parametrize("bands", [1, 2, 4, 5, 6, 7, 8, 14])
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize("dimensions", [1, 3])
 def test_the_first_convolution_is_torchs_with_gradients_as_in_double_precision(dimensions, bands):
     torch.manual_seed(0)
     first = spread(dimensions, 1, 2, 7, stride=2)
-    x = torch.rand(2, 1, *{1: (bands,), 2: (8, 8), 3: (bands, 8, 8)}[dimensions])
+    x = torch.rand(2, 1, *(bands, 8, 8)[:dimensions])
     found = []
     for kind in (torch.float32, torch.float64):
         own, seen = (part.detach().to(kind, copy=True).requires_grad_() for part in (first.weight, x))
         plain = kind == torch.float64
         how = {"stride": first.stride, "padding": first.padding, "dilation": first.dilation}
-        convolve = (None, functional.conv1d, functional.conv2d, functional.conv3d)[dimensions]
+        convolve = {1: functional.conv1d, 3: functional.conv3d}[dimensions]
         y = convolve(seen, own, **how) if plain else torch.func.functional_call(first, {"weight": own}, seen)
         y.square().mean().backward()
         found.append([part.double() for part in (y.detach(), own.grad, seen.grad)])

@@ -126,7 +126,7 @@ def test_the_two_sides_of_a_split_are_stores_without_a_labelled_pixel_in_common(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("third", "random:SHARE, halves, class-halves or blocks:SIDE"),
+        ("third", "one of random:SHARE, halves, class-halves, blocks:SIDE"),
         ("blocks", "a number of pixels"),
         ("blocks:0", "a number of pixels"),
         ("blocks:-3", "a number of pixels"),

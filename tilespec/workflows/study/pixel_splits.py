@@ -41,7 +41,10 @@ def pixel_split(text: str, items: Sequence[StudyScene], seed: int, folder: Path)
     """
     name, _, argument = text.partition(":")
     if name not in PIXEL_SPLITS:
-        raise _refused(text, repr(name), "random:SHARE, halves, class-halves or blocks:SIDE")
+        usages = [one + ARGUMENTS.get(one, "") for one in PIXEL_SPLITS]
+        raise _refused(text, repr(name), f"one of {', '.join(usages)}")
+    if argument and name not in ARGUMENTS:
+        raise _refused(text, repr(argument), f"{name} alone")
     sides: dict[str, list[StudyScene]] = {"train": [], "test": []}
     for item in items:
         if item.truth is not None and item.key != "labels":
@@ -99,7 +102,7 @@ def _random(share: str, labels: ClassMap, seed: int) -> Chosen:
 
 def _halves(argument: str, labels: ClassMap, seed: int) -> Chosen:
     """Return the left, the right, the upper or the lower half of the plane, by turns."""
-    _check_alone("halves", argument)
+    del argument
     (height, width), chosen = labels.shape, np.zeros(labels.shape, bool)
     parts = (np.s_[:, : width // 2], np.s_[:, width // 2 :], np.s_[: height // 2], np.s_[height // 2 :])
     chosen[parts[seed % len(parts)]] = True
@@ -112,7 +115,7 @@ def _class_halves(argument: str, labels: ClassMap, seed: int) -> Chosen:
     The line between them has as many pixels of the class on either side as lines can. A class that lies in a single
     line is for training as a whole.
     """
-    _check_alone("class-halves", argument)
+    del argument
     chosen = np.zeros(labels.shape, bool)
     along, late = (1, 0)[seed % 4 // 2], bool(seed % 2)
     for number in np.unique(labels[labels != UNLABELLED]):
@@ -145,12 +148,8 @@ def _blocks(text: str, labels: ClassMap, seed: int) -> Chosen:
     return taught[block] & (labels != UNLABELLED)
 
 
-def _check_alone(name: str, argument: str) -> None:
-    """Refuse words behind a split that takes none."""
-    if argument:
-        raise _refused(f"{name}:{argument}", repr(argument), f"{name} alone")
-
-
+ARGUMENTS: Final = {"random": ":SHARE", "blocks": ":SIDE"}
+"""What follows the names of splits; the others stand alone."""
 PIXEL_SPLITS: Final[dict[str, Callable[[str, ClassMap, int], Chosen]]] = {
     "random": _random,
     "halves": _halves,
