@@ -43,9 +43,10 @@ SETS: dict[str, Callable[[Path], tuple[np.ndarray, np.ndarray]]] = {
 
 
 def scene(at: Path, cube: np.ndarray, gt: np.ndarray) -> str:
-    """Write a scene with its labels; return its URL."""
+    """Write a scene with its labels, unless a run that was stopped has; return its URL."""
     file, out = str(at / "source.npz"), str(at / "scene.zarr")
-    np.savez(file, cube=cube, gt=gt)
+    if not Path(file).exists():  # a new one would be another source of the store
+        np.savez(file, cube=cube, gt=gt)
     names = ",".join(f"class_{k}" for k in range(1, int(gt.max()) + 1))
     api.ingest(file, out, variable="cube", labels=f"{file}:gt", ignore_label=0, class_names=names)
     return out

@@ -53,7 +53,7 @@ def network(at: Path, coarse: str, fine: str, scale: int, seed: int, steps: int)
     settings = {
         "data": {"scene": coarse, "target": fine, "patch": patch, "cols": f"0:{SIDE // scale // 2}", "augment": True},
         "task": {"name": "superres", "scale": scale},
-        "net": {**NET, "scale": scale},
+        "net": {"name": "residual", "inner": {**NET, "scale": scale}},
         "objective": {"name": "supervised", "loss": "l1"},
         "train": {"seed": seed, "steps": steps, "batch": 8, "rate": 1e-3, "warmup": 0, "schedule": "one_cycle"},
     }

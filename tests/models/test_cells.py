@@ -1,4 +1,4 @@
-"""Cells and enlarged images: any net of pixels answers for whole images, or for finer pixels."""
+"""Nets around another one: it answers for whole images, for finer pixels, or says what is to be added."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ INNER = {
     "images": {"name": "resunet", "base_width": 2, "levels": 1, "residual": False, "activation": "leaky_relu"},
     "approximate": {"name": "efficientnet", "base_width": 8, "stages": 1, "squeeze": "tile", "norm": "instance"},
 }
+
+RCAN = {"width": 4, "groups": 1, "blocks": 1, "reduction": 2, "attention": False}
 
 
 def small(name, inner, bands=4, out=3, **params):
@@ -77,3 +79,32 @@ def test_an_approximate_net_is_approximate_when_enlarged_and_a_frozen_one_is_not
     assert small("enlarged", "linear").frozen_class is None
     with pytest.raises(UserError, match=r"net\.scale: .*2, 3, 4, 8"):
         small("enlarged", "linear", scale=5)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+def test_a_residual_net_adds_to_its_input_enlarged_and_its_tiles_equal_the_scene(scale):
+    inner = INNER["images"] if scale == 1 else {"name": "rcan", "scale": scale, **RCAN}
+    net = small("residual", inner, out=4)
+    halo, align = net.tile_class.halo, net.tile_class.align
+    assert net.tile_class.kind == "exact"
+    assert max(reach(net, 4, cells=12, height=2 * align)) <= halo
+    tile, scene = tile_and_scene(net, 4, side=2 * align)
+    np.testing.assert_allclose(tile, scene, atol=1e-5)  # torch rounds thirds of coordinates to float32
+    x = torch.rand(2, 4, 6, 8)
+    with torch.no_grad():
+        added = net(x) - net.inner(x)
+        finer = torch.nn.functional.interpolate(x, scale_factor=scale, mode="bicubic")
+        torch.testing.assert_close(added, finer if scale > 1 else x, atol=1e-6, rtol=0)
+        net.gain.fill_(3), net.offset.fill_(-1)
+        torch.testing.assert_close(net(x) - net.inner(x), 3 * added - 1, atol=1e-5, rtol=0)
+
+
+def test_a_residual_net_reads_what_the_interpolation_reads_and_refuses_what_cannot_be_added():
+    near = {"name": "enlarged", "scale": 2, "inner": {"name": "linear"}}
+    assert small("residual", near, out=4).tile_class.halo >= 2
+    assert small("residual", "linear", out=4).tile_class.kind == "pixelwise"
+    assert small("residual", "approximate", out=4).tile_class.kind == "approximate"
+    with pytest.raises(UserError, match="found 3; expected 4 channels"):
+        small("residual", "linear")
+    with pytest.raises(UserError, match="found 4 x 1 x 1 values; expected an answer of 4 x 6 x 6 values"):
+        small("residual", {"name": "cells", "cell": 6, "inner": INNER["linear"]}, out=4)(torch.zeros(1, 4, 6, 6))

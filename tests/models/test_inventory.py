@@ -34,6 +34,10 @@ def enlarged(net):
     return {"name": "enlarged", "scale": SCALE, "inner": net}
 
 
+def residual(net):
+    return {"name": "residual", "inner": net}
+
+
 FILLED = {
     **{
         f"{task} {name}": (task, net)
@@ -56,6 +60,8 @@ FILLED = {
     "superres unet": ("superres", enlarged(UNET)),
     "superres resunet": ("superres", enlarged(RESUNET)),
     "superres rcan": ("superres", {**RCAN, "scale": SCALE}),
+    "superres residual": ("superres", residual({**RCAN, "scale": SCALE})),
+    "denoise residual": ("denoise", residual({**RESUNET, **SPECTRA, **BANDS_EACH})),
     "images unet": ("images", cells(UNET)),
     "images unet volumes": ("images", cells({**UNET, **VOLUMES})),
     **{
@@ -84,6 +90,8 @@ EMPTY = {
     "superres unet": ("superres", UNET, "answers of 8 x 8 pixels"),
     "superres segnet": ("superres", SEGNET, "answers of 8 x 8 pixels"),
     "superres resnet": ("superres", RESNET, "answers of 8 x 8 pixels"),
+    "superres residual": ("superres", residual(UNET), "answers of 8 x 8 pixels"),
+    "calibrate residual": ("fewer", residual({**RESUNET, **SPECTRA}), "net.inner: channels"),
     "images resnet": ("images", RESNET, "answers of 8 x 8 pixels"),
     "segment cells": ("segment", cells(UNET), "answers of 1 x 1 pixels"),
     "calibrate qrnn3d": ("fewer", {"name": "qrnn3d"}, "net.channels"),

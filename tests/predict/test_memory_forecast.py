@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from untrained_models import UNET, save_model
 
@@ -43,3 +44,14 @@ def test_a_tile_that_memory_cannot_hold_is_refused_and_not_allocated(make_scene,
         api.predict(model, scene, tmp_path / "out", tile=40000, memory="1GB", dry_run=dry)
     assert peak.bytes < max(1e9, before + 100e6), "no trial takes more than the budget either"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_of_spectra_is_not_taken_for_a_square(tmp_path):
+    """A stored object of a table is as wide as the table: one pixel."""
+    file, table = tmp_path / "spectra.npy", tmp_path / "table"
+    np.save(file, np.random.default_rng(0).random((20_000, 64), np.float32))
+    api.ingest(str(file), str(table), axes="spectrum,band")
+    model = save_model(tmp_path / "model", str(table), net={"name": "linear"}, classes=64, tile=1)
+    before = resident()
+    found = api.predict(model, table, tmp_path / "out", probabilities=True, dry_run=True)
+    assert found["projected_memory"] < before + 4e8

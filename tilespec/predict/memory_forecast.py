@@ -172,7 +172,7 @@ def _buffers(plan: PredictPlan, panel: int, channels: tuple[int, int], scene: Sc
     width, edge = plan.product.columns(panel)[1] - plan.product.columns(panel)[0], plan.product.edge
     blended = channels[1] + plan.disagreement
     strips = _rows_held(plan, panel, scene) * (x1 - x0) * (4 * channels[0] + 1)
-    one = 4 * edge * edge * blended
+    one = 4 * edge * min(edge, width) * blended
     return int(strips + 4 * blended * width * (plan.grid.y.tile + 3 * edge) + 3 * encoding(one) * one)
 
 

@@ -46,6 +46,7 @@ NETS = {
     "segnet": "tilespec.models.nets.segnet:Segnet",
     "cells": "tilespec.models.nets.cells:Cells",
     "enlarged": "tilespec.models.nets.enlarged:Enlarged",
+    "residual": "tilespec.models.nets.residual:ResidualNet",
     "smp": "tilespec.models.nets.smp:Smp",
     "branched": "tilespec.models.nets.branched:Branched",
     "mst": "tilespec.models.nets.mst:Mst",

@@ -117,10 +117,8 @@ class AttentionBlock(nn.Module):
     def attention(self, x: Tokens) -> Tokens:
         """Return for each token the values of all tokens, weighted by the softmax of scaled products (Vaswani 2017)."""
         parts = affine(self.mixed, x).reshape(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = (part.flatten(0, 1) for part in parts)
-        alike = torch.softmax(torch.bmm(query, key.transpose(1, 2)) * query.shape[-1] ** -0.5, dim=-1)
-        values = torch.bmm(alike, value).reshape(len(x), self.heads, x.shape[1], -1).transpose(1, 2).flatten(2)
-        return affine(self.out, values)
+        values = functional.scaled_dot_product_attention(*parts)  # without the memory of all products
+        return affine(self.out, values.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tokens) -> Tokens:
         """Return tokens of the same shape."""
