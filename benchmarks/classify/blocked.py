@@ -25,8 +25,8 @@ NETS: dict[str, tuple[dict[str, Any], str, int, int, float]] = {
     "ResUNet, 3 halvings": ({"name": "resunet", "base_width": 16, "levels": 3}, COMPONENTS, 32, 8, 2.0),
     "ResUNet, 1 halving": ({"name": "resunet", "base_width": 16, "levels": 1}, COMPONENTS, 32, 8, 2.0),
     "HybridSN": ({"name": "hybridsn", "window": 11}, COMPONENTS, 32, 4, 1.0),
-    "transformer, windows": ({"name": "spectralformer", "window": 7}, BANDS, 8, 2, 1.0),
-    "transformer, pixels": ({"name": "spectralformer"}, BANDS, 2, 32, 1.0),
+    "transformer, windows": ({"name": "spectralformer", "window": 7}, BANDS, 8, 2, 0.5),
+    "transformer, pixels": ({"name": "spectralformer"}, BANDS, 2, 32, 0.5),
 }
 """The nets, with recipe, patch, batch and the share of the steps."""
 

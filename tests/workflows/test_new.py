@@ -10,6 +10,7 @@ import pytest
 from tilespec import api
 from tilespec.core.errors import UserError
 from tilespec.training.config import resolve
+from tilespec.workflows.config_file import plain_tables
 from tilespec.workflows.proposal import RULES, DataFacts, proposed
 
 SIDE, BANDS = 80, 20
@@ -98,7 +99,7 @@ def test_less_memory_gives_smaller_batches_and_never_none():
 def test_every_proposed_table_is_a_configuration():
     for task, case in CASES.items():
         tables = proposed(facts(task=task, counts=() if case[1] else (5, 5)))
-        resolve({name: {key: one.value for key, one in table.items()} for name, table in tables.items()})
+        resolve(plain_tables(tables))
 
 
 def test_rows_are_held_out_only_if_no_part_lacks_a_class(stores, tmp_path):

@@ -25,8 +25,14 @@ Table = dict[str, Setting]
 
 
 def plain_tables(tables: dict[str, Table]) -> dict[str, dict[str, Any]]:
-    """Return the values of all tables without their reasons."""
-    return {name: {key: one.value for key, one in table.items()} for name, table in tables.items()}
+    """Return the values of all tables without their reasons; the table ``net.inner`` lies in ``net``."""
+    plain: dict[str, dict[str, Any]] = {}
+    for name, table in tables.items():
+        place = plain
+        for part in name.split("."):
+            place = place.setdefault(part, {})
+        place.update({key: one.value for key, one in table.items()})
+    return plain
 
 
 def check_free(out: str) -> None:

@@ -109,15 +109,15 @@ def _learned_rows(task: str, sources: Mapping[str, str], scale: int, height: int
 
 def proposed(facts: DataFacts) -> dict[str, Table]:
     """Return the tables of a configuration with the reason of each setting."""
-    net, objective = RULES[facts.task](facts)
+    learned = RULES[facts.task](facts)
+    net = learned.get("net.inner", learned["net"])
     patch = _patch(facts, net)
     batch = _batch(facts, net, patch.value)
     tables = {
         "data": _data(facts) | {"patch": patch} | _balance(facts),
         "recipe": {"steps": _steps(facts, net)},
         "task": _task(facts),
-        "net": net,
-        "objective": objective,
+        **learned,
         "train": _train(batch),
         "validate": _validate(facts),
     }
@@ -206,8 +206,8 @@ def _train(batch: Setting) -> Table:
     }
 
 
-Rule = Callable[[DataFacts], tuple[Table, Table]]
-"""A function that returns the net and the objective."""
+Rule = Callable[[DataFacts], dict[str, Table]]
+"""A function that returns the tables of the objective, of the net, and of the one inside of it (``net.inner``)."""
 
 
 def _of_spectra(facts: DataFacts, why: str) -> Table:
@@ -228,30 +228,37 @@ def _of_spectra(facts: DataFacts, why: str) -> Table:
     }
 
 
-def _classes(facts: DataFacts) -> tuple[Table, Table]:
+def _classes(facts: DataFacts) -> dict[str, Table]:
     """Return a net that answers classes: of neighbourhoods where there are any, else of spectra."""
-    objective = {"name": Setting(value="supervised", why=""), "loss": Setting(value="cross_entropy", why="")}
+    objective = _supervised("cross_entropy", "")
     if facts.small or facts.task == "classify":
-        return _of_spectra(facts, "the shape of a spectrum tells its class"), objective
+        return {"net": _of_spectra(facts, "the shape of a spectrum tells its class"), "objective": objective}
     halvings = min(6, (min(facts.rows, facts.shape[1], LARGEST)).bit_length() - 2)
-    return {
+    net = {
         "name": Setting(value="unet", why="texture and shape tell classes that have one spectrum"),
         "base_width": Setting(value=16, why="a quarter of the published width, for a laptop"),
         "n_down": Setting(value=halvings, why="the coarsest layer has 2 x 2 pixels or more"),
         "norm": Setting(value="none", why="the same net on any tile"),
         "dropout": Setting(value=0.0, why=""),
         "init": Setting(value="kaiming", why="a net without norms needs it"),
-    }, objective
+    }
+    return {"net": net, "objective": objective}
 
 
-def _values(facts: DataFacts) -> tuple[Table, Table]:
+def _values(facts: DataFacts) -> dict[str, Table]:
     """Return a net that answers values of each spectrum by itself."""
-    objective = {"name": Setting(value="supervised", why=""), "loss": Setting(value="l1", why="outliers weigh less")}
-    return _of_spectra(facts, "a spectrum is made of its neighbouring bands"), objective
+    net = _of_spectra(facts, "a spectrum is made of its neighbouring bands")
+    return {"net": net, "objective": _supervised("l1", "outliers weigh less")}
 
 
-def _finer(facts: DataFacts) -> tuple[Table, Table]:
-    """Return a net that answers finer pixels."""
+def _cleaned(facts: DataFacts) -> dict[str, Table]:
+    """Return a net that answers what is to be added to each spectrum."""
+    tables = _values(facts)
+    return {**_added("noise is learned sooner than spectra", tables["net"]), "objective": tables["objective"]}
+
+
+def _finer(facts: DataFacts) -> dict[str, Table]:
+    """Return a net that answers what is to be added to the image with finer pixels."""
     net = {
         "name": Setting(value="rcan", why="residual groups at the low resolution, enlarged at the end"),
         "scale": Setting(value=facts.scale, why=""),
@@ -260,13 +267,24 @@ def _finer(facts: DataFacts) -> tuple[Table, Table]:
         "blocks": Setting(value=4, why=""),
         "attention": Setting(value=False, why="without means over a tile: exact on tiles, no seams"),
     }
-    return net, {"name": Setting(value="supervised", why=""), "loss": Setting(value="l1", why="sharper than mse")}
+    why = "what a bicubic enlargement lacks is learned sooner than the whole"
+    return {**_added(why, net), "objective": _supervised("l1", "sharper than mse")}
+
+
+def _added(why: str, net: Table) -> dict[str, Table]:
+    """Return the tables of a net whose answer is added to its input."""
+    return {"net": {"name": Setting(value="residual", why=why)}, "net.inner": net}
+
+
+def _supervised(loss: str, why: str) -> Table:
+    """Return the objective with a loss."""
+    return {"name": Setting(value="supervised", why=""), "loss": Setting(value=loss, why=why)}
 
 
 RULES: Final[dict[str, Rule]] = {
     "segment": _classes,
     "classify": _classes,
-    "denoise": _values,
+    "denoise": _cleaned,
     "calibrate": _values,
     "reconstruct": _values,
     "superres": _finer,
