@@ -132,8 +132,8 @@ def test_jcamp_whose_checks_fail_is_refused(tmp_path, old, new, message):
     assert not (tmp_path / "out").exists()
 
 
-def spc(values, *, exponent=-128, flags=0, unit=1, axis=None, version=0x4B):
-    """Write the new form of SPC by its description."""
+def spc(values, *, exponent=-128, flags=0, unit=1, axis=None, version=0x4B, places=None):
+    """Write the new form of SPC by its description; ``places`` are Z and W of each spectrum."""
     count, points = values.shape
     flags |= (4 if count > 1 else 0) | (128 if axis is not None else 0)
     head = struct.pack("<BBBbiddiBBBB", flags, version, 0, exponent, points, 400.0, 404.0, count, unit, 0, 0, 0)
@@ -141,7 +141,8 @@ def spc(values, *, exponent=-128, flags=0, unit=1, axis=None, version=0x4B):
     kind = "<f4" if exponent == -128 else "<i2" if flags & 1 else "<i4"
     for i, row in enumerate(values):
         scale = 1 if exponent == -128 else 2.0 ** (8 * np.dtype(kind).itemsize - exponent)
-        own = struct.pack("<BbhfffiifI", 0, exponent, i, 0, 0, 0, points, 0, 0, 0)[:32]
+        z, w = (0, 0) if places is None else places[i]
+        own = struct.pack("<BbhfffiifI", 0, exponent, i, z, 0, 0, points, 0, w, 0)[:32]
         body += own.ljust(32, b"\0") + (np.round(row * scale) if scale > 1 else row).astype(kind).tobytes()
     return head.ljust(512, b"\0") + body
 
@@ -165,6 +166,23 @@ def test_spc_comes_in_with_an_axis_that_is_listed(tmp_path):
         assert_array_equal(table.cube, values)
         assert_allclose(table.wavelength, [400, 500, 700, 800, 1000], rtol=1e-6)
         assert class_names(table.sample.attrs) == ("a_0", "a_1")
+
+
+def test_a_map_in_spc_is_a_scene_and_what_was_not_varied_is_no_column(tmp_path):
+    places = [(z, w) for w in (5.0, 5.5) for z in (-1.0, 0.0, 1.0)]
+    values = np.arange(30, dtype=np.float32).reshape(6, 5)
+    (tmp_path / "map.spc").write_bytes(spc(values[::-1], places=places[::-1]))
+    api.ingest(tmp_path / "map.spc", tmp_path / "map", grid="z,w")
+    with xr.open_zarr(tmp_path / "map") as scene:
+        assert scene.cube.dims == ("y", "x", "band")
+        assert_array_equal(scene.cube.values.reshape(6, 5), values)
+        assert_array_equal(scene.position_x[0], [-1, 0, 1])
+        assert_array_equal(scene.position_y[:, 0], [5, 5.5])
+    (tmp_path / "line.spc").write_bytes(spc(values, places=[(z, 0) for z in range(6)]))
+    api.ingest(tmp_path / "line.spc", tmp_path / "line")
+    with xr.open_zarr(tmp_path / "line") as table:
+        assert set(table.data_vars) == {"cube", "valid", "sample", "z"} & set(table.variables)
+        assert_array_equal(table.z, range(6))
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ class SceneOptions:
     """This variable of a .mat, .npz or Zarr source is the cube."""
     axes: str | None = None
     """The axes of the source have this order, e.g. band,y,x; spectrum,band of a table of spectra."""
+    grid: str | None = field(default=None, metadata={"metavar": "X,Y"})
+    """The spectra of a table are the pixels of a map, at the numbers in these two of its columns: a scene."""
     bin: int = 1
     """Average N x N pixels, after calibration. Pixels without data are left out; labels are decided by majority."""
     bin_bands: int = 1

@@ -24,6 +24,7 @@ from tilespec.ingest.readers.column_labels import column_labels
 from tilespec.ingest.readers.image_light import COLOURS, check_range
 from tilespec.ingest.readers.reader_table import open_source, split
 from tilespec.ingest.readers.source import Facts, Options, Source, SourceLayer
+from tilespec.ingest.readers.spectra_grid import on_grid
 from tilespec.ingest.readers.wavelengths import checked_unit
 from tilespec.ingest.row_writer import THREADS
 from tilespec.storage.layout import ArraySpec, constants, cube_spec, layer_spec, sharded
@@ -32,7 +33,7 @@ from tilespec.storage.selection import is_class_map
 REFLECTANCE: Final = ("white", "dark", "panel", "panel_reflectance", "targets")
 """Options that say how counts become reflectance."""
 
-LATER: Final = {"class_names", "layer", "pixel_size", "crs", "wavelength_unit"}
+LATER: Final = {"class_names", "layer", "pixel_size", "crs", "wavelength_unit", "grid"}
 """Options that earlier versions did not have: where they are not given, a scene that was begun then is finished."""
 
 Constants = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
@@ -150,7 +151,8 @@ def prepare(request: Request) -> IngestJob:
         rgb=request.rgb,
         peak=request.peak,
     )
-    source, notes_on_place = with_place(request, open_source(request.src, options, request.reader))
+    opened = open_source(request.src, options, request.reader)
+    source, notes_on_place = with_place(request, opened if request.grid is None else on_grid(opened, request.grid))
     notes_on_picture = _check_picture(request, source)
     bins, facts = Bins(pixels=request.bin, bands=request.bin_bands), source.facts
     ways = {key: getattr(request, key) for key in REFLECTANCE}
@@ -203,7 +205,7 @@ def _labels(request: Request, facts: Facts, bins: Bins, column: SourceLayer | No
     """Return the labels of the request."""
     if request.labels is None:
         return None
-    source = _label_file(request.labels, request, facts) if column is None else column_labels(column, facts.shape[0])
+    source = _label_file(request.labels, request, facts) if column is None else column_labels(column, facts.shape[:2])
     labels = named(survey(request.labels, source, facts.shape[:2], request.ignore_label), request.class_names)
     return labels if bins.pixels == 1 else binned_labels(request.labels, labels, facts.shape[:2], bins.pixels)
 

@@ -10,12 +10,12 @@ from tilespec.storage.columns import NAMES
 
 
 def label_column(text: str | None, facts: Facts) -> SourceLayer | None:
-    """Return the column of a table that ``--labels`` names by its header, or by its name in a store; None: a file.
+    """Return the column, or the layer, that ``--labels`` names by its header or its name in a store; None: a file.
 
     Raises:
         UserError: there is a file of this name too, or neither a file nor a column.
     """
-    if text is None or not facts.table:
+    if text is None or not (facts.table or facts.layers):
         return None
     columns = {NAMES.get(layer.name, layer.name): layer for layer in facts.layers}
     file = Path(text).exists() or (":" in text and Path(text.rpartition(":")[0]).exists())

@@ -19,7 +19,7 @@ from tilespec.storage.selection import is_class_map
 @final
 @dataclass(frozen=True, kw_only=True)
 class ColumnLabels:
-    """The classes in a column as a class map one pixel wide."""
+    """The classes in a column as a class map."""
 
     facts: Facts
     """The facts, with the names of the classes."""
@@ -32,14 +32,14 @@ class ColumnLabels:
         return np.where(codes == self.column.attrs["nodata"], np.nan, codes)[..., None]
 
 
-def column_labels(column: SourceLayer, count: int) -> ColumnLabels:
-    """Return the classes in a column of ``count`` cells; those of numbers are their texts, in the order of numbers.
+def column_labels(column: SourceLayer, plane: tuple[int, int]) -> ColumnLabels:
+    """Return the classes in a column of such rows and columns; those of numbers are their texts, in numbers' order.
 
     Raises:
         UserError: it has more different texts than there can be classes.
     """
     if not is_class_map(column.attrs):
-        column = _of_numbers(column, count)
+        column = _of_numbers(column, plane[0])
     names = class_names(column.attrs)
     if len(names) > UNLABELLED:
         raise UserError(
@@ -48,7 +48,7 @@ def column_labels(column: SourceLayer, count: int) -> ColumnLabels:
             expected=f"at most {UNLABELLED} classes",
             do="Name a column that groups the spectra; a name of each spectrum is no class.",
         )
-    facts = Facts(shape=(count, 1, 1), dtype=np.dtype(np.float64), classes=names, table=True)
+    facts = Facts(shape=(*plane, 1), dtype=np.dtype(np.float64), classes=names, table=plane[1] == 1)
     return ColumnLabels(facts=facts, column=column)
 
 
@@ -63,7 +63,7 @@ def label_texts(container: Container, options: Options) -> ColumnLabels | None:
     if not all(isinstance(cell, str) for cell in cells):
         return None
     column = layer_of_texts(*held("labels", [cell.strip() or None for cell in cells]))
-    return column_labels(replace(column, name=f"{container.path.name}:{name}"), len(cells))
+    return column_labels(replace(column, name=f"{container.path.name}:{name}"), (len(cells), 1))
 
 
 def _of_numbers(column: SourceLayer, count: int) -> SourceLayer:

@@ -24,6 +24,8 @@ class FileSpectra:
     """The values of the spectra; NaN for no data."""
     names: tuple[str, ...]
     """The names of the spectra."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the file says of each spectrum, as texts by the name of a column."""
     header: Mapping[str, str] = field(default_factory=dict)
     """The other facts of the file as text."""
     notes: tuple[str, ...] = ()

@@ -16,8 +16,8 @@ from tilespec.ingest.readers.file_spectra import FileSpectra
 HEADER: Final = struct.Struct("<BBBbiddiB")
 """Flags, version, technique, exponent, points, first and last place, spectra, unit of the axis."""
 HEADER_BYTES: Final = 512
-SPECTRUM: Final = struct.Struct("<Bb")
-"""Flags and exponent of a spectrum."""
+SPECTRUM: Final = struct.Struct("<Bbxxf16xf")
+"""Flags, exponent, and the places of a spectrum along the axes Z and W, 0 where nothing was varied."""
 SPECTRUM_BYTES: Final = 32
 NEW: Final = 0x4B
 """The version in which numbers are little-endian."""
@@ -49,14 +49,23 @@ def read_spc(path: Path) -> FileSpectra:
             path, f"{len(raw)} bytes", f"{HEADER_BYTES + listed + count * size} for {count} x {points} values"
         )
     axis = np.frombuffer(raw, "<f4", points, HEADER_BYTES) if listed else np.linspace(first, last, points)
-    values = np.empty((count, points))
+    values, places = np.empty((count, points)), np.empty((count, 2))
     for i in range(count):
         at = HEADER_BYTES + listed + i * size
-        own = SPECTRUM.unpack_from(raw, at)[1] if flags & OWN_EXPONENTS else exponent
+        _, own, *places[i] = SPECTRUM.unpack_from(raw, at)
+        own = own if flags & OWN_EXPONENTS else exponent
         scale = 1.0 if kind.kind == "f" else 2.0 ** (own - 8 * kind.itemsize)
         values[i] = np.frombuffer(raw, kind, points, at + SPECTRUM_BYTES) * scale
     names = (path.stem,) if count == 1 else tuple(f"{path.stem}_{i}" for i in range(count))
-    return FileSpectra(path=path, unit=UNITS.get(unit, ""), axis=axis.astype(np.float64), values=values, names=names)
+    varied = {name: tuple(f"{place:.9g}" for place in line) for name, line in zip("zw", places.T, strict=True)}
+    return FileSpectra(
+        path=path,
+        unit=UNITS.get(unit, ""),
+        axis=axis.astype(np.float64),
+        values=values,
+        names=names,
+        columns={name: line for name, line in varied.items() if len(set(line)) > 1},
+    )
 
 
 def _broken(path: Path, found: str, expected: str) -> UserError:

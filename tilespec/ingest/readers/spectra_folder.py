@@ -75,7 +75,7 @@ def read_instrument_file(path: Path, options: Options) -> Source:
     """Return the spectra of one file of an instrument."""
     _check_options(path, options, ending(path) == OPUS)
     spectra = _load(path, options.variable)
-    facts = _facts(spectra, options, (path,), {"sample": spectra.names})
+    facts = _facts(spectra, options, (path,), {"sample": spectra.names, **spectra.columns})
     return ColumnSpectra(facts=facts, spectra=np.ascontiguousarray(spectra.values, np.float32))
 
 
