@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,6 +170,22 @@ def test_options_that_do_not_exist_are_refused(scene, tmp_path, keys, message):
         predict(save_model(tmp_path / "model", scene), scene, str(tmp_path / "out"), **keys)
     with pytest.raises(TypeError, match="has no option 'colour'"):
         predict("model", scene, "out", colour=1)
+
+
+@pytest.mark.parametrize(("bands", "side"), [(8, 128), (1000, 64), (3000, 32)])
+def test_the_default_tile_of_an_exact_net_is_wide_beside_its_halo_if_its_input_is_not_too_large(
+    tmp_path, make_scene, bands, side
+):
+    """Halo 16; an approximate net keeps the tile that it was trained on."""
+    scene = make_scene(tmp_path / "scene", 260, 260, 2)
+    opened, sides = Scene.open(scene), []
+    for net in (UNET, APPROXIMATE):
+        models = Ensemble.load([save_model(tmp_path / net["norm"], scene, net=net)])
+        models = replace(models, members=tuple(replace(one, channels=(bands, 2)) for one in models.members))
+        grid = planning.grid_of(models, Roi.of(opened.shape), PredictOptions())
+        sides.append(grid.y.tile)
+        assert grid.reach.halo == (16 if net is UNET else 0)
+    assert sides == [side, 16]
 
 
 def test_the_georeference_follows_the_output_scale():

@@ -6,6 +6,7 @@ from typing import Final, final
 
 from tilespec.core.errors import UserError
 from tilespec.core.options import DryRun, Overwrite, Region, Seeded, Workers
+from tilespec.tiling.windows import profile
 
 PRECISIONS: Final = ("float32", "bfloat16")
 """Number types that a network can compute in."""
@@ -18,8 +19,8 @@ class ProductOptions(Region):
     """The options of `predict` that decide the bytes of the product."""
 
     tile: int | None = None
-    """A tile has this many output pixels on each side. The default is the patch size of the training, or else 256, less
-    for a scene of many channels."""
+    """A tile has this many output pixels on each side. The default is the patch size of the training, more for an
+    exact network with a halo; without patches 256, less for a scene of many channels."""
     overlap: int | None = None
     """Neighbouring tiles share this many output pixels. The default suits the tile class of the network."""
     window: str = "cosine"
@@ -39,6 +40,7 @@ class ProductOptions(Region):
 
     def __post_init__(self) -> None:
         _one_of("--norm", self.norm, ("tile", "frozen"))
+        profile(self.window, 1)  # refuses an unknown one, though a single tile needs none
         _one_of("--precision", self.precision, PRECISIONS)
         if not 0 <= self.samples <= 1000:
             raise UserError("--samples", found=self.samples, expected="0 to 1000", do="0 leaves dropout off.")

@@ -29,6 +29,8 @@ TILE = 256
 """The default tile in pixels for a model without trained patches, halved while its input exceeds `VALUES`."""
 VALUES = 1 << 22
 """The largest number of input values of a default tile, so that many channels lead to small tiles."""
+HALOS = 8
+"""The smallest default tile of an exact net in halos, which are read and computed around each tile."""
 PANEL_BYTES = 1 << 30
 """The largest bytes of buffers that grow with a panel's width; wider planes are divided into panels."""
 
@@ -160,10 +162,14 @@ def _side(models: Ensemble, plane: tuple[int, int], scale: Fraction) -> int:
     """Return the default tile in output pixels.
 
     It is that of the training, unless that was a single one; of a table an object's height; else `TILE` input pixels.
+    That of an exact net, whose answers do not depend on it, is doubled until it is wide beside the halo.
     """
     channels, align = models.channels[0], models.tile_class.align
     if models.tile is not None and models.tile > 1:
-        return models.tile
+        side, halo = models.tile, models.tile_class.halo * scale
+        while side < HALOS * halo and side < max(plane) * scale and (2 * side / scale) ** 2 * channels <= VALUES:
+            side *= 2
+        return side
     if plane[1] == 1:
         return -(-height_of(plane) // align) * align
     side = TILE
