@@ -37,7 +37,7 @@ PAIRS, HALF, SMOOTH = 4096, 250, (21, 2)
 TIME, REPEATS = 0.01, 8
 NET = {
     "name": "residual",
-    "inner": {"name": "resunet", "dimensions": 1, "base_width": 8, "answer": "bands", "head": "linear"},
+    "inner": {"name": "resunet", "dimensions": 1, "base_width": 8, "norm": "none", "answer": "bands", "head": "linear"},
 }
 
 
@@ -72,9 +72,9 @@ def shapes(data: Path) -> list[np.ndarray]:
 
 
 def plastic(data: Path) -> Iterator[tuple[str, Case]]:
-    """Yield the reflectance of the plastic, with foods to learn from."""
+    """Yield the reflectance of the plastic in percent, with foods to learn from."""
     held = np.load(data / "nir_repeated_scans" / "black_foam_500repeats.npz")
-    scans, axis = held["sample"] / held["reference"].mean(axis=0), held["wavelength_nm"]
+    scans, axis = 100 * held["sample"] / held["reference"].mean(axis=0), held["wavelength_nm"]
     draw, library, bands = np.random.default_rng(0), shapes(data), scans.shape[1]
     level = scans[:HALF].mean(axis=0)
     clean = np.empty((PAIRS, bands))
@@ -160,8 +160,7 @@ def network(at: Path, stores: dict[str, str], seed: int, steps: int) -> dict[str
     """Train a residual U-Net along the bands; return its figures on the scans."""
     settings = {
         "data": {"scene": stores["noisy"], "target": stores["clean"], "patch": 1, "patches": PAIRS},
-        "recipe": {"steps": "minmax=shared"},
-        "task": {"name": "denoise"},
+        "task": {"name": "denoise", "low": 0.0, "high": 1.0},
         "net": NET,
         "objective": {"name": "supervised", "loss": "l1"},
         "train": {"seed": seed, "steps": steps, "batch": 64, "rate": 2e-3, "warmup": 50, "schedule": "one_cycle"},
@@ -195,7 +194,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", choices=list(CASES), action="append", help="the default is both")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = {}

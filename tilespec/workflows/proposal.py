@@ -254,7 +254,9 @@ def _values(facts: DataFacts) -> dict[str, Table]:
 def _cleaned(facts: DataFacts) -> dict[str, Table]:
     """Return a net that answers what is to be added to each spectrum."""
     tables = _values(facts)
-    return {**_added("noise is learned sooner than spectra", tables["net"]), "objective": tables["objective"]}
+    plain = {"norm": Setting(value="none", why="the statistics of a batch disturb small corrections")}
+    net = tables["net"] | (plain if "norm" in tables["net"] else {})
+    return {**_added("noise is learned sooner than spectra", net), "objective": tables["objective"]}
 
 
 def _finer(facts: DataFacts) -> dict[str, Table]:
