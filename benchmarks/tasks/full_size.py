@@ -55,6 +55,15 @@ def learned(at: Path, task: str, data: dict[str, Any], net: dict[str, Any]) -> P
     return out
 
 
+def predicted(at: Path, task: str, model: Path, source: Path) -> dict[str, Any]:
+    """Predict a store, print and return the figures; the map does not stay."""
+    found = figures(command("predict", model, source, at / "map"), "projected_memory", "lanes")
+    print(json.dumps({task: found}), flush=True)
+    for path in (at / "map", at / "map.tilespec"):
+        shutil.rmtree(path)
+    return found
+
+
 def scene_figures(at: Path, rows: int, tasks: list[str]) -> dict[str, Any]:
     """Return the figures of each task on the scene."""
     scene, fine, coarse = at / "scene", at / "fine", at / "coarse"
@@ -70,10 +79,7 @@ def scene_figures(at: Path, rows: int, tasks: list[str]) -> dict[str, Any]:
             "superres": {"scene": coarse, "target": fine},
         }.get(task, {"scene": fine, "target": fine})
         model = learned(at, task, data | {key: str(url) for key, url in sources.items()}, net)
-        found[task] = figures(command("predict", model, scene, at / "map"), "tile", "batch")
-        print(json.dumps({task: found[task]}), flush=True)
-        shutil.rmtree(at / "map")
-        shutil.rmtree(at / "map.tilespec", ignore_errors=True)
+        found[task] = predicted(at, task, model, scene)
     return found
 
 
@@ -105,9 +111,7 @@ def table_figures(at: Path, count: int) -> dict[str, Any]:
         ),
     ):
         model = learned(at, task, data | {"patch": 1}, net)
-        found[task] = figures(command("predict", model, at / "table", at / "map"))
-        print(json.dumps({task: found[task]}), flush=True)
-        shutil.rmtree(at / "map")
+        found[task] = predicted(at, task, model, at / "table")
     return found
 
 

@@ -3,6 +3,7 @@
 import csv
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -181,7 +182,24 @@ def mat_of_characters(path, cells):
     return f"{path.with_suffix('.mat')}:variety"
 
 
-@pytest.mark.parametrize("write", [npy, npz, mat, mat_of_characters])
+def hdf5(path, cells):
+    with h5py.File(path.with_suffix(".h5"), "w") as file:
+        file["wl"], file["variety"] = np.arange(3), np.array(cells, object)
+    return f"{path.with_suffix('.h5')}:variety"
+
+
+def hdf5_of_bytes(path, cells):
+    with h5py.File(path.with_suffix(".h5"), "w") as file:
+        file["wl"], file["variety"] = np.arange(3), np.array(cells, "S")
+    return f"{path.with_suffix('.h5')}:variety"
+
+
+def netcdf(path, cells):
+    xr.Dataset({"variety": ("spectrum", np.array(cells))}).to_netcdf(path.with_suffix(".nc"))
+    return f"{path.with_suffix('.nc')}:variety"
+
+
+@pytest.mark.parametrize("write", [npy, npz, mat, mat_of_characters, hdf5, hdf5_of_bytes, netcdf])
 def test_texts_in_an_array_are_classes(tmp_path, write):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((4, 5)))
     options = {"axes": "spectrum,band", "labels": str(write(tmp_path / "y", CELLS["variety"]))}

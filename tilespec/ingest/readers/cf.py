@@ -55,6 +55,9 @@ def read_container(container: Container, options: Options, **known: Any) -> Sour
 
 def read_cf(container: Container, options: Options) -> Source:
     """Return the selected array of a container with attributes: its values, axis, place, layers and header."""
+    named = label_texts(container, options)
+    if named is not None:
+        return named
     chosen = chosen_array(container, options)
     name, axes = chosen.name, chosen.source.axes
     placed = "x" in axes

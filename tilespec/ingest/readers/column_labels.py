@@ -59,7 +59,9 @@ def label_texts(container: Container, options: Options) -> ColumnLabels | None:
     texts = name in entries and not entries[name].numeric and (options.variable is not None or len(entries) == 1)
     if options.kind != "labels" or not options.table or not texts:
         return None
-    cells = [cell.decode() if isinstance(cell, bytes) else cell for cell in np.ravel(container.read(name)).tolist()]
+    cells = [
+        cell.decode() if isinstance(cell, bytes) else cell for cell in np.ravel(container.read(name)[...]).tolist()
+    ]
     if not all(isinstance(cell, str) for cell in cells):
         return None
     column = layer_of_texts(*held("labels", [cell.strip() or None for cell in cells]))
