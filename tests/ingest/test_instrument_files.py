@@ -141,8 +141,8 @@ def spc(values, *, exponent=-128, flags=0, unit=1, axis=None, version=0x4B, plac
     kind = "<f4" if exponent == -128 else "<i2" if flags & 1 else "<i4"
     for i, row in enumerate(values):
         scale = 1 if exponent == -128 else 2.0 ** (8 * np.dtype(kind).itemsize - exponent)
-        z, w = (0, 0) if places is None else places[i]
-        own = struct.pack("<BbhfffiifI", 0, exponent, i, z, 0, 0, points, 0, w, 0)[:32]
+        z, w, after = (*((0, 0) if places is None else places[i]), 0)[:3]
+        own = struct.pack("<BbhfffiifI", 0, exponent, i, z, after, 0, points, 0, w, 0)[:32]
         body += own.ljust(32, b"\0") + (np.round(row * scale) if scale > 1 else row).astype(kind).tobytes()
     return head.ljust(512, b"\0") + body
 
@@ -178,11 +178,24 @@ def test_a_map_in_spc_is_a_scene_and_what_was_not_varied_is_no_column(tmp_path):
         assert_array_equal(scene.cube.values.reshape(6, 5), values)
         assert_array_equal(scene.position_x[0], [-1, 0, 1])
         assert_array_equal(scene.position_y[:, 0], [5, 5.5])
+    assert read_spc(tmp_path / "map.spc").columns.keys() == {"z", "w"}
     (tmp_path / "line.spc").write_bytes(spc(values, places=[(z, 0) for z in range(6)]))
     api.ingest(tmp_path / "line.spc", tmp_path / "line")
     with xr.open_zarr(tmp_path / "line") as table:
         assert set(table.data_vars) == {"cube", "valid", "sample", "z"} & set(table.variables)
         assert_array_equal(table.z, range(6))
+
+
+def test_places_of_even_steps_need_be_said_once(tmp_path):
+    values, once = np.ones((3, 5), np.float32), [(5.0, 0.0, 7.0), (0.0, 0.0), (-0.0, 0.0)]
+    (tmp_path / "even.spc").write_bytes(spc(values, places=once))
+    assert read_spc(tmp_path / "even.spc").columns == {"z": ("5", "7", "9")}
+    head = bytearray(spc(values))
+    head[312:316] = struct.pack("<f", 0.25)
+    (tmp_path / "step.spc").write_bytes(head)
+    assert read_spc(tmp_path / "step.spc").columns == {"z": ("0", "0.25", "0.5")}
+    (tmp_path / "other.spc").write_bytes(spc(values, places=once, flags=16))
+    assert read_spc(tmp_path / "other.spc").columns == {"z": ("5", "0", "-0")}
 
 
 @pytest.mark.parametrize(

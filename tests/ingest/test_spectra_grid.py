@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tilespec import api
 from tilespec.core.errors import UserError
+from tilespec.core.memory import Peak
 from tilespec.storage.layout import class_names
 
 BANDS = ("400", "410", "420")
@@ -78,10 +79,40 @@ def test_what_is_no_grid_is_refused(tmp_path, grid, message):
     assert not (tmp_path / "map").exists()
 
 
+def test_names_of_dimensions_and_of_other_columns_stay_apart(tmp_path):
+    y, x = np.divmod(np.arange(6), 3)
+    columns = {"z": y * 2.0, "position_x": x * 0.0, "position_x_": x + 7.0}
+    written(tmp_path / "t.csv", x, np.arange(6), np.ones((6, 3)), **columns)
+    api.ingest(tmp_path / "t.csv", tmp_path / "map", grid="x,z")
+    with xr.open_zarr(tmp_path / "map") as scene:
+        assert set(scene.coords) <= {"x", "y", "wavelength", "spatial_ref"}
+        assert_array_equal(scene.position_x, [[0, 1, 2]] * 2)
+        assert_array_equal(scene.y_, [[0, 1, 2], [3, 4, 5]])
+        assert_array_equal(scene.position_x_, np.zeros((2, 3)))
+        assert_array_equal(scene.position_x__, [[7, 8, 9]] * 2)
+
+
+def test_a_binned_map_has_the_classes_of_most_pixels_and_columns_of_means(tmp_path):
+    y, x = np.divmod(np.arange(16), 4)
+    species = ["oak", "oak", "elm", ""] * 3 + ["oak", "elm", "", ""]
+    file = written(tmp_path / "t.csv", x, y, np.ones((16, 3)), species=species, site=species, dose=x)
+    api.ingest(file, tmp_path / "map", grid="x,y", bin=2)
+    with xr.open_zarr(tmp_path / "map", mask_and_scale=False) as scene:
+        assert class_names(scene.labels.attrs) == ("elm", "oak")
+        for layer in (scene.labels, scene.site):
+            assert_array_equal(layer, [[1, 0], [1, 0]])
+        assert_array_equal(scene.dose, [[0.5, 2.5]] * 2)
+
+
 def test_scattered_points_and_scenes_are_refused(tmp_path, make_scene):
     draw = np.random.default_rng(0).normal(size=(2, 9))
     written(tmp_path / "t.csv", *draw, np.ones((9, 3)))
     with pytest.raises(UserError, match="9 spectra at points of 9 x 9 lines"):
         api.ingest(tmp_path / "t.csv", tmp_path / "map", grid="x,y")
+    many = np.random.default_rng(0).normal(size=(2, 40_000))
+    written(tmp_path / "many.csv", *many, np.ones((40_000, 3)))
+    with Peak() as peak, pytest.raises(UserError, match="positions on a grid"):
+        api.ingest(tmp_path / "many.csv", tmp_path / "map", grid="x,y")
+    assert peak.bytes < 2e9, "and a plane of 40,000 x 40,000 is never made"
     with pytest.raises(UserError, match="places of its own"):
         api.ingest(make_scene(tmp_path / "scene", 4, 4, 3), tmp_path / "map", grid="x,y")

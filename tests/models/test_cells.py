@@ -100,8 +100,11 @@ def test_a_residual_net_adds_to_its_input_enlarged_and_its_tiles_equal_the_scene
 
 
 def test_a_residual_net_reads_what_the_interpolation_reads_and_refuses_what_cannot_be_added():
-    near = {"name": "enlarged", "scale": 2, "inner": {"name": "linear"}}
-    assert small("residual", near, out=4).tile_class.halo >= 2
+    near = {"name": "enlarged", "inner": {"name": "linear"}}
+    for inner in (near, {"name": "rcan", **RCAN}, {"name": "residual", "inner": near}):
+        net = small("residual", inner, out=4)
+        assert net.tile_class.halo >= 2
+        assert net(torch.zeros(1, 4, 6, 6)).shape == (1, 4, 12, 12), "as these nets have it if nothing is said"
     assert small("residual", "linear", out=4).tile_class.kind == "pixelwise"
     assert small("residual", "approximate", out=4).tile_class.kind == "approximate"
     with pytest.raises(UserError, match="found 3; expected 4 channels"):

@@ -172,20 +172,20 @@ def test_options_that_do_not_exist_are_refused(scene, tmp_path, keys, message):
         predict("model", scene, "out", colour=1)
 
 
-@pytest.mark.parametrize(("bands", "side"), [(8, 128), (1000, 64), (3000, 32)])
+@pytest.mark.parametrize(("bands", "side"), [(8, 64), (1000, 64), (3000, 32)])
 def test_the_default_tile_of_an_exact_net_is_wide_beside_its_halo_if_its_input_is_not_too_large(
     tmp_path, make_scene, bands, side
 ):
-    """Halo 16; an approximate net keeps the tile that it was trained on."""
+    """Halo 16; an approximate net, alone or beside others, keeps the tile that it was trained on."""
     scene = make_scene(tmp_path / "scene", 260, 260, 2)
     opened, sides = Scene.open(scene), []
-    for net in (UNET, APPROXIMATE):
-        models = Ensemble.load([save_model(tmp_path / net["norm"], scene, net=net)])
+    exact, other = (save_model(tmp_path / net["norm"], scene, net=net) for net in (UNET, APPROXIMATE))
+    for folders in ([exact], [other], [exact, other]):
+        models = Ensemble.load(folders)
         models = replace(models, members=tuple(replace(one, channels=(bands, 2)) for one in models.members))
         grid = planning.grid_of(models, Roi.of(opened.shape), PredictOptions())
         sides.append(grid.y.tile)
-        assert grid.reach.halo == (16 if net is UNET else 0)
-    assert sides == [side, 16]
+    assert sides == [side, 16, 16]
 
 
 def test_the_georeference_follows_the_output_scale():

@@ -102,6 +102,12 @@ def test_every_proposed_table_is_a_configuration():
         resolve(plain_tables(tables))
 
 
+def test_an_input_is_added_to_only_if_the_answer_has_its_channels():
+    for bands, name in ((100, "residual"), (31, "rcan")):
+        net = plain_tables(proposed(facts(task="superres", counts=(), channels=bands)))["net"]
+        assert (net["name"], net.get("inner", net)["width"]) == (name, 64)
+
+
 def test_rows_are_held_out_only_if_no_part_lacks_a_class(stores, tmp_path):
     assert api.new(str(tmp_path / "a.toml"), task="segment", scene=stores["whole"])["config"]["validate"]
     labels = np.zeros((SIDE, SIDE), np.uint8)

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, final
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Integer, Shaped
 
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
@@ -24,10 +25,13 @@ from tilespec.ingest.encode import Counts, Encoder, Piece, add, encoder
 from tilespec.ingest.labels.class_map import Labels, survey
 from tilespec.ingest.readers.source import Facts, Source, SourceLayer, lines_per_read
 from tilespec.spectra.numerics.srgb import decode, encode
+from tilespec.storage.selection import is_class_map
 from tilespec.storage.source_header import with_bands, without_pixels
 
 Values = Float[np.ndarray, "_y _x _band"]
 """A cube whose size changes by binning."""
+Codes = Integer[np.ndarray, "_y _x"]
+"""Numbers of classes."""
 Lines = Shaped[np.ndarray, "_y _x _band"]
 """Lines of a cube as they are read."""
 
@@ -166,7 +170,7 @@ class Majority:
 
     facts: Facts
     """The facts of the binned map: ``uint8``, 255 is nodata."""
-    codes: Callable[[int, int], UInt8[np.ndarray, "_y _x"]]
+    codes: Callable[[int, int], Codes]
     """The function that returns rows ``y x`` of the stored map without bins."""
     pixels: int
     """The number of rows, and of columns, in a bin."""
@@ -198,20 +202,17 @@ def mean(values: Values, pixels: int, bands: int) -> Values:
     return out.astype(values.dtype)
 
 
-def majority(codes: UInt8[np.ndarray, "_y _x"], pixels: int) -> UInt8[np.ndarray, "_y _x"]:
-    """Return the most frequent class of each bin, the lowest of equals; 255 only for bins without any other class."""
-    shape = tuple(-(-n // pixels) for n in codes.shape)
-    best, votes = np.full(shape, UNLABELLED, np.uint8), np.zeros(shape, np.int32)
-    for code in np.unique(codes):
-        if code == UNLABELLED:
-            continue
-        count = np.zeros(shape, np.int32)
-        for dy, dx in np.ndindex(pixels, pixels):
-            part = codes[dy::pixels, dx::pixels] == code
-            count[: part.shape[0], : part.shape[1]] += part
-        more = count > votes
-        best[more], votes[more] = code, count[more]
-    return best
+def majority(codes: Codes, pixels: int, none: int = UNLABELLED) -> Codes:
+    """Return the most frequent class of each bin, the lowest of equals; ``none`` only for bins without any class."""
+    height, width = (-(-n // pixels) for n in codes.shape)
+    ends = [(0, n * pixels - m) for n, m in zip((height, width), codes.shape, strict=True)]
+    bins = np.pad(codes, ends, constant_values=none).reshape(height, pixels, width, pixels).swapaxes(1, 2)
+    cells = np.sort(bins.reshape(height * width, pixels * pixels), axis=1)
+    place = np.arange(cells.shape[1])
+    begins = np.diff(cells, axis=1, prepend=cells[:, :1]) != 0
+    votes = place - np.maximum.accumulate(np.where(begins, place, 0), axis=1) + 1
+    best = np.where(cells == none, 0, votes).argmax(axis=1)
+    return np.take_along_axis(cells, best[:, None], axis=1).reshape(height, width)
 
 
 def binned_axis(axis: SpectralAxis, bands: int) -> SpectralAxis:
@@ -298,7 +299,12 @@ def _partial(shape: tuple[int, int, int], bins: Bins) -> tuple[str, ...]:
 
 
 def _plane(layer: SourceLayer, pixels: int, height: int) -> SourceLayer:
-    """Return a layer of bin means; longitudes are averaged as directions, for bins across the 180th meridian."""
+    """Return a layer of bin means, or of the classes of most pixels.
+
+    Longitudes are averaged as directions, for bins across the 180th meridian.
+    """
+    if is_class_map(layer.attrs):
+        return replace(layer, read=partial(_classes, layer, pixels, height))
     dtype = layer.dtype if layer.dtype.kind == "f" else np.dtype(np.float64)
 
     def read(y0: int, y1: int) -> np.ndarray:
@@ -309,6 +315,11 @@ def _plane(layer: SourceLayer, pixels: int, height: int) -> SourceLayer:
         return mean(rows, pixels, 1)[..., 0].astype(dtype)
 
     return replace(layer, dtype=dtype, read=read)
+
+
+def _classes(layer: SourceLayer, pixels: int, height: int, y0: int, y1: int) -> Codes:
+    """Return rows of bins of a map of classes."""
+    return majority(layer.read(y0 * pixels, min(y1 * pixels, height)), pixels, layer.attrs["nodata"])
 
 
 def binned(source: Source, dtype: str | None, calibration: Calibration | None, bins: Bins) -> tuple[Source, Encoder]:

@@ -29,7 +29,7 @@ TILE = 256
 """The default tile in pixels for a model without trained patches, halved while its input exceeds `VALUES`."""
 VALUES = 1 << 22
 """The largest number of input values of a default tile, so that many channels lead to small tiles."""
-HALOS = 8
+HALOS = 4
 """The smallest default tile of an exact net in halos, which are read and computed around each tile."""
 PANEL_BYTES = 1 << 30
 """The largest bytes of buffers that grow with a panel's width; wider planes are divided into panels."""
@@ -166,8 +166,9 @@ def _side(models: Ensemble, plane: tuple[int, int], scale: Fraction) -> int:
     """
     channels, align = models.channels[0], models.tile_class.align
     if models.tile is not None and models.tile > 1:
-        side, halo = models.tile, models.tile_class.halo * scale
-        while side < HALOS * halo and side < max(plane) * scale and (2 * side / scale) ** 2 * channels <= VALUES:
+        side, reach = models.tile, models.tile_class
+        wide = min(HALOS * (reach.halo + (reach.margin or 0)), *plane) if reach.kind == "exact" else 0
+        while side < wide * scale and (2 * side / scale) ** 2 * channels <= VALUES:
             side *= 2
         return side
     if plane[1] == 1:

@@ -270,7 +270,8 @@ def _finer(facts: DataFacts) -> dict[str, Table]:
         "attention": Setting(value=False, why="without means over a tile: exact on tiles, no seams"),
     }
     why = "what a bicubic enlargement lacks is learned sooner than the whole"
-    return {**_added(why, net), "objective": _supervised("l1", "sharper than mse")}
+    nets = _added(why, net) if facts.channels == facts.shape[2] else {"net": net}
+    return {**nets, "objective": _supervised("l1", "sharper than mse")}
 
 
 def _added(why: str, net: Table) -> dict[str, Table]:

@@ -100,9 +100,12 @@ def test_the_penalty_is_zero_for_a_unit_gradient_and_its_weight_for_a_constant_c
     torch.testing.assert_close(found, torch.full_like(found, wanted), atol=1e-5, rtol=0)
 
 
-def test_the_penalty_is_that_of_finite_differences():
+@pytest.mark.parametrize(
+    ("net", "params"), [("spectrum_mlp", SMALL), ("spectralformer", {"dim": 8, "heads": 2, "depth": 1})]
+)
+def test_the_penalty_is_that_of_finite_differences_and_can_be_learned_from(net, params):
     torch.manual_seed(1)
-    critic = build("spectrum_mlp", BANDS, 1, **SMALL).double()
+    critic = build(net, BANDS, 1, **params).double()
     x = batch(n=3).x.double()
     step, norms = 1e-6, []
     for one in x:
@@ -115,7 +118,10 @@ def test_the_penalty_is_that_of_finite_differences():
             slopes.append((high - low) / (2 * step))
         norms.append(np.linalg.norm(slopes))
     wanted = (np.array(norms) - 1) ** 2
-    np.testing.assert_allclose(gradient_penalty(critic, x).detach().ravel(), wanted, rtol=1e-4)
+    found = gradient_penalty(critic, x)
+    np.testing.assert_allclose(found.detach().ravel(), wanted, rtol=1e-4)
+    found.sum().backward()
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in critic.parameters())
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -60,26 +60,27 @@ def on_grid(table: Source, columns: str) -> GridSpectra:
     """
     x, y = _columns(table.facts, columns)
     (rows, at_y), (cols, at_x) = (_levels(name, layer, table.facts.shape[0]) for name, layer in (y, x))
+    points, count = len(rows) * len(cols), len(at_y)
+    if points - count > EMPTY * points:
+        found = f"{count} spectra at points of {len(rows)} x {len(cols)} lines"
+        raise _no_grid(found, "positions on a grid", "Leave --grid out: spectra at scattered points are a table.")
     index = np.full((len(rows), len(cols)), -1)
     index[at_y, at_x] = np.arange(len(at_y))
     if len(at_y) != np.count_nonzero(index >= 0):
         number = int(np.flatnonzero(index[at_y, at_x] != np.arange(len(at_y)))[0])
         found = f"two spectra at {x[0]} {cols[at_x[number]]:g}, {y[0]} {rows[at_y[number]]:g}"
         raise _no_grid(found, "one spectrum at each point", "Keep one of them, or a column of repeats apart.")
-    holes = index.size - len(at_y)
-    if holes > EMPTY * index.size:
-        found = f"{len(at_y)} spectra at points of {len(rows)} x {len(cols)} lines"
-        raise _no_grid(found, "positions on a grid", "Leave --grid out: spectra at scattered points are a table.")
-    positions = {layer.name: name for name, (_, layer) in zip(POSITIONS, (y, x), strict=True)}
+    holes, names = points - count, _names(table.facts, y[1], x[1])
     layers = tuple(
-        _gridded(replace(layer, name=positions.get(layer.name, layer.name)), index, whole=not holes)
-        for layer in table.facts.layers
+        _gridded(replace(layer, name=name), index, whole=not holes)
+        for layer, name in zip(table.facts.layers, names, strict=True)
     )
     note = f"--grid {columns}: {_extent(y[0], rows)} down, {_extent(x[0], cols)} across"
+    filled = holes and table.facts.nodata is None
     facts = replace(
         table.facts,
         shape=(*index.shape, table.facts.shape[2]),
-        dtype=np.dtype(np.float32) if holes and table.facts.nodata is None else table.facts.dtype,
+        dtype=np.result_type(table.facts.dtype, np.float32) if filled else table.facts.dtype,
         table=False,
         layers=layers,
         notes=(*table.facts.notes, note + (f", {holes} pixels without a spectrum" if holes else "")),
@@ -99,6 +100,18 @@ def _columns(facts: Facts, columns: str) -> list[tuple[str, SourceLayer]]:
         expected = f"two columns of numbers X,Y, among {', '.join(numbers) or 'none in this table'}"
         raise _no_grid(columns, expected, "Name the column that runs along a row of pixels first.")
     return chosen
+
+
+def _names(facts: Facts, y: SourceLayer, x: SourceLayer) -> list[str]:
+    """Return the names of the layers in the scene, all different, and none that of a dimension."""
+    positions = dict(zip((y.name, x.name), POSITIONS, strict=True))
+    names: list[str] = []
+    for layer in facts.layers:
+        name = positions.get(layer.name, layer.name)
+        while layer.name not in positions and (name in (*POSITIONS, "y", "x") or name in names):
+            name = f"{name}_"
+        names.append(name)
+    return names
 
 
 def _levels(name: str, column: SourceLayer, count: int) -> tuple[Levels, Int64[np.ndarray, " spectrum"]]:

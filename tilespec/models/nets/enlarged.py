@@ -32,6 +32,7 @@ class Enlarged(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, scale: int = 2, inner: Mapping[str, Any]) -> None:
         super().__init__()
         within({"net.scale": (scale, scale in STEPS, f"one of {', '.join(map(str, STEPS))}")})
+        self.scale = scale
         self.before = enlarged(channels_in, scale)
         self.inner = build_inner(inner, channels_in, channels_out)
         self.tile_class = tile_class(tile_class_of(self.inner) or UNDECLARED, scale)

@@ -65,6 +65,7 @@ class Rcan(nn.Module):
                 "net.head": one_of(head, HEADS),
             }
         )
+        self.scale = scale
         last, squeezed = enlarge == "last", width // reduction if attention else 0
         self.before = nn.Identity() if last else enlarged(channels_in, scale)
         self.first = conv(2, channels_in, width)

@@ -37,7 +37,7 @@ class ResidualNet(nn.Module):
         self.inner = build_inner(inner, channels_in, channels_out)
         self.gain = nn.Parameter(torch.ones(channels_in, 1, 1))
         self.offset = nn.Parameter(torch.zeros(channels_in, 1, 1))
-        self.scale = inner.get("scale", 1)
+        self.scale = int(getattr(self.inner, "scale", 1))
         self.tile_class = tile_class(tile_class_of(self.inner) or UNDECLARED, self.scale)
         frozen = getattr(self.inner, "frozen_class", None)
         self.frozen_class = frozen and tile_class(frozen, self.scale)

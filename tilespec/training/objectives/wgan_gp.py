@@ -11,6 +11,7 @@ from typing import Any, ClassVar, final
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from tilespec.core.errors import UserError
@@ -177,7 +178,7 @@ class _Mean:
 def gradient_penalty(critic: Callable[[Spectra], Tensor], x: Spectra) -> PerPixel:
     """Return ``(|gradient of the critic at a spectrum| - 1)^2`` for each pixel (Gulrajani et al. 2017, equation 3)."""
     x = x.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True, materialize_grads=True)
     return (slope.float().square().sum(dim=1).add(TINY).sqrt() - 1).square()
 
