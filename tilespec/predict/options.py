@@ -6,7 +6,6 @@ from typing import Final, final
 
 from tilespec.core.errors import UserError
 from tilespec.core.options import DryRun, Overwrite, Region, Seeded, Workers
-from tilespec.tiling.windows import profile
 
 PRECISIONS: Final = ("float32", "bfloat16")
 """Number types that a network can compute in."""
@@ -40,7 +39,6 @@ class ProductOptions(Region):
 
     def __post_init__(self) -> None:
         _one_of("--norm", self.norm, ("tile", "frozen"))
-        profile(self.window, 1)  # refuses an unknown one, though a single tile needs none
         _one_of("--precision", self.precision, PRECISIONS)
         if not 0 <= self.samples <= 1000:
             raise UserError("--samples", found=self.samples, expected="0 to 1000", do="0 leaves dropout off.")

@@ -22,6 +22,7 @@ from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import PredictPlan, axes, canonical_batch
+from tilespec.tiling.windows import profile
 
 NUMERICS = 3
 """The version of the arithmetic, part of the fingerprint; it is raised when bits of a prediction change."""
@@ -108,7 +109,8 @@ def _spec(models: Ensemble, scene: Scene, roi: Roi, options: ProductOptions) -> 
 
 
 def _check(models: Ensemble, options: ProductOptions) -> None:
-    """Refuse a model that reads no scene, and options that have no meaning for a model."""
+    """Refuse a model that reads no scene, an unknown window, and options that have no meaning for a model."""
+    profile(options.window, 1)  # a single tile needs none
     if generates(task(models.task)):
         raise UserError(
             ", ".join(models.folders),
