@@ -16,7 +16,7 @@ from tilespec.storage.layout import encoding
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import Predictor, PredictPlan
 
-LATER: Final = 48 << 20
+LATER: Final = 64 << 20
 """The bytes of libraries that a run loads when it writes its first row, and of memory that heaps do not give back."""
 WAITING = 3
 """The number of predictions that wait to be blended (`tilespec.tiling.slab.SlabRun.depth` beyond the threads) or for
