@@ -23,7 +23,7 @@ class SceneOptions:
     """A CSV file (name, rows, cols, reflectance) names targets in the scene for the empirical line."""
     labels: str | None = None
     """Class labels of the same size come from FILE or FILE:VARIABLE. Any of the formats of a scene will do, a picture
-    of classes, or polygons; in a table of spectra the name of a column, whose texts are the classes."""
+    of classes, or polygons; or the name of a column of a table, or of a layer of SRC, whose texts are the classes."""
     ignore_label: int | None = None
     """This label means unlabelled and is stored as 255; when it is 0, all other labels move down by one, so that label
     1 becomes class 0."""

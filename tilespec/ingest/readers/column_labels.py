@@ -48,7 +48,7 @@ def column_labels(column: SourceLayer, plane: tuple[int, int]) -> ColumnLabels:
             expected=f"at most {UNLABELLED} classes",
             do="Name a column that groups the spectra; a name of each spectrum is no class.",
         )
-    facts = Facts(shape=(*plane, 1), dtype=np.dtype(np.float64), classes=names, table=plane[1] == 1)
+    facts = Facts(shape=(*plane, 1), dtype=np.dtype(np.float64), classes=names)
     return ColumnLabels(facts=facts, column=column)
 
 
@@ -59,9 +59,8 @@ def label_texts(container: Container, options: Options) -> ColumnLabels | None:
     texts = name in entries and not entries[name].numeric and (options.variable is not None or len(entries) == 1)
     if options.kind != "labels" or not options.table or not texts:
         return None
-    cells = [
-        cell.decode() if isinstance(cell, bytes) else cell for cell in np.ravel(container.read(name)[...]).tolist()
-    ]
+    held_cells = np.ravel(container.read(name)[...]).tolist()
+    cells = [cell.decode() if isinstance(cell, bytes) else cell for cell in held_cells]
     if not all(isinstance(cell, str) for cell in cells):
         return None
     column = layer_of_texts(*held("labels", [cell.strip() or None for cell in cells]))
