@@ -6,8 +6,8 @@ Plastic: 500 single scans of one plastic (228 channels, signal about 13 times th
 reflectance in percent of the lamp. Noise of the covariance of the first half's scans teaches: normal combinations of
 scans minus their mean, because a net learns 250 noises by heart; shapes come from absorbance spectra of plums, peaches,
 milk powder and coffee, stretched and scaled by chance. All methods learn, or are chosen, on such pairs; all are judged
-on the second half, by the mean of all 500 scans. The plastic itself is in no training pair, but MNF is fitted on the scans of the first half,
-because its estimate of noise needs neighbours that are alike.
+on the second half, by the mean of all 500 scans. The plastic itself is in no training pair, but MNF is fitted on the
+scans of the first half, because its estimate of noise needs neighbours that are alike.
 
 Algae: 59 Raman spectra of single cells (three strains, two media, 1015 shifts), measured with little noise. The noise
 of a hundredth of the time is simulated: shot noise of the gain that the spectra show. Mixtures of the cells of two
