@@ -19,7 +19,7 @@ BANDS = ("400", "410", "420")
 def written(path, x, y, values, **columns):
     """Write a table with its positions in micrometres."""
     table = pd.DataFrame({"x (um)": x, "y (um)": y, **columns} | dict(zip(BANDS, values.T, strict=True)))
-    table.to_csv(path, index=False)
+    table.to_csv(path, index=False, float_format="%.17g")  # NumPy may print fewer: colour-science tells it to
     return path
 
 

@@ -223,7 +223,7 @@ def undisturbed(scene, tmp_path_factory):
 
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_an_interrupted_validation_is_done_again_alike(scene, tmp_path, undisturbed, at):
-    of = judge(scene, tmp_path / "m")
+    of = judge(scene, tmp_path / "m", validate={"tile": 16})
     with pytest.raises(StoppedError):
         of.run(2, weights(of), progress=After(at, stop))
     assert history.read(of.folder) == []
@@ -236,7 +236,7 @@ import os, sys
 sys.path.insert(0, {support!r})
 from interrupts import After
 from validations import judge, weights
-of = judge({scene!r}, {folder!r})
+of = judge({scene!r}, {folder!r}, validate={{"tile": 16}})
 of.run(2, weights(of), progress=After({at}, lambda: os._exit(9)))
 """
 
