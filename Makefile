@@ -1,7 +1,8 @@
 # Two commands on a bare machine (python3 with venv, make): `make demo` and `make test`. Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-SPREAD := --numprocesses auto --dist loadfile
+# One process more than there are cores: many tests wait for processes of their own.
+SPREAD := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-all lint clean
@@ -13,7 +14,7 @@ test: .venv/test.done lint
 	$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-all: .venv/test.done lint
-	$(BIN)/pytest $(SPREAD)
+	EXAMPLES=100 $(BIN)/pytest $(SPREAD)
 
 lint: .venv/test.done
 	$(BIN)/ruff format --check .

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from examples import EXAMPLES
 from hypothesis import settings
 from scenes import write_scene
 
 # Tests run beside each other, and idle OpenMP threads that spin take the cores of the others: torch reads this when it
 # loads. The command line sets the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-settings.register_profile("busy", deadline=None)  # a law holds however busy the machine is
+# A law holds however busy the machine is; `make test-all` tries it on more examples.
+settings.register_profile("busy", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("busy")
 
 

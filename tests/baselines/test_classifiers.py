@@ -257,6 +257,7 @@ def test_k_means_needs_no_labels_and_counts_that_are_large_lose_nothing(tmp_path
     assert few.facts["passes"] == 1
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_clusters_and_means(scene):
     alone = KMeans.fit(training(scene, clusters=3)), SpectralAngle.fit(training(scene))
     with connect(2, None) as client:

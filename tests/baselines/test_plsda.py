@@ -182,6 +182,7 @@ def test_the_model_folder_keeps_what_chemometricians_look_at(diagnosed):
     assert json.loads(json.dumps(told)) == told
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bits_of_all_pixels(scene, tmp_path):
     asked = {"samples": "all", "components": "auto:5"}
     alone = PlsDa.fit(training(scene, **asked))

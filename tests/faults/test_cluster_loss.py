@@ -57,6 +57,7 @@ def test_a_cluster_without_any_worker_is_not_waited_for_for_ever(arena):
     assert status(out)["lock"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_tile_that_kills_every_worker_is_named_and_the_other_parts_are_finished(arena, make_scene, tmp_path):
     scene = make_scene(tmp_path / "scene", *(600, 100, 8))

@@ -106,7 +106,8 @@ def disturb(arena, name, victim, seed, cluster=None):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("victim", "seed"), [("client", 3), ("worker", 1), pytest.param("all", 5, marks=pytest.mark.slow)]
+    ("victim", "seed"),
+    [("client", 3), *(pytest.param(*one, marks=pytest.mark.slow) for one in [("worker", 1), ("all", 5)])],
 )
 def test_a_run_that_is_killed_and_resumed_equals_an_undisturbed_one(arena, victim, seed):
     seen = disturb(arena, f"{victim}-{seed}", victim, seed)

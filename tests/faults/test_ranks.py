@@ -21,6 +21,7 @@ def lesson(tmp_path_factory, make_scene):
     return Lesson.learned(tmp_path_factory.mktemp("lesson"), make_scene)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_ranks_are_killed_twice_and_stopped_once_and_one_alone_finishes_their_work(lesson):
     out = lesson.folder / "killed"

@@ -73,6 +73,7 @@ def test_a_second_signal_ends_workers_at_once_and_the_run_resumes(arena):
     assert leftovers(out) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_signal_while_workers_start_spares_them_and_a_later_one_ends_the_run(arena):
     out, logs = arena.folder / "early", arena.folder / "log"

@@ -1,4 +1,4 @@
-"""A real Slurm of one node, started here: the script of `cluster/` trains, heeds its notice, and goes on.
+"""A real Slurm of one node, started here: the scripts of `cluster/` train and predict, heed its notice, and go on.
 
 Needs root, and `slurm-wlm` and `munge` of Debian (or the same programs elsewhere). It listens on this machine only.
 """
@@ -10,17 +10,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fault_processes import environment
+from fault_processes import OVERLAP, Arena, contents, environment, leftovers, records
 from fault_trainings import SLOW, Lesson, same, steps
-from locations import ROOT
+from locations import ROOT, SUPPORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+QUICK = {"tilespec.storage.heartbeat.BEAT": 0.5, "tilespec.storage.heartbeat.TTL": 5.0}
 SCRIPT = ROOT / "cluster" / "train.sbatch"
+ARRAY = ROOT / "cluster" / "predict-array.sbatch"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel", "sinfo")
 CONFIG = """
 ClusterName=tilespec
@@ -54,6 +57,15 @@ class Slurm:
     """A Slurm of one node that runs."""
 
     folder: Path
+    start: Callable[[str], subprocess.Popen]
+    """The function that starts one of its daemons."""
+    daemons: dict[str, subprocess.Popen]
+
+    def restart(self, name):
+        """End a daemon and start it again; its jobs run on."""
+        self.daemons[name].terminate()
+        self.daemons[name].wait()
+        self.start(name)
 
     def ask(self, *words, **options):
         """Run one of its commands and return what it prints."""
@@ -102,17 +114,31 @@ def slurm(tmp_path_factory):
     plain = ["--force", "-F", "-S", f"{folder}/munge.socket", f"--key-file={key}", f"--pid-file={folder}/munged.pid"]
     plain += [f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"]
     conf = ["-D", "-f", f"{folder}/slurm.conf"]
-    commands = [["munged", *plain], ["slurmctld", *conf], ["slurmd", *conf, "-N", host]]
-    found = Slurm(folder=folder)
+    commands = {"munged": plain, "slurmctld": conf, "slurmd": [*conf, "-N", host]}
     with ExitStack() as stack:
-        for command in commands:
-            log = stack.enter_context((folder / f"{command[0]}.log").open("wb"))
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+        def start(name):
+            log = stack.enter_context((folder / f"{name}.log").open("ab"))
+            found.daemons[name] = process = subprocess.Popen(
+                [name, *commands[name]], stdout=log, stderr=log, start_new_session=True
+            )
             stack.callback(process.wait)
             stack.callback(process.terminate)
             time.sleep(1)
+
+        found = Slurm(folder=folder, start=start, daemons={})
+        for name in commands:
+            start(name)
         found.until(found.idle, 60)
         yield found
+
+
+def driver_in(folder, program="-m tilespec"):
+    """Return a command like `tilespec` that runs this interpreter."""
+    driver = folder / "tilespec"
+    driver.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+    driver.chmod(0o755)
+    return driver
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +148,7 @@ def lesson(tmp_path_factory, make_scene):
 
 def test_a_job_heeds_its_notice_is_queued_again_and_goes_on(slurm, lesson, tmp_path):
     out, log = lesson.folder / "model", tmp_path / "log"
-    driver = tmp_path / "tilespec"
-    driver.write_text(f'#!/bin/sh\nexec {sys.executable} -m tilespec "$@"\n')
-    driver.chmod(0o755)
+    driver = driver_in(tmp_path)
     asked = ["--parsable", "--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", f"--output={log}"]
     command = [str(word) for word in lesson.command(out) if word != "--json"]
     job = slurm.ask("sbatch", *asked, str(SCRIPT), *command[1:], sleep=SLOW, TILESPEC=str(driver)).strip()
@@ -143,3 +167,54 @@ def test_a_job_heeds_its_notice_is_queued_again_and_goes_on(slurm, lesson, tmp_p
     (result,) = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert (result["ranks"], result["resumed_from"], len(result["hosts"])) == (2, before, 2)
     same(out, lesson.whole)
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory, make_scene):
+    return Arena.build(tmp_path_factory.mktemp("array"), make_scene)
+
+
+def submit(slurm, arena, out, log, *asked, sleep):
+    """Submit the array of `cluster/` and return the number of its job."""
+    driver = driver_in(log.parent, SUPPORT / "fault_command.py")
+    options = {"sleep": sleep, "TILESPEC": str(driver), "constants": QUICK}
+    words = ["--parsable", "--array=1-2", "--cpus-per-task=1", f"--output={log}-%a", *asked, str(ARRAY)]
+    return slurm.ask("sbatch", *words, arena.model, arena.scene, str(out), f"--overlap={OVERLAP}", **options).strip()
+
+
+def ended(slurm, job):
+    """Return whether no task of a job is left."""
+    return slurm.ask("squeue", "-h", "-j", job, "-o", "%T").strip() == ""
+
+
+def is_whole(arena, out):
+    assert contents(out) == arena.whole
+    assert leftovers(out) == []
+    assert not Path(f"{out}.tilespec/joined").exists()
+
+
+def test_an_array_of_jobs_predicts_what_one_process_does_though_one_is_cancelled_and_slurm_restarts(
+    slurm, arena, tmp_path
+):
+    out, log = arena.folder / "cancelled", tmp_path / "log"
+    job = submit(slurm, arena, out, log, sleep=0.15)
+    slurm.until(lambda: records(out) >= 2)
+    slurm.restart("slurmctld")
+    slurm.ask("scancel", "--signal=KILL", "--full", f"{job}_1")
+    slurm.until(lambda: ended(slurm, job), 200)
+    said = [Path(f"{log}-{task}").read_text() for task in (1, 2)]
+    assert '"status": "complete"' in said[1], said
+    is_whole(arena, out)
+
+
+def test_an_array_that_hits_its_limit_of_time_goes_on_with_the_next(slurm, arena, tmp_path):
+    out, log = arena.folder / "limited", tmp_path / "log"
+    job = submit(slurm, arena, out, log, "--time=1", "--signal=B:TERM@50", sleep=1.5)
+    slurm.until(lambda: ended(slurm, job), 200)
+    before = records(out)
+    assert 0 < before < 19, [Path(f"{log}-{task}").read_text() for task in (1, 2)]
+    assert not list(Path(f"{out}.tilespec").rglob("claim-*")), "what a job had claimed it gave back"
+    slurm.until(slurm.idle)
+    job = submit(slurm, arena, out, log, sleep=0.0)
+    slurm.until(lambda: ended(slurm, job), 200)
+    is_whole(arena, out)

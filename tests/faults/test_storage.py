@@ -179,6 +179,7 @@ def test_a_disk_that_is_full_stops_the_run_cleanly_and_it_resumes_when_there_is_
     assert leftovers(out) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_place_that_cannot_be_written_is_told_in_a_line_and_can_still_be_audited(arena, small_disk, tmp_path):
     out = small_disk / "out"

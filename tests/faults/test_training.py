@@ -97,6 +97,7 @@ class TestNoNumbers:
             assert json.dumps(lines(tmp_path / f"{at}")) == json.dumps(lines(tmp_path / "whole"))
             assert Model.load(str(tmp_path / f"{at}")).digest == Model.load(str(tmp_path / "whole")).digest
 
+    @pytest.mark.slow
     def test_all_ranks_skip_a_step_that_goes_wrong_in_one_of_them(self, scene, tmp_path):
         options = {"steps": 6, "batch": 2}
         some = faulty(scene, steps=[2, 4], patch=1, train_options=options)

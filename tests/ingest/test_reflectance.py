@@ -266,7 +266,7 @@ def test_an_interrupted_line_resumes_to_the_same_bytes(tmp_path):
     options = {"targets": targets(tmp_path, "a,0:4,0:9,0.05", "b,4:8,0:9,0.9"), "dtype": "uint16"}
     header = write_envi(tmp_path, raw)
     with pytest.raises(StoppedError):
-        ingest(header, tmp_path / "killed", progress=After(100, stop), **options)
+        ingest(header, tmp_path / "killed", progress=After(1, stop), **options)
     result = ingest(header, tmp_path / "killed", **options)
     assert result["resumed"] == 1
     assert ingest(header, tmp_path / "whole", **options)["digest"] == result["digest"]

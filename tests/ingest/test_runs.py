@@ -43,10 +43,10 @@ def test_a_killed_ingest_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     ingest(header, tmp_path / "whole")
     kept = RowWriter.write
 
-    def dies(self, row, fill, layers):
+    def dies(self, product, row, fill, layers):
         if row == 1:
             raise KeyboardInterrupt
-        kept(self, row, fill, layers)
+        kept(self, product, row, fill, layers)
 
     monkeypatch.setattr(RowWriter, "write", dies)
     with pytest.raises(KeyboardInterrupt):

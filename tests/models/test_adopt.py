@@ -108,6 +108,7 @@ def test_it_reads_what_its_recipe_gives(world):
     ).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trees")
 def test_workers_give_the_same_bytes(world):
     at, spectra, labels = world

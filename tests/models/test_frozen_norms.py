@@ -114,6 +114,7 @@ def test_group_norm_is_frozen_by_the_moments_of_its_groups(make_scene, tmp_path)
     assert (frozen.tile_class.kind, frozen.tile_class.halo) == ("exact", 1)
 
 
+@pytest.mark.slow
 def test_the_same_bits_in_this_process_on_one_and_on_two_workers_and_again(scene, tmp_path):
     subject = model(scene)
     subject.save(str(tmp_path / "m"))

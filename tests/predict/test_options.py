@@ -29,7 +29,7 @@ from tilespec.predict.output_store import create, moved_to
 from tilespec.predict.planning import plan_of
 from tilespec.predict.predict import predict
 from tilespec.predict.predictor import TURNS, _turned
-from tilespec.storage.lock import holder_token, locked
+from tilespec.storage.lock import locked
 from tilespec.storage.scene import Scene
 from tilespec.tiling.grid import Grid
 from tilespec.tiling.plan import Slab, axes
@@ -211,7 +211,7 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_lets_work_in_flight_end_and_the_run_resumes(make_scene, tmp_path, number):
     scene = make_scene(tmp_path / "long", 1500, 40, 5)
     model, out = save_model(tmp_path / "model", scene), str(tmp_path / "out")
@@ -275,21 +275,22 @@ def begun(scene, tmp_path, monkeypatch):
 
 def test_a_part_that_comes_again_after_its_worker_died_skips_what_is_recorded(scene, tmp_path, monkeypatch):
     plan, part = begun(scene, tmp_path, monkeypatch)
-    with locked(plan.product.url):
-        token = holder_token(plan.product.url)
+    with locked(plan.product.url) as hold:
         run_slab(plan, Slab(rows=part.rows[:3]), Silent())
-        facts = predict_module._run_slab_on_worker(plan, part, token)
+        facts = predict_module._run_on_worker(plan, part, hold.lease, hold.flag)
         assert plan.product.missing() == []
         assert 0 < facts.tiles < len(plan.tiles(part)[0]) * len(plan.tiles(part)[1])
-        assert predict_module._run_slab_on_worker(plan, part, token).tiles == 0
+        assert predict_module._run_on_worker(plan, part, hold.lease, hold.flag).tiles == 0
 
 
 def test_a_worker_whose_run_has_ended_stops(scene, tmp_path, monkeypatch):
     plan, part = begun(scene, tmp_path, monkeypatch)
-    with locked(plan.product.url):
-        facts = predict_module._run_slab_on_worker(plan, part, "another run")
+    with locked(plan.product.url) as hold:
+        another = replace(hold.lease, token="another run")
+        facts = predict_module._run_on_worker(plan, part, another, hold.flag)
     assert facts.stopped
     assert facts.tiles == 0
+    assert len(plan.product.missing()) == plan.product.rows
 
 
 def test_a_product_that_may_not_fit_the_disk_is_told_beforehand(scene, tmp_path, monkeypatch):

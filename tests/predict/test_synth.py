@@ -2,6 +2,7 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,18 @@ def test_a_path_on_a_circle_keeps_the_length_of_random_numbers():
     np.testing.assert_array_equal(_on_circle(first, first, share), np.repeat(first[None], 41, axis=0))
 
 
-@pytest.mark.parametrize("options", [{}, {"texture": 1.5}, {"mixing": 1.0}, {"mixing": 0.7, "texture": 2.0}])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, marks=SLOW),
+        pytest.param({"texture": 1.5}, marks=SLOW),
+        pytest.param({"mixing": 1.0}, marks=SLOW),
+        {"mixing": 0.7, "texture": 2.0},
+    ],
+)
 def test_a_filled_map_has_the_same_bytes_for_any_number_of_workers(gan, scene, tmp_path, options):
     alone = api.synth(gan, tmp_path / "alone", labels=scene, **options)
     api.synth(gan, tmp_path / "two", labels=scene, workers=2, **options)
@@ -142,6 +154,18 @@ def test_a_filled_map_has_the_same_bytes_for_any_number_of_workers(gan, scene, t
     np.testing.assert_array_equal(np.isfinite(filled.read(filled.roi)).all(axis=2), known)
     assert np.isnan(filled.read(filled.roi)[~known]).all()
     assert (alone["spectra"], alone["unlabelled"]) == (known.sum(), (~known).sum())
+
+
+@pytest.mark.parametrize("options", [{"count": 700}, {"labels": True}])
+def test_runs_that_join_draw_what_one_draws(gan, scene, tmp_path, options, monkeypatch):
+    monkeypatch.setattr("tilespec.storage.joined.POLL", 0.02)
+    options = {**options, **({"labels": scene} if "labels" in options else {})}
+    api.synth(gan, tmp_path / "one", **options)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(api.synth, gan, tmp_path / "two", join=True, **options) for _ in range(2)]
+        results = [call.result() for call in calls]
+    assert objects(tmp_path / "two") == objects(tmp_path / "one")
+    assert results[0]["shape"] == results[1]["shape"]
 
 
 @pytest.mark.parametrize("blur", [(0.0, 0.0), (1.2, 0.0), (0.0, 1.2), (0.8, 1.6)])

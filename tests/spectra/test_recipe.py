@@ -21,6 +21,7 @@ from tilespec.spectra.passes import sample
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform, transformed, write_scene
 from tilespec.storage.blocks import blocks
+from tilespec.storage.lock import locked
 from tilespec.storage.scene import Scene
 
 
@@ -389,12 +390,12 @@ def test_workers_change_no_bit(scene, tmp_path):
     alone = fitted(scene, "minmax,vsn,pca=3")
     alone.save(str(tmp_path / "r"))
     transform(str(tmp_path / "r"), scene, str(tmp_path / "alone"))
-    with connect(2, None) as client:
+    with connect(2, None) as client, locked(str(tmp_path / "two")) as hold:
         assert fitted(scene, "minmax,vsn,pca=3", client=client).digest == alone.digest
         opened = Scene.open(scene)
         bands = Bands(count=3, axis=alone.axis_out)
         product = transformed(opened, bands, str(tmp_path / "two"), alone)
-        write_scene(opened, alone.steps, product, client=client)
+        write_scene(opened, alone.steps, product, hold=hold, client=client)
     assert Scene.open(str(tmp_path / "two")).digest == Scene.open(str(tmp_path / "alone")).digest
 
 

@@ -218,11 +218,11 @@ import os, signal
 from tilespec import api
 from tilespec.spectra import transform as applied
 right, rows = applied._write_row, []
-def killed(work, row):
+def killed(work, product, row):
     rows.append(row)
     if len(rows) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return right(work, row)
+    return right(work, product, row)
 applied._write_row = killed
 api.render({scene!r}, {out!r}, scale="image")
 """

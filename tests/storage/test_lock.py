@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tilespec.core.errors import UserError
-from tilespec.storage import lock as module
+from tilespec.storage import heartbeat
 from tilespec.storage.backends.folder import FolderPath
 from tilespec.storage.backends.paths import store_path
-from tilespec.storage.lock import TTL, holder, locked
+from tilespec.storage.heartbeat import TTL
+from tilespec.storage.lock import holder, locked
 
 HOLD = """
 import sys, time
@@ -60,7 +61,7 @@ def write_lock(out, **facts):
     """Leave the lock of a run that is not there."""
     folder = out.with_name(f"{out.name}.tilespec")
     folder.mkdir(exist_ok=True)
-    (folder / "lock").write_text(json.dumps({**module._self(), "token": "t", **facts}))
+    (folder / "lock").write_text(json.dumps({**heartbeat.identity(), "token": "t", **facts}))
     return folder / "lock"
 
 
@@ -214,7 +215,7 @@ def test_a_lock_that_was_broken_and_is_another_s_is_not_removed(tmp_path):
 
 
 def test_the_heart_beats_until_the_lock_is_another_s(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BEAT", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.02)
     lock = tmp_path / "p.tilespec" / "lock"
     with locked(str(tmp_path / "p")):
         os.utime(lock, (1e9, 1e9))

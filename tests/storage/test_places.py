@@ -16,7 +16,7 @@ from object_store import contents, reached, served
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS
-from tilespec.storage import lock as lock_module
+from tilespec.storage import heartbeat
 from tilespec.storage.audit import status, verify
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.lock import holder, locked
@@ -137,8 +137,8 @@ def test_a_lock_of_another_machine_holds_as_long_as_it_is_touched(root, monkeypa
     lock.write_bytes(json.dumps({"host": "far", "realm": "far", "pid": 1, "token": "t"}).encode())
     with pytest.raises(UserError, match="process 1 on far"), locked(f"{root}/p"):
         pass
-    now = lock_module._now
-    monkeypatch.setattr(lock_module, "_now", lambda folder: now(folder) + lock_module.TTL + 5)
+    now = heartbeat.now
+    monkeypatch.setattr(heartbeat, "now", lambda folder: now(folder) + heartbeat.TTL + 5)
     with locked(f"{root}/p"):
         pass
 
@@ -153,7 +153,7 @@ def test_one_of_many_breaks_a_lock_and_a_touch_in_time_keeps_it(root):
 
 
 def test_a_heartbeat_changes_the_lock_and_ends_when_it_is_taken(root, monkeypatch):
-    monkeypatch.setattr(lock_module, "BEAT", 0.05)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
     lock = store_path(f"{root}/p.tilespec") / "lock"
     with locked(f"{root}/p"):
         before = lock.tag()
@@ -170,7 +170,7 @@ def test_a_heartbeat_changes_the_lock_and_ends_when_it_is_taken(root, monkeypatc
 def test_of_many_threads_that_find_a_stale_lock_one_wins(root):
     lock, gate = store_path(f"{root}/p.tilespec") / "lock", threading.Barrier(4)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.write_bytes(json.dumps({**lock_module._self(), "started": "1", "token": "t"}).encode())
+    lock.write_bytes(json.dumps({**heartbeat.identity(), "started": "1", "token": "t"}).encode())
 
     def attempt(_):
         gate.wait()

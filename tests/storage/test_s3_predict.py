@@ -74,6 +74,7 @@ def test_workers_write_one_product_in_a_bucket(bucket, disk):
         assert found[key] == expected[key], np.frombuffer(found[key], np.uint8)[:8]
 
 
+@pytest.mark.slow
 def test_frozen_norms_serve_a_product_in_a_bucket(bucket, disk, tmp_path):
     model, scene, _ = disk
     predict(model, scene, str(tmp_path / "frozen"), norm="frozen")

@@ -61,10 +61,10 @@ def test_an_ingest_into_a_bucket_resumes(bucket, cube, tmp_path, monkeypatch):
 
     kept = RowWriter.write
 
-    def dies(self, row, *args):
+    def dies(self, product, row, *args):
         if row == 1:
             raise KeyboardInterrupt
-        kept(self, row, *args)
+        kept(self, product, row, *args)
 
     monkeypatch.setattr(RowWriter, "write", dies)
     with pytest.raises(KeyboardInterrupt):

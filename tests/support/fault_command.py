@@ -1,11 +1,31 @@
-"""The command line with other constants: ``CHAOS_SET`` is a JSON object, dotted name to value."""
+"""The command line with other constants: ``CHAOS_SET`` is a JSON object, dotted name to value.
+
+The file ``CHAOS_ROWS`` gets a line for each row of objects that is recorded: its number, the panel, the process.
+"""
 
 import json
 import os
 from importlib import import_module
+from pathlib import Path
+
+
+def count_rows(file):
+    """Note each record of a row in a file."""
+    ledger = import_module("tilespec.storage.ledger").Ledger
+    record = ledger.record
+
+    def noted(self, row, facts, panel=0):
+        record(self, row, facts, panel)
+        with Path(file).open("a") as lines:
+            lines.write(f"{row}-{panel} {os.getpid()}\n")
+
+    ledger.record = noted
+
 
 if __name__ == "__main__":
     for name, value in json.loads(os.environ.get("CHAOS_SET", "{}")).items():
         module, _, attribute = name.rpartition(".")
         setattr(import_module(module), attribute, tuple(value) if isinstance(value, list) else value)
+    if "CHAOS_ROWS" in os.environ:
+        count_rows(os.environ["CHAOS_ROWS"])
     import_module("tilespec.cli").main()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from examples import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +156,7 @@ def test_blending_is_the_mean_of_the_tiles_weighted_by_their_windows(tmp_path, w
     np.testing.assert_allclose(predicted(plan), (total / weight)[:70, :41], rtol=2e-5, atol=2e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=EXAMPLES // 5, deadline=None)
 @given(overlap=st.integers(0, 15), edge=st.integers(5, 40), order=st.permutations(range(4)))
 def test_any_cut_into_slabs_in_any_order_gives_the_same_bits(tmp_path_factory, overlap, edge, order):
     tmp = tmp_path_factory.mktemp("slabs")
@@ -244,7 +245,7 @@ def run_all(plan, parts):
     return total, np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=EXAMPLES // 5, deadline=None)
 @given(
     overlap=st.integers(0, 12),
     edge=st.integers(5, 40),

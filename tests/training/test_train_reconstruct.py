@@ -104,6 +104,7 @@ def test_killed_and_resumed_it_is_the_undisturbed_one_bit_for_bit(undisturbed, p
     assert all(torch.equal(mine[key], value) for key, value in theirs.items())
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_as_one_alone(pair, tmp_path):
     settings = adversarial(pair, accumulate=1, batch=4)
     for ranks in (1, 2):

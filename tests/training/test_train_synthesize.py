@@ -63,6 +63,7 @@ def test_a_training_goes_on_where_it_was(scene, tmp_path):
         np.testing.assert_array_equal(weights(tmp_path / "parts")[name], values)
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_does(scene, tmp_path):
     train(scene, tmp_path / "one")
     api.train("preset:audebert2018", str(tmp_path / "two"), overrides={"data.scene": scene, **SMALL}, ranks=2)

@@ -180,6 +180,7 @@ def done(scene, tmp_path_factory):
     return out, augmented(scene, out)
 
 
+@pytest.mark.slow
 def test_classifiers_alone_and_with_spectra_are_judged_on_the_same_pixels(scene, done):
     _, result = done
     names = ["svm", "svm + gaussians", "svm + unlabelled=false", "svm + unlabelled=true"]

@@ -65,6 +65,7 @@ def test_the_materials_are_metamers_and_their_pixels_are_of_one_kind():
     assert abs(cube[second].mean(axis=0) - cube[~second].mean(axis=0)).max() > 0.25
 
 
+@pytest.mark.slow
 def test_texture_separates_metamers_that_no_pixel_tells_apart(pair, products):
     cube, _, second = metamers(144, 128)
     unseen = np.sqrt(np.square((cube[second].mean(axis=0) - cube[~second].mean(axis=0)) / 2).mean())

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64
 
 from tilespec.baselines.pls.limits import q_limit, t2_limit
 from tilespec.baselines.pls.pls import Pls
-from tilespec.cluster.reduction import reduce_blocks
+from tilespec.cluster.shares import finish, write_rows
 from tilespec.core.buffers import Buffers
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi, Spectra
@@ -104,17 +104,12 @@ def diagnose(
     ends = {name: re.sub(r"\W+", "_", f"_{name}") if name else "" for name in named}
     named = {ends[name]: each for name, each in named.items()}
     url = f"{out.rstrip('/')}.diagnostics"
-    with locked(url):
+    with locked(url) as hold:
         product = _product(url, scene, model, named)
-        missing = product.missing()
-        progress.start("diagnostics", len(missing), "rows")
-        counts: Counter[str] = Counter()
-        if missing:
-            write = partial(_write_row, scene, model.recipe, named, product)
-            counts = reduce_blocks(missing, write, client=client, progress=progress)
+        write = partial(_write_row, scene, model.recipe, named)
+        counts = write_rows(product, write, "diagnostics", hold=hold, client=client, progress=progress)
         scene.check_unchanged()
-        product.finish()
-        progress.finish()
+        finish(product, hold)
     limits = {f"{key}_limit_95": limit for key, limit in _limits(named).items()}
     return {"diagnostics": url, "diagnostics_rows_written": counts["rows"], **limits, **product.counts()}
 

@@ -1,7 +1,7 @@
 """Submit: tasks are sent to the workers of a cluster a few at a time; lost workers and a lost scheduler are handled."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -16,7 +16,7 @@ PATIENCE = 60.0
 def run_tasks(
     client: Any,
     function: Callable[..., Any],
-    arguments: list[tuple[Any, ...]],
+    arguments: Iterable[tuple[Any, ...] | None],
     *,
     stop: Callable[[], bool] = bool,
     tick: Callable[[], None] = lambda: None,
@@ -30,7 +30,7 @@ def run_tasks(
     Args:
         client: The ``distributed.Client``.
         function: The function that a task calls.
-        arguments: The arguments of each task as a tuple.
+        arguments: The arguments of each task as a tuple; None means that there is no task now, but perhaps later.
         stop: The function that returns whether to submit no further task.
         tick: The function that is called every `POLL` seconds, for progress that no task reports.
 
@@ -39,22 +39,28 @@ def run_tasks(
     """
     from distributed import KilledWorker
 
-    waiting = list(reversed(arguments))
+    waiting, ended = iter(arguments), False
     accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
     slots, last_worker = (
         worker_count(client),
         time.monotonic(),
     )  # one for each worker: a waiting task is bound too early
-    while waiting or flying or accused:
-        if not waiting and not flying:
-            waiting, accused, slots = accused, [], 0  # each once more and alone, to find the task that kills workers
-        while waiting and len(flying) < max(slots, 1) and not stop():
-            task = waiting.pop()
+    while not ended or flying or accused:
+        if ended and not flying:
+            waiting, ended, accused, slots = iter(accused), False, [], 0  # each once more and alone: which one kills?
+        while not ended and len(flying) < max(slots, 1) and not stop():
+            try:
+                task = next(waiting)
+            except StopIteration:
+                ended = True
+                break
+            if task is None:
+                break
             flying[client.submit(function, *task, pure=False, retries=2)] = task
-        if not flying:
+        if not flying and stop():
             return
-        done = _ended(list(flying))
+        done = _ended(list(flying)) if flying else _later(ended=ended)
         tick()
         last_worker = time.monotonic() if worker_count(client) else last_worker
         if time.monotonic() - last_worker > PATIENCE:
@@ -66,6 +72,13 @@ def run_tasks(
                 accused.append(task)
             else:
                 yield task, result
+
+
+def _later(*, ended: bool) -> set[Any]:
+    """Return nothing, after `POLL` seconds if there may be a task then."""
+    if not ended:
+        time.sleep(POLL)
+    return set()
 
 
 def _ended(futures: list[Any]) -> set[Any]:

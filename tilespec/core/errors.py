@@ -45,12 +45,16 @@ class OccupiedError(UserError):
         """The place of the output."""
 
 
-@final
 class IncompleteError(RuntimeError):
     """The work ended, but parts of the product are missing; the message says which parts (exit code 3)."""
 
     def __init__(self, text: str) -> None:
         super().__init__(without_credentials(text))
+
+
+@final
+class LeaseLostError(IncompleteError):
+    """Another run has taken over what this one was writing."""
 
 
 def _again(kind: type[UserError], text: str) -> UserError:

@@ -78,6 +78,15 @@ class Workers:
     """Workers run on a cluster: ``local``, the address of a scheduler, or a dotted path."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """The option of verbs whose work several processes can share without a scheduler."""
+
+    join: bool = False
+    """Share the work with all processes that were started with the same command, on any machine that sees OUT. The
+    last one publishes; the bytes are those of one process."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Option:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from tilespec.cluster.shares import OthersWriteError, in_turn
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
@@ -19,7 +20,7 @@ OF_ONE: Final = ("labels", "layer", "panel", "targets")
 
 
 def ingest_lines(
-    sources: Sequence[str], request: Request, out: str, *, dry_run: bool, progress: Progress
+    sources: Sequence[str], request: Request, out: str, *, dry_run: bool, join: bool, progress: Progress
 ) -> dict[str, Any]:
     """Write one scene for each source into the folder ``out``, with the name of the source; return the results.
 
@@ -28,6 +29,7 @@ def ingest_lines(
         request: The options for all lines; its ``src`` is ignored.
         out: The folder of the scenes.
         dry_run: Whether only to check every line and return the plans.
+        join: Whether other runs that join may write lines, and rows of lines, too.
         progress: The progress that reports each line.
 
     Returns:
@@ -41,11 +43,11 @@ def ingest_lines(
     named = _named(sources)
     _check(request, out)
     requests = {name: replace(request, src=src) for name, src in named.items()}
-    return ingest_each(requests, out, "flight lines", dry_run=dry_run, progress=progress)
+    return ingest_each(requests, out, "flight lines", dry_run=dry_run, join=join, progress=progress)
 
 
 def ingest_each(
-    requests: Mapping[str, Request], out: str, what: str, *, dry_run: bool, progress: Progress
+    requests: Mapping[str, Request], out: str, what: str, *, dry_run: bool, join: bool, progress: Progress
 ) -> dict[str, Any]:
     """Write one scene for each request into the folder ``out``; a failed one does not stop the others.
 
@@ -58,17 +60,21 @@ def ingest_each(
     scenes: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     axes: dict[str, dict[str, SpectralAxis | None]] = {}
-    for name, request in requests.items():
+    for name, patient in in_turn(list(requests), join=join and not dry_run):
+        if name in scenes or name in failed:
+            continue
         try:
-            job = prepare(request)
+            job = prepare(requests[name])
             axes.setdefault(name.rpartition("/")[0], {})[name] = job.source.facts.spectral
             place = str(store_path(out) / name)
-            scenes[name] = {"src": request.src, "out": place, **job.plan()}
-            if not dry_run:
-                scenes[name] |= write(job, place, progress)
+            plan = {"src": requests[name].src, "out": place, **job.plan()}
+            scenes[name] = plan if dry_run else plan | write(job, place, progress, join=join, patient=patient)
+        except OthersWriteError:
+            continue
         except (UserError, OSError) as error:
-            scenes.pop(name, None)
             failed[name] = str(error)
+    scenes = {name: scenes[name] for name in requests if name in scenes}
+    failed = {name: failed[name] for name in requests if name in failed}
     if not scenes:
         name, message = next(iter(failed.items()))
         raise UserError(

@@ -40,13 +40,14 @@ def ingest(
     """
     shards = options.shards or (AUTO if store_path(out).on_disk is None else None)
     request = Request(**values_of(options, SceneOptions) | {"src": str(src), "shards": shards})
+    how: dict[str, bool] = {"dry_run": options.dry_run, "join": options.join}
     if options.dataset is not None:
-        return ingest_dataset(options.dataset, src, request, str(out), dry_run=options.dry_run, progress=progress)
+        return ingest_dataset(options.dataset, src, request, str(out), progress=progress, **how)
     if isinstance(src, Sequence) and not isinstance(src, str):
-        return ingest_lines([str(one) for one in src], request, str(out), dry_run=options.dry_run, progress=progress)
+        return ingest_lines([str(one) for one in src], request, str(out), progress=progress, **how)
     job = prepare(request)
     plan = {"src": str(src), "out": str(out), **job.plan()}
-    return plan if options.dry_run else plan | write(job, str(out), progress)
+    return plan if options.dry_run else plan | write(job, str(out), progress, join=options.join)
 
 
 def info(store: str | Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import PYTHON, DryRun, Overwrite
+from tilespec.core.options import PYTHON, DryRun, Join, Overwrite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class SceneOptions:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class IngestOptions(SceneOptions, DryRun, Overwrite):
+class IngestOptions(SceneOptions, Join, DryRun, Overwrite):
     """The options of `ingest`."""
 
     dataset: str | None = field(default=None, metadata={"metavar": "NAME"})

@@ -7,6 +7,7 @@ another kind of store, one complete object is filled and written by Zarr.
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -18,9 +19,8 @@ from tilespec.core.cpu import cores
 from tilespec.core.threads import in_order
 from tilespec.ingest.encode import Counts, Piece, add
 from tilespec.storage.backends.paths import store_path
-from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import LINES, checked_only, stream
-from tilespec.storage.product import Product
+from tilespec.storage.product import OpenRow, Product
 
 THREADS: Final = 4
 """The largest number of objects that are filled at once, if there are as many cores."""
@@ -33,10 +33,10 @@ Fill = Callable[[slice], Lines]
 
 @final
 class RowWriter:
-    """The cube of a product, written by rows: ``with RowWriter(product) as rows: rows.write(row, fill, layers)``."""
+    """Cubes written by rows: ``with RowWriter() as rows: rows.write(product, row, fill, layers)``."""
 
-    def __init__(self, product: Product, name: str = "cube") -> None:
-        self._product, self._name, self._root = product, name, store_path(product.url).on_disk
+    def __init__(self, name: str = "cube") -> None:
+        self._name = name
         self._threads = min(THREADS, cores())
         self._rooms = threading.local()
 
@@ -47,27 +47,26 @@ class RowWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def write(self, row: int, fill: Fill, layers: Mapping[str, np.ndarray]) -> None:
+    def write(self, product: Product, row: int, fill: Fill, layers: Mapping[str, np.ndarray]) -> None:
         """Write one row of objects of the cube and of ``layers``, then record it, as `Product.write` does.
 
         Args:
+            product: The product.
             row: The number of the row.
             fill: The function that fills the objects of the cube; several threads call it at once.
             layers: The complete rows of ``y, x`` arrays by name.
         """
-        rows = slice(*self._product.span(row))
-        with self._product.open_row(row, (self._name, *layers)) as begun:
+        rows, root = slice(*product.span(row)), store_path(product.url).on_disk
+        with product.open_row(row, (self._name, *layers)) as begun:
             for name, values in layers.items():
-                self._product.put(begun, name, values, (rows.start, 0))
-            array, named = begun.arrays[self._name], begun.keys[self._name]
-            begun.facts["counts"] = self._objects(array, begun.store, named, fill, rows)
+                product.put(begun, name, values, (rows.start, 0))
+            folder = root if checked_only(begun.arrays[self._name]) else None
+            begun.facts["counts"] = self._objects(begun, folder, fill, rows)
 
-    def _objects(
-        self, array: "zarr.Array[Any]", store: HashingStore, named: list[str], fill: Fill, rows: slice
-    ) -> Counts:
-        """Fill and write the objects of one row; return the counts of values."""
+    def _objects(self, row: OpenRow, folder: Path | None, fill: Fill, rows: slice) -> Counts:
+        """Fill and write the objects of one row, without Zarr into a folder; return the counts of values."""
+        array, store, named = row.arrays[self._name], row.store, row.keys[self._name]
         whole = (array.shards or array.chunks)[1]
-        folder = self._root if checked_only(array) else None
 
         def work(item: tuple[int, str]) -> Counts:
             self._rooms.own = buffers = getattr(self._rooms, "own", None) or Buffers()

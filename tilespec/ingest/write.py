@@ -4,10 +4,12 @@ The lines of a row are read once, into one buffer, in the order of the file; the
 lines at a time. There is no transposed copy of the scene, or of a row of it.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from tilespec.cluster.shares import finish, write_rows
 from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
@@ -16,40 +18,52 @@ from tilespec.ingest.encode import ConstantBands, Counts, Piece
 from tilespec.ingest.request import IngestJob
 from tilespec.ingest.row_writer import Fill, Lines, RowWriter
 from tilespec.storage.backends.paths import free_bytes, store_path
-from tilespec.storage.lock import locked
+from tilespec.storage.lock import Hold, locked
 from tilespec.storage.product import Product
 
 
-def write(job: IngestJob, out: str, progress: Progress) -> dict[str, Any]:
-    """Write the missing rows of the scene at ``out``; return counts, seconds, memory and the scene's digest."""
+def write(job: IngestJob, out: str, progress: Progress, *, join: bool = False, patient: bool = True) -> dict[str, Any]:
+    """Write the missing rows of the scene at ``out``; return counts, seconds, memory and the scene's digest.
+
+    Args:
+        job: The prepared ingest.
+        out: The place of the scene.
+        progress: The progress that counts lines.
+        join: Whether other runs that join may write rows too.
+        patient: Whether to wait while these write all that is missing.
+
+    Raises:
+        OthersWriteError: they do, and the run would not wait.
+    """
     _check_space(job, out)
-    with locked(out), Peak() as peak:
-        product = Product.open(
-            out,
-            job.specs,
-            settings=job.settings,
-            attrs=job.attrs,
-            constants=job.constants,
-            table=job.source.facts.table,
-        )
+    with locked(out, join=join, patient=patient) as hold, Peak() as peak:
+        with hold.alone("create"):
+            product = Product.open(
+                out,
+                job.specs,
+                settings=job.settings,
+                attrs=job.attrs,
+                constants=job.constants,
+                table=job.source.facts.table,
+            )
         product.ledger.command("ingest", out=out, **job.settings["options"])
-        missing = product.missing()
-        constants = _rows(job, product, missing, progress)
-        digest = product.finish()
-    whole = len(missing) == product.rows
+        written, constants = _rows(job, product, hold, progress)
+        digest = finish(product, hold)
+    whole = written == product.rows
     facts: dict[str, Any] = {
         **product.counts(),
         "constant_bands": int(np.isfinite(constants).sum()) if whole else None,
         "empty_bands": int(np.isnan(constants).sum()) if whole else None,
         "rows_of_objects": product.rows,
-        "resumed": product.rows - len(missing),
+        "resumed": product.rows - written,
         "digest": digest,
         "seconds": peak.seconds,
         "peak_memory": peak.bytes,
     }
     if job.labels is not None:
         facts |= {"label_counts": list(job.labels.counts), "unlabelled": job.labels.unlabelled}
-    product.ledger.note("ingest", facts)
+    if written or not join:
+        product.ledger.note("ingest", facts)
     return facts
 
 
@@ -65,17 +79,18 @@ def _check_space(job: IngestJob, out: str) -> None:
         )
 
 
-def _rows(job: IngestJob, product: Product, missing: list[int], progress: Progress) -> np.ndarray:
-    """Write the missing rows of objects; return the single value of each constant band."""
+def _rows(job: IngestJob, product: Product, hold: Hold, progress: Progress) -> tuple[int, np.ndarray]:
+    """Write the missing rows of objects; return the number that this run wrote, and what constant bands hold."""
     constants = ConstantBands(job.source.facts.shape[2], job.encoder.nodata)
-    progress.start("ingest", sum(y1 - y0 for y0, y1 in map(product.span, missing)), "lines")
-    with RowWriter(product) as tiles:
-        for row in missing:
-            y0, y1 = product.span(row)
-            tiles.write(row, _fill(job, y0, y1, constants), layers(job, y0, y1))
-            progress.advance(y1 - y0)
-    progress.finish()
-    return constants.values
+
+    def of(product: Product, row: int) -> Counter[str]:
+        y0, y1 = product.span(row)
+        tiles.write(product, row, _fill(job, y0, y1, constants), layers(job, y0, y1))
+        return Counter(rows=1)
+
+    with RowWriter() as tiles:
+        written = write_rows(product, of, "ingest", hold=hold, progress=progress, one_by_one=True)
+    return written["rows"], constants.values
 
 
 def layers(job: IngestJob, y0: int, y1: int) -> dict[str, np.ndarray]:

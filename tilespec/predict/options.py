@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Overwrite, Region, Seeded, Workers
+from tilespec.core.options import DryRun, Join, Overwrite, Region, Seeded, Workers
 
 PRECISIONS: Final = ("float32", "bfloat16")
 """Number types that a network can compute in."""
@@ -46,7 +46,7 @@ class ProductOptions(Region):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(ProductOptions, Workers, DryRun, Overwrite):
+class PredictOptions(ProductOptions, Workers, Join, DryRun, Overwrite):
     """The options of `predict`."""
 
     cluster: str | None = None
@@ -133,5 +133,5 @@ def _path(options: SynthesisOptions) -> None:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SynthOptions(SynthesisOptions, Workers, DryRun, Overwrite):
+class SynthOptions(SynthesisOptions, Workers, Join, DryRun, Overwrite):
     """The options of `synth`."""

@@ -2,15 +2,16 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from tilespec.cluster.connect import connect
+from tilespec.cluster.shares import OthersWriteError, in_turn, shares, wait
 from tilespec.cluster.submit import run_tasks, worker_count
 from tilespec.core.cpu import cores
 from tilespec.core.errors import OccupiedError, UserError
@@ -25,9 +26,11 @@ from tilespec.predict.memory_forecast import budget, project
 from tilespec.predict.options import PredictOptions, ProductOptions
 from tilespec.predict.output_store import create, space_needed
 from tilespec.predict.planning import plan_of
+from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
-from tilespec.storage.lock import holder_token, locked
+from tilespec.storage.lease import Lease
+from tilespec.storage.lock import Hold, locked
 from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import PredictPlan, Slab, SlabCounts, describe
@@ -83,9 +86,14 @@ def _predict_each(
     """
     done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    for scene, place in places.items():
+    for scene, patient in in_turn(list(places), join=options.join and not options.dry_run):
+        place = places[scene]
+        if place in done or scene in failed:
+            continue
         try:
-            done[place] = predict_scene(models, scene, place, options, progress)
+            done[place] = predict_scene(models, scene, place, options, progress, patient=patient)
+        except OthersWriteError:
+            continue
         except (UserError, OSError) as error:
             if isinstance(error, OccupiedError) and options.overwrite:
                 raise
@@ -108,9 +116,13 @@ def _predict_each(
 
 
 def predict_scene(
-    models: Ensemble, scene: str, out: str, options: PredictOptions, progress: Progress
+    models: Ensemble, scene: str, out: str, options: PredictOptions, progress: Progress, *, patient: bool = True
 ) -> dict[str, Any]:
-    """Plan the prediction of one scene with loaded models, and execute the plan unless only the plan is requested."""
+    """Plan the prediction of one scene with loaded models, and execute the plan unless only the plan is requested.
+
+    Raises:
+        OthersWriteError: runs that joined write all that is missing, and this one is not ``patient``.
+    """
     opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
     threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
     plan, settings = plan_of(models, scene, out, options, threads)
@@ -125,8 +137,10 @@ def predict_scene(
     progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         progress.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
-    with locked(plan.product.url):
-        create(plan, models, settings, probabilities=options.probabilities)
+    with locked(plan.product.url, join=options.join, patient=patient) as hold:
+        with hold.alone("create"):
+            create(plan, models, settings, probabilities=options.probabilities)
+            _tidy(plan, hold)
         folders: str | list[str] = models.folders[0] if len(models.folders) == 1 else list(models.folders)
         places = {"model": folders, "scene": plan.scene, "out": plan.product.url}
         plan.product.ledger.command("predict", **places, **values_of(options, ProductOptions))
@@ -138,7 +152,7 @@ def predict_scene(
         statistics = (
             partial(norm_statistics, models.first, opened, plan.roi, **where) if options.norm == "frozen" else None
         )
-        result = _execute(plan, opened, statistics, options, progress) | expected
+        result = _execute(plan, hold, opened, statistics, options, progress) | expected
     return result | {"notes": _notes(models, opened, plan, result)}
 
 
@@ -176,59 +190,131 @@ def places_of(scenes: Sequence[str], out: str) -> dict[str, str]:
     return {scene: str(store_path(out) / name) for scene, name in zip(scenes, names, strict=True)}
 
 
+def _tidy(plan: PredictPlan, hold: Hold) -> None:
+    """Delete what a killed run left for its own tasks, and the records of rows with poison tiles, unless others work.
+
+    Strips are computed again, which is cheaper than checking them.
+    """
+    if hold.others():
+        return
+    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):
+        shutil.rmtree(left, ignore_errors=True)
+    plan.product.retry()
+
+
 def _execute(
-    plan: PredictPlan, scene: Scene, statistics: Statistics | None, options: PredictOptions, progress: Progress
+    plan: PredictPlan,
+    hold: Hold,
+    scene: Scene,
+    statistics: Statistics | None,
+    options: PredictOptions,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Run the missing parts, publish the product, and return the counts.
+    """Run the missing parts, or this run's share of them, publish the product, and return the counts.
 
     With ``statistics`` the norms are frozen; it computes those of the scene, ``LAYER.mean`` and ``LAYER.var``.
     """
-    total, failed = SlabCounts(), []
-    for left in (plan.product.scratch, plan.product.scratch.with_name("poison")):  # left by a killed run:
-        shutil.rmtree(left, ignore_errors=True)  # computing again is cheaper than checking
+    total, rows, failed = SlabCounts(), 0, []
     started = time.monotonic()
-    flag = plan.product.ledger.folder / "stop"
-    with catch_signals(flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
+    with catch_signals(hold.flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - started
         if statistics is not None:
-            file = _norms(plan, partial(statistics, client=client, progress=progress))
+            with hold.alone("norms"):
+                file = _norms(plan, partial(statistics, client=client, progress=progress))
             plan = replace(plan, spec=plan.spec.with_norms(file))
-        parts = plan.parts(1 if client is None else PARTS * max(1, worker_count(client)))
+        hands = 1 if client is None else PARTS * max(1, worker_count(client))
+        parts = plan.shares() if hold.joined else plan.parts(hands)
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
-        for part, facts in _facts(plan, parts, client, progress, stop):
+        for part, facts in _facts(plan, hold, parts, client, progress, stop):
             if isinstance(facts, SlabCounts):
                 total.add(facts)
+                rows += len(part.rows)
             else:
                 failed.append(_died(plan, part))
-        interrupted = total.stopped or stop()
         progress.finish()
-        if interrupted:
+        if stop():
             raise KeyboardInterrupt
+        hold.lease.check()
+        failed += [_died(plan, part) for part in parts if hold.abandoned(_name(part))]
         scene.check_unchanged()
-        status = _publish(plan, failed)
-    result = _result(plan, total, parts, failed) | {
+        with hold.alone("publish"):
+            status = _publish(plan, failed)
+    result = _result(plan, total, rows, failed) | {
         "status": status,
         "seconds": peak.seconds,
         "startup_seconds": startup,
         "peak_memory": peak.bytes,
         "workers": options.workers,
     }
-    if parts:
+    if rows:
         plan.product.ledger.note("predict", result)
     return result
 
 
-def _facts(plan: PredictPlan, parts: list[Slab], client: Any, progress: Progress, stop: Callable[[], bool]) -> Any:
-    """Yield each part with its counts, or with the error that killed its workers, in the order of completion."""
-    if client is None:
-        for part in parts:
-            if not stop():
-                yield part, run_slab(plan, part, progress, stop)
+@final
+class _Remaining:
+    """The parts of a plan that are not written; the progress counts those that other runs write."""
+
+    def __init__(self, plan: PredictPlan, parts: list[Slab], progress: Progress, *, joined: bool) -> None:
+        self._plan, self._progress, self._joined = plan, progress, joined
+        self.left, self.own = dict.fromkeys(parts), set[Slab]()
+        """The parts, and those that this run counts by itself."""
+
+    def __call__(self) -> list[Slab]:
+        """Return what is left."""
+        written = [part for part in self.left if self._plan.missing(part) is None] if self._joined else []
+        for part in written:
+            self.left.pop(part)
+            if part not in self.own:
+                self._progress.advance(_tiles(self._plan, part))
+        return list(self.left)
+
+
+def _facts(
+    plan: PredictPlan, hold: Hold, parts: list[Slab], client: Any, progress: Progress, stop: Callable[[], bool]
+) -> Iterator[tuple[Slab, Any]]:
+    """Yield each part that this run tries with its counts, or the error that killed its workers, as they complete."""
+    missing = _Remaining(plan, parts, progress, joined=hold.joined)
+    of = shares(hold, missing, _name, stop=stop)
+    if client is not None:
+        missing.own |= {*parts}  # the records of all are counted
+        tasks, tick = (share and (plan, *share, hold.flag) for share in of), _count_records(plan, parts, progress)
+        for (_, part, lease, _), facts in run_tasks(client, _run_on_worker, tasks, stop=stop, tick=tick):
+            if not isinstance(facts, SlabCounts):
+                missing.left.pop(part, None)  # it is not tried again
+            yield part, facts
+            hold.release(lease)
         return
-    token = holder_token(plan.product.url)
-    tasks, tick = [(plan, part, token) for part in parts], _count_records(plan, parts, progress)
-    for (_, part, _), facts in run_tasks(client, _run_slab_on_worker, tasks, stop=stop, tick=tick):
-        yield part, facts
+    for share in of:
+        if stop():
+            return
+        if share is None:
+            wait(hold, started=bool(missing.own))
+            continue
+        part, lease = share
+        missing.own.add(part)
+        yield part, _run(plan, part, lease, progress, stop)
+        hold.release(lease)
+
+
+def _name(part: Slab) -> str:
+    """Return the name of a part, the same in every run that joins."""
+    return f"panel-{part.panel:03d}-row-{part.rows[0]:06d}"
+
+
+def _run(plan: PredictPlan, part: Slab, lease: Lease, progress: Progress, stop: Callable[[], bool]) -> SlabCounts:
+    """Run what is missing of a part, until a stop is requested or another run has taken over."""
+    missing = plan.missing(part)
+    if missing is None:
+        return SlabCounts()
+    plan = replace(plan, product=replace(plan.product, lease=lease))
+    return run_slab(plan, missing, progress, lambda: stop() or not lease.held)
+
+
+def _run_on_worker(plan: PredictPlan, part: Slab, lease: Lease, flag: StorePath) -> SlabCounts:
+    """Run what is missing of a part on a worker."""
+    with torch_threads():
+        return _run(plan, part, lease, Silent(), flag.exists)
 
 
 def _count_records(plan: PredictPlan, parts: list[Slab], progress: Progress) -> Callable[[], None]:
@@ -244,19 +330,6 @@ def _count_records(plan: PredictPlan, parts: list[Slab], progress: Progress) -> 
         before = now
 
     return tick
-
-
-def _run_slab_on_worker(plan: PredictPlan, part: Slab, token: str) -> SlabCounts:
-    """Run the missing rows of a part on a worker, until a stop is requested or the run has ended without the worker."""
-    missing = set(plan.product.missing(part.panel)) & set(part.rows)
-    if not missing:
-        return SlabCounts()
-    first = min(missing)
-    if first > part.rows[0]:  # a dead worker finished the rows above, whose strip exists
-        part = replace(part, rows=tuple(range(first, part.rows[-1] + 1)), above=None)
-    flag = plan.product.ledger.folder / "stop"
-    with torch_threads():
-        return run_slab(plan, part, Silent(), lambda: flag.exists() or holder_token(plan.product.url) != token)
 
 
 def _norms(plan: PredictPlan, statistics: Statistics) -> str:
@@ -279,14 +352,15 @@ def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
     return INCOMPLETE if plan.product.poison() else COMPLETE
 
 
-def _result(plan: PredictPlan, total: SlabCounts, parts: list[Slab], failed: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(plan: PredictPlan, total: SlabCounts, rows: int, failed: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts of the run as the result of the verb."""
     return {
         "tiles": total.tiles,
         "tiles_empty": total.empty,
         "tiles_shared": total.shared,
+        "tiles_wasted": total.wasted,
         "tiles_planned": plan.grid.tiles,
-        "rows_done": sum(len(part.rows) for part in parts),
+        "rows_done": rows,
         "nodata": plan.product.counts().get("nodata", 0),
         "quarantined": plan.product.poison(),
         "failed": failed,

@@ -7,7 +7,8 @@ the pixel of the plane. So a longer table begins with a shorter one, and any num
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from tilespec.cluster.connect import connect
-from tilespec.cluster.reduction import reduce_blocks
+from tilespec.cluster.shares import finish, write_rows
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import values_of, with_options
@@ -40,7 +41,7 @@ from tilespec.storage.layout import (
     layer_spec,
     numbers_among,
 )
-from tilespec.storage.lock import locked
+from tilespec.storage.lock import Hold, locked
 from tilespec.storage.outputs import check_file
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
@@ -91,11 +92,21 @@ def _table(generator: Generator, out: str, options: SynthOptions, progress: Prog
     if out.lower().endswith(".csv"):
         return planned | _write_csv(draw, out)
     settings = {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS}
-    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
-        product = _open_table(draw, out, settings | draw.settings)
+    with _writing(out, options) as (hold, client), Peak() as peak:
+        with hold.alone("create"):
+            product = _open_table(draw, out, settings | draw.settings)
         product.ledger.command("synth", model=generator.folder, out=out, **_recorded(options))
-        _run(product, partial(_write_table_row, draw, product), client, progress)
+        with torch_threads(1):  # rows are computed side by side
+            write_rows(product, partial(_write_table_row, draw), "synth", hold=hold, client=client, progress=progress)
+        finish(product, hold)
     return planned | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
+
+
+@contextmanager
+def _writing(out: str, options: SynthOptions) -> Iterator[tuple[Hold, Any]]:
+    """Yield what this run holds of the product, and the client of its workers."""
+    with locked(out, join=options.join) as hold, connect(options.workers, options.cluster) as client:
+        yield hold, client
 
 
 def _draw_of(generator: Generator, options: SynthOptions) -> Draw:
@@ -191,12 +202,16 @@ def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progr
     cube = cube_spec(shape, "float32", spectral=generator.axis, georeferenced=georef is not None)
     specs = [cube, layer_spec("labels", shape[:2], classes=names)]
     attrs = {"title": f"synthetic scene, seed {generator.seed}", "synthetic": True, "model_digest": generator.digest}
-    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
+    with _writing(out, options) as (hold, client), Peak() as peak:
         fixed = constants(generator.axis, georef, shape[:2])
-        product = Product.open(out, specs, settings=settings, attrs=attrs, constants=fixed)
+        with hold.alone("create"):
+            product = Product.open(out, specs, settings=settings, attrs=attrs, constants=fixed)
         product.ledger.command("synth", model=generator.folder, out=out, **_recorded(options))
         work = Filling(generator=generator, labels=labels, of=of, **blur)
-        _run(product, partial(fill_row, work, product), client, progress, check=known.check_unchanged)
+        with torch_threads(1):
+            write_rows(product, partial(fill_row, work), "synth", hold=hold, client=client, progress=progress)
+        known.check_unchanged()
+        finish(product, hold)
     return planned | product.counts() | {"seconds": peak.seconds, "peak_memory": peak.bytes, "notes": []}
 
 
@@ -232,15 +247,3 @@ def _histogram(labels: Layer) -> Int64[np.ndarray, " class"]:
     height, width = labels.shape
     strips = Roi(y0=0, y1=height, x0=0, x1=width).cut(CHUNK, width)
     return np.sum([np.bincount(labels.read(strip).ravel(), minlength=UNLABELLED + 1) for strip in strips], axis=0)
-
-
-def _run(product: Product, of: Any, client: Any, progress: Progress, check: Callable[[], None] = lambda: None) -> None:
-    """Write all missing rows of a product; ``check`` may refuse what was read before the product is complete."""
-    missing = product.missing()
-    progress.start("synth", len(missing), "rows of objects")
-    with torch_threads(1):  # rows are computed side by side
-        if missing:
-            reduce_blocks(missing, of, client=client, progress=progress)
-    check()
-    product.finish()
-    progress.finish()

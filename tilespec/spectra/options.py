@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import MASK, DryRun, Overwrite, Region, Seeded, Workers
+from tilespec.core.options import MASK, DryRun, Join, Overwrite, Region, Seeded, Workers
 
 
 @final
@@ -26,7 +26,7 @@ class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TransformOptions(Workers, DryRun, Overwrite):
+class TransformOptions(Workers, Join, DryRun, Overwrite):
     """The options of `transform`."""
 
     restore: bool = False

@@ -14,11 +14,11 @@ from typing import Any, final
 import numpy as np
 
 from tilespec.cluster.connect import connect
-from tilespec.cluster.reduction import reduce_blocks
+from tilespec.cluster.shares import finish, write_rows
 from tilespec.core.buffers import Buffers, thread_buffers
 from tilespec.core.memory import Peak
 from tilespec.core.options import Workers, values_of, with_options
-from tilespec.core.progress import Progress, Silent
+from tilespec.core.progress import Progress
 from tilespec.core.types import Reflectance, Roi
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.operators import Operator
@@ -31,7 +31,7 @@ from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
 from tilespec.storage.layout import CHUNK, ArraySpec, constants, cube_spec, layer_spec
-from tilespec.storage.lock import locked
+from tilespec.storage.lock import Hold, locked
 from tilespec.storage.product import OpenRow, Product
 from tilespec.storage.rasters import shift_georeference
 from tilespec.storage.scene import Scene, step_of
@@ -88,8 +88,6 @@ class TransformTask:
     """The scene that is read."""
     operators: tuple[Operator, ...]
     """The operators of its spectra."""
-    product: Product
-    """The product that is written."""
     roi: Roi
     """The region of the scene that the product covers."""
     form: StoredForm
@@ -111,6 +109,7 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     operators: tuple[Operator, ...],
     product: Product,
     *,
+    hold: Hold,
     roi: Roi | None = None,
     form: StoredForm = PLAIN,
     what: str = "transform",
@@ -121,14 +120,10 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
 
     The cube is read once; a task writes one row of objects. The progress calls the work ``what``.
     """
-    missing, say = product.missing(), progress or Silent()
-    work = TransformTask(scene=scene, operators=operators, product=product, roi=roi or scene.roi, form=form)
-    say.start(what, len(missing), "rows of objects")
-    if missing:
-        reduce_blocks(missing, partial(_write_row, work), client=client, progress=say)
+    work = TransformTask(scene=scene, operators=operators, roi=roi or scene.roi, form=form)
+    write_rows(product, partial(_write_row, work), what, hold=hold, client=client, progress=progress)
     scene.check_unchanged()
-    product.finish()
-    say.finish()
+    finish(product, hold)
     return product.counts()
 
 
@@ -214,23 +209,23 @@ def _layer(scene: Scene, name: str, shape: tuple[int, int], height: int) -> Arra
     )
 
 
-def _write_row(work: TransformTask, row: int) -> Counter[str]:
+def _write_row(work: TransformTask, product: Product, row: int) -> Counter[str]:
     """Write one row of objects; return the number of rows written, 1."""
-    (y0, y1), product, roi = work.product.span(row), work.product, work.roi
+    (y0, y1), roi = product.span(row), work.roi
     strip = Roi(y0=roi.y0 + y0, y1=roi.y0 + y1, x0=roi.x0, x1=roi.x1)
     with product.open_row(row, ("cube", *work.carried, *(["valid"] if work.form.whole else []))) as begun:
         for name in work.carried:
             product.put(begun, name, work.scene.layer(name, strip), (y0, 0))
         straight = store_path(product.url).on_disk is not None and checked_only(begun.arrays["cube"])
-        counts = (_streamed if straight else _gathered)(work, begun, strip, y0)
+        counts = (_streamed if straight else _gathered)(work, product, begun, strip, y0)
         begun.facts["counts"] = {"pixels": strip.shape[0] * strip.shape[1], **counts}
     return Counter(rows=1)
 
 
-def _streamed(work: TransformTask, row: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
+def _streamed(work: TransformTask, product: Product, row: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write the objects of a strip, each directly from its source; return the numbers of invalid and clipped pixels."""
     del y0
-    array, root, invalid, clipped = row.arrays["cube"], local(work.product.url, "objects without Zarr"), 0, 0
+    array, root, invalid, clipped = row.arrays["cube"], local(product.url, "objects without Zarr"), 0, 0
     edge, memory = array.chunks[1], Buffers()
     for number, key in enumerate(row.keys["cube"]):
         x0 = strip.x0 + number * edge
@@ -251,7 +246,7 @@ def _streamed(work: TransformTask, row: OpenRow, strip: Roi, y0: int) -> dict[st
     return _counted(work, invalid, clipped)
 
 
-def _gathered(work: TransformTask, row: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
+def _gathered(work: TransformTask, product: Product, row: OpenRow, strip: Roi, y0: int) -> dict[str, int]:
     """Write a strip whose objects are encoded; return the numbers of invalid and clipped pixels."""
     array, clipped = row.arrays["cube"], 0
     values, valid = np.empty((*strip.shape, array.shape[2]), array.dtype), np.empty(strip.shape, np.uint8)
@@ -261,9 +256,9 @@ def _gathered(work: TransformTask, row: OpenRow, strip: Roi, y0: int) -> dict[st
             valid[top : top + len(part), columns] = ~np.isnan(part[:, :, 0])
             clipped += work.form.put(part, values[top : top + len(part), columns])
             top += len(part)
-    work.product.put(row, "cube", values, (y0, 0))
+    product.put(row, "cube", values, (y0, 0))
     if work.form.whole:
-        work.product.put(row, "valid", valid, (y0, 0))
+        product.put(row, "valid", valid, (y0, 0))
     return _counted(work, int((valid == 0).sum()), clipped)
 
 
@@ -306,11 +301,16 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     if options.dry_run:
         return planned | {"dry_run": True}
     began = time.monotonic()
-    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
+    with (
+        locked(out, join=options.join) as hold,
+        connect(options.workers, options.cluster) as client,
+        Peak() as peak,
+    ):
         startup = time.monotonic() - began
-        product = transformed(source, bands, out, fitted, restored=options.restore)
+        with hold.alone("create"):
+            product = transformed(source, bands, out, fitted, restored=options.restore)
         given = {**values_of(options, Workers), **({"restore": True} if options.restore else {})}
         product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **given)
-        counts = write_scene(source, operators, product, client=client, progress=progress)
+        counts = write_scene(source, operators, product, hold=hold, client=client, progress=progress)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | spent

@@ -1,9 +1,7 @@
-"""The lock of a product: one run at a time writes it, and a run that was killed blocks nobody.
+"""The lock of a product: one run at a time writes it, or several that joined, and a run that was killed blocks nobody.
 
-``OUT.tilespec/lock`` is created exclusively and names its holder: host, process, start of the process. A thread
-touches it every few seconds. A process that finds the lock decides whether the holder is alive: on the same machine by
-the process itself; from elsewhere by the age of the heartbeat, measured by the clock of the file system alone, on which
-both sides agree however their own clocks jump. A lock whose holder has ended is broken by one of the waiting processes.
+``OUT.tilespec/lock`` is created exclusively and names its holder (`tilespec.storage.heartbeat`), or says that runs are
+joined (`tilespec.storage.joined`). A lock whose holder has ended is broken by one of the waiting processes.
 
 A product that is reached through a link has the lock of what the link points to, so it has one name and one lock.
 
@@ -12,37 +10,89 @@ wherever the store lies; the clock is that of the file system, or the server's.
 """
 
 import json
-import os
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from random import SystemRandom
+from typing import Any, Final, NoReturn, final
 from uuid import uuid4
-
-import psutil
 
 from tilespec.core.errors import UserError
 from tilespec.core.signals import last_act
+from tilespec.storage import joined
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
-from tilespec.storage.files import parse_json, read_json
+from tilespec.storage.files import read_json
+from tilespec.storage.heartbeat import beating, describe, identity, read
+from tilespec.storage.joined import JOINED
+from tilespec.storage.lease import Lease
 from tilespec.storage.ledger import sidecar
 
-BEAT, TTL = 15.0, 120.0
-"""The seconds between two heartbeats, and the age of a heartbeat after which a remote holder counts as dead."""
+PATIENCE: Final = 60.0
+"""The seconds in which a run must manage to join others that come and go."""
 
-_held: ContextVar[frozenset[StorePath]] = ContextVar("held", default=frozenset())
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """What a run holds of a product: all of it, or what it claims of it among others that joined."""
+
+    lock: StorePath
+    """The lock of the product."""
+    token: str
+    """The text that names the run."""
+    joined: bool = False
+    """Whether others may write the product too."""
+    patient: bool = True
+    """Whether the run waits while others write all that is missing."""
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that ends when another run takes over."""
+        return Lease(path=joined.member(self.lock, self.token) if self.joined else self.lock, token=self.token)
+
+    @property
+    def flag(self) -> StorePath:
+        """The file with which this run, and no other, tells its workers to stop."""
+        return joined.flag(self.lock, self.token) if self.joined else self.lock.parent / "stop"
+
+    def claim(self, name: str) -> Lease | None:
+        """Return the lease of a part of the product; None while another run has it, or this one already."""
+        return joined.claim(self.lock, self.token, name) if self.joined else self.lease
+
+    def release(self, lease: Lease) -> None:
+        """Give a claimed part back."""
+        if self.joined:
+            joined.release(lease)
+
+    def others(self) -> bool:
+        """Return whether other runs that live have joined."""
+        return self.joined and any(each["alive"] for each in joined.members(self.lock, but=self.token))
+
+    def abandoned(self, name: str) -> bool:
+        """Return whether a part ended so many processes that no run tries it any more."""
+        return self.joined and joined.abandoned(self.lock, name)
+
+    def alone(self, name: str) -> Any:
+        """Open a block in which no other run is at the same time."""
+        return joined.alone(self.lock, self.token, name) if self.joined else nullcontext()
+
+
+_held: ContextVar[Mapping[StorePath, Hold]] = ContextVar("held", default={})  # noqa: B039 - it is never changed
 
 
 @contextmanager
-def locked(url: str) -> Iterator[None]:
+def locked(url: str, *, join: bool = False, patient: bool = True) -> Iterator[Hold]:
     """Hold the lock of the product at ``url``; a nested call for the same product takes no second lock.
 
-    Files that killed runs left under temporary names are deleted first.
+    Files that killed runs left under temporary names are deleted first, by a run that is alone.
+
+    Args:
+        url: The URL of the product.
+        join: Whether the run shares the product with others that join.
+        patient: Whether it waits while these write all that is missing.
 
     Raises:
         UserError: another run that is alive holds it.
@@ -50,30 +100,29 @@ def locked(url: str) -> Iterator[None]:
     lock = _lock(url)
     folder = lock.parent
     if folder in _held.get():
-        yield
+        yield _held.get()[folder]
         return
     folder.mkdir(parents=True, exist_ok=True)
-    mine = _take(lock, url)
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lock, mine, stop), name="heartbeat", daemon=True)
-    beat.start()
-    before = _held.set(_held.get() | {folder})
-    try:
-        records = sidecar(url)
-        records.sweep()
-        if (records / "settings.json").exists():  # else nothing there is known to be ours
-            store_path(url).sweep()
-        with last_act(lambda: _release(lock, mine)):
-            yield
-    finally:
-        _held.reset(before)
-        stop.set()
-        beat.join()
-        _release(lock, mine)
+    mine = replace((_join if join else _take)(lock, url), patient=patient)
+    before = _held.set({**_held.get(), folder: mine})
+    with ExitStack() as stack:
+        stack.callback(_release, mine)
+        stack.enter_context(beating(mine.lease.path, mine.token))
+        stack.callback(_held.reset, before)
+        if not join:
+            records = sidecar(url)
+            records.sweep()
+            if (records / "settings.json").exists():  # else nothing there is known to be ours
+                store_path(url).sweep()
+        stack.enter_context(last_act(lambda: _release(mine)))
+        yield mine
 
 
 def holder(url: str) -> dict[str, Any] | None:
-    """Return the holder of the product's lock: host, pid, seconds since the heartbeat, alive or stale; or None."""
+    """Return the holder of the product's lock: host, pid, seconds since the heartbeat, alive or stale; or None.
+
+    Of joined runs it is the one that was heard last, with the number of ``processes`` that are alive.
+    """
     lock = _lock(url)
     return _describe(lock) if lock.exists() else None
 
@@ -88,118 +137,80 @@ def _lock(url: str) -> StorePath:
     return sidecar(str(store_path(url).absolute().target())) / "lock"
 
 
-def _take(lock: StorePath, url: str) -> str:
-    """Create the lock, or replace one whose holder has ended if it has not changed; return its token."""
-    mine = {**_self(), "token": uuid4().hex}
+def _take(lock: StorePath, url: str) -> Hold:
+    """Create the lock, or replace one whose holder has ended if it has not changed."""
+    mine = {**identity(), "token": uuid4().hex}
     tag = lock.tag()  # looked at first: a touch since then changes it
     owner = _describe(lock)
     if owner is not None and owner["alive"]:
-        raise _refusal(url, lock, owner)
+        _refuse(url, lock, owner)
     text = json.dumps(mine).encode()
     won = lock.claim(text) if tag is None else lock.swap(text, tag)
-    if not won and (_read(lock) or {}).get("token") != mine["token"]:  # ours, where only the answer was lost
-        raise _refusal(url, lock, _describe(lock) or {})
-    return mine["token"]
+    if not won and (read(lock) or {}).get("token") != mine["token"]:  # ours, where only the answer was lost
+        _refuse(url, lock, _describe(lock) or {})
+    joined.clean(lock)
+    return Hold(lock=lock, token=mine["token"])
 
 
-def _refusal(url: str, lock: StorePath, owner: dict[str, Any]) -> UserError:
+def _join(lock: StorePath, url: str) -> Hold:
+    """Join the runs that share the product, or be the first of them, if no run holds it alone."""
+    mine, until = Hold(lock=lock, token=joined.enter(lock), joined=True), time.monotonic() + PATIENCE
+    try:
+        while not _entered(mine, url):
+            if time.monotonic() > until:
+                _refuse(url, lock, _describe(lock) or {})
+            time.sleep(SystemRandom().uniform(0.005, 0.05))
+    except BaseException:
+        joined.leave(lock, mine.token)
+        raise
+    return mine
+
+
+def _entered(mine: Hold, url: str) -> bool:
+    """Change the lock, so that nobody who looked at it before takes it; return whether this succeeded."""
+    lock = mine.lock
+    tag, content, owner, others = lock.tag(), read(lock), _describe(lock), mine.others()
+    if owner is not None and owner["alive"] and content and JOINED not in content:
+        _refuse(url, lock, owner)
+    text = json.dumps({JOINED: (content or {}).get(JOINED, 0) + 1}).encode()
+    if not (lock.claim(text) if tag is None else content and lock.swap(text, tag)):
+        return False  # another was faster, or is just writing it
+    if not others:
+        joined.clean(lock)
+    return True
+
+
+def _refuse(url: str, lock: StorePath, owner: Mapping[str, Any]) -> NoReturn:
     who = f"process {owner.get('pid')} on {owner.get('host')}, last seen {max(owner.get('age', 0), 0):.0f} s ago"
-    return UserError(
+    several = owner.get("processes", 0)
+    raise UserError(
         url,
-        found=f"another run that writes it: {who}",
-        expected="one run at a time",
+        found=f"{several} other runs that write it together: {who}"
+        if several
+        else f"another run that writes it: {who}",
+        expected="one run at a time, or runs that are all started with --join",
         do=f"Wait for it, or end it. If it is gone for good (its machine is), remove {lock}.",
     )
 
 
-def _release(lock: StorePath, mine: str) -> None:
+def _release(mine: Hold) -> None:
     """Remove the lock if it is still ours, and the folder beside the product if it is empty."""
-    tag = lock.tag()
-    if tag is not None and (_read(lock) or {}).get("token") == mine:
-        lock.withdraw(tag)
+    lock = mine.lock
+    if mine.joined:
+        joined.leave(lock, mine.token)
+    else:
+        tag = lock.tag()
+        if tag is not None and (read(lock) or {}).get("token") == mine.token:
+            lock.withdraw(tag)
     with suppress(OSError):
         lock.parent.rmdir()
 
 
-def _beat(lock: StorePath, mine: str, stop: threading.Event) -> None:
-    """Write the heartbeat until the run ends, or until another run has taken the lock of this process."""
-    while not stop.wait(BEAT):
-        with suppress(OSError, UserError):  # storage that is away for a while is no reason to end
-            tag = lock.tag()
-            content = _read(lock) or {}
-            if tag is None or content.get("token") != mine:
-                return
-            # other bytes, another tag: who would break it sees that it was touched
-            lock.swap(json.dumps({**content, "beats": content.get("beats", 0) + 1}).encode(), tag)
-
-
 def _describe(lock: StorePath) -> dict[str, Any] | None:
     """Return the holder, the age of the heartbeat, and whether the holder is alive; None without a lock."""
-    content = _read(lock)
-    if content is None:
-        return None
-    try:
-        age = _now(lock.parent) - lock.modified()
-    except FileNotFoundError:
-        return None
-    owner = {key: content.get(key) for key in ("host", "pid")}
-    if content.get("realm") == _self()["realm"]:
-        alive = content.get("started") is not None and _started(content.get("pid")) == content["started"]
-    else:
-        alive = age < TTL
-    return {**owner, "age": age, "alive": alive}
-
-
-def _read(lock: StorePath) -> dict[str, Any] | None:
-    """Return the contents of a lock; empty while it is being written, so that its age alone decides."""
-    try:
-        return parse_json(lock.read_text()) or {}
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError):
-        return {}
-
-
-def _now(folder: StorePath) -> float:
-    """Return the time by the clock of the file system, or of the server, of ``folder``."""
-    probe = folder / f"clock.{os.getpid()}-{threading.get_ident()}"
-    try:
-        probe.write_bytes(b"")
-        return probe.modified()
-    except (OSError, UserError):
-        return time.time()  # a read-only place: its lock can only be looked at
-    finally:
-        with suppress(OSError, UserError):
-            probe.unlink(missing_ok=True)
-
-
-def _self() -> dict[str, Any]:
-    """Return the identity of this process; a process number is unique only within one boot and one namespace."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return {"host": parts[0], "realm": " ".join(parts), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def _started(pid: Any) -> str | None:
-    """Return the start of a process, in a form that no other process of the same number shares; None if it has ended.
-
-    With ``/proc`` these are ticks since the boot, which no change of the clock affects.
-    """
-    try:
-        fields = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()
-    except (TypeError, ValueError):
-        return None
-    except OSError:
-        return None if Path("/proc/self/stat").exists() else _began(pid)
-    return None if fields[0] in "ZX" else fields[19]  # a zombie writes nothing
-
-
-def _began(pid: int) -> str | None:
-    """Return the start of a process, on a machine without ``/proc``."""
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else str(round(process.create_time()))
-    except psutil.Error:
-        return None
+    content = read(lock)
+    if content is None or JOINED not in content:
+        return describe(lock)
+    found = sorted(joined.members(lock), key=lambda each: (not each["alive"], each["age"]))
+    last = found[0] if found else {"host": None, "pid": None, "age": 0.0, "alive": False}
+    return {**last, "processes": sum(each["alive"] for each in found)}

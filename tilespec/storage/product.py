@@ -29,6 +29,7 @@ from tilespec.storage.columns import as_plane, column_spec, layer_of
 from tilespec.storage.files import write_atomic
 from tilespec.storage.inventory import LAYOUT, PUBLISHED, ROOT, layout_hash
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
+from tilespec.storage.lease import Lease
 from tilespec.storage.ledger import Ledger, sidecar
 from tilespec.storage.stored_objects import keys, remove
 
@@ -72,6 +73,8 @@ class Product:
     """The width of the plane in pixels; needed only for panels."""
     panel: int | None = None
     """The width of a panel in pixels, a multiple of an object's width; None: one panel as wide as the plane."""
+    lease: Lease | None = None
+    """The right to write rows, looked at before each; None: nobody else can have it."""
 
     @classmethod
     def open(  # noqa: PLR0913 - what is written, and how
@@ -154,8 +157,19 @@ class Product:
         A row is missing if it has no record; if an object of it is gone or differs in size from its record, as after a
         power cut (its bytes are not read here: `verify` reads them); or if it has poison tiles, which are tried again.
         """
+        poison = {row for row, record in self.ledger.done(panel).items() if record.get("poison")}
+        return sorted({*self.unwritten(panel), *poison})
+
+    def unwritten(self, panel: int = 0) -> list[int]:
+        """Return the rows of a panel that are not recorded whole, in ascending order, whatever they hold."""
         done, there = self.ledger.done(panel), store_path(self.url).presence()
-        return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
+        return [row for row in range(self.rows) if not _whole(done.get(row), there)]
+
+    def retry(self) -> None:
+        """Forget rows with poison tiles, which are tried again."""
+        for (row, panel), record in self.ledger.records().items():
+            if record.get("poison"):
+                self.ledger.drop(row, panel)
 
     def write(
         self,
@@ -186,7 +200,12 @@ class Product:
         """Open a row of objects of some arrays for writing: old objects are deleted first, the record is written last.
 
         After an error the row is begun and not recorded, so it counts as missing.
+
+        Raises:
+            LeaseLostError: another run has taken over.
         """
+        if self.lease is not None:
+            self.lease.check()
         (y0, y1), (x0, x1) = self.span(row), self.columns(panel)
         store = HashingStore.at(self.url)
         group = zarr.open_group(store, mode="r+")
@@ -197,6 +216,8 @@ class Product:
         begun = OpenRow(store=store, arrays=arrays, keys=named)
         yield begun
         objects = {name: {key: store.entries[key] for key in of} for name, of in named.items()}
+        if self.lease is not None:
+            self.lease.check()
         self.ledger.record(row, {"objects": objects, **begun.facts}, panel)
 
     def put(self, row: "OpenRow", name: str, block: np.ndarray, start: tuple[int, int]) -> None:
@@ -220,9 +241,9 @@ class Product:
 
         A product with poison tiles is `INCOMPLETE`: all rows exist, and some pixels are nodata.
         """
-        records, there = [self.ledger.done(panel) for panel in range(self.panels)], store_path(self.url).presence()
-        missing = [row for done in records for row in range(self.rows) if not _whole(done.get(row), there)]
+        missing = [row for panel in range(self.panels) for row in self.unwritten(panel)]
         assert not missing, f"rows of objects {missing[:5]} are missing"
+        records = [self.ledger.done(panel) for panel in range(self.panels)]
         held = [done[row]["objects"] for done in records for row in range(self.rows)]
         parts = {"tilespec_digest": _digest(held)}
         if all("cube" in objects for objects in held):

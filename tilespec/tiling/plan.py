@@ -5,7 +5,7 @@ cut into *panels* of complete objects, each predicted as a narrower plane. Both 
 mean of the same tiles in the same order for every cut, so the bits are the same.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -146,9 +146,27 @@ class PredictPlan:
         runs = [run for panel, rows in enumerate(missing) for run in self._runs(panel, rows, each)]
         return runs[::2] + runs[1::2]
 
-    def _runs(self, panel: int, missing: list[int], hands: int) -> list[Slab]:
-        """Return runs of the missing rows of one panel, each with the adjacent runs."""
-        least = max(3 * self.grid.y.step, self.grid.y.tile)
+    def shares(self) -> list[Slab]:
+        """Return all rows cut into parts about a tile high: the same in every run that joins, whatever is missing."""
+        every = list(range(self.product.rows))
+        runs = [run for panel in range(self.product.panels) for run in self._runs(panel, every, len(every), tiles=1)]
+        return runs[::2] + runs[1::2]
+
+    def missing(self, part: Slab) -> Slab | None:
+        """Return what is missing of a part, from its first missing row to the last, or None."""
+        rows = sorted({*self.product.unwritten(part.panel)} & {*part.rows})
+        if not rows:
+            return None
+        return replace(  # the adjacent part has, or had, the strip of what is written already
+            part,
+            rows=tuple(range(rows[0], rows[-1] + 1)),
+            above=part.above if rows[0] == part.rows[0] else None,
+            below=part.below if rows[-1] == part.rows[-1] else None,
+        )
+
+    def _runs(self, panel: int, missing: list[int], hands: int, *, tiles: int = 3) -> list[Slab]:
+        """Return runs of the missing rows of one panel, each so many tile rows high or more, with its neighbours."""
+        least = max(tiles * self.grid.y.step, self.grid.y.tile)
         height = max(-(-least // self.product.edge), -(-len(missing) // hands))
         runs: list[list[int]] = []
         for row in missing:
@@ -222,6 +240,8 @@ class SlabCounts:
     """The decoded bytes of the scene that were read."""
     bytes_written: int = 0
     """The bytes of the prediction before encoding."""
+    wasted: int = 0
+    """The number of tiles evaluated for rows that another run wrote, because it had taken over."""
     stopped: bool = False
     """Whether the part was stopped before its end."""
 

@@ -5,7 +5,6 @@ any process may compute it at any time: a slab that does not find the strip eval
 the same. No slab waits for another.
 """
 
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ class StripStore:
     def take(self, k: int, rows: tuple[int, int]) -> Float32[np.ndarray, "y x channel"] | None:
         """Return and delete the strip of these rows that another slab stored, or return None."""
         path = self._path(k, rows)
-        mine = path.with_name(f"{path.name}.{os.getpid()}.taken")
+        mine = path.with_name(f"{path.name}.{uuid.uuid4().hex}.taken")
         try:
             path.rename(mine)
             return np.load(mine, allow_pickle=False)

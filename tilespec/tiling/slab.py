@@ -15,6 +15,7 @@ from typing import final
 import numpy as np
 
 from tilespec.core.cpu import one_blas_thread
+from tilespec.core.errors import LeaseLostError
 from tilespec.core.progress import Progress
 from tilespec.core.threads import BackgroundWriter, Prefetch, in_order
 from tilespec.core.types import Roi
@@ -57,6 +58,10 @@ class SlabRun:
     """The counts of the part."""
     poison: dict[int, list[int]] = field(default_factory=dict)
     """The numbers of failed tiles by tile row."""
+    kept: int = 0
+    """The number of tiles that were evaluated when the last row was written."""
+    lost: bool = False
+    """Whether another run has taken over."""
 
     @classmethod
     def of(cls, plan: PredictPlan, part: Slab, stop: Stop) -> "SlabRun":
@@ -80,7 +85,8 @@ class SlabRun:
         channels = self.predictor.channels[1] + self.plan.disagreement
 
         def write(row: ObjectRow) -> None:
-            self._write(row)
+            if not self.lost:
+                self._write(row)
             objects.again(row)
 
         down = PlaneBlend(plan=self.plan, part=self.part, channels=channels)
@@ -91,6 +97,7 @@ class SlabRun:
         assert self.facts.stopped or objects.done == len(self.part.rows), "every row of the part was written"
         self.facts.read_seconds, self.facts.bytes_read = self.reader.seconds, self.reader.bytes
         self.facts.poison = sorted({number for numbers in self.poison.values() for number in numbers})
+        self.facts.wasted = self.facts.tiles - self.kept if self.lost else 0
         return self.facts
 
     def _write(self, row: ObjectRow) -> None:
@@ -98,7 +105,15 @@ class SlabRun:
         y0, y1 = self.plan.product.span(row.number)
         poison = sorted({n for k in self.plan.grid.y.covering(y0, y1) for n in self.poison.get(k, [])})
         counts = {"nodata": row.nodata}
-        self.plan.product.write(row.number, row.arrays, counts, panel=self.part.panel, poison=poison)
+        try:
+            self.plan.product.write(row.number, row.arrays, counts, panel=self.part.panel, poison=poison)
+        except (LeaseLostError, OSError):
+            lease = self.plan.product.lease
+            if lease is None or lease.held:
+                raise
+            self.lost = self.facts.stopped = True
+            return
+        self.kept = self.facts.tiles
         self.facts.nodata += row.nodata
         self.facts.bytes_written += sum(array.nbytes for array in row.arrays.values())
 
@@ -131,7 +146,7 @@ class SlabRun:
         tile_rows, columns = self.plan.tiles(self.part)
         size = self.plan.batch
         for k in tile_rows:
-            if self.stop():
+            if self.lost or self.stop():
                 self.facts.stopped = True
                 return
             own = self.plan.own(self.part, k)

@@ -55,6 +55,7 @@ def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(scene, undistu
     assert (losses(out) == losses(undisturbed)).all()
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_as_one(scene, undisturbed, tmp_path):
     out = str(tmp_path / "m")
     train(config(scene, SCORES), out, ranks=2)

@@ -57,6 +57,7 @@ def same(out, other):
         np.testing.assert_allclose(value, weights[1][name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_as_one_though_the_patches_of_an_epoch_are_uneven(alone, scene, tmp_path):
     out = str(tmp_path / "m")
     result = train(settings(scene), out, ranks=2)
@@ -139,6 +140,7 @@ def test_launched_ranks_end_when_one_is_killed_and_one_rank_finishes_their_work(
     same(out, alone)
 
 
+@pytest.mark.slow
 def test_tasks_of_slurm_that_get_its_notice_write_a_checkpoint_and_other_tasks_go_on(alone, scene, tmp_path):
     out, job = str(tmp_path / "m"), os.getpid()
     codes, said = start(scene, out, 2, "notice", srun(2, job), at=4)

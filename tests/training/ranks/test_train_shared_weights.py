@@ -99,6 +99,7 @@ def launch(arguments, number):
     )
 
 
+@pytest.mark.slow
 def test_a_rank_killed_in_a_move_ends_the_others_and_another_number_of_ranks_goes_on(scene, undisturbed, tmp_path):
     out, shared = str(tmp_path / "m"), named()
     began = time.monotonic()
@@ -113,6 +114,7 @@ def test_a_rank_killed_in_a_move_ends_the_others_and_another_number_of_ranks_goe
     same(out, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_training_whose_first_rank_cannot_share_learns_the_same(scene, undisturbed, tmp_path):
     out = str(tmp_path / "m")
     codes, said, _ = launch([plan(scene), out, "refuse", 0, 0], 2)

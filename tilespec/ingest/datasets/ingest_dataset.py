@@ -27,8 +27,15 @@ OWN: Final = ("dtype", "bin", "bin_bands", "shards", "peak")
 """The options that apply to all images of a data set (the peak only to its pictures); it decides the others itself."""
 
 
-def ingest_dataset(
-    name: str, src: str | Path | Sequence[str | Path], request: Request, out: str, *, dry_run: bool, progress: Progress
+def ingest_dataset(  # noqa: PLR0913 - what is written, and how
+    name: str,
+    src: str | Path | Sequence[str | Path],
+    request: Request,
+    out: str,
+    *,
+    dry_run: bool,
+    join: bool,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write the scenes of a data set: ``OUT/cube/NAME`` with the spectra and ``OUT/rgb/NAME`` with the picture.
 
@@ -38,6 +45,7 @@ def ingest_dataset(
         request: The options, of which those in `OWN` apply.
         out: The folder of scenes.
         dry_run: Whether only to check every image and return the plans.
+        join: Whether other runs that join may write images too.
         progress: The progress that reports each image.
 
     Returns:
@@ -63,7 +71,7 @@ def ingest_dataset(
         )
         for member in members
     }
-    return ingest_each(requests, out, f"images of {name}", dry_run=dry_run, progress=progress)
+    return ingest_each(requests, out, f"images of {name}", dry_run=dry_run, join=join, progress=progress)
 
 
 def _folder(src: str | Path | Sequence[str | Path]) -> Path:

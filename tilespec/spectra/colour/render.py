@@ -76,7 +76,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
     if options.dry_run:
         return planned | {"dry_run": True}
     began = time.monotonic()
-    with locked(out), connect(options.workers, options.cluster) as client, Peak() as peak:
+    with locked(out) as hold, connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
         pass_options: dict[str, Any] = {"client": client, "progress": progress}
         black, top = _limits(source, roi, take, options, pass_options)
@@ -84,7 +84,7 @@ def render(scene: str, out: str, options: RenderOptions, progress: Progress) -> 
         product = _open(source, out, roi, form, operators, _attrs(source, roi, options, (black, top)))
         values = values_of(options, ColourOptions, Region, Workers)
         product.ledger.command("render", scene=scene, out=out, dtype=options.dtype, **values)
-        counts = write_scene(source, operators, product, roi=roi, form=form, what="render", **pass_options)
+        counts = write_scene(source, operators, product, hold=hold, roi=roi, form=form, what="render", **pass_options)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | {"black": black, "white": top, "notes": _notes(source, counts)} | spent
 

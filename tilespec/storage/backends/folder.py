@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
 from typing import Any, final
+from uuid import uuid4
 
 from zarr.storage import LocalStore
 
@@ -20,7 +21,8 @@ from tilespec.storage.backends.base import StorePath
 PATIENCE = 10.0
 """The seconds that another process may take to compare and replace a file."""
 TEMPORARY = re.compile(r".*\.(?:[0-9a-f]{32}|\d+)\.partial")
-"""The pattern of temporary names of objects (zarr's) and of records (ours), without the names under ``.partial``."""
+"""The pattern of temporary names of objects (zarr's) and of records (ours; before, with a process's number), without
+the names under ``.partial``."""
 
 
 @final
@@ -71,7 +73,7 @@ class FolderPath(PosixPath, StorePath):
 
     def write_bytes(self, data: bytes) -> int:  # type: ignore[override]
         """Replace the file completely or not at all; return its bytes."""
-        partial = self.with_name(f"{self.name}.{os.getpid()}.partial")
+        partial = self.with_name(f"{self.name}.{uuid4().hex}.partial")
         try:
             with partial.open("wb") as file:
                 file.write(data)

@@ -1,0 +1,49 @@
+"""The recipes in the folder `cluster`: their commands exist, and what they ask of Kubernetes is safe."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from locations import ROOT
+
+from tilespec.cli import app
+
+COMMANDS = typer.main.get_command(app).commands
+SCRIPTS = sorted((ROOT / "cluster").glob("*.sbatch"))
+
+
+def options(verb):
+    return {option for parameter in COMMANDS[verb].params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_runs_a_verb_with_options_that_exist(script):
+    (verb, rest) = re.search(
+        r"(?:\"\$TILESPEC\"|\{TILESPEC:-tilespec\}\") (\w+) \"\$@\"(.*)", script.read_text()
+    ).groups()
+    assert set(re.findall(r"--[a-z-]+", rest)) <= options(verb)
+
+
+def test_the_job_of_kubernetes_is_indexed_and_its_pods_predict_together_without_rights():
+    job = yaml.safe_load((ROOT / "cluster" / "predict-job.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    spec = job["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["completions"] == spec["parallelism"] > 1
+    (container,) = spec["template"]["spec"]["containers"]
+    verb, *rest = container["args"]
+    assert {word for word in rest if word.startswith("--")} <= options(verb)
+    assert "--join" in rest
+    assert container["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_the_image_installs_what_the_project_names():
+    lines = (ROOT / "cluster" / "Containerfile").read_text()
+    sources = re.findall(r"^COPY (.*) \S+$", lines, re.MULTILINE)
+    assert all((ROOT / name).exists() for line in sources for name in line.split())
+    extra = re.search(r"/src\[(\w+)\]", lines)[1]
+    assert re.search(rf"^{extra} = ", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert Path(ROOT / "constraints.txt").exists()
