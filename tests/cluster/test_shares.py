@@ -145,7 +145,7 @@ def test_an_error_of_the_row_is_an_error_of_the_run(tmp_path):
 
 def test_shares_of_a_run_alone_are_all_that_is_missing_in_order(tmp_path):
     with locked(str(tmp_path / "p")) as hold:
-        found = list(shares(hold, lambda: [3, 1, 2], str))
+        found = list(shares(hold, lambda: [3, 1, 2], bool, str))
     assert [part for part, _ in found] == [3, 1, 2]
     assert all(lease == hold.lease for _, lease in found)
 

@@ -27,7 +27,8 @@ def asked(run):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("send", [terminal, pytest.param(asked, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [terminal, asked])
 def test_a_signal_lets_workers_end_what_is_in_flight_and_the_run_resumes(arena, send):
     out, logs = arena.folder / send.__name__, arena.folder / "log"
     run = Run.start(logs, *predict(arena, out, "--workers", 2), sleep=0.15)

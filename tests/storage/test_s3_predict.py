@@ -65,6 +65,7 @@ def test_a_prediction_that_was_interrupted_resumes_and_damage_is_computed_again(
     assert contents(f"{bucket}/out") == expected
 
 
+@pytest.mark.slow
 def test_workers_write_one_product_in_a_bucket(bucket, disk):
     model, scene, expected = disk
     predict(model, copied(scene, f"{bucket}/scene"), f"{bucket}/out", workers=2)

@@ -113,7 +113,7 @@ def predicted(plan, groups=None):
     return np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(1, 3)),
     tile=st.integers(1, 40),
@@ -245,6 +245,7 @@ def run_all(plan, parts):
     return total, np.asarray(zarr.open_group(plan.product.url, mode="r")["prediction"])
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES // 5, deadline=None)
 @given(
     overlap=st.integers(0, 12),

@@ -74,6 +74,7 @@ def test_texture_separates_metamers_that_no_pixel_tells_apart(pair, products):
     assert error(pair, products / "branches2") < 0.75 * min(alone)
 
 
+@pytest.mark.slow
 def test_regressions_are_judged_by_the_same_figures_as_nets(pair, products):
     found = {
         name: evaluate(str(products / name), pair[1], rows="96:144", patches=1, patch_size=48)

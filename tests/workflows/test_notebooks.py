@@ -34,8 +34,8 @@ def test_a_notebook_is_stored_without_outputs(path):
 
 
 def running(path):
-    """Return a notebook as a parameter; the tour always runs, the others are long."""
-    return pytest.param(path, id=path.stem, marks=[] if path.stem == "tour" else [pytest.mark.slow])
+    """Return a notebook as a parameter."""
+    return pytest.param(path, id=path.stem, marks=pytest.mark.slow)
 
 
 @pytest.mark.timeout(300)

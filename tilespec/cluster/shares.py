@@ -41,7 +41,12 @@ def in_turn(products: Sequence[T], *, join: bool) -> Iterator[tuple[T, bool]]:
 
 
 def shares(
-    hold: Hold, missing: Callable[[], list[T]], name: Callable[[T], str], *, stop: Callable[[], bool] = bool
+    hold: Hold,
+    missing: Callable[[], list[T]],
+    lacks: Callable[[T], bool],
+    name: Callable[[T], str],
+    *,
+    stop: Callable[[], bool] = bool,
 ) -> Iterator[tuple[T, Lease] | None]:
     """Yield each part that this run may write, with its lease; None when the others write all that is missing.
 
@@ -51,6 +56,7 @@ def shares(
     Args:
         hold: What the run holds of the product.
         missing: The function that returns the parts that are not recorded.
+        lacks: The function that returns whether this is still true of a part.
         name: The function that returns the name of a part, the same in every run.
         stop: The function that returns whether to stop.
     """
@@ -67,7 +73,7 @@ def shares(
             lease = hold.claim(name(part))
             if lease is None:
                 continue
-            if part not in missing():  # recorded since
+            if not lacks(part):  # recorded since
                 hold.release(lease)
                 continue
             begun = True
@@ -145,7 +151,7 @@ def check_rows(product: Product) -> None:
     Raises:
         IncompleteError: some rows ended process after process.
     """
-    missing = [row for panel in range(product.panels) for row in product.unwritten(panel)]
+    missing = sorted(row for row, _ in product.unwritten())
     if missing:
         raise IncompleteError(
             f"rows of objects {missing[:5]} of {product.url} ended {TRIES} processes, and are left alone. The same "
@@ -161,7 +167,7 @@ def finish(product: Product, hold: Hold) -> str:
 
 def _batches(hold: Hold, product: Product, client: Any, *, one_by_one: bool) -> Iterable[list[tuple[int, Lease]]]:
     """Yield rows that are written at once: all, or a few that this run has claimed; none: the others write the rest."""
-    each = shares(hold, product.missing, "row-{:06d}".format)
+    each = shares(hold, product.missing, product.lacks, "row-{:06d}".format)
     if not hold.joined:
         yield [share for share in each if share is not None]
         return

@@ -262,8 +262,9 @@ class _Remaining:
 
     def __call__(self) -> list[Slab]:
         """Return what is left."""
-        written = [part for part in self.left if self._plan.missing(part) is None] if self._joined else []
-        for part in written:
+        lacking = self._plan.product.unwritten() if self._joined else set()
+        written = [part for part in self.left if not any((row, part.panel) in lacking for row in part.rows)]
+        for part in written if self._joined else []:
             self.left.pop(part)
             if part not in self.own:
                 self._progress.advance(_tiles(self._plan, part))
@@ -275,7 +276,7 @@ def _facts(
 ) -> Iterator[tuple[Slab, Any]]:
     """Yield each part that this run tries with its counts, or the error that killed its workers, as they complete."""
     missing = _Remaining(plan, parts, progress, joined=hold.joined)
-    of = shares(hold, missing, _name, stop=stop)
+    of = shares(hold, missing, lambda part: plan.missing(part) is not None, _name, stop=stop)
     if client is not None:
         missing.own |= {*parts}  # the records of all are counted
         tasks, tick = (share and (plan, *share, hold.flag) for share in of), _count_records(plan, parts, progress)

@@ -50,16 +50,21 @@ def _beat(path: StorePath, mine: str, stop: threading.Event) -> None:
             path.swap(json.dumps({**content, "beats": content.get("beats", 0) + 1}).encode(), tag)
 
 
-def describe(path: StorePath, *, expires: bool = False) -> dict[str, Any] | None:
+def describe(path: StorePath, *, expires: bool = False, at: float | None = None) -> dict[str, Any] | None:
     """Return the process that a file names, the age of the heartbeat, and whether it is alive; None without a file.
 
     A process of this machine that is stopped for a while is alive; with ``expires`` its heartbeat decides as well.
+
+    Args:
+        path: The file.
+        expires: Whether a process of this machine must touch the file, too.
+        at: The time by the clock of the files (`now`), which is looked up if it is not given.
     """
     content = read(path)
     if content is None:
         return None
     try:
-        age = now(path.parent) - path.modified()
+        age = (now(path.parent) if at is None else at) - path.modified()
     except FileNotFoundError:
         return None
     fresh, alive = age < TTL, True

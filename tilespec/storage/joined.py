@@ -29,8 +29,9 @@ POLL: Final = 0.5
 
 def members(lock: StorePath, but: str = "") -> list[dict[str, Any]]:
     """Return host, process, age of the heartbeat, and alive or not, of each run that joined, ``but`` the named one."""
-    paths = (path for path in _folder(lock).glob("member-*.json") if path != member(lock, but))
-    found = (describe(path, expires=True) for path in paths)
+    paths = [path for path in _folder(lock).glob("member-*.json") if path != member(lock, but)]
+    at = now(lock.parent) if paths else None
+    found = (describe(path, expires=True, at=at) for path in paths)
     return [each for each in found if each is not None]
 
 

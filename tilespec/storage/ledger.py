@@ -94,6 +94,11 @@ class Ledger:
         read = map_concurrently(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
         return {where: record for (where, _), record in zip(listed, read, strict=True) if _is_record(record)}
 
+    def read(self, row: int, panel: int = 0) -> dict[str, Any] | None:
+        """Return the record of a row; None if there is none, or a damaged one."""
+        record = read_json(self._path(row, panel, ".json"))
+        return record if _is_record(record) else None
+
     def is_older(self) -> bool:
         """Return whether there are records, and none of the present form."""
         return bool(self._listed(".json")) and not self.records()

@@ -169,13 +169,15 @@ def _join(lock: StorePath, url: str) -> Hold:
 def _entered(mine: Hold, url: str) -> bool:
     """Change the lock, so that nobody who looked at it before takes it; return whether this succeeded."""
     lock = mine.lock
-    tag, content, owner, others = lock.tag(), read(lock), _describe(lock), mine.others()
-    if owner is not None and owner["alive"] and content and JOINED not in content:
+    tag, content = lock.tag(), read(lock)
+    shared = content is not None and JOINED in content
+    owner = describe(lock) if content and not shared else None
+    if owner is not None and owner["alive"]:
         _refuse(url, lock, owner)
     text = json.dumps({JOINED: (content or {}).get(JOINED, 0) + 1}).encode()
     if not (lock.claim(text) if tag is None else content and lock.swap(text, tag)):
         return False  # another was faster, or is just writing it
-    if not others:
+    if not (shared and mine.others()):
         joined.clean(lock)
     return True
 

@@ -157,13 +157,18 @@ class Product:
         A row is missing if it has no record; if an object of it is gone or differs in size from its record, as after a
         power cut (its bytes are not read here: `verify` reads them); or if it has poison tiles, which are tried again.
         """
-        poison = {row for row, record in self.ledger.done(panel).items() if record.get("poison")}
-        return sorted({*self.unwritten(panel), *poison})
-
-    def unwritten(self, panel: int = 0) -> list[int]:
-        """Return the rows of a panel that are not recorded whole, in ascending order, whatever they hold."""
         done, there = self.ledger.done(panel), store_path(self.url).presence()
-        return [row for row in range(self.rows) if not _whole(done.get(row), there)]
+        return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
+
+    def unwritten(self) -> set[tuple[int, int]]:
+        """Return the rows and their panels that are not recorded whole, whatever they hold."""
+        records, there = self.ledger.records(), store_path(self.url).presence()
+        every = ((row, panel) for panel in range(self.panels) for row in range(self.rows))
+        return {where for where in every if not _whole(records.get(where), there)}
+
+    def lacks(self, row: int, panel: int = 0) -> bool:
+        """Return whether a row has no record; one without its objects has lost it when the product was opened."""
+        return self.ledger.read(row, panel) is None
 
     def retry(self) -> None:
         """Forget rows with poison tiles, which are tried again."""
@@ -241,10 +246,9 @@ class Product:
 
         A product with poison tiles is `INCOMPLETE`: all rows exist, and some pixels are nodata.
         """
-        missing = [row for panel in range(self.panels) for row in self.unwritten(panel)]
-        assert not missing, f"rows of objects {missing[:5]} are missing"
-        records = [self.ledger.done(panel) for panel in range(self.panels)]
-        held = [done[row]["objects"] for done in records for row in range(self.rows)]
+        missing, records = self.unwritten(), self.ledger.records()
+        assert not missing, f"rows of objects {[row for row, _ in sorted(missing)][:5]} are missing"
+        held = [records[row, panel]["objects"] for panel in range(self.panels) for row in range(self.rows)]
         parts = {"tilespec_digest": _digest(held)}
         if all("cube" in objects for objects in held):
             parts["tilespec_cube"] = _digest([{"cube": objects["cube"]} for objects in held])
@@ -286,6 +290,8 @@ class Product:
         if layout["panel"] != self.panel:
             self.ledger.forget()
             self.ledger.note("layout", {**layout, "panel": self.panel})
+        for row, panel in self.ledger.records().keys() & self.unwritten():
+            self.ledger.drop(row, panel)  # its objects are gone
         status = metadata(store_path(self.url) / "zarr.json")["attributes"]["tilespec_status"]
         if status != WRITING and any(self.missing(panel) for panel in range(self.panels)):
             publish(self.url, {"tilespec_status": WRITING})

@@ -154,7 +154,7 @@ class PredictPlan:
 
     def missing(self, part: Slab) -> Slab | None:
         """Return what is missing of a part, from its first missing row to the last, or None."""
-        rows = sorted({*self.product.unwritten(part.panel)} & {*part.rows})
+        rows = [row for row in part.rows if self.product.lacks(row, part.panel)]
         if not rows:
             return None
         return replace(  # the adjacent part has, or had, the strip of what is written already

@@ -167,7 +167,7 @@ def test_owners_get_the_mean_of_what_ranks_found_and_all_get_its_norm(shapes, wo
 # --- ranks that are processes
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def ranks(request, tmp_path_factory):
     """Return what ranks came to in every way: their tensors by name, and what they say."""
     folder = tmp_path_factory.mktemp(f"ranks-{request.param}")
