@@ -5,7 +5,7 @@ BIN := .venv/bin
 SPREAD := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-cluster lint clean
 
 demo: .venv/demo.done
 	$(BIN)/tilespec demo --out demo
@@ -15,6 +15,13 @@ test: .venv/test.done lint
 
 test-all: .venv/test.done lint
 	EXAMPLES=100 $(BIN)/pytest $(SPREAD)
+
+# Clusters that are real on one machine: Slurm, network namespaces, Dask, an S3 server. Root installs what is missing; a
+# layer whose programs are missing is skipped with its reason.
+test-cluster: .venv/test.done
+	test $$(id -u) != 0 || ! command -v apt-get || apt-get install -y --no-install-recommends slurm-wlm munge iproute2
+	$(BIN)/pytest tests/cluster tests/faults/test_slurm.py tests/faults/test_two_hosts.py tests/faults/test_cluster_loss.py \
+	  tests/faults/test_joined_runs.py tests/storage/test_s3.py tests/storage/test_s3_predict.py tests/storage/test_s3_verbs.py
 
 lint: .venv/test.done
 	$(BIN)/ruff format --check .

@@ -1,12 +1,17 @@
 """Predictions whose scene and product are in a bucket: the bytes of one on disk, however it was interrupted."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from object_store import contents, copied, reached, served
 from untrained_models import APPROXIMATE, save_model
 
 from tilespec.predict.predict import predict
+from tilespec.storage import joined
 from tilespec.storage.audit import status, verify
+from tilespec.storage.backends import s3
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.product import Product
 from tilespec.workflows.repair import repair
@@ -42,6 +47,29 @@ def test_a_prediction_from_a_bucket_into_a_bucket_is_that_of_the_disk(bucket, di
     assert contents(url) == expected
     assert verify(url)["whole"]
     assert not [path for path in (tmp_path / "caches").rglob("*") if path.is_file()]
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("fault", ["SlowDown", "timeout", "truncated"])
+def test_runs_that_join_meet_faults_on_the_way_and_write_what_one_does(server, disk, tmp_path, monkeypatch, fault):
+    """With a timeout the request was done and nobody heard: a claim, tried again, is refused although it is ours."""
+    monkeypatch.setattr(s3, "TIMEOUT", timedelta(seconds=0.6))
+    monkeypatch.setattr(joined, "POLL", 0.05)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    s3._open_store.cache_clear()
+    model, scene, expected = disk
+    ends = ["out.tilespec/lock", "claim-create.json", "claim-publish.json", "000.json", "/c/0/0", "/c/1/0", "zarr.json"]
+    with reached(server) as (proxy, bucket), ThreadPoolExecutor(2) as pool:
+        proxy.faults += [(f"{method} {end}", fault, 1) for end in ends for method in ("PUT", "GET")]
+        calls = [pool.submit(predict, model, scene, f"{bucket}/out", join=True) for _ in range(2)]
+        results = [call.result() for call in calls]
+        assert {result["status"] for result in results} == {"complete"}
+        assert len(proxy.met) >= len(ends)
+        assert len(proxy.asked) < 2000, "nothing is tried without end"
+        assert contents(f"{bucket}/out") == expected
+        assert sum(result["rows_done"] for result in results) == 3
+        assert not [key for key in store_path(f"{bucket}/out.tilespec").sizes() if key.startswith(("joined", "lock"))]
+    s3._open_store.cache_clear()
 
 
 def test_a_prediction_that_was_interrupted_resumes_and_damage_is_computed_again(bucket, disk, monkeypatch):

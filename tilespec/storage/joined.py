@@ -29,7 +29,7 @@ POLL: Final = 0.5
 
 def members(lock: StorePath, but: str = "") -> list[dict[str, Any]]:
     """Return host, process, age of the heartbeat, and alive or not, of each run that joined, ``but`` the named one."""
-    paths = [path for path in _folder(lock).glob("member-*.json") if path != member(lock, but)]
+    paths = [path for path in _files(lock, "member-*.json") if path != member(lock, but)]
     at = now(lock.parent) if paths else None
     found = (describe(path, expires=True, at=at) for path in paths)
     return [each for each in found if each is not None]
@@ -47,25 +47,25 @@ def leave(lock: StorePath, token: str) -> None:
 
     The last one removes the lock, and what those that were killed have left.
     """
-    for path in _folder(lock).glob("claim-*.json"):
+    for path in _files(lock, "claim-*.json"):
         release(Lease(path=path, token=token))
     member(lock, token).unlink(missing_ok=True)
     tag = lock.tag()
-    if tag is None or JOINED not in (read(lock) or {}) or any(each["alive"] for each in members(lock)):
-        return
-    clean(lock)
-    lock.withdraw(tag)
+    last = JOINED in (read(lock) or {}) and not any(each["alive"] for each in members(lock))
+    if last:
+        clean(lock)
+    if last and tag is not None:
+        lock.withdraw(tag)
+    _remove_empty(lock)  # also by one that wakes when the others have cleaned up
 
 
 def clean(lock: StorePath) -> None:
     """Remove the claims and the heartbeats of runs that live no more."""
-    folder = _folder(lock)
-    for path in sorted(folder.glob("*-*"), key=lambda path: path.name):  # claims before the members that they name
+    for path in sorted(_files(lock, "*-*"), key=lambda path: path.name):  # claims before the members that they name
         tag, token = path.tag(), path.name.partition("-")[2] if path.name.startswith("stop") else _token(path)
         if tag is not None and not _lives(path, token):
             path.withdraw(tag)
-    with suppress(OSError):
-        folder.rmdir()
+    _remove_empty(lock)
 
 
 def claim(lock: StorePath, token: str, name: str) -> Lease | None:
@@ -131,6 +131,20 @@ def _lives(path: StorePath, token: str | None) -> bool:
         return now(path.parent) - path.modified() < TTL
     except FileNotFoundError:
         return False
+
+
+def _files(lock: StorePath, pattern: str) -> list[StorePath]:
+    """Return the files of joined runs whose names match a pattern; none if the last run has just removed the folder."""
+    try:
+        return list(_folder(lock).glob(pattern))
+    except FileNotFoundError:
+        return []
+
+
+def _remove_empty(lock: StorePath) -> None:
+    """Remove the folder of joined runs, unless there are some."""
+    with suppress(OSError):
+        _folder(lock).rmdir()
 
 
 def _token(path: StorePath) -> str | None:

@@ -43,6 +43,9 @@ REFUSALS = {
 }
 """The known refusals by words of the server's answer: found, expected, what to do."""
 
+GONE, CHANGED = "NoSuchKey", "412 Precondition Failed"
+"""The words of the server where an object was deleted, or put again, between two attempts to read it."""
+
 T = TypeVar("T")
 
 
@@ -63,7 +66,9 @@ def passes(error: Exception) -> bool:
     from obstore.exceptions import GenericError
 
     text = str(error)
-    return isinstance(error, GenericError) and " retries, " not in text and not any(w in text for w in REFUSALS)
+    if not isinstance(error, GenericError) or any(words in text for words in REFUSALS):
+        return False
+    return " retries, " not in text or CHANGED in text
 
 
 @contextmanager
@@ -80,6 +85,8 @@ def translate_errors(where: object) -> Iterator[None]:
     except (AlreadyExistsError, PreconditionError):
         raise
     except BaseError as error:
+        if GONE in str(error):  # it was deleted while its body was fetched again
+            raise FileNotFoundError(str(where)) from error
         raise _refused(where, str(error)) from error
 
 

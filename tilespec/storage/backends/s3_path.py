@@ -12,7 +12,7 @@ from typing import Any, final
 from zarr.storage import ObjectStore, WrapperStore
 
 from tilespec.storage.backends.base import StorePath, unknown
-from tilespec.storage.backends.s3 import ENDPOINTS, again, client, translate_errors
+from tilespec.storage.backends.s3 import AGAIN, ENDPOINTS, again, client, passes, translate_errors
 
 
 @final
@@ -165,7 +165,13 @@ class S3ZarrStore(WrapperStore):
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return an object, or a range of its bytes; None when it does not exist."""
         with translate_errors(self._where / key):
-            found = await self._store.get(key, prototype, byte_range)
+            for left in reversed(range(AGAIN)):
+                try:
+                    found = await self._store.get(key, prototype, byte_range)
+                    break
+                except Exception as error:
+                    if not left or not passes(error):
+                        raise
         if found is None:
             await asyncio.to_thread(self._where.is_dir)  # refuses a bucket that is gone
         return found
