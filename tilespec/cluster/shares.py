@@ -162,6 +162,8 @@ def check_rows(product: Product) -> None:
 def finish(product: Product, hold: Hold) -> str:
     """Publish a product that is whole, once among joined runs; return its digest."""
     with hold.alone("publish"):
+        if hold.joined:
+            product.sweep()
         return product.finish()
 
 

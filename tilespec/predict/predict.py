@@ -238,7 +238,7 @@ def _execute(
         failed += [_died(plan, part) for part in parts if hold.abandoned(_name(part))]
         scene.check_unchanged()
         with hold.alone("publish"):
-            status = _publish(plan, failed)
+            status = _publish(plan, hold, failed)
     result = _result(plan, total, rows, failed) | {
         "status": status,
         "seconds": peak.seconds,
@@ -344,8 +344,10 @@ def _norms(plan: PredictPlan, statistics: Statistics) -> str:
     return str(file)
 
 
-def _publish(plan: PredictPlan, failed: list[dict[str, Any]]) -> str:
+def _publish(plan: PredictPlan, hold: Hold, failed: list[dict[str, Any]]) -> str:
     """Publish the status as the last step."""
+    if hold.joined and not failed:
+        plan.product.sweep()
     if failed:
         publish(plan.product.url, {"tilespec_status": INCOMPLETE})
         return INCOMPLETE

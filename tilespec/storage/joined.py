@@ -54,6 +54,7 @@ def leave(lock: StorePath, token: str) -> None:
     last = JOINED in (read(lock) or {}) and not any(each["alive"] for each in members(lock))
     if last:
         clean(lock)
+        lock.parent.sweep()
     if last and tag is not None:
         lock.withdraw(tag)
     _remove_empty(lock)  # also by one that wakes when the others have cleaned up

@@ -156,7 +156,7 @@ def _join(lock: StorePath, url: str) -> Hold:
     """Join the runs that share the product, or be the first of them, if no run holds it alone."""
     mine, until = Hold(lock=lock, token=joined.enter(lock), joined=True), time.monotonic() + PATIENCE
     try:
-        while not _entered(mine, url):
+        while not _entered(mine, url):  # others come and go meanwhile
             if time.monotonic() > until:
                 _refuse(url, lock, _describe(lock) or {})
             time.sleep(SystemRandom().uniform(0.005, 0.05))
@@ -175,7 +175,11 @@ def _entered(mine: Hold, url: str) -> bool:
     if owner is not None and owner["alive"]:
         _refuse(url, lock, owner)
     text = json.dumps({JOINED: (content or {}).get(JOINED, 0) + 1}).encode()
-    if not (lock.claim(text) if tag is None else content and lock.swap(text, tag)):
+    try:
+        won = lock.claim(text) if tag is None else content and lock.swap(text, tag)
+    except FileNotFoundError:  # the last of the others cleaned up
+        won = False
+    if not won:
         return False  # another was faster, or is just writing it
     if not (shared and mine.others()):
         joined.clean(lock)

@@ -257,6 +257,11 @@ class Product:
         publish(self.url, {"tilespec_status": INCOMPLETE if self.poison() else COMPLETE, **parts})
         return parts["tilespec_digest"]
 
+    def sweep(self) -> None:
+        """Delete what killed writers of rows left under temporary names; nobody writes rows any more."""
+        for place in (store_path(self.url), self.ledger.rows):
+            place.sweep()
+
     def poison(self) -> list[int]:
         """Return the tiles that no attempt could predict, in ascending order."""
         return sorted({tile for record in self.ledger.records().values() for tile in record.get("poison", ())})
