@@ -108,8 +108,7 @@ class SlabRun:
         try:
             self.plan.product.write(row.number, row.arrays, counts, panel=self.part.panel, poison=poison)
         except (LeaseLostError, OSError):
-            lease = self.plan.product.lease
-            if lease is None or lease.held:
+            if self._owned():
                 raise
             self.lost = self.facts.stopped = True
             return
@@ -138,7 +137,7 @@ class SlabRun:
                         block = along.add(column, tile)
                         leaving.add(block)
                         yield k, block
-                if k not in self.poison:  # adjacent slabs evaluate poison tiles themselves
+                if k not in self.poison and self._owned():  # adjacent slabs evaluate poison tiles themselves
                     leaving.leave(strips, k)
 
     def _batches(self, strips: StripStore, ahead: Prefetch[int, Rows]) -> Iterator[TileBatch]:
@@ -164,6 +163,11 @@ class SlabRun:
     def _load(self, k: int) -> Rows:
         """Return the input rows of a tile row."""
         return self.reader.load(reflect(np.arange(*self.plan.grid.read(self.plan.grid.y, k)), self.reader.height))
+
+    def _owned(self) -> bool:
+        """Return whether no other run has taken over, and perhaps finished and cleaned up."""
+        lease = self.plan.product.lease
+        return lease is None or lease.held
 
     def _shared(self, k: int) -> tuple[tuple[int, int], ...]:
         """Return the rows of a tile row that adjacent parts of other tasks need."""
