@@ -1,6 +1,7 @@
 """Runs that join on one product: a part has one writer, what a dead one claimed is taken, the last one cleans."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_of_many_that_claim_a_part_one_gets_it_and_it_may_be_given_back(out):
 
 def test_a_run_alone_and_runs_that_join_refuse_each_other_while_they_live(out):
     with another_process(out) as run:
-        told = rf"found 1 other runs that write it together: process {run.pid} on .*--join"
+        told = rf"found joined runs that write it, 1 alive: process {run.pid} on .*--join"
         with pytest.raises(UserError, match=told), locked(out):
             pass
         told = holder(out)
@@ -127,6 +128,18 @@ def another(out):
         pool.submit(stack.enter_context, locked(out, join=True)).result()
         yield
         pool.submit(stack.close).result()
+
+
+def test_a_torn_lock_keeps_nobody_out_for_ever(tmp_path, monkeypatch):
+    out, lock = str(tmp_path / "p"), tmp_path / "p.tilespec" / "lock"
+    lock.parent.mkdir()
+    lock.write_text("{")
+    old = time.time() - heartbeat.TTL - 5
+    os.utime(lock, (old, old))
+    monkeypatch.setattr("tilespec.storage.lock.PATIENCE", 1.0)
+    with locked(out, join=True) as hold:
+        assert hold.lease.held
+    assert beside(out) == []
 
 
 def test_what_a_killed_run_had_claimed_is_claimed_at_once_by_one_of_the_others(out):

@@ -58,6 +58,7 @@ def test_ingest_of_a_file_and_of_flight_lines(tmp_path, monkeypatch):
     results = together(api.ingest, lines, tmp_path / "folders", axes="y,x,band")
     for number in range(4):
         assert contents(tmp_path / "folders" / f"line{number}") == contents(tmp_path / "folder" / f"line{number}")
+    assert [result["failed"] for result in results] == [{}] * RUNS
     assert all(result["status"] == "complete" and len(result["scenes"]) == 4 for result in results)
 
 

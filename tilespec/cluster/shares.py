@@ -128,7 +128,7 @@ def write_rows(  # noqa: PLR0913 - what is written, and how
             left -= max(others, 0)
         if not rows:
             wait(hold, started=bool(total))
-    check_rows(product)
+    _check_rows(product)
     say.advance(left)
     say.finish()
     return total
@@ -145,7 +145,7 @@ def wait(hold: Hold, *, started: bool) -> None:
     pause()
 
 
-def check_rows(product: Product) -> None:
+def _check_rows(product: Product) -> None:
     """Refuse to publish a product of which rows were left alone.
 
     Raises:

@@ -9,6 +9,8 @@ from tilespec.core.errors import IncompleteError
 
 POLL = 1.0
 """The seconds between two checks of a cluster from which no result arrives."""
+END: Any = object()
+"""What stands for the end of the tasks."""
 PATIENCE = 60.0
 """The seconds without any worker after which the work ends with an error."""
 
@@ -42,25 +44,20 @@ def run_tasks(
     waiting, ended = iter(arguments), False
     accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots, last_worker = (
-        worker_count(client),
-        time.monotonic(),
-    )  # one for each worker: a waiting task is bound too early
+    slots = worker_count(client)  # one for each worker: a waiting task is bound too early
+    last_worker = time.monotonic()
     while not ended or flying or accused:
         if ended and not flying:
             waiting, ended, accused, slots = iter(accused), False, [], 0  # each once more and alone: which one kills?
         while not ended and len(flying) < max(slots, 1) and not stop():
-            try:
-                task = next(waiting)
-            except StopIteration:
-                ended = True
-                break
-            if task is None:
+            task = next(waiting, END)
+            ended = task is END
+            if ended or task is None:
                 break
             flying[client.submit(function, *task, pure=False, retries=2)] = task
         if not flying and stop():
             return
-        done = _ended(list(flying)) if flying else _later(ended=ended)
+        done = set() if ended and not flying else _ended(list(flying))
         tick()
         last_worker = time.monotonic() if worker_count(client) else last_worker
         if time.monotonic() - last_worker > PATIENCE:
@@ -74,17 +71,13 @@ def run_tasks(
                 yield task, result
 
 
-def _later(*, ended: bool) -> set[Any]:
-    """Return nothing, after `POLL` seconds if there may be a task then."""
-    if not ended:
-        time.sleep(POLL)
-    return set()
-
-
 def _ended(futures: list[Any]) -> set[Any]:
-    """Return the futures that have ended, after at most `POLL` seconds."""
+    """Return the futures that have ended, after at most `POLL` seconds; after these there may be a task again."""
     from distributed import wait
 
+    if not futures:
+        time.sleep(POLL)
+        return set()
     try:
         ended: set[Any] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
     except TimeoutError:

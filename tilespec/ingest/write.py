@@ -28,7 +28,7 @@ def write(job: IngestJob, out: str, progress: Progress, *, join: bool = False, p
     Args:
         job: The prepared ingest.
         out: The place of the scene.
-        progress: The progress that counts lines.
+        progress: The progress that counts rows of objects.
         join: Whether other runs that join may write rows too.
         patient: Whether to wait while these write all that is missing.
 
@@ -36,19 +36,32 @@ def write(job: IngestJob, out: str, progress: Progress, *, join: bool = False, p
         OthersWriteError: they do, and the run would not wait.
     """
     _check_space(job, out)
-    with locked(out, join=join, patient=patient) as hold, Peak() as peak:
-        with hold.alone("create"):
-            product = Product.open(
-                out,
-                job.specs,
-                settings=job.settings,
-                attrs=job.attrs,
-                constants=job.constants,
-                table=job.source.facts.table,
-            )
-        product.ledger.command("ingest", out=out, **job.settings["options"])
-        written, constants = _rows(job, product, hold, progress)
-        digest = finish(product, hold)
+    with locked(out, join=join, patient=patient) as hold:
+        with Peak() as peak:
+            with hold.alone("create"):
+                product = Product.open(
+                    out,
+                    job.specs,
+                    settings=job.settings,
+                    attrs=job.attrs,
+                    constants=job.constants,
+                    table=job.source.facts.table,
+                )
+            product.ledger.command("ingest", out=out, **job.settings["options"])
+            written, constants = _rows(job, product, hold, progress)
+            digest = finish(product, hold)
+        facts = _facts(job, product, written, constants) | {
+            "digest": digest,
+            "seconds": peak.seconds,
+            "peak_memory": peak.bytes,
+        }
+        if written or not join:
+            product.ledger.note("ingest", facts)
+    return facts
+
+
+def _facts(job: IngestJob, product: Product, written: int, constants: np.ndarray) -> dict[str, Any]:
+    """Return the counts of a scene of which this run wrote so many rows of objects."""
     whole = written == product.rows
     facts: dict[str, Any] = {
         **product.counts(),
@@ -56,14 +69,9 @@ def write(job: IngestJob, out: str, progress: Progress, *, join: bool = False, p
         "empty_bands": int(np.isnan(constants).sum()) if whole else None,
         "rows_of_objects": product.rows,
         "resumed": product.rows - written,
-        "digest": digest,
-        "seconds": peak.seconds,
-        "peak_memory": peak.bytes,
     }
     if job.labels is not None:
         facts |= {"label_counts": list(job.labels.counts), "unlabelled": job.labels.unlabelled}
-    if written or not join:
-        product.ledger.note("ingest", facts)
     return facts
 
 

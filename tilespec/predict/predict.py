@@ -235,7 +235,8 @@ def _execute(
         if stop():
             raise KeyboardInterrupt
         hold.lease.check()
-        failed += [_died(plan, part) for part in parts if hold.abandoned(_name(part))]
+        if hold.joined:
+            failed += [_died(plan, part) for part in _lacking(plan, parts) if hold.abandoned(_name(part))]
         scene.check_unchanged()
         with hold.alone("publish"):
             status = _publish(plan, hold, failed)
@@ -262,12 +263,12 @@ class _Remaining:
 
     def __call__(self) -> list[Slab]:
         """Return what is left."""
-        lacking = self._plan.product.unwritten() if self._joined else set()
-        written = [part for part in self.left if not any((row, part.panel) in lacking for row in part.rows)]
-        for part in written if self._joined else []:
-            self.left.pop(part)
-            if part not in self.own:
-                self._progress.advance(_tiles(self._plan, part))
+        if self._joined:
+            lacking = _lacking(self._plan, list(self.left))
+            for part in [part for part in self.left if part not in lacking]:
+                self.left.pop(part)
+                if part not in self.own:
+                    self._progress.advance(_tiles(self._plan, part))
         return list(self.left)
 
 
@@ -296,6 +297,12 @@ def _facts(
         missing.own.add(part)
         yield part, _run(plan, part, lease, progress, stop)
         hold.release(lease)
+
+
+def _lacking(plan: PredictPlan, parts: Sequence[Slab]) -> list[Slab]:
+    """Return the parts of which rows are not written."""
+    rows = plan.product.unwritten()
+    return [part for part in parts if any((row, part.panel) in rows for row in part.rows)]
 
 
 def _name(part: Slab) -> str:

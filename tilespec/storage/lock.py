@@ -12,7 +12,7 @@ wherever the store lies; the clock is that of the file system, or the server's.
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -75,7 +75,7 @@ class Hold:
         """Return whether a part ended so many processes that no run tries it any more."""
         return self.joined and joined.abandoned(self.lock, name)
 
-    def alone(self, name: str) -> Any:
+    def alone(self, name: str) -> AbstractContextManager[None]:
         """Open a block in which no other run is at the same time."""
         return joined.alone(self.lock, self.token, name) if self.joined else nullcontext()
 
@@ -171,16 +171,18 @@ def _entered(mine: Hold, url: str) -> bool:
     lock = mine.lock
     tag, content = lock.tag(), read(lock)
     shared = content is not None and JOINED in content
-    owner = describe(lock) if content and not shared else None
+    owner = None if shared else describe(lock)
     if owner is not None and owner["alive"]:
-        _refuse(url, lock, owner)
+        if content:
+            _refuse(url, lock, owner)
+        return False  # it is just being written
     text = json.dumps({JOINED: (content or {}).get(JOINED, 0) + 1}).encode()
     try:
-        won = lock.claim(text) if tag is None else content and lock.swap(text, tag)
+        won = lock.claim(text) if tag is None else lock.swap(text, tag)
     except FileNotFoundError:  # the last of the others cleaned up
         won = False
     if not won:
-        return False  # another was faster, or is just writing it
+        return False  # another was faster
     if not (shared and mine.others()):
         joined.clean(lock)
     return True
@@ -191,9 +193,7 @@ def _refuse(url: str, lock: StorePath, owner: Mapping[str, Any]) -> NoReturn:
     several = owner.get("processes", 0)
     raise UserError(
         url,
-        found=f"{several} other runs that write it together: {who}"
-        if several
-        else f"another run that writes it: {who}",
+        found=f"joined runs that write it, {several} alive: {who}" if several else f"another run that writes it: {who}",
         expected="one run at a time, or runs that are all started with --join",
         do=f"Wait for it, or end it. If it is gone for good (its machine is), remove {lock}.",
     )
