@@ -26,7 +26,6 @@ from tilespec.spectra.operators import (
     Resample,
     Take,
     arrays,
-    on_torch,
 )
 from tilespec.spectra.pieces import transform
 from tilespec.spectra.statistics import Spread
@@ -42,6 +41,7 @@ from tilespec.spectra.steps.raman import Registration, Spikes
 from tilespec.spectra.steps.savgol import SavGol, filters
 from tilespec.spectra.steps.scaling import MinMax, Scale
 from tilespec.spectra.steps.scatter import correction
+from tilespec.spectra.tensors import on_torch
 
 P = 40
 NM = SpectralAxis(name="wavelength", unit="nm", values=tuple(np.linspace(400, 1000, P).tolist()))

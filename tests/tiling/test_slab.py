@@ -36,6 +36,7 @@ class Fake:
         return self.bands, self.bands
 
     threads: int = 1
+    device = None
     any_size: bool = True
 
     def prepare(self, spectra):
@@ -309,6 +310,7 @@ class Scaled:
     down: int
     channels = (1, 1)
     threads = 1
+    device = None
 
     def prepare(self, spectra):
         return spectra

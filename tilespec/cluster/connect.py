@@ -34,6 +34,11 @@ PAUSES = (0.1, 0.3, 1.0, 3.0)
 """The seconds between attempts to ask all workers when one of them dies meanwhile."""
 
 
+def elsewhere(cluster: str | None) -> bool:
+    """Return whether other machines may compute, of whose devices this one knows nothing."""
+    return cluster not in (None, "local")
+
+
 @contextmanager
 def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
     """Yield a `distributed.Client`, or None when the work runs in this process (``workers`` 0, no ``cluster``).

@@ -79,6 +79,15 @@ class Workers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Device:
+    """The option of verbs that can compute on a GPU."""
+
+    device: str = field(default="cpu", metadata={"metavar": "cpu|cuda|cuda:N|auto"})
+    """What computes: the processor (cpu), a GPU (cuda, or cuda:1 for the second one), or auto: a GPU if there is one.
+    Bits are promised on one kind of device, and results agree between them as far as float32 goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Join:
     """The option of verbs whose work several processes can share without a scheduler."""
 

@@ -103,7 +103,7 @@ def _over_the_truth(case: Comparison, progress: Progress) -> Comparison:
     progress.finish()
     score, *others = case.statistics
     parts = (replace(part, span=span) if isinstance(part, StructuralSimilarity) else part for part in score.parts)
-    return replace(case, statistics=(JoinedStatistics(parts=tuple(parts)), *others))
+    return replace(case, statistics=(replace(score, parts=tuple(parts)), *others))
 
 
 def _result(

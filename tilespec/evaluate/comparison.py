@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool
 
+from tilespec.core.device import ready, sent
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load
@@ -90,7 +91,12 @@ class Comparison:
         own = [one for one in metrics if one.statistic is not None]
         parts = [statistic(self.channels) for statistic in dict.fromkeys(one.statistic for one in own) if statistic]
         scores = (*self.scores, *(one.figure for one in own))
-        return replace(self, statistics=(JoinedStatistics(parts=(*score.parts, *parts)), *others), scores=scores)
+        return replace(self, statistics=(replace(score, parts=(*score.parts, *parts)), *others), scores=scores)
+
+    def on(self, device: str | None) -> "Comparison":
+        """Return the case whose score is computed on a device as far as its statistics take tensors."""
+        score, *others = self.statistics
+        return replace(self, statistics=(replace(score, device=device), *others))
 
     def contribution(self, zero: Any, piece: Roi) -> tuple[Any, Excluded]:
         """Return the contribution of one piece to a statistic, and what was left out.
@@ -125,6 +131,8 @@ class JoinedStatistics:
 
     parts: tuple[Any, ...]
     """The statistics in their order."""
+    device: str | None = None
+    """The device of those that take tensors, None for the CPU with NumPy."""
 
     ADDS = ("parts",)
     """The names of the fields that hold sums, and so can be weighted."""
@@ -137,11 +145,16 @@ class JoinedStatistics:
     def of(self, block: Any, origin: tuple[int, int] = (0, 0)) -> "JoinedStatistics":
         """Return the contribution of a block with its halo to each statistic."""
         height, width = (length - self.halo for length in block.shape[1:3])
-        parts = ((part, halo_of(part)) for part in self.parts)
-        return JoinedStatistics(parts=tuple(p.of(block[:, : height + n, : width + n], origin) for p, n in parts))
+        there = block if self.device is None else sent(block, ready(self.device))
+
+        def cut(part: Any) -> Any:
+            wanted = there if getattr(part, "TENSORS", False) else block
+            return wanted[:, : height + halo_of(part), : width + halo_of(part)]
+
+        return replace(self, parts=tuple(part.of(cut(part), origin) for part in self.parts))
 
     def __add__(self, other: "JoinedStatistics") -> "JoinedStatistics":
-        return JoinedStatistics(parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+        return replace(self, parts=tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
 
     @property
     def known(self) -> int:

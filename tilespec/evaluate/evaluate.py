@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, final
 import zarr
 
 from tilespec.cluster.reduction import reduce_blocks
+from tilespec.core.device import device_of
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
@@ -105,7 +106,9 @@ def evaluate(pred: str, truth: str, options: EvaluateOptions, progress: Progress
     kind, task = _kind(pred)
     own, notes = _own(task)
     case = CASES[kind](pred, truth, options.layer, options.rows, options.cols, options)
-    case = case.adding(dict.fromkeys([*(one for one in METRICS.values() if one.truth in (kind, None)), *own]))
+    case = case.adding(dict.fromkeys([*(one for one in METRICS.values() if one.truth in (kind, None)), *own])).on(
+        device_of(options.device)
+    )
     side = min(PUBLISHED, *case.roi.shape) if options.patch_size is None else options.patch_size
     _check_patches(case.roi, options.patches, side)
     check_blocks(case.roi, bootstrap=options.bootstrap, folds=options.blocks, size=options.block_size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Region, Seeded, values_of
+from tilespec.core.options import Device, DryRun, Region, Seeded, values_of
 
 PAPER = 255.0
 """What ``peak`` becomes: published errors of 8-bit scales are of 0 to 255."""
@@ -78,7 +78,7 @@ class ScoreOptions:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(ScoreOptions, Region, Seeded, DryRun):
+class EvaluateOptions(ScoreOptions, Region, Device, Seeded, DryRun):
     """The options of `evaluate`."""
 
     patches: int = 1000

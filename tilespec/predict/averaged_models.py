@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.arrays import namespace
 from tilespec.core.errors import UserError
 from tilespec.models.determinism import batches_agree
 from tilespec.predict.predictor import ModelSpec, TorchPredictor
@@ -28,26 +29,30 @@ class AveragedPredictor:
     spread: bool
     """Whether the variance between the models, averaged over channels, is an additional channel."""
 
-    def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
+    @property
+    def device(self) -> Any:
+        """The device of tensors, or None."""
+        return self.members[0].device
+
+    def prepare(self, spectra: Float32[Any, "pixel band"]) -> Float32[Any, "pixel channel"]:
         """Apply all different recipes and join their channels."""
         different = {(part.start, part.stop): i for i, part in reversed(list(enumerate(self.inputs)))}
-        return np.concatenate([self.members[i].prepare(spectra) for _, i in sorted(different.items())], axis=1)
+        own = (lambda: spectra) if self.device is None else spectra.clone  # steps on a device overwrite what they get
+        prepared = [self.members[i].prepare(own()) for _, i in sorted(different.items())]
+        return namespace(spectra).concatenate(prepared, axis=1)
 
-    def __call__(
-        self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
-    ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
+    def __call__(self, tiles: Float32[Any, "tile y x channel"], ids: list[int]) -> Float32[Any, "tile y2 x2 channel2"]:
         """Return the running mean over the models, and the variance of all their variants if it is requested."""
-        wide = self.channels[1]
-        mean, within, between = (np.zeros(1, np.float32) for _ in range(3))
+        wide, xp = self.channels[1], namespace(tiles)
+        mean = within = between = 0.0
         for count, (member, part) in enumerate(zip(self.members, self.inputs, strict=True)):
-            answer = member(np.ascontiguousarray(tiles[..., part]), ids)
-            change = (answer[..., :wide] - mean) / np.float32(count + 1)
-            between = (between + np.square(change).mean(axis=3, keepdims=True) * np.float32(count + 1)) * np.float32(
-                count / (count + 1)
-            )
+            own = tiles[..., part]
+            answer = member(np.ascontiguousarray(own) if xp is np else own, ids)
+            change = (answer[..., :wide] - mean) / (count + 1)
+            between = (between + xp.square(change).mean(axis=3, keepdims=True) * (count + 1)) * (count / (count + 1))
             spread = answer[..., wide:].sum(axis=3, keepdims=True)  # of flips and draws; 0 without any
-            mean, within = mean + change, within + (spread - within) / np.float32(count + 1)
-        return np.concatenate([mean, within + between], axis=3) if self.spread else mean
+            mean, within = mean + change, within + (spread - within) / (count + 1)
+        return xp.concatenate([mean, within + between], axis=3) if self.spread else mean
 
     def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:
         """Return whether a tile has the same bits in any batch, from a test once per process and shape."""

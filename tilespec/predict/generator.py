@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
+from tilespec.core.arrays import on_host
+from tilespec.core.device import ready
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.models.keyed_numbers import normals
@@ -42,10 +44,12 @@ class Generator:
     """The axis of its spectra."""
     bands: int
     """The number of bands of its spectra."""
+    device: str | None = None
+    """The device of the net, None for the CPU."""
 
     @classmethod
-    def of(cls, folder: str, seed: int) -> "Generator":
-        """Return the generator in a model folder.
+    def of(cls, folder: str, seed: int, device: str | None = None) -> "Generator":
+        """Return the generator in a model folder, on a device.
 
         Raises:
             UserError: the model reads scenes, or its recipe cannot be undone.
@@ -67,6 +71,7 @@ class Generator:
             learned=tuple(i for i in range(len(model.classes)) if _pixels_of(model, i)),
             axis=model.recipe.axis_out,
             bands=model.channels[1],
+            device=device,
         )
 
     def latent(self, numbers: Numbers, kind: str) -> Latent:
@@ -86,10 +91,10 @@ class Generator:
     def answered(self, latent: Latent, classes: Float32[np.ndarray, "spectrum class"]) -> Spectra:
         """Return spectra of vectors of classes, in the units of the scenes that the generator learned from."""
         loaded = _loaded(self)
-        x = torch.from_numpy(np.concatenate([latent, classes], axis=1))
+        x = torch.from_numpy(np.concatenate([latent, classes], axis=1)).to(loaded.device)
         with torch.inference_mode():
-            values = loaded.module(x.T[None, :, None, :])[0, :, 0, :].T.numpy()
-        return restored(loaded.recipe, values)
+            values = loaded.module(x.T[None, :, None, :])[0, :, 0, :].T
+        return restored(loaded.recipe, on_host(values))
 
 
 def stranger(generator: Generator, where: str, name: str) -> UserError:
@@ -110,6 +115,7 @@ class _Loaded:
     module: torch.nn.Module
     task: Synthesize
     recipe: Recipe
+    device: torch.device
 
 
 @lru_cache(maxsize=2)
@@ -117,7 +123,8 @@ def _loaded(generator: Generator) -> _Loaded:
     model = Model.of(generator.folder, generator.digest)
     chosen = task(model.task)
     assert isinstance(chosen, Synthesize), "it was when the command began"
-    return _Loaded(module=model.module(), task=chosen, recipe=model.recipe)
+    device = ready(generator.device or "cpu")
+    return _Loaded(module=model.module().to(device), task=chosen, recipe=model.recipe, device=device)
 
 
 def _pixels_of(model: Model, number: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 from tilespec.core.errors import UserError
-from tilespec.core.options import DryRun, Join, Overwrite, Region, Seeded, Workers
+from tilespec.core.options import Device, DryRun, Join, Overwrite, Region, Seeded, Workers
 
 PRECISIONS: Final = ("float32", "bfloat16")
 """Number types that a network can compute in."""
@@ -14,7 +14,7 @@ MOST_BLUR: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProductOptions(Region):
+class ProductOptions(Region, Device):
     """The options of `predict` that decide the bytes of the product."""
 
     tile: int | None = None
@@ -61,7 +61,7 @@ def _one_of(option: str, name: str, names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisOptions(Seeded):
+class SynthesisOptions(Seeded, Device):
     """The options of `synth` that decide the bytes of the product."""
 
     count: int | None = field(default=None, metadata={"between": (1, 1 << 31)})

@@ -4,6 +4,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from tilespec.cluster.connect import elsewhere
+from tilespec.core.device import device_of, kind_of
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import Roi
@@ -56,7 +58,8 @@ def plan_of(
     _check(models, options)
     roi = Roi.of(opened.shape, options.rows, options.cols)
     grid = grid_of(models, roi, options)
-    settings = _settings(opened, models, roi, grid, options)
+    device = device_of(options.device, elsewhere=elsewhere(getattr(options, "cluster", None)))
+    settings = _settings(opened, models, roi, grid, options) | {"backend": f"torch {kind_of(device)}"}
     edge = edge_of(models.channels[1] if options.probabilities or not models.classes else 1, grid.x.length)
     url = absolute(out)
     product = Product(
@@ -72,7 +75,7 @@ def plan_of(
         roi=roi,
         product=product,
         grid=grid,
-        spec=_spec(models, opened, roi, options),
+        spec=_spec(models, opened, roi, options, device),
         threads=threads,
         batch=canonical_batch(grid, models.channels),
         disagreement=options.disagreement,
@@ -80,7 +83,9 @@ def plan_of(
     return plan, settings
 
 
-def _spec(models: Ensemble, scene: Scene, roi: Roi, options: ProductOptions) -> ModelSpec | AveragedSpec:
+def _spec(
+    models: Ensemble, scene: Scene, roi: Roi, options: ProductOptions, device: str | None
+) -> ModelSpec | AveragedSpec:
     """Return the description of the predictor; refuse a scene on another scale than a model's."""
     specs = []
     for model, folder in zip(models.members, models.folders, strict=True):
@@ -99,6 +104,7 @@ def _spec(models: Ensemble, scene: Scene, roi: Roi, options: ProductOptions) -> 
                 probabilities=options.probabilities,
                 precision=options.precision,
                 averaging=averaging,
+                device=device,
             )
         )
     if len(specs) == 1:
@@ -205,6 +211,5 @@ def _settings(scene: Scene, models: Ensemble, roi: Roi, grid: Grid, options: Pro
         "samples": options.samples,
         "norm": options.norm,
         "precision": options.precision,
-        "backend": "torch cpu",
         "numerics": NUMERICS,
     }

@@ -2,17 +2,21 @@
 
 import copy
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from queue import LifoQueue
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from safetensors.numpy import load_file
 
+from tilespec.core.arrays import on_host
+from tilespec.core.device import ready
+from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED
 from tilespec.models.determinism import batches_agree
 from tilespec.models.frozen_norms import freeze
@@ -22,6 +26,7 @@ from tilespec.models.tasks import task
 from tilespec.models.tasks.base import Task, stored_arrays
 from tilespec.models.tensors import channels_last
 from tilespec.spectra.recipe import Recipe
+from tilespec.spectra.tensors import apply_on_torch, steps_on
 
 TURNS = tuple((a, b, c) for a in (False, True) for b in (False, True) for c in (False, True))
 """The eight symmetries of a square: transposed, upside down, mirrored."""
@@ -49,7 +54,7 @@ class Averaging:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TorchPredictor:
-    """A net, its recipe and its task on this machine's CPU, which any number of threads may call at once."""
+    """A net, its recipe and its task on the CPU or another device, which any number of threads may call at once."""
 
     modules: "LifoQueue[torch.nn.Module]"
     """The modules in evaluation mode, one for each caller, with common weights but separate states."""
@@ -69,32 +74,50 @@ class TorchPredictor:
     """The data type in which the net computes; its input and output are float32."""
     averaging: Averaging
     """The symmetries and draws that are averaged."""
+    device: torch.device | None = None
+    """The device of tensors; None for the CPU, with NumPy's arrays between the net and the rest."""
+    steps: tuple[Callable[[Any], Any], ...] = ()
+    """The steps of the recipe on the device."""
     known: threading.local = field(default_factory=threading.local)
     """The record of each thread of whether it has set torch's threads."""
 
-    def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
+    def prepare(self, spectra: Float32[Any, "pixel band"]) -> Float32[Any, "pixel channel"]:
         """Apply the recipe; without steps the spectra are returned unchanged, and the caller handles missing data."""
-        return self.recipe.apply(spectra) if self.recipe.steps else spectra
+        if not self.recipe.steps:
+            return spectra
+        return self.recipe.apply(spectra) if self.device is None else apply_on_torch(self.steps, spectra)
 
-    def __call__(
-        self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
-    ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
-        """Evaluate the net; ``y, x, channel`` viewed as ``channel, y, x`` is torch's channels_last, without a copy."""
+    def __call__(self, tiles: Float32[Any, "tile y x channel"], ids: list[int]) -> Float32[Any, "tile y2 x2 channel2"]:
+        """Evaluate the net; ``y, x, channel`` viewed as ``channel, y, x`` is torch's channels_last, without a copy.
+
+        Raises:
+            UserError: the batch does not fit into the memory of the device.
+        """
         if not hasattr(self.known, "set"):
             torch.set_num_threads(self.intra)
             self.known.set = True
+        host = isinstance(tiles, np.ndarray)
         module = self.modules.get()
         try:
-            with torch.inference_mode():
-                return self._averaged(module, torch.from_numpy(tiles).permute(0, 3, 1, 2), ids)
+            with torch.no_grad():
+                x = torch.from_numpy(tiles).to(self.device or "cpu") if host else tiles
+                out = self._averaged(module, x.permute(0, 3, 1, 2), ids)
+            return on_host(out) if host else out
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                str(self.device),
+                found=f"too little memory for tiles of {' x '.join(map(str, tiles.shape))}",
+                expected="a batch of tiles that fits beside the network",
+                do="Give a smaller --tile, or --device cpu.",
+            ) from error
         finally:
             self.modules.put(module)
 
     def _averaged(
         self, module: torch.nn.Module, tiles: torch.Tensor, ids: list[int]
-    ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
+    ) -> Float[torch.Tensor, "tile y2 x2 channel2"]:
         """Return the running mean over all variants, and their spread if it is requested."""
-        mean, spread = torch.empty(0), torch.zeros(())
+        mean = spread = tiles[:0]
         for count, (turn, draw) in enumerate(self.averaging.variants):
             set_sample_ids(module, torch.tensor(ids), seed=draw)
             out = _turned(self._activated(module, _turned(tiles, turn)), turn, back=True)
@@ -106,7 +129,7 @@ class TorchPredictor:
             spread = (spread + change.square().mean(dim=1, keepdim=True) * (count + 1)) * (count / (count + 1))
         if self.averaging.spread and len(self.averaging.variants) > 1:
             mean = torch.cat([mean, spread], dim=1)
-        return mean.permute(0, 2, 3, 1).contiguous().numpy()
+        return mean.permute(0, 2, 3, 1).contiguous()
 
     def _activated(self, module: torch.nn.Module, tiles: torch.Tensor) -> torch.Tensor:
         return self.task.activate(module(self.task.inputs(tiles).to(self.dtype)).float())
@@ -174,6 +197,8 @@ class ModelSpec:
     """The file of a scene's norm statistics that replace those of each tile (`tilespec.models.frozen_norms`)."""
     intra: int = 1
     """The number of torch's threads inside one evaluation."""
+    device: str | None = None
+    """The device of tensors (`tilespec.core.device`), None for the CPU with NumPy."""
 
     def with_norms(self, file: str) -> "ModelSpec":
         """Return the same specification with a scene's norm statistics in ``file``."""
@@ -202,16 +227,20 @@ def _load(spec: ModelSpec, threads: int) -> TorchPredictor:
     module = model.module()
     if spec.norms is not None:
         module = freeze(module, load_file(Path(spec.norms)))
-    module = channels_last(module.to(dtype=getattr(torch, spec.precision)))
+    device = None if spec.device is None else ready(spec.device)
+    module = channels_last(module.to(device=device, dtype=getattr(torch, spec.precision))).requires_grad_(False)
     for layer in module.modules():
         if isinstance(layer, SeededDropout) and spec.averaging.samples:
             layer.live = True
     modules: LifoQueue[torch.nn.Module] = LifoQueue()
     for _ in range(threads):
         modules.put(_twin(module))
+    recipe = Recipe.empty(model.recipe.bands_out, None) if spec.prepared else model.recipe
     return TorchPredictor(
         modules=modules,
-        recipe=Recipe.empty(model.recipe.bands_out, None) if spec.prepared else model.recipe,
+        recipe=recipe,
+        device=device,
+        steps=steps_on(recipe.steps, spec.device),
         task=task(model.task),
         channels=(model.recipe.bands_out, model.channels[1]),
         threads=threads,

@@ -16,8 +16,9 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Int64
 
-from tilespec.cluster.connect import connect
+from tilespec.cluster.connect import connect, elsewhere
 from tilespec.cluster.shares import finish, write_rows
+from tilespec.core.device import device_of, kind_of
 from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import values_of, with_options
@@ -73,7 +74,7 @@ def synth(model: str, out: str, options: SynthOptions, progress: Progress) -> di
         UserError: the model reads scenes, a class is unknown to it, its recipe cannot be undone, or a product of other
             settings lies in ``out``.
     """
-    generator = Generator.of(model, options.seed)
+    generator = Generator.of(model, options.seed, device_of(options.device, elsewhere=elsewhere(options.cluster)))
     if options.labels is not None:
         return _fill(generator, out, options, progress)
     return _table(generator, out, options, progress)
@@ -91,7 +92,7 @@ def _table(generator: Generator, out: str, options: SynthOptions, progress: Prog
         return planned | {"dry_run": True}
     if out.lower().endswith(".csv"):
         return planned | _write_csv(draw, out)
-    settings = {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS}
+    settings = _settings(generator)
     with _writing(out, options) as (hold, client), Peak() as peak:
         with hold.alone("create"):
             product = _open_table(draw, out, settings | draw.settings)
@@ -117,6 +118,12 @@ def _draw_of(generator: Generator, options: SynthOptions) -> Draw:
         return Samples(generator=generator, chosen=tuple(dict.fromkeys(chosen)), count=count)
     first, last = _chosen(generator, "--between", options.between)
     return Path(generator=generator, ends=(first, last), count=count, spherical=options.spherical)
+
+
+def _settings(generator: Generator) -> dict[str, Any]:
+    """Return what decides the bytes of every product of a generator."""
+    on = {} if generator.device is None else {"device": kind_of(generator.device)}
+    return {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS, **on}
 
 
 def _recorded(options: SynthOptions) -> dict[str, Any]:
@@ -196,7 +203,7 @@ def _fill(generator: Generator, out: str, options: SynthOptions, progress: Progr
     if options.dry_run:
         return planned | {"dry_run": True}
     blur = {"mixing": options.mixing, "texture": options.texture}
-    settings = {"verb": "synth", "model": generator.digest, "seed": generator.seed, "numerics": NUMERICS, **blur}
+    settings = {**_settings(generator), **blur}
     settings |= {"labels": digests(options.labels).store}
     georef = _georeference(options.labels)
     cube = cube_spec(shape, "float32", spectral=generator.axis, georeferenced=georef is not None)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.cluster.connect import connect
+from tilespec.cluster.connect import connect, elsewhere
 from tilespec.core.cpu import one_blas_thread
+from tilespec.core.device import device_of
 from tilespec.core.errors import OccupiedError, UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
@@ -84,6 +85,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
     progress: Progress | None = None,
     choice: PixelSelection = ALL,
     update: Recipe | None = None,
+    device: str | None = None,
 ) -> Recipe:
     """Return the recipe of ``steps`` fitted on regions of scenes of the same bands, as one set of pixels.
 
@@ -98,6 +100,7 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
         choice: The selection of pixels, and their weights in a PCA.
         update: A recipe of the same steps; its PCA (or MNF) is fitted on the pixels of these scenes together with those
             it was fitted on before; the earlier steps do not change.
+        device: The device of the passes (`tilespec.core.device`); the sample is the processor's.
     """
     parsed = parse(steps)
     bands = Bands(count=where[0][0].shape[2], axis=where[0][0].spectral)
@@ -121,7 +124,8 @@ def fit_steps(  # noqa: PLR0913 - keywords of a pass
     recipe = replace(recipe, level=recipe.level if update else brightness(pixels))
     for number, step in enumerate(parsed[first:], start=first):
         old = None if update is None else update.moments.get(number)
-        recipe = _fitted(recipe, step, pixels, FitPass(parts, recipe.steps, old, client, progress, opened), seed)
+        over = FitPass(parts, recipe.steps, old, client, progress, opened, device)
+        recipe = _fitted(recipe, step, pixels, over, seed)
     return recipe
 
 
@@ -180,10 +184,11 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
     if options.dry_run:
         same_scale(where)
         return planned | {"out": out, "dry_run": True}
+    device = device_of(options.device, elsewhere=elsewhere(options.cluster))
     began = time.monotonic()
     with connect(options.workers, options.cluster) as client, Peak() as peak:
         startup = time.monotonic() - began
-        pass_options = {"client": client, "progress": progress}
+        pass_options: dict[str, Any] = {"client": client, "progress": progress, "device": device}
         recipe = fit_steps(text, where, seed=options.seed, choice=choice, update=before, **pass_options)
     for opened, _ in where:
         opened.check_unchanged()

@@ -47,6 +47,8 @@ class FitPass:
     """The progress that counts the blocks of the pass."""
     scenes: Mapping[str, Scene] | None = None
     """The scenes by URL, if they are open already."""
+    device: str | None = None
+    """The device that computes, None for the CPU with NumPy."""
     facts: dict[str, Any] = field(default_factory=dict)
     """The facts of the pass, such as ``self_check``."""
     moments: dict[str, Moments] = field(default_factory=dict)
@@ -56,9 +58,8 @@ class FitPass:
         """Return ``zero`` plus the contribution of every pixel."""
         if self.old is not None:
             zero = zero.like({name: _emptied(moments) for name, moments in self.old.items()})
-        total = reduce_scene(
-            self.where, self.operators, zero, client=self.client, progress=self.progress, scenes_by_url=self.scenes
-        )
+        how = {"client": self.client, "progress": self.progress, "scenes_by_url": self.scenes, "device": self.device}
+        total = reduce_scene(self.where, self.operators, zero, **how)
         if not isinstance(total, MomentStatistic):
             return total
         self.facts = {"self_check": self_check(self.where, self.operators, zero.moments["signal"], self.scenes)}

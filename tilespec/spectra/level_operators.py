@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Final, final
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.core.arrays import namespace
 from tilespec.spectra.bands import Bands
-from tilespec.spectra.numerics.namespace import namespace
 from tilespec.spectra.numerics.rowwise import rowwise
 
 ROUNDING: Final = 8 * float(np.finfo(np.float32).eps)

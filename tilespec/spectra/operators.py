@@ -1,24 +1,22 @@
 """Operators: the fitted steps of a recipe as functions of spectra.
 
 Each maps ``pixel band`` to ``pixel band'``, pixel by pixel, and uses the array namespace: NumPy arrays and torch
-tensors (with `on_torch`) run through the same code. An operator may overwrite its argument. A pixel that cannot be
-mapped (a constant spectrum has no SNV) becomes NaN in every band.
+tensors (`tilespec.spectra.tensors`) run through the same code. An operator may overwrite its argument. A pixel that
+cannot be mapped (a constant spectrum has no SNV) becomes NaN in every band.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from tilespec.core.arrays import namespace
 from tilespec.core.types import SpectralAxis
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.level_operators import AreaNorm, MaximumNorm, MinimumOffset
+from tilespec.spectra.numerics.columns import columns, strips
 from tilespec.spectra.numerics.hull import upper_hull
-from tilespec.spectra.numerics.namespace import columns, namespace, strips
 from tilespec.spectra.numerics.rowwise import rowwise
 from tilespec.spectra.numerics.srgb import decode
 from tilespec.spectra.numerics.whittaker import arpls, asls, chord
@@ -389,11 +387,3 @@ OPERATORS: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 def arrays(operator: Operator) -> dict[str, np.ndarray]:
     """Return all arrays of an operator by name."""
     return dict(vars(operator))
-
-
-def on_torch(operator: Operator, device: Any = "cpu") -> Callable[[Any], Any]:
-    """Return ``operator.apply`` for torch tensors on ``device``: the same code with tensors in place of arrays."""
-    import torch
-
-    twin: Any = SimpleNamespace(**{key: torch.from_numpy(value).to(device) for key, value in arrays(operator).items()})
-    return partial(type(operator).apply, twin)

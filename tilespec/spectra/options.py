@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from tilespec.core.options import MASK, DryRun, Join, Overwrite, Region, Seeded, Workers
+from tilespec.core.options import MASK, Device, DryRun, Join, Overwrite, Region, Seeded, Workers
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
+class FitOptions(Region, Workers, Device, Seeded, DryRun, Overwrite):
     """The options of `fit`."""
 
     steps: str | None = None
@@ -26,7 +26,7 @@ class FitOptions(Region, Workers, Seeded, DryRun, Overwrite):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TransformOptions(Workers, Join, DryRun, Overwrite):
+class TransformOptions(Workers, Device, Join, DryRun, Overwrite):
     """The options of `transform`."""
 
     restore: bool = False

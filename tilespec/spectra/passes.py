@@ -1,6 +1,6 @@
 """Passes: reading a sample of pixels from a region, or every pixel of it, through a recipe."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from tilespec.cluster.reduction import reduce_blocks
+from tilespec.core.arrays import beside, on_host
 from tilespec.core.buffers import thread_buffers
 from tilespec.core.cpu import one_blas_thread
+from tilespec.core.device import ready
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.threads import in_order
@@ -20,6 +22,7 @@ from tilespec.core.types import Spectra
 from tilespec.spectra.operators import Operator
 from tilespec.spectra.pieces import pieces
 from tilespec.spectra.statistics import NeighbourStatistic, Part, StreamedStatistic
+from tilespec.spectra.tensors import apply_on_torch, steps_on
 from tilespec.storage.blocks import GROUP, Block, scenes
 from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL
@@ -85,7 +88,7 @@ def some(scene: Scene, block: Block, count: int, rng: np.random.Generator) -> Sp
     return values[np.sort(rng.choice(index, min(count, len(index)), replace=False))]
 
 
-def reduce_scene(
+def reduce_scene(  # noqa: PLR0913 - keywords of a pass
     where: Sequence[Block],
     operators: tuple[Operator, ...],
     zero: Any,
@@ -93,36 +96,41 @@ def reduce_scene(
     client: Any = None,
     progress: Progress | None = None,
     scenes_by_url: Mapping[str, Scene] | None = None,
+    device: str | None = None,
 ) -> Any:
     """Return ``zero`` plus the contribution of every pixel after ``operators``, before `finish`; each is read once.
 
     A `StreamedStatistic` statistic gets all pieces of a task at once, with their weights; one with `NeighbourStatistic`
-    gets complete blocks with a halo, for which the objects beside the block are read too.
+    gets complete blocks with a halo, for which the objects beside the block are read too. On a ``device`` the operators
+    compute with tensors, and what a `StreamedStatistic` gets are tensors; the halo is the processor's.
     """
     tasks = [tuple(where[i : i + GROUP]) for i in range(0, len(where), GROUP)]
     say = progress or Silent()
     say.start(type(zero).__name__.lower(), len(tasks), "blocks")
-    of = partial(_contribution, zero, operators, scenes_by_url or scenes(where))
+    of = partial(_contribution, zero, operators, scenes_by_url or scenes(where), device)
     total = reduce_blocks(tasks, of, client=client, progress=say)
     say.finish()
     return total
 
 
 def _contribution(
-    zero: Any, operators: tuple[Operator, ...], scenes_by_url: Mapping[str, Scene], group: Sequence[Block]
+    zero: Any,
+    operators: tuple[Operator, ...],
+    scenes_by_url: Mapping[str, Scene],
+    device: str | None,
+    group: Sequence[Block],
 ) -> Any:
     """Return the contribution of a few blocks to a statistic."""
+    read: Callable[..., Iterator[Part]] = parts if device is None else partial(_parts_on, device)
     if isinstance(zero, StreamedStatistic):
-        return zero.over(
-            (part, weights) for block in group for part, weights in parts(scenes_by_url[block.url], operators, block)
-        )
+        return zero.over(part for block in group for part in read(scenes_by_url[block.url], operators, block))
     total = zero
     for block in group:
         if isinstance(zero, NeighbourStatistic):
             total = total + zero.of(haloed(scenes_by_url[block.url], operators, block, zero.halo), block.roi.shape)
         else:
-            for part, _ in parts(scenes_by_url[block.url], operators, block):
-                total = total + zero.of(part, (block.roi.y0, block.roi.x0))
+            for part, _ in read(scenes_by_url[block.url], operators, block):
+                total = total + zero.of(on_host(part), (block.roi.y0, block.roi.x0))
     return total
 
 
@@ -141,6 +149,16 @@ def parts(scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterat
             yield piece, None if counted is None else counted[start : start + len(piece)]
             start += len(piece)
         y0 = rows.stop
+
+
+def _parts_on(device: str, scene: Scene, operators: tuple[Operator, ...], block: Block) -> Iterator[Part]:
+    """Yield what `parts` yields of a block as one tensor on a device."""
+    spectra = scene.read_on(ready(device), block.roi, thread_buffers()).reshape(-1, scene.shape[2])
+    mask, weights = block.choice.mask_of(scene, block.roi), block.choice.weigh(scene, block.roi)
+    if mask is not None:
+        spectra = spectra[beside(spectra, mask.ravel())]
+    counted = None if mask is None or weights is None else weights[mask]
+    yield apply_on_torch(steps_on(operators, device), spectra), counted
 
 
 def picked(scene: Scene, block: Block) -> Part:

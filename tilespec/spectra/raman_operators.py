@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from tilespec.spectra.bands import Bands
-from tilespec.spectra.numerics.namespace import columns, strips
+from tilespec.spectra.numerics.columns import columns, strips
 from tilespec.spectra.numerics.registration import shifted, shifts
 from tilespec.spectra.numerics.spikes import bridge, spikes
 

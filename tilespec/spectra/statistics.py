@@ -14,6 +14,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Num
 
+from tilespec.core.arrays import beside, namespace, on_host
 from tilespec.core.types import Spectra
 
 Origin = tuple[int, int]
@@ -43,7 +44,7 @@ class StreamedStatistic(Protocol):
     """A statistic that adds many parts at less cost than `Statistic.of` for each and ``+``."""
 
     def over(self, parts: Iterable[Part]) -> Any:
-        """Return the contribution of all ``parts``, each of which it may overwrite."""
+        """Return the contribution of all ``parts``, each of which it may overwrite; they may be tensors on a device."""
 
 
 @runtime_checkable
@@ -115,14 +116,15 @@ class Moments:
         """Return the moments of spectra in several parts, which are overwritten, so that no further array is needed."""
         counts, sums, products = np.zeros(4), np.zeros_like(self.sums), np.zeros_like(self.products)
         for part, weights in parts:
-            np.subtract(part, self.shift, out=part)
+            xp = namespace(part)
+            xp.subtract(part, beside(part, self.shift), out=part)
             weigh = _weigh(part, weights)
-            root = np.sqrt(weigh)
+            root = xp.sqrt(weigh)
             if weights is not None:
-                np.multiply(part, root[:, None], out=part)
-            counts += [np.count_nonzero(weigh), len(part), weigh.sum(dtype=np.float64), np.vdot(weigh, weigh)]
-            sums += root @ part
-            products += part.T @ part
+                xp.multiply(part, root[:, None], out=part)
+            counts += [xp.count_nonzero(weigh), len(part), weigh.sum(dtype=xp.float64), xp.vdot(weigh, weigh)]
+            sums += on_host(root @ part)
+            products += on_host(part.T @ part)
         n, count, weight, squares = counts.tolist()
         total = replace(self, n=int(n), invalid=int(count - n), weight=weight, squares=squares)
         return replace(total, sums=sums, products=products)
@@ -268,9 +270,12 @@ class Histogram:
         return float(edges[1 + best].mean())
 
 
-def _weigh(shifted: Spectra, weights: Float32[np.ndarray, " pixel"] | None) -> Float32[np.ndarray, " pixel"]:
+def _weigh(
+    shifted: Float32[Any, "pixel band"], weights: Float32[np.ndarray, " pixel"] | None
+) -> Float32[Any, " pixel"]:
     """Return the weights, 0 for invalid pixels; set invalid spectra to 0."""
-    ok: Bool[np.ndarray, " pixel"] = np.isfinite(shifted[:, 0])
+    xp = namespace(shifted)
+    ok: Bool[Any, " pixel"] = xp.isfinite(shifted[:, 0])
     if not ok.all():
         shifted[~ok] = 0
-    return ok.astype(np.float32) if weights is None else np.where(ok, weights, np.float32(0))
+    return xp.asarray(ok, dtype=xp.float32) if weights is None else xp.where(ok, beside(shifted, weights), 0.0)

@@ -6,18 +6,20 @@ neither of them is ever complete in memory.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, final
 
 import numpy as np
 
-from tilespec.cluster.connect import connect
+from tilespec.cluster.connect import connect, elsewhere
 from tilespec.cluster.shares import finish, write_rows
+from tilespec.core.arrays import on_host
 from tilespec.core.buffers import Buffers, thread_buffers
+from tilespec.core.device import device_of, kind_of, ready
 from tilespec.core.memory import Peak
-from tilespec.core.options import Workers, values_of, with_options
+from tilespec.core.options import Device, Workers, values_of, with_options
 from tilespec.core.progress import Progress
 from tilespec.core.types import Reflectance, Roi
 from tilespec.spectra.bands import Bands
@@ -27,6 +29,7 @@ from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.restoring import restoring
 from tilespec.spectra.scale_check import check_encoding, check_scale
+from tilespec.spectra.tensors import apply_on_torch, steps_on
 from tilespec.storage.backends.paths import local, store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.chunk_writer import checked_only, stream
@@ -92,6 +95,13 @@ class TransformTask:
     """The region of the scene that the product covers."""
     form: StoredForm
     """The stored form of values."""
+    device: str | None = None
+    """The device on which the operators compute, None for the CPU with NumPy."""
+
+    @cached_property
+    def steps(self) -> tuple[Callable[[Any], Any], ...]:
+        """The operators on the device."""
+        return steps_on(self.operators, self.device)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -113,27 +123,32 @@ def write_scene(  # noqa: PLR0913 - what is written, and how
     roi: Roi | None = None,
     form: StoredForm = PLAIN,
     what: str = "transform",
+    device: str | None = None,
     client: Any = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write ``scene``, or a region, after ``operators`` into ``product``; return the product's counts.
 
-    The cube is read once; a task writes one row of objects. The progress calls the work ``what``.
+    The cube is read once; a task writes one row of objects. The progress calls the work ``what``. On a ``device`` the
+    operators compute with tensors (`tilespec.core.device`).
     """
-    work = TransformTask(scene=scene, operators=operators, roi=roi or scene.roi, form=form)
+    work = TransformTask(scene=scene, operators=operators, roi=roi or scene.roi, form=form, device=device)
     write_rows(product, partial(_write_row, work), what, hold=hold, client=client, progress=progress)
     scene.check_unchanged()
     finish(product, hold)
     return product.counts()
 
 
-def transformed(scene: Scene, bands: Bands, out: str, recipe: Recipe, *, restored: bool = False) -> Product:
+def transformed(
+    scene: Scene, bands: Bands, out: str, recipe: Recipe, *, restored: bool = False, device: str | None = None
+) -> Product:
     """Open the store of a scene after a recipe, with all layers of ``scene``; ``restored``: back in its units."""
+    settings = {"recipe": recipe.digest, **({} if device is None else {"device": kind_of(device)})}
     if restored:
-        settings = {"recipe": recipe.digest, "restored": True}
-        return open_product(scene, bands, out, settings=settings, attrs={"restored_from": recipe.text})
+        attrs = {"restored_from": recipe.text}
+        return open_product(scene, bands, out, settings=settings | {"restored": True}, attrs=attrs)
     attrs = {"recipe_digest": recipe.digest, "recipe_steps": recipe.text}
-    return open_product(scene, bands, out, settings={"recipe": recipe.digest}, attrs=attrs)
+    return open_product(scene, bands, out, settings=settings, attrs=attrs)
 
 
 def open_product(  # noqa: PLR0913 - what is written, and how
@@ -268,7 +283,12 @@ def _counted(work: TransformTask, invalid: int, clipped: int) -> dict[str, int]:
 
 
 def _applied(work: TransformTask, roi: Roi, width: int) -> Iterator[np.ndarray]:
-    """Yield a region after the operators, from its top, some lines at a time."""
+    """Yield a region after the operators, from its top, some lines at a time; a device computes them all at once."""
+    if work.device is not None:
+        values = work.scene.read_on(ready(work.device), roi, thread_buffers()).reshape(-1, work.scene.shape[2])
+        whole = on_host(apply_on_torch(work.steps, values)).reshape(*roi.shape, width)
+        yield from np.split(whole, range(step_of(roi), len(whole), step_of(roi)))
+        return
     for lines in work.scene.lines(roi, thread_buffers()):
         part = run(work.operators, lines.reshape(-1, lines.shape[2]), width, own=True)
         yield part.reshape(*lines.shape[:2], width)
@@ -289,6 +309,7 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     operators, bands = fitted.steps, Bands(count=fitted.bands_out, axis=fitted.axis_out)
     if options.restore:
         operators, bands = restoring(fitted, recipe)
+    device = device_of(options.device, elsewhere=elsewhere(options.cluster))
     planned = {
         "out": out,
         "shape": [*source.shape[:2], bands.count],
@@ -308,9 +329,11 @@ def transform(recipe: str, scene: str, out: str, options: TransformOptions, prog
     ):
         startup = time.monotonic() - began
         with hold.alone("create"):
-            product = transformed(source, bands, out, fitted, restored=options.restore)
-        given = {**values_of(options, Workers), **({"restore": True} if options.restore else {})}
+            product = transformed(source, bands, out, fitted, restored=options.restore, device=device)
+        given = values_of(options, Workers) | ({"restore": True} if options.restore else {})
+        given |= {} if device is None else values_of(options, Device)
         product.ledger.command("transform", recipe=recipe, scene=scene, out=out, **given)
-        counts = write_scene(source, operators, product, hold=hold, client=client, progress=progress)
+        run_options: dict[str, Any] = {"hold": hold, "client": client, "progress": progress}
+        counts = write_scene(source, operators, product, device=device, **run_options)
     spent = {"seconds": peak.seconds, "startup_seconds": startup, "peak_memory": peak.bytes}
     return planned | counts | spent

@@ -7,13 +7,15 @@ Layout: Zarr v3, ``cube(y, x, band)`` at the root in chunks of ``(128, 128, band
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import xarray as xr
 import zarr
 
+from tilespec.core.arrays import beside
 from tilespec.core.buffers import Buffers
+from tilespec.core.device import sent
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import store_path
@@ -25,6 +27,9 @@ from tilespec.storage.layer import Layer
 from tilespec.storage.layout import class_names
 from tilespec.storage.packing import Packing
 from tilespec.storage.spectral_axis import spectral_of
+
+NARROW: Final = frozenset({"int8", "uint8", "int16", "uint16", "float32"})
+"""The stored numbers that float32 holds without rounding, which are sent to a device as they are."""
 
 
 @final
@@ -125,6 +130,29 @@ class Scene:
         """
         buffers = buffers or Buffers()
         return self._values(self.cube.read(roi, buffers), roi, buffers)
+
+    def read_on(self, device: Any, roi: Roi, buffers: Buffers) -> Any:
+        """Return the values of a region as `read` does, on a device; it converts the stored numbers if it can.
+
+        Args:
+            device: A device of torch; None is the CPU with NumPy, which `read` is for.
+            roi: The region.
+            buffers: The memory of the stored values, free again when the device has what it was sent.
+        """
+        if device is None:
+            return self.read(roi, buffers)
+        stored = self.cube.read(roi, buffers)
+        if str(stored.dtype) not in NARROW or not self.packing.simple(self.dtype):
+            return sent(self._values(stored, roi, buffers), device)
+        values = sent(stored, device).float()
+        gaps = None if self.nodata is None else values == float(self.nodata)
+        if self.scale != 1.0:
+            values *= float(np.float32(self.scale))
+        if gaps is not None:
+            values[gaps] = np.nan
+        if "valid" in self.layers:
+            values[beside(values, self.layer("valid", roi) == 0)] = np.nan
+        return values
 
     def lines(self, roi: Roi, buffers: Buffers) -> Iterator[Reflectance]:
         """Yield the values of a region from its top, some lines at a time, each valid until the next.

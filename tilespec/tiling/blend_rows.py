@@ -4,17 +4,18 @@ A tile is blended in the memory of its own prediction: first with the overlap of
 the tile rows above. So only the overlaps of a part are in memory.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.core.arrays import namespace
 from tilespec.tiling.plan import PredictPlan, Slab
 from tilespec.tiling.windows import mix
 
-Plane = Float32[np.ndarray, "_y _x channel"]
+Plane = Float32[Any, "_y _x channel"]
 
 
 @final
@@ -59,12 +60,13 @@ class RowBlend:
         self.over = tile[:, done - x0 :]
         return BlendedBlock(top=self.plan.wanted(self.part, self.k)[0], left=x0, values=tile[:, : done - x0])
 
-    def _own(self, tile: Float32[np.ndarray, "y x _channel"]) -> Float32[np.ndarray, "y x channel"]:
+    def _own(self, tile: Float32[Any, "y x _channel"]) -> Float32[Any, "y x channel"]:
         """Return a tile that may be overwritten, with a channel for the spread if it is stored and missing."""
-        missing = self.channels - tile.shape[2]
+        missing, xp = self.channels - tile.shape[2], namespace(tile)
         if missing:
-            return np.pad(tile, ((0, 0), (0, 0), (0, missing)))
-        return tile if tile.flags.writeable else tile.copy()
+            nothing = xp.zeros((*tile.shape[:2], missing), dtype=tile.dtype, device=tile.device)
+            return xp.concatenate([tile, nothing], axis=2)
+        return tile.copy() if isinstance(tile, np.ndarray) and not tile.flags.writeable else tile
 
 
 @final
@@ -78,18 +80,18 @@ class PlaneBlend:
     """The part of the plan: some rows of a panel."""
     channels: int
     """The number of channels of the mean, including the spread of the tiles."""
-
-    @cached_property
-    def over(self) -> Plane:
-        """The rows of the mean that the next tile row also covers; columns already added have its new rows."""
-        axis, (x0, x1) = self.plan.grid.y, self.plan.product.columns(self.part.panel)
-        return np.empty((axis.tile - axis.step, x1 - x0, self.channels), np.float32)
+    over: Plane | None = None
+    """The rows of the mean that the next tile row also covers; columns already added have its new rows."""
 
     def add(self, k: int, block: BlendedBlock) -> BlendedBlock:
         """Add columns of tile row ``k`` that are finished along x; return the rows that no later tile row covers."""
         axis, (top, end) = self.plan.grid.y, self.plan.own(self.part, k)
         rows = block.values[top - block.top : end - block.top]
-        left = block.left - self.plan.product.columns(self.part.panel)[0]
+        x0, x1 = self.plan.product.columns(self.part.panel)
+        left, xp = block.left - x0, namespace(rows)
+        if self.over is None:
+            shape = (axis.tile - axis.step, x1 - x0, self.channels)
+            self.over = xp.empty(shape, dtype=xp.float32, device=rows.device)
         over = self.over[:, left : left + rows.shape[1]]
         if k > self.plan.tiles(self.part)[0][0]:
             above = self.plan.own(self.part, k - 1)[1] - top
@@ -106,3 +108,10 @@ class PlaneBlend:
         if k == self.plan.tiles(self.part)[0][-1]:
             return end
         return min(max((k + 1) * self.plan.grid.y.step, top), end)
+
+
+def joined(blocks: Sequence[BlendedBlock]) -> BlendedBlock:
+    """Return blocks of the same rows, from left to right, as one."""
+    first = blocks[0]
+    values = namespace(first.values).concatenate([block.values for block in blocks], axis=1)
+    return BlendedBlock(top=first.top, left=first.left, values=values)

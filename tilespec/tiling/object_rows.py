@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.arrays import on_host
 from tilespec.tiling.blend_rows import BlendedBlock
 from tilespec.tiling.plan import PredictPlan, Slab
 
@@ -57,12 +58,13 @@ class ObjectRows:
     def add(self, block: BlendedBlock) -> Iterator[ObjectRow]:
         """Add a finished block of the plane; yield the rows of objects that are now complete."""
         x0, x1 = self.plan.product.columns(self.part.panel)
-        edge, bottom = self.plan.product.edge, block.top + len(block.values)
+        edge, values = self.plan.product.edge, on_host(block.values)
+        bottom = block.top + len(values)
         for number in range(block.top // edge, -(-bottom // edge)):
             y0, y1 = self.plan.product.span(number)
             top, end = max(block.top, y0), min(bottom, y1)
             row = self.rows.setdefault(number, ObjectRow(number=number, height=y1 - y0, blocks={}))
-            self._fill(row, top - y0, block.left - x0, block.values[top - block.top : end - block.top])
+            self._fill(row, top - y0, block.left - x0, values[top - block.top : end - block.top])
             if row.pixels == (y1 - y0) * (x1 - x0):
                 self.done += 1
                 yield self.rows.pop(number)

@@ -50,14 +50,20 @@ class Predictor(Protocol):
         """The number of threads that may read, prepare and call it at the same time."""
         ...
 
-    def prepare(self, spectra: Float32[np.ndarray, "pixel band"]) -> Float32[np.ndarray, "pixel channel"]:
+    @property
+    def device(self) -> Any:
+        """The device of torch that computes, whose tensors are prepared, evaluated and blended; None for NumPy."""
+        ...
+
+    def prepare(self, spectra: Float32[Any, "pixel band"]) -> Float32[Any, "pixel channel"]:
         """Apply the recipe to each pixel; the result is NaN for pixels without data."""
         ...
 
-    def __call__(
-        self, tiles: Float32[np.ndarray, "tile y x channel"], ids: list[int]
-    ) -> Float32[np.ndarray, "tile y2 x2 channel2"]:
-        """Return the net's output on a batch; the tiles' numbers ``ids`` seed random layers. Thread-safe."""
+    def __call__(self, tiles: Float32[Any, "tile y x channel"], ids: list[int]) -> Float32[Any, "tile y2 x2 channel2"]:
+        """Return the net's output on a batch; the tiles' numbers ``ids`` seed random layers. Thread-safe.
+
+        An array of NumPy is answered by one of NumPy, a tensor on the device by one there.
+        """
         ...
 
     def any_batch(self, shape: tuple[int, int, int], batch: int) -> bool:

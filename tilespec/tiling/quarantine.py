@@ -10,11 +10,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.core.arrays import namespace, on_host
 from tilespec.core.errors import UserError
 from tilespec.storage.files import write_atomic
 
@@ -23,9 +24,9 @@ TRIES = 3
 LIMIT = 16
 """The number of poison tiles above which the run stops, because the model or the data must be at fault."""
 
-Tiles = Float32[np.ndarray, "tile y x channel"]
-Tile = Float32[np.ndarray, "y x channel"]
-Answer = Float32[np.ndarray, "y2 x2 channel2"]
+Tiles = Float32[Any, "tile y x channel"]
+Tile = Float32[Any, "y x channel"]
+Answer = Float32[Any, "y2 x2 channel2"]
 
 
 @final
@@ -49,7 +50,7 @@ class Quarantine:
         except (ArithmeticError, RuntimeError, ValueError) as error:
             return self._one_by_one(net, tiles, ids, error)
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(out.sum())  # one pass over the batch; tiles are checked only if it fails
+            finite = namespace(out).isfinite(out.sum())  # one pass over the batch; tiles are checked only if it fails
         if finite:
             return list(out)
         return [self._sound(tile, number, answer) for tile, number, answer in zip(tiles, ids, out, strict=True)]
@@ -60,7 +61,7 @@ class Quarantine:
         """Evaluate each tile alone in an otherwise empty batch of the same shape, so that its bits are the same."""
         answers: list[Answer | None] = []
         for slot, number in enumerate(ids):
-            alone, names = np.zeros_like(tiles), [number if i == slot else -1 for i in range(len(ids))]
+            alone, names = namespace(tiles).zeros_like(tiles), [number if i == slot else -1 for i in range(len(ids))]
             alone[slot] = tiles[slot]
             answers.append(None)
             for _ in range(TRIES - 1 if number >= 0 else 0):
@@ -78,7 +79,7 @@ class Quarantine:
 
     def _sound(self, tile: Tile, number: int, answer: Answer) -> Answer | None:
         """Return a finite prediction unchanged; for any other write a record and return None."""
-        if number < 0 or np.isfinite(answer).all():
+        if number < 0 or namespace(answer).isfinite(answer).all():
             return answer
         self._record(tile, number, "values that are not finite")
         return None
@@ -87,7 +88,7 @@ class Quarantine:
         """Write the record of a tile for a repetition: the net's input and the error."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = self.folder / f"tile-{number:06d}"
-        np.save(name.with_suffix(".npy"), tile, allow_pickle=False)
+        np.save(name.with_suffix(".npy"), on_host(tile), allow_pickle=False)
         facts = {"tile": number, "found": found, "input": name.with_suffix(".npy").name}
         write_atomic(name.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
         if len(list(self.folder.glob("tile-*.json"))) > LIMIT:

@@ -6,12 +6,14 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from tilespec.core.arrays import cut, namespace, on_host
 from tilespec.core.buffers import Buffers
+from tilespec.core.device import copying, keep, staging
 from tilespec.core.types import Roi
 from tilespec.storage.scene import Scene
 
@@ -29,6 +31,11 @@ class HasRecipe(Protocol):
         ...
 
     @property
+    def device(self) -> Any:
+        """The device of torch that computes, or None for NumPy."""
+        ...
+
+    @property
     def prepare(self) -> Callable[[Float32[np.ndarray, "pixel band"]], Float32[np.ndarray, "pixel channel"]]:
         """Apply the recipe to each pixel."""
         ...
@@ -37,9 +44,9 @@ class HasRecipe(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Some columns of a strip after the recipe."""
+    """Some columns of a strip after the recipe, on the device that computes."""
 
-    values: Float32[np.ndarray, "y x channel"]
+    values: Float32[Any, "y x channel"]
     """The values, 0 for pixels without data."""
     valid: Bool[np.ndarray, "y x"] | None
     """Whether each pixel has data; None means all have."""
@@ -69,7 +76,7 @@ class Rows:
     """The first column of each piece, and the end of the last."""
 
     def tile(
-        self, out: Float32[np.ndarray, "y x channel"], y: Int64[np.ndarray, " y"], x: Int64[np.ndarray, " x"]
+        self, out: Float32[Any, "y x channel"], y: Int64[np.ndarray, " y"], x: Int64[np.ndarray, " x"]
     ) -> Bool[np.ndarray, "y x"] | None:
         """Copy rows ``y`` and columns ``x`` into ``out``, 0 without data; return which have data, or None for all."""
         mask = np.ones(out.shape[:2], bool)
@@ -80,7 +87,7 @@ class Rows:
             for piece, into_x, from_x in columns:
                 piece_values = strip.pieces[piece]
                 at = _shifted(from_y, strip.top), _shifted(from_x, int(self.edges[piece]))
-                out[into_y, into_x] = piece_values.values[at]
+                out[into_y, into_x] = cut(piece_values.values, at)
                 if piece_values.valid is not None:
                     mask[into_y, into_x] = piece_values.valid[at]
         return None if mask.all() else mask
@@ -183,19 +190,15 @@ class RowReader:
 
     def _piece(self, roi: Roi) -> Piece:
         """Read and prepare a piece in unused buffers, because fresh memory costs as much time as reading."""
-        buffers = self.free.pop() if self.free else Buffers()
-        block = self.scene.read(roi, buffers)
-        flat = self.prepares.prepare(block.reshape(-1, block.shape[2]))
-        values, valid = flat.reshape(*roi.shape, -1), None
-        # a finite sum proves finite values: one pass without a mask for nearly every piece
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(flat.sum())
-        if not finite:
-            valid_pixels = np.isfinite(flat).all(axis=1)
-            flat[~valid_pixels] = 0
-            valid = None if valid_pixels.all() else valid_pixels.reshape(roi.shape)
-        piece = Piece(values=values, valid=valid)
-        if np.may_share_memory(values, block):
+        device = self.prepares.device
+        buffers = self.free.pop() if self.free else staging(device)
+        with copying(device):
+            block = self.scene.read_on(device, roi, buffers)
+            flat = keep(self.prepares.prepare(block.reshape(-1, block.shape[2])))
+            valid = _blank(flat)
+        values = flat.reshape(*roi.shape, -1)
+        piece = Piece(values=values, valid=None if valid is None else valid.reshape(roi.shape))
+        if device is None and np.may_share_memory(values, block):
             weakref.finalize(piece, self.free.append, buffers)
         else:
             self.free.append(buffers)
@@ -211,3 +214,15 @@ class RowReader:
     def _roi(self, y0: int, y1: int, x0: int, x1: int) -> Roi:
         oy, ox = self.roi.y0, self.roi.x0
         return Roi(y0=oy + y0, y1=oy + y1, x0=ox + x0, x1=ox + x1)
+
+
+def _blank(flat: Float32[Any, "pixel channel"]) -> Bool[np.ndarray, " pixel"] | None:
+    """Set pixels that are not finite to 0; return which pixels are, None for all."""
+    xp = namespace(flat)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # a finite sum proves finite values: one pass without a mask for nearly every piece
+        if xp.isfinite(flat.sum()):
+            return None
+    valid = xp.isfinite(flat).all(1)
+    flat[~valid] = 0
+    return None if valid.all() else on_host(valid)

@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
+from tilespec.core.arrays import on_host
 from tilespec.tiling.blend_rows import BlendedBlock
 
 
@@ -65,7 +66,7 @@ class StripCollector:
     def add(self, block: BlendedBlock) -> None:
         """Add the next block of the tile row."""
         for (first, last), parts in self._found.items():
-            parts.append(block.values[first - block.top : last - block.top].copy())
+            parts.append(np.array(on_host(block.values[first - block.top : last - block.top])))
 
     def leave(self, strips: StripStore, k: int) -> None:
         """Store the gathered rows for the adjacent slabs, unless the tile row itself came from a stored strip."""

@@ -15,12 +15,13 @@ from typing import final
 import numpy as np
 
 from tilespec.core.cpu import one_blas_thread
+from tilespec.core.device import sent
 from tilespec.core.errors import LeaseLostError
 from tilespec.core.progress import Progress
 from tilespec.core.threads import BackgroundWriter, Prefetch, in_order
 from tilespec.core.types import Roi
 from tilespec.storage.scene import Scene
-from tilespec.tiling.blend_rows import BlendedBlock, PlaneBlend, RowBlend
+from tilespec.tiling.blend_rows import BlendedBlock, PlaneBlend, RowBlend, joined
 from tilespec.tiling.grid import reflect
 from tilespec.tiling.object_rows import ObjectRow, ObjectRows
 from tilespec.tiling.plan import Predictor, PredictPlan, Slab, SlabCounts
@@ -29,6 +30,8 @@ from tilespec.tiling.shared_strips import StripCollector, StripStore
 from tilespec.tiling.tile_batches import TileBatch, TileEvaluator, TilePredictions
 
 Stop = Callable[[], bool]
+LANES = 2
+"""The number of threads that evaluate batches on a device: one prepares the next call while the other waits."""
 
 
 def run_slab(plan: PredictPlan, part: Slab, progress: Progress, stop: Stop = lambda: False) -> SlabCounts:
@@ -77,7 +80,12 @@ class SlabRun:
     @property
     def depth(self) -> int:
         """The number of batches that are evaluated or wait at once."""
-        return self.plan.threads + 2
+        return self.hands + 2
+
+    @property
+    def hands(self) -> int:
+        """The number of threads that evaluate batches."""
+        return self.plan.threads if self.predictor.device is None else min(LANES, self.plan.threads)
 
     def run(self, progress: Progress) -> SlabCounts:
         """Stream the part from its first to its last row."""
@@ -91,7 +99,8 @@ class SlabRun:
 
         down = PlaneBlend(plan=self.plan, part=self.part, channels=channels)
         with self.reader.pool, BackgroundWriter(write) as writer:
-            for k, block in self._blocks(channels, progress):
+            blocks = self._blocks(channels, progress)
+            for k, block in blocks if self.predictor.device is None else _whole_rows(blocks):
                 for whole in objects.add(down.add(k, block)):
                     writer.put(whole)
         assert self.facts.stopped or objects.done == len(self.part.rows), "every row of the part was written"
@@ -118,9 +127,9 @@ class SlabRun:
 
     def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, BlendedBlock]]:
         """Yield each tile row, blended along x, block by block: from its tiles, or from a stored strip."""
-        strips, threads = StripStore(folder=self.plan.product.scratch, panel=self.part.panel), self.plan.threads
+        strips = StripStore(folder=self.plan.product.scratch, panel=self.part.panel)
         left = self.plan.product.columns(self.part.panel)[0]
-        with ThreadPoolExecutor(threads, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
+        with ThreadPoolExecutor(self.hands, "tilespec-lane") as pool, ThreadPoolExecutor(1, "tilespec-read") as reading:
             batches = self._batches(strips, Prefetch(reading, self._load))
             answers = in_order(pool, self.lanes.evaluate, batches, self.depth)
             for k, row in itertools.groupby(answers, key=lambda pair: pair[0].k):
@@ -132,7 +141,8 @@ class SlabRun:
                     progress.advance(len(batch.columns))
                     self._count(k, answer)  # before the row of objects with its poison tiles is complete
                     if batch.strip is not None:
-                        yield k, BlendedBlock(top=self.plan.own(self.part, k)[0], left=left, values=batch.strip)
+                        values = sent(batch.strip, self.predictor.device)
+                        yield k, BlendedBlock(top=self.plan.own(self.part, k)[0], left=left, values=values)
                     for column, tile in zip(batch.columns, answer.tiles, strict=False):
                         block = along.add(column, tile)
                         leaving.add(block)
@@ -181,3 +191,9 @@ class SlabRun:
         self.facts.network_seconds += answers.seconds
         if answers.poison:
             self.poison.setdefault(k, []).extend(answers.poison)
+
+
+def _whole_rows(blocks: Iterator[tuple[int, BlendedBlock]]) -> Iterator[tuple[int, BlendedBlock]]:
+    """Yield each tile row as one block, so that a device is waited for once in a tile row."""
+    for k, row in itertools.groupby(blocks, key=lambda pair: pair[0]):
+        yield k, joined([block for _, block in row])

@@ -3,21 +3,24 @@
 Pixels without data are 0 for the net and NaN in the prediction; a NaN changes no neighbour in a blend.
 """
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from tilespec.core.arrays import beside, namespace, share_memory
+from tilespec.core.device import sent
 from tilespec.tiling.grid import reflect
 from tilespec.tiling.plan import Predictor, PredictPlan, Slab
 from tilespec.tiling.quarantine import Quarantine
 from tilespec.tiling.row_reader import Rows
 
-Plane = Float32[np.ndarray, "_y _x channel"]
+Plane = Float32[Any, "_y _x channel"]
 Mask = Bool[np.ndarray, "_y _x"]
 
 
@@ -32,7 +35,7 @@ class TileBatch:
     """The numbers of the tile columns."""
     rows: Rows | None
     """The rows that the tiles are cut from."""
-    strip: Plane | None = None
+    strip: Float32[np.ndarray, "_y _x channel"] | None = None
     """The strip from an adjacent part, cut to the rows of this part."""
 
 
@@ -99,10 +102,10 @@ class TileEvaluator:
         began = time.monotonic()
         answers = Quarantine(folder=self.plan.product.scratch.with_name("poison")).guard(self.predictor, tiles, ids)
         seconds = time.monotonic() - began
-        alias = answers[0] is not None and np.may_share_memory(answers[0], tiles)  # the identity returns its input
+        alias = answers[0] is not None and share_memory(answers[0], tiles)  # the identity returns its input
         return TilePredictions(
             tiles=[
-                self._wanted(batch.k, column, answer.copy() if alias and answer is not None else answer, mask)
+                self._wanted(batch.k, column, _copy(answer) if alias else answer, mask)
                 for column, answer, mask in zip(columns, answers, masks, strict=False)
             ],
             evaluated=sum(filled),
@@ -112,11 +115,11 @@ class TileEvaluator:
 
     def _cut(
         self, rows: Rows, k: int, columns: tuple[int, ...]
-    ) -> tuple[Float32[np.ndarray, "tile y x channel"], list[Mask | None]]:
+    ) -> tuple[Float32[Any, "tile y x channel"], list[Mask | None]]:
         """Return the inputs of some tiles, and whether each pixel has data (None: all have)."""
         grid, (height, width) = self.plan.grid, self.plan.roi.shape
         if not hasattr(self.own, "tiles"):
-            self.own.tiles = np.empty((self.plan.batch, *self.shape), np.float32)
+            self.own.tiles = sent(np.empty((self.plan.batch, *self.shape), np.float32), self.predictor.device)
         tiles = self.own.tiles[: self.plan.batch if self.padded else len(columns)]
         y = reflect(np.arange(*grid.read(grid.y, k)), height)
         masks = []
@@ -129,7 +132,8 @@ class TileEvaluator:
     def _nothing(self, k: int, column: int) -> Plane:
         """Return the prediction of a tile that failed or has no data."""
         (y0, y1), (x0, x1) = self.plan.wanted(self.part, k), self.plan.across(self.part, column)
-        return np.broadcast_to(np.float32(np.nan), (y1 - y0, x1 - x0, self.predictor.channels[1]))
+        nothing = np.full((y1 - y0, x1 - x0, self.predictor.channels[1]), np.float32(np.nan))
+        return sent(nothing, self.predictor.device)
 
     def _wanted(self, k: int, column: int, answer: Plane | None, mask: Mask | None) -> Plane:
         """Return the needed part of a tile's prediction, NaN where the scene has no data."""
@@ -144,4 +148,9 @@ class TileEvaluator:
         rows = self.source[0][y0:y1] - grid.read(grid.y, k)[0]
         columns = self.source[1][x0:x1] - grid.read(grid.x, column)[0]
         valid = mask[np.ix_(rows, columns)]
-        return cut if valid.all() else np.where(valid[:, :, None], cut, np.float32(np.nan))
+        return cut if valid.all() else namespace(cut).where(beside(cut, valid[:, :, None]), cut, math.nan)
+
+
+def _copy(answer: Plane | None) -> Plane | None:
+    """Return a prediction in memory of its own."""
+    return answer if answer is None else namespace(answer).asarray(answer, copy=True)

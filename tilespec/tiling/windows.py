@@ -12,10 +12,12 @@ squared over channels, the weighted variance follows ``V = (1 - g) V + g V_k + g
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from tilespec.core.arrays import beside, namespace
 from tilespec.core.errors import UserError
 
 PIECE = 1 << 18
@@ -58,12 +60,12 @@ def profile(window: str, overlap: int) -> Float64[np.ndarray, " overlap"]:
 
 
 def mix(
-    mean: Float32[np.ndarray, "y x channel"],
-    tile: Float32[np.ndarray, "y x channel2"],
+    mean: Float32[Any, "y x channel"],
+    tile: Float32[Any, "y x channel2"],
     gains: Float64[np.ndarray, " n"],
     *,
     axis: int,
-    into: Float32[np.ndarray, "y x channel"],
+    into: Float32[Any, "y x channel"],
     spread: bool = False,
 ) -> None:
     """Add a tile to the running mean; ``gains`` belong to ``axis`` (0: y, 1: x).
@@ -82,7 +84,7 @@ def mix(
         part = (slice(None),) * axis + (slice(start, stop),)
         if kind == 1:
             weight = gains[start:stop].astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-            _lerp(mean[part], tile[part], weight, into[part], spread=spread)
+            _lerp(mean[part], tile[part], beside(mean, weight), into[part], spread=spread)
         elif kind == 2 and into is not tile:
             into[part][..., : tile.shape[2]] = tile[part]
             into[part][..., tile.shape[2] :] = 0
@@ -98,17 +100,18 @@ def _runs(gains: Float64[np.ndarray, " n"]) -> Iterator[tuple[int, int, int]]:
         yield start, stop, int(kind[start])
 
 
-def _lerp(mean: np.ndarray, tile: np.ndarray, weight: np.ndarray, into: np.ndarray, *, spread: bool) -> None:
-    """Write ``mean + weight (tile - mean)`` in pieces of rows."""
-    rows = max(1, PIECE // max(1, mean[0].size))
+def _lerp(mean: Any, tile: Any, weight: Any, into: Any, *, spread: bool) -> None:
+    """Write ``mean + weight (tile - mean)`` in pieces of rows; a device takes all at once."""
+    xp = namespace(mean)
+    rows = max(1, PIECE // max(1, mean[0].size)) if isinstance(mean, np.ndarray) else max(1, len(mean))
     last = mean.shape[2] - spread
     for start in range(0, len(mean), rows):
         piece = slice(start, start + rows)
         gain = weight[piece] if len(weight) > 1 else weight
         change = tile[piece, :, :last] - mean[piece, :, :last]
         if spread:
-            own = tile[piece, :, last:] if tile.shape[2] > last else np.float32(0)
-            between = np.square(change).mean(axis=2, keepdims=True, dtype=np.float32)
+            own = tile[piece, :, last:] if tile.shape[2] > last else 0.0
+            between = xp.square(change).mean(axis=2, keepdims=True, dtype=xp.float32)
             into[piece, :, last:] = (1 - gain) * mean[piece, :, last:] + gain * own + gain * (1 - gain) * between
         change *= gain
-        np.add(mean[piece, :, :last], change, out=into[piece, :, :last])
+        xp.add(mean[piece, :, :last], change, out=into[piece, :, :last])

@@ -6,12 +6,14 @@ its error is undefined; therefore the figures of two methods are comparable only
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from tilespec.core.arrays import namespace, on_host
 from tilespec.evaluate.metrics.confusion import Patches, box_sums, corners
 
 FieldPair = Float32[np.ndarray, "2 y x channel"]
@@ -44,6 +46,8 @@ class ChannelErrors:
 
     ADDS = ("sums", "angles")
     """The names of the fields that are sums, and so can be weighted."""
+    TENSORS = True
+    """Blocks may be tensors on a device."""
 
     @classmethod
     def zero(cls, channels: int, ratio: float = 1.0) -> "ChannelErrors":
@@ -51,12 +55,12 @@ class ChannelErrors:
         far = np.full(channels, np.inf, np.float32)
         return cls(sums=np.zeros((len(KINDS), channels)), angles=np.zeros(3), low=far, high=-far, ratio=ratio)
 
-    def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "ChannelErrors":
+    def of(self, block: Float32[Any, "2 y x channel"], origin: tuple[int, int] = (0, 0)) -> "ChannelErrors":
         """Return the residuals of one block; its position does not matter."""
         del origin
-        total, step = ChannelErrors.zero(self.sums.shape[1], self.ratio), max(1, PIECE // max(block[0, 0].size, 1))
-        for y in range(0, block.shape[1], step):
-            total = total + _piece(*(plane.reshape(-1, plane.shape[-1]) for plane in block[:, y : y + step]))
+        total = ChannelErrors.zero(self.sums.shape[1], self.ratio)
+        for truth, predicted in pieces(block):
+            total = total + _piece(truth, predicted)
         return total
 
     def __add__(self, other: "ChannelErrors") -> "ChannelErrors":
@@ -175,26 +179,33 @@ class PatchErrors:
         }
 
 
-def _piece(
-    truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.ndarray, "pixel channel"]
-) -> ChannelErrors:
-    """Return the residuals of some pixels."""
-    real = np.isfinite(truth)
-    both = real & np.isfinite(predicted)
-    t, p = (np.where(both, plane, 0).astype(np.float64) for plane in (truth, predicted))
-    sums = [both.sum(axis=0), (real & ~both).sum(axis=0), t.sum(axis=0), np.einsum("ij,ij->j", t, t)]
-    whole = both.all(axis=1)
-    norm = np.sqrt(np.einsum("ij,ij->i", t, t) * np.einsum("ij,ij->i", p, p))
+def pieces(block: Float32[Any, "2 y x channel"]) -> Iterator[tuple[Any, Any]]:
+    """Yield the truth and the prediction of some lines after the other, each ``pixel channel``."""
+    step = max(1, PIECE // max(math.prod(block.shape[2:]), 1))
+    for y in range(0, block.shape[1], step):
+        truth, predicted = (plane.reshape(-1, plane.shape[-1]) for plane in block[:, y : y + step])
+        yield truth, predicted
+
+
+def _piece(truth: Float32[Any, "pixel channel"], predicted: Float32[Any, "pixel channel"]) -> ChannelErrors:
+    """Return the residuals of some pixels, at least one."""
+    xp = namespace(truth)
+    real = xp.isfinite(truth)
+    both = real & xp.isfinite(predicted)
+    t, p = (xp.asarray(xp.where(both, plane, 0.0), dtype=xp.float64) for plane in (truth, predicted))
+    sums = [both.sum(0), (real & ~both).sum(0), t.sum(0), xp.einsum("ij,ij->j", t, t)]
+    whole = both.all(1)
+    norm = xp.sqrt(xp.einsum("ij,ij->i", t, t) * xp.einsum("ij,ij->i", p, p))
     whole &= norm > 0
-    cosine = np.einsum("ij,ij->i", t, p)[whole] / norm[whole]
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    cosine = xp.einsum("ij,ij->i", t, p)[whole] / norm[whole]
+    angle = xp.arccos(cosine.clip(-1.0, 1.0))
     p -= t
-    sums += [p.sum(axis=0), np.einsum("ij,ij->j", p, p), np.abs(p).sum(axis=0)]
+    sums += [p.sum(0), xp.einsum("ij,ij->j", p, p), xp.abs(p).sum(0)]
     return ChannelErrors(
-        sums=np.stack(sums).astype(np.float64),
-        angles=np.array([len(angle), angle.sum(), angle @ angle]),
-        low=np.where(both, truth, np.float32(np.inf)).min(axis=0, initial=np.inf),
-        high=np.where(both, truth, np.float32(-np.inf)).max(axis=0, initial=-np.inf),
+        sums=np.stack([on_host(total) for total in sums]).astype(np.float64),
+        angles=np.array([len(angle), float(angle.sum()), float(angle @ angle)]),
+        low=on_host(xp.amin(xp.where(both, truth, np.inf), 0)),
+        high=on_host(xp.amax(xp.where(both, truth, -np.inf), 0)),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 
+from tilespec.core.arrays import namespace, on_host
 from tilespec.core.types import UNLABELLED
 
 MapPair = UInt8[np.ndarray, "2 y x"]
@@ -29,6 +30,8 @@ class Confusion:
 
     ADDS = ("counts",)
     """The names of the fields that are sums, and so can be weighted."""
+    TENSORS = True
+    """Blocks may be tensors on a device."""
 
     @classmethod
     def zero(cls, classes: int) -> "Confusion":
@@ -45,14 +48,16 @@ class Confusion:
         """The number of pixels with a label."""
         return int(self.counts.sum())
 
-    def of(self, block: MapPair, origin: tuple[int, int] = (0, 0)) -> "Confusion":
+    def of(self, block: UInt8[Any, "2 y x"], origin: tuple[int, int] = (0, 0)) -> "Confusion":
         """Return the confusion of one block; its position does not matter."""
         del origin
-        truth, predicted = (plane.ravel().astype(np.int64) for plane in block)
+        xp = namespace(block)
+        truth, predicted = (xp.asarray(plane, dtype=xp.int64).reshape(-1) for plane in block)
         labelled = truth != UNLABELLED
-        column = np.minimum(predicted, self.classes)
+        column = predicted.clip(max=self.classes)
         cells = truth[labelled] * (self.classes + 1) + column[labelled]
-        return replace(self, counts=np.bincount(cells, minlength=self.counts.size).reshape(self.counts.shape))
+        counts = on_host(xp.bincount(cells, minlength=self.counts.size))
+        return replace(self, counts=counts.reshape(self.counts.shape))
 
     def __add__(self, other: "Confusion") -> "Confusion":
         return replace(self, counts=self.counts + other.counts)

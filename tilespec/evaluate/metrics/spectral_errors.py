@@ -11,7 +11,8 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from tilespec.evaluate.metrics.channel_errors import PIECE, FieldPair
+from tilespec.core.arrays import namespace
+from tilespec.evaluate.metrics.channel_errors import pieces
 
 FIGURES: Final = ("rmse_pixel", "rmse_relative", "rmse_relative_mean", "gfc")
 """The figures of each pixel; the mean over pixels is reported under the same name."""
@@ -38,18 +39,20 @@ class SpectralErrors:
 
     ADDS = ("counts", "sums", "ratios")
     """The names of the fields that are sums, and so can be weighted."""
+    TENSORS = True
+    """Blocks may be tensors on a device."""
 
     @classmethod
     def zero(cls, floor: float = 0.0) -> "SpectralErrors":
         """Return the errors of no pixel."""
         return cls(floor=floor, counts=np.zeros(3, np.int64), sums=np.zeros((len(FIGURES), 2)), ratios=np.zeros(3))
 
-    def of(self, block: FieldPair, origin: tuple[int, int] = (0, 0)) -> "SpectralErrors":
+    def of(self, block: Float32[Any, "2 y x channel"], origin: tuple[int, int] = (0, 0)) -> "SpectralErrors":
         """Return the errors of one block; its position does not matter."""
         del origin
-        total, step = SpectralErrors.zero(self.floor), max(1, PIECE // max(block[0, 0].size, 1))
-        for y in range(0, block.shape[1], step):
-            total = total + self._piece(*(plane.reshape(-1, plane.shape[-1]) for plane in block[:, y : y + step]))
+        total = SpectralErrors.zero(self.floor)
+        for truth, predicted in pieces(block):
+            total = total + self._piece(truth, predicted)
         return total
 
     def __add__(self, other: "SpectralErrors") -> "SpectralErrors":
@@ -81,36 +84,42 @@ class SpectralErrors:
         return {"pixels": self.known, **means, **shares, "mrae": _over(ratio, values), "ratios_left_out": int(left)}
 
     def _piece(
-        self, truth: Float32[np.ndarray, "pixel channel"], predicted: Float32[np.ndarray, "pixel channel"]
+        self, truth: Float32[Any, "pixel channel"], predicted: Float32[Any, "pixel channel"]
     ) -> "SpectralErrors":
         """Return the errors of some pixels."""
-        whole = np.isfinite(truth).all(axis=1) & np.isfinite(predicted).all(axis=1)
-        t, p = (plane[whole].astype(np.float64) for plane in (truth, predicted))
+        xp = namespace(truth)
+        whole = xp.isfinite(truth).all(1) & xp.isfinite(predicted).all(1)
+        t, p = (xp.asarray(plane[whole], dtype=xp.float64) for plane in (truth, predicted))
         gfc = _goodness(t, p) if t.shape[1] > 1 else np.empty(0)
         p -= t
-        rmse, bright = np.sqrt(np.einsum("ij,ij->i", p, p) / t.shape[1]), t.mean(axis=1)
+        rmse, bright = xp.sqrt(xp.einsum("ij,ij->i", p, p) / t.shape[1]), t.mean(1)
         over = t > self.floor
-        ratio = np.abs(np.divide(p, t, out=np.zeros_like(p), where=over))
-        channels = over.sum(axis=1)
+        ratio = xp.abs(_quotient(p, t, over))
+        channels = over.sum(1)
         some, lit = channels > 0, bright > self.floor
-        relative = np.sqrt(np.einsum("ij,ij->i", ratio, ratio)[some] / channels[some])
+        relative = xp.sqrt(xp.einsum("ij,ij->i", ratio, ratio)[some] / channels[some])
         figures = (rmse, relative, rmse[lit] / bright[lit], gfc)
+        above = float(over.sum())
         return replace(
             self,
-            counts=np.array([len(t), (gfc > VERY_GOOD).sum(), (gfc > EXACT).sum()], np.int64),
-            sums=np.array([[len(values), values.sum()] for values in figures], np.float64),
-            ratios=np.array([over.sum(), ratio.sum(), over.size - over.sum()], np.float64),
+            counts=np.array([len(t), int((gfc > VERY_GOOD).sum()), int((gfc > EXACT).sum())], np.int64),
+            sums=np.array([[len(values), float(values.sum())] for values in figures], np.float64),
+            ratios=np.array([above, float(ratio.sum()), t.shape[0] * t.shape[1] - above], np.float64),
         )
 
 
-def _goodness(
-    truth: Float64[np.ndarray, "pixel channel"], predicted: Float64[np.ndarray, "pixel channel"]
-) -> Float64[np.ndarray, " lit"]:
+def _goodness(truth: Float64[Any, "pixel channel"], predicted: Float64[Any, "pixel channel"]) -> Float64[Any, " lit"]:
     """Return the GFC of the pixels whose truth is not 0; a prediction of 0 has the GFC 0."""
-    lengths = [np.sqrt(np.einsum("ij,ij->i", plane, plane)) for plane in (truth, predicted)]
-    norm, dot = lengths[0] * lengths[1], np.abs(np.einsum("ij,ij->i", truth, predicted))
-    cosine = np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
-    return np.minimum(cosine, 1.0)[lengths[0] > 0]
+    xp = namespace(truth)
+    lengths = [xp.sqrt(xp.einsum("ij,ij->i", plane, plane)) for plane in (truth, predicted)]
+    norm, dot = lengths[0] * lengths[1], xp.abs(xp.einsum("ij,ij->i", truth, predicted))
+    return _quotient(dot, norm, norm > 0).clip(max=1.0)[lengths[0] > 0]
+
+
+def _quotient(part: Any, whole: Any, where: Any) -> Any:
+    """Return ``part / whole``, 0 where it is not wanted."""
+    xp = namespace(part)
+    return xp.where(where, part / xp.where(where, whole, 1.0), 0.0)
 
 
 def _over(part: float, whole: float) -> float | None:

@@ -74,18 +74,18 @@ class Adopted(nn.Module):
     def forward(self, x: Image) -> Answer:
         """Return the answer for each pixel, ``batch, channel, y, x``."""
         if self._loaded is None:
-            self._loaded = load_estimator(self.estimator.numpy().tobytes(), "model.safetensors: estimator")
+            self._loaded = load_estimator(self.estimator.cpu().numpy().tobytes(), "model.safetensors: estimator")
         return each_pixel(self._answered, x.float())
 
     def _answered(self, pieces: Tensor) -> Tensor:
         """Return the answer for pieces of spectra."""
-        spectra = pieces.reshape(-1, self._shape[0]).numpy()
+        spectra = pieces.reshape(-1, self._shape[0]).cpu().numpy()
         found = self._answer(self._loaded, spectra)
         if self._columns is not None:
             placed = np.full((len(found), self._shape[1]), min(0.0, found.min() - 1))
             placed[:, list(self._columns)] = found
             found = placed
-        return torch.from_numpy(found.astype(np.float32)).reshape(*pieces.shape[:-1], -1)
+        return torch.from_numpy(found.astype(np.float32)).to(pieces.device).reshape(*pieces.shape[:-1], -1)
 
 
 def load_estimator(data: bytes, where: str) -> Any:

@@ -8,7 +8,7 @@ NumPy and torch.
 
 from typing import Any
 
-from tilespec.spectra.numerics.namespace import namespace
+from tilespec.core.arrays import namespace
 
 LOOK = 16
 """The number of steps between two checks of whether every pixel has pushed its last band."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tilespec.spectra.numerics.namespace import namespace
+from tilespec.core.arrays import namespace
 from tilespec.spectra.numerics.rowwise import rowwise
 
 LEAST: Final = 1e-6

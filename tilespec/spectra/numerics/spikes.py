@@ -8,7 +8,7 @@ its neighbours are; the code runs on NumPy and torch.
 
 from typing import Any, Final
 
-from tilespec.spectra.numerics.namespace import namespace
+from tilespec.core.arrays import namespace
 
 NORMAL: Final = 0.6745
 """The median absolute deviation of a normal distribution of deviation 1 (Iglewicz and Hoaglin 1993)."""

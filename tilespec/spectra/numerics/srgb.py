@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from tilespec.spectra.numerics.namespace import namespace
+from tilespec.core.arrays import namespace
 
 TOE: Final = 0.0031308
 """The largest linear value that is encoded by a straight line."""

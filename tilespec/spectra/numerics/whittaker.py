@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tilespec.spectra.numerics.namespace import namespace
+from tilespec.core.arrays import namespace
 
 TINY = float(np.finfo(np.float64).tiny)
 CHANGE = 1e-3

@@ -1,18 +1,12 @@
-"""Namespace: the array module of operators, NumPy or torch, chosen by the array."""
+"""Columns: spectra in the forms that operators with several float64 copies need, of NumPy or torch."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
+from tilespec.core.arrays import namespace
 
 STRIP = 1 << 21
 """The size in bytes of one float64 array of a strip, so that a few of them fit the processor's cache."""
-
-
-def namespace(x: Any) -> Any:
-    """Return the module whose functions take ``x``; torch is imported already if ``x`` is a tensor."""
-    return np if isinstance(x, np.ndarray) else sys.modules["torch"]
 
 
 def columns(x: Any) -> Any:
