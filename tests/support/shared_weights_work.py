@@ -36,6 +36,8 @@ from tilespec.training.settings import Train
 STEPS, BATCH = 4, 12
 LATE = 0.02
 """Seconds: longer than anything that these nets do between two barriers."""
+BRIGHT = 0.1
+"""The mean from which a patch is bright: one in twelve."""
 JUDGE = {"base_width": 4, "n_layers": 1, "norm": "channel"}
 CGAN = {"name": "cgan", "separate": True, "adversarial": 0.5, "discriminator": JUDGE}
 
@@ -48,9 +50,14 @@ WAYS = {
     "ema": {"ema": 0.9},
     "all": {"optimiser": "rmsprop", "rate": 1e-3, "clip": 0.05, "accumulate": 2, "ema": 0.9},
 }
+OTHERS = {"bright-parts": {"accumulate": 2}}
 """How the nets of a conditional GAN learn: gradients may be shared or sent."""
-NETS = ("momentum", "few", "branches", "bad")
-"""More ways: another optimiser, fewer tensors than ranks, parts that only some patches use or none, a bad step."""
+NETS = ("momentum", "few", "branches", "bad", "bright", "bright-parts")
+"""More ways: another optimiser, fewer tensors than ranks, parts that only some patches use or none, a bad step, and a
+net that looks which of its parts it needs, with gradients that are averaged while they are found, or behind the last.
+"""
+SENT = (*WAYS, "momentum", "few", "bad", "bright", "bright-parts")
+"""Ways whose gradients can be sent."""
 
 
 def batch(step, ids):
@@ -70,6 +77,23 @@ class Branches(nn.Module):
 
     def forward(self, x):
         return self.all(x)
+
+
+class Bright(nn.Module):
+    """Three layers: one for all patches, one for bright patches, which a rank may not have, and one for none."""
+
+    def __init__(self):
+        super().__init__()
+        self.all, self.some, self.none = (nn.Conv2d(3, 2, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        bright = is_bright(x)
+        return self.all(x) + (self.some(x) * bright[:, None, None, None] if bright.any() else 0)
+
+
+def is_bright(x):
+    """Return which patches are bright."""
+    return x.mean((1, 2, 3)) > BRIGHT
 
 
 class Branching:
@@ -93,13 +117,17 @@ def used(patch):
     return patch // BATCH >= 2 and patch % BATCH == BATCH - 1
 
 
+SINGLE = {"few": partial(nn.Conv2d, 3, 2, 1), "branches": Branches, "bright": Bright, "bright-parts": Bright}
+"""Ways of one net."""
+
+
 def made(way, ranks):
     """Return settings, nets with their optimisers, and how they learn."""
     torch.manual_seed(0)
     segment = task({"name": "segment", "classes": 2})
-    train = Train(**{"batch": BATCH, "rate": 1e-2, **WAYS.get(way, {})})
-    if way in ("few", "branches"):
-        nets = {"generator": Branches() if way == "branches" else nn.Conv2d(3, 2, 1)}
+    train = Train(**{"batch": BATCH, "rate": 1e-2, **{**WAYS, **OTHERS}.get(way, {})})
+    if way in SINGLE:
+        nets = {"generator": SINGLE[way]()}
         how = Branching() if way == "branches" else objective({"name": "supervised"}, segment)
     else:
         how = objective(CGAN, segment)
@@ -178,7 +206,7 @@ def handles():
 def learning():
     """Return the ways, with gradients that are shared, and those that can be sent."""
     ways = {f"{way}-shared": partial(learned, way) for way in (*WAYS, *NETS)}
-    return ways | {f"{way}-sent": sent(partial(learned, way)) for way in (*WAYS, "momentum", "few", "bad")}
+    return ways | {f"{way}-sent": sent(partial(learned, way)) for way in SENT}
 
 
 def sent(work):

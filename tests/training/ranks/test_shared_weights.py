@@ -208,7 +208,7 @@ def test_ranks_that_share_learn_what_one_alone_learns(ranks, alone, way):
         assert one == pytest.approx(other, rel=1e-3, nan_ok=True)
 
 
-@pytest.mark.parametrize("way", [*shared_weights_work.WAYS, "momentum", "few", "bad"])
+@pytest.mark.parametrize("way", shared_weights_work.SENT)
 def test_ranks_that_send_learn_what_ranks_that_share_do(ranks, way):
     _, said, tensors = ranks
     assert said[f"{way}-sent"]["shared"] == []
@@ -232,6 +232,20 @@ def test_what_nobody_uses_stays_as_it_is_and_what_one_rank_uses_moves(ranks):
     for name in ("weight", "bias"):
         assert torch.equal(end[f"net/generator/none.{name}"], start[f"none.{name}"]), "not even by weight decay"
         assert not torch.equal(end[f"net/generator/some.{name}"], start[f"some.{name}"])
+
+
+@pytest.mark.parametrize("way", ["bright-shared", "bright-sent", "bright-parts-shared", "bright-parts-sent"])
+def test_a_net_whose_parts_only_some_ranks_use_learns_on_several_ranks(ranks, way):
+    world, _, tensors = ranks
+    share = shared_weights_work.BATCH // world
+    seen = []
+    for step in range(shared_weights_work.STEPS):
+        bright = shared_weights_work.is_bright(shared_weights_work.batch(step, range(shared_weights_work.BATCH)).x)
+        seen.append([bool(part.any()) for part in bright.split(share)])
+    assert any(len(set(uses)) == 2 for uses in seen), "one rank has a bright patch, another has none"
+    start = shared_weights_work.made("bright", Ranks())[1]["generator"].module.state_dict()
+    assert torch.equal(tensors[way]["net/generator/none.weight"], start["none.weight"]), "not even by weight decay"
+    assert not torch.equal(tensors[way]["net/generator/some.weight"], start["some.weight"])
 
 
 def test_averaged_weights_follow_weights_that_moved_to_other_memory(ranks):

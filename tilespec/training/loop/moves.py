@@ -164,16 +164,15 @@ class StepRunner:
 
     def _norm(self, own: Iterable[nn.Parameter]) -> Tensor:
         """Return the norm of gradients after their average over the ranks."""
-        gradients = [parameter.grad for parameter in own if parameter.grad is not None]
-        if self.averaged_late:
-            self._average(gradients)
-        return get_total_norm(gradients)
+        if self.averaged_late and self.ranks.world > 1:
+            self._average(list(own))
+        return get_total_norm([parameter.grad for parameter in own if parameter.grad is not None])
 
-    def _average(self, gradients: list[Tensor]) -> None:
-        """Average gradients over the ranks, once for all parts and terms."""
-        if self.ranks.world == 1:
-            return
-        means = self.ranks.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        sizes = [gradient.numel() for gradient in gradients]
-        for gradient, mean in zip(gradients, torch.split(means, sizes), strict=True):
-            gradient.copy_(mean.view(gradient.shape))
+    def _average(self, own: list[nn.Parameter]) -> None:
+        """Average gradients over the ranks, once for all parts and terms; one that no rank has is none afterwards."""
+        used = own[0].new_tensor([float(parameter.grad is not None) for parameter in own])
+        found = [torch.zeros_like(one) if one.grad is None else one.grad for one in own]
+        means = self.ranks.mean(torch.cat([used, *(gradient.flatten() for gradient in found)]))
+        shares, *parts = torch.split(means, [len(own), *(gradient.numel() for gradient in found)])
+        for parameter, gradient, share, mean in zip(own, found, shares.tolist(), parts, strict=True):
+            parameter.grad = gradient.copy_(mean.view(gradient.shape)) if share else None  # in the memory order of both

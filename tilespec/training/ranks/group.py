@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -64,8 +65,14 @@ class Ranks:
         return range(self.rank * each, (self.rank + 1) * each)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module with gradients averaged over the ranks."""
-        return module if self.world == 1 else DistributedDataParallel(module)
+        """Return the module with gradients averaged over the ranks.
+
+        A rank may leave parameters unused; those that no rank used have no gradient.
+        """
+        if self.world == 1:
+            return module
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified", UserWarning)  # most nets use all
+        return DistributedDataParallel(module, find_unused_parameters=True)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of ``values`` over the ranks."""
