@@ -22,6 +22,13 @@ def count_rows(file):
     ledger.record = noted
 
 
+def dask_setup(worker):
+    """Count rows in a worker of Dask too, where this module is preloaded."""
+    del worker
+    if "CHAOS_ROWS" in os.environ:
+        count_rows(os.environ["CHAOS_ROWS"])
+
+
 if __name__ == "__main__":
     for name, value in json.loads(os.environ.get("CHAOS_SET", "{}")).items():
         module, _, attribute = name.rpartition(".")

@@ -50,14 +50,14 @@ class Run:
     err: Path
 
     @classmethod
-    def start(cls, folder, *arguments, **options):
-        """Start ``tilespec ARGUMENTS``."""
+    def start(cls, folder, *arguments, within=(), **options):
+        """Start ``tilespec ARGUMENTS``; ``within`` is what the command begins with, such as that of another host."""
         folder.mkdir(exist_ok=True)
         number = len(list(folder.glob("*.err")))
         out, err = folder / f"{number}.out", folder / f"{number}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, str(SUPPORT / "fault_command.py"), *map(str, arguments)],
+                [*within, sys.executable, str(SUPPORT / "fault_command.py"), *map(str, arguments)],
                 stdout=stdout,
                 stderr=stderr,
                 env=environment(**options),
@@ -156,9 +156,20 @@ def leftovers(out):
     return sorted(str(found) for place in places for kind in kinds for found in place.rglob(kind))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loopback:
+    """This machine, where nothing leaves it; `network_hosts.Host` is another one."""
+
+    address: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
+
+
+HERE = Loopback()
+
+
 @dataclass(kw_only=True)
 class Cluster:
-    """A scheduler and nannies with their workers, on loopback: processes of their own."""
+    """A scheduler and nannies with their workers, on loopback or on hosts: processes of their own."""
 
     folder: Path
     scheduler: subprocess.Popen
@@ -168,16 +179,17 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def of(cls, folder, workers, **options):
-        """Yield a running cluster; end all of it afterwards."""
+    def of(cls, folder, workers, host=HERE, protocol="tcp", **options):
+        """Yield a running cluster, its scheduler on ``host``; end all of it afterwards."""
         folder.mkdir(exist_ok=True)
         file = folder / "scheduler.json"
-        common = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)]
-        scheduler = _dask(folder / "scheduler.log", environment(**options), "scheduler", *common, "--no-dashboard")
+        common = ["--host", host.address, "--port", "0", "--protocol", protocol, "--scheduler-file", str(file)]
+        log, env = folder / "scheduler.log", environment(**options)
+        scheduler = _dask(log, env, "scheduler", *common, "--no-dashboard", within=host.within)
         try:
             limit = time.monotonic() + 60
             while not (file.exists() and file.read_text().endswith("}")):
-                assert scheduler.poll() is None, (folder / "scheduler.log").read_text()
+                assert scheduler.poll() is None, log.read_text()
                 assert time.monotonic() < limit
                 time.sleep(0.05)
             address = json.loads(file.read_text())["address"]
@@ -189,13 +201,13 @@ class Cluster:
             for process in [*(cluster.nannies if "cluster" in locals() else []), scheduler]:
                 _end(process)
 
-    def add(self):
-        """Start one more nanny, which starts its worker."""
+    def add(self, host=HERE, **options):
+        """Start one more nanny, which starts its worker, on a host; ``options`` are its own beside the cluster's."""
         number = len(list(self.folder.glob("nanny-*.log")))
         where = ["--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
-        where += ["--local-directory", str(self.folder / "scratch"), "--death-timeout", "20", "--host", "127.0.0.1"]
-        log = self.folder / f"nanny-{number}.log"
-        self.nannies.append(_dask(log, environment(**self.options), "worker", self.address, *where))
+        where += ["--local-directory", str(self.folder / "scratch"), "--death-timeout", "20", "--host", host.address]
+        log, env = self.folder / f"nanny-{number}.log", environment(**{**self.options, **options})
+        self.nannies.append(_dask(log, env, "worker", self.address, *where, within=host.within))
 
     def kill_nanny(self, which):
         """SIGKILL a nanny; its worker ends by itself when it notices."""
@@ -204,9 +216,9 @@ class Cluster:
         nanny.wait()
 
 
-def _dask(log, env, *arguments):
+def _dask(log, env, *arguments, within=()):
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "dask", *arguments]
+        command = [*within, sys.executable, "-m", "dask", *arguments]
         return subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
 
 

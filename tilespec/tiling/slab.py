@@ -110,7 +110,13 @@ class SlabRun:
         return self.facts
 
     def _write(self, row: ObjectRow) -> None:
-        """Write one row of objects."""
+        """Write one row of objects, unless it has been recorded since this part began.
+
+        A scheduler gives the part of a worker that it cannot reach to another one, and the first one may go on: writing
+        a recorded row again would delete its objects for a moment.
+        """
+        if not self.plan.product.lacks(row.number, self.part.panel):
+            return
         y0, y1 = self.plan.product.span(row.number)
         poison = sorted({n for k in self.plan.grid.y.covering(y0, y1) for n in self.poison.get(k, [])})
         counts = {"nodata": row.nodata}
