@@ -1,6 +1,8 @@
 """The recipes in the folder `cluster`: their commands exist, and what they ask of Kubernetes is safe."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,23 @@ def test_the_image_installs_what_the_project_names():
     extra = re.search(r"/src\[(\w+)\]", lines)[1]
     assert re.search(rf"^{extra} = ", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert Path(ROOT / "constraints.txt").exists()
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, ROOT / "cluster" / "torchrun.sh"], ids=lambda path: path.name)
+def test_what_is_given_to_a_script_is_no_command_of_the_shell(tmp_path, script):
+    """Faults, row 40: names with ``$(...)``, blanks and quotes reach the verb as they are, and nothing of them runs."""
+    said, canary = tmp_path / "said", tmp_path / "canary"
+    recorder = tmp_path / "recorder"
+    recorder.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" > "{said}"\n')
+    recorder.chmod(0o755)
+    for name in ("srun", "torchrun"):  # each gets the command after its own options
+        (tmp_path / name).write_text(f'#!/bin/sh\nexec "{recorder}" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    evil = [f"$(touch {canary})", f"`touch {canary}`", f"; touch {canary}", "two words", "a \"quote\" 'more'", "*"]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "TILESPEC": str(recorder), "SLURM_JOB_ID": "1"}
+    subprocess.run(["bash", str(script), *evil], check=True, env=env, cwd=tmp_path, capture_output=True)
+    words = said.read_text().split("\0")
+    at = words.index(evil[0])
+    assert words[at : at + len(evil)] == evil
+    assert not canary.exists()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -93,27 +94,61 @@ def test_workers_of_a_cluster_are_killed_and_the_training_resumes_by_command_and
     same(out, lesson.whole)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_torchrun_starts_all_ranks_again_when_one_is_killed_and_they_go_on(lesson):
-    out, logs = lesson.folder / "torchrun", lesson.folder / "log"
-    paths = [logs / f"torchrun.{kind}" for kind in ("out", "err")]
+def torchrun(lesson, out, name, **variables):
+    """Start the script of one machine."""
+    paths = [lesson.folder / "log" / f"{name}.{kind}" for kind in ("out", "err")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with paths[0].open("wb") as stdout, paths[1].open("wb") as stderr:
         process = subprocess.Popen(
             [str(SCRIPT), *map(str, lesson.command(out)[1:])],
             stdout=stdout,
             stderr=stderr,
-            env=environment(sleep=SLOW, PATH=path, RANKS="2", PORT="29611", RESTARTS="1", HEAD="127.0.0.1"),
+            env=environment(PATH=path, HEAD="127.0.0.1", **{"sleep": SLOW, **variables}),
             start_new_session=True,
         )
-    run = Run(process=process, out=paths[0], err=paths[1])
+    return Run(process=process, out=paths[0], err=paths[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_torchrun_starts_all_ranks_again_when_one_is_killed_and_they_go_on(lesson):
+    out = lesson.folder / "torchrun"
+    run = torchrun(lesson, out, "torchrun", RANKS="2", PORT="29611", RESTARTS="1")
     assert run.until(lambda: steps(out) >= 4), run.err.read_text()
     os.kill(launched(run, 1), signal.SIGKILL)
     code, result, errors = run.wait(200)
     assert code == 0, errors
     assert (result["ranks"], result["resumed_from"] >= 4) == (2, True)
     same(out, lesson.whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torchrun_goes_on_with_a_machine_more_and_when_that_is_lost_with_one_less(lesson):
+    out, variables = lesson.folder / "elastic", {"NODES": "1:2", "RANKS": "1", "PORT": "29631", "RESTARTS": "2"}
+    variables["sleep"] = 8 * SLOW  # a machine more needs its time to start
+    first = torchrun(lesson, out, "elastic-first", **variables)
+    assert first.until(lambda: steps(out) >= 4, 120), first.err.read_text()
+    second = torchrun(lesson, out, "elastic-second", **variables)
+    try:
+        assert second.until(lambda: any(launched(second, rank) for rank in (0, 1)), 120), second.err.read_text()
+        before = steps(out)
+        assert first.until(lambda: steps(out) > before, 120), first.err.read_text() + second.err.read_text()
+    finally:
+        power_off(second)
+    code, result, errors = first.wait(200)
+    assert code == 0, errors
+    assert (result["ranks"], result["resumed_from"] >= before) == (1, True)
+    same(out, lesson.whole)
+
+
+def power_off(run):
+    """Kill a command and all that it started, at once."""
+    found = psutil.Process(run.process.pid).children(recursive=True) if run.process.poll() is None else []
+    for each in [run.process, *found]:
+        with suppress(psutil.Error):
+            each.kill()
+    run.end()
 
 
 def kill_worker(cluster):

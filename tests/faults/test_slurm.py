@@ -43,6 +43,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
 MpiDefault=none
 ReturnToService=2
 KillWait=3
@@ -219,3 +220,27 @@ def test_an_array_that_hits_its_limit_of_time_goes_on_with_the_next(slurm, arena
     job = submit(slurm, arena, out, log, sleep=0.0)
     slurm.until(lambda: ended(slurm, job), 200)
     is_whole(arena, out)
+
+
+def test_a_node_that_is_drained_and_a_job_that_is_queued_again_leave_a_whole_product(slurm, arena, tmp_path):
+    out, log = arena.folder / "drained", tmp_path / "log"
+    node = slurm.ask("sinfo", "-h", "-o", "%N").strip()
+    job = submit(slurm, arena, out, log, sleep=0.5)
+    slurm.until(lambda: records(out) >= 2 and all(task_state(slurm, job, n)[0] == "RUNNING" for n in (1, 2)))
+    slurm.ask("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    slurm.ask("scontrol", "requeue", f"{job}_1")
+    slurm.until(lambda: task_state(slurm, job, 1) == ("PENDING", 1))
+    slurm.until(lambda: task_state(slurm, job, 2)[0] == "COMPLETED", 200)
+    assert task_state(slurm, job, 1) == ("PENDING", 1), "nothing starts on a node that is drained"
+    is_whole(arena, out)
+    time.sleep(3)  # as above: a credential that is younger than the end of the last run
+    slurm.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    slurm.ask("scontrol", "update", f"JobId={job}_1", "StartTime=now")
+    slurm.until(lambda: ended(slurm, job), 200)
+    assert task_state(slurm, job, 1)[0] == "COMPLETED", Path(f"{log}-1").read_text()
+    is_whole(arena, out)
+
+
+def task_state(slurm, job, task):
+    """Return the state of one task of an array, as `Slurm.state` does."""
+    return slurm.state(f"{job}_{task}")
