@@ -34,7 +34,7 @@ def run_tasks(
         function: The function that a task calls.
         arguments: The arguments of each task as a tuple; None means that there is no task now, but perhaps later.
         stop: The function that returns whether to submit no further task.
-        tick: The function that is called every `POLL` seconds, for progress that no task reports.
+        tick: The function that is called every `POLL` seconds and at the end, for progress that no task reports.
 
     Raises:
         IncompleteError: the scheduler is lost, or no worker is left for `PATIENCE` seconds.
@@ -45,7 +45,7 @@ def run_tasks(
     accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
     slots = worker_count(client)  # one for each worker: a waiting task is bound too early
-    last_worker = time.monotonic()
+    watch = _watch(client, tick)
     while not ended or flying or accused:
         if ended and not flying:
             waiting, ended, accused, slots = iter(accused), False, [], 0  # each once more and alone: which one kills?
@@ -58,10 +58,7 @@ def run_tasks(
         if not flying and stop():
             return
         done = set() if ended and not flying else _ended(list(flying))
-        tick()
-        last_worker = time.monotonic() if worker_count(client) else last_worker
-        if time.monotonic() - last_worker > PATIENCE:
-            raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
+        watch()
         for future in done:
             task, result = flying.pop(future), _result(future)
             future.release()
@@ -69,6 +66,29 @@ def run_tasks(
                 accused.append(task)
             else:
                 yield task, result
+    tick()
+
+
+def _watch(client: Any, tick: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls ``tick`` and looks for workers, but not before `POLL` seconds have passed.
+
+    Both take longer the larger the work and the cluster are, and tasks may end a hundred times in a second.
+
+    The function that is returned raises an `IncompleteError` when there was no worker for `PATIENCE` seconds.
+    """
+    looked = last_worker = time.monotonic()
+
+    def watch() -> None:
+        nonlocal looked, last_worker
+        if time.monotonic() - looked < POLL:
+            return
+        tick()
+        looked = time.monotonic()
+        last_worker = looked if worker_count(client) else last_worker
+        if looked - last_worker > PATIENCE:
+            raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
+
+    return watch
 
 
 def _ended(futures: list[Any]) -> set[Any]:

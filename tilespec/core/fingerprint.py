@@ -2,13 +2,18 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Final
+
+ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+"""The one text of plain data."""
 
 
 def fingerprint(settings: Any) -> str:
     """Return the hash of plain data as a hexadecimal text; the order of keys does not matter."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in ENCODER.iterencode(settings):  # the text of a million objects is never in memory as a whole
+        digest.update(piece.encode())
+    return digest.hexdigest()
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -179,7 +180,7 @@ def places_of(scenes: Sequence[str], out: str) -> dict[str, str]:
         UserError: two scenes have the same name.
     """
     names = [store_path(scene).name for scene in scenes]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise UserError(
             "SCENE",
@@ -264,7 +265,7 @@ class _Remaining:
     def __call__(self) -> list[Slab]:
         """Return what is left."""
         if self._joined:
-            lacking = _lacking(self._plan, list(self.left))
+            lacking = {*_lacking(self._plan, list(self.left))}
             for part in [part for part in self.left if part not in lacking]:
                 self.left.pop(part)
                 if part not in self.own:

@@ -6,7 +6,7 @@ Neither changes anything; `tilespec.workflows.repair.repair` does.
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -59,9 +59,8 @@ def status(out: str | Path) -> dict[str, Any]:
     """
     url = str(out)
     ledger = _ledger(url)
-    records = ledger.records()
-    product = product_of(url, ledger)
-    panels = [] if product is None else [_panel(product, panel) for panel in range(product.panels)]
+    product, held = product_of(url, ledger), _Held.of(ledger)
+    panels = [] if product is None else _panels(product, held)
     rows = 0 if product is None else product.rows * product.panels
     missing = rows - sum(panel["done"] for panel in panels)
     return {
@@ -69,12 +68,12 @@ def status(out: str | Path) -> dict[str, Any]:
         "status": _stated_status(store_path(url)),
         "fingerprint": ledger.key,
         "rows": rows if product else None,
-        "rows_done": rows - missing if product else len(records),
+        "rows_done": rows - missing if product else held.rows,
         "rows_missing": missing if product else None,
-        "rows_in_flight": len(ledger.in_flight()),
+        "rows_in_flight": len(held.in_flight),
         "panels": panels,
-        "poison": sorted({tile for record in records.values() for tile in record.get("poison", ())}),
-        "bytes": sum(claim.size for claim in _claims(records, {})),
+        "poison": sorted(held.tiles),
+        "bytes": held.bytes,
         "lock": holder(url),
         "command": ledger.read_note("command"),
         "last_run": _last_run(ledger),
@@ -108,7 +107,7 @@ def verify(out: str | Path, *, progress: Progress | None = None) -> dict[str, An
         say.start("verify", sum(claim.size for claim in claims), "B")
         comparisons = list(_compared(store_path(url), claims, say))
         say.finish()
-    missing = 0 if product is None else sum(len(product.missing(panel)) for panel in range(product.panels))
+    missing = 0 if product is None else sum(map(len, product.missing_by_panel()))
     damaged = [_named(claim, what) for claim, what in comparisons if what is not None and claim.row is not None]
     metadata = [_named(claim, what) for claim, what in comparisons if what is not None and claim.row is None]
     metadata += _root(store_path(url), described, read_json(ledger.folder / PUBLISHED))
@@ -156,14 +155,46 @@ def product_of(url: str, ledger: Ledger) -> Product | None:
     return Product(url=url, ledger=ledger, **sizes)
 
 
-def _panel(product: Product, panel: int) -> dict[str, Any]:
-    """Return which rows of a panel are done, missing, in flight or poison."""
-    missing = product.missing(panel)
-    poison = [row for row, record in product.ledger.done(panel).items() if record.get("poison")]
-    flying = [row for row, of in product.ledger.in_flight() if of == panel]
-    first, last = product.columns(panel)
-    done = product.rows - len(missing)
-    return {"columns": [first, last], "done": done, "missing": missing, "in_flight": flying, "poison": poison}
+@final
+@dataclass(kw_only=True)
+class _Held:
+    """The sums over the records of a product, from one reading of them."""
+
+    in_flight: list[tuple[int, int]]
+    """The rows and panels that were begun and not recorded."""
+    rows: int = 0
+    """The number of records."""
+    bytes: int = 0
+    """The sum of the sizes of all objects."""
+    tiles: set[int] = field(default_factory=set)
+    """The numbers of the tiles in quarantine."""
+    poison: list[tuple[int, int]] = field(default_factory=list)
+    """The rows and panels with tiles in quarantine."""
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "_Held":
+        """Return the sums of a ledger."""
+        held = cls(in_flight=ledger.in_flight())
+        for where, record in ledger.each():
+            held.rows += 1
+            held.bytes += sum(claim.size for claim in _claims({where: record}, {}))
+            held.tiles |= {*record.get("poison", ())}
+            held.poison += [where] if record.get("poison") else []
+        return held
+
+
+def _panels(product: Product, held: _Held) -> list[dict[str, Any]]:
+    """Return which rows of each panel are done, missing, in flight or poison."""
+    return [
+        {
+            "columns": list(product.columns(panel)),
+            "done": product.rows - len(missing),
+            "missing": missing,
+            "in_flight": [row for row, of in held.in_flight if of == panel],
+            "poison": [row for row, of in held.poison if of == panel],
+        }
+        for panel, missing in enumerate(product.missing_by_panel())
+    ]
 
 
 def _claims(records: dict[tuple[int, int], dict[str, Any]], metadata: dict[str, list[Any]]) -> Iterator[Claim]:

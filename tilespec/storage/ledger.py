@@ -12,6 +12,7 @@ the rest.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, final
@@ -26,6 +27,8 @@ STEM = re.compile(r"row-(\d+)(?:-panel-(\d+))?")
 """The pattern of the name of a record or a marker; a plane without panels has panel 0."""
 RECORD = re.compile(rf"[0-9a-f]{{32}}/{STEM.pattern}\.json")
 """The pattern of the key of a record below the folder of the ledger."""
+WINDOW = 256
+"""The number of records of a server that are in memory at once."""
 
 
 @final
@@ -83,30 +86,57 @@ class Ledger:
         """The folder of the records and the markers."""
         return self.folder / self.key
 
-    def done(self, panel: int = 0) -> dict[int, dict[str, Any]]:
-        """Return the records of a panel by row."""
-        return {row: record for (row, of), record in self.records().items() if of == panel}
+    def done(self) -> dict[int, dict[str, Any]]:
+        """Return the records of a plane without panels by row."""
+        return {row: record for (row, panel), record in self.each() if panel == 0}
 
     def records(self) -> dict[tuple[int, int], dict[str, Any]]:
         """Return all records by row and panel; a damaged record counts as absent."""
+        return dict(self.each())
+
+    def each(self) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+        """Yield row and panel with each record, in ascending order: few are in memory at once."""
         listed = self._listed(".json")
-        paths = [path for _, path in listed]
-        read = map_concurrently(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
-        return {where: record for (where, _), record in zip(listed, read, strict=True) if _is_record(record)}
+        for first in range(0, len(listed), WINDOW):
+            some = listed[first : first + WINDOW]
+            paths = [path for _, path in some]
+            read = map_concurrently(read_json, paths) if self.folder.on_disk is None else map(read_json, paths)
+            for (where, _), record in zip(some, read, strict=True):
+                if _is_record(record):
+                    yield where, record
 
     def read(self, row: int, panel: int = 0) -> dict[str, Any] | None:
         """Return the record of a row; None if there is none, or a damaged one."""
         record = read_json(self._path(row, panel, ".json"))
         return record if _is_record(record) else None
 
+    def hashes(self) -> tuple[dict[str, str], set[str]]:
+        """Return the hash of each object by its key, and the names of the arrays that every row has.
+
+        They do not depend on rows, panels or the order of writing.
+        """
+        hashes: dict[str, str] = {}
+        names: set[str] | None = None
+        for _, record in self.each():
+            names = {*record["objects"]} if names is None else names & {*record["objects"]}
+            hashes |= {key: digest for of in record["objects"].values() for key, (_, digest) in of.items()}
+        return hashes, names or set()
+
+    def counts(self) -> dict[str, int]:
+        """Return the sum of the counts of all records."""
+        total: dict[str, int] = {}
+        for _, record in self.each():
+            for key, value in record["counts"].items():
+                total[key] = total.get(key, 0) + value
+        return total
+
     def is_older(self) -> bool:
         """Return whether there are records, and none of the present form."""
-        return bool(self._listed(".json")) and not self.records()
+        return bool(self._listed(".json")) and next(self.each(), None) is None
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Return rows and panels that were begun and not recorded: a process writes them, or was killed meanwhile."""
-        done = self.records()
-        return [where for where, _ in self._listed(".writing") if where not in done]
+        return [where for where, _ in self._listed(".writing") if self.read(*where) is None]
 
     def forget(self) -> None:
         """Delete all records, because their objects no longer exist."""

@@ -157,14 +157,22 @@ class Product:
         A row is missing if it has no record; if an object of it is gone or differs in size from its record, as after a
         power cut (its bytes are not read here: `verify` reads them); or if it has poison tiles, which are tried again.
         """
-        done, there = self.ledger.done(panel), store_path(self.url).presence()
-        return [row for row in range(self.rows) if not _whole(done.get(row), there) or done[row].get("poison")]
+        return self.missing_by_panel()[panel]
+
+    def missing_by_panel(self) -> list[list[int]]:
+        """Return the missing rows of each panel; the records of all panels are read once."""
+        missing = self._without(lambda record: not record.get("poison"))
+        return [[row for row in range(self.rows) if (row, panel) in missing] for panel in range(self.panels)]
 
     def unwritten(self) -> set[tuple[int, int]]:
         """Return the rows and their panels that are not recorded whole, whatever they hold."""
-        records, there = self.ledger.records(), store_path(self.url).presence()
-        every = ((row, panel) for panel in range(self.panels) for row in range(self.rows))
-        return {where for where in every if not _whole(records.get(where), there)}
+        return self._without(lambda _: True)
+
+    def _without(self, counts: Callable[[dict[str, Any]], bool]) -> set[tuple[int, int]]:
+        """Return the rows and their panels without a record that ``counts`` and whose objects are all there."""
+        there = store_path(self.url).presence()
+        every = {(row, panel) for panel in range(self.panels) for row in range(self.rows)}
+        return every - {where for where, record in self.ledger.each() if counts(record) and _whole(record, there)}
 
     def lacks(self, row: int, panel: int = 0) -> bool:
         """Return whether a row has no record; one without its objects has lost it when the product was opened."""
@@ -172,7 +180,7 @@ class Product:
 
     def retry(self) -> None:
         """Forget rows with poison tiles, which are tried again."""
-        for (row, panel), record in self.ledger.records().items():
+        for (row, panel), record in self.ledger.each():
             if record.get("poison"):
                 self.ledger.drop(row, panel)
 
@@ -246,12 +254,13 @@ class Product:
 
         A product with poison tiles is `INCOMPLETE`: all rows exist, and some pixels are nodata.
         """
-        missing, records = self.unwritten(), self.ledger.records()
+        missing = self.unwritten()
         assert not missing, f"rows of objects {[row for row, _ in sorted(missing)][:5]} are missing"
-        held = [records[row, panel]["objects"] for panel in range(self.panels) for row in range(self.rows)]
-        parts = {"tilespec_digest": _digest(held)}
-        if all("cube" in objects for objects in held):
-            parts["tilespec_cube"] = _digest([{"cube": objects["cube"]} for objects in held])
+        held, names = self.ledger.hashes()
+        parts = {"tilespec_digest": fingerprint(held)}
+        if "cube" in names:
+            cube = {key: digest for key, digest in held.items() if key.startswith("cube/")}
+            parts["tilespec_cube"] = fingerprint(cube)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.ledger.settle()
         publish(self.url, {"tilespec_status": INCOMPLETE if self.poison() else COMPLETE, **parts})
@@ -264,15 +273,11 @@ class Product:
 
     def poison(self) -> list[int]:
         """Return the tiles that no attempt could predict, in ascending order."""
-        return sorted({tile for record in self.ledger.records().values() for tile in record.get("poison", ())})
+        return sorted({tile for _, record in self.ledger.each() for tile in record.get("poison", ())})
 
     def counts(self) -> dict[str, int]:
         """Return the sum of the counts of all recorded rows."""
-        total: dict[str, int] = {}
-        for record in self.ledger.records().values():
-            for key, value in record["counts"].items():
-                total[key] = total.get(key, 0) + value
-        return total
+        return self.ledger.counts()
 
     def _create(self, specs: list[ArraySpec], attrs: Mapping[str, Any], constants: Constants, *, fresh: bool) -> None:
         """Create the store, or its metadata again; it counts as begun after `publish` has consolidated them."""
@@ -295,10 +300,12 @@ class Product:
         if layout["panel"] != self.panel:
             self.ledger.forget()
             self.ledger.note("layout", {**layout, "panel": self.panel})
-        for row, panel in self.ledger.records().keys() & self.unwritten():
-            self.ledger.drop(row, panel)  # its objects are gone
+        there = store_path(self.url).presence()
+        for (row, panel), record in self.ledger.each():
+            if not _whole(record, there):
+                self.ledger.drop(row, panel)  # its objects are gone
         status = metadata(store_path(self.url) / "zarr.json")["attributes"]["tilespec_status"]
-        if status != WRITING and any(self.missing(panel) for panel in range(self.panels)):
+        if status != WRITING and any(self.missing_by_panel()):
             publish(self.url, {"tilespec_status": WRITING})
 
 
@@ -309,17 +316,12 @@ def _writable(group: zarr.Group, name: str) -> "zarr.Array[Any]":
     return as_plane(array.with_config({"write_empty_chunks": True}))
 
 
-def _whole(record: dict[str, Any] | None, there: Callable[[str, int], bool]) -> bool:
-    """Return whether a row is recorded and every object has its recorded size."""
-    if record is None or "objects" not in record:
+def _whole(record: dict[str, Any], there: Callable[[str, int], bool]) -> bool:
+    """Return whether a record names objects, of which every one has its recorded size."""
+    if "objects" not in record:
         return False
     named = (entry for objects in record["objects"].values() for entry in objects.items())
     return all(there(key, size) for key, (size, _) in named)
-
-
-def _digest(held: list[dict[str, dict[str, list[Any]]]]) -> str:
-    """Return the hash of the contents of all objects; it does not depend on rows, panels or the order of writing."""
-    return fingerprint({key: entry[1] for arrays in held for of in arrays.values() for key, entry in of.items()})
 
 
 def _has_begun(path: StorePath, folder: StorePath) -> bool:

@@ -147,7 +147,7 @@ class PredictPlan:
         Every second part of a panel comes first: it evaluates the tile rows at both its ends and stores strips of them
         for the adjacent parts, which read them later, so that no tile is evaluated twice.
         """
-        missing = [self.product.missing(panel) for panel in range(self.product.panels)]
+        missing = self.product.missing_by_panel()
         each = max(1, -(-hands // max(1, sum(map(bool, missing)))))
         runs = [run for panel, rows in enumerate(missing) for run in self._runs(panel, rows, each)]
         return runs[::2] + runs[1::2]
@@ -266,7 +266,7 @@ def describe(plan: PredictPlan, bands: int, itemsize: int, memory: dict[str, int
     """Return the plan as plain data: tiles, objects, bytes, projected memory."""
     product, grid = plan.product, plan.grid
     begun = product.ledger.folder.exists()
-    missing = sum(len(product.missing(panel)) for panel in range(product.panels)) if begun else None
+    missing = sum(map(len, product.missing_by_panel())) if begun else None
     extra = sum(len(plan.tiles(Slab(rows=(0,), panel=panel))[1]) for panel in range(product.panels)) - grid.x.count
     return {
         "scene": plan.scene,
