@@ -53,6 +53,8 @@ class PredictOptions(ProductOptions, Workers, Join, DryRun, Overwrite):
     """Workers run on a cluster: local, the address of a scheduler (tls://...), or a dotted path."""
     memory: str | None = None
     """A plan that needs more memory than this, such as 4GB, is refused; the default is what is available."""
+    like: str | None = field(default=None, metadata={"metavar": "PRED"})
+    """A dry run says how long the work takes, by the rates of this finished prediction of the same model."""
 
 
 def _one_of(option: str, name: str, names: tuple[str, ...]) -> None:

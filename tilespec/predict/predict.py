@@ -27,6 +27,7 @@ from tilespec.predict.memory_forecast import budget, project
 from tilespec.predict.options import PredictOptions, ProductOptions
 from tilespec.predict.output_store import create, space_needed
 from tilespec.predict.planning import plan_of
+from tilespec.predict.time_forecast import PARTS, time_needed
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
@@ -37,10 +38,6 @@ from tilespec.storage.scene import Scene
 from tilespec.tiling.plan import PredictPlan, Slab, SlabCounts, describe
 from tilespec.tiling.slab import run_slab
 
-PARTS = 2
-"""The number of parts for each worker: every second one stores strips for adjacent ones, and a lost worker costs half
-its work.
-"""
 Statistics = Callable[..., dict[str, np.ndarray]]
 """The function `norm_statistics` of a model on a scene; its arguments are ``client`` and ``progress``."""
 
@@ -134,7 +131,8 @@ def predict_scene(
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
     space = space_needed(plan, probabilities=options.probabilities)
     if options.dry_run:
-        return describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
+        described = describe(plan, opened.shape[2], opened.dtype.itemsize, expected | space)
+        return described | time_needed(plan, opened, options, models.digest)
     progress.say(f"projected peak memory {projection.peak(lanes) / 1e9:.2f} GB: {projection.describe(lanes)}")
     if space["bytes_to_write"] > space["bytes_free"]:
         progress.say("{bytes_to_write} bytes may not fit into the {bytes_free} that are free".format(**space))
@@ -247,6 +245,7 @@ def _execute(
         "startup_seconds": startup,
         "peak_memory": peak.bytes,
         "workers": options.workers,
+        "lanes": plan.threads,
     }
     if rows:
         plan.product.ledger.note("predict", result)
@@ -375,6 +374,9 @@ def _result(plan: PredictPlan, total: SlabCounts, rows: int, failed: list[dict[s
         "nodata": plan.product.counts().get("nodata", 0),
         "quarantined": plan.product.poison(),
         "failed": failed,
+        "tiles_by": dict(total.tiles_by),
+        "milliseconds_by": dict(total.milliseconds_by),
+        "cpu_seconds": total.cpu_seconds,
         "network_seconds": total.network_seconds,
         "read_seconds": total.read_seconds,
         "bytes_read": total.bytes_read,

@@ -23,6 +23,7 @@ from tilespec.storage.inventory import PUBLISHED, ROOT, fault_of
 from tilespec.storage.ledger import Ledger
 from tilespec.storage.lock import holder
 from tilespec.storage.product import Product
+from tilespec.storage.throughput import throughput
 
 THREADS = 4
 """The number of objects that are read and hashed at the same time; one block of each is in memory."""
@@ -63,6 +64,7 @@ def status(out: str | Path) -> dict[str, Any]:
     panels = [] if product is None else _panels(product, held)
     rows = 0 if product is None else product.rows * product.panels
     missing = rows - sum(panel["done"] for panel in panels)
+    writer = holder(url)
     return {
         "out": url,
         "status": _stated_status(store_path(url)),
@@ -74,7 +76,8 @@ def status(out: str | Path) -> dict[str, Any]:
         "panels": panels,
         "poison": sorted(held.tiles),
         "bytes": held.bytes,
-        "lock": holder(url),
+        "lock": writer,
+        "throughput": throughput(ledger, rows, running=writer is not None),
         "command": ledger.read_note("command"),
         "last_run": _last_run(ledger),
         "settings": ledger.read_note("settings"),

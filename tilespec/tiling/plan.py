@@ -5,6 +5,7 @@ cut into *panels* of complete objects, each predicted as a narrower plane. Both 
 mean of the same tiles in the same order for every cut, so the bits are the same.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol, final, runtime_checkable
@@ -240,6 +241,8 @@ class SlabCounts:
     """The numbers of tiles in quarantine."""
     network_seconds: float = 0.0
     """The time inside the net in seconds, summed over threads."""
+    cpu_seconds: float = 0.0
+    """The time of the processor in seconds, all threads of the process together."""
     read_seconds: float = 0.0
     """The time of reading and preparing in seconds."""
     bytes_read: int = 0
@@ -250,6 +253,10 @@ class SlabCounts:
     """The number of tiles evaluated for rows that another run wrote, because it had taken over."""
     stopped: bool = False
     """Whether the part was stopped before its end."""
+    tiles_by: Counter[str] = field(default_factory=Counter)
+    """The tiles that each process evaluated, by its machine and number."""
+    milliseconds_by: Counter[str] = field(default_factory=Counter)
+    """The time that each process took for its parts, in milliseconds."""
 
     def add(self, other: "SlabCounts") -> None:
         """Add the counts of another part."""
@@ -281,7 +288,14 @@ def describe(plan: PredictPlan, bands: int, itemsize: int, memory: dict[str, int
         "panels": product.panels,
         "tiles_at_panel_edges": extra * grid.y.count,
         "rows_of_objects": product.rows,
+        "objects_per_array": product.rows * sum(_across(product, panel) for panel in range(product.panels)),
         "rows_missing": product.rows * product.panels if missing is None else missing,
         "bytes_to_read": plan.roi.shape[0] * plan.roi.shape[1] * bands * itemsize,
         **memory,
     }
+
+
+def _across(product: Product, panel: int) -> int:
+    """Return the number of objects of an array in one row of a panel; an object is at most as wide as high."""
+    first, last = product.columns(panel)
+    return -(-(last - first) // product.edge)

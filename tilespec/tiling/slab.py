@@ -7,9 +7,12 @@ written in the background.
 """
 
 import itertools
+import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from socket import gethostname
 from typing import final
 
 import numpy as np
@@ -36,8 +39,13 @@ LANES = 2
 
 def run_slab(plan: PredictPlan, part: Slab, progress: Progress, stop: Stop = lambda: False) -> SlabCounts:
     """Predict, write and record a part of the plan; if ``stop`` returns True, end after the present tile row."""
+    began, worked, me = time.monotonic(), time.process_time(), f"{gethostname()}:{os.getpid()}"
     with one_blas_thread():  # once for the part, because its stages run in parallel
-        return SlabRun.of(plan, part, stop).run(progress)
+        facts = SlabRun.of(plan, part, stop).run(progress)
+    facts.cpu_seconds = time.process_time() - worked
+    facts.tiles_by[me] = facts.tiles
+    facts.milliseconds_by[me] = round(1000 * (time.monotonic() - began))
+    return facts
 
 
 @final
