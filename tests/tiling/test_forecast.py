@@ -24,7 +24,8 @@ def plan_of(height, width, tile, overlap, edge, panel=None, folder="/nowhere"):
     return PredictPlan(scene="none", roi=roi, product=product, grid=Grid(y=y, x=x), spec=NoNet(), threads=1)
 
 
-RATES = Rates(tile_seconds=1.0, start_seconds=0.0, part_seconds=0.0, submit_seconds=0.0)
+FREE = {"start_seconds": 0.0, "first_seconds": 0.0, "part_seconds": 0.0, "submit_seconds": 0.0}
+RATES = Rates(tile_seconds=1.0, **FREE)
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,7 +57,7 @@ def test_workers_share_the_cores_and_the_storage():
     parts = plan.shares()
     one = forecast(plan, parts, Machines(workers=1, cores=1), RATES, 4).seconds
     assert forecast(plan, parts, Machines(workers=4, cores=2), RATES, 4).seconds == pytest.approx(one / 2, rel=0.02)
-    slow = Rates(tile_seconds=1e-9, storage_rate=1e6, start_seconds=0.0, part_seconds=0.0, submit_seconds=0.0)
+    slow = Rates(tile_seconds=1e-9, storage_rate=1e6, **FREE)
     for workers in (1, 10):
         found = forecast(plan, parts, Machines(workers=workers, cores=99), slow, 1000)
         assert found.seconds == pytest.approx(20_000 * 300 * 1000 / 1e6, rel=0.02)
@@ -64,10 +65,12 @@ def test_workers_share_the_cores_and_the_storage():
 
 def test_rates_are_those_of_the_note_and_none_without_one():
     note = {"tiles": 10, "cpu_seconds": 8.0, "network_seconds": 3.0, "read_seconds": 1.0, "bytes_read": 600}
-    note |= {"seconds": 4.0, "workers": 2, "lanes": 1, "startup_seconds": 2.5}
+    note |= {"seconds": 4.0, "workers": 2, "lanes": 1, "startup_seconds": 2.5, "opening_seconds": 0.0}
     rates = Rates.of(note)
     assert (rates.tile_seconds, rates.read_rate, rates.width, rates.start_seconds) == (0.6, 300.0, 1.0, 2.5)
     assert 10 * rates.tile_seconds + 600 / rates.read_rate == 8.0
+    more = Rates.of({**note, "cpu_seconds": 10.0, "opening_seconds": 2.0})
+    assert (more.tile_seconds, more.first_seconds - rates.first_seconds) == (0.6, 1.0), "half of it for each worker"
     assert Rates.of(None) is Rates.of({}) is Rates.of({**note, "tiles": 0}) is None
     assert Rates.of({**note, "read_seconds": 0, "bytes_read": 0}).read_rate == math.inf
 

@@ -377,6 +377,7 @@ def _result(plan: PredictPlan, total: SlabCounts, rows: int, failed: list[dict[s
         "tiles_by": dict(total.tiles_by),
         "milliseconds_by": dict(total.milliseconds_by),
         "cpu_seconds": total.cpu_seconds,
+        "opening_seconds": total.opening_seconds,
         "network_seconds": total.network_seconds,
         "read_seconds": total.read_seconds,
         "bytes_read": total.bytes_read,

@@ -11,9 +11,9 @@ from tilespec.storage.scene import Scene
 from tilespec.tiling.forecast import Machines, Rates, forecast
 from tilespec.tiling.plan import PredictPlan
 
-PARTS = 2
-"""The number of parts for each worker: every second one stores strips for adjacent ones, and a lost worker costs half
-its work.
+PARTS = 4
+"""The number of parts for each worker: with two, a slow worker, or an odd number of parts, leaves the others idle for a
+fifth of the time (docs/scale.md); more would need more disk for the strips that every second part stores.
 """
 
 

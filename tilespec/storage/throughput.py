@@ -25,10 +25,10 @@ def throughput(ledger: Ledger, rows: int, *, running: bool) -> dict[str, Any] | 
     """
     if (ledger.read_note("command") or {}).get("verb") != "predict":
         return None
-    return _now(ledger, rows) if running else _noted(ledger.read_note("predict") or {})
+    return _now(ledger, rows) if running else _of_note(ledger.read_note("predict") or {})
 
 
-def _noted(note: dict[str, Any]) -> dict[str, Any] | None:
+def _of_note(note: dict[str, Any]) -> dict[str, Any] | None:
     """Return the rate of the last run that ended."""
     try:
         hours, read, tiles = note["seconds"] / 3600, note["bytes_read"], note["tiles"]

@@ -20,6 +20,10 @@ TOP, OWN, BOTTOM = range(3)
 """The stages of a part."""
 
 
+LOADING = 2.1
+"""The time of one core until a worker has loaded the libraries, as measured; a note does not hold it."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rates:
@@ -35,8 +39,10 @@ class Rates:
     """The number of cores that one thread of a plan keeps busy, above 1 because reading and writing run beside it."""
     start_seconds: float = 3.0
     """The time until the workers have started."""
+    first_seconds: float = LOADING
+    """The time of one core for the first part of a worker: libraries are loaded, the scene and the model are opened."""
     part_seconds: float = 0.1
-    """The time in which a worker begins a part: the scene and the model are opened."""
+    """The time in which a worker begins a part: it is sent, and the scene is opened."""
     submit_seconds: float = 0.0016
     """The time of the client for one part; parts are submitted one after another."""
     storage_rate: float = math.inf
@@ -50,15 +56,19 @@ class Rates:
         """
         keys = ("tiles", "cpu_seconds", "network_seconds", "read_seconds", "bytes_read", "seconds")
         tiles, cpu, network, reading, read, seconds = ((note or {}).get(key) or 0 for key in keys)
+        opening = (note or {}).get("opening_seconds") or 0
+        cpu -= opening
         if note is None or min(tiles, cpu, network, seconds) <= 0:
             return None
         share = reading / (network + reading)
-        threads = max(note.get("workers") or 0, 1) * max(note.get("lanes") or 1, 1)
+        workers = max(note.get("workers") or 0, 1)
+        threads = workers * max(note.get("lanes") or 1, 1)
         start = {"start_seconds": float(note.get("startup_seconds") or 0)} if note.get("workers") else {}
         found: dict[str, float] = {
             "tile_seconds": (1 - share) * cpu / tiles,
             "read_rate": read / (share * cpu) if share and read else math.inf,
-            "width": cpu / (seconds * threads),
+            "width": (cpu + opening) / (seconds * threads),
+            "first_seconds": LOADING + opening / workers,
         }
         return cls(**found | start | known)
 
@@ -137,6 +147,8 @@ class _Run:
         """The seconds that a stage takes at least, its time of one core, and the bytes that it reads."""
         self.speed = np.asarray(self.machines.speeds or [1.0] * count, float)
         self.at: list[tuple[Slab, int] | None] = [None] * count
+        self.last = [-math.inf] * count
+        """The end of the rows of the scene that a worker has read for its part."""
         self.free = self.found.seconds = self.rates.start_seconds
         self.found.parts = len(self.parts)
         self.worked = 0.0
@@ -145,7 +157,7 @@ class _Run:
 
     def step(self) -> bool:
         """Go on to the next end of a stage; return whether there was one."""
-        active = self.left > 0
+        active = np.asarray([at is not None for at in self.at])
         if not active.any():
             spent = self.machines.workers * (self.found.seconds - self.rates.start_seconds)
             self.found.busy = self.worked / spent if spent else 1.0
@@ -160,7 +172,7 @@ class _Run:
         self.found.seconds += passed
         self.worked += passed * int(active.sum())
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.left = np.where(active & (until > passed), self.left - passed / took, 0.0)
+            self.left = np.where(until > passed, np.maximum(self.left - passed / took, 0.0), 0.0)
         for worker in np.flatnonzero(active & (until <= passed)):
             self._end(int(worker))
         return True
@@ -186,7 +198,9 @@ class _Run:
             return
         part, self.next = self.parts[self.next], self.next + 1
         self.free = max(self.free, self.found.seconds) + self.rates.submit_seconds
+        first = self.at[worker] is None
         self._begin(worker, part, TOP, self.free - self.found.seconds + self.rates.part_seconds)
+        self.cpu[worker] += self.rates.first_seconds if first else 0.0
 
     def _begin(self, worker: int, part: Slab, stage: int, delay: float = 0.0) -> None:
         """Begin a stage: what it costs depends on the strips that there are now."""
@@ -197,12 +211,14 @@ class _Run:
         tiles = 0 if stored else len(rows) * columns
         self.found.tiles += tiles
         self.found.shared += len(rows) * columns if stored else 0
-        read = 0 if stored else _rows_read(self.plan, part, rows) * self.pixel
+        after = -math.inf if stage == TOP else self.last[worker]
+        pixels, last = (0, after) if stored or not rows else _pixels_read(self.plan, part, rows, after)
+        read = pixels * self.pixel
         write = 0 if stage != OWN else (stop - start) * _width(self.plan, part) * 4 * self.plan.spec.channels[1]
         rates = self.rates
         self.cpu[worker] = tiles * rates.tile_seconds + read / rates.read_rate + write / rates.write_rate
         self.bytes[worker], self.delay[worker] = read, delay
-        self.at[worker], self.left[worker] = (part, stage), 1.0
+        self.at[worker], self.left[worker], self.last[worker] = (part, stage), 1.0, last
 
 
 def _tile_rows(plan: PredictPlan, part: Slab) -> tuple[range, range, range]:
@@ -213,16 +229,12 @@ def _tile_rows(plan: PredictPlan, part: Slab) -> tuple[range, range, range]:
     return rows[:top], rows[top : len(rows) - bottom], rows[len(rows) - bottom :]
 
 
-def _rows_read(plan: PredictPlan, part: Slab, rows: range) -> int:
-    """Return the pixels of the scene that tile rows need and the one before them did not."""
-    if not rows:
-        return 0
+def _pixels_read(plan: PredictPlan, part: Slab, rows: range, after: float) -> tuple[int, float]:
+    """Return the pixels of the scene that tile rows need ``after`` what is in memory, and the end of what they need."""
     grid, (first, last) = plan.grid, plan.columns_read(part.panel)
-    began = rows[0] > plan.tiles(part)[0][0]
-    start = grid.read(grid.y, rows[0] - 1)[1] if began else grid.read(grid.y, rows[0])[0]
-    stop = grid.read(grid.y, rows[-1])[1]
-    inside = np.unique(reflect(np.arange(start, stop), plan.roi.shape[0]))
-    return len(inside) * (last - first)
+    start, stop = max(grid.read(grid.y, rows[0])[0], after), grid.read(grid.y, rows[-1])[1]
+    inside = np.unique(reflect(np.arange(int(start), stop), plan.roi.shape[0]))
+    return len(inside) * (last - first), stop
 
 
 def _width(plan: PredictPlan, part: Slab) -> int:

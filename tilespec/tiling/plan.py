@@ -243,6 +243,9 @@ class SlabCounts:
     """The time inside the net in seconds, summed over threads."""
     cpu_seconds: float = 0.0
     """The time of the processor in seconds, all threads of the process together."""
+    opening_seconds: float = 0.0
+    """The part of the time of the processor in which scene and model are opened, long for the first part of a process.
+    """
     read_seconds: float = 0.0
     """The time of reading and preparing in seconds."""
     bytes_read: int = 0

@@ -41,7 +41,10 @@ def run_slab(plan: PredictPlan, part: Slab, progress: Progress, stop: Stop = lam
     """Predict, write and record a part of the plan; if ``stop`` returns True, end after the present tile row."""
     began, worked, me = time.monotonic(), time.process_time(), f"{gethostname()}:{os.getpid()}"
     with one_blas_thread():  # once for the part, because its stages run in parallel
-        facts = SlabRun.of(plan, part, stop).run(progress)
+        run = SlabRun.of(plan, part, stop)
+        opened = time.process_time() - worked
+        facts = run.run(progress)
+    facts.opening_seconds = opened
     facts.cpu_seconds = time.process_time() - worked
     facts.tiles_by[me] = facts.tiles
     facts.milliseconds_by[me] = round(1000 * (time.monotonic() - began))
