@@ -199,7 +199,7 @@ class Cluster:
             yield cluster
         finally:
             for process in [*(cluster.nannies if "cluster" in locals() else []), scheduler]:
-                _end(process)
+                end(process)
 
     def add(self, host=HERE, **options):
         """Start one more nanny, which starts its worker, on a host; ``options`` are its own beside the cluster's."""
@@ -222,7 +222,14 @@ def _dask(log, env, *arguments, within=()):
         return subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
 
 
-def _end(process):
+def listening(processes):
+    """Return the addresses on which processes wait for connections."""
+    found = [one.laddr.ip for each in processes for one in each.net_connections("inet") if one.status == "LISTEN"]
+    assert found, "nobody listens at all"
+    return set(found)
+
+
+def end(process):
     """Kill a process group, and what it started in others."""
     with suppress(psutil.Error, ProcessLookupError, PermissionError):
         found = psutil.Process(process.pid).children(recursive=True)

@@ -28,6 +28,11 @@ class Verbs(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"commands": {command.name: LazyCommand(command) for command in COMMANDS}})
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return a command and what follows its name, which may have two words."""
+        two = " ".join(args[:2])
+        return super().resolve_command(ctx, [two, *args[2:]] if two in self.commands else args)
+
 
 def _print_version(wanted: bool) -> bool:
     """Print the version and end, or return that nobody wants it: typer takes the value from here."""

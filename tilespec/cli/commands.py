@@ -95,7 +95,7 @@ class Command:
     """A verb of the command line."""
 
     name: str
-    """The name of the verb, whose words have hyphens between them."""
+    """The name of the verb, whose words have hyphens between them; a blank after the name of a group of verbs."""
     help: str
     """What it does."""
     arguments: tuple[Argument, ...]
@@ -115,7 +115,7 @@ class Command:
         if not self.options:
             return ()
         room = VERBS[function_of(self.name)].partition(":")[0].rpartition(".")[0]
-        kind = self.name.title().replace("-", "")
+        kind = function_of(self.name).title().replace("_", "")
         return options_of(import_object(f"{room}.options:{kind}Options", "options"))
 
     @cached_property

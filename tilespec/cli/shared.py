@@ -52,7 +52,7 @@ def run(
 
 def function_of(verb: str) -> str:
     """Return the name of a verb in Python."""
-    return verb.replace("-", "_")
+    return verb.replace("-", "_").replace(" ", "_")
 
 
 def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]:

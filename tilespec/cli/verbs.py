@@ -172,5 +172,10 @@ COMMANDS: Final = (
             Argument("out", "Folder of models, predictions, results and the table.", flag="--out"),
         ),
     ),
+    Command(
+        "cluster init-tls",
+        "Make a private CA and certificates for a Dask cluster, and print the lines that use them.",
+        (Argument("folder", "A new folder, readable by its owner."),),
+    ),
 )
 """All commands, as the help lists them."""

@@ -7,12 +7,15 @@ task sets its own torch and BLAS threads.
 import logging
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from multiprocessing import spawn
 from typing import Any
 from urllib.parse import urlparse
 
+from tilespec.cluster.security import HOW, client_security
+from tilespec.cluster.versions import WORKERS, check_versions
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.registry import from_user, load
 from tilespec.core.signals import terminal_ignored
@@ -181,19 +184,28 @@ def _scheduler(address: str) -> Iterator[Any]:
 
     Whoever speaks with a scheduler unpickles what it sends: an address of another scheme could be anybody's.
     """
-    from distributed import Client
-
     _check_address(address)
+    options = {"security": client_security(address)} if urlparse(address).scheme == "tls" else {}
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:  # lost connections are reported by our own messages
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with _client_of(address, lambda: Client(address, timeout=f"{ANSWERS:.0f}s")) as client:
-            _of_workers(lambda: client.get_versions(check=True))
+        with _client_of(address, lambda: _silent_client(address, options)) as client:
+            _of_workers(lambda: check_versions(address, lambda: client.get_versions(packages=WORKERS)))
             yield client
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _silent_client(address: str, options: Mapping[str, Any]) -> Any:
+    """Return a client of a scheduler, without Dask's warning of other versions: our own message names more of them."""
+    from distributed import Client
+    from distributed.versions import VersionMismatchWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VersionMismatchWarning)
+        return Client(address, timeout=f"{ANSWERS:.0f}s", **options)
 
 
 def _check_address(address: str) -> None:
@@ -217,7 +229,7 @@ def _check_address(address: str) -> None:
         f"--cluster {address}",
         found=found,
         expected="tls://HOST:PORT, or tcp://127.0.0.1:PORT for a scheduler on this machine",
-        do="Start scheduler and workers with certificates (distributed.comm.tls), then give tls://HOST:PORT.",
+        do=f"{HOW} Then give tls://HOST:PORT.",
     )
 
 
