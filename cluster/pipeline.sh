@@ -2,18 +2,25 @@
 # The reference run on one screen: from the raw counts of a scene (3000 x 2796 pixels, 186 bands) to a report of all methods.
 # It trains on 24 plants (rows 1024:3000) and tests on 12 plants (rows 0:1024), with the same 1000 patches of 512 x 512
 # pixels for every method. Every line resumes: run the script again after an interruption.
-# You may set the environment variables ROOT (folder), STEPS, WIDTH, WORKERS and SEED.
+# You may set the environment variables ROOT (folder), STEPS, WIDTH, SEED, WORKERS and CLUSTER. CLUSTER is local, slurm, the
+# address of a scheduler (tls://HOST:8786) or a dotted path; its workers see ROOT under the same path. Training takes as many
+# ranks as there are workers, which must divide the batch of 2 evenly: set RANKS where WORKERS does not.
 set -euo pipefail
 
 ROOT=${ROOT:-runs/reference}
 STEPS=${STEPS:-3000}
 WIDTH=${WIDTH:-16}
 WORKERS=${WORKERS:-0}
+CLUSTER=${CLUSTER:-}
 SEED=${SEED:-0}
 TRAIN=1024:3000
 TEST=0:1024
 mkdir -p "$ROOT"
 cd "$ROOT"
+shared=(--workers "$WORKERS") ranks=()
+if [[ $CLUSTER ]]; then
+  shared+=(--cluster "$CLUSTER") ranks=(--cluster "$CLUSTER" --workers "${RANKS:-$WORKERS}")
+fi
 
 stage() { # runs one verb, keeps its figures in NAME.json, and prints the command
   local name=$1; shift
@@ -23,15 +30,15 @@ stage() { # runs one verb, keeps its figures in NAME.json, and prints the comman
 
 stage simulate simulate raw --rows 3000 --cols 2796 --bands 186 --plants 36 --seed "$SEED" --raw
 stage ingest   ingest raw/raw.hdr scene.zarr --white raw/white.hdr --dark raw/dark.hdr --labels raw/labels.hdr
-stage fit      fit scene.zarr recipe --steps vsn,pca=4,scale --rows $TRAIN
+stage fit      fit scene.zarr recipe --steps vsn,pca=4,scale --rows $TRAIN "${shared[@]}"
 stage train    train preset:demo --out model --set data.scene=scene.zarr --set data.rows=$TRAIN --set data.test_rows=$TEST \
-                 --set recipe.path=recipe --set train.steps="$STEPS" --set net.base_width="$WIDTH" --set train.seed="$SEED"
-stage predict  predict model scene.zarr cgan.zarr --workers "$WORKERS"
+                 --set recipe.path=recipe --set train.steps="$STEPS" --set net.base_width="$WIDTH" --set train.seed="$SEED" "${ranks[@]}"
+stage predict  predict model scene.zarr cgan.zarr "${shared[@]}"
 
-stage ndvi     baseline ndvi  scene.zarr ndvi.zarr  --rows $TRAIN --seed "$SEED"
-stage plsda    baseline plsda scene.zarr plsda.zarr --rows $TRAIN --seed "$SEED"
-stage opened   baseline plsda scene.zarr opened.zarr --rows $TRAIN --seed "$SEED" --opening 4
-stage mlp      baseline mlp   scene.zarr mlp.zarr   --rows $TRAIN --seed "$SEED"
+stage ndvi     baseline ndvi  scene.zarr ndvi.zarr  --rows $TRAIN --seed "$SEED" "${shared[@]}"
+stage plsda    baseline plsda scene.zarr plsda.zarr --rows $TRAIN --seed "$SEED" "${shared[@]}"
+stage opened   baseline plsda scene.zarr opened.zarr --rows $TRAIN --seed "$SEED" --opening 4 "${shared[@]}"
+stage mlp      baseline mlp   scene.zarr mlp.zarr   --rows $TRAIN --seed "$SEED" "${shared[@]}"
 
 for method in ndvi plsda opened mlp cgan; do
   stage "evaluate-$method" evaluate $method.zarr scene.zarr --rows $TEST --patches 1000 --patch-size 512

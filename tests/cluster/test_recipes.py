@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -26,6 +27,34 @@ def test_a_script_runs_a_verb_with_options_that_exist(script):
         r"(?:\"\$TILESPEC\"|\{TILESPEC:-tilespec\}\") (\w+) \"\$@\"(.*)", script.read_text()
     ).groups()
     assert set(re.findall(r"--[a-z-]+", rest)) <= options(verb)
+
+
+def stages(folder, **settings):
+    """Return the commands of the reference run, which a program that only prints its arguments takes."""
+    program = folder / "tilespec"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> "$COMMANDS"\n')
+    program.chmod(0o755)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}", "COMMANDS": str(folder / "commands"), "ROOT": str(folder / "run")}
+    subprocess.run(["bash", ROOT / "cluster" / "pipeline.sh"], env=env | settings, check=True, capture_output=True)
+    return [shlex.split(line) for line in (folder / "commands").read_text().splitlines()]
+
+
+def test_the_reference_run_goes_to_any_cluster(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here, there = (
+        stages(tmp_path / "here"),
+        stages(tmp_path / "there", CLUSTER="tls://head:8786", WORKERS="8", RANKS="2"),
+    )
+    assert [words[0] for words in here] == [words[0] for words in there]
+    assert not any("--cluster" in words for words in here)
+    shared = {words[0]: words[words.index("--cluster") + 1 :] for words in there if "--cluster" in words}
+    assert set(shared) == {"fit", "train", "predict", "baseline"}
+    assert {rest[0] for rest in shared.values()} == {"tls://head:8786"}
+    workers = {words[0]: words[words.index("--workers") + 1] for words in there if "--workers" in words}
+    assert workers == {"fit": "8", "train": "2", "predict": "8", "baseline": "8"}
+    for words in here + there:
+        assert {word for word in words if word.startswith("--")} <= options(words[0])
 
 
 def test_the_job_of_kubernetes_is_indexed_and_its_pods_predict_together_without_rights():

@@ -14,13 +14,13 @@ from multiprocessing import spawn
 from typing import Any
 from urllib.parse import urlparse
 
-from tilespec.cluster.security import HOW, client_security
+from tilespec.cluster.security import HOW, cluster_security
 from tilespec.cluster.versions import WORKERS, check_versions
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.registry import from_user, load
 from tilespec.core.signals import terminal_ignored
 
-CLUSTERS = {"local": "tilespec.cluster.connect:local"}
+CLUSTERS = {"local": "tilespec.cluster.connect:local", "slurm": "tilespec.cluster.slurm:slurm"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SCHEMES = ("tcp", "tls")
 """The schemes of addresses: plain on this machine, encrypted anywhere."""
@@ -46,8 +46,8 @@ def elsewhere(cluster: str | None) -> bool:
 def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
     """Yield a `distributed.Client`, or None when the work runs in this process (``workers`` 0, no ``cluster``).
 
-    ``cluster`` is ``local``, the address of a scheduler (``tcp://`` on loopback only, ``tls://`` anywhere), or a dotted
-    path to a context manager that takes the number of workers and yields a client.
+    ``cluster`` is ``local``, ``slurm``, the address of a scheduler (``tcp://`` on loopback only, ``tls://`` anywhere),
+    or a dotted path to a context manager that takes the number of workers and yields a client.
     """
     if workers < 0:
         raise UserError("--workers", found=workers, expected="0 or more", do="0 works in this process.")
@@ -185,7 +185,7 @@ def _scheduler(address: str) -> Iterator[Any]:
     Whoever speaks with a scheduler unpickles what it sends: an address of another scheme could be anybody's.
     """
     _check_address(address)
-    options = {"security": client_security(address)} if urlparse(address).scheme == "tls" else {}
+    options = {"security": cluster_security(address, ("client",))} if urlparse(address).scheme == "tls" else {}
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:  # lost connections are reported by our own messages
         logging.getLogger(name).setLevel(logging.CRITICAL)

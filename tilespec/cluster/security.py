@@ -1,6 +1,7 @@
 """Security: the certificates that Dask's configuration names, for connections that are encrypted on both ends."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,8 @@ HOW: Final = (
 """What to do without certificates."""
 
 
-def client_security(where: str) -> Any:
-    """Return the `distributed.Security` of a client from Dask's configuration.
+def cluster_security(where: str, roles: Sequence[str]) -> Any:
+    """Return the `distributed.Security` from Dask's configuration, with the certificates of some roles.
 
     Raises:
         UserError: a certificate is not named, or its file cannot be read; the message names each.
@@ -24,18 +25,18 @@ def client_security(where: str) -> Any:
     from distributed import Security
 
     security = Security(require_encryption=True)
-    names = {
-        f"{PARTS}.ca-file": security.tls_ca_file,
-        f"{PARTS}.client.cert": security.tls_client_cert,
-        f"{PARTS}.client.key": security.tls_client_key or security.tls_client_cert,  # a key may follow its certificate
-    }
+    names = {f"{PARTS}.ca-file": security.tls_ca_file}
+    for role in roles:
+        files = security.get_tls_config_for_role(role)
+        names[f"{PARTS}.{role}.cert"] = files["cert"]
+        names[f"{PARTS}.{role}.key"] = files["key"] or files["cert"]  # a key may follow its certificate
     missing = [f"no {name}" for name, file in names.items() if not file]
     missing += [f"{name} = {file}, which cannot be read" for name, file in names.items() if file and not _is_read(file)]
     if missing:
         raise UserError(
             f"--cluster {where}",
             found=f"{', '.join(missing)} in Dask's configuration",
-            expected="the certificate of the cluster's CA, and a certificate and a key of the client",
+            expected=f"the certificate of the cluster's CA, and a certificate and a key of {', '.join(roles)}",
             do=HOW,
         )
     return security

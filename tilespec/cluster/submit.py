@@ -12,7 +12,9 @@ POLL = 1.0
 END: Any = object()
 """What stands for the end of the tasks."""
 PATIENCE = 60.0
-"""The seconds without any worker after which the work ends with an error."""
+"""The seconds without any worker after which the work ends with an error, unless Dask's configuration has others."""
+PATIENCE_KEY = "tilespec.patience"
+"""The name of these seconds in Dask's configuration."""
 
 
 def run_tasks(
@@ -37,7 +39,7 @@ def run_tasks(
         tick: The function that is called every `POLL` seconds and at the end, for progress that no task reports.
 
     Raises:
-        IncompleteError: the scheduler is lost, or no worker is left for `PATIENCE` seconds.
+        IncompleteError: the scheduler is lost, or no worker is left for `patience` seconds.
     """
     from distributed import KilledWorker
 
@@ -74,7 +76,7 @@ def _watch(client: Any, tick: Callable[[], None]) -> Callable[[], None]:
 
     Both take longer the larger the work and the cluster are, and tasks may end a hundred times in a second.
 
-    The function that is returned raises an `IncompleteError` when there was no worker for `PATIENCE` seconds.
+    The function that is returned raises an `IncompleteError` when there was no worker for `patience` seconds.
     """
     looked = last_worker = time.monotonic()
 
@@ -85,10 +87,17 @@ def _watch(client: Any, tick: Callable[[], None]) -> Callable[[], None]:
         tick()
         looked = time.monotonic()
         last_worker = looked if worker_count(client) else last_worker
-        if looked - last_worker > PATIENCE:
-            raise IncompleteError(f"no worker is left since {PATIENCE:.0f} s; run the same command again, it resumes")
+        if looked - last_worker > patience():
+            raise IncompleteError(f"no worker is left since {patience():.0f} s; run the same command again, it resumes")
 
     return watch
+
+
+def patience() -> float:
+    """Return the seconds without any worker after which the work ends with an error."""
+    import dask
+
+    return float(dask.config.get(PATIENCE_KEY, PATIENCE))
 
 
 def _ended(futures: list[Any]) -> set[Any]:

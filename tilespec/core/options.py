@@ -74,8 +74,8 @@ class Workers:
 
     workers: int = 0
     """This many processes of this machine share the work; 0 leaves it to this process."""
-    cluster: str | None = field(default=None, metadata=PYTHON)
-    """Workers run on a cluster: ``local``, the address of a scheduler, or a dotted path."""
+    cluster: str | None = None
+    """Workers run on a cluster: local, slurm, the address of a scheduler (tls://...), or a dotted path."""
 
 
 @dataclass(frozen=True, kw_only=True)

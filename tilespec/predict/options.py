@@ -49,8 +49,6 @@ class ProductOptions(Region, Device):
 class PredictOptions(ProductOptions, Workers, Join, DryRun, Overwrite):
     """The options of `predict`."""
 
-    cluster: str | None = None
-    """Workers run on a cluster: local, the address of a scheduler (tls://...), or a dotted path."""
     memory: str | None = None
     """A plan that needs more memory than this, such as 4GB, is refused; the default is what is available."""
     like: str | None = field(default=None, metadata={"metavar": "PRED"})

@@ -19,4 +19,5 @@ class TrainOptions(DryRun, Overwrite):
     workers: int = 0
     """This many workers of the cluster get a rank each; 0 with --cluster takes all of them."""
     cluster: str | None = None
-    """Ranks run on the workers of a cluster: local, tls://..., or a dotted path. Every host sees scenes and model."""
+    """Ranks run on the workers of a cluster: local, slurm, tls://..., or a dotted path. Every host sees
+    scenes and model."""
