@@ -5,12 +5,10 @@ import pytest
 from object_store import contents, copied, reached, served
 from PIL import Image
 
-from tilespec.baselines.baseline import baseline
 from tilespec.core.errors import UserError
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.ingest.ingest import ingest
 from tilespec.output.export.export import export
-from tilespec.output.report.page import report
 from tilespec.simulate.simulate import simulate
 from tilespec.storage.audit import verify
 from tilespec.storage.backends.paths import store_path
@@ -110,13 +108,12 @@ def test_what_can_only_be_a_file_is_not_written_to_a_folder_named_s3(bucket, mak
         export(scene, f"{bucket}/scene.tif")
 
 
-def test_what_can_only_be_a_folder_or_a_file_is_refused_in_a_bucket(make_scene, tmp_path, monkeypatch):
+def test_what_can_only_be_a_folder_or_a_file_is_refused_in_a_bucket(bucket, make_scene, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scene, out = make_scene(tmp_path / "scene", 32, 32, 4, seed=1), "s3://bucket/page.html"
+    scene, out = make_scene(tmp_path / "scene", 32, 32, 4, seed=1), "s3://bucket/out"
+    settings = {"data.scene": scene, "train.tensorboard": True, "train.steps": 1}
     for write in (
-        lambda: train("preset:tiny", out, overrides={"data.scene": scene}),
-        lambda: baseline("ndvi", scene, out),
-        lambda: report([scene], out),
+        lambda: train("preset:tiny", f"{bucket}/events", overrides=settings),
         lambda: simulate(out, rows=64, cols=64, bands=30, plants=1, raw=True),
     ):
         with pytest.raises(UserError, match="a path of this machine"):

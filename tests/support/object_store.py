@@ -61,3 +61,15 @@ def copied(source: str, to: str) -> str:
             if path.is_file():
                 (store_path(to + end) / path.relative_to(source + end).as_posix()).write_bytes(path.read_bytes())
     return to
+
+
+@contextmanager
+def places(kind: str, folder: Path, port: int) -> Iterator:
+    """Yield a place for the outputs of a test: the ``folder``, or a bucket of its own, by the name of the kind."""
+    from tilespec.storage.backends.paths import store_path
+
+    if kind == "folder":
+        yield store_path(folder)
+        return
+    with reached(port) as (_, url):
+        yield store_path(f"{url}/place")

@@ -1,11 +1,11 @@
 """A training of a few steps with every part of its state in use, and what tests of resuming do with it."""
 
 import json
-from pathlib import Path
 
 import pytest
 from interrupts import After
 
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.train import train
 
 NET = {"name": "unet", "base_width": 4, "n_down": 2, "norm": "channel", "init": "kaiming"}
@@ -30,5 +30,5 @@ def interrupted(settings, out, at):
 
 
 def lines(out):
-    rows = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (store_path(str(out)) / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in ("seconds", "speed")} for row in rows]

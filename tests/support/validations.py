@@ -1,7 +1,6 @@
 """The validation of a small training, with nets for it to judge."""
 
-from pathlib import Path
-
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.config import resolve
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.setup import Setup, prepared, recipe_of
@@ -33,9 +32,9 @@ def tables(scene, *, net=None, **given):
 def judge(scene, folder, **given):
     """Return the judge of a training, and nets to be judged."""
     config, corpus, _ = prepared(resolve(tables(scene, **given)), 1)
-    recipe = recipe_of(config, corpus, Path(folder), Ranks())
+    recipe = recipe_of(config, corpus, store_path(folder), Ranks())
     cast = Setup.of(config, recipe.bands_out)
-    return Validation.of(config, corpus, cast, recipe, Path(folder))
+    return Validation.of(config, corpus, cast, recipe, store_path(folder))
 
 
 def weights(of, seed=0):

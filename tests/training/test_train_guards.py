@@ -9,6 +9,7 @@ from cube_scenes import write
 
 from tilespec import api
 from tilespec.core.errors import UserError
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.run.run_folder import result, settle
 from tilespec.training.settings import Config, Data
 
@@ -169,5 +170,5 @@ def test_damaged_settings_of_a_training_are_named_and_a_damaged_result_is_none(t
     for name in ("settings.json", "result.json"):
         (tmp_path / "checkpoints" / name).write_text(damage)
     with pytest.raises(UserError, match=r"settings\.json: found JSON that ends early"):
-        settle(tmp_path, Config(data=Data(scene=("any",))), [])
+        settle(store_path(tmp_path), Config(data=Data(scene=("any",))), [])
     assert result(tmp_path) is None

@@ -9,6 +9,7 @@ from short_trainings import config
 
 from tilespec import api
 from tilespec.core.errors import UserError
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.config import resolve
 from tilespec.training.loop.moves import StepRunner
 from tilespec.training.ranks.group import Ranks
@@ -24,7 +25,7 @@ def scene(make_scene, tmp_path_factory):
 def examples_of(settings, tmp_path, count):
     """Return the examples of a page."""
     resolved, training_set, _ = prepared(resolve(settings), 1)
-    recipe = recipe_of(resolved, training_set, tmp_path, Ranks())
+    recipe = recipe_of(resolved, training_set, store_path(tmp_path), Ranks())
     return list(first_examples(resolved, training_set, recipe, count))
 
 

@@ -6,6 +6,7 @@ Baselines are listed beside a network in the table of results, because only the 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tilespec.core.types import Roi
 from tilespec.models.model import Model
 from tilespec.models.tasks import task
 from tilespec.predict.predict import places_of, predict
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import read_json, write_atomic
 from tilespec.storage.inventory import digests, inventory
 from tilespec.storage.scene import Scene
@@ -83,7 +84,7 @@ def baseline(
     references, samples = samples_from(scenes, options) if options.references and on_numbers(method) else (None, ())
     places = {opened.url: out} if single else places_of([each.url for each in scenes], out)
     roi = Roi.of(opened.shape, options.rows, options.cols)
-    folder = f"{local(out, 'a model beside its prediction')}.model"
+    folder = f"{out}.model"
     planned = {
         "method": name,
         "model": folder,
@@ -147,11 +148,13 @@ def _absent(fitted: FittedBaseline) -> list[str]:
 
 def _save(folder: str, model: Model, fitted: FittedBaseline) -> None:
     """Write the model folder; the card is written last, so a folder with a card is complete."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    place, packed = store_path(folder), BytesIO()
+    place.mkdir(parents=True, exist_ok=True)
     for name, text in fitted.tables.items():
-        write_atomic(Path(folder) / name, text)
+        write_atomic(place / name, text)
     if fitted.arrays:
-        np.savez(Path(folder) / "arrays.npz", **fitted.arrays)  # type: ignore[arg-type]
+        np.savez(packed, **fitted.arrays)  # type: ignore[arg-type]
+        (place / "arrays.npz").write_bytes(packed.getvalue())
     model.save(folder)
 
 
@@ -182,7 +185,7 @@ def _fit_settings(
 
 def _free_of_others(folder: str, wanted: Mapping[str, Any]) -> None:
     """Refuse a place where other settings made a model, before anything is fitted."""
-    card = read_json(Path(folder) / "model.json") or {}
+    card = read_json(store_path(folder) / "model.json") or {}
     before = (card.get("provenance") or {}).get("fit_settings")
     if before is not None and before != wanted:
         changed = ", ".join(key for key in wanted if before.get(key) != wanted[key]) or "settings"
@@ -191,7 +194,7 @@ def _free_of_others(folder: str, wanted: Mapping[str, Any]) -> None:
 
 def _free(folder: str, model: Model) -> None:
     """Refuse to replace another model, because a prediction of it may exist."""
-    if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
+    if (store_path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
         raise _other(folder, "the model of a product of other settings")
 
 

@@ -1,7 +1,6 @@
 """Reference spectra: the spectra of classes in a CSV table, one row for each band and one column for each class."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,6 +8,7 @@ from jaxtyping import Float32
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, SpectralAxis
 from tilespec.spectra.bands import NEAR
+from tilespec.storage.files import read_table
 
 BAND = "band"
 """The header of a first column of band numbers, for scenes without a spectral axis."""
@@ -40,7 +40,7 @@ def read(path: str, axis: SpectralAxis | None, bands: int) -> tuple[tuple[str, .
 def _table(path: str) -> tuple[list[str], np.ndarray]:
     """Return the header and the numbers of a table."""
     try:
-        rows = [row for row in csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()) if any(row)]
+        rows = [row for row in csv.reader(read_table(path).splitlines()) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _broken(path, f"no table ({error})", "a CSV file") from error
     if not rows:

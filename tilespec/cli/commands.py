@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, cast, final, get_args, get_origin
 
@@ -81,8 +80,10 @@ class ModelsThenScenes(Argument):
 
     def read(self, verb: str, value: Any) -> dict[str, Any]:
         """Return all arguments; a single model or scene is itself and not a list."""
+        from tilespec.storage.backends.paths import store_path
+
         *several, out = value
-        count = next((i for i, path in enumerate(several) if i and not (Path(path) / "model.json").is_file()), None)
+        count = next((i for i, path in enumerate(several) if i and not (store_path(path) / "model.json").tag()), None)
         if count is None:
             fail(f"tilespec {verb}: found no scene; expected {self.metavar}. Give the output last.", EXIT_USER)
         named = {"model": several[:count], "scene": several[count:]}

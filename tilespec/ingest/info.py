@@ -1,15 +1,14 @@
 """Info: the contents of a store or a file as plain data."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import zarr
 
 from tilespec.ingest.info_folder import axis_facts, is_described, of_folder
-from tilespec.ingest.readers.reader_table import open_source
-from tilespec.ingest.readers.source import Options
+from tilespec.ingest.remote_sources import facts_of
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.columns import arrays_of
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import open_group
@@ -29,11 +28,10 @@ def describe(url: str) -> dict[str, Any]:
 
     Of a model or a recipe: steps, bands, classes, training regions.
     """
-    if "://" not in url and is_described(Path(url)):
-        return of_folder(Path(url))
-    if "://" in url or (Path(url) / "zarr.json").exists():
-        return _store(url)
-    return _file(url)
+    place = store_path(url)
+    if is_described(place):
+        return of_folder(place)
+    return _store(url) if (place / "zarr.json").exists() else _file(url)
 
 
 def _store(url: str) -> dict[str, Any]:
@@ -90,7 +88,7 @@ def _origin(attrs: dict[str, Any]) -> dict[str, Any]:
 
 def _file(url: str) -> dict[str, Any]:
     """Return the facts of a file in another format, by its reader."""
-    facts = open_source(url, Options()).facts
+    facts = facts_of(url)
     place = facts.georef or {}
     return {
         "file": url,

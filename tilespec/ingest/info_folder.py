@@ -1,31 +1,31 @@
 """Info of folders that are no stores: models, trainings and recipes, from their JSON files; no weight is read."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import SpectralAxis
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.base import StorePath
 from tilespec.storage.files import parse_json
 
 CARD, RECIPE, LOG = "model.json", "recipe.json", "log.jsonl"
 
 
-def is_described(folder: Path) -> bool:
+def is_described(folder: StorePath) -> bool:
     """Return whether a folder holds a model, a training or a recipe."""
-    return any((folder / name).is_file() for name in (CARD, RECIPE, LOG))
+    return any((folder / name).exists() for name in (CARD, RECIPE, LOG))
 
 
-def of_folder(folder: Path) -> dict[str, Any]:
+def of_folder(folder: StorePath) -> dict[str, Any]:
     """Return the facts of a model, of a training without a model yet, or of a recipe.
 
     Raises:
         UserError: its card or its recipe is damaged.
     """
-    if (folder / CARD).is_file():
+    if (folder / CARD).exists():
         return _model(folder)
-    return _recipe(folder) if (folder / RECIPE).is_file() else {"training": str(folder), **_history(folder)}
+    return _recipe(folder) if (folder / RECIPE).exists() else {"training": str(folder), **_history(folder)}
 
 
 def axis_facts(axis: SpectralAxis | None) -> dict[str, Any] | None:
@@ -42,7 +42,7 @@ def axis_facts(axis: SpectralAxis | None) -> dict[str, Any] | None:
     }
 
 
-def _model(folder: Path) -> dict[str, Any]:
+def _model(folder: StorePath) -> dict[str, Any]:
     """Return what a model takes and predicts, and where it comes from."""
     card = _card(folder / CARD)
     inner, out = Recipe.load(str(folder / "recipe")), card.get("spectral_out")
@@ -65,7 +65,7 @@ def _model(folder: Path) -> dict[str, Any]:
     return facts | {"provenance": more} | _history(folder)
 
 
-def _recipe(folder: Path) -> dict[str, Any]:
+def _recipe(folder: StorePath) -> dict[str, Any]:
     """Return the steps of a recipe, with the bands that it takes and makes."""
     recipe = Recipe.load(str(folder))
     steps = recipe.text.split(",") if recipe.text else []
@@ -79,7 +79,7 @@ def _recipe(folder: Path) -> dict[str, Any]:
     }
 
 
-def _history(folder: Path) -> dict[str, Any]:
+def _history(folder: StorePath) -> dict[str, Any]:
     """Return the steps that were taken, and the last validation, of a training."""
     lines = {name: _last(folder / name) for name in (LOG, "validation.jsonl")}
     log, validation = lines[LOG], lines["validation.jsonl"]
@@ -87,16 +87,16 @@ def _history(folder: Path) -> dict[str, Any]:
     return steps | ({} if validation is None else {"last_validation": validation})
 
 
-def _last(path: Path) -> dict[str, Any] | None:
+def _last(path: StorePath) -> dict[str, Any] | None:
     """Return the last whole line of a file of JSON lines."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text().splitlines() if path.exists() else []
     whole = (found for line in reversed(lines) if (found := parse_json(line)))
     return next(whole, None)
 
 
-def _card(path: Path) -> dict[str, Any]:
+def _card(path: StorePath) -> dict[str, Any]:
     """Return the card of a model with the entries that are shown."""
-    card = parse_json(path.read_text(errors="replace"))
+    card = parse_json(path.read_bytes().decode(errors="replace"))
     wanted = {"net", "task", "classes", "channels", "tile", "digest", "provenance"}
     if card is None or wanted - set(card) or not isinstance(card["provenance"], dict):
         raise UserError(
@@ -108,12 +108,11 @@ def _card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _parameters(path: Path) -> int | None:
+def _parameters(path: StorePath) -> int | None:
     """Return the number of weights, from the head of a safetensors file; None without a readable one."""
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            head = json.loads(file.read(min(size, 1 << 24)))
+        start = next(iter(path.blocks(1 << 24)), b"")
+        head = json.loads(start[8 : 8 + int.from_bytes(start[:8], "little")])
         shapes = [entry["shape"] for name, entry in head.items() if name != "__metadata__"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, final
 
 from tilespec.core.errors import UserError
@@ -14,6 +13,7 @@ from tilespec.models.model import Model
 from tilespec.models.nets import tile_class_of
 from tilespec.models.nets.norms import spatial_norms
 from tilespec.models.probe.receptive_field import measured_class
+from tilespec.storage.backends.paths import absolute
 
 KINDS: Final = ("pixelwise", "exact", "approximate")
 """The kinds of tile classes; several nets together have the last of theirs."""
@@ -49,7 +49,7 @@ class Ensemble:
         Raises:
             UserError: a folder is no whole model, is there twice, or predicts something else than the first.
         """
-        pairs = sorted(((Model.load(folder), str(Path(folder).absolute())) for folder in folders), key=_digest)
+        pairs = sorted(((Model.load(folder), absolute(folder)) for folder in folders), key=_digest)
         if len({model.digest for model, _ in pairs}) < len(pairs):
             raise UserError(
                 ", ".join(folders), found="the same model twice", expected="different models", do="Name each once."

@@ -21,6 +21,7 @@ from tilespec.core.types import SpectralAxis
 from tilespec.models.nets import NETS, build, limited, outlined
 from tilespec.models.tensors import fit, outline, write
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 
 FORMAT = 1
@@ -117,10 +118,10 @@ class Model:
 
     def save(self, folder: str) -> None:
         """Write the folder; the card is written last, so a folder with a card is complete."""
-        path = Path(folder)
+        path = store_path(folder)
         path.mkdir(parents=True, exist_ok=True)
         write(path / "model.safetensors", {k: v.contiguous() for k, v in self.weights.items()})
-        self.recipe.save(str(path / "recipe"))
+        self.recipe.save(f"{folder}/recipe")
         card = {
             "format": FORMAT,
             "net": self.net,
@@ -150,7 +151,7 @@ class Model:
     @classmethod
     def load(cls, folder: str) -> "Model":
         """Read a model folder; nothing in it is executed."""
-        path = Path(folder) / "model.json"
+        path = store_path(folder) / "model.json"
         if not path.exists():
             raise UserError(
                 folder,
@@ -159,7 +160,8 @@ class Model:
                 do="Check the path; an interrupted training resumes with the same command.",
             )
         try:
-            return cls._read(folder, json.loads(path.read_text()))
+            with (path.parent / "model.safetensors").local_copy() as weights:
+                return cls._read(folder, json.loads(path.read_text()), weights)
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             if isinstance(error, UserError):
                 raise
@@ -168,18 +170,18 @@ class Model:
             ) from error
 
     @classmethod
-    def _read(cls, folder: str, card: dict[str, Any]) -> "Model":
-        """Return the model from a card and the files beside it."""
+    def _read(cls, folder: str, card: dict[str, Any], weights: Path) -> "Model":
+        """Return the model from a card, the recipe beside it, and the file of its weights on this machine."""
         if card.get("format") != FORMAT:
             raise UserError(folder, found=f"format {card.get('format')}", expected=str(FORMAT), do="Train it again.")
         _check_card(folder, card)
-        channels, weights = card.get("spectral_out"), Path(folder) / "model.safetensors"  # old cards have no axis
+        channels = card.get("spectral_out")  # old cards have no axis
         described = cls(
             net=card["net"],
             task=card["task"],
             channels=tuple(card["channels"]),
             classes=tuple(card["classes"]),
-            recipe=Recipe.load(str(Path(folder) / "recipe")),
+            recipe=Recipe.load(f"{folder}/recipe"),
             weights=outline(weights),
             spectral_out=None if channels is None else SpectralAxis.from_json(channels),
             tile=card["tile"],

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tilespec.core.errors import UserError
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 
 SYSTEM: Final = re.compile(r"os error (\d+)")
 """The number of an error of the operating system in a message of safetensors."""
@@ -47,14 +49,15 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read(path: Path | StorePath) -> dict[str, Tensor]:
     """Return the tensors of a file.
 
     Raises:
         UserError: the file is not safetensors, for example a pickle, which is not opened.
     """
     try:
-        return dict(load_file(path))
+        with store_path(path).local_copy() as file:
+            return dict(load_file(file))
     except SafetensorError as error:
         raise UserError(
             path, found=f"no safetensors ({error})", expected="tensors that tilespec wrote", do="Train it again."
@@ -75,14 +78,15 @@ def outline(path: Path) -> dict[str, Tensor]:
         }
 
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors into a file.
+def write(path: Path | StorePath, tensors: Mapping[str, Tensor]) -> None:
+    """Replace a file, or an object, by one with these tensors, completely or not at all.
 
     Raises:
         OSError: the disk is full, or the file cannot be written.
     """
     try:
-        save_file(dict(tensors), path)
+        with store_path(path).staged() as file:
+            save_file(dict(tensors), file)
     except SafetensorError as error:
         number = SYSTEM.search(str(error))
         code = int(number.group(1)) if number else errno.EIO

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -19,6 +18,7 @@ from tilespec.models.tasks import task
 from tilespec.models.tasks.synthesize import Synthesize
 from tilespec.spectra.operators import Affine, Take
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.paths import absolute
 
 Spectra = Float32[np.ndarray, "spectrum band"]
 Numbers = Int64[np.ndarray, " spectrum"]
@@ -64,7 +64,7 @@ class Generator:
             )
         _check_recipe(folder, model.recipe)
         return cls(
-            folder=str(Path(folder).absolute()),
+            folder=absolute(folder),
             digest=model.digest,
             seed=seed,
             classes=model.classes,

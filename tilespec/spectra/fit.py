@@ -25,7 +25,7 @@ from tilespec.spectra.scale_check import brightness, check_encoding, check_scale
 from tilespec.spectra.steps import from_user_steps, needs_pass, parse, passes, plan
 from tilespec.spectra.steps.absorbance import LinearLight
 from tilespec.spectra.steps.base import Fitting, Step, declares
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.blocks import blocks
 from tilespec.storage.scene import Scene
 from tilespec.storage.selection import ALL, PixelSelection, mask_named, mask_notes
@@ -210,7 +210,7 @@ def fit(scene: str | Sequence[str], out: str, options: FitOptions, progress: Pro
 
 def _free(out: str, recipe: Recipe | None = None) -> None:
     """Refuse an output folder that holds anything but the same recipe."""
-    folder = local(out, "a recipe")
+    folder = store_path(out)
     ours = (folder / "recipe.json").exists()
     if (folder.exists() and not ours) or (ours and recipe is not None and Recipe.load(out).digest != recipe.digest):
         raise (OccupiedError if ours else UserError)(

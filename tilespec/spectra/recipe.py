@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from io import BytesIO
 from typing import Any, final
 from zipfile import BadZipFile
 
@@ -19,6 +19,8 @@ from tilespec.spectra.operators import OPERATORS, Light, Operator, arrays
 from tilespec.spectra.pieces import Transformed
 from tilespec.spectra.pieces import transform as run
 from tilespec.spectra.statistics import Moments
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.storage.scene import Scene
 
@@ -127,10 +129,11 @@ class Recipe:
 
     def save(self, folder: str) -> None:
         """Write ``recipe.json`` and ``arrays.npz``; the JSON file comes last, so a folder that has it is complete."""
-        path = Path(folder)
+        path, packed = store_path(folder), BytesIO()
         path.mkdir(parents=True, exist_ok=True)
         stored = {f"{i}.{k}": v for i, step in enumerate(self.steps) for k, v in arrays(step).items()}
-        np.savez(path / "arrays.npz", **stored, **to_arrays(self.moments))  # type: ignore[arg-type]
+        np.savez(packed, **stored, **to_arrays(self.moments))  # type: ignore[arg-type]
+        (path / "arrays.npz").write_bytes(packed.getvalue())
         card = {
             "format": FORMAT,
             "steps": self.text,
@@ -150,12 +153,12 @@ class Recipe:
         Raises:
             UserError: the folder holds no recipe, one of another format, or one whose arrays do not match its digest.
         """
-        path = Path(folder) / "recipe.json"
+        path = store_path(folder) / "recipe.json"
         if not path.exists():
             raise _broken(folder, "no recipe.json")
         try:
             card = json.loads(path.read_text())
-            recipe = cls(**_read(Path(folder), card))
+            recipe = cls(**_read(path.parent, card))
         except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
             raise _broken(folder, f"{type(error).__name__} {error}") from error
         if recipe.digest != card.get("digest"):
@@ -172,11 +175,11 @@ def _broken(folder: str, found: str) -> UserError:
     )
 
 
-def _read(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+def _read(folder: StorePath, card: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the recipe from its JSON file and its arrays."""
     if card["format"] != FORMAT:
         raise ValueError(f"format {card['format']}, this version reads {FORMAT}")
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+    with np.load(BytesIO((folder / "arrays.npz").read_bytes()), allow_pickle=False) as stored:
         by_name = dict(stored)
     steps = []
     for i, name in enumerate(card["operators"]):

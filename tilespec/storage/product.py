@@ -6,7 +6,6 @@ of work, of resuming and of repair; a plane that is too wide for that is divided
 
 import json
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from tilespec.storage.backends.paths import store_path
 from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import checked_only, compressed, put
 from tilespec.storage.columns import as_plane, column_spec, layer_of
-from tilespec.storage.files import write_atomic
+from tilespec.storage.files import scratch_folder, write_atomic
 from tilespec.storage.inventory import LAYOUT, PUBLISHED, ROOT, layout_hash
 from tilespec.storage.layout import COMPLETE, INCOMPLETE, WRITING, ArraySpec, Constants, compressors, encoding
 from tilespec.storage.lease import Lease
@@ -137,9 +136,7 @@ class Product:
         It lies beside the product, or in this user's cache folder when the product is in a bucket. A task computes what
         it does not find there, so machines need not share the folder.
         """
-        rows = self.ledger.rows
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilespec"
-        return (rows.on_disk or caches / fingerprint([rows.server, str(rows)])) / "strips"
+        return scratch_folder(self.ledger.rows) / "strips"
 
     def span(self, row: int) -> tuple[int, int]:
         """Return the first and the last pixel row (exclusive) of a row of objects."""

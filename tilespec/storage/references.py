@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
+from tilespec.storage.files import read_table
 
 MISSING: Final = frozenset({"", "nan", "na", "n/a", "none", "null", "-"})
 """The spellings of a number that was not measured, in lower case."""
@@ -106,7 +107,7 @@ def _check(table: References) -> None:
 def _table(path: str) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a table, without rows that are empty."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_table(path)
         delimiter = next((each for each in DELIMITERS if each in text.partition("\n")[0]), ",")
         rows = [
             row for row in csv.reader(text.splitlines(), delimiter=delimiter, strict=True) if any(map(str.strip, row))

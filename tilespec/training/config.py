@@ -11,6 +11,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.registry import from_user
 from tilespec.core.values import plain
 from tilespec.spectra.steps import from_user_steps
+from tilespec.storage.files import read_table
 from tilespec.training.presets import preset
 from tilespec.training.settings import Config
 
@@ -61,7 +62,7 @@ def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if str(config).startswith("preset:"):
         return str(config), tomllib.loads(preset(str(config).removeprefix("preset:")))
     try:
-        return str(config), tomllib.loads(Path(config).read_text(encoding="utf-8"))
+        return str(config), tomllib.loads(read_table(config))
     except OSError as error:
         raise UserError(
             config,

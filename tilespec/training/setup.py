@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -23,6 +22,7 @@ from tilespec.spectra.fit import fit_steps
 from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.scale_check import brightness, check_encoding, check_scale, quick_sample
 from tilespec.spectra.steps import parse, passes, plan
+from tilespec.storage.backends.base import StorePath
 from tilespec.training.augment.augment import Augment
 from tilespec.training.augment.augment import check as check_augment
 from tilespec.training.data.kinds import target_of
@@ -333,7 +333,7 @@ def _plan(config: Config, training_set: TrainingSet, setup: Setup) -> dict[str, 
     }
 
 
-def recipe_of(config: Config, training_set: TrainingSet, folder: Path, ranks: Ranks) -> Recipe:
+def recipe_of(config: Config, training_set: TrainingSet, folder: StorePath, ranks: Ranks) -> Recipe:
     """Return the recipe: the named one, or the steps fitted by rank 0 on the training regions, or none.
 
     A recipe that an interrupted training had fitted already is used again.

@@ -14,7 +14,8 @@ from tilespec.core.progress import Progress, Silent
 from tilespec.models.tensors import plain
 from tilespec.spectra.bands import Bands
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.lock import locked
 from tilespec.training.augment.augment import Augment, on_same_bands
 from tilespec.training.config import resolve
@@ -69,7 +70,7 @@ def train(
         plan |= _held_out(settings, training_set, reaching(settings, training_set).count)
         if options.dry_run:
             return {**plan, "model": out, "ranks": hands.world}
-        folder = Path(local(out, "a model"))
+        folder = store_path(out)
         with locked(str(folder)) if first else nullcontext():
             if first:
                 run_folder.settle(folder, settings, training_set.provenance())
@@ -94,14 +95,14 @@ def train(
 def _held_out(config: Config, training_set: TrainingSet, bands: int) -> dict[str, Any]:
     """Check the held-out regions before anything is computed, and return their part of the plan."""
     recipe = Recipe.empty(training_set.bands, training_set.regions[0].scene.spectral)
-    validation = Validation.of(config, training_set, Setup.of(config, bands), recipe, Path())
+    validation = Validation.of(config, training_set, Setup.of(config, bands), recipe, store_path("."))
     if validation is None:
         return {}
     validations = -(-config.train.steps // config.validation.every)
     return {"held_out": validation.parts, "validations": validations, "validation_bytes": validation.cost(bands)}
 
 
-def _work(hands: RankRunner, config: Config, folder: Path, source: str, progress: Progress) -> dict[str, Any]:
+def _work(hands: RankRunner, config: Config, folder: StorePath, source: str, progress: Progress) -> dict[str, Any]:
     """Run the training and return its result."""
     arguments = {"config": config.model_dump(mode="json"), "out": str(folder), "source": source}
     work = RankTask(function="tilespec.training.train:learn", arguments=arguments, out=str(folder.absolute()))
@@ -113,7 +114,7 @@ def _work(hands: RankRunner, config: Config, folder: Path, source: str, progress
 
 def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) -> dict[str, Any]:
     """Run one rank of a training: prepare, resume, loop, publish; return the result."""
-    settings, folder = Config.model_validate(config), Path(out)
+    settings, folder = Config.model_validate(config), store_path(out)
     data, options = settings.data, settings.train
     with joined(options.device, options.timeout) as ranks:
         shared(folder / run_folder.CHECKPOINTS, ranks)
@@ -153,7 +154,7 @@ def learn(config: Mapping[str, Any], out: str, source: str, progress: Progress) 
 
 
 def _resumed(
-    config: Config, folder: Path, ranks: Ranks, setup: Setup, validation: Validation | None, augment: Augment
+    config: Config, folder: StorePath, ranks: Ranks, setup: Setup, validation: Validation | None, augment: Augment
 ) -> tuple[int, Loop]:
     """Return the steps done by the newest complete checkpoint, and the loop that continues there."""
     train, checkpoints, first = config.train, folder / run_folder.CHECKPOINTS, ranks.rank == 0

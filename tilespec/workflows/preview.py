@@ -21,7 +21,7 @@ from tilespec.output.report.page import MARK, render
 from tilespec.output.report.page_parts import Key, Picture, Row, Section
 from tilespec.output.report.page_parts import plain as as_text
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.storage.outputs import check_file
 from tilespec.training.augment.augment import Augment
@@ -90,7 +90,6 @@ def preview(
     """
     if not out.endswith((".html", ".htm")):
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last.")
-    local(out, "a page")
     check_file(out, MARK, "a page")
     settings, training_set, plan = prepared(resolve(config, options.overrides), 1)
     if training_set.whole_samples:
@@ -105,14 +104,14 @@ def preview(
     with Peak() as peak:
         progress.start("fit the recipe", 1, "recipes")
         with TemporaryDirectory() as folder:
-            recipe = recipe_of(settings, training_set, Path(folder), Ranks())
+            recipe = recipe_of(settings, training_set, store_path(folder), Ranks())
         progress.advance(1)
         progress.finish()
         examples = list(first_examples(settings, training_set, recipe, options.count))
         sections = [_settings(settings), *_sections(examples, training_set, recipe)]
         html = render(f"What the network reads: {name_of(training_set.regions[0].scene.url)}", sections)
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(out), html)
+        store_path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(store_path(out), html)
     facts = {"out": out, "patches": len(examples), "bytes": len(html.encode()), "notes": plan["notes"]}
     return {**facts, "seconds": peak.seconds, "peak_memory": peak.bytes}
 

@@ -7,6 +7,7 @@ import pytest
 
 from tilespec.core.cpu import cores
 from tilespec.core.errors import IncompleteError, UserError
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.ranks import processes
 from tilespec.training.ranks.group import Ranks, shared
 from tilespec.training.ranks.processes import run_processes
@@ -71,6 +72,6 @@ def test_the_interface_of_an_address_is_found_by_its_route():
 
 def test_a_machine_that_does_not_see_the_folder_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("tilespec.training.ranks.group.APPEARS", 0.2)
-    shared(tmp_path, Ranks())
+    shared(store_path(tmp_path), Ranks())
     with pytest.raises(UserError, match=f"nothing on {socket.gethostname()}, where rank 1 is"):
-        shared(tmp_path / "elsewhere", Ranks(rank=1, world=2))
+        shared(store_path(tmp_path / "elsewhere"), Ranks(rank=1, world=2))

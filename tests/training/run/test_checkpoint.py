@@ -1,11 +1,27 @@
 import json
+from datetime import timedelta
 
 import pytest
 import torch
+from object_store import places, reached, served
 
 from tilespec.core.errors import UserError
+from tilespec.storage.backends.paths import store_path
 from tilespec.training.player import Player
 from tilespec.training.run import checkpoint
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served() as port:
+        yield port
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, server, tmp_path):
+    """Return the place of the checkpoints: on disk, and in a bucket."""
+    with places(request.param, tmp_path, server) as where:
+        yield where
 
 
 def player(kind=torch.optim.AdamW, seed=0, steps=3):
@@ -64,53 +80,79 @@ def test_ranks_without_an_average_leave_it_alone():
     assert all(torch.equal(value, checkpoint.state(other)[key]) for key, value in checkpoint.state(one).items())
 
 
-def test_the_validations_so_far_are_kept(tmp_path):
+def test_the_validations_so_far_are_kept(place):
     lines = [{"step": 2, "iou": 0.25, "seconds": 0.1}, {"step": 4, "iou": None, "seconds": 0.2}]
-    checkpoint.save(tmp_path, 4, tensors(), lines)
-    assert checkpoint.validations(tmp_path, 4) == lines
+    checkpoint.save(place, 4, tensors(), lines)
+    assert checkpoint.validations(place, 4) == lines
 
 
-def test_two_stay_and_the_newest_is_found(tmp_path):
-    assert checkpoint.newest(tmp_path) == 0
+def test_two_stay_and_the_newest_is_found(place):
+    assert checkpoint.newest(place) == 0
     for step in (2, 4, 6):
-        checkpoint.save(tmp_path, step, tensors(step))
-        assert checkpoint.newest(tmp_path) == step
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "step-000004", "step-000006"]
-    assert checkpoint.load(tmp_path, 4)["net/generator/weight"][0, 0] == 4
+        checkpoint.save(place, step, tensors(step))
+        assert checkpoint.newest(place) == step
+    assert {key.split("/")[0] for key in place.sizes()} == {"LATEST", "step-000004", "step-000006"}
+    assert checkpoint.load(place, 4)["net/generator/weight"][0, 0] == 4
 
 
-def test_one_that_was_damaged_is_passed_over_and_can_be_written_again(tmp_path):
+def test_one_that_was_damaged_is_passed_over_and_can_be_written_again(place):
     for step in (2, 4):
-        checkpoint.save(tmp_path, step, tensors(step))
-    (tmp_path / "step-000004/state.safetensors").write_bytes(b"torn")
+        checkpoint.save(place, step, tensors(step))
+    (place / "step-000004/state.safetensors").write_bytes(b"torn")
     with pytest.warns(UserWarning, match=r"step-000004 cannot be used .*falling back to the checkpoint before"):
-        assert checkpoint.newest(tmp_path) == 2
-    checkpoint.save(tmp_path, 4, tensors(5))
-    assert checkpoint.newest(tmp_path) == 4
-    assert checkpoint.load(tmp_path, 4)["net/generator/weight"][0, 0] == 5
+        assert checkpoint.newest(place) == 2
+    checkpoint.save(place, 4, tensors(5))
+    assert checkpoint.newest(place) == 4
+    assert checkpoint.load(place, 4)["net/generator/weight"][0, 0] == 5
 
 
 @pytest.mark.parametrize("card", ["[]", "3", "null", "{}", '{"format": 9}', ""])
-def test_a_card_that_says_something_else_is_a_fault(tmp_path, card):
-    checkpoint.save(tmp_path, 2, tensors())
-    (tmp_path / "step-000002/state.json").write_text(card)
+def test_a_card_that_says_something_else_is_a_fault(place, card):
+    checkpoint.save(place, 2, tensors())
+    (place / "step-000002/state.json").write_bytes(card.encode())
     with pytest.warns(UserWarning, match="step-000002 cannot be used"):
-        assert checkpoint.newest(tmp_path) == 0
+        assert checkpoint.newest(place) == 0
 
 
-def test_a_killed_run_leaves_nothing_that_stays(tmp_path):
-    checkpoint.save(tmp_path, 2, tensors())
-    (tmp_path / "step-000004.partial").mkdir()
-    (tmp_path / "step-000004.partial/state.safetensors").write_bytes(b"half")
-    (tmp_path / "LATEST.77.partial").write_text("half")
-    assert checkpoint.newest(tmp_path) == 2
-    checkpoint.save(tmp_path, 6, tensors())
-    assert not list(tmp_path.glob("*.partial"))
+def test_a_killed_run_leaves_nothing_that_stays(place):
+    checkpoint.save(place, 2, tensors())
+    (place / "step-000004.partial").mkdir()
+    (place / "step-000004.partial/state.safetensors").write_bytes(b"half")
+    (place / "step-000005").mkdir()
+    (place / "step-000005/state.safetensors").write_bytes(b"half")
+    (place / "LATEST.77.partial").write_bytes(b"half")
+    assert checkpoint.newest(place) == 2
+    checkpoint.save(place, 6, tensors())
+    assert {key.split("/")[0] for key in place.sizes()} == {"LATEST", "step-000002", "step-000006"}
 
 
-def test_without_latest_the_newest_that_is_whole_counts(tmp_path):
+def test_without_latest_the_newest_that_is_whole_counts(place):
     for step in (2, 4):
-        checkpoint.save(tmp_path, step, tensors(step))
-    (tmp_path / "LATEST").unlink()
-    assert checkpoint.newest(tmp_path) == 4
-    assert json.loads((tmp_path / "step-000004/state.json").read_text())["step"] == 4
+        checkpoint.save(place, step, tensors(step))
+    (place / "LATEST").unlink()
+    assert checkpoint.newest(place) == 4
+    assert json.loads((place / "step-000004/state.json").read_text())["step"] == 4
+
+
+def test_of_two_runs_that_write_one_training_the_slower_one_ends(place, monkeypatch):
+    checkpoint.save(place, 2, tensors())
+
+    def meanwhile(_):
+        monkeypatch.undo()
+        checkpoint.save(place, 8, tensors(8))
+
+    monkeypatch.setattr(checkpoint, "_flush", meanwhile)
+    with pytest.raises(UserError, match="LATEST: found a checkpoint that another run has written meanwhile"):
+        checkpoint.save(place, 4, tensors())
+    assert checkpoint.newest(place) == 8
+
+
+def test_a_checkpoint_whose_answer_was_lost_was_written(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("tilespec.storage.backends.s3.TIMEOUT", timedelta(seconds=1))
+    with reached(server) as (proxy, url):
+        place = store_path(f"{url}/place")
+        checkpoint.save(place, 2, tensors())
+        proxy.faults.append(("PUT LATEST", "timeout", 1))
+        checkpoint.save(place, 4, tensors(4))
+        assert proxy.met == ["timeout"]
+        assert checkpoint.newest(place) == 4

@@ -299,6 +299,7 @@ def test_weights_stay_as_long_as_a_checkpoint_may_go_back_to_them(scene, tmp_pat
     of = judge(scene, tmp_path / "m")
     for step in (2, 4):
         (of.folder / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+        (of.folder / "checkpoints" / f"step-{step:06d}" / "state.json").touch()
     (of.folder / "checkpoints" / "step-000006.partial").mkdir()
     found = scored(judge(scene, tmp_path / "try"), {1: 0, 2: 1, 3: 2})
     seeds = [step - 1 for step in sorted(found, key=found.get)]  # each better than the one before

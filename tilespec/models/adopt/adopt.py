@@ -1,6 +1,5 @@
 """Adopt: the verb ``adopt`` makes a model folder of a fitted estimator of scikit-learn."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from tilespec.models.adopt.options import AdoptOptions
 from tilespec.models.model import Model
 from tilespec.models.nets.adopted import ANSWERS, load_estimator
 from tilespec.spectra.recipe import Recipe
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.scene import Scene
 
 TASKS: Final = {True: "segment", False: "reconstruct"}
@@ -46,7 +45,7 @@ def adopt(file: str, out: str, options: AdoptOptions, progress: Progress) -> dic
     estimator = load_estimator(data, file)
     net, classes, channels = _described(file, estimator, scene, recipe.bands_out)
     task = _task(file, options.task, classes, channels)
-    folder = str(local(out, "a model"))
+    folder = str(out)
     progress.say(
         f"{type(estimator).__name__}: {recipe.bands_out} bands to {channels} {'classes' if classes else 'values'}"
     )
@@ -62,7 +61,7 @@ def adopt(file: str, out: str, options: AdoptOptions, progress: Progress) -> dic
         weights={"estimator": torch.frombuffer(bytearray(data), dtype=torch.uint8)},
         provenance={"method": type(estimator).__name__, "train_regions": []},
     )
-    if (Path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
+    if (store_path(folder) / "model.json").exists() and Model.load(folder).digest != model.digest:
         raise OccupiedError(folder, found="another model", expected="a free place", do="Give another OUT.")
     model.save(folder)
     return facts | {"channels": channels}
@@ -71,9 +70,9 @@ def adopt(file: str, out: str, options: AdoptOptions, progress: Progress) -> dic
 def _read(file: str) -> bytes:
     """Return the bytes of a file, which must not be absurdly large."""
     try:
-        size = Path(file).stat().st_size
+        size = store_path(file).size()
         if size <= LARGEST:
-            return Path(file).read_bytes()
+            return store_path(file).read_bytes()
     except OSError as error:
         raise UserError(file, found=str(error), expected="a file of skops", do="Check the path.") from error
     raise UserError(file, found=f"{size} bytes", expected=f"at most {LARGEST}", do="Fit a smaller estimator.")

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, final
 
 from tilespec.core.errors import UserError
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.columns import layer_of
 from tilespec.storage.group import open_group
 from tilespec.storage.ledger import Ledger, read_note, sidecar
@@ -143,12 +144,12 @@ def name_of(url: str) -> str:
 
 def _open(path: str) -> list[Any]:
     """Return the runs at ``path``: one run, or a model and its recipe."""
-    folder = Path(path)
+    folder = store_path(path)
     if any((folder / name).exists() for name in ("model.json", "log.jsonl")):
         return _model(folder)
     if (folder / "recipe.json").exists():
         return [RecipeRun(name=name_of(path), recipe=Recipe.load(path))]
-    if "://" in path or (folder / "zarr.json").exists():
+    if (folder / "zarr.json").exists():
         return [_store(path)]
     raise UserError(
         path,
@@ -182,7 +183,7 @@ def _failed(url: str) -> tuple[int, ...]:
     return tuple(sorted({int(tile) for record in records for tile in record.get("poison", ())}))
 
 
-def _model(folder: Path) -> list[Any]:
+def _model(folder: StorePath) -> list[Any]:
     """Return a model, or one in training, and its recipe."""
     card, log = folder / "model.json", folder / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
@@ -199,7 +200,7 @@ def _model(folder: Path) -> list[Any]:
     return [model, RecipeRun(name=folder.name, recipe=Recipe.load(str(folder / "recipe")))]
 
 
-def _metric(folder: Path, validations: Sequence[Mapping[str, Any]]) -> str:
+def _metric(folder: StorePath, validations: Sequence[Mapping[str, Any]]) -> str:
     """Return the metric that is compared among a training's validations."""
     settings = (read_note(folder, "config") or {}).get("validate") or {}
     return settings.get("metric") or next((str(key) for line in validations for key in line if key != "step"), "")

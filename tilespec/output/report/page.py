@@ -5,7 +5,6 @@ it, the page has no script, and its content policy forbids it to load anything.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,7 +29,7 @@ from tilespec.output.report.reconstruction import of_reconstructions
 from tilespec.output.report.scores import by_class, methods
 from tilespec.output.report.synthesis import of_synthesis
 from tilespec.output.report.training import of_training
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.storage.outputs import check_file
 from tilespec.storage.scene import Scene
@@ -53,9 +52,8 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     Raises:
         UserError: ``out`` is no .html file, or one of ``runs`` is nothing that a report can show.
     """
-    if not out.endswith((".html", ".htm")) or Path(out).is_dir():
+    if not out.endswith((".html", ".htm")) or store_path(out).is_dir():
         raise UserError("OUT", found=repr(out), expected="a file NAME.html", do="Name the page last: RUN... OUT.html.")
-    local(out, "a page")
     check_file(out, MARK, "a page")
     chosen_pixels = pixels(options.pixel)
     opened = Runs.open(runs)
@@ -74,8 +72,8 @@ def report(runs: Sequence[str], out: str, options: ReportOptions, progress: Prog
     with Peak() as peak:
         sections = _sections(opened, chosen_pixels, options.samples, progress)
         html = render(options.title or _title(opened), sections)
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(out), html)
+        store_path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(store_path(out), html)
     facts = {"sections": [section.key for section in sections], "bytes": len(html.encode())}
     return {**plan, **facts, "seconds": peak.seconds, "peak_memory": peak.bytes}
 

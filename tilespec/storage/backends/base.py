@@ -5,16 +5,22 @@ are complete or do not happen, and conditional puts, of which one of many succee
 in `tilespec.storage.backends.paths.SCHEMES`.
 """
 
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from zarr.abc.store import Store
 
 from tilespec.core.errors import UserError
+
+BLOCK = 1 << 24
+"""The bytes that a download holds in memory."""
 
 
 class StorePath(ABC):
@@ -87,6 +93,17 @@ class StorePath(ABC):
             FileNotFoundError: there is none.
         """
 
+    def size(self) -> int:
+        """Return the bytes of the object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        size = self.parent.sizes().get(self.name)
+        if size is None:
+            raise FileNotFoundError(str(self))
+        return size
+
     def read_text(self) -> str:
         """Return the object as text."""
         return self.read_bytes().decode()
@@ -98,6 +115,31 @@ class StorePath(ABC):
     @abstractmethod
     def write_bytes(self, data: bytes) -> int:
         """Put the object completely or not at all, so that it survives a power cut; return its bytes."""
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """Yield a file of this machine with the object's content: a download, which is deleted when the block ends.
+
+        Raises:
+            FileNotFoundError: there is no object.
+            UserError: this machine has less room for temporary files than the object has bytes.
+        """
+        with TemporaryDirectory(prefix="tilespec-") as folder:
+            file = Path(folder, self.name)
+            download(self, file)
+            yield file
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """Yield the path of a file to write, which is put completely when the block ends, or not at all on an error."""
+        with TemporaryDirectory(prefix="tilespec-") as folder:
+            file = Path(folder, self.name)
+            yield file
+            self.put_file(file)
+
+    def put_file(self, file: Path) -> None:
+        """Put the object with the content of a file of this machine, completely or not at all."""
+        self.write_bytes(file.read_bytes())
 
     @abstractmethod
     def claim(self, data: bytes) -> bool:
@@ -134,6 +176,10 @@ class StorePath(ABC):
         """Return whether the object, or any object below the prefix, exists."""
         return self.tag() is not None or self.is_dir()
 
+    def is_empty(self) -> bool:
+        """Return whether neither the object nor any object below the prefix exists."""
+        return not self.exists()
+
     def is_dir(self) -> bool:
         """Return whether any object below the prefix exists."""
         return bool(self.sizes())
@@ -169,6 +215,9 @@ class StorePath(ABC):
         """Delete all objects below."""
         self.discard(list(self.sizes()))
 
+    def flush(self) -> None:  # noqa: B027
+        """Wait until the names of the objects directly below survive a power cut; where each put does, do nothing."""
+
     def sweep(self) -> None:  # noqa: B027
         """Delete files that killed writers left under temporary names; without temporary names do nothing."""
 
@@ -179,6 +228,27 @@ class StorePath(ABC):
     @abstractmethod
     def zarr_store(self) -> Store:
         """Return the Zarr store of the objects below."""
+
+
+def download(path: StorePath, file: Path, advance: Callable[[int], None] = lambda _: None) -> None:
+    """Write an object into a file of this machine; ``advance`` is called with the bytes of each piece.
+
+    Raises:
+        FileNotFoundError: there is no object.
+        UserError: the disk of the file has less room than the object has bytes.
+    """
+    size, free = path.size(), shutil.disk_usage(file.parent).free
+    if size > free:
+        raise UserError(
+            path,
+            found=f"{size / 1e9:.1f} GB, where {file.parent} has room for {free / 1e9:.1f} GB",
+            expected="room for a temporary copy",
+            do="Set TMPDIR to a folder of a larger disk.",
+        )
+    with file.open("wb") as copy:
+        for block in path.blocks(BLOCK):
+            copy.write(block)
+            advance(len(block))
 
 
 def unknown(url: object, found: str) -> UserError:

@@ -71,18 +71,37 @@ class FolderPath(PosixPath, StorePath):
             while block := file.read(size):
                 yield block
 
-    def write_bytes(self, data: bytes) -> int:  # type: ignore[override]
-        """Replace the file completely or not at all; return its bytes."""
-        partial = self.with_name(f"{self.name}.{uuid4().hex}.partial")
+    def size(self) -> int:
+        """Return the bytes of the file."""
+        return self.stat().st_size
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """Yield the file itself."""
+        yield self.on_disk
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """Yield the path of a file beside this one, which replaces it when the block ends; on an error it goes."""
+        partial = Path(self).with_name(f"{self.name}.{uuid4().hex}.partial")
         try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
+            yield partial
+            with partial.open("rb") as file:
                 os.fsync(file.fileno())
             partial.replace(self)
         except BaseException:
             partial.unlink(missing_ok=True)  # a full disk keeps no half of it
             raise
+
+    def put_file(self, file: Path) -> None:
+        """Replace the file by a copy of another one, completely or not at all."""
+        with self.staged() as partial:
+            shutil.copyfile(file, partial)
+
+    def write_bytes(self, data: bytes) -> int:  # type: ignore[override]
+        """Replace the file completely or not at all; return its bytes."""
+        with self.staged() as partial:
+            partial.write_bytes(data)
         return len(data)
 
     def claim(self, data: bytes) -> bool:
@@ -136,6 +155,18 @@ class FolderPath(PosixPath, StorePath):
         """Return those of ``keys`` that lead out of this folder, by ``..`` or by a symbolic link in the path."""
         root = self.resolve()
         return [key for key in keys if not (self / key).parent.resolve().is_relative_to(root)]
+
+    def is_empty(self) -> bool:
+        """Return whether nothing exists here, or an empty folder."""
+        return not self.exists() or (self.is_dir() and next(self.iterdir(), None) is None)
+
+    def flush(self) -> None:
+        """Write the list of names in this folder to the disk."""
+        handle = os.open(self, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     def clear(self) -> None:
         """Remove everything in this folder."""

@@ -55,7 +55,7 @@ def absolute(url: str | Path) -> str:
     return str(store_path(url).absolute())
 
 
-def local(url: str | Path, what: str) -> Path:
+def local(url: str | Path | StorePath, what: str) -> Path:
     """Return a path of this machine; refuse the URL of a bucket where ``what`` must be a file or a folder."""
     path = store_path(url).on_disk
     if path is None:

@@ -7,6 +7,8 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, final
 
 from zarr.storage import ObjectStore, WrapperStore
@@ -70,6 +72,13 @@ class S3Path(StorePath):
             raise FileNotFoundError(str(self))
         return float(head["last_modified"].timestamp())
 
+    def size(self) -> int:
+        """Return the bytes of the object."""
+        head = self._head()
+        if head is None:
+            raise FileNotFoundError(str(self))
+        return int(head["size"])
+
     def read_bytes(self) -> bytes:
         """Return the bytes of the object."""
         import obstore
@@ -91,6 +100,13 @@ class S3Path(StorePath):
         with translate_errors(self):
             obstore.put(client(self.bucket), self.key, data)
         return len(data)
+
+    def put_file(self, file: Path) -> None:
+        """Put the object in parts of a few megabytes; it appears complete or not at all."""
+        import obstore
+
+        with translate_errors(self):
+            obstore.put(client(self.bucket), self.key, file)
 
     def claim(self, data: bytes) -> bool:
         """Put the object if there is none, and return whether this call did; of many concurrent calls one succeeds."""
@@ -119,6 +135,14 @@ class S3Path(StorePath):
         """Return the size in bytes of each object below, by its name below this prefix."""
         cut = len(self.key) + 1
         return again(self, lambda: {entry["path"][cut:]: int(entry["size"]) for entry in self._listed()})
+
+    def glob(self, pattern: str) -> "Iterator[S3Path]":
+        """Yield the objects directly below whose names match the pattern; those further below are not listed."""
+        import obstore
+
+        listed = again(self, lambda: obstore.list_with_delimiter(client(self.bucket), self.key or None)["objects"])
+        names = (entry["path"].rpartition("/")[2] for entry in listed)
+        yield from (self / name for name in sorted(names) if fnmatchcase(name, pattern))
 
     def zarr_store(self) -> "S3ZarrStore":
         """Return Zarr's store of the objects below."""

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
+from tilespec.storage.backends.base import StorePath
 from tilespec.training.loop.moves import StepRunner
 from tilespec.training.loop.throughput import Batches, Reader, Throughput
 from tilespec.training.loop.weight_average import WeightAverage
@@ -78,7 +78,7 @@ class Loop:
 
     train: Train
     """The settings ``[train]``."""
-    folder: Path
+    folder: StorePath
     """The folder of the training."""
     ranks: Ranks
     """This process among all ranks."""
@@ -185,6 +185,7 @@ class Loop:
             tensors = self._state()
             if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
                 raise _hopeless(self.folder, f"weights after step {tally.done - 1} that are NaN or infinite", 1)
+            self.log.flush()
             checkpoint.save(self.folder / run_folder.CHECKPOINTS, tally.done, tensors, self.judge.lines)
 
 
@@ -199,7 +200,7 @@ def _line(result: StepResult, figures: Mapping[str, Any]) -> dict[str, Any]:
     return {**losses, "rate": result.rate, "norms": norms, **({"validation": figures} if figures else {})}
 
 
-def _hopeless(folder: Path, found: str, bad: int) -> UserError:
+def _hopeless(folder: StorePath, found: str, bad: int) -> UserError:
     """Return the reason why a training cannot continue."""
     return UserError(
         folder,

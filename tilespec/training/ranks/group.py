@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import final
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tilespec.core.errors import IncompleteError, UserError
 from tilespec.core.signals import SIGNALS, LocalFlag, catch_signals
+from tilespec.storage.backends.base import StorePath
 from tilespec.training.ranks.launchers import RankAddress, place
 from tilespec.training.ranks.rendezvous import Rendezvous, interface
 
@@ -147,7 +147,7 @@ def _parted() -> None:
     dist.destroy_process_group()
 
 
-def shared(folder: Path, ranks: Ranks) -> None:
+def shared(folder: StorePath, ranks: Ranks) -> None:
     """Refuse ranks whose machine does not see the ``folder`` of rank 0; network disks get some time.
 
     Raises:

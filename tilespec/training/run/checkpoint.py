@@ -1,17 +1,17 @@
 """Checkpoint: the complete state from which a training resumes, written completely or not at all.
 
 ``step-000100/`` holds ``state.safetensors`` (nets with their buffers, optimisers, the average of weights) and
-``state.json`` (the step, the validations so far, the digest of the tensors). The folder gets its name when it is
-complete; ``LATEST`` is updated last. Nothing is unpickled, and tensors that do not belong to the configuration are
-refused.
+``state.json`` (the step, the validations so far, the digest of the tensors). The tensors are put first, then the card;
+without a card nothing there counts. ``LATEST`` is put last, under the condition that no other run has done so
+meanwhile. So it needs no rename, and is the same in a folder and in a bucket. Nothing is unpickled, and tensors that do
+not belong to the configuration are refused.
 """
 
 import hashlib
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tilespec.core.errors import UserError
 from tilespec.models.tensors import fit, plain, read, write
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.training.player import Player
 
 FORMAT = 1
 KEEP = 2
 """The number of checkpoints that are not deleted: the newest, and one before it."""
+TENSORS, CARD, LATEST = "state.safetensors", "state.json", "LATEST"
+"""The names of a checkpoint's tensors and card, and of the file that names the newest checkpoint."""
 Named = Mapping[str, Tensor]
 
 
@@ -97,78 +102,111 @@ def _restore_optimiser(name: str, player: Player, moments: Named) -> None:
     player.optimiser.load_state_dict({**player.optimiser.state_dict(), "state": slots})
 
 
-def save(folder: Path, step: int, tensors: Named, validations: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Write the checkpoint of ``step`` and return its folder; files of killed runs are deleted if possible."""
-    final = folder / f"step-{step:06d}"
-    partial = folder / f"{final.name}.partial"
+def save(
+    folder: Path | StorePath, step: int, tensors: Named, validations: Sequence[Mapping[str, Any]] = ()
+) -> StorePath:
+    """Write the checkpoint of ``step`` and return its place; files of killed runs are deleted if possible.
+
+    Raises:
+        UserError: another run has written a checkpoint meanwhile.
+    """
+    folder = store_path(folder)
+    final, latest = folder / f"step-{step:06d}", folder / LATEST
+    before = latest.tag()
     sweep(folder)
-    partial.mkdir(parents=True)
-    write(partial / "state.safetensors", tensors)
-    _flush(partial / "state.safetensors")
-    digest = _digest(partial / "state.safetensors")
+    final.mkdir(parents=True, exist_ok=True)
+    with (final / TENSORS).staged() as file:
+        write(file, tensors)
+        digest = _digest(file)
     card = {"format": FORMAT, "step": step, "digest": digest, "validations": [dict(line) for line in validations]}
-    write_atomic(partial / "state.json", json.dumps(card, indent=1) + "\n")
-    shutil.rmtree(final, ignore_errors=True)  # an unreadable checkpoint
-    partial.rename(final)
-    _flush(folder)
-    write_atomic(folder / "LATEST", final.name + "\n")
-    for old in _steps(folder)[KEEP:]:
-        shutil.rmtree(folder / f"step-{old:06d}", ignore_errors=True)
+    write_atomic(final / CARD, json.dumps(card, indent=1) + "\n")
+    for place in (final, folder):
+        _flush(place)
+    _record(latest, final.name, before)
+    for old in steps(folder)[KEEP:]:
+        with suppress(OSError):
+            _remove(folder / f"step-{old:06d}")
     return final
 
 
-def newest(folder: Path) -> int:
-    """Return the step of the newest complete checkpoint, 0 without any; warn of incomplete ones."""
-    latest = folder / "LATEST"
+def newest(folder: Path | StorePath) -> int:
+    """Return the step of the newest complete checkpoint, 0 without any; warn of damaged ones."""
+    folder = store_path(folder)
+    latest = folder / LATEST
     named = latest.read_text().strip().removeprefix("step-") if latest.exists() else ""
-    steps = sorted(_steps(folder), key=lambda step: (f"{step:06d}" == named, step), reverse=True)
-    for step in steps:
-        fault = _fault(folder / f"step-{step:06d}")
+    for step in sorted(steps(folder), key=lambda step: (f"{step:06d}" == named, step), reverse=True):
+        path = folder / f"step-{step:06d}"
+        fault = _fault(path)
         if fault is None:
             return step
-        warnings.warn(
-            f"{folder / f'step-{step:06d}'} cannot be used ({fault}): falling back to the checkpoint before",
-            stacklevel=2,
-        )
+        warnings.warn(f"{path} cannot be used ({fault}): falling back to the checkpoint before", stacklevel=2)
     return 0
 
 
-def load(folder: Path, step: int) -> dict[str, Tensor]:
+def load(folder: Path | StorePath, step: int) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint that `newest` found complete."""
-    return read(folder / f"step-{step:06d}" / "state.safetensors")
+    return read(store_path(folder) / f"step-{step:06d}" / TENSORS)
 
 
-def validations(folder: Path, step: int) -> list[dict[str, Any]]:
+def validations(folder: Path | StorePath, step: int) -> list[dict[str, Any]]:
     """Return the validations before a checkpoint."""
-    card = json.loads((folder / f"step-{step:06d}" / "state.json").read_text())
+    card = json.loads((store_path(folder) / f"step-{step:06d}" / CARD).read_text())
     return list(card.get("validations", []))
 
 
-def sweep(folder: Path) -> None:
-    """Delete files that a killed run left under temporary names."""
-    for path in folder.glob("*.partial"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def steps(folder: StorePath) -> list[int]:
+    """Return the steps that have a checkpoint with a card, the newest first."""
+    return sorted((int(top[5:]) for top in _cards(folder.sizes()) if top[5:].isdigit()), reverse=True)
 
 
-def _steps(folder: Path) -> list[int]:
-    """Return the steps that have a folder, the newest first."""
-    names = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+def sweep(folder: Path | StorePath) -> None:
+    """Delete files that a killed run left under temporary names, or without the card that would have come last."""
+    folder = store_path(folder)
+    sizes = folder.sizes()
+    tops, done = {key.partition("/")[0] for key in sizes}, _cards(sizes)
+    for top in tops:
+        if top.endswith(".partial") or (top.startswith("step-") and top not in done):
+            with suppress(OSError):
+                _remove(folder / top)
 
 
-def _fault(path: Path) -> str | None:
+def _cards(names: Mapping[str, int]) -> set[str]:
+    """Return the names of the checkpoints with a card, among the names of all objects."""
+    return {top for top, _, name in (key.partition("/") for key in names) if top.startswith("step-") and name == CARD}
+
+
+def _remove(path: StorePath) -> None:
+    """Delete a checkpoint, the card first, or a file."""
+    (path / CARD).unlink(missing_ok=True) if path.is_dir() else path.unlink(missing_ok=True)
+    if path.is_dir():
+        path.clear()
+        path.rmdir()
+
+
+def _record(latest: StorePath, name: str, before: str | None) -> None:
+    """Name the newest checkpoint, unless another run has done so since the tag was ``before``."""
+    data = f"{name}\n".encode()
+    won = latest.claim(data) if before is None else latest.swap(data, before)
+    if not won and latest.read_bytes() != data:  # ours, where only the answer was lost
+        raise UserError(
+            latest,
+            found="a checkpoint that another run has written meanwhile",
+            expected="one run at a time",
+            do="End the other run, or wait for it; the same command resumes.",
+        )
+
+
+def _fault(path: StorePath) -> str | None:
     """Return the fault of a checkpoint, or None."""
     try:
-        card = json.loads((path / "state.json").read_text())
+        card = json.loads((path / CARD).read_text())
         if card["format"] != FORMAT:
             return f"format {card['format']}, not {FORMAT}"
-        if card["digest"] != _digest(path / "state.safetensors"):
-            return "its tensors are not those that were written"
-        with safe_open(path / "state.safetensors", framework="pt"):
-            pass  # a pickle, for example, has no such header
+        with (path / TENSORS).local_copy() as file:
+            if card["digest"] != _digest(file):
+                return "its tensors are not those that were written"
+            with safe_open(file, framework="pt"):
+                pass  # a pickle, for example, has no such header
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         return f"{type(error).__name__}: {error}"
     return None
@@ -187,10 +225,6 @@ def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value).detach()
 
 
-def _flush(path: Path) -> None:
-    """Flush a file or a folder's list of names to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _flush(path: StorePath) -> None:
+    """Wait until the names in a folder survive a power cut."""
+    path.flush()

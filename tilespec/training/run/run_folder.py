@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +12,7 @@ from tilespec.core.fingerprint import difference, fingerprint
 from tilespec.models.model import Model
 from tilespec.models.tasks.base import generates
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.base import StorePath
 from tilespec.storage.files import read_json, write_atomic
 from tilespec.training.data.sample_stream import held_ids
 from tilespec.training.data.training_set import TrainingSet
@@ -24,7 +24,7 @@ from tilespec.training.setup import Setup
 CHECKPOINTS = "checkpoints"
 
 
-def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
+def settle(folder: StorePath, config: Config, regions: list[dict[str, Any]]) -> None:
     """Store the settings of a training in its folder, or compare them with those that it was begun with.
 
     With more steps the same training continues, unless the schedule depends on the last step; fewer steps are accepted
@@ -44,7 +44,7 @@ def settle(folder: Path, config: Config, regions: list[dict[str, Any]]) -> None:
             return
         _check_longer(folder, config, before, settings)
         (folder / CHECKPOINTS / "result.json").unlink(missing_ok=True)  # first, because it is the result of fewer steps
-    elif folder.exists() and any(folder.iterdir()):
+    elif not folder.is_empty():
         raise UserError(folder, found="files that no training wrote", expected="a free place", do="Give another --out.")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.json", config.model_dump_json(indent=1) + "\n")
@@ -60,7 +60,7 @@ def _completed(before: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     return {**before, **{table: {**filled_in[table], **before.get(table, {})} for table in filled_in}}
 
 
-def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_longer(folder: StorePath, config: Config, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse settings that differ in more than the steps, or in the steps if these change the course."""
     total, done = config.train.steps, newest(folder / CHECKPOINTS)
     steps = {**before, "train": {**before["train"], "steps": total}}
@@ -83,12 +83,12 @@ def _check_longer(folder: Path, config: Config, before: dict[str, Any], now: dic
     )
 
 
-def result(folder: Path) -> dict[str, Any] | None:
+def result(folder: StorePath) -> dict[str, Any] | None:
     """Return the result of the training in ``folder``, if it has ended; a damaged one is written again at its end."""
     return read_json(folder / CHECKPOINTS / "result.json")
 
 
-def _stored(file: Path) -> dict[str, Any]:
+def _stored(file: StorePath) -> dict[str, Any]:
     """Return the settings that a training was begun with; refuse a damaged file."""
     settings = read_json(file)
     if settings is None:
@@ -101,7 +101,7 @@ def _stored(file: Path) -> dict[str, Any]:
     return settings
 
 
-def is_whole(folder: Path) -> bool:
+def is_whole(folder: StorePath) -> bool:
     """Return whether the folder has a model that can be used."""
     try:
         Model.load(str(folder))
@@ -110,7 +110,7 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def check_weights(folder: Path, facts: Mapping[str, Any], best: Path) -> None:
+def check_weights(folder: StorePath, facts: Mapping[str, Any], best: StorePath) -> None:
     """Refuse to publish a model again whose weights, those of the best validation, no longer exist.
 
     Raises:
@@ -125,13 +125,13 @@ def check_weights(folder: Path, facts: Mapping[str, Any], best: Path) -> None:
         )
 
 
-def conclude(folder: Path, facts: Mapping[str, Any]) -> None:
+def conclude(folder: StorePath, facts: Mapping[str, Any]) -> None:
     """Store the result of the training."""
     write_atomic(folder / CHECKPOINTS / "result.json", json.dumps(dict(facts), indent=1) + "\n")
 
 
 def publish(  # noqa: PLR0913 - what a model is made of
-    folder: Path,
+    folder: StorePath,
     config: Config,
     *,
     training_set: TrainingSet,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tilespec.evaluate.metrics.base import Metric
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import parse_json, write_atomic
 
 Line = Mapping[str, Any]
@@ -37,19 +39,19 @@ def worth(line: Line, metric: Metric) -> float | None:
     return value if metric.better == "larger" else -value
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
+def read(folder: Path | StorePath) -> list[dict[str, Any]]:
     """Return the validations of the training in ``folder`` in their order, without incomplete lines."""
-    path = folder / "validation.jsonl"
+    path = store_path(folder) / "validation.jsonl"
     lines = (_line(text) for text in path.read_text().splitlines()) if path.exists() else iter(())
     return [line for line in lines if line is not None]
 
 
-def write(folder: Path, lines: Sequence[Line]) -> None:
+def write(folder: Path | StorePath, lines: Sequence[Line]) -> None:
     """Replace the validations of the training in ``folder``."""
-    write_atomic(folder / "validation.jsonl", "".join(json.dumps(dict(line)) + "\n" for line in lines))
+    write_atomic(store_path(folder) / "validation.jsonl", "".join(json.dumps(dict(line)) + "\n" for line in lines))
 
 
-def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
+def rewind(folder: Path | StorePath, step: int) -> list[dict[str, Any]]:
     """Delete the validations after ``step`` steps, because they are done again; return the others."""
     before = read(folder)
     lines = [line for line in before if line["step"] <= step]

@@ -3,12 +3,12 @@
 import math
 import struct
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor
 
 from tilespec.models.tensors import read
+from tilespec.storage.backends.base import StorePath
 from tilespec.training.ranks.group import Ranks
 from tilespec.training.settings import Config
 from tilespec.training.validation import history
@@ -20,7 +20,12 @@ class Judge:
     """The validations so far, which drive the schedule, stop the training early, and choose the weights."""
 
     def __init__(
-        self, validation: Validation | None, config: Config, folder: Path, ranks: Ranks, lines: list[dict[str, Any]]
+        self,
+        validation: Validation | None,
+        config: Config,
+        folder: StorePath,
+        ranks: Ranks,
+        lines: list[dict[str, Any]],
     ) -> None:
         """Continue after ``lines``, the validations of a checkpoint; without ``validation`` there are none.
 

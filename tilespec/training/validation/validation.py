@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tilespec.cluster.reduction import reduce_blocks
@@ -39,13 +37,16 @@ from tilespec.models.determinism import torch_threads
 from tilespec.models.ensemble import Ensemble
 from tilespec.models.model import Model
 from tilespec.models.nets.norms import spatial_norms
-from tilespec.models.tensors import plain, write
+from tilespec.models.tensors import plain, read, write
 from tilespec.predict.options import PredictOptions
 from tilespec.predict.predict import predict_scene
 from tilespec.predict.predictor import forget
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
+from tilespec.storage.files import scratch_folder
 from tilespec.training.data.training_set import TrainingRegion, TrainingSet
-from tilespec.training.run import run_folder
+from tilespec.training.run import checkpoint, run_folder
 from tilespec.training.settings import Config
 from tilespec.training.setup import Setup
 from tilespec.training.validation import history
@@ -62,14 +63,16 @@ JUDGING: Final = ScoreOptions(illuminant="none")
 """The options of the scores: every known pixel counts; colours are compared at the end."""
 
 
-def best_weights(folder: Path, step: int) -> Path:
+def best_weights(folder: StorePath, step: int) -> StorePath:
     """Return the file of the weights after a step, if they are the best so far."""
     return folder / SCRATCH / f"best-{step:06d}.safetensors"
 
 
-def clear(folder: Path) -> None:
+def clear(folder: StorePath) -> None:
     """Delete the scratch data of a training that has its model, if there are any."""
-    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    shutil.rmtree(scratch_folder(folder / SCRATCH), ignore_errors=True)
+    if (folder / SCRATCH).on_disk is None:
+        (folder / SCRATCH).clear()
 
 
 @final
@@ -91,12 +94,12 @@ class Validation:
     """What the task is judged by, the leading one first."""
     recipe: Recipe
     """The recipe before the net."""
-    folder: Path
+    folder: StorePath
     """The folder of the training."""
 
     @classmethod
     def of(
-        cls, config: Config, training_set: TrainingSet, setup: Setup, recipe: Recipe, folder: Path
+        cls, config: Config, training_set: TrainingSet, setup: Setup, recipe: Recipe, folder: StorePath
     ) -> "Validation | None":
         """Return the validation of a training, or None without held-out regions. It reads labels, and writes nothing.
 
@@ -167,21 +170,21 @@ class Validation:
         if step is None:
             return None
         try:
-            return step, load_file(self._weights(step))
-        except (OSError, SafetensorError) as error:
+            return step, read(self._weights(step))
+        except (OSError, UserError) as error:
             warnings.warn(f"{self._weights(step)} cannot be read ({error}): the last weights stand in", stacklevel=2)
             return None
 
-    def state(self, step: int) -> Path:
+    def state(self, step: int) -> StorePath:
         """Return the file of the state of the training after a step."""
-        return self._scratch / f"state-{step:06d}.safetensors"
+        return self.folder / SCRATCH / f"state-{step:06d}.safetensors"
 
     def store_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Store the state of the training after the best validation; delete those that are no longer needed."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        (self.folder / SCRATCH).mkdir(parents=True, exist_ok=True)
         write(self.state(step), dict(tensors))
         useful = {self.state(top) for top in self._tops(history.read(self.folder))}
-        for path in self._scratch.glob("state-*.safetensors"):
+        for path in (self.folder / SCRATCH).glob("state-*.safetensors"):
             if path not in useful:
                 path.unlink()
 
@@ -203,11 +206,12 @@ class Validation:
 
     @property
     def _scratch(self) -> Path:
-        return self.folder / SCRATCH
+        """The folder of this machine for what a validation writes and deletes."""
+        return scratch_folder(self.folder / SCRATCH)
 
-    def _weights(self, step: int) -> Path:
+    def _weights(self, step: int) -> StorePath:
         """Return the path of the weights of a validation."""
-        return self._scratch / f"best-{step:06d}.safetensors"
+        return best_weights(self.folder, step)
 
     def _figures(self, tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
         """Return the figures of all regions, or samples, together."""
@@ -223,7 +227,7 @@ class Validation:
             "weights": tensors,
         }
         with torch.random.fork_rng(devices=[]), torch_threads():
-            model = run_folder.publish(self._scratch / "model", self.config, **contents, source=SCRATCH)
+            model = run_folder.publish(store_path(self._scratch / "model"), self.config, **contents, source=SCRATCH)
             try:
                 parts = [self._region(n, region, model, progress) for n, region in enumerate(self.held.regions)]
             finally:
@@ -258,22 +262,21 @@ class Validation:
         lines = [before for before in history.read(self.folder) if before["step"] < line["step"]] + [line]
         candidate = self._scratch / "model" / "model.safetensors"
         if self.config.validation.keep == "best" and best(lines, self.metric) == line["step"]:
-            candidate.replace(self._weights(line["step"]))
+            self._weights(line["step"]).put_file(candidate)
         history.write(self.folder, lines)
         useful = self._useful(lines)
-        for path in self._scratch.glob("best-*.safetensors"):
+        for path in (self.folder / SCRATCH).glob("best-*.safetensors"):
             if path not in useful:
                 path.unlink()
         shutil.rmtree(self._scratch / "model", ignore_errors=True)
 
-    def _useful(self, lines: Sequence[Line]) -> set[Path]:
+    def _useful(self, lines: Sequence[Line]) -> set[StorePath]:
         """Return the files of the present best weights, and of those at the time of each checkpoint."""
         return {self._weights(top) for top in self._tops(lines)}
 
     def _tops(self, lines: Sequence[Line]) -> set[int]:
         """Return the step of the present best validation, and of those at the time of each checkpoint."""
-        names = (path.name.removeprefix("step-") for path in (self.folder / run_folder.CHECKPOINTS).glob("step-*"))
-        ends = [int(name) for name in names if name.isdigit()] + [lines[-1]["step"]]
+        ends = [*checkpoint.steps(self.folder / run_folder.CHECKPOINTS), lines[-1]["step"]]
         tops = (best([line for line in lines if line["step"] <= end], self.metric) for end in ends)
         return {top for top in tops if top is not None}
 

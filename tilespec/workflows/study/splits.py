@@ -9,6 +9,7 @@ from typing import Any, final
 
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import store_path
+from tilespec.storage.files import read_table
 from tilespec.training.settings import Data
 
 HEADS = ("name", "names", "file", "filename", "image", "scene")
@@ -190,7 +191,7 @@ def _listed(file: str) -> list[str]:
 def _text(file: str) -> str:
     """Return the contents of a text file."""
     try:
-        return Path(file).read_text(encoding="utf-8-sig")
+        return read_table(file)
     except (OSError, UnicodeDecodeError) as error:
         problem = getattr(error, "strerror", None) or "no text"
         raise UserError(file, found=problem, expected="a list of names, or TOML", do="Check the path.") from error
