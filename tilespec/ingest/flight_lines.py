@@ -10,7 +10,8 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import SpectralAxis
 from tilespec.ingest.readers.reader_table import split
-from tilespec.ingest.request import Request, prepare
+from tilespec.ingest.remote_sources import prepared
+from tilespec.ingest.request import Request
 from tilespec.ingest.write import write
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import COMPLETE, INCOMPLETE
@@ -64,11 +65,11 @@ def ingest_each(
         if name in scenes or name in failed:
             continue
         try:
-            job = prepare(requests[name])
-            axes.setdefault(name.rpartition("/")[0], {})[name] = job.source.facts.spectral
-            place = str(store_path(out) / name)
-            plan = {"src": requests[name].src, "out": place, **job.plan()}
-            scenes[name] = plan if dry_run else plan | write(job, place, progress, join=join, patient=patient)
+            with prepared(requests[name], progress) as job:
+                axes.setdefault(name.rpartition("/")[0], {})[name] = job.source.facts.spectral
+                place = str(store_path(out) / name)
+                plan = {"src": requests[name].src, "out": place, **job.plan()}
+                scenes[name] = plan if dry_run else plan | write(job, place, progress, join=join, patient=patient)
         except OthersWriteError:
             continue
         except (UserError, OSError) as error:

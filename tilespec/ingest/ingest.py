@@ -11,7 +11,8 @@ from tilespec.ingest.flight_lines import ingest_lines
 from tilespec.ingest.info import describe
 from tilespec.ingest.options import IngestOptions, SceneOptions
 from tilespec.ingest.readers.reader_table import READERS
-from tilespec.ingest.request import Request, prepare
+from tilespec.ingest.remote_sources import prepared
+from tilespec.ingest.request import Request
 from tilespec.ingest.write import write
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.layout import AUTO
@@ -45,9 +46,9 @@ def ingest(
         return ingest_dataset(options.dataset, src, request, str(out), progress=progress, **how)
     if isinstance(src, Sequence) and not isinstance(src, str):
         return ingest_lines([str(one) for one in src], request, str(out), progress=progress, **how)
-    job = prepare(request)
-    plan = {"src": str(src), "out": str(out), **job.plan()}
-    return plan if options.dry_run else plan | write(job, str(out), progress, join=options.join)
+    with prepared(request, progress) as job:
+        plan = {"src": str(src), "out": str(out), **job.plan()}
+        return plan if options.dry_run else plan | write(job, str(out), progress, join=options.join)
 
 
 def info(store: str | Path) -> dict[str, Any]:
