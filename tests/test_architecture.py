@@ -187,7 +187,7 @@ def test_a_face_is_a_sign_of_at_most_fifteen_lines_without_code():
 
 
 def test_no_room_knows_what_kind_of_place_a_store_lies_in():
-    kinds = {f"tilespec.storage.backends.{name}" for name in ("folder", "s3", "s3_path")}
+    kinds = {f"tilespec.storage.backends.{name}" for name in ("folder", "buckets", "bucket_path")}
     for path in modules():
         if not name_of(path).startswith("storage/backends/"):
             assert not kinds & set(imports(path, top_level=False)), name_of(path)

@@ -186,7 +186,7 @@ def bucket():
 
 @pytest.fixture
 def in_bucket(bucket, monkeypatch):
-    from tilespec.storage.backends.s3 import client
+    from tilespec.storage.backends.buckets import client
 
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Every kind of place keeps the laws of a store: a folder, a bucket, and a class of a user's own."""
+"""Every kind of place keeps the laws of a store: a folder, buckets of three services, and a class of a user's own."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import shelf_store
+from emulators import azure_container, azurite, gcs_bucket, generations
 from object_store import contents, reached, served
 
 from tilespec.core.errors import UserError
@@ -38,13 +39,25 @@ def server():
         yield port
 
 
-@pytest.fixture(params=["folder", "bucket", "shelf"])
+@pytest.fixture(scope="module")
+def azure():
+    with azurite() as port:
+        yield port
+
+
+@pytest.fixture(params=["folder", "bucket", "gs", "az", "shelf"])
 def root(request, tmp_path):
     """The URL below which a test writes."""
     if request.param == "folder":
         yield str(tmp_path)
     elif request.param == "bucket":
         with reached(request.getfixturevalue("server")) as (_, url):
+            yield url
+    elif request.param == "gs":
+        with generations(request.getfixturevalue("server")) as server, gcs_bucket(server) as url:
+            yield url
+    elif request.param == "az":
+        with azure_container(request.getfixturevalue("azure")) as url:
             yield url
     else:
         yield request.getfixturevalue("shelf")

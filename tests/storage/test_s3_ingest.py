@@ -130,8 +130,7 @@ def test_a_disk_without_room_for_a_source_is_said_before_anything_is_copied(stor
     assert not [line for line in proxy.asked if line.startswith("GET") and line.endswith("a.npy")]
 
 
-def test_only_companions_of_a_source_are_copied(store, tmp_path):
-    proxy, bucket = store
+def test_only_companions_of_a_source_are_copied(bucket, tmp_path):
     write_envi(tmp_path, cube())
     np.save(tmp_path / "cube2.npy", cube())
     (tmp_path / "cube.img.txt").write_text("a note")

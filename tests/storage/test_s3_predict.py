@@ -11,7 +11,7 @@ from untrained_models import APPROXIMATE, save_model
 from tilespec.predict.predict import predict
 from tilespec.storage import joined
 from tilespec.storage.audit import status, verify
-from tilespec.storage.backends import s3
+from tilespec.storage.backends import buckets
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.product import Product
 from tilespec.workflows.repair import repair
@@ -53,10 +53,10 @@ def test_a_prediction_from_a_bucket_into_a_bucket_is_that_of_the_disk(bucket, di
 @pytest.mark.parametrize("fault", ["SlowDown", "timeout", "truncated"])
 def test_runs_that_join_meet_faults_on_the_way_and_write_what_one_does(server, disk, tmp_path, monkeypatch, fault):
     """With a timeout the request was done and nobody heard: a claim, tried again, is refused although it is ours."""
-    monkeypatch.setattr(s3, "TIMEOUT", timedelta(seconds=0.6))
+    monkeypatch.setattr(buckets, "TIMEOUT", timedelta(seconds=0.6))
     monkeypatch.setattr(joined, "POLL", 0.05)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    s3._open_store.cache_clear()
+    buckets._open_store.cache_clear()
     model, scene, expected = disk
     ends = ["out.tilespec/lock", "claim-create.json", "claim-publish.json", "000.json", "/c/0/0", "/c/1/0", "zarr.json"]
     with reached(server) as (proxy, bucket), ThreadPoolExecutor(2) as pool:
@@ -69,7 +69,7 @@ def test_runs_that_join_meet_faults_on_the_way_and_write_what_one_does(server, d
         assert contents(f"{bucket}/out") == expected
         assert sum(result["rows_done"] for result in results) == 3
         assert not [key for key in store_path(f"{bucket}/out.tilespec").sizes() if key.startswith(("joined", "lock"))]
-    s3._open_store.cache_clear()
+    buckets._open_store.cache_clear()
 
 
 def test_a_prediction_that_was_interrupted_resumes_and_damage_is_computed_again(bucket, disk, monkeypatch):

@@ -1,21 +1,28 @@
 """Verbs whose stores are in a bucket: the bytes and the figures of the same verbs on disk."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from object_store import contents, copied, reached, served
 from PIL import Image
 
-from tilespec.core.errors import UserError
+from tilespec.core.errors import OccupiedError, UserError
 from tilespec.evaluate.evaluate import evaluate
 from tilespec.ingest.ingest import ingest
 from tilespec.output.export.export import export
+from tilespec.output.measure.measure import measure
 from tilespec.simulate.simulate import simulate
 from tilespec.storage.audit import verify
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.product import Product
 from tilespec.storage.scene import Scene
 from tilespec.training.train import train
+from tilespec.workflows.demo import demo
+from tilespec.workflows.new import new
 from tilespec.workflows.repair import repair
+from tilespec.workflows.study.study import study
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +109,31 @@ def _prediction(scene):
     return replace(spec, chunks=scene.shape[:2])
 
 
-def test_what_can_only_be_a_file_is_not_written_to_a_folder_named_s3(bucket, make_scene, tmp_path):
+@pytest.mark.parametrize("suffix", [".tif", ".hdr", ".npy", ".png"])
+def test_an_export_into_a_bucket_puts_the_files_of_one_on_disk(bucket, make_scene, tmp_path, suffix):
     scene = make_scene(tmp_path / "scene", 32, 32, 4)
-    with pytest.raises(UserError, match="expected a path of this machine for a file"):
-        export(scene, f"{bucket}/scene.tif")
+    near, far = export(scene, str(tmp_path / f"out{suffix}")), export(scene, f"{bucket}/out{suffix}")
+    assert list(far["files"]) == [f"{bucket}/{Path(name).name}" for name in near["files"]]
+    for here, there in zip(near["files"], far["files"], strict=True):
+        assert store_path(there).read_bytes() == Path(here).read_bytes()
+    with pytest.raises(OccupiedError, match="a file that is there already"):
+        export(scene, f"{bucket}/out{suffix}")
+
+
+def test_a_table_and_its_polygons_and_a_configuration_can_be_in_a_bucket(bucket, make_scene, tmp_path):
+    scene = make_scene(tmp_path / "scene", 32, 32, 4)
+    square = [[[2, 2], [2, 9], [9, 9], [9, 2], [2, 2]]]
+    shapes = {"type": "Feature", "properties": {"name": "a"}, "geometry": {"type": "Polygon", "coordinates": square}}
+    text = json.dumps({"type": "FeatureCollection", "features": [shapes]}).encode()
+    store_path(f"{bucket}/plots.geojson").write_bytes(text)
+    (tmp_path / "plots.geojson").write_bytes(text)
+    for place in (bucket, str(tmp_path)):
+        given = {"polygons": f"{place}/plots.geojson", "pixel_coordinates": True}
+        measure(scene, scene, f"{place}/table.csv", **given, picture=f"{place}/plots.png")
+    assert store_path(f"{bucket}/table.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
+    assert store_path(f"{bucket}/plots.png").read_bytes() == (tmp_path / "plots.png").read_bytes()
+    new(f"{bucket}/field.toml", task="segment", scene=[scene])
+    assert train(f"{bucket}/field.toml", f"{bucket}/model", dry_run=True)["model"] == f"{bucket}/model"
 
 
 def test_what_can_only_be_a_folder_or_a_file_is_refused_in_a_bucket(bucket, make_scene, tmp_path, monkeypatch):
@@ -115,6 +143,8 @@ def test_what_can_only_be_a_folder_or_a_file_is_refused_in_a_bucket(bucket, make
     for write in (
         lambda: train("preset:tiny", f"{bucket}/events", overrides=settings),
         lambda: simulate(out, rows=64, cols=64, bands=30, plants=1, raw=True),
+        lambda: demo(out),
+        lambda: study("preset:tiny", out, dry_run=True),
     ):
         with pytest.raises(UserError, match="a path of this machine"):
             write()

@@ -78,11 +78,18 @@ class _Silent(WSGIRequestHandler):
 def faulty(port: int) -> Iterator[tuple[Faulty, str]]:
     """Yield a proxy of the server at ``port`` and its URL."""
     app = Faulty(port)
+    with serving(app) as url:
+        yield app, url
+
+
+@contextmanager
+def serving(app: Faulty) -> Iterator[str]:
+    """Serve an application on loopback; yield its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield app, f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -28,7 +28,7 @@ def served() -> Iterator[int]:
 @contextmanager
 def reached(port: int) -> Iterator:
     """Point the environment at a proxy of the server with a new bucket; yield the proxy and the bucket's URL."""
-    from tilespec.storage.backends.s3 import client
+    from tilespec.storage.backends.buckets import client
 
     with faulty(port) as (proxy, url):
         before = {key: os.environ.pop(key) for key in list(os.environ) if key.startswith("AWS_")}

@@ -171,4 +171,4 @@ def test_damaged_settings_of_a_training_are_named_and_a_damaged_result_is_none(t
         (tmp_path / "checkpoints" / name).write_text(damage)
     with pytest.raises(UserError, match=r"settings\.json: found JSON that ends early"):
         settle(store_path(tmp_path), Config(data=Data(scene=("any",))), [])
-    assert result(tmp_path) is None
+    assert result(store_path(tmp_path)) is None

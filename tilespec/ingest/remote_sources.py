@@ -49,7 +49,7 @@ class Copies:
         """
         if "://" not in text:
             return text
-        place, variable = _found(text)
+        place, variable = _existing(text)
         if str(place) not in self.known:
             self._copy(place)
             self.known.add(str(place))
@@ -128,7 +128,7 @@ def facts_of(text: str) -> Facts:
         return replace(facts, notes=opened.named(facts.notes), header=opened.named(facts.header))
 
 
-def _found(text: str) -> tuple[StorePath, str]:
+def _existing(text: str) -> tuple[StorePath, str]:
     """Return the place that exists of ``URL`` or ``URL:VARIABLE``, and ``:VARIABLE`` or an empty text."""
     place = store_path(text)
     if place.exists():

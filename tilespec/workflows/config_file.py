@@ -2,11 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 from tilespec.core.errors import OccupiedError, UserError
-from tilespec.storage.backends.paths import local
+from tilespec.storage.backends.paths import store_path
 
 
 @final
@@ -36,15 +35,14 @@ def plain_tables(tables: dict[str, Table]) -> dict[str, dict[str, Any]]:
 
 
 def check_free(out: str) -> None:
-    """Refuse a bucket, a name of another kind, and a file that is there: somebody may have edited it.
+    """Refuse a name of another kind, and a file that is there: somebody may have edited it.
 
     Raises:
-        UserError: ``out`` is no free path ``NAME.toml`` of this machine.
+        UserError: ``out`` is no free path ``NAME.toml``.
     """
-    local(out, "a configuration")
     if not out.endswith(".toml"):
         raise UserError("OUT", found=repr(out), expected="a file NAME.toml", do="Give it that ending.")
-    if Path(out).exists():
+    if store_path(out).exists():
         raise OccupiedError(out, found="a file", expected="a free path", do="Name another one.")
 
 

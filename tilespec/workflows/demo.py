@@ -7,6 +7,7 @@ from typing import Any
 from tilespec import api
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
+from tilespec.storage.backends.paths import local
 from tilespec.workflows.options import DemoOptions
 
 SIZE = {"rows": 1024, "cols": 932, "plants": 16}
@@ -28,7 +29,7 @@ def demo(out: str = "demo", *, options: DemoOptions, progress: Progress) -> dict
     Returns:
         The path of the report, the table of methods, and the seconds of each stage. An interrupted demo is resumed.
     """
-    folder = Path(out)
+    folder = local(out, "a demo")
     stages = _stages(folder, options.seed)
     if options.dry_run:
         return {"stages": [name for name, _, _ in stages], "out": out, **SIZE}

@@ -13,6 +13,7 @@ from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load, options_of
 from tilespec.models.nets import NETS
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.training.config import resolve
 from tilespec.training.setup import Setup
@@ -58,8 +59,8 @@ def import_spectrai(file: str, out: str, options: ImportSpectraiOptions, progres
     tables = old.tables()
     values, commands = plain_tables(tables), list(old.data.commands())
     if not options.dry_run:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(out), _head(file, out, given, commands, old.notes) + as_toml(tables))
+        store_path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(store_path(out), _head(file, out, given, commands, old.notes) + as_toml(tables))
     return {"out": out, "task": old.task.name, "config": values, "commands": commands, "notes": old.notes}
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from tilespec.core.errors import UserError
@@ -11,6 +10,7 @@ from tilespec.core.progress import Progress
 from tilespec.core.registry import load
 from tilespec.core.types import TileClass
 from tilespec.models.tasks import TASKS
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.files import write_atomic
 from tilespec.training.config import resolve
 from tilespec.training.data.kinds import kind_of
@@ -60,8 +60,8 @@ def new(out: str = "tilespec.toml", *, options: NewOptions, progress: Progress) 
     settings, training_set, plan = prepared(resolve(values), 1)
     reach = Setup.of(settings, reaching(settings, training_set).count).reach
     if not options.dry_run:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(out), _head(out, task, sources, tables, reach) + as_toml(tables))
+        store_path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(store_path(out), _head(out, task, sources, tables, reach) + as_toml(tables))
     return {
         "out": out,
         "task": task,

@@ -148,7 +148,7 @@ def test_of_two_runs_that_write_one_training_the_slower_one_ends(place, monkeypa
 
 
 def test_a_checkpoint_whose_answer_was_lost_was_written(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("tilespec.storage.backends.s3.TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr("tilespec.storage.backends.buckets.TIMEOUT", timedelta(seconds=1))
     with reached(server) as (proxy, url):
         place = store_path(f"{url}/place")
         checkpoint.save(place, 2, tensors())

@@ -1,7 +1,10 @@
 """Export: a scene, a layer or a prediction is written to GeoTIFF, ENVI, NetCDF or PNG, streamed by rows of objects."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tilespec.core.errors import OccupiedError, UserError
@@ -11,7 +14,8 @@ from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
 from tilespec.output.export.export_source import ExportSource, open_exported
 from tilespec.output.export.options import ExportOptions
-from tilespec.storage.backends.paths import free_bytes, local
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import free_bytes, store_path
 
 WRITERS: Final = {
     ".tif": "tilespec.output.export.geotiff:write_geotiff",
@@ -43,12 +47,12 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     Raises:
         UserError: no such store, layer or format; a file is there already; a type the format cannot hold.
     """
-    path = local(out, "a file")
-    suffix = path.suffix.lower()
+    place = store_path(out)
+    suffix = Path(place.name).suffix.lower()
     writers = {**WRITERS, **plugins("export")}
     if suffix not in writers:
         raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(writers), do="Choose one of these.")
-    if path.exists():
+    if place.exists():
         raise OccupiedError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
     exported = open_exported(str(store), options.layer, max_side=options.max_side, bands=options.bands)
     if options.bands is not None and suffix != ".png":
@@ -62,13 +66,23 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     }
     if options.dry_run:
         return plan
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _check_space(exported, path, suffix)
-    with Peak() as peak:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with Peak() as peak, _file_for(place) as path:
+        _check_space(exported, path, suffix)
         written = load(WRITERS, suffix, "export")(exported, path, progress)
-    files = {str(file): file.stat().st_size for file in written}
+        if place.on_disk is None:
+            for file in written:
+                (place.parent / file.name).put_file(file)
+        files = {str(place.parent / file.name): file.stat().st_size for file in written}
     notes = list(dict.fromkeys(exported.notes))
     return plan | {"files": files, "notes": notes, "seconds": peak.seconds, "peak_memory": peak.bytes}
+
+
+@contextmanager
+def _file_for(place: StorePath) -> Iterator[Path]:
+    """Yield the path of a file on this machine: ``place``, or its name in a temporary folder."""
+    with nullcontext() if place.on_disk else TemporaryDirectory(prefix="tilespec-") as folder:
+        yield place.on_disk or Path(str(folder), place.name)
 
 
 def _check_space(exported: ExportSource, path: Path, suffix: str) -> None:

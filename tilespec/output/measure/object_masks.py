@@ -15,6 +15,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
 from tilespec.core.types import Roi
 from tilespec.ingest.labels.polygons import Polygons, read_polygons
+from tilespec.ingest.remote_sources import copies
 from tilespec.output.measure.connected_regions import NOTHING, Parts, RegionStrips, label
 from tilespec.output.measure.object_sums import NONE
 from tilespec.storage.group import open_group
@@ -183,7 +184,8 @@ class ByPolygons:
     @classmethod
     def of(cls, scene: Scene, path: str, *, pixels: bool) -> "ByPolygons":
         """Return the polygons of a file; with ``pixels`` its coordinates are columns and rows."""
-        return cls(polygons=read_polygons(Path(path), scene.shape[:2], scene.georef, pixels=pixels))
+        with copies() as opened:
+            return cls(polygons=read_polygons(Path(opened.of(path)), scene.shape[:2], scene.georef, pixels=pixels))
 
     def prepared(self, strips: Sequence[Roi], client: Any, progress: Progress | None) -> "ByPolygons":
         """Return the objects themselves."""

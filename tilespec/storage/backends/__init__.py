@@ -1,6 +1,6 @@
 """Backends: the kinds of place for the objects of a store: a folder, a bucket, or a class of the user's own.
 
-Files in reading order: `base` (the contract of every kind of place), `folder` and `s3_path` (two kinds), `s3` (the
-client of a bucket and what its errors mean), `paths` (URLs, and the table of kinds), `zarr_store` (the store that
-records what Zarr puts into it).
+Files in reading order: `base` (the contract of every kind of place), `folder` and `bucket_path` (two kinds), `buckets`
+(the clients of services, and what their errors mean), `paths` (URLs, and the table of kinds), `zarr_store` (the store
+that records what Zarr puts into it).
 """

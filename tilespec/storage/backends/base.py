@@ -256,7 +256,7 @@ def unknown(url: object, found: str) -> UserError:
     return UserError(
         url,
         found=found,
-        expected="a path of this machine, or s3://bucket/key",
+        expected="a path of this machine, or s3://bucket/key, gs://bucket/key, az://container/key",
         do="Other object stores that speak S3 are reached by AWS_ENDPOINT_URL; mount what does not, or add a class of "
         "your own (docs/extending.md).",
     )

@@ -17,7 +17,7 @@ from tilespec.core.registry import PLUGINS, load, plugins
 from tilespec.storage.backends.base import StorePath, unknown
 from tilespec.storage.backends.folder import FolderPath
 
-SCHEMES = {"s3": "tilespec.storage.backends.s3_path:S3Path"}
+SCHEMES = dict.fromkeys(("s3", "gs", "az"), "tilespec.storage.backends.bucket_path:BucketPath")
 """The kinds of places by the scheme of their URLs."""
 AT_ONCE = 16
 """The number of small objects that are read at the same time where each costs a round trip."""

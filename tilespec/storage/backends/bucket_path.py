@@ -1,12 +1,14 @@
-"""S3 path: ``s3://bucket/key``, a prefix of an S3 bucket, and its store for Zarr.
+"""Bucket path: ``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key``, and its store for Zarr.
 
-A put of an object is atomic; a conditional put (``If-None-Match``, ``If-Match``) lets one of many win.
+A put of an object is atomic; a conditional put (``If-None-Match``, ``If-Match``, or the generation) lets one of many
+win.
 """
 
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, final
@@ -14,56 +16,59 @@ from typing import Any, final
 from zarr.storage import ObjectStore, WrapperStore
 
 from tilespec.storage.backends.base import StorePath, unknown
-from tilespec.storage.backends.s3 import AGAIN, ENDPOINTS, again, client, passes, translate_errors
+from tilespec.storage.backends.buckets import AGAIN, SERVICES, again, client, passes, translate_errors
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class S3Path(StorePath):
-    """A path in an S3 bucket: one object, or the prefix of many."""
+class BucketPath(StorePath):
+    """A path in a bucket: one object, or the prefix of many."""
 
     bucket: str
     """The name of the bucket."""
     key: str
     """The key in the bucket, without a slash at either end."""
+    scheme: str = "s3"
+    """The scheme of the URL, which names the service."""
 
     @classmethod
-    def of(cls, url: str) -> "S3Path":
-        """Return the prefix ``s3://bucket/key``.
+    def of(cls, url: str) -> "BucketPath":
+        """Return the prefix ``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key``.
 
         Raises:
             UserError: no bucket, no key, or a key with ``..``.
         """
-        bucket, _, key = url.partition("://")[2].partition("/")
+        scheme, _, rest = url.partition("://")
+        bucket, _, key = rest.partition("/")
         key = key.strip("/")
         if not bucket or not key or {"", ".", ".."} & set(key.split("/")):
             raise unknown(url, "no bucket and key")
-        return cls(bucket=bucket, key=key)
+        return cls(bucket=bucket, key=key, scheme=scheme)
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{self.scheme}://{self.bucket}/{self.key}"
 
-    def __truediv__(self, name: str) -> "S3Path":
-        return S3Path(bucket=self.bucket, key=f"{self.key}/{name}".strip("/"))
+    def __truediv__(self, name: str) -> "BucketPath":
+        return replace(self, key=f"{self.key}/{name}".strip("/"))
 
     @property
-    def parent(self) -> "S3Path":
+    def parent(self) -> "BucketPath":
         """The prefix that contains this path."""
-        return S3Path(bucket=self.bucket, key=self.key.rpartition("/")[0])
+        return replace(self, key=self.key.rpartition("/")[0])
 
     @property
     def server(self) -> str | None:
         """The endpoint, or None for that of the region."""
-        return next((os.environ[key] for key in ENDPOINTS if os.environ.get(key)), None)
+        return SERVICES[self.scheme].endpoint(os.environ)
 
     def is_dir(self) -> bool:
         """Return whether any object below the prefix exists."""
         return again(self, lambda: next(self._listed(), None) is not None)
 
     def tag(self) -> str | None:
-        """Return the server's tag of the object's content (ETag), or None when there is no object."""
+        """Return the server's tag of the object (its ETag, or its generation), or None when there is no object."""
         head = self._head()
-        return None if head is None else str(head["e_tag"])
+        return None if head is None else str(head[SERVICES[self.scheme].tag])
 
     def modified(self) -> float:
         """Return the time when the object was put, in seconds, by the server's clock."""
@@ -83,14 +88,14 @@ class S3Path(StorePath):
         """Return the bytes of the object."""
         import obstore
 
-        return again(self, lambda: bytes(obstore.get(client(self.bucket), self.key).bytes()))
+        return again(self, lambda: bytes(obstore.get(self._client, self.key).bytes()))
 
     def blocks(self, size: int) -> Iterator[bytes]:
         """Yield the object in pieces of about ``size`` bytes."""
         import obstore
 
         with translate_errors(self):
-            for block in obstore.get(client(self.bucket), self.key).stream(min_chunk_size=size):
+            for block in obstore.get(self._client, self.key).stream(min_chunk_size=size):
                 yield bytes(block)
 
     def write_bytes(self, data: bytes) -> int:
@@ -98,7 +103,7 @@ class S3Path(StorePath):
         import obstore
 
         with translate_errors(self):
-            obstore.put(client(self.bucket), self.key, data)
+            obstore.put(self._client, self.key, data)
         return len(data)
 
     def put_file(self, file: Path) -> None:
@@ -106,7 +111,7 @@ class S3Path(StorePath):
         import obstore
 
         with translate_errors(self):
-            obstore.put(client(self.bucket), self.key, file)
+            obstore.put(self._client, self.key, file)
 
     def claim(self, data: bytes) -> bool:
         """Put the object if there is none, and return whether this call did; of many concurrent calls one succeeds."""
@@ -115,7 +120,7 @@ class S3Path(StorePath):
     def swap(self, data: bytes, tag: str) -> bool:
         """Put the object if its content is still that of ``tag``, and return whether this call did."""
         try:
-            return self._conditional(data, {"e_tag": tag})
+            return self._conditional(data, {SERVICES[self.scheme].tag: tag})
         except FileNotFoundError:
             return False
 
@@ -124,43 +129,52 @@ class S3Path(StorePath):
         self.parent.discard([self.name])
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Delete the named objects below the prefix, a thousand with each request."""
+        """Delete the named objects below the prefix, many with each request where the service can."""
         import obstore
 
-        if named := [f"{self.key}/{key}".strip("/") for key in keys]:
+        named = [f"{self.key}/{key}".strip("/") for key in keys]
+        try:
             with translate_errors(self):
-                obstore.delete(client(self.bucket), named)
+                obstore.delete(self._client, named) if named else None
+        except FileNotFoundError:  # a service that says so, and then may have left the others
+            for key in named:
+                with suppress(FileNotFoundError), translate_errors(self):
+                    obstore.delete(self._client, key)
 
     def sizes(self) -> dict[str, int]:
         """Return the size in bytes of each object below, by its name below this prefix."""
         cut = len(self.key) + 1
         return again(self, lambda: {entry["path"][cut:]: int(entry["size"]) for entry in self._listed()})
 
-    def glob(self, pattern: str) -> "Iterator[S3Path]":
+    def glob(self, pattern: str) -> "Iterator[BucketPath]":
         """Yield the objects directly below whose names match the pattern; those further below are not listed."""
         import obstore
 
-        listed = again(self, lambda: obstore.list_with_delimiter(client(self.bucket), self.key or None)["objects"])
+        listed = again(self, lambda: obstore.list_with_delimiter(self._client, self.key or None)["objects"])
         names = (entry["path"].rpartition("/")[2] for entry in listed)
         yield from (self / name for name in sorted(names) if fnmatchcase(name, pattern))
 
-    def zarr_store(self) -> "S3ZarrStore":
+    def zarr_store(self) -> "BucketZarrStore":
         """Return Zarr's store of the objects below."""
-        return S3ZarrStore(ObjectStore(client(self.bucket, self.key)))
+        return BucketZarrStore(ObjectStore(client(self.bucket, self.key, self.scheme)), self)
+
+    @property
+    def _client(self) -> Any:
+        return client(self.bucket, scheme=self.scheme)
 
     def _head(self) -> Any:
         import obstore
 
         try:
             with translate_errors(self):
-                return obstore.head(client(self.bucket), self.key)
+                return obstore.head(self._client, self.key)
         except FileNotFoundError:
             return None
 
     def _listed(self) -> Iterator[Any]:
         import obstore
 
-        for batch in obstore.list(client(self.bucket), f"{self.key}/"):
+        for batch in obstore.list(self._client, f"{self.key}/"):
             yield from batch
 
     def _conditional(self, data: bytes, mode: Any) -> bool:
@@ -170,7 +184,7 @@ class S3Path(StorePath):
 
         def put() -> bool:
             try:
-                obstore.put(client(self.bucket), self.key, data, mode=mode, use_multipart=False)
+                obstore.put(self._client, self.key, data, mode=mode, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 return False
             return True
@@ -179,12 +193,15 @@ class S3Path(StorePath):
 
 
 @final
-class S3ZarrStore(WrapperStore):
-    """A Zarr store on S3; a missing object reads as the fill value, but a missing bucket is an error."""
+class BucketZarrStore(WrapperStore):
+    """A Zarr store in a bucket; a missing object reads as the fill value, but a missing bucket is an error."""
 
-    def __init__(self, store: "ObjectStore[Any]") -> None:
+    def __init__(self, store: "ObjectStore[Any]", where: BucketPath) -> None:
         self._store = store
-        self._where = S3Path(bucket=store.store.config["bucket"], key=store.store.prefix)
+        self._where = where
+
+    def _with_store(self, store: "ObjectStore[Any]") -> "BucketZarrStore":
+        return BucketZarrStore(store, self._where)
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return an object, or a range of its bytes; None when it does not exist."""
