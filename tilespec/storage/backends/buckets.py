@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any, TypeVar, final
 from urllib.parse import urlparse
 
@@ -199,7 +200,7 @@ def _open_store(bucket: str, prefix: str | None, settings: tuple[tuple[str, str]
     """Return a client; equal settings share one client and its connections."""
     where, service, options = f"{scheme}://{bucket}", SERVICES[scheme], dict(settings)
     try:
-        from obstore import store
+        store = import_module("obstore.store")
     except ImportError as error:
         raise UserError(
             where,
