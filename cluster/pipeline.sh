@@ -3,8 +3,9 @@
 # It trains on 24 plants (rows 1024:3000) and tests on 12 plants (rows 0:1024), with the same 1000 patches of 512 x 512
 # pixels for every method. Every line resumes: run the script again after an interruption.
 # You may set the environment variables ROOT (folder), STEPS, WIDTH, SEED, WORKERS and CLUSTER. CLUSTER is local, slurm, the
-# address of a scheduler (tls://HOST:8786) or a dotted path; its workers see ROOT under the same path. Training takes as many
-# ranks as there are workers, which must divide the batch of 2 evenly: set RANKS where WORKERS does not.
+# address of a scheduler (tls://HOST:8786) or a dotted path; its workers see ROOT under the same path, and those of a scheduler
+# were started in ROOT, because the paths below are relative. Training takes as many ranks as there are workers, which must
+# divide the batch of 2 evenly: set RANKS where WORKERS does not.
 set -euo pipefail
 
 ROOT=${ROOT:-runs/reference}
