@@ -5,6 +5,7 @@
 """
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -14,10 +15,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from cases import WORKS, Case, cases
 from rounds import HERE, Fresh, clear, in_turns, keep, machine, warm
-from scenes import Data, prepare
+from scenes import OWN, Data, prepare
 from table import update
 from ways import WAYS
 
+from tilespec.core.registry import PLUGINS
 from tilespec.storage.scene import Scene
 
 PACKAGES = ("torch", "numpy", "zarr", "dask", "monai", "patchly")
@@ -29,6 +31,7 @@ def main() -> None:
     if given.dry_run:
         print("\n".join(f"{case.rounds} x {case.key}" for case in chosen))
         return
+    os.environ[PLUGINS] = ",".join(OWN)
     data = prepare(given.scratch, given.scene, given.recipe)
     fresh = Fresh(python=given.python, logs=data.scratch / "logs")
     began = time.monotonic()

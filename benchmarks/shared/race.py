@@ -25,13 +25,13 @@ def main() -> None:
     began = time.monotonic()
     from job import Clock
 
-    from tilespec.core.registry import load
+    from tilespec.core.registry import import_object, load
 
     job = load(KINDS, sys.argv[1], "kind of job").loads(sys.argv[2])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.threads])
     if job.address_space:
         resource.setrlimit(resource.RLIMIT_AS, (job.address_space, job.address_space))
-    run = load({}, job.run, "way")
+    run = import_object(job.run, "way")
     clock, facts = Clock(), {"import_seconds": time.monotonic() - began}
     try:
         told = run(job, clock)

@@ -20,6 +20,7 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
 from tilespec.storage.group import open_group
 from tilespec.storage.layout import COMPLETE, constants
+from tilespec.storage.ledger import sidecar
 from tilespec.storage.product import publish
 from tilespec.storage.scene import Scene
 
@@ -30,6 +31,8 @@ SIDE = 1024
 LONGER = 4
 """Size L is this many times as long as F."""
 CLASSES = 2
+OWN = ("null", "phase", "planes")
+"""Modules of the nets and the task that are the benchmark's own; tilespec imports those that it is told to trust."""
 
 UNET = {"name": "unet", "base_width": 32, "n_down": 8, "norm": "batch", "dropout": 0.5, "init": "kaiming"}
 """The generator of the preset mishra2021 at width 32, with batch norm frozen: a tile's answer is its own."""
@@ -111,6 +114,7 @@ def linked(source: Path, out: Path, shape: tuple[int, int]) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(source / "cube" / "c" / str(row % rows) / str(column) / "0", target)
     kept = {key: value for key, value in scene.attrs.items() if not key.startswith("tilespec_")}
+    sidecar(str(out)).mkdir(exist_ok=True)
     digest = fingerprint([scene.digest or scene.content_digest(), shape])
     publish(str(out), {**kept, "tilespec_cube": digest, "tilespec_status": COMPLETE})
     return out
