@@ -10,8 +10,12 @@ from ways import WAYS
 
 ROUNDS = {"bare": 3, "recipe": 3, "limit": 2, "tilespec": 3, "tilespec-2": 3}
 """Repeats of the main work; everything else runs once."""
-BLENDING = ("tilespec", "monai-ram", "monai-zarr", "patchly", "dask")
-PEERS = ("monai-ram", "monai-zarr", "patchly", "dask", "dask-2")
+BLENDING = ("tilespec", "monai-ram", "monai-zarr", "patchly", "konfai", "tiatoolbox", "dask")
+PEERS = ("monai-ram", "monai-zarr", "patchly", "konfai", "tiatoolbox", "tiatoolbox-disk", "dask", "dask-2")
+CHECKED = ("tilespec-planes", "monai-zarr", "konfai", "tiatoolbox", "tiatoolbox-disk")
+"""Whose product is compared with its own definition in double precision: those that reflect the scene at its edges."""
+BOUNDED = ("konfai", "tiatoolbox-disk")
+"""Peers that do not hold the scene or its prediction in memory, as they say."""
 CAP = 16 << 30
 """Address space of what is expected to want more than there is."""
 
@@ -101,18 +105,20 @@ def w9(size: str) -> Iterator[Case]:
     """Memory, from the raw cube: few channels and many; on the long scene few only, whose product of many is 25 GB."""
     own, nets = "network", ("null-4", "unet", "null-all") if size == "F" else ("null-4", "unet")
     for data, net in (("raw", net) for net in nets):
-        for way in (own, "tilespec"):
+        for way in (own, "tilespec", *(BOUNDED if net == "null-4" else ())):
             yield Case(work="W9", size=size, data=data, net=net, way=way, measure=((own, data),))
     yield Case(work="W9", size=size, data="raw", net="null-4", way="monai-ram", address_space=CAP)
 
 
 def w10(size: str) -> Iterator[Case]:
-    """Quality: the identity, a constant, and the borders of tiles."""
+    """Quality: the identity, a constant, the borders of tiles, and the generator against its definition."""
     for net, check in (("identity", "identity"), ("constant", "constant"), ("phase", "seams")):
         for way in BLENDING:
             yield Case(work="W10", size=size, data="scores", net=net, way=way, check=check)
     way = "tilespec-unblended"
     yield Case(work="W10", size=size, data="scores", net="phase", way=way, check="seams", window="none")
+    for way in CHECKED:
+        yield Case(work="W10", size=size, data="scores", net="unet", way=way, check="reference")
 
 
 WORKS = {"W5": w5, "W6": w6, "W9": w9, "W10": w10}

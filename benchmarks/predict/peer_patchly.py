@@ -9,7 +9,7 @@ from patchly import Aggregator, GridSampler, SamplingMode
 from tilespec.storage.scene import Scene
 
 CHUNK = 1024
-"""Side of a chunk of its output; it wants them larger than a tile."""
+"""Side of a chunk of its output; it wants them larger than a tile, and no larger than the scene."""
 
 
 def run(job: Job, clock: Clock) -> dict[str, float]:
@@ -22,7 +22,7 @@ def run(job: Job, clock: Clock) -> dict[str, float]:
             plane,
             (job.tile, job.tile),
             (job.tile - job.overlap,) * 2,
-            chunk_size=(CHUNK, CHUNK),
+            chunk_size=tuple(min(CHUNK, side) for side in plane),
             spatial_first=False,
             mode=SamplingMode.SAMPLE_EDGE,
         )

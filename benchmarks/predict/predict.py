@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from ways import WAYS
 from tilespec.core.registry import PLUGINS
 from tilespec.storage.scene import Scene
 
-PACKAGES = ("torch", "numpy", "zarr", "dask", "monai", "patchly")
+PACKAGES = ("torch", "numpy", "zarr", "dask", "monai", "patchly", "konfai", "tiatoolbox")
 
 
 def main() -> None:
     given = arguments()
-    chosen = cases(given.work, given.size, given.only)
+    found = [case for case in cases(given.work, given.size, given.only) if wanted(case, given)]
+    chosen = [replace(case, rounds=given.repeat) for case in found] if given.repeat else found
     if given.dry_run:
         print("\n".join(f"{case.rounds} x {case.key}" for case in chosen))
         return
@@ -46,7 +47,13 @@ def main() -> None:
     }
     results = keep(given.results, report)
     if given.readme:
-        update(given.readme, results)
+        update(given.readme, results, given.marker)
+
+
+def wanted(case: Case, given: argparse.Namespace) -> bool:
+    """Return whether a case has one of the networks and inputs that were asked for."""
+    asked = ((case.net, given.net), (case.data, given.data))
+    return all(names is None or name in names for name, names in asked)
 
 
 def arguments() -> argparse.Namespace:
@@ -55,13 +62,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--size", nargs="+", choices=("S", "F", "L"), help="default: each work's own")
     parser.add_argument("--only", nargs="+", choices=WAYS, help="competitors; what they are measured by runs too")
+    parser.add_argument("--net", nargs="+", help="networks; default: all of a work")
+    parser.add_argument("--data", nargs="+", choices=("raw", "scores"), help="inputs; default: all of a work")
     parser.add_argument("--rounds", type=int, default=99, help="at most so many repeats")
+    parser.add_argument("--repeat", type=int, help="every case just so often, whatever its own repeats are")
     parser.add_argument("--scene", type=Path, help="raw scene of size F; default: simulated, 3000 x 2796 x 186")
     parser.add_argument("--recipe", type=Path, help="fitted recipe; default: fitted on the scene")
     parser.add_argument("--scratch", type=Path, default=Path("runs/benchmark"), help="on the same file system")
     parser.add_argument("--python", type=Path, default=peers if peers.exists() else Path(sys.executable))
     parser.add_argument("--results", type=Path, default=HERE / "results" / "predict.json")
     parser.add_argument("--readme", type=Path, help="put the tables into this file, between its markers")
+    parser.add_argument("--marker", default="results", help="name of these markers")
     parser.add_argument("--dry-run", action="store_true", help="list what would run")
     return parser.parse_args()
 
@@ -73,10 +84,11 @@ def measured(case: Case, data: Data, number: int, fresh: Fresh) -> dict[str, Any
     out.mkdir()
     job = case.job(data, str(out / "product"))
     warm(Path(job.scene))
+    load = os.getloadavg()[0]
     facts = fresh.run("predict", job, f"{case.key.replace('/', '-')}-{number}", WAYS[case.way].env)
     clear(out)
     say(case, facts)
-    return facts
+    return {"load": load, **facts}
 
 
 def say(case: Case, facts: dict[str, Any]) -> None:

@@ -57,13 +57,14 @@ class Job:
 
 @final
 class Clock:
-    """Start-up and work apart; memory of the process tree while working."""
+    """Start-up and work apart; memory of the process tree, and processor time of this process, while working."""
 
     def __init__(self) -> None:
         self.startup = 0.0
         self.seconds = 0.0
         self.before = 0
         self.peak = 0
+        self.processor = 0.0
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -73,11 +74,12 @@ class Clock:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        self.before = resident()
+        self.before, began = resident(), time.process_time()
         with Peak() as peak:
             yield
         self.seconds, self.peak = peak.seconds, peak.bytes
+        self.processor = time.process_time() - began
 
     def facts(self) -> dict[str, float]:
         memory = {"memory_before": self.before, "peak_memory": self.peak} if self.peak else {}
-        return {"seconds": self.seconds, "startup_seconds": self.startup, **memory}
+        return {"seconds": self.seconds, "cpu_seconds": self.processor, "startup_seconds": self.startup, **memory}

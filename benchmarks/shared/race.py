@@ -15,6 +15,7 @@ CHECKS = {
     "identity": "quality:identity",
     "constant": "quality:constant",
     "seams": "quality:seams",
+    "reference": "quality:reference",
     "angle": "accuracy:angle",
     "reflectance": "accuracy:reflectance",
 }

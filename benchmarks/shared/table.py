@@ -11,9 +11,9 @@ from ways import WAYS
 Cell = Callable[[dict[str, Any], dict[str, dict[str, Any]]], str]
 
 
-def update(readme: Path, results: dict[str, Any]) -> None:
-    """Put the tables between the markers of ``readme``."""
-    put(readme, "results", tables(results))
+def update(readme: Path, results: dict[str, Any], name: str = "results") -> None:
+    """Put the tables between the markers ``name`` of ``readme``."""
+    put(readme, name, tables(results))
 
 
 def put(readme: Path, name: str, shown: str) -> None:
@@ -45,7 +45,16 @@ def tables(results: dict[str, Any]) -> str:
 
 def machine(results: dict[str, Any]) -> str:
     shape = " x ".join(map(str, results["scene"]))
-    return f"{ran_on(results)} Scene (size F): {shape} float32, simulated. {results['minutes']:.0f} minutes in all."
+    scene = f"Scene (size F): {shape} float32, simulated. {results['minutes']:.0f} minutes in all."
+    return f"{ran_on(results)} {scene}{loaded(results)}"
+
+
+def loaded(results: dict[str, Any]) -> str:
+    """Return a sentence on the load of the machine, of runs that tell it."""
+    loads = [run["load"] for case in results["cases"] for run in case["runs"] if "load" in run]
+    if not loads:
+        return ""
+    return f" Load average before the runs: {median(loads):.1f} ({min(loads):.1f} to {max(loads):.1f})."
 
 
 def ran_on(results: dict[str, Any]) -> str:
@@ -80,6 +89,13 @@ def seconds_of(case: dict[str, Any], _: dict[str, dict[str, Any]]) -> str:
         return case["runs"][0]["error"].split("\n")[0] if case["runs"] else "not run"
     spread = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
     return f"{median(values):.1f}{spread}"
+
+
+def _processor(case: dict[str, Any], _: dict[str, dict[str, Any]]) -> str:
+    """Return the processor time of ways that have no workers."""
+    values = [run["cpu_seconds"] for run in good(case) if run.get("cpu_seconds") and not WAYS[case["way"]].workers]
+    spread = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
+    return f"{median(values):.1f}{spread}" if values else ""
 
 
 def measures(case: dict[str, Any]) -> list[str]:
@@ -146,6 +162,7 @@ COMMON: dict[str, Cell] = {
     "product": _product,
     "tiles": of("tiles", ".0f"),
     "seconds": seconds_of,
+    "of processor, s": _processor,
 }
 MEMORY: dict[str, Cell] = {
     "peak memory, GB": of("peak_memory", ".2f", 1e-9),

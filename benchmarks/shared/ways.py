@@ -33,6 +33,13 @@ WAYS = {
     "monai-ram": Way(run="peer_monai:in_ram", about="MONAI sliding_window_inference, Gaussian, everything in RAM"),
     "monai-zarr": Way(run="peer_monai:on_disk", about="MONAI PatchInferer + ZarrAvgMerger (plain average)"),
     "patchly": Way(run="peer_patchly:run", about="patchly ChunkAggregator, Gaussian, NumPy output"),
+    "konfai": Way(
+        run="peer_konfai:run", about="KonfAI StreamingAccumulator, raised cosine, slabs written as they finish"
+    ),
+    "tiatoolbox": Way(
+        run="peer_tiatoolbox:run", about="TIAToolbox SemanticSegmentor (plain average), rows of tiles in RAM"
+    ),
+    "tiatoolbox-disk": Way(run="peer_tiatoolbox:run", about="the same with rows of tiles on disk (memory_threshold 1)"),
     "dask": Way(run="peer_dask:run", about="dask map_overlap (crop, no blending) + to_zarr, one process of 2 threads"),
     "dask-2": Way(run="peer_dask:run", about="the same on a LocalCluster of 2 workers of one thread", workers=2),
 }
