@@ -111,7 +111,8 @@ class FolderPath(PosixPath, StorePath):
         except FileExistsError:
             return False
         except FileNotFoundError:  # who held a lock there removed the empty folder
-            self.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # who removes it meanwhile
+                self.parent.mkdir(parents=True, exist_ok=True)
             return self.claim(data)
         try:
             with file:
