@@ -127,7 +127,7 @@ def paint(scene: str, out: str, options: Painting, progress: Progress) -> dict:
 def test_options_of_a_verb_come_before_those_that_verbs_share():
     names = [option.name for option in options_of(Painting)]
     assert names == ["colour", "layers", "varnish", "rows", "cols", "workers", "cluster"]
-    assert [option.flag for option in options_of(Painting)][-2:] == ["--workers", None]
+    assert [option.flag for option in options_of(Painting)][-2:] == ["--workers", "--cluster"]
     assert options_of(Painting)[1].text == "The map has this many layers. One is enough."
     assert options_of(Painting)[1].help == "The map has this many layers."
 

@@ -18,7 +18,7 @@ EXAMPLE = re.search(r"```python\n# ray_workers\.py\n(.*?)```", PAGE.read_text(),
 
 
 @pytest.mark.slow
-def test_workers_of_dask_run_in_actors_of_ray(make_scene, tmp_path):
+def test_workers_of_dask_run_in_tasks_of_ray(make_scene, tmp_path):
     pytest.importorskip("ray", reason="no package ray")
     scene = make_scene(tmp_path / "scene", 48, 40, 5)
     model = save_model(tmp_path / "model", scene)
