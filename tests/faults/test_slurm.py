@@ -100,7 +100,7 @@ def test_an_array_of_jobs_predicts_what_one_process_does_though_one_is_cancelled
 
 def test_an_array_that_hits_its_limit_of_time_goes_on_with_the_next(slurm, arena, tmp_path):
     out, log = arena.folder / "limited", tmp_path / "log"
-    job = submit(slurm, arena, out, log, "--time=1", "--signal=B:TERM@50", sleep=1.5)
+    job = submit(slurm, arena, out, log, "--time=2", "--signal=B:TERM@30", sleep=6.0)
     slurm.until(lambda: ended(slurm, job), 200)
     before = records(out)
     assert 0 < before < 19, [Path(f"{log}-{task}").read_text() for task in (1, 2)]

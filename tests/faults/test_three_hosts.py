@@ -22,6 +22,8 @@ SLEEP = 0.3
 """Seconds that the net takes for a tile row, so that there is time to cut a wire."""
 BEGUN = 12
 """Tiles, two tile rows, after which a part is in work; the lost host is held there where its moment matters."""
+START = 150.0
+"""Seconds in which a worker has loaded all that it needs, on a machine with much else to do."""
 NOTICED = 60.0
 """Seconds in which a host that says nothing must be given up: Dask's own limit for a silent connection is 30 s."""
 
@@ -51,6 +53,7 @@ class Site:
                 site = cls(arena=arena, folder=folder, hosts=hosts, cluster=cluster)
                 for which, host in enumerate(hosts[1:], 1):
                     cluster.add(host, log=site.log(which), gate=site.gate(which))
+                cluster.until(2)  # the client counts the workers once, when it begins
                 yield site
 
     @property
@@ -70,7 +73,7 @@ class Site:
         """Start the prediction, and return when both workers are in the middle of a part."""
         words = predict(self.arena, self.out, "--cluster", self.cluster.address)
         run = Run.start(self.folder / "log", *words, within=self.hosts[0].within, **self.cluster.options)
-        assert run.until(lambda: min(self.tiles(1), self.tiles(2)) >= BEGUN), run.err.read_text()
+        assert run.until(lambda: min(self.tiles(1), self.tiles(2)) >= BEGUN, START), run.err.read_text()
         return run
 
     def was_removed(self):

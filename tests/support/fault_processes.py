@@ -209,6 +209,13 @@ class Cluster:
         log, env = self.folder / f"nanny-{number}.log", environment(**{**self.options, **options})
         self.nannies.append(_dask(log, env, "worker", self.address, *where, within=host.within))
 
+    def until(self, workers, timeout=60):
+        """Wait until so many workers have come to the scheduler."""
+        limit = time.monotonic() + timeout
+        while (said := (self.folder / "scheduler.log").read_text()).count("Register worker addr") < workers:
+            assert time.monotonic() < limit, said
+            time.sleep(0.1)
+
     def kill_nanny(self, which):
         """SIGKILL a nanny; its worker ends by itself when it notices."""
         nanny = self.nannies.pop(which)
