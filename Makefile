@@ -20,8 +20,10 @@ test-all: .venv/test.done lint
 # layer whose programs are missing is skipped with its reason.
 test-cluster: .venv/test.done
 	test $$(id -u) != 0 || ! command -v apt-get || apt-get install -y --no-install-recommends slurm-wlm munge iproute2
-	$(BIN)/pytest tests/cluster tests/faults/test_slurm.py tests/faults/test_two_hosts.py tests/faults/test_cluster_loss.py \
-	  tests/faults/test_joined_runs.py tests/storage/test_s3.py tests/storage/test_s3_predict.py tests/storage/test_s3_verbs.py
+	$(PIP) --no-deps dask-kubernetes
+	cd tests && ../$(BIN)/pytest cluster faults/test_slurm.py faults/test_slurm_workers.py faults/test_two_hosts.py \
+	  faults/test_three_hosts.py faults/test_cluster_loss.py faults/test_joined_runs.py storage/test_buckets.py \
+	  storage/test_s3.py storage/test_s3_ingest.py storage/test_s3_models.py storage/test_s3_predict.py storage/test_s3_verbs.py
 
 lint: .venv/test.done
 	$(BIN)/ruff format --check .
