@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from certificates import certificates
 from fault_processes import Arena, Cluster, Run, contents, leftovers, predict, records, tiles_in
 from network_hosts import network
 
+from tilespec import api
 from tilespec.storage.audit import verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -47,7 +47,8 @@ class Site:
     def of(cls, arena, folder, sleep=SLEEP):
         """Yield a cluster: host 0 has the scheduler, and will have the client."""
         with network(3) as hosts:
-            options = {**certificates(folder), "CHAOS_ROWS": str(folder / "rows"), "sleep": sleep}
+            keys = api.cluster_init_tls(folder / "keys", hosts=[host.address for host in hosts])
+            options = {"DASK_CONFIG": f"{keys['folder']}/dask.yaml", "CHAOS_ROWS": str(folder / "rows"), "sleep": sleep}
             preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": '["fault_command"]'}
             with Cluster.of(folder / "cluster", 0, hosts[0], "tls", **options, **preload) as cluster:
                 site = cls(arena=arena, folder=folder, hosts=hosts, cluster=cluster)
