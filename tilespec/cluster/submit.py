@@ -43,15 +43,14 @@ def run_tasks(
     """
     from distributed import KilledWorker
 
-    waiting, ended = iter(arguments), False
+    waiting, ended, alone = iter(arguments), False, False
     accused: list[tuple[Any, ...]] = []  # tasks of a worker that died, one of which killed it
     flying: dict[Any, tuple[Any, ...]] = {}
-    slots = worker_count(client)  # one for each worker: a waiting task is bound too early
-    watch = _watch(client, tick)
+    workers, watch = worker_count(client), _watch(client, tick)
     while not ended or flying or accused:
         if ended and not flying:
-            waiting, ended, accused, slots = iter(accused), False, [], 0  # each once more and alone: which one kills?
-        while not ended and len(flying) < max(slots, 1) and not stop():
+            waiting, ended, accused, alone = iter(accused), False, [], True  # each once more: which one kills?
+        while not ended and len(flying) < (1 if alone else max(workers, 1)) and not stop():  # more would be bound early
             task = next(waiting, END)
             ended = task is END
             if ended or task is None:
@@ -60,35 +59,38 @@ def run_tasks(
         if not flying and stop():
             return
         done = set() if ended and not flying else _ended(list(flying))
-        watch()
+        workers = watch(workers)
         for future in done:
             task, result = flying.pop(future), _result(future)
             future.release()
-            if isinstance(result, KilledWorker) and slots:
+            if isinstance(result, KilledWorker) and not alone:
                 accused.append(task)
             else:
                 yield task, result
     tick()
 
 
-def _watch(client: Any, tick: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls ``tick`` and looks for workers, but not before `POLL` seconds have passed.
+def _watch(client: Any, tick: Callable[[], None]) -> Callable[[int], int]:
+    """Return a function that calls ``tick`` and counts the workers again, but not before `POLL` seconds have passed.
 
-    Both take longer the larger the work and the cluster are, and tasks may end a hundred times in a second.
+    Both take longer the larger the work and the cluster are, and tasks may end a hundred times in a second. Workers may
+    come later, as jobs of a queue do, and others may be lost.
 
-    The function that is returned raises an `IncompleteError` when there was no worker for `patience` seconds.
+    The function takes the last count and returns the present one. It raises an `IncompleteError` when there
+    was no worker for `patience` seconds.
     """
     looked = last_worker = time.monotonic()
 
-    def watch() -> None:
+    def watch(workers: int) -> int:
         nonlocal looked, last_worker
         if time.monotonic() - looked < POLL:
-            return
+            return workers
         tick()
-        looked = time.monotonic()
-        last_worker = looked if worker_count(client) else last_worker
+        looked, workers = time.monotonic(), worker_count(client)
+        last_worker = looked if workers else last_worker
         if looked - last_worker > patience():
             raise IncompleteError(f"no worker is left since {patience():.0f} s; run the same command again, it resumes")
+        return workers
 
     return watch
 

@@ -221,7 +221,7 @@ def _execute(
             with hold.alone("norms"):
                 file = _norms(plan, partial(statistics, client=client, progress=progress))
             plan = replace(plan, spec=plan.spec.with_norms(file))
-        hands = 1 if client is None else PARTS * max(1, worker_count(client))
+        hands = 1 if client is None else PARTS * max(1, options.workers, worker_count(client))
         parts = plan.shares() if hold.joined else plan.parts(hands)
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
         for part, facts in _facts(plan, hold, parts, client, progress, stop):
