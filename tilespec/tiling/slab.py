@@ -126,7 +126,8 @@ class SlabRun:
         A scheduler gives the part of a worker that it cannot reach to another one, and the first one may go on: writing
         a recorded row again would delete its objects for a moment.
         """
-        if not self.plan.product.lacks(row.number, self.part.panel):
+        record = self.plan.product.ledger.read(row.number, self.part.panel)
+        if record is not None and not record.get("poison"):
             return
         y0, y1 = self.plan.product.span(row.number)
         poison = sorted({n for k in self.plan.grid.y.covering(y0, y1) for n in self.poison.get(k, [])})

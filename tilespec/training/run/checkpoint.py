@@ -134,7 +134,8 @@ def newest(folder: Path | StorePath) -> int:
     folder = store_path(folder)
     latest = folder / LATEST
     named = latest.read_text().strip().removeprefix("step-") if latest.exists() else ""
-    for step in sorted(steps(folder), key=lambda step: (f"{step:06d}" == named, step), reverse=True):
+    known = {*steps(folder)} | ({int(named)} if named.isdigit() else set())
+    for step in sorted(known, key=lambda step: (f"{step:06d}" == named, step), reverse=True):
         path = folder / f"step-{step:06d}"
         fault = _fault(path)
         if fault is None:
