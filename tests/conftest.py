@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from examples import EXAMPLES
@@ -43,3 +43,30 @@ def model_work(monkeypatch) -> Counter[str]:
     monkeypatch.setattr(module, "build", counted("nets", build))
     monkeypatch.setattr(digest, "func", counted("hashes", digest.func))
     return counts
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """Return the port of an S3 server."""
+    from object_store import served
+
+    with served() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[int]:
+    """Return the port of an Azure server."""
+    from emulators import azurite
+
+    with azurite() as port:
+        yield port
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, server, tmp_path) -> Iterator:
+    """Return a place to write to: on disk, and in a bucket."""
+    from object_store import places
+
+    with places(request.param, tmp_path, server) as where:
+        yield where

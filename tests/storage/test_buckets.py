@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from emulators import azure_container, azurite, gcs_bucket, generations, only
-from object_store import contents, reached, served
+from emulators import azure_container, gcs_bucket, generations, only
+from object_store import contents, reached
 from short_trainings import config
 
 from tilespec.core.errors import UserError
@@ -28,18 +28,6 @@ WITH = {
         "AZURE_STORAGE_ENDPOINT": f"{NOWHERE}/account",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
-
-
-@pytest.fixture(scope="module")
-def azure():
-    with azurite() as port:
-        yield port
 
 
 @pytest.fixture(params=["s3", "gs", "az"])

@@ -13,7 +13,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from object_store import reached, served
+from object_store import reached
 
 from tilespec.cluster.shares import finish
 from tilespec.core.errors import IncompleteError, LeaseLostError, UserError
@@ -31,12 +31,6 @@ with locked(sys.argv[1], join=True) as hold:
     print("claimed", flush=True)
     time.sleep(60)
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
 
 
 @pytest.fixture(params=["folder", "bucket"])

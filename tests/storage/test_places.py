@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import shelf_store
-from emulators import azure_container, azurite, gcs_bucket, generations
-from object_store import contents, reached, served
+from emulators import azure_container, gcs_bucket, generations
+from object_store import contents, reached
 
 from tilespec.core.errors import UserError
 from tilespec.core.registry import PLUGINS
@@ -31,18 +31,6 @@ with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
-
-
-@pytest.fixture(scope="module")
-def azure():
-    with azurite() as port:
-        yield port
 
 
 @pytest.fixture(params=["folder", "bucket", "gs", "az", "shelf"])

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from object_store import contents, copied, reached, served
+from object_store import contents, copied, reached
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
@@ -22,12 +22,6 @@ from tilespec.storage.group import open_group
 from tilespec.storage.lock import holder, locked
 from tilespec.storage.scene import Scene
 from tilespec.workflows.repair import repair
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
 
 
 @pytest.fixture

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 from envi_files import write_envi
 from ingest_files import cube, to_geotiff, to_netcdf, to_npy
-from object_store import contents, reached, served
+from object_store import contents, reached
 
 from tilespec.core.errors import UserError
 from tilespec.ingest import remote_sources
 from tilespec.ingest.ingest import info, ingest
 from tilespec.storage.backends.paths import store_path
 from tilespec.workflows.repair import repair
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from object_store import contents, copied, reached, served
+from object_store import contents, copied, reached
 from short_trainings import config
 from typer.testing import CliRunner
 
@@ -21,12 +21,6 @@ from tilespec.spectra.recipe import Recipe
 from tilespec.spectra.transform import transform
 from tilespec.storage.backends.paths import store_path
 from tilespec.training.train import train
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
 
 
 @pytest.fixture

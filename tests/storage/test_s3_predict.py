@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from object_store import contents, copied, reached, served
+from object_store import contents, copied, reached
 from untrained_models import APPROXIMATE, save_model
 
 from tilespec.predict.predict import predict
@@ -15,12 +15,6 @@ from tilespec.storage.backends import buckets
 from tilespec.storage.backends.paths import store_path
 from tilespec.storage.product import Product
 from tilespec.workflows.repair import repair
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
 
 
 @pytest.fixture

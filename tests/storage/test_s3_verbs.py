@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from object_store import contents, copied, reached, served
+from object_store import contents, copied, reached
 from PIL import Image
 
 from tilespec.core.errors import OccupiedError, UserError
@@ -23,12 +23,6 @@ from tilespec.workflows.demo import demo
 from tilespec.workflows.new import new
 from tilespec.workflows.repair import repair
 from tilespec.workflows.study.study import study
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
 
 
 @pytest.fixture

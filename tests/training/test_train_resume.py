@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from interrupts import After
-from object_store import places, served
 from short_trainings import config, interrupted, lines
 
 from tilespec.core.errors import UserError
@@ -50,19 +49,6 @@ def scene(make_scene, tmp_path_factory):
 def undisturbed(scene, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "m"
     return str(out), train(everything(scene), str(out))
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request, server, tmp_path):
-    """Return the place of the trainings of a test: on disk, and in a bucket."""
-    with places(request.param, tmp_path, server) as where:
-        yield where
 
 
 def same(out, other, steps=STEPS):

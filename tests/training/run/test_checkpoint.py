@@ -3,25 +3,12 @@ from datetime import timedelta
 
 import pytest
 import torch
-from object_store import places, reached, served
+from object_store import reached
 
 from tilespec.core.errors import UserError
 from tilespec.storage.backends.paths import store_path
 from tilespec.training.player import Player
 from tilespec.training.run import checkpoint
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as port:
-        yield port
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request, server, tmp_path):
-    """Return the place of the checkpoints: on disk, and in a bucket."""
-    with places(request.param, tmp_path, server) as where:
-        yield where
 
 
 def player(kind=torch.optim.AdamW, seed=0, steps=3):
