@@ -1,7 +1,6 @@
 """A real Slurm of one node, started here: the scripts of `cluster/` train and predict, heed its notice, and go on."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from fault_processes import OVERLAP, Arena, contents, leftovers, records
 from fault_trainings import SLOW, Lesson, same, steps
 from locations import ROOT, SUPPORT
-from slurm_node import one_node
+from slurm_node import driver_in, one_node
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 QUICK = {"tilespec.storage.heartbeat.BEAT": 0.5, "tilespec.storage.heartbeat.TTL": 5.0}
@@ -21,14 +20,6 @@ ARRAY = ROOT / "cluster" / "predict-array.sbatch"
 def slurm(tmp_path_factory):
     with one_node(tmp_path_factory.mktemp("slurm")) as node:
         yield node
-
-
-def driver_in(folder, program="-m tilespec"):
-    """Return a command like `tilespec` that runs this interpreter."""
-    driver = folder / "tilespec"
-    driver.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
-    driver.chmod(0o755)
-    return driver
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from fault_processes import Arena, Run, contents, leftovers, listening, predict, records
 from hypothesis import given
 from hypothesis import strategies as st
-from slurm_node import one_node
+from slurm_node import job_settings, one_node
 
 from tilespec.cluster.slurm import job_options, seconds_of
 from tilespec.core.errors import UserError
@@ -33,33 +33,20 @@ def arena(tmp_path_factory, make_scene):
     return Arena.build(tmp_path_factory.mktemp("jobs"), make_scene)
 
 
-def settings(slurm, **others):
-    """Return the environment of a command whose workers are jobs of one core."""
-    chosen = {"cores": 1, "memory": "1GB", "processes": 1, "interface": "lo", "walltime": "00:30:00", "name": NAME}
-    chosen |= {"log_directory": str(slurm.folder / "logs")} | others
-    named = {f"DASK_JOBQUEUE__SLURM__{key.upper()}": str(value) for key, value in chosen.items()}
-    return named | {"SLURM_CONF": str(slurm.folder / "slurm.conf")}
-
-
-def running(slurm):
-    """Return the numbers of jobs that run."""
-    return slurm.ask("squeue", "-h", "-t", "running", "-o", "%A").split()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_a_job_that_is_cancelled_is_replaced_and_the_bytes_are_those_of_one_process(slurm, arena, tmp_path):
     out, logs = arena.folder / "out", tmp_path / "log"
     asked = predict(arena, out, "--cluster", "slurm", "--workers", 2)
     quick = {"tilespec.cluster.slurm.EVERY": 1.0}
-    run = Run.start(logs, *asked, sleep=0.8, constants=quick, **settings(slurm))
+    run = Run.start(logs, *asked, sleep=0.8, constants=quick, **job_settings(slurm, name=NAME))
     assert run.until(lambda: records(out) >= 2, 200), run.err.read_text()
-    first = running(slurm)
+    first = slurm.running()
     assert slurm.ask("squeue", "-h", "-o", "%j").splitlines()[0] == NAME
     everybody = [psutil.Process(run.process.pid), *workers_of(run)]
     assert listening(everybody) == {"127.0.0.1"}
     slurm.ask("scancel", "--signal=KILL", "--full", first[0])
-    assert run.until(lambda: len(set(running(slurm)) - {*first}) == 1, 100), run.err.read_text()
+    assert run.until(lambda: len(set(slurm.running()) - {*first}) == 1, 100), run.err.read_text()
     code, result, errors = run.wait(300)
     assert code == 0, errors
     assert result["status"] == "complete"
@@ -95,7 +82,8 @@ def listens(process):
 def test_jobs_that_cannot_work_are_a_message(slurm, arena, tmp_path, others, code, said):
     asked = predict(arena, tmp_path / "out", "--cluster", "slurm", "--workers", 1)
     quick = {"tilespec.cluster.slurm.EVERY": 1.0}
-    found, _, errors = Run.start(tmp_path / "log", *asked, constants=quick, **settings(slurm, **others)).wait(200)
+    chosen = job_settings(slurm, name=NAME, **others)
+    found, _, errors = Run.start(tmp_path / "log", *asked, constants=quick, **chosen).wait(200)
     assert found == code, errors
     assert re.search(said, errors), errors
     assert not Path("canary").exists()

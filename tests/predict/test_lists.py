@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from distributed import LocalCluster
 from untrained_models import save_model, stored
 
 from tilespec import api
@@ -30,3 +31,21 @@ def test_a_list_of_bad_scenes_is_the_users_mistake(work, tmp_path):
     with pytest.raises(UserError, match=r"2 scenes: found none that can be predicted"):
         api.predict(model, [other, tmp_path / "nowhere"], tmp_path / "out")
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_the_workers_of_a_list_start_once(work, tmp_path, monkeypatch):
+    model, scenes, _ = work
+    started = []
+
+    def counted(*words, **options):
+        started.append(words)
+        return LocalCluster(*words, **options)
+
+    monkeypatch.setattr("distributed.LocalCluster", counted)
+    result = api.predict(model, scenes, tmp_path / "out", workers=1)
+    alone = api.predict(model, scenes, tmp_path / "alone")
+    assert len(started) == 1
+    assert [one["workers"] for one in result.scenes.values()] == [1, 1]
+    for name in ("one", "two"):
+        assert (stored(tmp_path / "out" / name) == stored(tmp_path / "alone" / name)).all()
+    assert alone.status == result.status == "complete"

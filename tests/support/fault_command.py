@@ -1,10 +1,12 @@
 """The command line with other constants: ``CHAOS_SET`` is a JSON object, dotted name to value.
 
 The file ``CHAOS_ROWS`` gets a line for each row of objects that is recorded: its number, the panel, the process.
+``CHAOS_REST`` is how many seconds pass after each.
 """
 
 import json
 import os
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +20,7 @@ def count_rows(file):
         record(self, row, facts, panel)
         with Path(file).open("a") as lines:
             lines.write(f"{row}-{panel} {os.getpid()}\n")
+        time.sleep(float(os.environ.get("CHAOS_REST", "0")))
 
     ledger.record = noted
 

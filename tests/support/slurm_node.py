@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -70,6 +71,10 @@ class Slurm:
         words = dict(word.partition("=")[::2] for word in self.ask("scontrol", "show", "job", job).split())
         return words["JobState"], int(words["Restarts"])
 
+    def running(self):
+        """Return the numbers of jobs that run."""
+        return self.ask("squeue", "-h", "-t", "running", "-o", "%A").split()
+
     def idle(self):
         """Return whether the node has nothing to do, nor to clean up."""
         return self.ask("sinfo", "-h", "-o", "%T").strip() == "idle"
@@ -79,6 +84,22 @@ class Slurm:
         while not condition():
             assert time.monotonic() < limit, (self.folder / "slurmctld.log").read_text()[-2000:]
             time.sleep(0.2)
+
+
+def job_settings(slurm, **others):
+    """Return the environment of a command whose workers are jobs of one core."""
+    chosen = {"cores": 1, "memory": "1GB", "processes": 1, "interface": "lo", "walltime": "00:30:00"}
+    chosen |= {"log_directory": str(slurm.folder / "logs")} | others
+    named = {f"DASK_JOBQUEUE__SLURM__{key.upper()}": str(value) for key, value in chosen.items()}
+    return named | {"SLURM_CONF": str(slurm.folder / "slurm.conf")}
+
+
+def driver_in(folder, program="-m tilespec"):
+    """Return a command like `tilespec` that runs this interpreter."""
+    driver = folder / "tilespec"
+    driver.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+    driver.chmod(0o755)
+    return driver
 
 
 def free(number):

@@ -13,6 +13,7 @@ from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.core.types import Roi
 from tilespec.spectra.recipe import Recipe
+from tilespec.storage.backends.paths import absolute
 from tilespec.storage.references import References
 from tilespec.storage.samples import Sample
 from tilespec.storage.scene import Scene
@@ -49,7 +50,7 @@ class FitInput:
     @property
     def labels(self) -> str:
         """The URL of the store with the class labels: the scene itself, or another one on its plane."""
-        return self.options.labels or self.scene.url
+        return absolute(self.options.labels or self.scene.url)
 
     def in_memory(self, default: int) -> int:
         """Return the number of pixels to draw, for a method that holds them in memory."""

@@ -10,8 +10,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
 from multiprocessing import spawn
-from typing import Any
+from typing import Any, final
 from urllib.parse import urlparse
 
 from tilespec.cluster.security import HOW, cluster_security
@@ -61,6 +63,24 @@ def connect(workers: int, cluster: str | None) -> Iterator[Any | None]:
         opener: Callable[[int], Any] = load(CLUSTERS, from_user(name), "cluster")
         with _entered(name, _client_of(name, lambda: opener(max(workers, 1)))) as client:
             yield _with_modules(client)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """The workers of several pieces of work, which start when the first needs them."""
+
+    number: int = 0
+    """How many were asked for."""
+    client: Callable[[], Any | None] = lambda: None
+    """The function that returns their client, as `connect` yields it."""
+
+
+@contextmanager
+def connect_once(workers: int, cluster: str | None) -> Iterator[Connection]:
+    """Yield the workers that `connect` gives, which end with the block."""
+    with ExitStack() as stack:
+        yield Connection(number=workers, client=cache(lambda: stack.enter_context(connect(workers, cluster))))
 
 
 def _with_modules(client: Any) -> Any:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
@@ -11,7 +12,7 @@ from typing import Any, final
 import numpy as np
 from safetensors.numpy import save_file
 
-from tilespec.cluster.connect import connect
+from tilespec.cluster.connect import Connection, connect_once
 from tilespec.cluster.shares import OthersWriteError, in_turn, shares, wait
 from tilespec.cluster.submit import run_tasks, worker_count
 from tilespec.core.cpu import cores
@@ -68,16 +69,21 @@ def predict(
     if isinstance(scene, str):
         Scene.open(scene)  # if scene and model are both missing, the scene is reported
     loaded = Ensemble.load([model] if isinstance(model, str) else model)
-    with torch_threads():  # predictors set their own
-        if isinstance(scene, str):
-            return predict_scene(loaded, scene, out, options, progress)
-        return _predict_each(loaded, places, options, progress)
+    with torch_threads(), connect_once(options.workers, options.cluster) as workers:  # predictors set their threads
+        one = partial(predict_scene, loaded, options=options, progress=progress, workers=workers)
+        return one(scene, out) if isinstance(scene, str) else _predict_each(one, places, options, progress)
 
 
 def _predict_each(
-    models: Ensemble, places: Mapping[str, str], options: PredictOptions, progress: Progress
+    one: Callable[..., dict[str, Any]], places: Mapping[str, str], options: PredictOptions, progress: Progress
 ) -> dict[str, Any]:
     """Predict each scene into its place; a scene that cannot be predicted does not stop the others.
+
+    Args:
+        one: The function that predicts a scene into its place; it may be ``patient`` with other runs.
+        places: The place of each scene.
+        options: The options.
+        progress: The progress.
 
     Raises:
         UserError: no scene could be predicted.
@@ -89,7 +95,7 @@ def _predict_each(
         if place in done or scene in failed:
             continue
         try:
-            done[place] = predict_scene(models, scene, place, options, progress, patient=patient)
+            done[place] = one(scene, place, patient=patient)
         except OthersWriteError:
             continue
         except (UserError, OSError) as error:
@@ -113,19 +119,26 @@ def _predict_each(
     }
 
 
-def predict_scene(
-    models: Ensemble, scene: str, out: str, options: PredictOptions, progress: Progress, *, patient: bool = True
+def predict_scene(  # noqa: PLR0913 - what is predicted, and by whom
+    models: Ensemble,
+    scene: str,
+    out: str,
+    options: PredictOptions,
+    progress: Progress,
+    *,
+    workers: Connection,
+    patient: bool = True,
 ) -> dict[str, Any]:
     """Plan the prediction of one scene with loaded models, and execute the plan unless only the plan is requested.
 
     Raises:
         OthersWriteError: runs that joined write all that is missing, and this one is not ``patient``.
     """
-    opened, workers, cluster = Scene.open(scene), options.workers, options.cluster
-    threads = max(1, cores() // max(workers, 1)) if workers or cluster is None else 1  # of another machine: unknown
+    opened, number = Scene.open(scene), workers.number
+    threads = max(1, cores() // max(number, 1)) if number or options.cluster is None else 1  # elsewhere: unknown
     plan, settings = plan_of(models, scene, out, options, threads)
     limit = budget(options.memory)
-    projection = project(plan, workers, limit)
+    projection = project(plan, number, limit)
     lanes = projection.lanes(plan.threads, limit)
     plan = replace(plan, threads=lanes, spec=plan.spec.with_intra(max(1, plan.threads // lanes)))
     expected = {"projected_memory": projection.peak(lanes), "memory_budget": limit, "lanes": lanes}
@@ -151,7 +164,7 @@ def predict_scene(
         statistics = (
             partial(norm_statistics, models.first, opened, plan.roi, **where) if options.norm == "frozen" else None
         )
-        result = _execute(plan, hold, opened, statistics, options, progress) | expected
+        result = _execute(plan, hold, opened, statistics, workers, progress) | expected
     return result | {"notes": _notes(models, opened, plan, result)}
 
 
@@ -206,7 +219,7 @@ def _execute(
     hold: Hold,
     scene: Scene,
     statistics: Statistics | None,
-    options: PredictOptions,
+    workers: Connection,
     progress: Progress,
 ) -> dict[str, Any]:
     """Run the missing parts, or this run's share of them, publish the product, and return the counts.
@@ -215,13 +228,13 @@ def _execute(
     """
     total, rows, failed = SlabCounts(), 0, []
     started = time.monotonic()
-    with catch_signals(hold.flag) as stop, connect(options.workers, options.cluster) as client, Peak() as peak:
+    with catch_signals(hold.flag) as stop, nullcontext(workers.client()) as client, Peak() as peak:
         startup = time.monotonic() - started
         if statistics is not None:
             with hold.alone("norms"):
                 file = _norms(plan, partial(statistics, client=client, progress=progress))
             plan = replace(plan, spec=plan.spec.with_norms(file))
-        hands = 1 if client is None else PARTS * max(1, options.workers, worker_count(client))
+        hands = 1 if client is None else PARTS * max(1, workers.number, worker_count(client))
         parts = plan.shares() if hold.joined else plan.parts(hands)
         progress.start("predict", sum(_tiles(plan, part) for part in parts), "tiles")
         for part, facts in _facts(plan, hold, parts, client, progress, stop):
@@ -244,7 +257,7 @@ def _execute(
         "seconds": peak.seconds,
         "startup_seconds": startup,
         "peak_memory": peak.bytes,
-        "workers": options.workers,
+        "workers": workers.number,
         "lanes": plan.threads,
     }
     if rows:

@@ -28,7 +28,8 @@ def open_group(url: str) -> zarr.Group:
             expected="a Zarr v3 store that tilespec or xarray wrote",
             do="Check the path; bring other formats in with `tilespec ingest SRC OUT`.",
         )
-    known = inventory(url)
+    place = place.absolute()  # what is open stays open in another folder, and for workers elsewhere
+    known = inventory(str(place))
     try:
         if place.on_disk is not None:
             return open_local(CheckedStore(FreshMetadata(place.on_disk), known))

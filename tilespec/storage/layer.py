@@ -12,6 +12,7 @@ from tilespec.core.buffers import Buffers
 from tilespec.core.errors import UserError
 from tilespec.core.types import ClassMap, Roi
 from tilespec.storage.axes import check_order
+from tilespec.storage.backends.paths import absolute
 from tilespec.storage.chunk_reader import ChunkReader
 from tilespec.storage.columns import as_plane, layer_of
 from tilespec.storage.group import check_complete, name_damage, open_group
@@ -23,7 +24,7 @@ class Layer:
     """One array of a store, open for reading, a small value that is sent to workers."""
 
     store: str
-    """The URL of the store."""
+    """The URL of the store, which does not depend on the current folder."""
     name: str
     """The name of the array."""
     shape: tuple[int, ...]
@@ -43,7 +44,7 @@ class Layer:
         array = as_plane(array)
         check_order(store, array)
         return cls(
-            store=store,
+            store=absolute(store),
             name=array.basename,
             shape=array.shape,
             dtype=np.dtype(array.dtype),

@@ -21,7 +21,7 @@ import zarr
 from tilespec.core.errors import UserError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.storage.backends.base import StorePath
-from tilespec.storage.backends.paths import store_path
+from tilespec.storage.backends.paths import absolute, store_path
 from tilespec.storage.backends.zarr_store import HashingStore
 from tilespec.storage.chunk_writer import checked_only, compressed, put
 from tilespec.storage.columns import as_plane, column_spec, layer_of
@@ -61,7 +61,7 @@ class Product:
     """A store that is being written, and its ledger: a small value that is sent to workers."""
 
     url: str
-    """The URL of the store."""
+    """The URL of the store, which does not depend on the current folder."""
     height: int
     """The height of the plane in pixels."""
     edge: int
@@ -101,6 +101,7 @@ class Product:
         Raises:
             UserError: the place holds something else, or a product of other settings, or of an older version.
         """
+        url = absolute(url)
         shape, stored = specs[0].shape, [column_spec(spec) for spec in specs] if table else specs
         edges = {spec.objects[0] for spec in specs}
         assert len(edges) == 1, "arrays of one product share the height of an object"

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Reflectance, Roi, SpectralAxis
+from tilespec.storage.backends.paths import absolute
 from tilespec.storage.columns import layer_of
 from tilespec.storage.group import check_complete, open_group
 from tilespec.storage.layer import Layer
@@ -23,7 +24,7 @@ class ClassRaster:
     """A stored class map and its position in a scene."""
 
     url: str
-    """The URL of the store."""
+    """The URL of the store, which does not depend on the current folder."""
     layer: Layer
     """The class indices ``y, x``; 255 is unlabelled or nodata."""
     roi: Roi
@@ -58,7 +59,7 @@ class ClassRaster:
         named = group.attrs.get("classes") or class_names(array.attrs)
         classes = tuple(str(value) for value in named)
         return cls(
-            url=url,
+            url=absolute(url),
             layer=Layer.of(url, array),
             roi=roi,
             classes=classes,
@@ -86,7 +87,7 @@ class ValueRaster:
     """Stored channels, or one stored quantity, and their position in a scene."""
 
     url: str
-    """The URL of the store."""
+    """The URL of the store, which does not depend on the current folder."""
     layer: Layer
     """The ``y, x`` layer of numbers, or the cube, or the prediction of several channels, with stored values."""
     scene: Scene | None
@@ -120,7 +121,7 @@ class ValueRaster:
                 do="Name a store of the same kind as the prediction, or the truth's --layer.",
             )
         return cls(
-            url=url,
+            url=absolute(url),
             layer=Layer.of(url, array),
             scene=Scene.open(url, allow_partial=True) if array.ndim == 3 else None,
             roi=_place(group.attrs, array.shape[:2]),

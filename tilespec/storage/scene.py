@@ -18,7 +18,7 @@ from tilespec.core.buffers import Buffers
 from tilespec.core.device import sent
 from tilespec.core.errors import UserError
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
-from tilespec.storage.backends.paths import store_path
+from tilespec.storage.backends.paths import absolute, store_path
 from tilespec.storage.columns import arrays_of, is_table, layer_of
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
@@ -38,7 +38,7 @@ class Scene:
     """A scene that is open for reading."""
 
     url: str
-    """The URL of the store."""
+    """The URL of the store, which does not depend on the current folder."""
     shape: tuple[int, int, int]
     """The shape of the cube ``y, x, band``."""
     dtype: np.dtype[Any]
@@ -88,7 +88,7 @@ class Scene:
         packing = Packing.of(f"{url}: {name}", cube.attrs, np.dtype(cube.dtype))
         planes = {name: array for name, array in arrays_of(group).items() if _is_plane(array, cube)}
         return cls(
-            url=url,
+            url=absolute(url),
             shape=cube.shape,
             dtype=cube.dtype,
             chunks=cube.chunks,

@@ -80,8 +80,8 @@ def job_of(pred: str, scene: str, rows: str | None, cols: str | None, only: str 
     roi = asked_region(predicted.roi, source.shape[:2], rows, cols)
     spans = dict.fromkeys((block.roi.y0, block.roi.y1) for block in blocks(source, roi))
     job = MeasureJob(
-        pred=pred,
-        scene=scene,
+        pred=predicted.url,
+        scene=source.url,
         names=names,
         wanted=_wanted(names, only),
         bands=source.shape[2],

@@ -25,6 +25,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
+from tilespec.cluster.connect import Connection
 from tilespec.cluster.reduction import reduce_blocks
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress, Silent
@@ -251,7 +252,7 @@ class Validation:
         remove(out)
         try:
             models = Ensemble(members=(model,), folders=(str((self._scratch / "model").absolute()),))
-            predict_scene(models, held_scene.scene, out, PredictOptions(**options), progress)
+            predict_scene(models, held_scene.scene, out, PredictOptions(**options), progress, workers=Connection())
             case = CASES[self.cast.task.truth](out, held_scene.truth, None, None, None, JUDGING).adding(self.metrics)
             return case, reduce_blocks(case.pieces, partial(_contribution, case))
         finally:
