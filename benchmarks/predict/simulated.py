@@ -1,9 +1,9 @@
 """Simulated: the forecast of tilespec beside real runs, and its curves for large scenes and many workers.
 
-    python benchmarks/predict/simulated.py check --scene SCENE --model MODEL --work DIR [--tile 64] [--repeat 3]
+    python benchmarks/predict/simulated.py check --scene SCENE --model MODEL --work DIR [--tile 64] [--repeat 3] [--workers 1 2 4]
     python benchmarks/predict/simulated.py curves docs/scale.png
 
-``check`` measures rates with one worker, then predicts with 1, 2 and 4 and compares their time with the forecast. The
+``check`` measures rates with one worker, then predicts with each number of workers and compares their time with the forecast. The
 fourth column compares it with a forecast for the cores that a run got, in brackets: on a machine that others use these
 are fewer than there are. ``curves`` draws docs/scale.png and prints its table; it runs nothing.
 """
@@ -58,6 +58,7 @@ def main() -> None:
     for name in ("--scene", "--model", "--work"):
         one.add_argument(name, required=True)
     one.add_argument("--tile", type=int, default=64)
+    one.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     one.add_argument("--repeat", type=int, default=3)
     one.set_defaults(run=check)
     other = ways.add_parser("curves")
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def check(given: argparse.Namespace) -> None:
-    """Print forecast and measurement for 1, 2 and 4 workers."""
+    """Print forecast and measurement for some numbers of workers."""
     work, scene = Path(given.work), Scene.open(given.scene)
     common: dict[str, Any] = {"tile": given.tile, "overwrite": True}
     first = work / "rates"
@@ -76,10 +77,10 @@ def check(given: argparse.Namespace) -> None:
     rates = Rates.of(Ledger.find(str(first)).read_note("predict"))  # type: ignore[union-attr]
     print(f"{rates}; load {os.getloadavg()[0]:.1f}")
     print(
-        "| workers | forecast s | measured s: least, median, most | with the cores it got | cpu s: forecast, median |"
+        "| workers | forecast s | measured s: least, median, most | with the cores it got | tiles: forecast, median | load |"
     )
     print("|---|---|---|---|---|---|")
-    runs: dict[int, list[dict[str, Any]]] = {workers: [] for workers in (1, 2, 4)}
+    runs: dict[int, list[dict[str, Any]]] = {workers: [] for workers in given.workers}
     for number in range(given.repeat):
         for workers, done in runs.items():
             out = work / f"out-{workers}-{number}"
