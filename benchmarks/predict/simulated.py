@@ -1,10 +1,10 @@
 """Simulated: the forecast of tilespec beside real runs, and its curves for large scenes and many workers.
 
-    python benchmarks/predict/simulated.py check --scene SCENE --model MODEL --work DIR [--tile 64] [--repeat 3] [--workers 1 2 4]
+    python benchmarks/predict/simulated.py check --scene SCENE --model MODEL --work DIR [--tile 64] [--workers 1 2 4]
     python benchmarks/predict/simulated.py curves docs/scale.png
 
-``check`` measures rates with one worker, then predicts with each number of workers and compares their time with the forecast. The
-fourth column compares it with a forecast for the cores that a run got, in brackets: on a machine that others use these
+``check`` measures rates with one worker, then predicts with each number of workers, and compares their time with the
+forecast. The fourth column compares it with a forecast for the cores that a run got, in brackets: on a machine that others use these
 are fewer than there are. ``curves`` draws docs/scale.png and prints its table; it runs nothing.
 """
 
@@ -77,7 +77,7 @@ def check(given: argparse.Namespace) -> None:
     rates = Rates.of(Ledger.find(str(first)).read_note("predict"))  # type: ignore[union-attr]
     print(f"{rates}; load {os.getloadavg()[0]:.1f}")
     print(
-        "| workers | forecast s | measured s: least, median, most | with the cores it got | tiles: forecast, median | load |"
+        "| workers | forecast s | measured s: least, median, most | with the cores it got | tiles: forecast, real | load |"
     )
     print("|---|---|---|---|---|---|")
     runs: dict[int, list[dict[str, Any]]] = {workers: [] for workers in given.workers}

@@ -23,8 +23,7 @@ TOP, OWN, BOTTOM = range(3)
 LOADING = 2.1
 """The time of one core until a worker has loaded the libraries, as measured; a note does not hold it."""
 CROWDING = 0.3
-"""How much more a tile costs where workers share cores and caches: two on each make it 1.15 times as dear (measured: 1.0
-to 1.3 times)."""
+"""How much more a tile costs where workers share cores and caches: with two on each 1.15 times (measured: 1 to 1.3)."""
 
 
 @final
