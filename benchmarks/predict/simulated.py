@@ -4,8 +4,8 @@
     python benchmarks/predict/simulated.py curves docs/scale.png
 
 ``check`` measures rates with one worker, then predicts with each number of workers, and compares their time with the
-forecast. The fourth column compares it with a forecast for the cores that a run got, in brackets: on a machine that others use these
-are fewer than there are. ``curves`` draws docs/scale.png and prints its table; it runs nothing.
+forecast. The fourth column compares it with a forecast for the cores that a run got, in brackets: on a machine that
+others use these are fewer than there are. ``curves`` draws docs/scale.png and prints its table; it runs nothing.
 """
 
 import argparse
@@ -76,10 +76,8 @@ def check(given: argparse.Namespace) -> None:
     api.predict(given.model, given.scene, first, workers=1, **common)
     rates = Rates.of(Ledger.find(str(first)).read_note("predict"))  # type: ignore[union-attr]
     print(f"{rates}; load {os.getloadavg()[0]:.1f}")
-    print(
-        "| workers | forecast s | measured s: least, median, most | with the cores it got | tiles: forecast, real | load |"
-    )
-    print("|---|---|---|---|---|---|")
+    print("| workers | forecast s | measured s: least, median, most | with the cores it got | tiles: forecast, real |")
+    print("|---|---|---|---|---|")
     runs: dict[int, list[dict[str, Any]]] = {workers: [] for workers in given.workers}
     for number in range(given.repeat):
         for workers, done in runs.items():
@@ -105,7 +103,7 @@ def row(scene: Scene, tile: int, workers: int, rates: Rates, done: list[dict[str
     found, tiles = expected(os.cpu_count() or 1), statistics.median(each["tiles"] for each in done)
     spread = f"{min(times):.1f}, {statistics.median(times):.1f}, {max(times):.1f}"
     cells = [workers, f"{found.seconds:.1f}", spread, ", ".join(ratios), f"{found.tiles}, {tiles:.0f}"]
-    return "| " + " | ".join(map(str, [*cells, f"{os.getloadavg()[0]:.1f}"])) + " |"
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def again(scene: Scene, tile: int, result: dict[str, Any]) -> PredictPlan:
