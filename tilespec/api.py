@@ -47,6 +47,7 @@ VERBS = {
     "report": "tilespec.output.report.page:report",
     "export": "tilespec.output.export.export:export",
     "demo": "tilespec.workflows.demo:demo",
+    "doctor": "tilespec.workflows.doctor:doctor",
     "cluster_init_tls": "tilespec.cluster.init_tls:cluster_init_tls",
 }
 STORED_ARRAYS = "tilespec.storage.arrays:stored_arrays"

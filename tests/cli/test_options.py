@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from command_line import tilespec
+from typer.testing import CliRunner
 
 from tilespec import api
 from tilespec.cli import app
@@ -41,6 +44,29 @@ def help_of(option):
 def test_the_table_of_commands_is_the_table_of_verbs():
     assert sorted(command.name for command in COMMANDS) == sorted(CLICK)
     assert sorted(map(function_of, CLICK)) == sorted(api.VERBS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_example_of_a_command_is_one_that_it_takes(command):
+    context = CLICK[command.name].make_context(command.name, shlex.split(command.example))
+    assert not context.args
+    assert f"tilespec {command.name} {command.example}" in " ".join(CLICK[command.name].get_help(context).split())
+
+
+def test_the_help_lists_each_command_once_under_a_heading():
+    said = tilespec("--help").stdout
+    for command in COMMANDS:
+        assert len(re.findall(rf"^  {command.name}  ", said, re.MULTILINE)) == 1
+        assert f"\n{command.group}:\n" in said
+
+
+def test_a_shell_completes_verbs_and_options(monkeypatch):
+    monkeypatch.setenv("_TILESPEC_COMPLETE", "complete_bash")
+    for words, count, found in (("tilespec pre", 1, "preview\npredict"), ("tilespec predict --prec", 2, "--precision")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(count))
+        said = CliRunner().invoke(app, prog_name="tilespec")
+        assert said.stdout.strip() == found
 
 
 @pytest.mark.parametrize("command", WITH_OPTIONS, ids=lambda command: command.name)
@@ -83,7 +109,7 @@ def test_what_stands_under_a_field_are_full_sentences(command):
 @pytest.mark.parametrize("command", WITH_OPTIONS, ids=lambda command: command.name)
 def test_a_verb_refuses_an_unknown_option_by_the_names_of_the_known_ones(command):
     name = function_of(command.name)
-    with pytest.raises(TypeError, match=rf"{name}\(\) has no option 'tiel'; options are .*dry_run"):
+    with pytest.raises(TypeError, match=rf"{name}\(\) has no option 'tiel'; options are .*{command.declared[0].name}"):
         getattr(api, name)("in", "out", tiel=3)
 
 

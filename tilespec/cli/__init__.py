@@ -28,6 +28,16 @@ class Verbs(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"commands": {command.name: LazyCommand(command) for command in COMMANDS}})
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under their headings, each with what it does."""
+        del ctx
+        listed = [command for command in self.commands.values() if isinstance(command, LazyCommand)]
+        width = max(len(command.name or "") for command in listed)
+        for heading in dict.fromkeys(command.heading for command in listed):
+            with formatter.section(heading):
+                rows = [(command.name, command.summary) for command in listed if command.heading == heading]
+                formatter.write_dl([(f"{name:<{width}}", summary) for name, summary in rows])
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command and what follows its name, which may have two words."""
         two = " ".join(args[:2])
@@ -56,7 +66,6 @@ app = typer.Typer(
     help="Hyperspectral scenes larger than memory, from raw counts to a blended prediction.",
     callback=_options,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -1,6 +1,7 @@
 """Commands: a verb of the command line is made from its arguments and from the dataclass of its options."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,13 +39,16 @@ class Argument:
     """The argument has this value when nobody gives one; None: it must be given."""
     kind: Any = str
     """The values of the command line have this type."""
+    optional: bool = False
+    """Whether it may be left out, and is then None."""
 
     def parameter(self) -> inspect.Parameter:
         """Return the parameter from which typer makes it."""
         placed = typer.Argument(help=self.help, metavar=self.metavar)
         info = typer.Option(self.flag, help=self.help) if self.flag else placed
-        default = self.default or inspect.Parameter.empty
-        return inspect.Parameter(self.name, KEYWORD, annotation=Annotated[self.kind, info], default=default)
+        default = None if self.optional else self.default or inspect.Parameter.empty
+        kind = self.kind | None if self.optional else self.kind
+        return inspect.Parameter(self.name, KEYWORD, annotation=Annotated[kind, info], default=default)
 
     def read(self, verb: str, value: Any) -> dict[str, Any]:
         """Return the arguments of the verb that a value of the command line is."""
@@ -101,6 +105,10 @@ class Command:
     """What it does."""
     arguments: tuple[Argument, ...]
     """What it works on."""
+    group: str
+    """The help lists it under this heading."""
+    example: str
+    """A line that somebody would type, without ``tilespec`` and the name."""
     options: bool = True
     """Whether it has options: the dataclass ``NAMEOptions`` in the file ``options.py`` beside the verb."""
     progress: bool = True
@@ -147,7 +155,19 @@ class LazyCommand(TyperCommand):
 
     def __init__(self, command: Command) -> None:
         self._command = command
-        super().__init__(command.name, help=inspect.cleandoc(command.help), rich_markup_mode=None)
+        example = f"\\b\nExample:\n  tilespec {command.name} {command.example}".rstrip()
+        text = f"{inspect.cleandoc(command.help)}\n\n{example}"
+        super().__init__(command.name, help=text, rich_markup_mode=None)
+
+    @property
+    def heading(self) -> str:
+        """The heading under which the help lists it."""
+        return self._command.group
+
+    @property
+    def summary(self) -> str:
+        """What it does, in as few words as the help begins with."""
+        return re.split(r"[:;.]\s", self._command.help + " ", maxsplit=1)[0].rstrip(". ")
 
     @property
     def params(self) -> list[Any]:

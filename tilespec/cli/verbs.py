@@ -72,58 +72,104 @@ preset:notebook         the same as its authors' code has it
 
 docs/training.md explains every key of a configuration."""
 
+DATA, SPECTRA, LEARNING, PREDICTION = "Bring data in", "Spectra", "Learn", "Predict"
+RESULTS, PRODUCTS, ALL, MACHINE = "Judge and hand on", "Products", "All of it", "Machines"
+
 MODEL, SCENE, STORE, PRED, OUT = map(Argument, ("model", "scene", "store", "pred", "out"))
 
 COMMANDS: Final = (
-    Command("simulate", SIMULATE, (OUT,)),
+    Command("simulate", SIMULATE, (OUT,), group=DATA, example="scene --rows 512 --cols 466 --plants 9 --raw"),
     Command(
         "ingest",
         INGEST,
         (SeveralThenOut("src", "One source or several, then the output.", "SRC... OUT", single=True),),
+        group=DATA,
+        example="scene/raw.hdr scene.zarr --white scene/white.hdr --dark scene/dark.hdr --labels scene/labels.hdr",
     ),
-    Command("info", "Say what a store holds.", (STORE,), options=False, progress=False, sets_exit_code=False),
-    Command("fit", "Fit a recipe of spectral steps, out of core.", (SCENE, OUT)),
-    Command("transform", "Write the scene that a recipe makes of a scene.", (Argument("recipe"), SCENE, OUT)),
-    Command("render", "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.", (SCENE, OUT)),
+    Command(
+        "info",
+        "Say what a store holds.",
+        (STORE,),
+        options=False,
+        progress=False,
+        sets_exit_code=False,
+        group=DATA,
+        example="scene.zarr",
+    ),
+    Command(
+        "fit",
+        "Fit a recipe of spectral steps, out of core.",
+        (SCENE, OUT),
+        group=SPECTRA,
+        example="scene.zarr recipe --steps vsn,pca=4",
+    ),
+    Command(
+        "transform",
+        "Write the scene that a recipe makes of a scene.",
+        (Argument("recipe"), SCENE, OUT),
+        group=SPECTRA,
+        example="recipe scene.zarr scores.zarr",
+    ),
+    Command(
+        "render",
+        "Write a scene as sRGB, as an eye or a camera sees it; resumes by itself.",
+        (SCENE, OUT),
+        group=SPECTRA,
+        example="scene.zarr picture.zarr",
+    ),
     Command(
         "export",
         "Hand a store on in the format that OUT ends in: .tif, .tiff, .hdr (ENVI), .nc, .csv, .mat, .npy, .png.",
         (STORE, OUT),
+        group=RESULTS,
+        example="map.zarr map.tif",
     ),
     Command(
         "new",
         "Write a commented configuration that suits your data: network, recipe, patch, batch, each with its reason. "
         "What is not given is asked.",
         (Argument("out", "The file, NAME.toml.", default="tilespec.toml"),),
+        group=LEARNING,
+        example="my.toml --task segment --scene scene.zarr",
     ),
     Command(
         "preview",
         "Show the first patches of a training on a page, as pictures and spectra: in the scene, after the recipe, "
         "augmented.",
         (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "The page, NAME.html.")),
+        group=LEARNING,
+        example="my.toml page.html",
     ),
     Command(
         "import-spectrai",
         "Write a configuration of spectrai 0.1.4 as one of tilespec, with the commands that bring its data in; notes "
         "name what is different.",
         (Argument("file", "A file NAME.yml of spectrai."), Argument("out", "The file, NAME.toml.")),
+        group=LEARNING,
+        example="old.yml my.toml --root DATA",
     ),
     Command(
         "train",
         TRAIN,
         (Argument("config", "A TOML file, or preset:NAME."), Argument("out", "Model folder.", flag="--out")),
         answers=leads,
+        group=LEARNING,
+        example="preset:best --out model --set data.scene=scene.zarr --set data.rows=400:1024",
     ),
     Command(
         "predict",
         "Predict one scene, or several into the folder OUT: blended tiles; resumes by itself. Of several models of one "
         "task the mean is predicted, and with --disagreement their spread.",
         (ModelsThenScenes("paths", "Models, scenes, then where the product goes.", "MODEL... SCENE... OUT"),),
+        group=PREDICTION,
+        example="model scene.zarr map.zarr --workers 2",
     ),
     Command(
         "synth",
         "Draw labelled spectra from a generator into a table (a store, or OUT.csv), or fill a label map with them.",
         (MODEL, OUT),
+        group=PREDICTION,
+        example="model spectra.csv --count 1000",
     ),
     Command(
         "baseline",
@@ -132,37 +178,74 @@ COMMANDS: Final = (
             Argument("name", "A method of the table, or a dotted path."),
             SeveralThenOut("scene", "One scene, or several of plsr, ridge, linear.", "SCENE... OUT", single=True),
         ),
+        group=PREDICTION,
+        example="plsda scene.zarr plsda.zarr --rows 400:1024",
     ),
     Command(
         "adopt",
         "Make a model of a fitted estimator of scikit-learn, a file of skops; `predict` then takes it.",
         (Argument("file"), OUT),
+        group=LEARNING,
+        example="forest.skops model --task segment --like scene.zarr",
     ),
-    Command("probe", "Measure a model: receptive field, tile class, overlap to use, determinism.", (MODEL,)),
+    Command(
+        "probe",
+        "Measure a model: receptive field, tile class, overlap to use, determinism.",
+        (MODEL,),
+        group=LEARNING,
+        example="model",
+    ),
     Command(
         "status",
         "Say how far a product is: done, missing, torn, in quarantine; who writes it.",
         (OUT,),
         options=False,
         progress=False,
+        group=PRODUCTS,
+        example="map.zarr",
     ),
-    Command("verify", "Hash every object of a product again; exit 3 when one is damaged.", (OUT,), options=False),
-    Command("repair", "Remove damaged objects of a product and compute them again, and only them.", (OUT,)),
-    Command("evaluate", "Compare a prediction with the truth.", (PRED, Argument("truth"))),
+    Command(
+        "verify",
+        "Hash every object of a product again; exit 3 when one is damaged.",
+        (OUT,),
+        options=False,
+        group=PRODUCTS,
+        example="map.zarr",
+    ),
+    Command(
+        "repair",
+        "Remove damaged objects of a product and compute them again, and only them.",
+        (OUT,),
+        group=PRODUCTS,
+        example="map.zarr",
+    ),
+    Command(
+        "evaluate",
+        "Compare a prediction with the truth.",
+        (PRED, Argument("truth")),
+        group=RESULTS,
+        example="map.zarr scene.zarr --rows 0:400",
+    ),
     Command(
         "measure",
         "Write a table of plants, polygons or connected regions, or the means of predicted numbers over samples.",
         (PRED, SCENE, Argument("out", metavar="OUT.csv")),
+        group=RESULTS,
+        example="map.zarr scene.zarr plants.csv",
     ),
     Command(
         "report",
         "Write one self-contained HTML page about scenes, models and predictions.",
         (SeveralThenOut("runs", "Stores and folders, then the page.", "RUN... OUT.html"),),
+        group=RESULTS,
+        example="scene.zarr model map.zarr report.html",
     ),
     Command(
         "demo",
         "All of it on a small simulated raw scene; ends with a report.",
         (Argument("out", "Folder.", flag="--out", default="demo"),),
+        group=ALL,
+        example="--out demo",
     ),
     Command(
         "study",
@@ -171,11 +254,22 @@ COMMANDS: Final = (
             Argument("config", "TOML files, or preset:NAME; several are compared.", kind=list[str]),
             Argument("out", "Folder of models, predictions, results and the table.", flag="--out"),
         ),
+        group=ALL,
+        example="preset:best --out s --set data.scene=a.zarr --rows 400:1024 --test-rows 0:400",
+    ),
+    Command(
+        "doctor",
+        "Measure this machine, and say what will limit the work on a scene.",
+        (Argument("scene", optional=True),),
+        group=MACHINE,
+        example="scene.zarr",
     ),
     Command(
         "cluster init-tls",
         "Make a private CA and certificates for a Dask cluster, and print the lines that use them.",
         (Argument("folder", "A new folder, readable by its owner."),),
+        group=MACHINE,
+        example="certificates",
     ),
 )
 """All commands, as the help lists them."""

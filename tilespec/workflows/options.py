@@ -1,4 +1,4 @@
-"""Options of `demo`, `import-spectrai`, `new`, `preview` and `repair`."""
+"""Options of `demo`, `doctor`, `import-spectrai`, `new`, `preview` and `repair`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,15 @@ class DemoOptions(DryRun):
 
     seed: int = field(default=0, metadata=PYTHON)
     """The seed decides everything that is random."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """The options of `doctor`."""
+
+    folder: str = "."
+    """Files are written into this folder, and removed again, to measure the storage."""
 
 
 @final
