@@ -5,7 +5,7 @@ BIN := .venv/bin
 SPREAD := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-cluster lint clean
+.PHONY: demo test test-all test-cluster lint docs clean
 
 demo: .venv/demo.done
 	$(BIN)/tilespec demo --out demo
@@ -30,6 +30,10 @@ lint: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The pages and the reference as a site, of which every link is right: site/index.html.
+docs: .venv/test.done
+	$(BIN)/sphinx-build -W -q -b html -c docs . site
+
 .venv/demo.done: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable .
@@ -37,8 +41,8 @@ lint: .venv/test.done
 
 .venv/test.done: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) --editable ".[test,lint]"
+	$(PIP) --editable ".[test,lint,docs]"
 	touch $@
 
 clean:
-	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo site build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tilespec.core.errors import UserError
+from tilespec.core.shown import Shown
 from tilespec.core.types import SpectralAxis
 from tilespec.models.nets import NETS, build, limited, outlined
 from tilespec.models.tensors import fit, outline, write
@@ -31,7 +32,7 @@ LARGEST = 1 << 20
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Shown):
     """A net with weights, the recipe before it, and the task that it predicts."""
 
     net: dict[str, Any]

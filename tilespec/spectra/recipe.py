@@ -13,6 +13,7 @@ import numpy as np
 from tilespec.core.cpu import one_blas_thread
 from tilespec.core.errors import UserError
 from tilespec.core.registry import load
+from tilespec.core.shown import Shown
 from tilespec.core.types import Spectra, SpectralAxis
 from tilespec.spectra.bands import Bands, same_bands
 from tilespec.spectra.operators import OPERATORS, Light, Operator, arrays
@@ -32,7 +33,7 @@ Stored = Mapping[int, Mapping[str, Moments]]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe:
+class Recipe(Shown):
     """Fitted spectral steps that act on one pixel at a time, so a tile's result equals the scene's, bit for bit."""
 
     text: str

@@ -17,6 +17,7 @@ from tilespec.core.arrays import beside
 from tilespec.core.buffers import Buffers
 from tilespec.core.device import sent
 from tilespec.core.errors import UserError
+from tilespec.core.shown import Shown
 from tilespec.core.types import PIECE, ClassMap, Reflectance, Roi, SpectralAxis
 from tilespec.storage.backends.paths import absolute, store_path
 from tilespec.storage.columns import arrays_of, is_table, layer_of
@@ -34,7 +35,7 @@ NARROW: Final = frozenset({"int8", "uint8", "int16", "uint16", "float32"})
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class Scene(Shown):
     """A scene that is open for reading."""
 
     url: str
