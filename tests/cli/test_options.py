@@ -23,7 +23,7 @@ from tilespec.core.progress import Progress, Silent
 
 CLICK = typer.main.get_command(app).commands
 WITH_OPTIONS = [command for command in COMMANDS if command.options]
-OWN = {"as_json", "quiet", "help"}
+OWN = {"as_json", "quiet", "log", "help"}
 """What every command has, and no verb."""
 VERB = re.compile(
     r"\b(is|are|has|have|lie|lies|comes?|gives?|names?|takes?|turns|reflects|means|goe?s?|shares?|stays|counts?|runs?|adds?"

@@ -12,14 +12,15 @@ import typer
 from typer.core import TyperCommand
 
 from tilespec.api import VERBS
-from tilespec.cli.shared import fail, function_of, pairs, run
+from tilespec.cli.shared import fail, function_of, logged, pairs, run
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.options import Option, options_of
-from tilespec.core.progress import Lines, Silent
+from tilespec.core.progress import Lines, Several, Silent
 from tilespec.core.registry import import_object
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress on stderr.")]
+Log = Annotated[str | None, typer.Option("--log", help="Append progress and errors to FILE.", metavar="FILE")]
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -136,13 +137,17 @@ class Command:
             chosen = {option.name: _read(self.name, option, values[option.name]) for option in options}
             for argument in self.arguments:
                 chosen |= argument.read(self.name, values[argument.name])
-            if self.progress:
-                chosen["progress"] = Silent() if values["quiet"] else Lines()
-            run(self.name, chosen, as_json=values["as_json"], answers=self.answers, sets_exit_code=self.sets_exit_code)
+            shown = Silent() if values.get("quiet") else Lines()
+            with logged(self.name, values.get("log")) as log:
+                chosen |= {"progress": Several(shown, log)} if self.progress else {}
+                said = {"as_json": values["as_json"], "sets_exit_code": self.sets_exit_code}
+                run(self.name, chosen, log=log, answers=self.answers, **said)
 
         parameters = [*(argument.parameter() for argument in self.arguments), *map(_parameter, options)]
         parameters += [inspect.Parameter("as_json", KEYWORD, default=False, annotation=Json)]
-        parameters += [inspect.Parameter("quiet", KEYWORD, default=False, annotation=Quiet)] if self.progress else []
+        if self.progress:
+            parameters += [inspect.Parameter("quiet", KEYWORD, default=False, annotation=Quiet)]
+            parameters += [inspect.Parameter("log", KEYWORD, default=None, annotation=Log)]
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(self.name)(call)

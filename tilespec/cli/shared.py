@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn, final
 
 import typer
 
@@ -19,16 +21,55 @@ from tilespec.core.errors import (
     UserError,
     without_credentials,
 )
-from tilespec.core.progress import to_stderr
+from tilespec.core.progress import Lines, Progress, Silent, to_stderr
 from tilespec.core.results import human
 
 
+@final
+class Ended(typer.Exit):
+    """The end of a command that could not do its work, with what was said of it."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(code)
+        self.message = message
+
+
+@contextmanager
+def logged(verb: str, file: str | None) -> Iterator[Progress]:
+    """Yield a progress that appends to a file: the command, its progress, how it ended; without a file a silent one."""
+    if file is None:
+        yield Silent()
+        return
+    try:
+        stream = Path(file).open("a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it is closed below
+    except OSError as error:
+        fail(f"tilespec {verb}: --log: {file}: {error.strerror}; expected a file that can be written", EXIT_USER)
+    with stream:
+        log = Lines(file=stream)
+        log.say(without_credentials(shlex.join(["tilespec", *sys.argv[1:]])))
+        try:
+            yield log
+        except typer.Exit as end:
+            log.say(end.message if isinstance(end, Ended) else f"tilespec {verb}: exit code {end.exit_code}")
+            raise
+        except BaseException as error:
+            log.say(without_credentials(f"tilespec {verb}: {type(error).__name__}: {error}"))
+            raise
+        log.say(f"tilespec {verb}: done")
+
+
 def run(
-    verb: str, given: Mapping[str, Any], *, as_json: bool, answers: Callable[[], bool], sets_exit_code: bool
+    verb: str,
+    given: Mapping[str, Any],
+    *,
+    log: Progress,
+    as_json: bool,
+    answers: Callable[[], bool],
+    sets_exit_code: bool,
 ) -> None:
     """Call a verb, print its result if this process ``answers``, and turn errors into exit codes.
 
-    With ``sets_exit_code`` a result that is incomplete ends with `EXIT_INCOMPLETE`, and its notes go to stderr.
+    With ``sets_exit_code`` a result that is incomplete ends with `EXIT_INCOMPLETE`; its notes go to stderr and ``log``.
     """
     try:
         result = getattr(api, function_of(verb))(**given)
@@ -43,7 +84,9 @@ def run(
     else:
         answering = answers()
         for note in result.get("notes", []) if answering and sets_exit_code else []:
-            to_stderr(without_credentials(f"tilespec {verb}: note: {note}") + "\n")
+            said = without_credentials(f"tilespec {verb}: note: {note}")
+            to_stderr(f"{said}\n")
+            log.say(said)
         if answering:
             answer(verb, json.dumps(result) if as_json else human(result))
         if sets_exit_code and (result.get("status") == "incomplete" or result.get("whole") is False):
@@ -65,10 +108,11 @@ def pairs(verb: str, option: str, texts: Sequence[str] | None) -> dict[str, str]
     return {key.strip(): value.strip() for key, _, value in parts}
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     """Say why, and end with an exit code."""
-    to_stderr(without_credentials(message) + "\n")
-    raise typer.Exit(code)
+    said = without_credentials(message)
+    to_stderr(f"{said}\n")
+    raise Ended(said, code)
 
 
 def answer(verb: str, text: str) -> None:

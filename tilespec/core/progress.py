@@ -1,4 +1,4 @@
-"""Progress on stderr: a live line on a terminal or in a notebook, a plain line every few seconds in a log.
+"""Progress on stderr: a live line on a terminal or in a notebook, else a plain line every few seconds, also in a file.
 
 Progress is not the work: where nobody reads it any more (a closed terminal, a full disk, a pipe without a reader) it is
 lost, and the work goes on.
@@ -7,7 +7,8 @@ lost, and the work goes on.
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Protocol, final, runtime_checkable
+from datetime import datetime
+from typing import Any, Protocol, TextIO, final, runtime_checkable
 
 
 @runtime_checkable
@@ -45,15 +46,44 @@ class Silent:
 
 
 @final
+class Several:
+    """Progresses that are all told the same."""
+
+    def __init__(self, *each: Progress) -> None:
+        self._each = each
+
+    def say(self, text: str) -> None:
+        """Report one message to all."""
+        for one in self._each:
+            one.say(text)
+
+    def start(self, what: str, total: float, unit: str) -> None:
+        """Begin the work everywhere."""
+        for one in self._each:
+            one.start(what, total, unit)
+
+    def advance(self, units: float, note: str = "") -> None:
+        """Report the units to all."""
+        for one in self._each:
+            one.advance(units, note)
+
+    def finish(self) -> None:
+        """End the work everywhere."""
+        for one in self._each:
+            one.finish()
+
+
+@final
 class Lines:
     """Rate and time left on stderr: one live line on a terminal or in a notebook, else a line every ``every`` seconds.
 
-    A notebook shows it as plain text, on stdout, because it paints stderr red.
+    A notebook shows it as plain text, on stdout, because it paints stderr red. In a ``file`` each line has its time.
     """
 
-    def __init__(self, every: float = 10.0) -> None:
-        self._notebook, self._width = in_notebook(), 0
-        self._tty = not self._notebook and _is_terminal(sys.stderr)
+    def __init__(self, every: float = 10.0, file: TextIO | None = None) -> None:
+        self._file = file
+        self._notebook, self._width = file is None and in_notebook(), 0
+        self._tty = file is None and not self._notebook and _is_terminal(sys.stderr)
         self._every = 0.2 if self._tty or self._notebook else every
 
     def say(self, text: str) -> None:
@@ -87,7 +117,12 @@ class Lines:
         self._write(text.rstrip(), end="" if self._tty or self._notebook else "\n")
 
     def _write(self, text: str, end: str) -> None:
-        if self._notebook:  # blanks cover the rest of a longer line, which notebooks cannot erase
+        if self._file is not None:
+            lines = (
+                f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n" for line in text.splitlines()
+            )
+            to_stderr("".join(lines), self._file)
+        elif self._notebook:  # blanks cover the rest of a longer line, which notebooks cannot erase
             to_stderr(f"\r{text:<{self._width}}{end}", sys.stdout)
             self._width = 0 if end else len(text)
         else:
@@ -142,4 +177,4 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-__all__ = ["Lines", "Progress", "Silent", "default_progress", "in_notebook", "to_stderr"]
+__all__ = ["Lines", "Progress", "Several", "Silent", "default_progress", "in_notebook", "to_stderr"]
