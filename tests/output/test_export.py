@@ -89,6 +89,7 @@ def test_gdal_reads_the_geotiff_with_names_scale_and_wavelengths(tmp_path):
         assert raster.tags(3)["bbl"] == "0"
         assert (raster.nodata, raster.scales[0], raster.crs.to_epsg()) == (7, 1e-4, 32733)
         assert raster.profile["tiled"]
+        assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
 
 
 def test_spectral_python_and_gdal_read_the_envi_file(tmp_path):

@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from tilespec.storage.layout import ArraySpec, layer_spec
+from tilespec.storage.layout import ArraySpec, code_type, constants, layer_spec
 from tilespec.storage.product import Product
 
 NAMES = ("background", "plant")
 
 
-def write_map(path, plane, name="prediction", *, chunk=16, classes=NAMES, **attrs):
-    """Write a class map as one layer of a store, and return its path as text."""
-    plane = np.asarray(plane, np.uint8)
+def write_map(path, plane, name="prediction", *, chunk=16, classes=NAMES, georef=None, **attrs):
+    """Write a class map as one layer of a store, with a place if there is one, and return its path as text."""
+    plane = np.asarray(plane, code_type(len(classes)))
     product = Product.open(
         str(path),
-        [layer_spec(name, plane.shape, classes=classes, chunk=chunk)],
+        [layer_spec(name, plane.shape, plane.dtype.name, classes=classes, chunk=chunk)],
         settings={"map": [name, classes, plane.tolist(), attrs]},
         attrs=attrs,
-        constants={},
+        constants=constants(None, georef, plane.shape) if georef else {},
     )
     for row in product.missing():
         y0, y1 = product.span(row)

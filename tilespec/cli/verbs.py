@@ -119,7 +119,8 @@ COMMANDS: Final = (
     ),
     Command(
         "export",
-        "Hand a store on in the format that OUT ends in: .tif, .tiff, .hdr (ENVI), .nc, .csv, .mat, .npy, .png.",
+        "Hand a store on in the format that OUT ends in: .tif, .tiff, .hdr (ENVI), .nc, .csv, .mat, .npy, .png; "
+        "or .geojson, .gpkg: polygons of the regions of classes.",
         (STORE, OUT),
         group=RESULTS,
         example="map.zarr map.tif",

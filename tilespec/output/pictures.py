@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from tilespec.core.types import UNLABELLED, Roi, SpectralAxis
+from tilespec.storage.layout import CODES, unlabelled
 from tilespec.storage.scene import Scene
 
 Picture = UInt8[np.ndarray, "y x 3"]
@@ -61,14 +62,18 @@ def false_colour(
 
 def class_colours(n: int) -> UInt8[np.ndarray, "n 3"]:
     """Return one colour for each of ``n`` classes, the same for a class whatever ``n``."""
-    return np.array([PALETTE[i] if i < len(PALETTE) else _golden(i) for i in range(n)], np.uint8).reshape(n, 3)
+    return np.array([_colour(i) for i in range(n)], np.uint8).reshape(n, 3)
 
 
 def class_picture(classes: Integer[np.ndarray, "y x"]) -> Picture:
-    """Return a class map (255 = unlabelled or nodata, black) in the colours of `class_colours`."""
-    table = np.full((256, 3), NO_DATA, np.uint8)
-    table[:UNLABELLED] = class_colours(UNLABELLED)
-    picture: Picture = table[np.clip(classes, 0, 255).astype(np.uint8)]
+    """Return a class map (255 = unlabelled or nodata, black) in the colours of `class_colours`.
+
+    In a map of uint16 or uint32 the largest number of the type is nodata.
+    """
+    none = unlabelled(classes.dtype) if classes.dtype in CODES else UNLABELLED
+    values, places = np.unique(classes, return_inverse=True)
+    table = [_colour(value) if 0 <= value != none else NO_DATA for value in values.tolist()]
+    picture: Picture = np.array(table, np.uint8)[places].reshape(*classes.shape, 3)
     return picture
 
 
@@ -117,6 +122,11 @@ def _stretched(values: Float32[np.ndarray, "y x 3"], stretch: tuple[float, float
             out[finite, channel] = np.rint(255.0 * share).astype(np.uint8)
     out[~np.isfinite(values).all(axis=-1)] = NO_DATA
     return out
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """Return the colour of a class."""
+    return PALETTE[index] if index < len(PALETTE) else _golden(index)
 
 
 def _golden(index: int) -> tuple[int, int, int]:

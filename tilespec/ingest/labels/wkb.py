@@ -1,9 +1,10 @@
-"""WKB: geometries as lists of rings, from a GeoJSON object or from well-known binary.
+"""WKB: geometries as lists of rings, from a GeoJSON object or from well-known binary, and well-known binary of them.
 
 Well-known binary as in OGC 06-103r4, section 8.2: byte order, type, count, and then rings of float64 x, y.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,16 @@ def polygon_of(geometry: Any) -> list[list[Any]]:
         raise ValueError(f"a {kind}")
     coordinates: list[Any] = geometry["coordinates"]
     return [coordinates] if kind == "Polygon" else coordinates
+
+
+def multipolygon_wkb(polygons: Sequence[Sequence[np.ndarray]]) -> bytes:
+    """Return polygons of closed rings with columns x, y, outer ring first, as little-endian well-known binary."""
+    parts = [struct.pack("<BII", 1, MULTIPOLYGON, len(polygons))]
+    for rings in polygons:
+        parts.append(struct.pack("<BII", 1, POLYGON, len(rings)))
+        for ring in rings:
+            parts += [struct.pack("<I", len(ring)), np.ascontiguousarray(ring, "<f8").tobytes()]
+    return b"".join(parts)
 
 
 def _parts(data: bytes, at: int, kinds: tuple[int, ...] = (POLYGON, MULTIPOLYGON)) -> tuple[list[list[Any]], int]:

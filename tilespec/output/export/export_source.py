@@ -11,6 +11,7 @@ import zarr
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import UNLABELLED, Cube, Roi, SpectralAxis
+from tilespec.output.export.options import ExportOptions
 from tilespec.storage.columns import arrays_of, is_table
 from tilespec.storage.georeference import georef_of
 from tilespec.storage.group import check_complete, open_group
@@ -59,8 +60,10 @@ class ExportSource:
     """How stored numbers become values, if these are written in their place; None: numbers are written as stored."""
     layers: tuple[Layer, ...]
     """The ``y, x`` layers beside a cube, for formats that hold several arrays."""
-    max_side: int
-    """The longer side of a picture in pixels."""
+    options: ExportOptions
+    """The options of the verb."""
+    pixel_size: float | None
+    """The side of a pixel in metres, where the store says it."""
     bands: tuple[int, int, int] | None
     """The bands shown as red, green, blue; None: chosen by wavelength."""
     notes: list[str] = field(default_factory=list)
@@ -103,14 +106,13 @@ class ExportSource:
             yield y0, block.reshape(block.shape[0], *self.shape[1:])
 
 
-def open_exported(
-    url: str, layer: str | None, *, max_side: int = 2048, bands: str | tuple[int, int, int] | None = None
-) -> ExportSource:
+def open_exported(url: str, layer: str | None, options: ExportOptions | None = None) -> ExportSource:
     """Return the cube, the prediction or a layer of a whole store.
 
     Raises:
         UserError: the array does not exist, or the store is not complete.
     """
+    options = options or ExportOptions()
     group = open_group(url)
     arrays = arrays_of(group)
     check_complete(url, group.attrs)
@@ -124,7 +126,7 @@ def open_exported(
         )
     array = arrays[name]
     scene = Scene.open(url) if array.ndim == 3 else None
-    shown = bands_shown(bands, None if scene is None else scene.spectral, array.shape)
+    shown = bands_shown(options.bands, None if scene is None else scene.spectral, array.shape)
     layer_read, classes = Layer.of(url, array), class_names(array.attrs)
     packing, dtype = _packing(f"{url}: {name}", layer_read, classes)
     notes = packing.notes
@@ -148,7 +150,8 @@ def open_exported(
         layer=layer_read,
         packing=None if dtype is None else packing,
         layers=() if scene is None else tuple(scene.planes.values()),
-        max_side=max_side,
+        options=options,
+        pixel_size=group.attrs.get("pixel_size_m"),
         bands=shown,
         notes=list(notes),
     )

@@ -1,4 +1,8 @@
-"""GeoTIFF, written by rows of tiles: values, scale, nodata, CRS, wavelengths, names and colours of classes."""
+"""GeoTIFF: values, scale, nodata, CRS, wavelengths, names and colours of classes, as a Cloud-Optimised GeoTIFF.
+
+Rows of objects are written to a tiled file first. GDAL's driver then lays it out again, coarser copies first, so that a
+reader finds what it needs in few requests; both steps hold a few tiles in memory.
+"""
 
 import errno
 import json
@@ -12,13 +16,15 @@ from tilespec.core.cpu import cores
 from tilespec.core.errors import UserError
 from tilespec.core.progress import Progress
 from tilespec.output.export.export_source import ExportSource
-from tilespec.output.export.partial_file import whole_file
-from tilespec.output.export.sidecar import sidecar_of, write_sidecar
+from tilespec.output.export.partial_file import folder_beside, whole_file
+from tilespec.output.export.sidecar import write_sidecar
 from tilespec.output.pictures import class_colours
 from tilespec.storage.source_header import entries
 
-TILE: Final = 128
-"""The largest side of a tile in pixels, that of a stored object, so that each is written once."""
+TILES: Final = (512, 256, 128)
+"""The sides of tiles in pixels; the last is that of a stored object."""
+TILE_BYTES: Final = 1 << 23
+"""The largest size of a tile in bytes, unless the smallest side has more."""
 STEP: Final = 16
 """The sides of tiles are multiples of this (TIFF 6.0, section 15)."""
 PREDICTORS: Final = {"i": 2, "u": 2, "f": 3}
@@ -30,24 +36,58 @@ COLOURED: Final = ("uint8", "uint16")
 
 
 def write_geotiff(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
-    """Write a tiled, compressed GeoTIFF and its sidecar with names of classes; return their paths."""
-    import rasterio
+    """Write a Cloud-Optimised GeoTIFF and its sidecar with names of classes; return their paths."""
     from rasterio.errors import NotGeoreferencedWarning
-    from rasterio.windows import Window
 
     progress.start("export", exported.shape[0], "lines")
-    with whole_file(path) as partial, warnings.catch_warnings():
+    with whole_file(path) as partial, folder_beside(path) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no georeference
-        with rasterio.open(partial, "w", **_profile(exported)) as raster:
-            _describe(raster, exported)
-            for y0, block in exported.blocks():
-                window = Window(0, y0, exported.shape[1], block.shape[0])
-                raster.write(np.ascontiguousarray(np.moveaxis(block, -1, 0)), window=window)
-                progress.advance(block.shape[0])
-        _check_whole(partial)
-        sidecar_of(partial).unlink(missing_ok=True)
+        _write_rows(exported, folder / "rows.tif", progress)
+        _lay_out(exported, folder / "rows.tif", folder / "cloud.tif")
+        (folder / "cloud.tif").replace(partial)
     progress.finish()
     return [path, *write_sidecar(path, classes=exported.classes)]
+
+
+def _write_rows(exported: ExportSource, path: Path, progress: Progress) -> None:
+    """Write a tiled file by rows of objects."""
+    import rasterio
+    from rasterio.windows import Window
+
+    with rasterio.open(path, "w", **_profile(exported)) as raster:
+        _describe(raster, exported)
+        for y0, block in exported.blocks():
+            window = Window(0, y0, exported.shape[1], block.shape[0])
+            raster.write(np.ascontiguousarray(np.moveaxis(block, -1, 0)), window=window)
+            progress.advance(block.shape[0])
+    _check_whole(path)
+
+
+def _lay_out(exported: ExportSource, rows: Path, path: Path) -> None:
+    """Write a tiled file again as a Cloud-Optimised one, with coarser copies.
+
+    They hold the mean of values, and of classes and other whole numbers of a layer the most frequent one.
+    """
+    import rasterio.shutil
+    from rasterio._err import CPLE_BaseError
+
+    numbers = exported.plane and exported.dtype.kind in "iu" and exported.scale == 1.0
+    size = exported.shape[2] * exported.dtype.itemsize
+    try:
+        rasterio.shutil.copy(
+            str(rows),
+            str(path),
+            driver="COG",
+            BLOCKSIZE=next((side for side in TILES if side * side * size <= TILE_BYTES), TILES[-1]),
+            COMPRESS="DEFLATE",
+            PREDICTOR="NO" if exported.classes else "YES",
+            OVERVIEW_RESAMPLING="MODE" if numbers else "AVERAGE",
+            BIGTIFF="IF_SAFER",
+            NUM_THREADS=cores(),
+        )
+    except CPLE_BaseError as error:
+        raise OSError(errno.EIO, f"the file system has not taken the whole file ({error})", str(path)) from error
+    _check_whole(path)
 
 
 def _check_whole(path: Path) -> None:
@@ -102,7 +142,7 @@ def _profile(exported: ExportSource) -> dict[str, Any]:
 
 def _side(length: int) -> int:
     """Return the side of a tile along an axis: small files are not padded to a whole one."""
-    return min(TILE, -(-length // STEP) * STEP)
+    return min(TILES[-1], -(-length // STEP) * STEP)
 
 
 def _describe(raster: Any, exported: ExportSource) -> None:

@@ -121,14 +121,22 @@ def _array(
     """
     (dims, shape), (_, chunks) = _sides(exported, layer.shape), _sides(exported, layer.chunks)
     name = NAMES.get(layer.name, layer.name) if exported.table else layer.name
+    dtype = np.dtype(np.int8) if dtype.kind == "b" else dtype  # CF has no truth values
     array = file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks)
     _attach(file, array, dims)
     left = ("_FillValue", *drop, *_too_long(name, layer.attrs, exported.notes))
-    _put(array, {key: value for key, value in layer.attrs.items() if key not in left}, [])
+    _put(array, _cf(exported, {key: value for key, value in layer.attrs.items() if key not in left}, dtype), [])
     fill = next(iter(Packing.of(layer.name, layer.attrs, layer.dtype).fills), None)
     if fill is not None and not drop:
         array.attrs["_FillValue"] = np.asarray(fill).astype(dtype)
     return array
+
+
+def _cf(exported: ExportSource, attrs: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return attributes as CF wants them: flags of the type of the array, and the grid mapping of its plane."""
+    flags = {} if "flag_values" not in attrs else {"flag_values": np.asarray(attrs["flag_values"]).astype(dtype)}
+    place = {"grid_mapping": "spatial_ref"} if exported.georef else {}
+    return {**place, **attrs, **flags}
 
 
 def _too_long(name: str, attrs: Mapping[str, Any], notes: list[str]) -> tuple[str, ...]:
@@ -149,7 +157,8 @@ def _sides(exported: ExportSource, shape: tuple[int, ...]) -> tuple[tuple[str, .
 
 def _stored(exported: ExportSource, values: np.ndarray) -> np.ndarray:
     """Return values of a plane in the form of the file."""
-    return values[:, 0] if exported.table else values
+    numbers = values.astype(np.int8) if values.dtype.kind == "b" else values
+    return numbers[:, 0] if exported.table else numbers
 
 
 def _attach(file: h5py.File, dataset: h5py.Dataset, dims: tuple[str, ...]) -> None:
@@ -163,6 +172,6 @@ def _put(node: h5py.Dataset | h5py.File, attrs: Mapping[str, Any], notes: list[s
     for key, value in attrs.items():
         name = key.replace("/", "_")
         text = value.encode()[:LONGEST].decode(errors="ignore") if isinstance(value, str) else value
-        if text != value:
+        if isinstance(value, str) and text != value:
             notes.append(f"NetCDF: attribute {name} is cut to {LONGEST} bytes")
         node.attrs[name] = text

@@ -3,8 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tilespec.core.errors import OccupiedError
+
+
+def check_free(path: Path) -> None:
+    """Refuse the name of a file that is there already.
+
+    Raises:
+        OccupiedError: a file of this name is there.
+    """
+    if path.exists():
+        raise OccupiedError(path, found="a file that is there already", expected="a free name", do="Remove it first.")
 
 
 @contextmanager
@@ -14,11 +25,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OccupiedError: a file of this name is there already.
     """
-    if path.exists():
-        raise OccupiedError(path, found="a file that is there already", expected="a free name", do="Remove it first.")
+    check_free(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a folder beside a file for what is made on the way to it; it is removed with all that is left in it."""
+    with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        yield Path(folder)

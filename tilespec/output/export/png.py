@@ -18,7 +18,7 @@ from tilespec.storage.scene import Scene
 def write_png(exported: ExportSource, path: Path, progress: Progress) -> list[Path]:
     """Write a picture of at most ``max_side`` pixels on its longer side, and its place beside it; return the paths."""
     progress.start("export", 1, "pictures")
-    side = max(1, -(-max(exported.shape[:2]) // exported.max_side))
+    side = max(1, -(-max(exported.shape[:2]) // exported.options.max_side))
     picture = _classes(exported, side) if exported.plane else _colours(exported)
     text = PngInfo()
     if exported.classes:
@@ -46,7 +46,7 @@ def _world_file(path: Path, georef: dict[str, object]) -> list[Path]:
 def _colours(exported: ExportSource) -> Picture:
     """Return a cube in false colour."""
     scene = Scene.open(exported.url)
-    return false_colour(scene, scene.roi, exported.max_side, bands=exported.bands)
+    return false_colour(scene, scene.roi, exported.options.max_side, bands=exported.bands)
 
 
 def _classes(exported: ExportSource, side: int) -> Picture:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tilespec.core.types import UNLABELLED
 from tilespec.output.export.partial_file import whole_file
 
 
@@ -29,7 +28,7 @@ def write_sidecar(path: Path, *, classes: tuple[str, ...] = (), georef: dict[str
     if classes:
         band = ET.SubElement(root, "PAMRasterBand", band="1")
         names = ET.SubElement(band, "CategoryNames")
-        for name in classes[:UNLABELLED]:
+        for name in classes:
             ET.SubElement(names, "Category").text = name
     if not len(root):
         return []
