@@ -117,3 +117,26 @@ def test_labels_and_masks_beside_a_cube_lie_on_its_grid(tmp_path, make_scene):
         assert_allclose(data.cube, scene.read(scene.roi), rtol=1e-6)
         assert data.wavelength.attrs["units"] == "nm"
         assert data.wavelength.attrs["standard_name"] == "radiation_wavelength"
+
+
+def test_spectral_python_finds_every_field_of_an_envi_header(tmp_path):
+    extra = (
+        "wavelength units = nm\nwavelength = {450.5, 550, 860}\nfwhm = {5, 6, 8}\nbbl = {1, 0, 1}\n"
+        "reflectance scale factor = 10000\ndata ignore value = 7\nsensor type = HySpex VNIR\nmy key = {a, b}\n"
+        "map info = {UTM, 1, 1, 380952, 5820372, 30, 30, 33, South, WGS-84, units=Meters}\n"
+    )
+    data = np.random.default_rng(0).integers(10, 900, (12, 10, 3)).astype("u2")
+    ingest(write_envi(tmp_path, data, extra=extra), tmp_path / "scene")
+    export(tmp_path / "scene", tmp_path / "x.hdr")
+    opened = spy.open(str(tmp_path / "x.hdr"), str(tmp_path / "x.bil"))
+    assert_array_equal(np.asarray(opened.open_memmap(interleave="bip")), data)
+    assert_allclose(opened.read_pixel(3, 4), data[3, 4] / 1e4, rtol=1e-6)
+    opened.fid.close()
+    assert (opened.bands.centers, opened.bands.bandwidths) == ([450.5, 550.0, 860.0], [5.0, 6.0, 8.0])
+    fields = opened.metadata
+    assert (fields["wavelength units"], fields["bbl"]) == ("Nanometers", [1, 0, 1])
+    assert (fields["data ignore value"], fields["reflectance scale factor"]) == ("7", "10000")
+    assert (fields["sensor type"], fields["my key"]) == ("HySpex VNIR", ["a", "b"])
+    assert fields["map info"][:1] + fields["map info"][7:10] == ["UTM", "33", "South", "WGS-84"]
+    assert [float(number) for number in fields["map info"][1:7]] == [1, 1, 380952, 5820372, 30, 30]
+    assert "UTM_Zone_33S" in ",".join(fields["coordinate system string"])
