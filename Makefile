@@ -5,7 +5,7 @@ BIN := .venv/bin
 SPREAD := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-cluster lint docs clean
+.PHONY: demo test test-all test-cluster test-browser lint docs clean
 
 demo: .venv/demo.done
 	$(BIN)/tilespec demo --out demo
@@ -24,6 +24,12 @@ test-cluster: .venv/test.done
 	cd tests && ../$(BIN)/pytest cluster faults/test_slurm.py faults/test_slurm_workers.py faults/test_two_hosts.py \
 	  faults/test_three_hosts.py faults/test_cluster_loss.py faults/test_joined_runs.py storage/test_buckets.py \
 	  storage/test_s3.py storage/test_s3_ingest.py storage/test_s3_models.py storage/test_s3_predict.py storage/test_s3_verbs.py
+
+# The page of `tilespec view` in a real browser. Root installs Chromium where it is missing.
+test-browser: .venv/test.done
+	test $$(id -u) != 0 || command -v chromium || apt-get install -y --no-install-recommends chromium fonts-dejavu-core
+	$(PIP) playwright
+	$(BIN)/pytest tests/output/test_view_browser.py
 
 lint: .venv/test.done
 	$(BIN)/ruff format --check .

@@ -47,7 +47,7 @@ OWNED = {
     "cluster": {"dask", "distributed", "threadpoolctl"},
     "ingest": {"h5py", "rasterio", "PIL", "pyproj"},
     "training": {"pydantic"},
-    "output": {"jinja2", "matplotlib"},
+    "output": {"jinja2", "matplotlib", "starlette", "uvicorn"},
     "cli": {"typer", "rich"},
 }
 """Libraries that a file loads when it is imported, from the room that owns them on upward."""

@@ -45,6 +45,7 @@ VERBS = {
     "study": "tilespec.workflows.study.study:study",
     "measure": "tilespec.output.measure.measure:measure",
     "report": "tilespec.output.report.page:report",
+    "view": "tilespec.output.view.view:view",
     "export": "tilespec.output.export.export:export",
     "demo": "tilespec.workflows.demo:demo",
     "doctor": "tilespec.workflows.doctor:doctor",

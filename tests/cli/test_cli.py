@@ -32,6 +32,7 @@ VERBS = {
     "study": ["--out", "--vary", "--folds", "--fold", "--root", "--baseline", "--seeds", "--set", "--test-rows"],
     "measure": ["--by", "--polygons", "--regions", "--min-area", "--class", "--rows", "--cols", "--workers"],
     "report": [],
+    "view": ["--port", "--cache", "--draw", "--browser"],
     "export": [],
     "demo": ["--out"],
 }

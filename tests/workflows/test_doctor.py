@@ -41,7 +41,7 @@ def test_a_scene_takes_a_pass_at_least_and_a_pca_takes_longer(make_scene, tmp_pa
 def test_the_extras_are_those_of_the_project_and_none_that_are_for_developers(monkeypatch):
     monkeypatch.setattr(doctor, "_is_installed", lambda _: False)
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(doctor._missing_extras()) == set(declared) - {"test", "lint", "docs"}
+    assert set(doctor._missing_extras()) == set(declared) - {"test", "lint", "docs", "browser"}
     monkeypatch.setattr(doctor, "_is_installed", lambda _: True)
     assert doctor._missing_extras() == {}
 

@@ -1,6 +1,7 @@
 """Commands: a verb of the command line is made from its arguments and from the dataclass of its options."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from tilespec.api import VERBS
-from tilespec.cli.shared import fail, function_of, logged, pairs, run
+from tilespec.cli.shared import answer, fail, function_of, logged, pairs, run
 from tilespec.core.errors import EXIT_USER
 from tilespec.core.options import Option, options_of
 from tilespec.core.progress import Lines, Several, Silent
@@ -118,6 +119,8 @@ class Command:
     """Whether this process, of several that run one command, prints the result."""
     sets_exit_code: bool = True
     """Whether a result that is incomplete ends the command with exit code 3, and notes go to stderr."""
+    announces: bool = False
+    """Whether the verb prints the URL of its result as soon as it serves it, and nothing when it ends."""
 
     @property
     def declared(self) -> tuple[Option, ...]:
@@ -137,11 +140,18 @@ class Command:
             chosen = {option.name: _read(self.name, option, values[option.name]) for option in options}
             for argument in self.arguments:
                 chosen |= argument.read(self.name, values[argument.name])
+            as_json, announced = values["as_json"], []
+
+            def announce(result: Mapping[str, Any]) -> None:
+                announced.append(result)
+                answer(self.name, json.dumps(result) if as_json else str(result["url"]))
+
             shown = Silent() if values.get("quiet") else Lines()
             with logged(self.name, values.get("log")) as log:
+                chosen |= {"ready": announce} if self.announces else {}
                 chosen |= {"progress": Several(shown, log)} if self.progress else {}
-                said = {"as_json": values["as_json"], "sets_exit_code": self.sets_exit_code}
-                run(self.name, chosen, log=log, answers=self.answers, **said)
+                answers = (lambda: not announced) if self.announces else self.answers
+                run(self.name, chosen, log=log, as_json=as_json, answers=answers, sets_exit_code=self.sets_exit_code)
 
         parameters = [*(argument.parameter() for argument in self.arguments), *map(_parameter, options)]
         parameters += [inspect.Parameter("as_json", KEYWORD, default=False, annotation=Json)]

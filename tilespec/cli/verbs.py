@@ -242,6 +242,15 @@ COMMANDS: Final = (
         example="scene.zarr model map.zarr report.html",
     ),
     Command(
+        "view",
+        "Look at stores in the browser: pictures, layers, spectra of pixels and regions. Prints an address that only "
+        "this machine answers; Ctrl-C ends.",
+        (Argument("stores", "Stores, or folders of some.", metavar="STORE...", kind=list[str]),),
+        group=RESULTS,
+        example="scene.zarr map.zarr",
+        announces=True,
+    ),
+    Command(
         "demo",
         "All of it on a small simulated raw scene; ends with a report.",
         (Argument("out", "Folder.", flag="--out", default="demo"),),

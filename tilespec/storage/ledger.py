@@ -134,6 +134,10 @@ class Ledger:
         """Return whether there are records, and none of the present form."""
         return bool(self._listed(".json")) and next(self.each(), None) is None
 
+    def recorded(self) -> list[tuple[int, int]]:
+        """Return the rows and panels with a record, which is not read."""
+        return [where for where, _ in self._listed(".json")]
+
     def in_flight(self) -> list[tuple[int, int]]:
         """Return rows and panels that were begun and not recorded: a process writes them, or was killed meanwhile."""
         return [where for where, _ in self._listed(".writing") if self.read(*where) is None]

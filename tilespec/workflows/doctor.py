@@ -31,7 +31,7 @@ from tilespec.workflows.options import DoctorOptions
 
 SHOWN: Final = ("tilespec", "numpy", "scipy", "torch", "zarr", "numcodecs", "dask", "distributed", "xarray", "rasterio")
 """The packages of which a report of a fault needs the versions."""
-FOR_DEVELOPERS: Final = ("test", "lint", "docs")
+FOR_DEVELOPERS: Final = ("test", "lint", "docs", "browser")
 """The extras that no user needs."""
 SIZE: Final = 1 << 28
 """The bytes that are written, read and copied to measure a rate."""
