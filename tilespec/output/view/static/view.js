@@ -390,12 +390,17 @@
 
   function shapeMarks(pane, shape, line) {
     const colour = colourOf(shape.class);
-    if (shape.radius === null) return [drawn("polygon", { points: line(shape.points), class: "label", fill: colour, stroke: colour })];
+    if (shape.radius === null) {
+      const points = line(shape.points);
+      return [drawn("polygon", { points, class: "rim" }), drawn("polygon", { points, class: "label", fill: colour, stroke: colour })];
+    }
     const wide = (2 * shape.radius * pane.viewer.viewport.getZoom(true) * pane.viewer.container.clientWidth) / width;
     const points = shape.points.length > 1 ? shape.points : [shape.points[0], [shape.points[0][0] + 1e-3, shape.points[0][1]]];
-    const stroke = drawn("polyline", { points: line(points), class: "label stroke", stroke: colour });
-    stroke.style.strokeWidth = `${wide}px`;
-    return [stroke];
+    return ["rim", "label stroke"].map((kind) => {
+      const stroke = drawn("polyline", { points: line(points), class: kind, stroke: colour });
+      stroke.style.strokeWidth = `${kind === "rim" ? wide + 3 : wide}px`;
+      return stroke;
+    });
   }
 
   function addShape(points, radius) {
