@@ -47,7 +47,7 @@ class Silent:
 
 @final
 class Several:
-    """Progresses that are all told the same."""
+    """Several progresses, each of which gets every report."""
 
     def __init__(self, *each: Progress) -> None:
         self._each = each

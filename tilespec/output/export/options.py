@@ -25,5 +25,5 @@ class ExportOptions(DryRun, Overwrite):
     stac: bool = False
     """A STAC item goes beside the file, as OUT.json: place, time, bands, and the checksum of each file."""
     datetime: str | None = field(default=None, metadata={"metavar": "TIME"})
-    """The scene was taken at this time, as 2026-06-01T10:30:00Z; only a STAC item says it. The default is what the
+    """The scene is of this time, as 2026-06-01T10:30:00Z; only a STAC item says it. The default is what the
     header of the source says."""
