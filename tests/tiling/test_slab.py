@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -446,8 +447,11 @@ def test_an_error_while_writing_ends_the_part_and_nothing_hangs(tmp_path, monkey
         return write(self, row, *args, **kwargs)
 
     monkeypatch.setattr(Product, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as held:
         predicted(plan)
     monkeypatch.undo()
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("tilespec-")]
+    assert left == [], "whoever keeps the error keeps no threads, which the collector of garbage would wait for"
+    assert held.value.errno == 28
     assert set(plan.product.missing()) >= {3}
     np.testing.assert_array_equal(predicted(plan), cube)

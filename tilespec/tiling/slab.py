@@ -9,8 +9,9 @@ written in the background.
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from socket import gethostname
 from typing import final
@@ -109,8 +110,9 @@ class SlabRun:
             objects.again(row)
 
         down = PlaneBlend(plan=self.plan, part=self.part, channels=channels)
-        with self.reader.pool, BackgroundWriter(write) as writer:
-            blocks = self._blocks(channels, progress)
+        # Closed here: threads that the collector of garbage waits for can lock the thread in which it happens to run.
+        streamed = closing(self._blocks(channels, progress))
+        with self.reader.pool, BackgroundWriter(write) as writer, streamed as blocks:
             for k, block in blocks if self.predictor.device is None else _whole_rows(blocks):
                 for whole in objects.add(down.add(k, block)):
                     writer.put(whole)
@@ -143,7 +145,7 @@ class SlabRun:
         self.facts.nodata += row.nodata
         self.facts.bytes_written += sum(array.nbytes for array in row.arrays.values())
 
-    def _blocks(self, channels: int, progress: Progress) -> Iterator[tuple[int, BlendedBlock]]:
+    def _blocks(self, channels: int, progress: Progress) -> Generator[tuple[int, BlendedBlock], None, None]:
         """Yield each tile row, blended along x, block by block: from its tiles, or from a stored strip."""
         strips = StripStore(folder=self.plan.product.scratch, panel=self.part.panel)
         left = self.plan.product.columns(self.part.panel)[0]
