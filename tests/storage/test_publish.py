@@ -21,8 +21,7 @@ def test_whenever_a_publication_is_killed_the_next_one_writes_the_same(tmp_path_
     file, done = place / "scene" / "zarr.json", 0
     whole = file.read_bytes()
     root = json.loads(whole)
-    for key in ("consolidated_metadata",):
-        root.pop(key)
+    root.pop("consolidated_metadata")
     root["attributes"].pop(product.LAYOUT)
     file.write_text(json.dumps(root, indent=2))
     write = product.write_atomic

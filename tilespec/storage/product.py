@@ -359,7 +359,8 @@ def publish(url: str, attrs: Mapping[str, Any]) -> None:
     path = store_path(url) / ROOT
     root = metadata(path)
     root["attributes"] = {**root.get("attributes", {}), **json.loads(json.dumps(dict(attrs)))}
-    if "consolidated_metadata" not in root or LAYOUT not in root["attributes"]:  # a run may be killed between the two
+    if "consolidated_metadata" not in root or root["attributes"].get(LAYOUT) == "":
+        root["attributes"][LAYOUT] = ""  # so a run that is killed before the hash is there leaves a trace of it
         write_atomic(path, json.dumps(root, indent=2))
         consolidate(url)
         root = metadata(path)
