@@ -25,7 +25,7 @@ from tilespec.output.pictures import class_colours
 from tilespec.output.report.maps import FALSE_NEGATIVE, FALSE_POSITIVE, RIGHT, RIGHT_OTHER, VERDICTS
 from tilespec.output.view.draw import Drawing
 from tilespec.output.view.server import STATIC, application
-from tilespec.output.view.spectra import within_polygon
+from tilespec.output.view.spectra import outlined
 from tilespec.output.view.stores import Stores, stores_in
 from tilespec.storage.layer import label_map
 from tilespec.storage.layout import class_names, constants, cube_spec, layer_spec
@@ -219,11 +219,11 @@ def test_a_place_outside_of_the_picture_has_no_spectrum(client, place):
 def test_a_region_has_the_mean_and_the_deviation_of_its_pixels(client, scene):
     corners = [(20, 30.2), (250, 60), (130, 280), (60, 120)]
     answer = client.get("/region", params={"polygon": ";".join(f"{x},{y}" for x, y in corners)}).json()
-    mask = within_polygon(np.array(corners, float), Roi(y0=0, y1=300, x0=0, x1=280))
+    mask = outlined(np.array(corners, float)).mask(Roi(y0=0, y1=300, x0=0, x1=280))
     values = Scene.open(scene).read(Roi(y0=0, y1=300, x0=0, x1=280))[mask].astype(np.float64)
     assert answer["pixels"] == mask.sum()
     np.testing.assert_allclose(answer["mean"], np.nanmean(values, axis=0), rtol=1e-12)
-    np.testing.assert_allclose(answer["deviation"], np.nanstd(values, axis=0), rtol=1e-10)
+    np.testing.assert_allclose(answer["deviation"], np.nanstd(values, axis=0, ddof=1), rtol=1e-10)
 
 
 def test_a_polygon_holds_the_pixels_whose_centre_it_holds():
@@ -231,9 +231,9 @@ def test_a_polygon_holds_the_pixels_whose_centre_it_holds():
     rectangle = np.array([(2, 1), (5, 1), (5, 4), (2, 4)], float)
     expected = np.zeros((6, 8), bool)
     expected[1:4, 2:5] = True
-    np.testing.assert_array_equal(within_polygon(rectangle, roi), expected)
-    np.testing.assert_array_equal(within_polygon(rectangle[::-1], roi), expected)
-    triangle = within_polygon(np.array([(0, 0), (8, 0), (0, 6)], float), roi)
+    np.testing.assert_array_equal(outlined(rectangle).mask(roi), expected)
+    np.testing.assert_array_equal(outlined(rectangle[::-1]).mask(roi), expected)
+    triangle = outlined(np.array([(0, 0), (8, 0), (0, 6)], float)).mask(roi)
     yy, xx = np.mgrid[0.5:6, 0.5:8]
     np.testing.assert_array_equal(triangle, xx / 8 + yy / 6 < 1)
 

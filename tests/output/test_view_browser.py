@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from tilespec import api
 from tilespec.core.types import Roi
 from tilespec.output.pictures import class_colours
-from tilespec.output.view.spectra import within_polygon
+from tilespec.output.view.spectra import outlined
 from tilespec.storage.layer import label_map
 from tilespec.storage.scene import Scene
 
@@ -155,12 +155,12 @@ def test_a_region_shows_the_mean_and_the_deviation_of_its_pixels(page, scene):
     polygon = answered.value.url.partition("polygon=")[2].replace("%2C", ",").replace("%3B", ";")
     corners = np.array([[float(word) for word in pair.split(",")] for pair in polygon.split(";")])
     opened = Scene.open(scene)
-    values = opened.read(opened.roi)[within_polygon(corners, opened.roi)].astype(np.float64)
+    values = opened.read(opened.roi)[outlined(corners).mask(opened.roi)].astype(np.float64)
     page.wait_for_selector("#taken li")
     assert f"mean of {len(values):,} pixels" in page.locator("#taken li").inner_text()
     _, rows = table(page)
     np.testing.assert_allclose(rows[:, 1], values.mean(axis=0))
-    np.testing.assert_allclose(rows[:, 2] - rows[:, 1], values.std(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(rows[:, 2] - rows[:, 1], values.std(axis=0, ddof=1), rtol=1e-9)
 
 
 def test_a_layer_is_drawn_in_the_colours_of_its_classes_and_swiped_away(page):

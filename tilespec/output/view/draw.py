@@ -4,8 +4,9 @@ The shapes lie in ``OUT.shapes.json`` beside the store, which is written again f
 scene is never changed, and what was drawn can be continued.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, final
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float64
 from tilespec.core.errors import OccupiedError
 from tilespec.core.fingerprint import fingerprint
 from tilespec.core.types import UNLABELLED, ClassMap, Roi
-from tilespec.output.view.spectra import within_polygon
+from tilespec.output.view.spectra import outlined
 from tilespec.output.view.stores import OpenStore
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import absolute, store_path
@@ -24,6 +25,7 @@ from tilespec.storage.lock import locked
 from tilespec.storage.outputs import remove_output
 from tilespec.storage.product import Product
 
+Mask = Bool[np.ndarray, "_y _x"]
 CORNERS: Final = 200_000
 """The largest number of points of all shapes together."""
 LONGEST: Final = 100
@@ -67,30 +69,29 @@ class DrawnShape:
     def paint(self, labels: ClassMap, roi: Roi) -> None:
         """Set the class of the pixels of a region whose centre lies inside."""
         if self.radius is None:
-            self._set(labels, roi, self.points, 0.0)
+            outline = outlined(self.points)
+            self._set(labels, roi, outline.window(roi), outline.mask)
             return
         ends = np.concatenate([self.points[1:], self.points[-1:]]) if len(self.points) > 1 else self.points
-        for one, other in zip(self.points, ends, strict=True):
-            self._set(labels, roi, np.stack([one, other]), self.radius)
+        for segment in np.stack([self.points, ends], axis=1):
+            reach = np.concatenate([segment - self.radius, segment + self.radius])
+            near = partial(near_segment, segment, self.radius)
+            self._set(labels, roi, outlined(reach).window(roi), near)
 
-    def _set(self, labels: ClassMap, roi: Roi, points: Float64[np.ndarray, "point 2"], radius: float) -> None:
-        """Set the class inside a polygon, or within a radius around a segment."""
-        (x0, y0), (x1, y1) = np.floor(points.min(axis=0) - radius), np.ceil(points.max(axis=0) + radius)
-        y0, y1, x0, x1 = max(int(y0), roi.y0), min(int(y1), roi.y1), max(int(x0), roi.x0), min(int(x1), roi.x1)
-        if y0 >= y1 or x0 >= x1:
-            return
-        part = Roi(y0=y0, y1=y1, x0=x0, x1=x1)
-        mask = within_polygon(points, part) if self.radius is None else near_segment(points, radius, part)
-        labels[y0 - roi.y0 : y1 - roi.y0, x0 - roi.x0 : x1 - roi.x0][mask] = self.number
+    def _set(self, labels: ClassMap, roi: Roi, window: Roi | None, mask: Callable[[Roi], Mask]) -> None:
+        """Set the class of the pixels of a window of the region that a mask has."""
+        if window is not None:
+            part = labels[window.y0 - roi.y0 : window.y1 - roi.y0, window.x0 - roi.x0 : window.x1 - roi.x0]
+            part[mask(window)] = self.number
 
 
-def near_segment(ends: Float64[np.ndarray, "2 2"], radius: float, roi: Roi) -> Bool[np.ndarray, "y x"]:
+def near_segment(ends: Float64[np.ndarray, "2 2"], radius: float, roi: Roi) -> Mask:
     """Return which pixels of a region have their centre within a radius around a segment."""
     (xa, ya), (xb, yb) = ends
     xs, ys = np.arange(roi.x0, roi.x1)[None, :] + 0.5 - xa, np.arange(roi.y0, roi.y1)[:, None] + 0.5 - ya
     length = (xb - xa) ** 2 + (yb - ya) ** 2
     share = np.clip((xs * (xb - xa) + ys * (yb - ya)) / length, 0.0, 1.0) if length > 0 else np.zeros((1, 1))
-    near: np.ndarray = (xs - share * (xb - xa)) ** 2 + (ys - share * (yb - ya)) ** 2 <= radius**2
+    near: Mask = (xs - share * (xb - xa)) ** 2 + (ys - share * (yb - ya)) ** 2 <= radius**2
     return near
 
 

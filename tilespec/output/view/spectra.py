@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from tilespec.core.errors import UserError
 from tilespec.core.types import Roi
+from tilespec.ingest.labels.polygons import GRAIN, Polygon
+from tilespec.output.measure.object_sums import NONE, ObjectBlock, ObjectSums
 from tilespec.output.view.stores import OpenStore, Stores
 
 LARGEST: Final = 1 << 22
@@ -77,7 +79,7 @@ def _text_of(store: OpenStore, name: str, value: Any) -> str:
 def region(store: OpenStore, polygon: Float64[np.ndarray, "vertex 2"]) -> dict[str, Any]:
     """Return the number of pixels with their centre inside a polygon, and the mean and the deviation of each band.
 
-    Values without data are left out, band by band; the deviation is that of the pixels themselves (divided by n).
+    Both are those of `measure`: values without data are left out, band by band, and the deviation is that of a sample.
 
     Args:
         store: A store with a cube.
@@ -98,48 +100,20 @@ def region(store: OpenStore, polygon: Float64[np.ndarray, "vertex 2"]) -> dict[s
             expected=f"a part of the picture of at most {LARGEST:,} pixels",
             do="Draw another region.",
         )
-    count, mean, squares = np.zeros(scene.shape[2]), np.zeros(scene.shape[2]), np.zeros(scene.shape[2])
-    pixels = 0
+    outline, zero = outlined(corners), ObjectSums.zero(np.array([True, False]), scene.shape[2])
+    total = zero
     for part in Roi(y0=y0, y1=y1, x0=x0, x1=x1).cut(*scene.chunks[:2]):
-        mask = within_polygon(corners, part)
-        if mask.any():
-            values = scene.read(part)[mask].astype(np.float64)
-            pixels += len(values)
-            count, mean, squares = _joined((count, mean, squares), _moments(values))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.sqrt(squares / count)
-    mean[count == 0] = np.nan
-    return {"pixels": pixels, "mean": _plain(mean), "deviation": _plain(deviation)}
+        ids = np.where(outline.mask(part), 0, NONE)
+        if (ids != NONE).any():
+            block = ObjectBlock(ids=ids, classes=np.zeros(part.shape, np.uint8), values=scene.read(part))
+            total += zero.of(block, (part.y0, part.x0))
+    (mean,), (deviation,) = (total if len(total.ids) else ObjectSums.zero(zero.wanted, scene.shape[2], 1)).finish()
+    return {"pixels": int(total.pixels.sum()), "mean": _plain(mean), "deviation": _plain(deviation)}
 
 
-Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _moments(values: Float64[np.ndarray, "pixel band"]) -> Moments:
-    """Return the count, the mean and the sum of squared differences of each band, without NaN."""
-    there = np.isfinite(values)
-    count = there.sum(axis=0).astype(np.float64)
-    mean = np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1.0)
-    return count, mean, (np.where(there, values - mean, 0.0) ** 2).sum(axis=0)
-
-
-def _joined(one: Moments, other: Moments) -> Moments:
-    """Return the moments of two sets of pixels together."""
-    count = one[0] + other[0]
-    step, share = other[1] - one[1], other[0] / np.maximum(count, 1.0)
-    return count, one[1] + step * share, one[2] + other[2] + step**2 * one[0] * share
-
-
-def within_polygon(corners: Float64[np.ndarray, "vertex 2"], roi: Roi) -> Bool[np.ndarray, "y x"]:
-    """Return which pixels of a region have their centre inside a polygon, by the rule of even and odd crossings."""
-    ys, xs = np.arange(roi.y0, roi.y1) + 0.5, np.arange(roi.x0, roi.x1) + 0.5
-    mask = np.zeros(roi.shape, bool)
-    for (xa, ya), (xb, yb) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        rows = np.flatnonzero((ya <= ys) != (yb <= ys))
-        if rows.size:
-            crossing = xa + (ys[rows] - ya) * (xb - xa) / (yb - ya)
-            mask[rows] ^= xs[None, :] < crossing[:, None]
-    return mask
+def outlined(corners: Float64[np.ndarray, "vertex 2"]) -> Polygon:
+    """Return what was drawn as a polygon of a scene, as those of files are: a pixel is inside if its centre is."""
+    return Polygon(parts=((np.rint(corners * GRAIN) / GRAIN,),), values={})
 
 
 def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:
