@@ -114,3 +114,15 @@ def test_without_a_crs_there_is_no_geometry_and_without_a_time_no_item(tmp_path)
     assert any("no CRS" in note for note in notes)
     assert item(tmp_path / "m.npy")["geometry"] is None
     assert "bbox" not in item(tmp_path / "m.npy")
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path):
+    store = write_map(tmp_path / "m", np.zeros((6, 8)))
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match="no time in the header"):
+            export(store, tmp_path / "m.npy", stac=True, dry_run=dry_run)
+    (tmp_path / "m.npy.json").write_text("mine")
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match=r"m\.npy\.json: found a file"):
+            export(store, tmp_path / "m.npy", stac=True, datetime=WHEN, dry_run=dry_run)
+    assert (tmp_path / "m.npy.json").read_text() == "mine"

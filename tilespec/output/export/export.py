@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, final
 
-from tilespec.core.errors import OccupiedError, UserError
+from tilespec.core.errors import UserError
 from tilespec.core.memory import Peak
 from tilespec.core.options import with_options
 from tilespec.core.progress import Progress
 from tilespec.core.registry import load, plugins
 from tilespec.output.export.export_source import ExportSource, open_exported
 from tilespec.output.export.options import ExportOptions
+from tilespec.output.export.partial_file import check_free
 from tilespec.output.export.stac import check_item, write_item
 from tilespec.storage.backends.base import StorePath
 from tilespec.storage.backends.paths import free_bytes, store_path
@@ -81,8 +82,7 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
     writers = {**WRITERS, **plugins("export")}
     if suffix not in writers:
         raise UserError(out, found=f"the end {suffix!r}", expected=", ".join(writers), do="Choose one of these.")
-    if place.exists():
-        raise OccupiedError(out, found="a file that is there already", expected="a free name", do="Remove it first.")
+    check_free(place)
     kind = FORMATS.get(suffix, ExportFormat(writer=writers[suffix]))
     exported = open_exported(str(store), options.layer, options)
     exported.notes.extend(_ignored(kind, options))
@@ -93,14 +93,14 @@ def export(store: str | Path, out: str | Path, options: ExportOptions, progress:
         "shape": list(exported.shape),
         "dtype": exported.dtype.name,
     }
+    if options.stac:
+        check_item(exported, place)
     if options.dry_run:
         return plan
     place.parent.mkdir(parents=True, exist_ok=True)
     with Peak() as peak, _file_for(place) as path:
         if kind.uncompressed:
             _check_space(exported, path)
-        if options.stac:
-            check_item(exported, path)
         written = load(WRITERS, suffix, "export")(exported, path, progress)
         if options.stac:
             written = [*written, write_item(exported, path, written)]

@@ -6,9 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tilespec.core.errors import OccupiedError
+from tilespec.storage.backends.base import StorePath
 
 
-def check_free(path: Path) -> None:
+def check_free(path: Path | StorePath) -> None:
     """Refuse the name of a file that is there already.
 
     Raises:

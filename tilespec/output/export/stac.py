@@ -22,6 +22,8 @@ from tilespec.output.export.export_source import ExportSource
 from tilespec.output.export.partial_file import check_free, whole_file
 from tilespec.output.export.placement import DIGITS, wgs84_placement
 from tilespec.output.pictures import class_colours
+from tilespec.storage.backends.base import StorePath
+from tilespec.storage.backends.paths import store_path
 from tilespec.storage.georeference import transform_of
 
 VERSION: Final = "1.1.0"
@@ -57,18 +59,18 @@ SHA256: Final = "1220"
 """The begin of a multihash of SHA-256: its code, and its 32 bytes."""
 
 
-def item_of(path: Path) -> Path:
-    """Return the path of the item beside a file."""
-    return path.with_name(f"{path.name}.json")
+def item_of(place: StorePath) -> StorePath:
+    """Return the place of the item beside a file."""
+    return place.parent / f"{place.name}.json"
 
 
-def check_item(exported: ExportSource, path: Path) -> None:
+def check_item(exported: ExportSource, place: StorePath) -> None:
     """Refuse, before the work, an item whose place is taken, or whose time nobody knows.
 
     Raises:
         UserError: there is a file of its name, or no time.
     """
-    check_free(item_of(path))
+    check_free(item_of(place))
     moment(exported)
 
 
@@ -114,7 +116,7 @@ def write_item(exported: ExportSource, path: Path, files: Sequence[Path]) -> Pat
         "links": [],
         "assets": assets,
     }
-    out = item_of(path)
+    out = Path(str(item_of(store_path(path))))
     with whole_file(out) as partial:
         partial.write_text(json.dumps(item, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return out
