@@ -25,7 +25,8 @@ def page(value: Scene | Recipe | Model) -> str:
         for name, text in FACTS[kind](value).items()
         if text
     )
-    return f"<div><strong>tilespec.{kind.__name__}</strong>{PICTURES[kind](value)}<table>{rows}</table></div>"
+    picture = _picture(value) if isinstance(value, Scene) else ""
+    return f"<div><strong>tilespec.{kind.__name__}</strong>{picture}<table>{rows}</table></div>"
 
 
 def _scene(scene: Scene) -> Mapping[str, Any]:
@@ -81,5 +82,3 @@ def _picture(scene: Scene) -> str:
 
 FACTS: Final[Mapping[type, Callable[[Any], Mapping[str, Any]]]] = {Scene: _scene, Recipe: _recipe, Model: _model}
 """What is said of each kind of value."""
-PICTURES: Final[Mapping[type, Callable[[Any], str]]] = {Scene: _picture, Recipe: lambda _: "", Model: lambda _: ""}
-"""The picture of each kind of value."""

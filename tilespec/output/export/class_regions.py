@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64, Integer
 
 from tilespec.output.export.boundary import NOTHING, Codes, OpenChains, trace
+from tilespec.output.measure.connected_regions import components
 
 Plane = Int64[np.ndarray, "_y _x"]
 Corners = Int64[np.ndarray, "_corner 2"]
@@ -188,7 +189,7 @@ def connected_parts(values: Plane) -> tuple[Plane, Codes]:
     change[:, 1:] = values[:, 1:] != values[:, :-1]
     runs = np.cumsum(change).reshape(values.shape) - 1
     same = values[1:] == values[:-1]
-    parts = _components(runs[:-1][same], runs[1:][same], int(runs[-1, -1]) + 1)[runs]
+    parts = components(runs[:-1][same], runs[1:][same], int(runs[-1, -1]) + 1)[runs]
     pairs: list[tuple[Any, Any]] = []
     for above, below in (
         ((slice(None, -1), slice(None, -1)), (slice(1, None), slice(1, None))),
@@ -197,17 +198,7 @@ def connected_parts(values: Plane) -> tuple[Plane, Codes]:
         touch = (values[above] == values[below]) & (values[above] != NOTHING)
         pairs.append((parts[above][touch], parts[below][touch]))
     one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
-    return parts, _components(one, other, int(parts.max()) + 1)
-
-
-def _components(one: Codes, other: Codes, count: int) -> Codes:
-    """Return the connected component of each of ``count`` nodes."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    labels: np.ndarray = connected_components(graph, directed=False)[1]
-    return labels.astype(np.int64)
+    return parts, components(one, other, int(parts.max()) + 1)
 
 
 def _records(values: Plane, regions: Plane, y0: int) -> dict[int, ClassRegion]:

@@ -89,10 +89,20 @@ class RegionStrips:
 
 def label(mask: Bool[np.ndarray, "y x"]) -> tuple[Int64[np.ndarray, "y x"], int]:
     """Return the 8-connected component of each pixel from 0, `NOTHING` outside, and the number of components."""
-    from scipy.ndimage import label as components
+    from scipy.ndimage import label as labelled
 
-    parts, count = components(mask, structure=np.ones((3, 3)))
+    parts, count = labelled(mask, structure=np.ones((3, 3)))
     return parts.astype(np.int64) - 1, int(count)
+
+
+def components(one: Parts, other: Parts, count: int) -> Parts:
+    """Return the connected component, from 0, of each of ``count`` nodes, of which pairs are joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    found: np.ndarray = connected_components(graph, directed=False)[1]
+    return found.astype(np.int64)
 
 
 def _pairs(root: Parts, above: Row, below: Row) -> Int64[np.ndarray, "_pair 2"]:
@@ -108,17 +118,13 @@ def _pairs(root: Parts, above: Row, below: Row) -> Int64[np.ndarray, "_pair 2"]:
 
 def _joined(pairs: Int64[np.ndarray, "_pair 2"], first: Parts) -> Parts:
     """Return the new root of each part: of joined regions the one whose first pixel comes first."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     moved = np.arange(len(first))
     if len(pairs):
         involved, edges = np.unique(pairs, return_inverse=True)
         edges = edges.reshape(pairs.shape)
-        graph = coo_array((np.ones(len(edges), bool), edges.T), shape=(len(involved),) * 2)
-        count, group = connected_components(graph, directed=False)
+        group = components(edges[:, 0], edges[:, 1], len(involved))
         order = np.argsort(-first[involved])
-        best = np.zeros(count, np.int64)
+        best = np.zeros(len(involved), np.int64)
         best[group[order]] = involved[order]  # of several the last assignment holds: the earliest first pixel
         moved[involved] = best[group]
     return moved
