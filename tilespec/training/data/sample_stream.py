@@ -270,6 +270,13 @@ def _epoch(stream: SampleStream, epoch: int) -> tuple[PlacedSample, ...]:
 
 
 def _ahead(jobs: Sequence[Callable[[], MapTile]]) -> Iterator[MapTile]:
-    """Yield the result of each job in order, while a thread does the next one."""
-    with ThreadPoolExecutor(1, "tilespec-tiles") as pool:
+    """Yield the result of each job in order, while a thread does the next one; nobody waits for it at an early end.
+
+    After an error the collector of garbage may end this, in whichever thread it runs: one that waits there can wait for
+    ever.
+    """
+    pool = ThreadPoolExecutor(1, "tilespec-tiles")
+    try:
         yield from (tile for _, tile in in_order(pool, lambda job: job(), jobs, depth=2))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
